@@ -1,0 +1,29 @@
+# Two commands do all their own set-up, in .venv: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
+	$(BIN)/python -m skimprint.demo
+
+test: .venv/.test  ## the whole suite, doctests included
+	$(BIN)/python -m pytest
+
+lint: .venv/.lint  ## formatting, lint and the validation of public docstrings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python tests/validate_docstrings.py
+
+clean:
+	rm -rf .venv
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("skimprint needs Python >= 3.11, $(PYTHON) is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+
+.venv/.%: pyproject.toml constraints.txt | .venv
+	@echo "Installing skimprint[$*] into .venv ..."
+	@$(INSTALL) '.[$*]'
+	@touch $@

@@ -1,0 +1,104 @@
+"""Rows of a matrix by group (the samples of each class), without copying the matrix."""
+
+import numpy as np
+
+from .normalization import l2_normalize
+
+
+class GroupedRows:
+    """The rows of ``X`` group by group: gathered, cast and normalised when asked for.
+
+    Generators see one class at a time, or a few classes of the same size. Gathering
+    late keeps the memory beyond ``X`` at the size of what is being worked on, and
+    makes every result independent of the memory layout of ``X`` and of the order in
+    which the classes' rows come.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Floating point of any layout; only ever read.
+    codes : ndarray of shape (n_samples,)
+        Group of each row, in ``range(n_groups)``. Every group has a row.
+    n_groups : int
+        Number of groups.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Positive weight of each row; `None` weighs all rows alike.
+    normalize : bool, default=False
+        Whether rows come out l2-normalised.
+
+    Attributes
+    ----------
+    order : ndarray of shape (n_samples,)
+        Row numbers of ``X``, sorted by group, within a group as in ``X``.
+    offsets : ndarray of shape (n_groups + 1,)
+        Group ``g`` is ``order[offsets[g]:offsets[g + 1]]``.
+    sizes : ndarray of shape (n_groups,)
+        Number of rows of each group.
+    dtype : dtype
+        Of the rows that come out: float32 for float32 and float16, else float64.
+    """
+
+    def __init__(self, X, codes, n_groups, *, sample_weight=None, normalize=False):
+        self.X = X
+        self.sample_weight = sample_weight
+        self.normalize = normalize
+        self.order = np.argsort(codes, kind="stable")
+        self.sizes = np.bincount(codes, minlength=n_groups)
+        self.offsets = np.concatenate([[0], np.cumsum(self.sizes)])
+        self.dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
+
+    def __len__(self):
+        return len(self.sizes)
+
+    @property
+    def n_features(self):
+        return self.X.shape[1]
+
+    def indices(self, group):
+        """Row numbers in ``X`` of one group."""
+        return self.order[self.offsets[group] : self.offsets[group + 1]]
+
+    def rows(self, group):
+        """Rows of one group: a new C-contiguous array of shape (n_c, n_features)."""
+        return self.take(self.indices(group))
+
+    def stack(self, groups):
+        """Rows of groups of one size: a new array of shape (len(groups), n_c, d)."""
+        groups = np.asarray(groups)
+        size = self.sizes[groups[0]]
+        index = self.order[self.offsets[groups][:, None] + np.arange(size)]
+        return self.take(index.ravel()).reshape(len(groups), size, -1)
+
+    def take(self, index):
+        """Rows of ``X`` by number: a new C-contiguous array, cast and normalised."""
+        rows = np.ascontiguousarray(self.X[index], dtype=self.dtype)
+        return l2_normalize(rows, out=rows) if self.normalize else rows
+
+    def weights(self, group):
+        """Weights of one group's rows, or None where all weigh alike."""
+        if self.sample_weight is None:
+            return None
+        return self.sample_weight[self.indices(group)]
+
+    def buckets(self, groups, item_bytes, max_bytes=2**24):
+        """Split groups into lists of equal size whose arrays stay within max_bytes.
+
+        Parameters
+        ----------
+        groups : ndarray of int
+            Groups to split.
+        item_bytes : callable
+            From the size of a group to the bytes that working on it takes.
+        max_bytes : int, default=2**24
+            Bound for one list; a single group may exceed it.
+
+        Yields
+        ------
+        bucket : ndarray of int
+            Groups that have the same number of rows.
+        """
+        for size in np.unique(self.sizes[groups]):
+            same = groups[self.sizes[groups] == size]
+            step = max(1, int(max_bytes // item_bytes(size)))
+            for start in range(0, len(same), step):
+                yield same[start : start + step]
