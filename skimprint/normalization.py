@@ -58,7 +58,8 @@ def quantile_normalize(X, reference):
 
     References
     ----------
-    .. [1] Hosoda et al., "Rapid few-shot ... by quantile-normalised imprinting", 2024.
+    .. [1] Hosoda et al., "It's DONE: Direct ONE-shot learning with quantile weight
+       imprinting", 2024, arXiv:2204.13361.
 
     Examples
     --------
