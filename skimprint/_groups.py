@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from .normalization import l2_normalize
-
 
 class GroupedRows:
-    """The rows of ``X`` group by group: gathered, cast and normalised when asked for.
+    """The rows of ``X`` group by group: gathered, cast and transformed when asked for.
 
     Generators see one class at a time, or a few classes of the same size. Gathering
     late keeps the memory beyond ``X`` at the size of what is being worked on, and
@@ -23,8 +21,9 @@ class GroupedRows:
         Number of groups.
     sample_weight : ndarray of shape (n_samples,), default=None
         Positive weight of each row; `None` weighs all rows alike.
-    normalize : bool, default=False
-        Whether rows come out l2-normalised.
+    transform : callable or None, default=None
+        From rows to the rows that come out, both of shape (n, n_features): the
+        normalisation of the support embeddings.
 
     Attributes
     ----------
@@ -38,10 +37,10 @@ class GroupedRows:
         Of the rows that come out: float32 for float32 and float16, else float64.
     """
 
-    def __init__(self, X, codes, n_groups, *, sample_weight=None, normalize=False):
+    def __init__(self, X, codes, n_groups, *, sample_weight=None, transform=None):
         self.X = X
         self.sample_weight = sample_weight
-        self.normalize = normalize
+        self.transform = transform
         self.order = np.argsort(codes, kind="stable")
         self.sizes = np.bincount(codes, minlength=n_groups)
         self.offsets = np.concatenate([[0], np.cumsum(self.sizes)])
@@ -70,9 +69,9 @@ class GroupedRows:
         return self.take(index.ravel()).reshape(len(groups), size, -1)
 
     def take(self, index):
-        """Rows of ``X`` by number: a new C-contiguous array, cast and normalised."""
+        """Rows of ``X`` by number: a new C-contiguous array, cast and transformed."""
         rows = np.ascontiguousarray(self.X[index], dtype=self.dtype)
-        return l2_normalize(rows, out=rows) if self.normalize else rows
+        return rows if self.transform is None else self.transform(rows)
 
     def weights(self, group):
         """Weights of one group's rows, or None where all weigh alike."""

@@ -1,4 +1,6 @@
-"""NORM, the normalisation step of the framework: array in, array out, never in place."""
+"""NORM, the normalisation step of the framework: array in, array out."""
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,3 +74,28 @@ def quantile_normalize(X, reference):
     quantiles = np.quantile(reference, (np.arange(d) + 0.5) / d).astype(X.dtype)
     ranks = np.argsort(np.argsort(X, axis=1, kind="stable"), axis=1)
     return quantiles[ranks]
+
+
+def quantile_normalize_by_class(proxies, offsets):
+    """Quantile-normalise each class to the proxies of all classes before it.
+
+    The first class, for want of a reference, stays as it is.
+
+    Parameters
+    ----------
+    proxies : ndarray of shape (n_proxies, n_features)
+        Proxies, class by class.
+    offsets : ndarray of shape (n_classes + 1,)
+        The proxies of class ``c`` are ``proxies[offsets[c]:offsets[c + 1]]``.
+
+    Returns
+    -------
+    normalized : ndarray of shape (n_proxies, n_features)
+        A new array.
+    """
+    normalized = proxies.copy()
+    for start, stop in pairwise(offsets[1:]):
+        normalized[start:stop] = quantile_normalize(
+            proxies[start:stop], normalized[:start]
+        )
+    return normalized

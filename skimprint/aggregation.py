@@ -1,0 +1,241 @@
+"""AGG, the aggregation step of the framework: from queries and proxies to class scores.
+
+Similarities are computed with the proxies as rows and the queries as columns: then the
+maximum over the proxies of a class runs along contiguous memory, for any class sizes.
+"""
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from .normalization import l2_normalize, row_norms
+
+METRICS = ("chebyshev", "cosine", "dot", "euclidean", "mahalanobis", "manhattan")
+_CDIST_NAMES = {"chebyshev": "chebyshev", "manhattan": "cityblock"}
+
+# Blocks of queries: their similarities stay near the size of a second-level cache, but
+# no block is so narrow that the matrix product loses its speed.
+_BLOCK_BYTES = 2**21
+_MIN_BLOCK, _MAX_BLOCK = 64, 1024
+
+
+class ProxySimilarity:
+    """Similarity of queries to a fixed set of proxies, under one metric.
+
+    Distances are negated, so that larger always means closer.
+
+    Parameters
+    ----------
+    proxies : ndarray of shape (n_proxies, n_features)
+        The proxies; queries are cast to their dtype.
+    metric : {"chebyshev", "cosine", "dot", "euclidean", "mahalanobis", "manhattan"}
+        Similarity (``"dot"``, ``"cosine"``) or distance.
+    query_norm : callable or None, default=None
+        From queries to normalised queries, both of shape (n, n_features).
+    factor : ndarray of shape (n_features, n_features), default=None
+        For ``metric="mahalanobis"``: ``X @ factor`` has the distances sought.
+    """
+
+    def __init__(self, proxies, metric, *, query_norm=None, factor=None):
+        self.metric = metric
+        self.query_norm = query_norm
+        self.divide_by_length = metric == "cosine"
+        if metric in ("dot", "cosine") and query_norm is l2_normalize:
+            # The length of a query scales its products: no need to touch the query.
+            self.query_norm = None
+            self.divide_by_length = True
+        self.factor = None
+        if metric == "mahalanobis":
+            self.factor = factor.astype(proxies.dtype)
+            proxies = proxies @ self.factor
+        elif metric == "cosine":
+            proxies = l2_normalize(proxies)
+        self.proxies = proxies
+        if metric in ("euclidean", "mahalanobis"):
+            self.half_squares = np.einsum("ij,ij->i", proxies, proxies)[:, None] / 2
+
+    def block_size(self):
+        """Number of queries to compare at a time."""
+        row_bytes = max(1, len(self.proxies)) * self.proxies.itemsize
+        return int(np.clip(_BLOCK_BYTES // row_bytes, _MIN_BLOCK, _MAX_BLOCK))
+
+    def prepare(self, X):
+        """Queries as they are compared: cast, normalised and projected."""
+        X = np.ascontiguousarray(X, dtype=self.proxies.dtype)
+        if self.query_norm is not None:
+            X = self.query_norm(X)
+        return X if self.factor is None else X @ self.factor
+
+    def ranks(self, X):
+        """Values that order the proxies of a query as their similarities do.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+
+        Returns
+        -------
+        ranks : ndarray of shape (n_proxies, n_queries)
+            To be made similarities by `finish`.
+        """
+        if self.metric in _CDIST_NAMES:
+            distances = cdist(self.proxies, X, _CDIST_NAMES[self.metric])
+            return np.negative(distances, dtype=self.proxies.dtype, casting="same_kind")
+        ranks = self.proxies @ X.T
+        if self.metric in ("euclidean", "mahalanobis"):
+            ranks -= self.half_squares
+        return ranks
+
+    def finish(self, ranks, X):
+        """Make similarities of ranks, in place; any subset of a query's will do.
+
+        Parameters
+        ----------
+        ranks : ndarray of shape (any, n_queries)
+            Values from `ranks`, the queries in their order.
+        X : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+
+        Returns
+        -------
+        similarities : ndarray of shape (any, n_queries)
+            ``ranks``, changed.
+        """
+        if self.divide_by_length:
+            ranks /= row_norms(X)
+        elif self.metric in ("euclidean", "mahalanobis"):
+            # |x - p|^2 = |x|^2 - 2 (x.p - |p|^2 / 2), which rounding may make negative.
+            ranks *= -2
+            ranks += np.einsum("ij,ij->i", X, X)
+            np.maximum(ranks, 0, out=ranks)
+            np.sqrt(ranks, out=ranks)
+            np.negative(ranks, out=ranks)
+        return ranks
+
+    def nearest(self, X, n_neighbors):
+        """The most similar proxies of each query.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+        n_neighbors : int
+            How many, at most ``n_proxies``.
+
+        Returns
+        -------
+        similarities : ndarray of shape (n_queries, n_neighbors)
+            Largest first.
+        indices : ndarray of shape (n_queries, n_neighbors)
+            Of the proxies. Equally similar ones come in their order; which of them
+            come at all is not defined.
+        """
+        ranks = self.ranks(X)
+        n_proxies = len(ranks)
+        if n_neighbors < n_proxies:
+            kth = n_proxies - n_neighbors
+            indices = np.argpartition(ranks, kth, axis=0)[kth:]
+            indices.sort(axis=0)
+        else:
+            indices = np.broadcast_to(np.arange(n_proxies)[:, None], ranks.shape)
+        similarities = self._exact(X, indices, np.take_along_axis(ranks, indices, 0))
+        order = np.argsort(-similarities, axis=0, kind="stable")
+        return (
+            np.take_along_axis(similarities, order, 0).T,
+            np.take_along_axis(indices, order, 0).T,
+        )
+
+    def _exact(self, X, indices, ranks):
+        """Similarities of chosen proxies, without the cancellation of |x|^2 - 2 x.p."""
+        if self.metric not in ("euclidean", "mahalanobis"):
+            return self.finish(ranks, X)
+        for chosen, values in zip(indices, ranks, strict=True):
+            values[:] = -np.linalg.norm(X - self.proxies[chosen], axis=1)
+        return ranks
+
+
+def max_scores(ranks, offsets):
+    """Largest value over the proxies of each class.
+
+    Parameters
+    ----------
+    ranks : ndarray of shape (n_proxies, n_queries)
+        Similarities, or values that order as they do.
+    offsets : ndarray of shape (n_classes + 1,)
+        The proxies of class ``c`` are rows ``offsets[c]`` to ``offsets[c + 1]``.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_classes, n_queries)
+        The maximum of each class; ``ranks`` itself where each has one proxy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint.aggregation import max_scores
+    >>> max_scores(np.array([[1.0, 5.0], [3.0, 2.0], [2.0, 2.0]]), np.array([0, 2, 3]))
+    array([[3., 5.],
+           [2., 2.]])
+    """
+    if len(offsets) - 1 == len(ranks):
+        return ranks
+    return np.maximum.reduceat(ranks, offsets[:-1], axis=0)
+
+
+def vote_shares(distances, codes, n_classes, weights="uniform"):
+    """Shares of the votes of the nearest proxies.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_queries, n_neighbors)
+        Distances of the nearest proxies, smallest first; read if votes are weighted.
+    codes : ndarray of shape (n_queries, n_neighbors)
+        Their classes, in ``range(n_classes)``.
+    n_classes : int
+        Number of classes.
+    weights : {"uniform", "distance"}, default="uniform"
+        Whether all votes count alike, or by the inverse of the distance; then proxies
+        at distance zero outvote all others.
+
+    Returns
+    -------
+    shares : ndarray of shape (n_queries, n_classes)
+        Non-negative, with sum 1 but for rounding. Of classes with equally many votes
+        the one whose nearest voter is closest is larger by the least possible amount,
+        so that the largest share is the prediction.
+
+    Examples
+    --------
+    One vote each: the nearer one decides.
+
+    >>> import numpy as np
+    >>> from skimprint.aggregation import vote_shares
+    >>> shares = vote_shares(np.array([[0.1, 0.2]]), np.array([[1, 0]]), n_classes=2)
+    >>> shares.argmax(axis=1)
+    array([1])
+    """
+    n_queries, n_neighbors = codes.shape
+    if weights == "uniform":
+        votes = np.ones(codes.shape)
+    else:
+        exact = distances == 0
+        with np.errstate(divide="ignore"):
+            votes = 1 / distances.astype(np.float64)
+        votes[exact.any(axis=1)] = 0
+        votes[exact] = 1
+    rows = np.arange(n_queries)[:, None]
+    shares = np.bincount(
+        (rows * n_classes + codes).ravel(), votes.ravel(), n_queries * n_classes
+    ).reshape(n_queries, n_classes)
+    shares /= votes.sum(axis=1, keepdims=True)
+    shares = shares.astype(distances.dtype)
+
+    nearest = np.full(shares.shape, n_neighbors)  # rank of each class's nearest voter
+    np.minimum.at(nearest, (rows, codes), np.arange(n_neighbors))
+    best = shares.max(axis=1, keepdims=True)
+    tied = shares >= best * (1 - 4 * np.finfo(shares.dtype).eps)
+    winner = np.where(tied, nearest, n_neighbors).argmin(axis=1)[:, None]
+    shares[rows, winner] = np.where(
+        tied.sum(axis=1, keepdims=True) > 1, np.nextafter(best, 2), best
+    )
+    return shares

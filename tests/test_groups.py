@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from skimprint._groups import GroupedRows
+from skimprint.normalization import l2_normalize
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(12, 3)), np.array([2, 0, 1, 1, 2, 0, 2, 1, 2, 2, 0, 3])
+
+
+def test_rows_are_those_of_the_group_in_their_order(data):
+    X, codes = data
+    groups = GroupedRows(X, codes, 4, sample_weight=np.arange(12.0))
+    assert len(groups) == 4
+    for group in range(4):
+        np.testing.assert_array_equal(groups.rows(group), X[codes == group])
+        np.testing.assert_array_equal(
+            groups.weights(group), np.flatnonzero(codes == group)
+        )
+        assert groups.rows(group).flags.c_contiguous
+    np.testing.assert_array_equal(groups.stack([0, 1])[1], X[codes == 1])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_are_cast_and_normalised_and_x_is_left_alone(data, dtype, order):
+    X = np.asarray(data[0], dtype=dtype, order=order)
+    X.flags.writeable = False
+    groups = GroupedRows(X, data[1], 4, transform=l2_normalize)
+    rows = groups.rows(2)
+    assert rows.dtype == (np.float64 if dtype == np.float64 else np.float32)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    rows[:] = 0  # ours to write on
+
+
+def test_buckets_hold_groups_of_one_size_within_their_bound(data):
+    groups = GroupedRows(*data, 4)
+    buckets = list(groups.buckets(np.arange(4), lambda size: size, max_bytes=6))
+    assert sorted(np.concatenate(buckets)) == [0, 1, 2, 3]
+    assert [3] in [bucket.tolist() for bucket in buckets]
+    assert [0, 1] in [bucket.tolist() for bucket in buckets]
