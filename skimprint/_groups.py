@@ -1,6 +1,10 @@
 """Rows of a matrix by group (the samples of each class), without copying the matrix."""
 
+from copy import copy
+
 import numpy as np
+
+from .normalization import l2_normalize
 
 
 class GroupedRows:
@@ -20,7 +24,7 @@ class GroupedRows:
     n_groups : int
         Number of groups.
     sample_weight : ndarray of shape (n_samples,), default=None
-        Positive weight of each row; `None` weighs all rows alike.
+        Weight of each row, not negative; `None` weighs all rows alike.
     transform : callable or None, default=None
         From rows to the rows that come out, both of shape (n, n_features): the
         normalisation of the support embeddings.
@@ -61,17 +65,69 @@ class GroupedRows:
         """Rows of one group: a new C-contiguous array of shape (n_c, n_features)."""
         return self.take(self.indices(group))
 
-    def stack(self, groups):
-        """Rows of groups of one size: a new array of shape (len(groups), n_c, d)."""
-        groups = np.asarray(groups)
-        size = self.sizes[groups[0]]
-        index = self.order[self.offsets[groups][:, None] + np.arange(size)]
-        return self.take(index.ravel()).reshape(len(groups), size, -1)
+    def stack(self, groups, out=None):
+        """Rows of groups of one size: of shape (len(groups), n_c, d), new or in out."""
+        index = self.stack_indices(groups)
+        if out is not None:
+            out = out.reshape(-1, self.n_features)
+        return self.take(index.ravel(), out=out).reshape(*index.shape, -1)
 
-    def take(self, index):
-        """Rows of ``X`` by number: a new C-contiguous array, cast and transformed."""
-        rows = np.ascontiguousarray(self.X[index], dtype=self.dtype)
-        return rows if self.transform is None else self.transform(rows)
+    def stack_indices(self, groups):
+        """Row numbers in ``X`` of groups of one size: of shape (len(groups), n_c)."""
+        groups = np.asarray(groups)
+        starts = self.offsets[groups][:, None]
+        return self.order[starts + np.arange(self.sizes[groups[0]])]
+
+    def stack_weights(self, groups):
+        """Weights of groups of one size: of shape (len(groups), n_c), all 1 if none."""
+        index = self.stack_indices(groups)
+        if self.sample_weight is None:
+            return np.ones(index.shape, self.dtype)
+        return self.sample_weight[index].astype(self.dtype)
+
+    def take(self, index, out=None):
+        """Rows of ``X`` by number, C-contiguous and transformed: new or in out."""
+        if out is None:
+            rows = np.ascontiguousarray(self.X[index], dtype=self.dtype)
+        elif self.X.dtype == self.dtype:
+            # Clipping spares `take` a buffer; all indices are in range.
+            rows = np.take(self.X, index, axis=0, out=out, mode="clip")
+        else:
+            rows = out
+            rows[:] = self.X[index]
+        if self.transform is l2_normalize:
+            l2_normalize(rows, out=rows)  # spares a copy
+        elif self.transform is not None:
+            rows[:] = self.transform(rows)
+        return rows
+
+    def normalized(self):
+        """The same groups, with rows that come out l2-normalised."""
+        first = self.transform
+        other = copy(self)
+        if first is None or first is l2_normalize:
+            other.transform = l2_normalize
+        else:
+            other.transform = lambda rows: l2_normalize(first(rows))
+        return other
+
+    def without_weightless(self):
+        """The groups without their rows of no weight.
+
+        A group in which no row has weight keeps all of them, as if they had.
+        """
+        if self.sample_weight is None or self.sample_weight.all():
+            return self
+        other = copy(self)
+        group = np.repeat(np.arange(len(self)), self.sizes)
+        weighs = self.sample_weight[self.order] != 0
+        lost = ~np.bincount(group, weighs, minlength=len(self)).astype(bool)[group]
+        other.sample_weight = self.sample_weight.copy()
+        other.sample_weight[self.order[lost]] = 1
+        other.order = self.order[weighs | lost]
+        other.sizes = np.bincount(group[weighs | lost], minlength=len(self))
+        other.offsets = np.concatenate([[0], np.cumsum(other.sizes)])
+        return other
 
     def weights(self, group):
         """Weights of one group's rows, or None where all weigh alike."""

@@ -1,0 +1,105 @@
+"""k-means of every class at once: ragged groups, one call.
+
+Each group takes the cheapest of four routes that lead to the same kind of result:
+its rows as they are, a mean, Lloyd's algorithm on inner products, or Lloyd's
+algorithm on rows. Every group draws from a generator of its own, with the same seed,
+and its arithmetic depends on nothing but its own rows, so that neither the company of
+other groups nor the number of threads changes a bit of its result.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._progress import progress_bar
+from .._threads import run_tasks
+from .routes import Buffer, Job, label_weightless, plan
+
+
+class GroupedKMeansResult(NamedTuple):
+    """Clusters of every group."""
+
+    centers: np.ndarray  # (k_total, d): group by group
+    offsets: np.ndarray  # (n_groups + 1,): where each group's centres begin
+    labels: np.ndarray  # (n,): index of a row's centre within its group
+    inertia: np.ndarray  # (n_groups,): weighted sums of squared distances
+    n_iter: np.ndarray  # (n_groups,): iterations, 0 where there were none to make
+
+
+def grouped_kmeans(
+    groups,
+    n_clusters,
+    *,
+    seed,
+    n_init=1,
+    max_iter=300,
+    tol=1e-4,
+    spherical=False,
+    n_jobs=None,
+    verbose=0,
+):
+    """Cluster the rows of each group by k-means.
+
+    Parameters
+    ----------
+    groups : GroupedRows
+        Rows by group, with their weights. Rows without weight take no part and get
+        the label of the nearest centre.
+    n_clusters : int or ndarray of shape (n_groups,)
+        Number of clusters of each group. Groups that have no more rows than that
+        keep them as their centres.
+    seed : int
+        Seed of each group's random number generator.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of least inertia is kept.
+    max_iter : int, default=300
+        Bound for the iterations of a run.
+    tol : float, default=1e-4
+        Squared shift of the centres at which a run has converged, relative to the
+        mean variance of the features.
+    spherical : bool, default=False
+        Whether to maximise cosine similarity: rows and centres have unit length.
+    n_jobs : int, default=None
+        Number of threads over groups, resolved as joblib does.
+    verbose : int, default=0
+        Whether fits that last show a progress bar.
+
+    Returns
+    -------
+    result : GroupedKMeansResult
+        Centres of a group with fewer distinct rows than clusters repeat.
+    """
+    if spherical:
+        groups = groups.normalized()
+    engaged = groups.without_weightless()
+    n_centers = np.minimum(n_clusters, engaged.sizes)
+    offsets = np.concatenate([[0], np.cumsum(n_centers)])
+    result = GroupedKMeansResult(
+        np.empty((offsets[-1], groups.n_features), groups.dtype),
+        offsets,
+        np.zeros(len(groups.order), np.int32),
+        np.zeros(len(groups)),
+        np.zeros(len(groups), np.intp),
+    )
+    job = Job(
+        engaged,
+        n_centers,
+        result,
+        seed,
+        n_init,
+        max_iter,
+        tol,
+        spherical,
+        Buffer(),
+    )
+    tasks = plan(job)
+    with progress_bar(len(groups), "k-means", verbose=verbose) as advance:
+        run_tasks(
+            lambda task: task.route(job, task.groups),
+            tasks,
+            [task.cost for task in tasks],
+            n_jobs=n_jobs,
+            progress=advance and (lambda task: advance(len(task.groups))),
+        )
+    label_weightless(job, groups)
+    return result

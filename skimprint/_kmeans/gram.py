@@ -1,0 +1,190 @@
+"""k-means of small groups in the space of their inner products.
+
+A centre is a combination of its members, so all that Lloyd's algorithm asks for -
+distances, shifts, inertia - follows from the n x n inner products of a group, and an
+iteration costs nothing that grows with the number of features. Groups of one size go
+through the same few array operations together.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .empty import refill
+from .seeding import seed_gram
+from .sums import cluster_sums
+
+
+class GramResult(NamedTuple):
+    """Clusters of groups of one size."""
+
+    members: np.ndarray  # (n_groups, n): the clusters whose means are the centres
+    labels: np.ndarray  # (n_groups, n): the nearest of those centres
+    inertia: np.ndarray  # (n_groups,)
+    n_iter: np.ndarray  # (n_groups,)
+
+
+class _Centers(NamedTuple):
+    """Centres of groups, each the sum of its members divided by a scale."""
+
+    sums: np.ndarray  # (n_groups, k, n): inner products of the sums with all rows
+    sizes: np.ndarray  # (n_groups, k): weights of the clusters
+    scales: np.ndarray  # (n_groups, k): sizes, or lengths of the sums if spherical
+    sq_norms: np.ndarray  # (n_groups, k): squared lengths of the centres
+
+
+def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical):
+    """Cluster groups of one size, given the inner products of their rows.
+
+    Parameters
+    ----------
+    G : ndarray of shape (n_groups, n, n)
+        Inner products; of centred rows unless spherical.
+    weights : ndarray of shape (n_groups, n)
+        Positive weights of the rows, of the dtype of ``G``.
+    n_clusters : int
+        Number of clusters per group, less than n.
+    rng : numpy.random.Generator
+        Source of the seeds, shared by the groups.
+    n_init : int
+        Number of runs; the best of each group is kept.
+    max_iter : int
+        Bound for the iterations of a run.
+    tol : ndarray of shape (n_groups,)
+        Squared shift of all centres at which a run has converged.
+    spherical : bool
+        Whether centres are scaled to unit length.
+
+    Returns
+    -------
+    result : GramResult
+        Members and labels are the same after strict convergence.
+    """
+    sq_norms = np.ascontiguousarray(np.diagonal(G, axis1=1, axis2=2))
+    best = None
+    for _ in range(n_init):
+        labels, distances = seed_gram(G, sq_norms, weights, n_clusters, rng)
+        _refill(labels, distances, sq_norms, n_clusters, True)
+        run = _lloyd(G, sq_norms, weights, labels, n_clusters, max_iter, tol, spherical)
+        if best is None:
+            best = run
+            continue
+        better = run.inertia < best.inertia
+        for kept, new in zip(best, run, strict=True):
+            kept[better] = new[better]
+    return best
+
+
+def _lloyd(G, sq_norms, weights, labels, k, max_iter, tol, spherical):
+    """Iterate until every group has converged; labels are of the first E-step."""
+    n_groups, n = labels.shape
+    result = GramResult(
+        np.empty((n_groups, n), np.int32),
+        np.empty((n_groups, n), np.int32),
+        np.empty(n_groups),
+        np.empty(n_groups, np.intp),
+    )
+    # The groups that go on; from here on, arrays hold these alone.
+    active = np.arange(n_groups)
+    flat = G.reshape(-1, n)
+    keys = [_keys(labels, k).ravel()]
+    sums = cluster_sums(flat, keys, [weights.ravel()], n_groups * k)
+    centers = _scale(sums.reshape(n_groups, k, n), labels, weights, spherical)
+    shifts = np.full(n_groups, np.inf)
+    for iteration in range(1, max_iter + 1):
+        nearest, distances = _assign(centers, sq_norms)
+        last = (shifts <= tol) | (iteration == max_iter)
+        _refill(nearest, distances, sq_norms, k, ~last)
+        changed = nearest != labels
+        settled = ~changed.any(axis=1)
+        stop = last | settled
+        if stop.any():
+            done = active[stop]
+            result.members[done] = labels[stop]
+            result.labels[done] = nearest[stop]
+            result.inertia[done] = np.einsum(
+                "bn,bn->b", distances[stop], weights[stop], dtype=np.float64
+            )
+            result.n_iter[done] = np.minimum(iteration + settled[stop], max_iter)
+            on = ~stop
+            if not on.any():
+                break
+            active, labels, nearest, changed, sq_norms, weights, tol = (
+                array[on]
+                for array in (
+                    active,
+                    labels,
+                    nearest,
+                    changed,
+                    sq_norms,
+                    weights,
+                    tol,
+                )
+            )
+            centers = _Centers(*(array[on] for array in centers))
+        group, row = np.nonzero(changed)
+        moves = [_keys(each, k)[group, row] for each in (labels, nearest)]
+        w = weights[group, row]
+        rows = active[group] * n + row
+        sums = cluster_sums(flat, moves, [-w, w], len(active) * k, rows)
+        sums = centers.sums + sums.reshape(centers.sums.shape)
+        moved = _scale(sums, nearest, weights, spherical)
+        shifts = _shifts(centers, moved, labels, weights)
+        centers, labels = moved, nearest
+    return result
+
+
+def _assign(centers, sq_norms):
+    """Nearest centre of each row, and the squared distance to it."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = np.where(centers.scales > 0, -2 / centers.scales, 0)
+    offsets = np.where(centers.sizes > 0, centers.sq_norms, np.inf)
+    dtype = centers.sums.dtype
+    distances = centers.sums * factors.astype(dtype)[:, :, None]
+    distances += offsets.astype(dtype)[:, :, None]
+    labels = distances.argmin(axis=1)
+    nearest = np.take_along_axis(distances, labels[:, None], axis=1)[:, 0]
+    nearest += sq_norms
+    return labels.astype(np.int32), np.maximum(nearest, 0, out=nearest)
+
+
+def _refill(labels, distances, sq_norms, k, wanted):
+    """Refill empty clusters in the wanted groups, if any."""
+    empty = (_totals(labels, None, k) == 0).any(axis=1)
+    for group in np.flatnonzero(empty & wanted):
+        refill(labels[group], distances[group], sq_norms[group], k)
+
+
+def _keys(labels, k):
+    """Numbers of clusters across groups."""
+    return labels + np.arange(0, len(labels) * k, k, dtype=np.int32)[:, None]
+
+
+def _totals(labels, values, k):
+    """Sums of values by group and cluster, in float64."""
+    if values is not None:
+        values = values.ravel()
+    keys = _keys(labels, k).ravel()
+    return np.bincount(keys, values, minlength=len(labels) * k).reshape(-1, k)
+
+
+def _scale(sums, labels, weights, spherical):
+    """The centres, given the sums of their members."""
+    k = sums.shape[1]
+    own = np.take_along_axis(sums, labels[:, None], axis=1)[:, 0]
+    sq_sums = np.maximum(_totals(labels, own * weights, k), 0)
+    sizes = _totals(labels, weights, k)
+    scales = np.sqrt(sq_sums) if spherical else sizes
+    sq_norms = np.divide(
+        sq_sums, scales**2, out=np.zeros_like(scales), where=scales > 0
+    )
+    return _Centers(sums, sizes, scales, sq_norms)
+
+
+def _shifts(old, new, old_labels, weights):
+    """Squared distance that the centres of each group have moved, all together."""
+    own = np.take_along_axis(new.sums, old_labels[:, None], axis=1)[:, 0]
+    cross = _totals(old_labels, own * weights, new.sums.shape[1])
+    scales = old.scales * new.scales
+    cross = np.divide(cross, scales, out=np.zeros_like(scales), where=scales > 0)
+    return (old.sq_norms + new.sq_norms - 2 * cross).sum(axis=1)

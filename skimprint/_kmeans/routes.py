@@ -1,0 +1,242 @@
+"""The ways through the k-means engine, and which group takes which."""
+
+import math
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from .._blas import dot_transposed, gram_each
+from .._groups import GroupedRows
+from ..normalization import l2_normalize
+from .gram import gram_kmeans
+from .lloyd import lloyd_kmeans
+from .seeding import n_candidates
+from .sums import cluster_sums
+
+# What the bounds of Lloyd's algorithm on rows leave of its E-steps, in passes over
+# all rows of a group.
+_PASSES = 8
+
+# Groups up to this size share the overhead of array operations with others.
+_SMALL = 200
+
+# Largest group for which inner products are stored: 32 MiB in float32.
+_MAX_GRAM = 2896
+
+# Bytes of inner products that go through Lloyd's algorithm together, and of rows of
+# which they are made: the latter stay in the L2 cache.
+_GRAM_BYTES = 2**22
+_ROW_BYTES = 2**19
+
+
+class Buffer(threading.local):
+    """Memory for gathered rows, one per thread.
+
+    A new array of megabytes costs more in page faults than the copy into it.
+    """
+
+    memory = np.empty(0)
+
+    def empty(self, shape, dtype):
+        """Like `np.empty`, but the memory is that of the call before."""
+        size = math.prod(shape)
+        if self.memory.dtype != dtype or len(self.memory) < size:
+            self.memory = np.empty(size, dtype)
+        return self.memory[:size].reshape(shape)
+
+
+class Job(NamedTuple):
+    """What is asked for, and where the answer goes."""
+
+    groups: GroupedRows
+    n_centers: np.ndarray  # (n_groups,): at most the size of the group
+    result: tuple  # GroupedKMeansResult, filled in group by group
+    seed: int
+    n_init: int
+    max_iter: int
+    tol: float
+    spherical: bool
+    buffer: Buffer
+
+    def rows(self, bucket):
+        """Rows of some groups, of shape (n_groups, n, d); gone with the next call."""
+        shape = len(bucket), self.groups.sizes[bucket[0]], self.groups.n_features
+        return self.groups.stack(
+            bucket, out=self.buffer.empty(shape, self.groups.dtype)
+        )
+
+
+class Task(NamedTuple):
+    """Some groups of one size and number of centres, and their way."""
+
+    route: Callable
+    groups: np.ndarray
+    cost: float
+
+
+def plan(job):
+    """Split a job into tasks, in a way that does not depend on the threads."""
+    sizes, n_centers = job.groups.sizes, job.n_centers
+    order = np.lexsort((n_centers, sizes))
+    pairs = np.stack([sizes, n_centers], axis=1)[order]
+    starts = np.flatnonzero(np.any(pairs[1:] != pairs[:-1], axis=1)) + 1
+    tasks = []
+    for alike in np.split(order, starts):
+        n, k = int(sizes[alike[0]]), int(n_centers[alike[0]])
+        route, per_task, cost = _way(n, k, job)
+        for start in range(0, len(alike), per_task):
+            bucket = alike[start : start + per_task]
+            tasks.append(Task(route, bucket, cost * len(bucket)))
+    return tasks
+
+
+def _way(n, k, job):
+    """The route of groups of n rows and k centres, their number per task, the cost."""
+    d, itemsize = job.groups.n_features, job.groups.dtype.itemsize
+    if k in (1, n):
+        return (
+            (_keep if k == n else _average),
+            max(1, _ROW_BYTES // (n * d * itemsize)),
+            n,
+        )
+    columns = job.n_init * (n_candidates(k) + _PASSES * k)
+    # Inner products cost half of what n columns of distances do.
+    if n <= min(max(_SMALL, 2 * columns), _MAX_GRAM):
+        return _in_gram_space, max(1, _GRAM_BYTES // (n * n * itemsize)), n * n
+    return _on_rows, 1, 2 * n * columns
+
+
+def _keep(job, bucket):
+    """Every row is a centre."""
+    index = job.groups.stack_indices(bucket)
+    k = index.shape[1]
+    job.result.centers[_stacked(job, bucket)] = job.rows(bucket)
+    job.result.labels[index] = np.arange(k)
+
+
+def _average(job, bucket):
+    """The mean is the only centre."""
+    rows, weights = job.rows(bucket), job.groups.stack_weights(bucket)
+    members = np.zeros(weights.shape, np.int32)
+    centers = _centers(rows, members, weights, 1, job.spherical)
+    rows -= centers
+    sq_distances = np.einsum("bnd,bnd->bn", rows, rows)
+    job.result.centers[_stacked(job, bucket)] = centers
+    job.result.inertia[bucket] = np.einsum(
+        "bn,bn->b", sq_distances, weights, dtype=np.float64
+    )
+    job.result.n_iter[bucket] = 1
+
+
+def _in_gram_space(job, bucket):
+    """Lloyd's algorithm on inner products, for groups of one size together."""
+    groups, result = job.groups, job.result
+    k, n = int(job.n_centers[bucket[0]]), int(groups.sizes[bucket[0]])
+    step = max(1, _ROW_BYTES // (n * groups.n_features * groups.dtype.itemsize))
+    chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
+    G = np.empty((len(bucket), n, n), groups.dtype)
+    tol = np.empty(len(bucket))
+    for chunk in chunks:
+        rows = job.rows(bucket[chunk])
+        tol[chunk] = _prepare(rows, job)[1]
+        gram_each(rows, out=G[chunk])
+    weights = groups.stack_weights(bucket)
+    found = gram_kmeans(
+        G,
+        weights,
+        k,
+        np.random.default_rng(job.seed),
+        n_init=job.n_init,
+        max_iter=job.max_iter,
+        tol=tol,
+        spherical=job.spherical,
+    )
+    for chunk in chunks:
+        centers = _centers(
+            job.rows(bucket[chunk]),
+            found.members[chunk],
+            weights[chunk],
+            k,
+            job.spherical,
+        )
+        result.centers[_stacked(job, bucket[chunk])] = centers
+    result.labels[groups.stack_indices(bucket)] = found.labels
+    result.inertia[bucket] = found.inertia
+    result.n_iter[bucket] = found.n_iter
+
+
+def _on_rows(job, bucket):
+    """Lloyd's algorithm on the rows of one group."""
+    rows = job.rows(bucket)
+    mean, tol = _prepare(rows, job)
+    found = lloyd_kmeans(
+        rows[0],
+        job.groups.stack_weights(bucket)[0],
+        int(job.n_centers[bucket[0]]),
+        np.random.default_rng(job.seed),
+        n_init=job.n_init,
+        max_iter=job.max_iter,
+        tol=tol[0],
+        spherical=job.spherical,
+    )
+    job.result.centers[_stacked(job, bucket)] = found.centers + mean
+    job.result.labels[job.groups.stack_indices(bucket)] = found.labels
+    job.result.inertia[bucket] = found.inertia
+    job.result.n_iter[bucket] = found.n_iter
+
+
+def _prepare(rows, job):
+    """Centre the rows of groups in place; returns their means and tolerances.
+
+    Distances between centred rows lose the least to rounding. The length of spherical
+    centres refers to the origin, so there it must stay where it is.
+    """
+    mean = rows.mean(axis=1, keepdims=True)
+    if job.spherical:
+        variance = np.einsum("bnd,bnd->b", rows, rows) / rows.shape[1]
+        variance -= np.einsum("bnd,bnd->b", mean, mean)
+        mean = 0
+    else:
+        rows -= mean
+        variance = np.einsum("bnd,bnd->b", rows, rows) / rows.shape[1]
+    # As in scikit-learn, the tolerance refers to the mean variance of the features.
+    return mean, job.tol * np.maximum(variance, 0) / rows.shape[2]
+
+
+def _centers(rows, members, weights, k, spherical):
+    """Means of the members of each cluster, of shape (n_groups, k, d)."""
+    n_groups, _, d = rows.shape
+    keys = (members + np.arange(0, n_groups * k, k, dtype=np.int32)[:, None]).ravel()
+    weights = weights.ravel()
+    centers = cluster_sums(rows.reshape(-1, d), [keys], [weights], n_groups * k)
+    sizes = np.bincount(keys, weights, minlength=n_groups * k)
+    if spherical:
+        l2_normalize(centers, out=centers)
+    else:
+        centers /= np.where(sizes > 0, sizes, 1).astype(rows.dtype)[:, None]
+    centers, sizes = centers.reshape(n_groups, k, d), sizes.reshape(n_groups, k)
+    for group in np.flatnonzero((sizes == 0).any(axis=1)):
+        centers[group, sizes[group] == 0] = centers[group, sizes[group].argmax()]
+    return centers
+
+
+def _stacked(job, bucket):
+    """Indices of the centres of groups that have the same number of them."""
+    k = job.n_centers[bucket[0]]
+    return job.result.offsets[bucket][:, None] + np.arange(k)
+
+
+def label_weightless(job, groups):
+    """Give rows that took no part the label of the nearest centre of their group."""
+    result = job.result
+    for group in np.flatnonzero(groups.sizes != job.groups.sizes):
+        index = groups.indices(group)
+        index = index[groups.sample_weight[index] == 0]
+        centers = result.centers[result.offsets[group] : result.offsets[group + 1]]
+        mean = centers.mean(axis=0)
+        centers = centers - mean
+        distances = dot_transposed(groups.take(index) - mean, centers, -2.0)
+        distances += np.einsum("ij,ij->i", centers, centers)
+        result.labels[index] = distances.argmin(axis=1)

@@ -1,0 +1,93 @@
+"""Threads across groups, with BLAS held to one thread in each of them."""
+
+import threading
+from contextlib import contextmanager
+from functools import cache
+
+import numpy as np
+import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be controlled
+from joblib import Parallel, delayed, effective_n_jobs
+from threadpoolctl import ThreadpoolController
+
+_lock = threading.Lock()
+_users = 0
+_limiter = None
+
+
+@cache
+def _controller():
+    # Looking through the loaded libraries takes milliseconds: once per process.
+    return ThreadpoolController()
+
+
+def _release_control():
+    """Let any thread change the limit.
+
+    Since threadpoolctl 3.8 only the first thread that sets a limit on OpenBLAS can
+    change it again. Here it need not be the one that restores it.
+    """
+    for library in _controller().lib_controllers:
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            clear(force=True)
+
+
+@contextmanager
+def one_blas_thread():
+    """Hold BLAS to one thread for as long as anybody in the process asks for it.
+
+    The number of BLAS threads belongs to the process. If each of two concurrent fits
+    saved and restored it, the first to leave would free the threads under the other,
+    and the last could leave the process at one thread for good. So the users are
+    counted: the first sets the limit and the last restores what was there before.
+    """
+    global _users, _limiter
+    with _lock:
+        if _users == 0:
+            _release_control()
+            _limiter = _controller().limit(limits=1, user_api="blas")
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _release_control()
+                _limiter.restore_original_limits()
+                _limiter = None
+                _release_control()
+
+
+def run_tasks(function, tasks, costs, *, n_jobs=None, progress=None):
+    """Call function on each task, in threads and the most expensive first.
+
+    Parameters
+    ----------
+    function : callable
+        Takes one task and writes its result where it belongs.
+    tasks : list
+        What to call it on.
+    costs : list of float
+        Relative duration of each task, for the order.
+    n_jobs : int, default=None
+        Number of threads, resolved as joblib does.
+    progress : callable, default=None
+        Called with each task that is done.
+    """
+
+    def run(task):
+        function(task)
+        if progress is not None:
+            progress(task)
+
+    ordered = [tasks[i] for i in np.argsort(-np.asarray(costs), kind="stable")]
+    n_threads = min(effective_n_jobs(n_jobs), len(ordered))
+    with one_blas_thread():
+        if n_threads <= 1:
+            for task in ordered:
+                run(task)
+        else:
+            Parallel(n_jobs=n_threads, require="sharedmem", batch_size=1)(
+                delayed(run)(task) for task in ordered
+            )
