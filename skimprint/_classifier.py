@@ -1,0 +1,509 @@
+"""ImprintClassifier: the framework, from support embeddings to labels."""
+
+import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    check_X_y,
+    validate_data,
+)
+
+from ._groups import GroupedRows
+from .aggregation import METRICS, ProxySimilarity, max_scores, vote_shares
+from .generation import make_generator
+from .normalization import l2_normalize, quantile_normalize_by_class
+from .whitening import precision_cholesky, within_class_covariance
+
+# What embeddings come in. Half precision is kept as it is and cast block by block.
+_DTYPES = (np.float64, np.float32, np.float16)
+
+
+class ImprintClassifier(ClassifierMixin, BaseEstimator):
+    """Classify embeddings by their similarity to proxies of each class.
+
+    Weight imprinting turns the embeddings of a frozen foundation model into a
+    classifier in one pass, without gradient steps: support embeddings are normalised,
+    each class is represented by one or more proxies, and a query gets the class of
+    the proxy that it is most similar to. The parts are those of the IMPRINT framework
+    [1]_, and the defaults its best method.
+
+    Parameters
+    ----------
+    generator : str, generator, clusterer or callable, default="kmeans"
+        Makes the proxies of a class of its support embeddings. One of
+
+        - ``"all"``, ``"cov_max"``, ``"fps"``, ``"kmeans"``, ``"kmedoids"``,
+          ``"least_squares"``, ``"mean"``, ``"random"``: the components of
+          `skimprint.generation` with their default parameters;
+        - such a component, for other parameters (``KMeansProxies(n_init=5)``);
+        - a scikit-learn clusterer with a parameter ``n_clusters`` and an attribute
+          ``cluster_centers_``;
+        - a callable ``f(X_c, n_proxies, random_state)`` that returns an array of shape
+          (n_proxies, n_features).
+
+    n_proxies : int or dict of {label: int}, default=20
+        Number of proxies per class. A class with no more samples than this keeps its
+        samples as they are. ``"mean"`` and ``"all"`` ignore it.
+    support_norm : {"l2"}, callable or None, default="l2"
+        Normalisation of the support embeddings (the framework's NORM_pre). A callable
+        takes and returns an array of shape (n, n_features).
+    proxy_norm : {"l2", "quantile"}, callable or None, default="l2"
+        Normalisation of the proxies (NORM_post). ``"quantile"`` gives the proxies of
+        each class the distribution of the values of all classes before it, in sorted
+        order.
+    query_norm : {"l2"}, callable or None, default="l2"
+        Normalisation of the queries (NORM_inf).
+    aggregation : {"max", "mnn"} or callable, default="max"
+        From similarities to class scores: the largest similarity of each class, or the
+        votes of the ``n_neighbors`` nearest proxies. A callable
+        ``f(similarities, proxy_classes)`` gets an array of shape (n_queries,
+        n_proxies), distances negated, and the index into ``classes_`` of each proxy;
+        it returns scores of shape (n_queries, n_classes), the largest one winning.
+    metric : {"dot", "cosine", "euclidean", "manhattan", "chebyshev", "mahalanobis"}, \
+default="dot"
+        Similarity or distance of a query to a proxy. Mahalanobis distances use the
+        pooled within-class covariance of the support embeddings, shrunk by the rule of
+        Ledoit and Wolf.
+    n_neighbors : int, default=5
+        Number of proxies that vote in ``aggregation="mnn"``; at most all of them.
+    weights : {"uniform", "distance"}, default="uniform"
+        Whether votes count alike or by the inverse of their distance
+        (``1 - similarity`` for ``metric="cosine"``).
+    temperature : float, default=1.0
+        Class probabilities are the softmax of the scores divided by it.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the generator. Every class starts from the same seed, so that its
+        proxies do not depend on the other classes.
+    n_jobs : int, default=None
+        Number of threads across classes in `fit`. The result is the same for any
+        number.
+    verbose : int, default=0
+        Whether to show the progress of long fits.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    proxies_ : ndarray of shape (n_proxies_total, n_features)
+        The normalised proxies, class by class: float32 for float32 and float16
+        embeddings, else float64.
+    proxy_labels_ : ndarray of shape (n_proxies_total,)
+        The label of each proxy.
+    proxy_indices_ : ndarray of shape (n_proxies_total,)
+        The row of ``X`` in `fit` that a proxy is, or the row of its class that is
+        nearest to a synthetic one.
+    class_count_ : ndarray of shape (n_classes,)
+        Number of samples of each class, or the sum of their weights.
+    generator_ : ProxyGenerator
+        The component that made the proxies.
+    covariance_ : ndarray of shape (n_features, n_features)
+        Shrunk within-class covariance. Only with ``metric="mahalanobis"``.
+    n_features_in_ : int
+        Number of features seen during `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if ``X`` has any that are all strings.
+
+    See Also
+    --------
+    sklearn.neighbors.NearestCentroid : One mean per class.
+    sklearn.neighbors.KNeighborsClassifier : All samples kept.
+
+    Notes
+    -----
+    With l2-normalised proxies and queries, ``aggregation="max"`` is the nearest proxy
+    by cosine similarity, and by Euclidean distance.
+
+    References
+    ----------
+    .. [1] J. Westerhoff et al., "Robust Weight Imprinting: Insights from Neural
+       Collapse and Proxy-Based Aggregation", TMLR 2025, arXiv:2503.14572.
+    .. [2] H. Qi, M. Brown, D. G. Lowe, "Low-Shot Learning with Imprinted Weights",
+       CVPR 2018.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.datasets import load_digits_embeddings
+    >>> X, y = load_digits_embeddings(return_X_y=True)
+    >>> X_support, X_query, y_support, y_query = train_test_split(
+    ...     X, y, test_size=0.5, stratify=y, random_state=0
+    ... )
+    >>> clf = ImprintClassifier(random_state=0).fit(X_support, y_support)
+    >>> clf.proxies_.shape
+    (200, 1024)
+    >>> bool(clf.score(X_query, y_query) > 0.9)
+    True
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's convention)
+        "generator": "no_validation",  # `make_generator` knows, and says what would do
+        "n_proxies": [Interval(Integral, 1, None, closed="left"), Mapping],
+        "support_norm": [StrOptions({"l2"}), callable, None],
+        "proxy_norm": [StrOptions({"l2", "quantile"}), callable, None],
+        "query_norm": [StrOptions({"l2"}), callable, None],
+        "aggregation": [StrOptions({"max", "mnn"}), callable],
+        "metric": [StrOptions(set(METRICS))],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "weights": [StrOptions({"uniform", "distance"})],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        generator="kmeans",
+        n_proxies=20,
+        *,
+        support_norm="l2",
+        proxy_norm="l2",
+        query_norm="l2",
+        aggregation="max",
+        metric="dot",
+        n_neighbors=5,
+        weights="uniform",
+        temperature=1.0,
+        random_state=None,
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.generator = generator
+        self.n_proxies = n_proxies
+        self.support_norm = support_norm
+        self.proxy_norm = proxy_norm
+        self.query_norm = query_norm
+        self.aggregation = aggregation
+        self.metric = metric
+        self.n_neighbors = n_neighbors
+        self.weights = weights
+        self.temperature = temperature
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Imprint the classes: make the proxies of each from its support embeddings.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The support embeddings.
+        y : array-like of shape (n_samples,)
+            Their labels: numbers, strings or booleans.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights. A sample of weight zero counts as absent.
+            Generators that choose samples only distinguish zero from the rest.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the embeddings, the labels or the weights are not valid.
+        """
+        if self.weights == "distance" and self.metric == "dot":
+            raise ValueError(
+                "weights='distance' needs a distance, which metric='dot' is not. "
+                "Use metric='cosine' or 'euclidean', or weights='uniform'."
+            )
+        named_X = X
+        X, y = check_X_y(X, y, dtype=_DTYPES, estimator=self)
+        check_classification_targets(y)
+        classes, codes = np.unique(y, return_inverse=True)
+        sample_weight = _check_weights(sample_weight, X, codes, classes)
+        n_proxies = self._n_proxies_of(classes)
+        generator = make_generator(self.generator)
+
+        support = GroupedRows(
+            X,
+            codes,
+            len(classes),
+            sample_weight=sample_weight,
+            transform=_norm(self.support_norm, "support_norm"),
+        ).without_weightless()
+        proxies, offsets, indices = generator.generate(
+            support,
+            n_proxies,
+            seed=_seed(self.random_state),
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+        )
+        if self.proxy_norm == "quantile":
+            proxies = quantile_normalize_by_class(proxies, offsets)
+        elif self.proxy_norm is not None:
+            proxies = _norm(self.proxy_norm, "proxy_norm")(proxies)
+        if self.aggregation == "mnn" and self.n_neighbors > len(proxies):
+            warnings.warn(
+                f"n_neighbors={self.n_neighbors} is more than the {len(proxies)} "
+                "proxies there are: all of them vote.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+        covariance = None
+        if self.metric == "mahalanobis":
+            covariance = within_class_covariance(support)
+
+        # From here on nothing fails: an error above leaves an earlier fit as it was.
+        validate_data(self, named_X, skip_check_array=True)
+        self.classes_ = classes
+        self.class_count_ = np.bincount(codes, weights=sample_weight).astype(float)
+        self.generator_ = generator
+        self.proxies_ = proxies
+        self.proxy_labels_ = np.repeat(classes, np.diff(offsets))
+        self.proxy_indices_ = indices
+        self._offsets = offsets
+        if covariance is not None:
+            self.covariance_ = covariance
+        return self
+
+    def predict(self, X):
+        """Label of each query.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            The class with the largest score; of several, the first in ``classes_``.
+        """
+        X = self._validate_queries(X)
+        winners = np.empty(len(X), dtype=np.intp)
+        for block, scores in self._score_blocks(X, ranking_only=True):
+            winners[block] = scores.argmax(axis=0)
+        return self.classes_[winners]
+
+    def decision_function(self, X):
+        """Score of each class: the similarity of its best proxy, or its share of votes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            In the order of ``classes_``, distances negated. For two classes the score
+            of ``classes_[1]`` less that of ``classes_[0]``.
+        """
+        scores = self._scores(X)
+        if len(self.classes_) == 2:
+            return scores[:, 1] - scores[:, 0]
+        return scores
+
+    def predict_proba(self, X):
+        """Probability of each class: softmax of the scores divided by `temperature`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return softmax(self._scores(X) / self.temperature, axis=1)
+
+    def predict_log_proba(self, X):
+        """Logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return log_softmax(self._scores(X) / self.temperature, axis=1)
+
+    def kproxies(self, X, n_neighbors=None, return_similarity=True):
+        """Find the proxies that each query is most similar to.
+
+        What `kneighbors` is to a nearest-neighbours classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+        n_neighbors : int, default=None
+            Number of proxies for each query; by default the parameter `n_neighbors`,
+            or all proxies if they are fewer.
+        return_similarity : bool, default=True
+            Whether to return the similarities too.
+
+        Returns
+        -------
+        similarities : ndarray of shape (n_samples, n_neighbors)
+            Largest first, distances negated. Only if ``return_similarity=True``.
+        indices : ndarray of shape (n_samples, n_neighbors)
+            Rows of ``proxies_`` (and of ``proxy_labels_`` and ``proxy_indices_``).
+
+        Raises
+        ------
+        ValueError
+            If ``n_neighbors`` is not between 1 and the number of proxies.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> X = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+        >>> clf = ImprintClassifier("all").fit(X, ["up", "right", "both"])
+        >>> similarities, indices = clf.kproxies([[0.1, 2.0]], n_neighbors=2)
+        >>> clf.proxy_labels_[indices]
+        array([['up', 'both']], dtype='<U5')
+        """
+        X = self._validate_queries(X)
+        n_proxies = len(self.proxies_)
+        if n_neighbors is None:
+            n_neighbors = min(self.n_neighbors, n_proxies)
+        elif not (isinstance(n_neighbors, Integral) and 1 <= n_neighbors <= n_proxies):
+            raise ValueError(
+                f"n_neighbors must be an int from 1 to {n_proxies}, the number of "
+                f"proxies; got {n_neighbors!r}."
+            )
+        similarities = np.empty((len(X), n_neighbors), dtype=self.proxies_.dtype)
+        indices = np.empty((len(X), n_neighbors), dtype=np.intp)
+        compare = self._similarity()
+        for block in gen_batches(len(X), compare.block_size()):
+            queries = compare.prepare(X[block])
+            similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
+        return (similarities, indices) if return_similarity else indices
+
+    def _n_proxies_of(self, classes):
+        """Number of proxies of each class, shape (n_classes,)."""
+        if not isinstance(self.n_proxies, Mapping):
+            return np.full(len(classes), self.n_proxies)
+        labels = classes.tolist()
+        missing = [label for label in labels if label not in self.n_proxies]
+        if missing:
+            raise ValueError(
+                "n_proxies must have a number for each class; it has none for "
+                f"{missing} (its keys are {list(self.n_proxies)})."
+            )
+        counts = [self.n_proxies[label] for label in labels]
+        for label, count in zip(labels, counts, strict=True):
+            if not isinstance(count, Integral) or count < 1:
+                raise ValueError(
+                    "n_proxies must map each label to an int of at least 1; got "
+                    f"{count!r} for {label!r}."
+                )
+        return np.array(counts)
+
+    def _validate_queries(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=_DTYPES, reset=False)
+
+    def _similarity(self):
+        factor = None
+        if self.metric == "mahalanobis":
+            factor = precision_cholesky(self.covariance_)
+        return ProxySimilarity(
+            self.proxies_,
+            self.metric,
+            query_norm=_norm(self.query_norm, "query_norm"),
+            factor=factor,
+        )
+
+    def _score_blocks(self, X, *, ranking_only=False):
+        """Blocks of queries and their scores, of shape (n_classes, n_block).
+
+        With `ranking_only`, the scores may be any that order the classes alike.
+        """
+        compare = self._similarity()
+        codes = np.repeat(np.arange(len(self.classes_)), np.diff(self._offsets))
+        for block in gen_batches(len(X), compare.block_size()):
+            queries = compare.prepare(X[block])
+            if self.aggregation == "max":
+                scores = max_scores(compare.ranks(queries), self._offsets)
+                if not ranking_only:
+                    scores = compare.finish(scores, queries)
+            elif self.aggregation == "mnn":
+                n_neighbors = min(self.n_neighbors, len(codes))
+                similarities, nearest = compare.nearest(queries, n_neighbors)
+                nearness = 1 if self.metric in ("dot", "cosine") else 0
+                scores = vote_shares(
+                    nearness - similarities,
+                    codes[nearest],
+                    len(self.classes_),
+                    self.weights,
+                ).T
+            else:
+                similarities = compare.finish(compare.ranks(queries), queries)
+                scores = np.asarray(self.aggregation(similarities.T, codes)).T
+                expected = (len(self.classes_), len(queries))
+                if scores.shape != expected:
+                    raise ValueError(
+                        "aggregation must return scores of shape (n_queries, "
+                        f"n_classes) = {expected[::-1]}; got {scores.shape[::-1]}."
+                    )
+            yield block, scores
+
+    def _scores(self, X):
+        """Scores of shape (n_samples, n_classes), in the dtype of the proxies."""
+        X = self._validate_queries(X)
+        all_scores = np.empty((len(X), len(self.classes_)), dtype=self.proxies_.dtype)
+        for block, scores in self._score_blocks(X):
+            all_scores[block] = scores.T
+        return all_scores
+
+
+def _norm(norm, name):
+    """The function that a normalisation parameter stands for, or None."""
+    if norm is None or norm == "l2":
+        return norm and l2_normalize
+
+    def checked(X):
+        normalized = np.asarray(norm(X), dtype=X.dtype)
+        if normalized.shape != X.shape:
+            raise ValueError(
+                f"{name} must return an array of the shape it gets, {X.shape}; "
+                f"got {normalized.shape}."
+            )
+        return normalized
+
+    return checked
+
+
+def _seed(random_state):
+    """An int for all classes alike; the random state itself if it is one."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def _check_weights(sample_weight, X, codes, classes):
+    """Valid weights, some of them positive in each class, or None."""
+    if sample_weight is None:
+        return None
+    sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    totals = np.bincount(codes, weights=sample_weight)
+    if not totals.all():
+        raise ValueError(
+            "sample_weight must be positive for at least one sample of each class; "
+            f"it is zero for all of {classes[totals == 0].tolist()}."
+        )
+    return sample_weight

@@ -1,0 +1,198 @@
+"""What skimprint does, in a minute: ``python -m skimprint.demo [PICTURE]``.
+
+Real digits, embedded by a network that was trained on photographs. Compares the
+published methods at several numbers of shots, searches over components, and explains
+three predictions by their nearest proxies.
+"""
+
+import argparse
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skimprint import ImprintClassifier
+from skimprint.datasets import load_digits_embeddings
+from skimprint.generation import KMeansProxies
+from skimprint.methods import PUBLISHED_METHODS
+
+METHODS = {
+    "Qi et al. 2018: one mean": "qi",
+    "Hosoda et al. 2024: quantiles": "hosoda",
+    "Janson et al. 2022: nearest mean": "janson",
+    "Westerhoff et al. 2025: 20 k-means": "westerhoff",
+    "least-squares oracle": "least_squares",
+}
+SHOTS = (1, 5, 20, "all")
+N_SPLITS = 5
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("picture", nargs="?", type=Path, default=Path("demo.png"))
+    path = parser.parse_args().picture
+    start = perf_counter()
+
+    digits = load_digits_embeddings()
+    X, y = digits.data, digits.target
+    splitter = StratifiedShuffleSplit(N_SPLITS, test_size=0.5, random_state=0)
+    splits = list(splitter.split(X, y))
+    print(f"{len(X)} real digits, {X.shape[1]}-dimensional embeddings of a MobileNet")
+    print("that was trained on photographs and has never seen a digit.\n")
+
+    accuracies = compare_methods(X, y, splits)
+    support, queries = splits[0]
+    search_components(X, y, support, queries)
+    explained = explain_predictions(X, y, support, queries)
+    draw(path, accuracies, digits.images, y, explained)
+    print(f"\nPicture: {path}. All of it took {perf_counter() - start:.0f} seconds.")
+
+
+def compare_methods(X, y, splits):
+    """Print and return test accuracies of shape (n_methods, n_shots, n_splits)."""
+    print(f"Top-1 accuracy in %, mean ± standard deviation over {N_SPLITS} splits")
+    header = "".join(
+        f"{shots if shots == 'all' else f'{shots}-shot':>15}" for shots in SHOTS
+    )
+    print(f"{'':36}{header}")
+    accuracies = np.empty((len(METHODS), len(SHOTS), len(splits)))
+    for row, (title, name) in enumerate(METHODS.items()):
+        clf = ImprintClassifier(**PUBLISHED_METHODS[name], random_state=0)
+        for column, shots in enumerate(SHOTS):
+            for i, (train, test) in enumerate(splits):
+                support = few_shots(train, y, shots, seed=i)
+                clf.fit(X[support], y[support])
+                accuracies[row, column, i] = 100 * clf.score(X[test], y[test])
+        cells = zip(
+            accuracies[row].mean(axis=1), accuracies[row].std(axis=1), strict=True
+        )
+        print(
+            f"{title:36}" + "".join(f"{mean:9.1f} ± {std:3.1f}" for mean, std in cells)
+        )
+    return accuracies
+
+
+def few_shots(train, y, shots, seed):
+    """The first `shots` rows of each class, in an order given by the seed."""
+    if shots == "all":
+        return train
+    shuffled = np.random.default_rng(seed).permutation(train)
+    return np.concatenate([shuffled[y[shuffled] == c][:shots] for c in np.unique(y)])
+
+
+def search_components(X, y, support, queries):
+    """Search over components in a scikit-learn pipeline."""
+    pipeline = make_pipeline(StandardScaler(), ImprintClassifier(random_state=0))
+    grid = [
+        {"imprintclassifier__generator": ["mean"]},
+        {
+            "imprintclassifier__generator": [
+                "kmeans",
+                KMeansProxies(n_init=3),
+                "kmedoids",
+            ],
+            "imprintclassifier__n_proxies": [2, 5, 20],
+        },
+        {
+            "imprintclassifier__generator": ["all"],
+            "imprintclassifier__aggregation": ["mnn"],
+            "imprintclassifier__n_neighbors": [1, 3, 5],
+        },
+    ]
+    search = GridSearchCV(pipeline, grid, cv=3).fit(X[support], y[support])
+    best = {key.split("__")[1]: value for key, value in search.best_params_.items()}
+    n_candidates = len(search.cv_results_["params"])
+    print(
+        "\nA pipeline, make_pipeline(StandardScaler(), ImprintClassifier()), and a grid"
+    )
+    print(f"search over {n_candidates} combinations of components, 3 folds each:")
+    print(f"  best     {', '.join(f'{key}={value!r}' for key, value in best.items())}")
+    print(
+        f"  accuracy {100 * search.score(X[queries], y[queries]):.1f} % on new digits"
+    )
+
+
+def explain_predictions(X, y, support, queries):
+    """Explain a clear case, a close call and a mistake by their nearest proxies.
+
+    Returns a list of (title, query row, proxy rows, similarities), rows being those of
+    the training picture that a proxy stands for.
+    """
+    clf = ImprintClassifier(random_state=0).fit(X[support], y[support])
+    scores = np.sort(clf.decision_function(X[queries]), axis=1)
+    margins = scores[:, -1] - scores[:, -2]
+    predicted = clf.predict(X[queries])
+    right = predicted == y[queries]
+    cases = {
+        "clear case": np.argmax(np.where(right, margins, -np.inf)),
+        "close call": np.argmin(np.where(right, margins, np.inf)),
+        "mistake": np.argmax(np.where(right, -np.inf, margins)),
+    }
+    explained = []
+    print("\nWhy? Each prediction comes from the proxy most similar to the query:")
+    for title, case in cases.items():
+        query = queries[case]
+        similarities, proxies = clf.kproxies(X[[query]], n_neighbors=4)
+        neighbours = ", ".join(
+            f"{label} ({similarity:.3f})"
+            for label, similarity in zip(
+                clf.proxy_labels_[proxies[0]], similarities[0], strict=True
+            )
+        )
+        print(
+            f"  {title + ':':12} a {y[query]}, taken for a {predicted[case]}; "
+            f"nearest proxies {neighbours}"
+        )
+        rows = support[clf.proxy_indices_[proxies[0]]]
+        explained.append((title, query, rows, similarities[0]))
+    return explained
+
+
+def draw(path, accuracies, images, y, explained):
+    """Save accuracy against shots, and the explained predictions as pictures."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError(
+            'The demo draws with matplotlib: pip install "skimprint[demo]"'
+        ) from error
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5.2), layout="constrained")
+    curves, pictures = figure.subfigures(1, 2, width_ratios=[1, 1.15])
+
+    axes = curves.subplots()
+    styles = zip(METHODS, accuracies, matplotlib.color_sequences["tab10"], strict=False)
+    for title, accuracy, color in styles:
+        mean, std = accuracy.mean(axis=1), accuracy.std(axis=1)
+        axes.plot(mean, "o-", color=color, label=title)
+        axes.fill_between(
+            range(len(SHOTS)), mean - std, mean + std, color=color, alpha=0.15
+        )
+    axes.set_xticks(range(len(SHOTS)), [str(shots) for shots in SHOTS])
+    axes.set(xlabel="shots (support samples per class)", ylabel="top-1 accuracy in %")
+    axes.set_title("Digits through a network that never saw one")
+    axes.legend(loc="lower right", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+
+    grid = pictures.subplots(len(explained), 1 + len(explained[0][2]))
+    for line, (title, query, rows, similarities) in zip(grid, explained, strict=True):
+        line[0].set_title(f"{title}: a {y[query]}", fontweight="bold")
+        line[0].imshow(images[query], cmap="gray_r")
+        for axes, row, similarity in zip(line[1:], rows, similarities, strict=True):
+            color = "tab:green" if y[row] == y[query] else "tab:red"
+            axes.imshow(images[row], cmap="gray_r")
+            axes.set_title(f"{y[row]}   {similarity:.3f}", color=color)
+            axes.spines[:].set(color=color, linewidth=2)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+    pictures.suptitle("Query, and its most similar proxies (nearest training picture)")
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

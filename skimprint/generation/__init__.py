@@ -1,0 +1,69 @@
+"""GEN, the generation step of the framework: from the support set to proxies."""
+
+from sklearn.base import clone
+
+from ._base import Proxies, ProxyGenerator
+from .adapters import ClustererProxies, FunctionProxies
+from .kmeans import KMeansProxies
+from .kmedoids import KMedoidsProxies
+from .least_squares import LeastSquaresProxies
+from .mean import MeanProxies
+from .selection import AllProxies, CovMaxProxies, FarthestPointProxies, RandomProxies
+
+__all__ = [
+    "AllProxies",
+    "ClustererProxies",
+    "CovMaxProxies",
+    "FarthestPointProxies",
+    "FunctionProxies",
+    "KMeansProxies",
+    "KMedoidsProxies",
+    "LeastSquaresProxies",
+    "MeanProxies",
+    "Proxies",
+    "ProxyGenerator",
+    "RandomProxies",
+]
+
+GENERATORS = {
+    "all": AllProxies,
+    "cov_max": CovMaxProxies,
+    "fps": FarthestPointProxies,
+    "kmeans": KMeansProxies,
+    "kmedoids": KMedoidsProxies,
+    "least_squares": LeastSquaresProxies,
+    "mean": MeanProxies,
+    "random": RandomProxies,
+}
+
+
+def make_generator(generator):
+    """A generator from what users pass: a name, a component, a clusterer, a function.
+
+    What was passed is cloned, never changed.
+    """
+    if isinstance(generator, str) and generator in GENERATORS:
+        return GENERATORS[generator]()
+    if isinstance(generator, type):
+        raise TypeError(
+            f"generator must be an instance; got the class {generator.__name__}. "
+            f"Write generator={generator.__name__}()."
+        )
+    if isinstance(generator, ProxyGenerator):
+        generator = clone(generator)
+        generator._validate_params()
+        return generator
+    if hasattr(generator, "fit") and hasattr(generator, "get_params"):
+        if "n_clusters" not in generator.get_params(deep=False):
+            raise TypeError(
+                "generator must have a parameter n_clusters, which gets the number of "
+                f"proxies; {type(generator).__name__} has none."
+            )
+        return ClustererProxies(clone(generator))
+    if callable(generator):
+        return FunctionProxies(generator)
+    raise ValueError(
+        f"generator must be one of {sorted(GENERATORS)}, a component of "
+        "skimprint.generation, a clusterer with n_clusters and cluster_centers_, or a "
+        f"callable; got {generator!r}."
+    )

@@ -1,0 +1,122 @@
+"""The protocol of GEN: from the support rows of every class to its proxies."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+# Small classes are worked on together, as many as stay in the second-level cache.
+BUCKET_BYTES = 2**20
+
+
+class Proxies(NamedTuple):
+    """What a generator returns, in the order of the classes.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (n_proxies_total, n_features)
+        The proxies.
+    offsets : ndarray of shape (n_classes + 1,)
+        The proxies of class ``c`` are ``vectors[offsets[c]:offsets[c + 1]]``.
+    indices : ndarray of shape (n_proxies_total,)
+        The training row that a proxy is, or that stands for a synthetic one.
+    """
+
+    vectors: np.ndarray
+    offsets: np.ndarray
+    indices: np.ndarray
+
+
+class ProxyGenerator(BaseEstimator, ABC):
+    """Base class of the generators.
+
+    A generator holds its own parameters only. The number of proxies, the seed and
+    the number of jobs belong to the classifier, which passes them on.
+    """
+
+    _parameter_constraints: dict = {}  # noqa: RUF012 (scikit-learn's convention)
+
+    @abstractmethod
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+        """Generate the proxies of every class.
+
+        Parameters
+        ----------
+        support : GroupedRows
+            The normalised support embeddings, by class.
+        n_proxies : ndarray of shape (n_classes,)
+            How many proxies each class gets, at most.
+        seed : int, default=0
+            Each class starts from this same seed, so that its proxies do not depend
+            on the other classes.
+        n_jobs : int, default=None
+            Number of threads across classes.
+        verbose : int, default=0
+            Whether to show progress.
+
+        Returns
+        -------
+        proxies : Proxies
+            Vectors, offsets and training rows.
+        """
+
+
+def offsets_of(counts):
+    """Where each class's proxies start, and where the last one's end."""
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def selected(support, picks):
+    """Proxies that are training rows themselves.
+
+    Parameters
+    ----------
+    support : GroupedRows
+        The support embeddings.
+    picks : list of ndarray
+        For each class, the row numbers of its proxies.
+
+    Returns
+    -------
+    proxies : Proxies
+        The rows, in the order given.
+    """
+    indices = np.concatenate(picks)
+    return Proxies(support.take(indices), offsets_of([len(p) for p in picks]), indices)
+
+
+def synthesized(support, vectors, offsets):
+    """Proxies that are no training rows, with the nearest row of their class.
+
+    Parameters
+    ----------
+    support : GroupedRows
+        The support embeddings.
+    vectors : ndarray of shape (n_proxies_total, n_features)
+        The proxies, class by class.
+    offsets : ndarray of shape (n_classes + 1,)
+        Where the proxies of each class start.
+
+    Returns
+    -------
+    proxies : Proxies
+        The vectors, and for each the row of its class at the smallest Euclidean
+        distance (the first of several).
+    """
+    indices = np.empty(len(vectors), dtype=np.intp)
+    counts = np.diff(offsets)
+    row_bytes = support.n_features * support.dtype.itemsize
+    for k in np.unique(counts):
+        alike = np.flatnonzero(counts == k)
+        for bucket in support.buckets(alike, lambda n: n * row_bytes, BUCKET_BYTES):
+            rows = support.stack(bucket)
+            slots = offsets[bucket][:, None] + np.arange(k)
+            # argmin |x - p|^2 = argmax x.p - |x|^2 / 2: |p|^2 is the same for all x.
+            ranks = rows @ vectors[slots].transpose(0, 2, 1)
+            ranks -= np.einsum("bnd,bnd->bn", rows, rows)[:, :, None] / 2
+            nearest = ranks.argmax(axis=1)
+            indices[slots] = np.take_along_axis(
+                support.stack_indices(bucket), nearest, axis=1
+            )
+    return Proxies(vectors, offsets, indices)

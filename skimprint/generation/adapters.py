@@ -1,0 +1,114 @@
+"""Parts of other people's making: scikit-learn clusterers and plain functions."""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
+
+from ._base import ProxyGenerator, offsets_of, synthesized
+
+
+class ClustererProxies(ProxyGenerator):
+    """The cluster centres of any scikit-learn clusterer, fitted to each class.
+
+    `ImprintClassifier` wraps clusterers by itself: ``generator=KMeans()`` is enough.
+
+    Parameters
+    ----------
+    clusterer : estimator
+        Has a parameter ``n_clusters`` and, once fitted, an attribute
+        ``cluster_centers_`` of shape (n_clusters, n_features). It is cloned for each
+        class, and gets the number of proxies and, if it has one, the random state.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import BisectingKMeans
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier(BisectingKMeans(), n_proxies=2, support_norm=None)
+    >>> X = [[0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [1.0, 1.0]]
+    >>> clf.fit(X, [0, 0, 0, 0, 1]).proxy_labels_
+    array([0, 0, 1])
+    """
+
+    def __init__(self, clusterer):
+        self.clusterer = clusterer
+
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+        takes_weights = has_fit_parameter(self.clusterer, "sample_weight")
+        vectors = []
+        for group, k in enumerate(n_proxies):
+            rows = support.rows(group)
+            if k < len(rows):
+                clusterer = clone(self.clusterer).set_params(n_clusters=int(k))
+                if "random_state" in clusterer.get_params(deep=False):
+                    clusterer.set_params(random_state=seed)
+                weights = support.weights(group)
+                if weights is None or not takes_weights:
+                    clusterer.fit(rows)
+                else:
+                    clusterer.fit(rows, sample_weight=weights)
+                if not hasattr(clusterer, "cluster_centers_"):
+                    raise TypeError(
+                        "generator must have an attribute cluster_centers_ once "
+                        f"fitted; {type(self.clusterer).__name__} has none. Use a "
+                        "clusterer that has one, such as KMeans or BisectingKMeans, "
+                        "or a function from (X_c, n_proxies, random_state) to proxies."
+                    )
+                centers = clusterer.cluster_centers_
+                rows = check_proxies(centers, support, type(self.clusterer).__name__)
+            vectors.append(rows)
+        offsets = offsets_of([len(v) for v in vectors])
+        return synthesized(support, np.concatenate(vectors), offsets)
+
+
+class FunctionProxies(ProxyGenerator):
+    """The proxies that a function makes of each class.
+
+    `ImprintClassifier` wraps functions by itself: ``generator=function`` is enough.
+
+    Parameters
+    ----------
+    function : callable
+        From the support embeddings of one class, of shape (n_c, n_features), the
+        number of proxies and an int as random state, to an array of shape
+        (n_proxies, n_features). Called for classes with more samples than proxies;
+        the others keep their samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint import ImprintClassifier
+    >>> def median(X_c, n_proxies, random_state):
+    ...     return np.median(X_c, axis=0, keepdims=True)
+    >>> clf = ImprintClassifier(median, n_proxies=1, support_norm=None, proxy_norm=None)
+    >>> clf.fit([[0.0, 1.0], [0.0, 2.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
+    array([[0., 2.]])
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        vectors = []
+        for group, k in enumerate(n_proxies):
+            rows = support.rows(group)
+            if k < len(rows):
+                rows = check_proxies(self.function(rows, int(k), seed), support, name)
+            vectors.append(rows)
+        offsets = offsets_of([len(v) for v in vectors])
+        return synthesized(support, np.concatenate(vectors), offsets)
+
+
+def check_proxies(vectors, support, name):
+    """Proxies that somebody else made: an array of the right shape, or an error."""
+    vectors = np.asarray(vectors)
+    shape = vectors.shape
+    if vectors.ndim != 2 or shape[0] == 0 or shape[1] != support.n_features:
+        raise ValueError(
+            f"generator must give an array of shape (n_proxies, {support.n_features}) "
+            f"for each class; {name} gave {shape}."
+        )
+    vectors = vectors.astype(support.dtype, copy=False)
+    if not np.isfinite(vectors).all():
+        raise ValueError(f"generator must give finite proxies; {name} gave NaN or inf.")
+    return vectors

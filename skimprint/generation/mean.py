@@ -1,0 +1,51 @@
+"""One proxy per class: the mean of its support embeddings."""
+
+import numpy as np
+
+from ._base import BUCKET_BYTES, ProxyGenerator, synthesized
+
+
+class MeanProxies(ProxyGenerator):
+    """The mean of each class; the number of proxies is ignored.
+
+    Weight imprinting as first published, by Qi et al. [1]_, when the support
+    embeddings and the proxies are l2-normalised.
+
+    See Also
+    --------
+    KMeansProxies : Several means per class.
+    sklearn.neighbors.NearestCentroid : The same centroids, without normalisation.
+
+    References
+    ----------
+    .. [1] H. Qi, M. Brown, D. G. Lowe, "Low-Shot Learning with Imprinted Weights",
+       CVPR 2018, Section 3.2.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.generation import MeanProxies
+    >>> clf = ImprintClassifier(MeanProxies(), support_norm=None, proxy_norm=None)
+    >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"]).proxies_
+    array([[0., 2.],
+           [5., 0.]])
+    """
+
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+        return synthesized(support, class_means(support), np.arange(len(support) + 1))
+
+
+def class_means(groups):
+    """Weighted mean of each group, accumulated in float64: (n_groups, n_features)."""
+    means = np.empty((len(groups), groups.n_features), dtype=groups.dtype)
+    row_bytes = groups.n_features * groups.dtype.itemsize
+    every = np.arange(len(groups))
+    for bucket in groups.buckets(every, lambda n: n * row_bytes, BUCKET_BYTES):
+        rows = groups.stack(bucket)
+        if groups.sample_weight is None:
+            means[bucket] = rows.mean(axis=1, dtype=np.float64)
+        else:
+            weights = groups.stack_weights(bucket)
+            sums = np.einsum("bn,bnd->bd", weights, rows, dtype=np.float64)
+            means[bucket] = sums / weights.sum(axis=1, keepdims=True, dtype=np.float64)
+    return means

@@ -1,0 +1,115 @@
+"""Proxies that are support samples themselves: all, some at random, or chosen well."""
+
+import numpy as np
+from sklearn.utils._param_validation import StrOptions
+
+from .._selection import grouped_cov_max, grouped_fps
+from ._base import Proxies, ProxyGenerator, selected
+
+
+class AllProxies(ProxyGenerator):
+    """Every support sample; the number of proxies is ignored.
+
+    With ``aggregation="mnn"`` this is a k-nearest-neighbours classifier.
+
+    See Also
+    --------
+    sklearn.neighbors.KNeighborsClassifier : The same, but for vote ties.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier("all", aggregation="mnn", metric="euclidean")
+    >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"]).proxy_indices_
+    array([0, 1, 2])
+    """
+
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+        return Proxies(support.take(support.order), support.offsets, support.order)
+
+
+class RandomProxies(ProxyGenerator):
+    """Support samples drawn without replacement, the same number from each class.
+
+    The baseline that any cleverer choice has to beat.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier("random", n_proxies=1, random_state=0)
+    >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"]).proxies_
+    array([[0., 1.],
+           [1., 0.]])
+    """
+
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+        picks = []
+        for group, k in enumerate(np.minimum(n_proxies, support.sizes)):
+            rows = support.indices(group)
+            if k < len(rows):
+                rows = np.random.default_rng(seed).choice(rows, size=k, replace=False)
+            picks.append(rows)
+        return selected(support, picks)
+
+
+class FarthestPointProxies(ProxyGenerator):
+    """Farthest-point sampling: each next sample is the farthest from those before.
+
+    Covers a class evenly, outliers included; greedy, after Gonzalez [1]_.
+
+    Parameters
+    ----------
+    start : {"farthest", "random"}, default="farthest"
+        The first sample: the one farthest from the mean of its class, which is
+        deterministic, or one at random.
+
+    References
+    ----------
+    .. [1] T. F. Gonzalez, "Clustering to minimize the maximum intercluster distance",
+       Theoretical Computer Science 38, 1985.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.generation import FarthestPointProxies
+    >>> clf = ImprintClassifier(FarthestPointProxies(), n_proxies=2, support_norm=None)
+    >>> X = [[0.0, 1.0], [0.0, 2.0], [0.0, 9.0], [5.0, 0.0]]
+    >>> clf.fit(X, ["a", "a", "a", "b"]).proxy_indices_
+    array([2, 0, 3])
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012
+        "start": [StrOptions({"farthest", "random"})],
+    }
+
+    def __init__(self, start="farthest"):
+        self.start = start
+
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+        indices, offsets = grouped_fps(support, n_proxies, start=self.start, seed=seed)
+        return Proxies(support.take(indices), offsets, indices)
+
+
+class CovMaxProxies(ProxyGenerator):
+    """The samples that covary most with the rest of their class.
+
+    Samples are the variables of an (n_c, n_c) covariance matrix over the features;
+    those with the largest row sums become proxies, as in Westerhoff et al. [1]_.
+
+    References
+    ----------
+    .. [1] J. Westerhoff et al., "Robust Weight Imprinting: Insights from Neural
+       Collapse and Proxy-Based Aggregation", TMLR 2025, arXiv:2503.14572, Section 3.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier("cov_max", n_proxies=1)
+    >>> X = [[0.0, 1.0, 5.0], [0.0, 2.0, 9.0], [1.0, 0.0, 9.0], [5.0, 0.0, 0.0]]
+    >>> clf.fit(X, ["a", "a", "a", "b"]).proxy_indices_
+    array([1, 3])
+    """
+
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+        indices, offsets = grouped_cov_max(support, n_proxies)
+        return Proxies(support.take(indices), offsets, indices)

@@ -1,0 +1,51 @@
+"""The published imprinting methods, as parameters of `ImprintClassifier`."""
+
+from types import MappingProxyType
+
+#: Parameters of each published method. ``"hosoda"`` takes the classes seen before as
+#: reference distribution, as the paper's comparison does; ``"westerhoff"`` is the
+#: paper's best method, and the default of `ImprintClassifier`; ``"least_squares"`` is
+#: the paper's oracle.
+PUBLISHED_METHODS = MappingProxyType(
+    {
+        "qi": {
+            "generator": "mean",
+            "support_norm": "l2",
+            "proxy_norm": "l2",
+            "query_norm": "l2",
+            "aggregation": "max",
+        },
+        "hosoda": {
+            "generator": "mean",
+            "support_norm": None,
+            "proxy_norm": "quantile",
+            "query_norm": None,
+            "aggregation": "max",
+        },
+        "janson": {
+            "generator": "mean",
+            "support_norm": None,
+            "proxy_norm": None,
+            "query_norm": None,
+            "aggregation": "mnn",
+            "metric": "euclidean",
+            "n_neighbors": 1,
+        },
+        "westerhoff": {
+            "generator": "kmeans",
+            "n_proxies": 20,
+            "support_norm": "l2",
+            "proxy_norm": "l2",
+            "query_norm": "l2",
+            "aggregation": "max",
+        },
+        "least_squares": {
+            "generator": "least_squares",
+            "n_proxies": 1,
+            "support_norm": None,
+            "proxy_norm": None,
+            "query_norm": None,
+            "aggregation": "max",
+        },
+    }
+)

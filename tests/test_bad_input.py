@@ -1,0 +1,342 @@
+"""Unusual input gives the right result; bad input an error with the cure."""
+
+import re
+
+import numpy as np
+import pytest
+import scipy.sparse
+from sklearn.base import clone
+from sklearn.cluster import AgglomerativeClustering, Birch, KMeans
+
+from skimprint import ImprintClassifier
+from skimprint.generation import (
+    GENERATORS,
+    FarthestPointProxies,
+    KMeansProxies,
+    KMedoidsProxies,
+    LeastSquaresProxies,
+)
+
+every_generator = pytest.mark.parametrize("generator", sorted(GENERATORS))
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 10)
+    return rng.normal(size=(30, 5)) + 3 * np.eye(5)[y], y
+
+
+def fit(X, y, generator="kmeans", n_proxies=3, **params):
+    clf = ImprintClassifier(generator, n_proxies, random_state=0, **params)
+    return clf.fit(X, y)
+
+
+class TestUnusualInput:
+    @every_generator
+    def test_one_class(self, generator):
+        X = np.random.default_rng(0).normal(size=(6, 4))
+        clf = fit(X, ["only"] * 6, generator)
+        np.testing.assert_array_equal(clf.predict(X), ["only"] * 6)
+        np.testing.assert_array_equal(clf.predict_proba(X), np.ones((6, 1)))
+
+    @every_generator
+    def test_one_sample(self, generator):
+        clf = fit([[3.0, 4.0]], [1], generator)
+        assert clf.proxies_.shape == (1, 2)
+        np.testing.assert_array_equal(clf.predict([[1.0, 1.0]]), [1])
+
+    @every_generator
+    def test_a_class_of_one_sample_is_that_sample(self, data, generator):
+        X, y = data
+        X, y = np.concatenate([X, [[0.0, 0, 0, 0, 9]]]), np.append(y, 7)
+        clf = fit(X, y, generator)
+        assert clf.proxy_labels_[-1] == 7
+        assert clf.proxy_indices_[-1] == 30
+        if generator != "least_squares":
+            np.testing.assert_array_equal(clf.proxies_[-1], [0, 0, 0, 0, 1])
+        np.testing.assert_array_equal(clf.predict(X[-1:]), [7])
+
+    @pytest.mark.parametrize(
+        "generator", ["kmeans", "kmedoids", "fps", "cov_max", "random"]
+    )
+    def test_more_proxies_than_samples_keeps_the_samples(self, data, generator):
+        X, y = data
+        clf = fit(X, y, generator, n_proxies=100, support_norm=None, proxy_norm=None)
+        np.testing.assert_array_equal(clf.proxies_, X)
+        np.testing.assert_array_equal(clf.proxy_indices_, np.arange(30))
+
+    @every_generator
+    def test_fewer_distinct_points_than_proxies(self, generator):
+        X = np.repeat([[1.0, 0, 0], [0.5, 0.5, 0], [0, 0, 1.0]], 8, axis=0)
+        y = np.repeat([0, 0, 1], 8)
+        clf = fit(X, y, generator, n_proxies=5)
+        assert np.isfinite(clf.proxies_).all()
+        np.testing.assert_array_equal(clf.predict(X), y)
+
+    @every_generator
+    def test_zero_vectors(self, data, generator):
+        X, y = data
+        X = X.copy()
+        X[::5] = 0
+        clf = fit(X, y, generator)
+        assert np.isfinite(clf.proxies_).all()
+        assert np.isfinite(clf.predict_proba(np.zeros((2, 5)))).all()
+
+    @pytest.mark.parametrize(
+        "metric", ["cosine", "euclidean", "mahalanobis", "manhattan"]
+    )
+    def test_zero_queries(self, data, metric):
+        clf = fit(*data, metric=metric)
+        assert np.isfinite(clf.decision_function(np.zeros((2, 5)))).all()
+
+    @every_generator
+    def test_constant_features(self, data, generator):
+        X, y = data
+        X = np.column_stack([X, np.ones(30), np.zeros(30)])
+        clf = fit(X, y, generator, metric="mahalanobis")
+        assert clf.score(X, y) > 0.8
+
+    @every_generator
+    @pytest.mark.parametrize("dtype", ["int64", "int8", "uint8", "float16", "bool"])
+    def test_dtypes(self, data, generator, dtype):
+        X, y = data
+        X = np.clip(10 * X, 0, 100).astype(dtype)
+        clf = fit(X, y, generator)
+        expected = np.float32 if dtype == "float16" else np.float64
+        assert clf.proxies_.dtype == clf.decision_function(X).dtype == expected
+        exact = fit(X.astype(expected), y, generator)
+        np.testing.assert_array_equal(clf.proxies_, exact.proxies_)
+        np.testing.assert_array_equal(
+            clf.decision_function(X), exact.decision_function(X.astype(expected))
+        )
+
+    @every_generator
+    def test_memory_layouts(self, data, generator, tmp_path):
+        X, y = data
+        expected = fit(X, y, generator).predict_proba(X)
+        mapped = np.memmap(tmp_path / "X", dtype=X.dtype, mode="w+", shape=X.shape)
+        mapped[:] = X
+        mapped.flush()
+        read_only = np.memmap(tmp_path / "X", dtype=X.dtype, mode="r", shape=X.shape)
+        wide = np.zeros((60, 10))
+        wide[::2, ::2] = X
+        for same in [read_only, wide[::2, ::2], np.asfortranarray(X), X[::-1][::-1]]:
+            np.testing.assert_allclose(
+                fit(same, y, generator).predict_proba(same), expected, rtol=1e-12
+            )
+
+    @pytest.mark.parametrize("library", ["pandas", "polars"])
+    def test_frames(self, data, library):
+        frames = pytest.importorskip(library, reason=f"needs {library}")
+        X, y = data
+        columns = [f"x{i}" for i in range(5)]
+        frame = frames.DataFrame({c: X[:, i] for i, c in enumerate(columns)})
+        labels = frames.Series("label", y) if library == "polars" else frames.Series(y)
+        clf = fit(frame, labels)
+        np.testing.assert_array_equal(clf.feature_names_in_, columns)
+        np.testing.assert_array_equal(clf.predict(frame), fit(X, y).predict(X))
+
+    @pytest.mark.parametrize(
+        "labels",
+        [
+            ["cat", "dog", "mouse"],
+            [-5, 0, 3],
+            np.array(["a", "b", "c"], dtype=object),
+            [0.0, 1.0, 2.0],
+            [2**40, 2**41, 2**42],
+        ],
+    )
+    def test_labels(self, data, labels):
+        X, y = data
+        labels = np.asarray(labels)
+        clf = fit(X, labels[y])
+        predicted = clf.predict(X)
+        assert predicted.dtype == labels.dtype
+        assert np.mean(predicted == labels[y]) > 0.8
+
+    def test_bool_labels(self, data):
+        X, y = data
+        clf = fit(X, y == 1)
+        np.testing.assert_array_equal(clf.classes_, [False, True])
+        assert clf.predict(X).dtype == bool
+
+    def test_a_column_of_labels_warns_as_scikit_learn_does(self, data):
+        X, y = data
+        with pytest.warns(UserWarning, match="column-vector"):
+            fit(X, y[:, None])
+
+    def test_more_neighbors_than_proxies(self, data):
+        with pytest.warns(
+            UserWarning, match="n_neighbors=50 is more than the 9 proxies"
+        ):
+            clf = fit(*data, aggregation="mnn", n_neighbors=50)
+        assert clf.score(*data) > 0.8, "ties go to the nearest, not to the first class"
+
+    def test_empty_queries_are_refused(self, data):
+        with pytest.raises(ValueError, match="0 sample"):
+            fit(*data).predict(np.empty((0, 5)))
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_not_finite(self, data, value):
+        X, y = data
+        broken = X.copy()
+        broken[3, 2] = value
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            fit(broken, y)
+        clf = fit(X, y)
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            clf.predict(broken)
+
+    def test_sparse(self, data):
+        X, y = data
+        with pytest.raises(TypeError, match=r"[Ss]parse data was passed"):
+            fit(scipy.sparse.csr_array(X), y)
+
+    def test_wrong_number_of_features(self, data):
+        clf = fit(*data)
+        for method in ("predict", "predict_proba", "decision_function", "kproxies"):
+            with pytest.raises(ValueError, match="expecting 5 features"):
+                getattr(clf, method)(np.ones((2, 4)))
+
+    def test_not_fitted(self):
+        from sklearn.exceptions import NotFittedError
+
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            ImprintClassifier().predict([[1.0]])
+
+    def test_continuous_labels(self, data):
+        X, _ = data
+        with pytest.raises(ValueError, match="Unknown label type"):
+            fit(X, np.linspace(0, 1, 30))
+
+    @pytest.mark.parametrize(
+        "parameter, value",
+        [
+            ("n_proxies", 0),
+            ("n_proxies", 2.5),
+            ("n_proxies", "auto"),
+            ("support_norm", "l1"),
+            ("proxy_norm", "none"),
+            ("query_norm", "quantile"),
+            ("aggregation", "mean"),
+            ("metric", "euclid"),
+            ("n_neighbors", 0),
+            ("weights", "inverse"),
+            ("temperature", 0),
+            ("random_state", "seed"),
+            ("n_jobs", 1.5),
+            ("verbose", "loud"),
+        ],
+    )
+    def test_parameters(self, data, parameter, value):
+        message = rf"'{parameter}' parameter .*Got {re.escape(repr(value))}"
+        with pytest.raises(ValueError, match=message):
+            ImprintClassifier(**{parameter: value}).fit(*data)
+
+    @pytest.mark.parametrize(
+        "generator, message",
+        [
+            (KMeansProxies(n_init=0), "'n_init' parameter of KMeansProxies"),
+            (KMeansProxies(tol=-1), "'tol' parameter of KMeansProxies"),
+            (KMedoidsProxies(init="random"), "'init' parameter of KMedoidsProxies"),
+            (LeastSquaresProxies(alpha=0), "'alpha' parameter of LeastSquaresProxies"),
+            (
+                LeastSquaresProxies(prior="n"),
+                "'prior' parameter of LeastSquaresProxies",
+            ),
+            (FarthestPointProxies("mean"), "'start' parameter of FarthestPointProxies"),
+        ],
+    )
+    def test_parameters_of_components(self, data, generator, message):
+        with pytest.raises(ValueError, match=message):
+            fit(*data, generator)
+
+    @pytest.mark.parametrize(
+        "generator, error, message",
+        [
+            (
+                "k-means",
+                ValueError,
+                r"generator must be one of \['all', .*got 'k-means'",
+            ),
+            (7, ValueError, "generator must be one of .*got 7"),
+            (KMeans, TypeError, r"got the class KMeans. Write generator=KMeans\(\)"),
+            (KMeansProxies, TypeError, r"Write generator=KMeansProxies\(\)"),
+            (AgglomerativeClustering(), TypeError, "cluster_centers_.*has none"),
+            (Birch(), TypeError, "cluster_centers_.*has none"),
+            (ImprintClassifier(), TypeError, "parameter n_clusters"),
+            (
+                lambda X_c, k, seed: X_c[0],
+                ValueError,
+                r"shape \(n_proxies, 5\).*\(5,\)",
+            ),
+            (lambda X_c, k, seed: X_c[:, :2], ValueError, r"shape .*gave \(10, 2\)"),
+            (lambda X_c, k, seed: X_c[:0], ValueError, r"shape .*gave \(0, 5\)"),
+            (lambda X_c, k, seed: X_c * np.nan, ValueError, "must give finite proxies"),
+        ],
+    )
+    def test_generators(self, data, generator, error, message):
+        with pytest.raises(error, match=message):
+            fit(*data, generator)
+
+    def test_callables_of_the_wrong_shape(self, data):
+        with pytest.raises(ValueError, match=r"support_norm must return .*\(10, 5\)"):
+            fit(*data, support_norm=lambda X: X[:, :2])
+        with pytest.raises(ValueError, match=r"proxy_norm must return .*\(9, 5\)"):
+            fit(*data, proxy_norm=lambda X: X[:2])
+        clf = fit(*data, aggregation=lambda similarities, proxy_classes: similarities)
+        with pytest.raises(ValueError, match=r"n_classes\) = \(30, 3\); got \(30, 9\)"):
+            clf.predict(data[0])
+
+    @pytest.mark.parametrize(
+        "n_proxies, message",
+        [
+            ({0: 2, 1: 3}, r"it has none for \[2\] \(its keys are \[0, 1\]\)"),
+            ({0: 2, 1: 3, 2: 0}, "at least 1; got 0 for 2"),
+            ({0: 2, 1: 3, 2: 1.5}, "at least 1; got 1.5 for 2"),
+        ],
+    )
+    def test_n_proxies_of_labels(self, data, n_proxies, message):
+        with pytest.raises(ValueError, match=message):
+            fit(*data, n_proxies=n_proxies)
+
+    def test_weights_by_distance_need_a_distance(self, data):
+        with pytest.raises(
+            ValueError, match=r"metric='dot' is not. Use metric='cosine'"
+        ):
+            fit(*data, aggregation="mnn", weights="distance")
+
+    def test_sample_weights(self, data):
+        X, y = data
+        clf = ImprintClassifier()
+        with pytest.raises(ValueError, match=r"[Nn]egative values in"):
+            clf.fit(X, y, sample_weight=-np.ones(30))
+        with pytest.raises(ValueError, match=r"zero for all of \[1\]"):
+            clf.fit(X, y, sample_weight=(y != 1).astype(float))
+        with pytest.raises(ValueError, match=r"sample_weight.shape"):
+            clf.fit(X, y, sample_weight=np.ones(29))
+
+    @pytest.mark.parametrize("n_neighbors", [0, 10, 1.5, "all"])
+    def test_kproxies_n_neighbors(self, data, n_neighbors):
+        with pytest.raises(ValueError, match="n_neighbors must be an int from 1 to 9"):
+            fit(*data).kproxies(data[0], n_neighbors=n_neighbors)
+
+    def test_a_failed_fit_loses_nothing(self, data):
+        X, y = data
+        clf = fit(X, y)
+        expected = clf.predict_proba(X)
+        with pytest.raises(ValueError, match="generator"):
+            clf.set_params(generator=lambda X_c, k, seed: X_c[0]).fit(X[:, :4], y % 2)
+        np.testing.assert_array_equal(clf.predict_proba(X), expected)
+
+    def test_input_is_never_written(self, data):
+        X, y = data[0].copy(), data[1].copy()
+        before = X.copy()
+        clf = fit(X, y)
+        clf.predict_proba(X)
+        clf.kproxies(X)
+        clone(clf).fit(X, y)
+        np.testing.assert_array_equal(X, before)

@@ -1,0 +1,497 @@
+"""ImprintClassifier as a scikit-learn classifier, and its identities."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans
+from sklearn.covariance import ledoit_wolf
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import LabelBinarizer, StandardScaler, normalize
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skimprint import ImprintClassifier
+from skimprint.generation import (
+    GENERATORS,
+    KMeansProxies,
+    KMedoidsProxies,
+    LeastSquaresProxies,
+    MeanProxies,
+)
+from skimprint.methods import PUBLISHED_METHODS
+
+# scikit-learn's KMeans declares the same: clustering starts from random samples, and
+# weights do not draw the same ones that repetition does.
+NO_WEIGHT_EQUIVALENCE = {
+    "check_sample_weight_equivalence_on_dense_data": "stochastic, or one vote a sample"
+}
+
+
+def expected_failed_checks(clf):
+    stochastic = clf.n_proxies == 2 and clf.generator in ("kmeans", "kmedoids")
+    return NO_WEIGHT_EQUIVALENCE if stochastic or clf.generator == "all" else {}
+
+
+@pytest.fixture(scope="module")
+def split(digits):
+    X, y = digits
+    return train_test_split(X, y, test_size=0.4, stratify=y, random_state=0)
+
+
+class TestScikitLearn:
+    @parametrize_with_checks(
+        [
+            ImprintClassifier(),
+            ImprintClassifier(n_proxies=2, n_jobs=2),
+            ImprintClassifier("mean"),
+            ImprintClassifier("all", aggregation="mnn", metric="euclidean"),
+            ImprintClassifier("cov_max"),
+            ImprintClassifier("fps"),
+            ImprintClassifier("kmedoids"),
+            ImprintClassifier("least_squares", n_proxies=1),
+            ImprintClassifier(
+                "mean", metric="mahalanobis", aggregation="mnn", n_neighbors=1
+            ),
+            ImprintClassifier("random"),
+            ImprintClassifier(MeanProxies(), metric="manhattan", support_norm=None),
+        ],
+        expected_failed_checks=expected_failed_checks,
+    )
+    def test_common_checks(self, estimator, check):
+        check(estimator)
+
+    def test_pipeline_grid_search_over_strings_and_objects(self, split):
+        X, _, y, _ = split
+        pipeline = Pipeline([("scale", StandardScaler()), ("clf", ImprintClassifier())])
+        grid = [
+            {
+                "clf__generator": ["mean", MeanProxies()],
+                "clf__query_norm": [None, "l2"],
+            },
+            {
+                "clf__generator": [KMeansProxies(), KMeans()],
+                "clf__generator__max_iter": [1, 300],
+                "clf__n_proxies": [2, 3],
+            },
+        ]
+        search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X, y)
+        assert len(search.cv_results_["params"]) == 12
+        scores = search.cv_results_["mean_test_score"]
+        assert scores[0] == scores[2], "the string and the object mean the same"
+        assert search.best_score_ > 0.5
+
+    def test_cross_val_score(self, digits):
+        scores = cross_val_score(ImprintClassifier(random_state=0), *digits, cv=3)
+        assert scores.mean() > 0.8
+
+    @pytest.mark.parametrize("method", ["temperature", "sigmoid"])
+    def test_calibrated(self, split, method):
+        X, X_query, y, y_query = split
+        clf = ImprintClassifier("mean")
+        try:
+            calibrated = CalibratedClassifierCV(clf, method=method, cv=3).fit(X, y)
+        except ValueError as error:  # scikit-learn < 1.8
+            pytest.skip(str(error))
+        assert calibrated.score(X_query, y_query) > 0.75
+        raw = clf.fit(X, y).predict_proba(X_query)
+        rows = np.arange(len(y_query))
+        log_loss = {
+            name: -np.log(proba[rows, y_query]).mean()
+            for name, proba in [
+                ("raw", raw),
+                ("new", calibrated.predict_proba(X_query)),
+            ]
+        }
+        assert log_loss["new"] < log_loss["raw"]
+
+    def test_metadata_routing_of_sample_weight(self, digits):
+        X, y = digits
+        weights = np.where(np.arange(len(y)) % 2, 1.0, 0.0)
+        with config_context(enable_metadata_routing=True):
+            clf = ImprintClassifier("mean").set_fit_request(sample_weight=True)
+            scaler = StandardScaler().set_fit_request(sample_weight=False)
+            pipeline = make_pipeline(scaler, clf)
+            pipeline.fit(X, y, sample_weight=weights)
+        assert pipeline[-1].class_count_.sum() == weights.sum()
+
+    def test_clone_and_nested_parameters(self):
+        clf = ImprintClassifier(KMeansProxies(n_init=2))
+        clf.set_params(generator__max_iter=7, n_proxies=3)
+        copy = clone(clf)
+        assert copy.generator is not clf.generator
+        assert copy.get_params()["generator__max_iter"] == 7
+        assert "KMeansProxies" in copy._repr_html_()
+        assert "max_iter=7" in repr(copy)
+
+    def test_fit_leaves_its_parameters_alone(self, split):
+        X, _, y, _ = split
+        generator = KMeans(n_clusters=11)
+        clf = ImprintClassifier(generator, n_proxies=2).fit(X, y)
+        assert generator.n_clusters == 11
+        assert not hasattr(generator, "cluster_centers_")
+        assert clf.generator is generator
+
+    @pytest.mark.parametrize("generator", [*GENERATORS, KMeans()])
+    def test_pickle(self, split, generator):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier(generator, n_proxies=3, random_state=0).fit(X, y)
+        copy = pickle.loads(pickle.dumps(clf))
+        np.testing.assert_array_equal(
+            copy.predict_proba(X_query), clf.predict_proba(X_query)
+        )
+
+
+class TestIdentities:
+    """What the framework has in common with scikit-learn."""
+
+    @pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # dead features
+    def test_mean_without_norms_is_nearest_centroid(self, split):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier(**PUBLISHED_METHODS["janson"]).fit(X, y)
+        centroid = NearestCentroid().fit(X, y)
+        np.testing.assert_allclose(
+            clf.proxies_, centroid.centroids_, rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_array_equal(clf.predict(X_query), centroid.predict(X_query))
+
+    @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+    @pytest.mark.parametrize("generator", sorted(GENERATORS))
+    def test_normalised_max_is_the_nearest_proxy(self, split, generator, metric):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier(generator, n_proxies=3, random_state=0).fit(X, y)
+        knn = KNeighborsClassifier(1, metric=metric, algorithm="brute")
+        knn.fit(clf.proxies_, clf.proxy_labels_)
+        expected = knn.predict(normalize(X_query))
+        np.testing.assert_array_equal(clf.predict(X_query), expected)
+        clf.set_params(metric=metric)
+        np.testing.assert_array_equal(clf.predict(X_query), expected)
+
+    def test_the_query_norm_cannot_change_the_argmax_of_products(self, split):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier("kmeans", n_proxies=3, random_state=0).fit(X, y)
+        predicted = clf.predict(X_query)
+        np.testing.assert_array_equal(
+            clf.set_params(query_norm=None).predict(X_query), predicted
+        )
+        np.testing.assert_array_equal(
+            clf.decision_function(X_query).argmax(axis=1), predicted
+        )
+
+    @pytest.mark.parametrize("weights", ["uniform", "distance"])
+    @pytest.mark.parametrize(
+        "metric", ["euclidean", "manhattan", "chebyshev", "cosine"]
+    )
+    def test_all_with_votes_is_k_nearest_neighbours(self, split, metric, weights):
+        X, X_query, y, _ = split
+        # Stored in one byte a value, the embeddings have equal Chebyshev distances.
+        X = X + np.random.default_rng(0).uniform(0, 1e-3, X.shape).astype(np.float32)
+        clf = ImprintClassifier(
+            "all",
+            support_norm=None,
+            proxy_norm=None,
+            query_norm=None,
+            aggregation="mnn",
+            metric=metric,
+            weights=weights,
+        ).fit(X, y)
+        knn = KNeighborsClassifier(
+            metric=metric, weights=weights, algorithm="brute"
+        ).fit(X.astype(float), y)
+        expected = knn.predict_proba(X_query.astype(float))
+        np.testing.assert_allclose(
+            clf.decision_function(X_query), expected, rtol=1e-3, atol=1e-4
+        )
+        untied = (expected == expected.max(axis=1, keepdims=True)).sum(axis=1) == 1
+        assert untied.mean() > 0.8
+        np.testing.assert_array_equal(
+            clf.predict(X_query[untied]), expected[untied].argmax(axis=1)
+        )
+
+    @pytest.mark.parametrize("n_samples", [60, 3000])
+    def test_least_squares_is_ridge_on_one_hot_targets(self, n_samples):
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(n_samples, 100))
+        y = np.minimum(rng.geometric(0.4, n_samples), 5)  # unbalanced
+        weights = rng.uniform(0.5, 2, n_samples)
+        clf = ImprintClassifier(
+            LeastSquaresProxies(alpha=0.1), 1, support_norm=None, proxy_norm=None
+        ).fit(X, y, sample_weight=weights)
+        ridge = Ridge(alpha=0.1 * weights.sum(), fit_intercept=False)
+        ridge.fit(X, LabelBinarizer().fit_transform(y), sample_weight=weights)
+        np.testing.assert_allclose(clf.proxies_, ridge.coef_, rtol=1e-6, atol=1e-9)
+
+    def test_mahalanobis_is_that_of_the_shrunk_residuals(self, split):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier(
+            "mean", metric="mahalanobis", support_norm=None, proxy_norm=None,
+            query_norm=None,
+        ).fit(X, y)  # fmt: skip
+        means = np.stack([X[y == c].mean(axis=0, dtype=float) for c in range(10)])
+        covariance, _ = ledoit_wolf(X.astype(float) - means[y], assume_centered=True)
+        differences = X_query[:, None].astype(float) - means
+        expected = np.sqrt(
+            np.einsum(
+                "qci,qci->qc", differences @ np.linalg.inv(covariance), differences
+            )
+        )
+        np.testing.assert_allclose(-clf.decision_function(X_query), expected, rtol=1e-3)
+
+    @pytest.mark.parametrize("clusterer", [KMeans, BisectingKMeans])
+    def test_a_clusterer_is_fitted_to_each_class(self, split, clusterer):
+        X, _, y, _ = split
+        clf = ImprintClassifier(
+            clusterer(n_init=1), 3, support_norm=None, proxy_norm=None, random_state=0
+        ).fit(X, y)
+        for label in range(10):
+            alone = clusterer(3, n_init=1, random_state=0).fit(X[y == label])
+            np.testing.assert_allclose(
+                clf.proxies_[clf.proxy_labels_ == label],
+                alone.cluster_centers_,
+                rtol=1e-5,
+            )
+
+    def test_callables_stand_for_the_strings(self, split):
+        X, X_query, y, _ = split
+
+        def mean(X_c, n_proxies, random_state):
+            return X_c.mean(axis=0, keepdims=True)
+
+        def maximum(similarities, proxy_classes):
+            return np.stack(
+                [similarities[:, proxy_classes == c].max(axis=1) for c in range(10)],
+                axis=1,
+            )
+
+        theirs = ImprintClassifier(
+            mean, support_norm=normalize, proxy_norm=normalize, query_norm=normalize,
+            aggregation=maximum,
+        ).fit(X, y)  # fmt: skip
+        ours = ImprintClassifier("mean").fit(X, y)
+        np.testing.assert_allclose(
+            theirs.decision_function(X_query),
+            ours.decision_function(X_query),
+            rtol=1e-5,
+        )
+
+
+class TestPredictions:
+    @pytest.mark.parametrize("aggregation", ["max", "mnn"])
+    @pytest.mark.parametrize("metric", ["dot", "cosine", "euclidean", "mahalanobis"])
+    def test_all_ways_to_predict_agree(self, split, aggregation, metric):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier(
+            n_proxies=3, aggregation=aggregation, metric=metric, random_state=0
+        ).fit(X, y)
+        scores = clf.decision_function(X_query)
+        assert scores.shape == (len(X_query), 10)
+        np.testing.assert_array_equal(scores.argmax(axis=1), clf.predict(X_query))
+        proba = clf.predict_proba(X_query)
+        np.testing.assert_allclose(proba, softmax(scores, axis=1), rtol=1e-5)
+        np.testing.assert_allclose(
+            proba, np.exp(clf.predict_log_proba(X_query)), rtol=1e-5
+        )
+
+    def test_two_classes_have_one_score_positive_for_the_second(self, split):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier("mean").fit(X, np.where(y < 5, "small", "large"))
+        scores = clf.decision_function(X_query)
+        assert scores.shape == (len(X_query),)
+        np.testing.assert_array_equal(clf.predict(X_query) == "small", scores > 0)
+        np.testing.assert_array_equal(
+            clf.predict_proba(X_query)[:, 1] > 0.5, scores > 0
+        )
+
+    def test_temperature_sharpens(self, split):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier("mean").fit(X, y)
+        warm = clf.predict_proba(X_query).max(axis=1)
+        cold = clf.set_params(temperature=0.01).predict_proba(X_query).max(axis=1)
+        assert (cold > warm).all()
+
+    def test_a_tie_goes_to_the_first_class(self):
+        clf = ImprintClassifier("mean").fit([[1.0, 0.0], [0.0, 1.0]], ["b", "a"])
+        np.testing.assert_array_equal(clf.predict([[1.0, 1.0]]), ["a"])
+
+    @pytest.mark.parametrize("metric", ["dot", "euclidean", "manhattan"])
+    def test_kproxies(self, split, metric):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier(n_proxies=3, metric=metric, random_state=0).fit(X, y)
+        similarities, indices = clf.kproxies(X_query, n_neighbors=30)
+        assert similarities.shape == indices.shape == (len(X_query), 30)
+        assert (np.diff(similarities) <= 0).all()
+        np.testing.assert_array_equal(
+            clf.proxy_labels_[indices[:, 0]], clf.predict(X_query)
+        )
+        np.testing.assert_allclose(
+            similarities[:, 0], clf.decision_function(X_query).max(axis=1), rtol=1e-4
+        )
+        assert clf.kproxies(X_query, return_similarity=False).shape == (len(X_query), 5)
+
+    def test_blocks_change_nothing(self, split, monkeypatch):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier(n_proxies=3, random_state=0).fit(X, y)
+        scores = clf.decision_function(X_query)
+        monkeypatch.setattr("skimprint.aggregation._MIN_BLOCK", 7)
+        monkeypatch.setattr("skimprint.aggregation._MAX_BLOCK", 7)
+        np.testing.assert_allclose(clf.decision_function(X_query), scores, rtol=1e-5)
+
+
+class TestFit:
+    @pytest.mark.parametrize("generator", sorted(GENERATORS))
+    def test_attributes(self, split, generator):
+        X, X_query, y, _ = split
+        y = np.array(list("abcdefghij"))[y]
+        clf = ImprintClassifier(generator, n_proxies=3, random_state=0).fit(X, y)
+        assert clf.proxies_.dtype == np.float32
+        assert clf.decision_function(X_query).dtype == np.float32
+        assert clf.predict_proba(X_query).dtype == np.float32
+        assert clf.proxies_.shape == (len(clf.proxy_labels_), 1024)
+        assert list(clf.proxy_labels_) == sorted(clf.proxy_labels_)
+        np.testing.assert_array_equal(y[clf.proxy_indices_], clf.proxy_labels_)
+        np.testing.assert_array_equal(
+            clf.class_count_, np.unique(y, return_counts=True)[1]
+        )
+        assert isinstance(clf.generator_, GENERATORS[generator])
+        assert clf.n_features_in_ == 1024
+        assert not hasattr(clf, "covariance_")
+
+    @pytest.mark.parametrize(
+        "generator", ["all", "cov_max", "fps", "kmedoids", "random"]
+    )
+    def test_indices_of_sample_proxies_are_the_samples(self, split, generator):
+        X, _, y, _ = split
+        clf = ImprintClassifier(
+            generator, 3, support_norm=None, proxy_norm=None, random_state=0
+        ).fit(X, y)
+        np.testing.assert_array_equal(clf.proxies_, X[clf.proxy_indices_])
+
+    def test_indices_of_means_are_the_nearest_samples_of_the_class(self, split):
+        X, _, y, _ = split
+        clf = ImprintClassifier("mean", support_norm=None, proxy_norm=None).fit(X, y)
+        for proxy, label, index in zip(
+            clf.proxies_, clf.proxy_labels_, clf.proxy_indices_, strict=True
+        ):
+            distances = np.linalg.norm(X - proxy, axis=1)
+            assert distances[index] == distances[y == label].min()
+
+    def test_feature_names(self):
+        pd = pytest.importorskip("pandas", reason="needs pandas")
+        X = pd.DataFrame({"a": [0.0, 1.0], "b": [1.0, 0.0]})
+        clf = ImprintClassifier().fit(X, ["up", "right"])
+        np.testing.assert_array_equal(clf.feature_names_in_, ["a", "b"])
+
+    def test_n_proxies_per_label(self, split):
+        X, _, y, _ = split
+        counts = {label: 1 + label % 3 for label in range(10)}
+        clf = ImprintClassifier(n_proxies=counts).fit(X, y)
+        for label, count in counts.items():
+            assert (clf.proxy_labels_ == label).sum() == count
+
+    @pytest.mark.parametrize("generator", ["mean", "least_squares"])
+    def test_integer_weights_are_repetitions(self, split, generator):
+        X, X_query, y, _ = split
+        weights = np.arange(len(y)) % 3
+        clf = ImprintClassifier(generator, n_proxies=1)
+        weighted = clone(clf).fit(X, y, sample_weight=weights)
+        repeated = clone(clf).fit(np.repeat(X, weights, axis=0), np.repeat(y, weights))
+        np.testing.assert_allclose(
+            weighted.decision_function(X_query),
+            repeated.decision_function(X_query),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+        np.testing.assert_array_equal(weighted.class_count_, repeated.class_count_)
+
+    @pytest.mark.parametrize("generator", sorted(GENERATORS))
+    def test_weight_zero_is_absence(self, split, generator):
+        X, _, y, _ = split
+        weights = np.where(np.arange(len(y)) % 3 == 0, 0.0, 1.0)
+        clf = ImprintClassifier(generator, n_proxies=3, random_state=0)
+        weighted = clone(clf).fit(X, y, sample_weight=weights)
+        absent = clone(clf).fit(X[weights > 0], y[weights > 0])
+        np.testing.assert_allclose(
+            weighted.proxies_, absent.proxies_, rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_array_equal(
+            weighted.proxy_indices_, np.flatnonzero(weights)[absent.proxy_indices_]
+        )
+
+    @pytest.mark.parametrize(
+        "generator", [name for name in sorted(GENERATORS) if name != "least_squares"]
+    )
+    @settings(deadline=None, max_examples=10)
+    @given(data=st.data())
+    def test_same_bits_for_any_order_subset_layout_and_n_jobs(
+        self, digits, generator, data
+    ):
+        X, y = digits
+        X, y = X[:200, :64], y[:200]
+        clf = ImprintClassifier(generator, n_proxies=4, random_state=3).fit(X, y)
+        kept = data.draw(st.sets(st.integers(0, 9), min_size=1), label="classes")
+        # Rows of one class keep their order; the classes come in any.
+        order = np.argsort(
+            np.array(data.draw(st.permutations(range(10)), label="class order"))[y],
+            kind="stable",
+        )
+        order = order[np.isin(y[order], list(kept))]
+        other = clone(clf).set_params(n_jobs=data.draw(st.sampled_from([1, 2])))
+        other.fit(np.asfortranarray(X[order]), y[order])
+        expected = np.isin(clf.proxy_labels_, list(kept))
+        np.testing.assert_array_equal(other.proxies_, clf.proxies_[expected])
+        np.testing.assert_array_equal(
+            order[other.proxy_indices_], clf.proxy_indices_[expected]
+        )
+
+    def test_random_state_none_differs_from_fit_to_fit(self, split):
+        X, _, y, _ = split
+        clf = ImprintClassifier("random", n_proxies=5)
+        first = clf.fit(X, y).proxy_indices_
+        assert not np.array_equal(clf.fit(X, y).proxy_indices_, first)
+
+    def test_more_iterations_do_not_hurt_medoids(self, split):
+        X, _, y, _ = split
+
+        def total_distance(max_iter):
+            clf = ImprintClassifier(
+                KMedoidsProxies(max_iter=max_iter), 5, proxy_norm=None, random_state=0
+            ).fit(X, y)
+            rows = normalize(X)
+            return sum(
+                np.linalg.norm(
+                    rows[y == c][:, None] - clf.proxies_[clf.proxy_labels_ == c], axis=2
+                ).min(axis=1).sum()
+                for c in range(10)
+            )  # fmt: skip
+
+        assert total_distance(300) < total_distance(0)
+
+    def test_a_minibatch_clusterer_takes_part(self, split):
+        X, X_query, y, y_query = split
+        clf = ImprintClassifier(MiniBatchKMeans(n_init=1), 3, random_state=0).fit(X, y)
+        assert clf.score(X_query, y_query) > 0.8
+
+
+def test_the_default_is_the_papers_best_method():
+    defaults = ImprintClassifier().get_params(deep=False)
+    for name, value in PUBLISHED_METHODS["westerhoff"].items():
+        assert defaults[name] == value
+
+
+def test_the_published_ranking_holds_on_digits(digits):
+    X, y = digits
+    accuracy = {
+        name: cross_val_score(
+            ImprintClassifier(**method, random_state=0), X, y, cv=3
+        ).mean()
+        for name, method in PUBLISHED_METHODS.items()
+    }
+    assert accuracy["least_squares"] > accuracy["westerhoff"] > accuracy["qi"]
