@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .empty import refill
-from .seeding import seed_gram
+from .seeding import seed_batch
 from .sums import cluster_sums
 
 
@@ -61,9 +61,18 @@ def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical
         Members and labels are the same after strict convergence.
     """
     sq_norms = np.ascontiguousarray(np.diagonal(G, axis1=1, axis2=2))
+    groups = np.arange(len(G))[:, None]
+
+    def to_rows(candidates):
+        found = G[groups, candidates]
+        found *= -2
+        found += sq_norms[:, None, :]
+        found += sq_norms[groups, candidates][:, :, None]
+        return np.maximum(found, 0, out=found)
+
     best = None
     for _ in range(n_init):
-        labels, distances = seed_gram(G, sq_norms, weights, n_clusters, rng)
+        _, labels, distances = seed_batch(to_rows, weights, n_clusters, rng)
         _refill(labels, distances, sq_norms, n_clusters, True)
         run = _lloyd(G, sq_norms, weights, labels, n_clusters, max_iter, tol, spherical)
         if best is None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._blas import dot_transposed, gram_each
-from .._groups import GroupedRows
+from .._groups import GroupedRows, alike
 from ..normalization import l2_normalize
 from .gram import gram_kmeans
 from .lloyd import lloyd_kmeans
@@ -79,15 +79,12 @@ class Task(NamedTuple):
 def plan(job):
     """Split a job into tasks, in a way that does not depend on the threads."""
     sizes, n_centers = job.groups.sizes, job.n_centers
-    order = np.lexsort((n_centers, sizes))
-    pairs = np.stack([sizes, n_centers], axis=1)[order]
-    starts = np.flatnonzero(np.any(pairs[1:] != pairs[:-1], axis=1)) + 1
     tasks = []
-    for alike in np.split(order, starts):
-        n, k = int(sizes[alike[0]]), int(n_centers[alike[0]])
+    for same in alike(sizes, n_centers):
+        n, k = int(sizes[same[0]]), int(n_centers[same[0]])
         route, per_task, cost = _way(n, k, job)
-        for start in range(0, len(alike), per_task):
-            bucket = alike[start : start + per_task]
+        for start in range(0, len(same), per_task):
+            bucket = same[start : start + per_task]
             tasks.append(Task(route, bucket, cost * len(bucket)))
     return tasks
 
