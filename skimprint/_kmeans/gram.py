@@ -50,8 +50,9 @@ def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical
         Number of runs; the best of each group is kept.
     max_iter : int
         Bound for the iterations of a run.
-    tol : ndarray of shape (n_groups,)
-        Squared shift of all centres at which a run has converged.
+    tol : float
+        Squared shift of all centres of a group at which its run has converged,
+        relative to the variance of its rows, summed over features.
     spherical : bool
         Whether centres are scaled to unit length.
 
@@ -61,6 +62,10 @@ def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical
         Members and labels are the same after strict convergence.
     """
     sq_norms = np.ascontiguousarray(np.diagonal(G, axis1=1, axis2=2))
+    variances = sq_norms.mean(axis=1)
+    if spherical:
+        variances -= G.mean(axis=(1, 2))
+    tol = tol * variances
     groups = np.arange(len(G))[:, None]
 
     def to_rows(candidates):

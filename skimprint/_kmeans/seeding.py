@@ -70,8 +70,7 @@ def seed_batch(distances, weights, n_clusters, rng):
         candidates = _draw(potential, rng.random(n_trials(n_clusters)))
         found = distances(candidates)
         kept = np.minimum(found, closest[:, None])
-        potentials = np.einsum("bln,bn->bl", kept, weights, dtype=np.float64)
-        best = potentials.argmin(axis=1)
+        best = np.einsum("bln,bn->bl", kept, weights).argmin(axis=1)
         seeds[:, c] = candidates[groups, best]
         labels[found[groups, best] < closest] = c
         closest = kept[groups, best]
@@ -139,7 +138,7 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng):
             tried = position + accepted[:trials]
             position = tried[-1] + 1
             kept = np.minimum(found[tried], closest)
-            best = np.argmin(np.einsum("ln,n->l", kept, weights, dtype=np.float64))
+            best = np.argmin(kept @ weights)
             seeds[c] = candidates[tried[best]]
             to_seeds[c] = found[tried[best]]
             closest = kept[best]
