@@ -157,3 +157,23 @@ class GroupedRows:
             step = max(1, int(max_bytes // item_bytes(size)))
             for start in range(0, len(same), step):
                 yield same[start : start + step]
+
+
+def alike(*properties):
+    """Lists of the groups that agree in all properties.
+
+    Parameters
+    ----------
+    *properties : ndarrays of shape (n_groups,)
+        Such as the size, the number of proxies.
+
+    Returns
+    -------
+    lists : list of ndarray of int
+        Groups in ascending order.
+    """
+    order = np.lexsort(properties)
+    differs = np.zeros(max(len(order) - 1, 0), bool)
+    for values in properties:
+        differs |= np.diff(values[order]) != 0
+    return np.split(order, np.flatnonzero(differs) + 1)

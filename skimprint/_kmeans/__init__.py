@@ -81,17 +81,13 @@ def grouped_kmeans(
         np.zeros(len(groups)),
         np.zeros(len(groups), np.intp),
     )
-    job = Job(
-        engaged,
-        n_centers,
-        result,
-        seed,
-        n_init,
-        max_iter,
-        tol,
-        spherical,
-        Buffer(),
-    )
+    options = {
+        "n_init": n_init,
+        "max_iter": max_iter,
+        "tol": tol / groups.n_features,
+        "spherical": spherical,
+    }
+    job = Job(engaged, n_centers, result, seed, spherical, options, Buffer())
     tasks = plan(job)
     with progress_bar(len(groups), "k-means", verbose=verbose) as advance:
         run_tasks(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .empty import refill
-from .seeding import seed_gram
+from .seeding import seed_batch
 from .sums import cluster_sums
 
 
@@ -50,8 +50,9 @@ def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical
         Number of runs; the best of each group is kept.
     max_iter : int
         Bound for the iterations of a run.
-    tol : ndarray of shape (n_groups,)
-        Squared shift of all centres at which a run has converged.
+    tol : float
+        Squared shift of all centres of a group at which its run has converged,
+        relative to the variance of its rows, summed over features.
     spherical : bool
         Whether centres are scaled to unit length.
 
@@ -61,9 +62,22 @@ def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical
         Members and labels are the same after strict convergence.
     """
     sq_norms = np.ascontiguousarray(np.diagonal(G, axis1=1, axis2=2))
+    variances = sq_norms.mean(axis=1)
+    if spherical:
+        variances -= G.mean(axis=(1, 2))
+    tol = tol * variances
+    groups = np.arange(len(G))[:, None]
+
+    def to_rows(candidates):
+        found = G[groups, candidates]
+        found *= -2
+        found += sq_norms[:, None, :]
+        found += sq_norms[groups, candidates][:, :, None]
+        return np.maximum(found, 0, out=found)
+
     best = None
     for _ in range(n_init):
-        labels, distances = seed_gram(G, sq_norms, weights, n_clusters, rng)
+        _, labels, distances = seed_batch(to_rows, weights, n_clusters, rng)
         _refill(labels, distances, sq_norms, n_clusters, True)
         run = _lloyd(G, sq_norms, weights, labels, n_clusters, max_iter, tol, spherical)
         if best is None:

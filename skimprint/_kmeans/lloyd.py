@@ -51,7 +51,8 @@ def lloyd_kmeans(X, weights, n_clusters, rng, *, n_init, max_iter, tol, spherica
     max_iter : int
         Bound for the iterations of a run.
     tol : float
-        Squared shift of all centres at which a run has converged.
+        Squared shift of all centres at which a run has converged, relative to the
+        variance of the rows, summed over features.
     spherical : bool
         Whether centres are scaled to unit length.
 
@@ -61,6 +62,10 @@ def lloyd_kmeans(X, weights, n_clusters, rng, *, n_init, max_iter, tol, spherica
         The best run.
     """
     sq_norms = np.einsum("ij,ij->i", X, X)
+    variance = sq_norms.mean()
+    if spherical:
+        variance -= np.square(X.mean(axis=0)).sum()
+    tol = tol * variance
     best = None
     for _ in range(n_init):
         seeds, distances = seed_rows(X, sq_norms, weights, n_clusters, rng)

@@ -34,15 +34,15 @@ def _draw(cumulative, uniforms):
     return np.minimum(below.sum(axis=-1), cumulative.shape[-1] - 1)
 
 
-def seed_gram(G, sq_norms, weights, n_clusters, rng):
-    """Seed groups of one size, given the inner products of their rows.
+def seed_batch(distances, weights, n_clusters, rng):
+    """Seed groups of one size whose distances are at hand.
 
     Parameters
     ----------
-    G : ndarray of shape (n_groups, n, n)
-        Inner products.
-    sq_norms : ndarray of shape (n_groups, n)
-        Diagonals of ``G``.
+    distances : callable
+        From indices of rows, of shape (n_groups, m), to the distances of all rows to
+        them, of shape (n_groups, m, n), which may be overwritten. Squared ones make
+        it k-means++.
     weights : ndarray of shape (n_groups, n)
         Weights of the rows.
     n_clusters : int
@@ -52,34 +52,29 @@ def seed_gram(G, sq_norms, weights, n_clusters, rng):
 
     Returns
     -------
+    seeds : ndarray of shape (n_groups, n_clusters)
+        Indices of the rows that are seeds.
     labels : ndarray of shape (n_groups, n)
         Nearest seed of each row.
     closest : ndarray of shape (n_groups, n)
-        Squared distance to it.
+        Distance to it.
     """
-    groups = np.arange(len(G))[:, None]
-
-    def distances(candidates):
-        found = G[groups, candidates]
-        found *= -2
-        found += sq_norms[:, None, :]
-        found += sq_norms[groups, candidates][:, :, None]
-        return np.maximum(found, 0, out=found)
-
+    groups = np.arange(len(weights))
+    seeds = np.empty((len(weights), n_clusters), np.intp)
+    labels = np.zeros(weights.shape, np.int32)
     first = _draw(np.cumsum(weights, axis=1, dtype=np.float64), rng.random(1))
+    seeds[:, 0] = first[:, 0]
     closest = distances(first)[:, 0]
-    labels = np.zeros(closest.shape, np.int32)
     for c in range(1, n_clusters):
         potential = np.cumsum(closest * weights, axis=1, dtype=np.float64)
         candidates = _draw(potential, rng.random(n_trials(n_clusters)))
         found = distances(candidates)
         kept = np.minimum(found, closest[:, None])
-        potentials = np.einsum("bln,bn->bl", kept, weights, dtype=np.float64)
-        best = potentials.argmin(axis=1)
-        nearer = found[groups[:, 0], best] < closest
-        labels[nearer] = c
-        closest = kept[groups[:, 0], best]
-    return labels, closest
+        best = np.einsum("bln,bn->bl", kept, weights).argmin(axis=1)
+        seeds[:, c] = candidates[groups, best]
+        labels[found[groups, best] < closest] = c
+        closest = kept[groups, best]
+    return seeds, labels, closest
 
 
 def seed_rows(X, sq_norms, weights, n_clusters, rng):
@@ -143,7 +138,7 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng):
             tried = position + accepted[:trials]
             position = tried[-1] + 1
             kept = np.minimum(found[tried], closest)
-            best = np.argmin(np.einsum("ln,n->l", kept, weights, dtype=np.float64))
+            best = np.argmin(kept @ weights)
             seeds[c] = candidates[tried[best]]
             to_seeds[c] = found[tried[best]]
             closest = kept[best]
