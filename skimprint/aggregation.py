@@ -19,7 +19,7 @@ _CDIST_NAMES = {"chebyshev": "chebyshev", "manhattan": "cityblock"}
 # Blocks of queries: their similarities stay in the last-level cache, but no block is so
 # narrow that the matrix product loses its speed to packing the proxies.
 _BLOCK_BYTES = 2**23
-_MIN_BLOCK, _MAX_BLOCK = 256, 4096
+_MIN_BLOCK, _MAX_BLOCK = 256, 1024
 
 
 class ProxySimilarity:
