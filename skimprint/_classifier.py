@@ -109,7 +109,7 @@ default="dot"
         Shrunk within-class covariance. Only with ``metric="mahalanobis"``.
     n_features_in_ : int
         Number of features seen during `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if ``X`` has any that are all strings.
 
     See Also
