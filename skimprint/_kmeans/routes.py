@@ -91,11 +91,8 @@ def _way(n, k, job):
     """The route of groups of n rows and k centres, their number per task, the cost."""
     d, itemsize = job.groups.n_features, job.groups.dtype.itemsize
     if k in (1, n):
-        return (
-            (_keep if k == n else _average),
-            max(1, _ROW_BYTES // (n * d * itemsize)),
-            n,
-        )
+        route = _keep if k == n else _average
+        return route, max(1, _ROW_BYTES // (n * d * itemsize)), n
     columns = job.options["n_init"] * (n_candidates(k) + _PASSES * k)
     # Inner products cost half of what n columns of distances do.
     if n <= min(max(_SMALL, 2 * columns), _MAX_GRAM):
