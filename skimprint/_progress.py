@@ -31,31 +31,37 @@ def progress_bar(total, description, *, verbose):
         yield None
         return
     try:
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm as bar
     except ImportError:
-        yield _Lines(total, description).advance
-        return
-    with tqdm(total=total, desc=description, delay=_DELAY) as bar:
-        # A single update moves the counter under the GIL; tqdm locks its drawing.
-        yield bar.update
+        bar = _Lines
+    lock = threading.Lock()
+    with bar(total=total, desc=description, delay=_DELAY) as shown:
+
+        def advance(n):
+            with lock:
+                shown.update(n)
+
+        yield advance
 
 
 class _Lines:
-    """What stands in for tqdm: a line on stderr at most every second."""
+    """What stands in for tqdm: a line on stderr every now and then."""
 
-    def __init__(self, total, description):
+    def __init__(self, total, desc, delay):
         self.total = total
-        self.description = description
+        self.description = desc
+        self.delay = delay
         self.done = 0
-        self.next_line = time.monotonic() + _DELAY
-        self.lock = threading.Lock()
+        self.next_line = time.monotonic() + delay
 
-    def advance(self, n):
-        with self.lock:
-            self.done += n
-            now = time.monotonic()
-            if now < self.next_line:
-                return
-            self.next_line = now + _DELAY
-            line = f"{self.description}: {self.done} of {self.total}"
-        sys.stderr.write(line + "\n")
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        return None
+
+    def update(self, n):
+        self.done += n
+        if time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + self.delay
+            sys.stderr.write(f"{self.description}: {self.done} of {self.total}\n")

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._groups import Buffer
 from .._progress import progress_bar
 from .._threads import run_tasks
-from .routes import Buffer, Job, label_weightless, plan
+from .routes import Job, label_weightless, plan
 
 
 class GroupedKMeansResult(NamedTuple):
