@@ -83,7 +83,7 @@ class GroupedRows:
         index = self.stack_indices(groups)
         first, last = index[0, 0], index[-1, -1]
         as_they_are = (
-            not self.normalize
+            self.transform is None
             and self.X.dtype == self.dtype
             and self.X.flags.c_contiguous
             and last - first + 1 == index.size

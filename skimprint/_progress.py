@@ -1,9 +1,17 @@
-"""A progress bar over groups, with nothing but the standard library to rely on."""
+"""How far a fit has come: a progress bar, and scikit-learn's callbacks."""
 
 import sys
 import threading
 import time
 from contextlib import contextmanager
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9
+
+    class CallbackSupportMixin:
+        """In place of scikit-learn's: an estimator without callbacks."""
+
 
 # Fits that are over sooner than this show nothing, in seconds.
 _DELAY = 1.0
@@ -44,8 +52,47 @@ def progress_bar(total, description, *, verbose):
         yield advance
 
 
+@contextmanager
+def fit_progress(estimator, n_classes, *, X, y):
+    """Report the classes of a fit that are done, to a bar and to callbacks.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Has a parameter `verbose`; scikit-learn's `_fit_context` wraps its `fit`.
+    n_classes : int
+        Number of classes.
+    X, y : array-like
+        What it is fitted to, for the callbacks.
+
+    Yields
+    ------
+    advance : callable or None
+        To be called, from any thread, with a number of classes that are done.
+    """
+    with progress_bar(n_classes, "classes", verbose=estimator.verbose) as advance:
+        if not hasattr(estimator, "_skl_callbacks"):
+            yield advance
+            return
+        context = estimator._init_callback_context(max_subtasks=n_classes)
+        context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
+        lock = threading.Lock()
+
+        def report(n):
+            with lock:
+                for _ in range(n):
+                    task = context.subcontext(task_name="class")
+                    task.call_on_fit_task_begin(estimator=estimator)
+                    task.call_on_fit_task_end(estimator=estimator)
+            if advance is not None:
+                advance(n)
+
+        yield report
+        context.call_on_fit_task_end(estimator=estimator, X=X, y=y)
+
+
 class _Lines:
-    """What stands in for tqdm: a line on stderr every now and then."""
+    """In place of tqdm: a line on stderr every now and then."""
 
     def __init__(self, total, desc, delay):
         self.total = total
