@@ -14,7 +14,7 @@ from ._groups import Buffer, alike
 from ._threads import run_tasks
 
 # Bytes of rows or inner products of a few small groups that are worked on together.
-_BATCH_BYTES = 2**20
+_BATCH_BYTES = 2**22
 
 
 class Selection(NamedTuple):
