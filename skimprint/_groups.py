@@ -156,28 +156,30 @@ class GroupedRows:
             return None
         return self.sample_weight[self.indices(group)]
 
-    def buckets(self, groups, item_bytes, max_bytes=2**24):
-        """Split groups into lists of equal size whose arrays stay within max_bytes.
+    def buckets(self, counts, row_bytes, max_bytes=2**20):
+        """Split the groups into lists to be worked on together.
 
         Parameters
         ----------
-        groups : ndarray of int
-            Groups to split.
-        item_bytes : callable
-            From the size of a group to the bytes that working on it takes.
-        max_bytes : int, default=2**24
-            Bound for one list; a single group may exceed it.
+        counts : ndarray of shape (n_groups,)
+            Groups in a list agree in this number, and in size.
+        row_bytes : callable
+            From the size of a group to the bytes that each of its rows takes.
+        max_bytes : int, default=2**20
+            Bound for the arrays of one list, by default half of a second-level cache;
+            a single group may exceed it.
 
-        Yields
-        ------
-        bucket : ndarray of int
-            Groups that have the same number of rows.
+        Returns
+        -------
+        buckets : list of ndarray of int
+            Every group is in one.
         """
-        for size in np.unique(self.sizes[groups]):
-            same = groups[self.sizes[groups] == size]
-            step = max(1, int(max_bytes // item_bytes(size)))
-            for start in range(0, len(same), step):
-                yield same[start : start + step]
+        buckets = []
+        for same in alike(self.sizes, counts):
+            size = self.sizes[same[0]]
+            step = max(1, int(max_bytes // max(1, size * row_bytes(size))))
+            buckets += [same[i : i + step] for i in range(0, len(same), step)]
+        return buckets
 
 
 def alike(*properties):

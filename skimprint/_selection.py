@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._blas import gram_each
-from ._groups import Buffer, alike
+from ._groups import Buffer
 from ._threads import run_tasks
 
 # Bytes of rows or inner products of a few small groups that are worked on together.
@@ -66,12 +66,10 @@ def select(
             index = np.take_along_axis(index, pick(rows, int(k)), axis=1)
         indices[offsets[bucket][:, None] + np.arange(k)] = index
 
-    tasks = []
-    for same in alike(groups.sizes, counts):
-        n = groups.sizes[same[0]]
-        item_bytes = n * max(groups.n_features, n * needs_gram) * groups.dtype.itemsize
-        step = max(1, int(_BATCH_BYTES // item_bytes))
-        tasks += [same[start : start + step] for start in range(0, len(same), step)]
+    def row_bytes(n):
+        return max(groups.n_features, n * needs_gram) * groups.dtype.itemsize
+
+    tasks = groups.buckets(counts, row_bytes, _BATCH_BYTES)
     costs = [len(task) * groups.sizes[task[0]] ** 2 for task in tasks]
     run_tasks(solve, tasks, costs, n_jobs=n_jobs)
     return Selection(indices, offsets)

@@ -36,9 +36,11 @@ def test_rows_are_cast_and_normalised_and_x_is_left_alone(data, dtype, order):
     rows[:] = 0  # ours to write on
 
 
-def test_buckets_hold_groups_of_one_size_within_their_bound(data):
-    groups = GroupedRows(*data, 4)
-    buckets = list(groups.buckets(np.arange(4), lambda size: size, max_bytes=6))
-    assert sorted(np.concatenate(buckets)) == [0, 1, 2, 3]
-    assert [3] in [bucket.tolist() for bucket in buckets]
-    assert [0, 1] in [bucket.tolist() for bucket in buckets]
+def test_buckets_hold_groups_alike_within_their_bound(data):
+    groups = GroupedRows(*data, 4)  # of sizes 3, 3, 5, 1
+    buckets = groups.buckets(np.array([2, 2, 2, 1]), lambda size: 1, max_bytes=6)
+    assert [bucket.tolist() for bucket in buckets] == [[3], [0, 1], [2]]
+    buckets = groups.buckets(np.array([2, 1, 2, 1]), lambda size: 1, max_bytes=6)
+    assert sorted(bucket.tolist() for bucket in buckets) == [[0], [1], [2], [3]]
+    buckets = groups.buckets(np.ones(4), lambda size: size, max_bytes=6)
+    assert sorted(bucket.tolist() for bucket in buckets) == [[0], [1], [2], [3]]

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 
-# Small classes are worked on together, as many as stay in the second-level cache.
-BUCKET_BYTES = 2**20
-
+from .._groups import Buffer
+from .._threads import run_tasks
 
 class Proxies(NamedTuple):
     """What a generator returns, in the order of the classes.
@@ -86,7 +85,34 @@ def selected(support, picks):
     return Proxies(support.take(indices), offsets_of([len(p) for p in picks]), indices)
 
 
-def synthesized(support, vectors, offsets):
+def for_each_bucket(groups, counts, work, *, n_jobs):
+    """Gather the rows of all groups, a few at a time, in threads.
+
+    Parameters
+    ----------
+    groups : GroupedRows
+        Rows by group.
+    counts : ndarray of shape (n_groups,)
+        Groups that go together agree in this number, and in size.
+    work : callable
+        Gets the numbers of some groups, of shape (n_alike,), and their rows, of shape
+        (n_alike, n, d), which are gone when it returns.
+    n_jobs : int or None
+        Number of threads, resolved as joblib does.
+    """
+    buffer = Buffer()
+    row_bytes = groups.n_features * groups.dtype.itemsize
+
+    def run(bucket):
+        shape = len(bucket), groups.sizes[bucket[0]], groups.n_features
+        work(bucket, groups.stack(bucket, out=buffer.empty(shape, groups.dtype)))
+
+    buckets = groups.buckets(counts, lambda size: row_bytes)
+    costs = [groups.sizes[bucket].sum() for bucket in buckets]
+    run_tasks(run, buckets, costs, n_jobs=n_jobs)
+
+
+def synthesized(support, vectors, offsets, *, n_jobs=None):
     """Proxies that are no training rows, with the nearest row of their class.
 
     Parameters
@@ -97,6 +123,8 @@ def synthesized(support, vectors, offsets):
         The proxies, class by class.
     offsets : ndarray of shape (n_classes + 1,)
         Where the proxies of each class start.
+    n_jobs : int, default=None
+        Number of threads across classes.
 
     Returns
     -------
@@ -104,19 +132,17 @@ def synthesized(support, vectors, offsets):
         The vectors, and for each the row of its class at the smallest Euclidean
         distance (the first of several).
     """
-    indices = np.empty(len(vectors), dtype=np.intp)
     counts = np.diff(offsets)
-    row_bytes = support.n_features * support.dtype.itemsize
-    for k in np.unique(counts):
-        alike = np.flatnonzero(counts == k)
-        for bucket in support.buckets(alike, lambda n: n * row_bytes, BUCKET_BYTES):
-            rows = support.stack(bucket)
-            slots = offsets[bucket][:, None] + np.arange(k)
-            # argmin |x - p|^2 = argmax x.p - |x|^2 / 2: |p|^2 is the same for all x.
-            ranks = rows @ vectors[slots].transpose(0, 2, 1)
-            ranks -= np.einsum("bnd,bnd->bn", rows, rows)[:, :, None] / 2
-            nearest = ranks.argmax(axis=1)
-            indices[slots] = np.take_along_axis(
-                support.stack_indices(bucket), nearest, axis=1
-            )
+    indices = np.empty(len(vectors), dtype=np.intp)
+
+    def find_nearest(bucket, rows):
+        slots = offsets[bucket][:, None] + np.arange(counts[bucket[0]])
+        # argmin |x - p|^2 = argmax x.p - |x|^2 / 2: |p|^2 is the same for all x.
+        ranks = rows @ vectors[slots].transpose(0, 2, 1)
+        ranks -= np.einsum("bnd,bnd->bn", rows, rows)[:, :, None] / 2
+        nearest = ranks.argmax(axis=1)
+        index = support.stack_indices(bucket)
+        indices[slots] = np.take_along_axis(index, nearest, axis=1)
+
+    for_each_bucket(support, counts, find_nearest, n_jobs=n_jobs)
     return Proxies(vectors, offsets, indices)

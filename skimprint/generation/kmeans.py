@@ -73,7 +73,9 @@ class KMeansProxies(ProxyGenerator):
         clustering = self._cluster(
             support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
         )
-        return synthesized(support, clustering.centers, clustering.offsets)
+        return synthesized(
+            support, clustering.centers, clustering.offsets, n_jobs=n_jobs
+        )
 
     def _cluster(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         """Cluster each class; see `generate` for the parameters."""

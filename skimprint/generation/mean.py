@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._base import BUCKET_BYTES, ProxyGenerator, synthesized
+from ._base import ProxyGenerator, for_each_bucket, synthesized
 
 
 class MeanProxies(ProxyGenerator):
@@ -32,20 +32,21 @@ class MeanProxies(ProxyGenerator):
     """
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        return synthesized(support, class_means(support), np.arange(len(support) + 1))
+        means = class_means(support, n_jobs=n_jobs)
+        return synthesized(support, means, np.arange(len(means) + 1), n_jobs=n_jobs)
 
 
-def class_means(groups):
+def class_means(groups, *, n_jobs=None):
     """Weighted mean of each group, accumulated in float64: (n_groups, n_features)."""
     means = np.empty((len(groups), groups.n_features), dtype=groups.dtype)
-    row_bytes = groups.n_features * groups.dtype.itemsize
-    every = np.arange(len(groups))
-    for bucket in groups.buckets(every, lambda n: n * row_bytes, BUCKET_BYTES):
-        rows = groups.stack(bucket)
+
+    def average(bucket, rows):
         if groups.sample_weight is None:
             means[bucket] = rows.mean(axis=1, dtype=np.float64)
         else:
             weights = groups.stack_weights(bucket)
             sums = np.einsum("bn,bnd->bd", weights, rows, dtype=np.float64)
             means[bucket] = sums / weights.sum(axis=1, keepdims=True, dtype=np.float64)
+
+    for_each_bucket(groups, np.ones(len(groups)), average, n_jobs=n_jobs)
     return means
