@@ -75,7 +75,8 @@ def main():
         "Selecting samples of every class",
         f"{N_CLASSES} classes of {N}, {D} features, one worker. The reference's way, "
         f"restated, loops over classes; it does {N_PEER_CLASSES} of them and its time "
-        f"is scaled. All on one thread. {REPEATS} interleaved rounds: medians and ranges.",
+        "is scaled. All on one thread. "
+        f"{REPEATS} interleaved rounds: medians and ranges.",
         *notes,
     )
     X, y = embeddings_like(N_CLASSES, N, D, 5)
