@@ -219,7 +219,8 @@ default="dot"
         ValueError
             If a parameter, the embeddings, the labels or the weights are not valid.
         """
-        if self.weights == "distance" and self.metric == "dot":
+        votes_by_distance = self.aggregation == "mnn" and self.weights == "distance"
+        if votes_by_distance and self.metric == "dot":
             raise ValueError(
                 "weights='distance' needs a distance, which metric='dot' is not. "
                 "Use metric='cosine' or 'euclidean', or weights='uniform'."
@@ -272,6 +273,7 @@ default="dot"
         self.proxy_labels_ = np.repeat(classes, np.diff(offsets))
         self.proxy_indices_ = indices
         self._offsets = offsets
+        vars(self).pop("covariance_", None)  # of an earlier fit
         if covariance is not None:
             self.covariance_ = covariance
         return self
@@ -424,6 +426,12 @@ default="dot"
     def _similarity(self):
         factor = None
         if self.metric == "mahalanobis":
+            check_is_fitted(
+                self,
+                "covariance_",
+                msg="metric='mahalanobis' needs the covariance of the support "
+                "embeddings, but was set after fit: call fit again.",
+            )
             factor = precision_cholesky(self.covariance_)
         return ProxySimilarity(
             self.proxies_,

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from .._groups import Buffer
 from .._threads import run_tasks
 
+
 class Proxies(NamedTuple):
     """What a generator returns, in the order of the classes.
 
