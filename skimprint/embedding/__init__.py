@@ -1,0 +1,1 @@
+"""What `FoundationEmbedder` is made of: inputs, loaders, batching, cache."""

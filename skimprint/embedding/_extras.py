@@ -1,0 +1,42 @@
+"""Optional libraries, imported where they are used."""
+
+import importlib
+
+# What to install for each library that is imported late.
+_EXTRAS = {
+    "timm": "timm",
+    "torchvision": "torchvision",
+    "transformers": "transformers",
+    "sentence_transformers": "text",
+    "open_clip": "open-clip",
+    "torch": "timm",
+    "PIL": "timm",
+    "tqdm": "all",
+}
+
+
+def require(name, purpose):
+    """Import an optional library, or say what to install.
+
+    Parameters
+    ----------
+    name : str
+        Name of the module to import.
+    purpose : str
+        What it is needed for: the start of the error message.
+
+    Returns
+    -------
+    module : module
+        The imported library.
+    """
+    library = name.partition(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != library:
+            raise  # something that the library itself needs is missing
+        raise ImportError(
+            f"{purpose} needs the library {library!r}, which is not installed: "
+            f'pip install "skimprint[{_EXTRAS[library]}]"'
+        ) from error
