@@ -54,10 +54,10 @@ class EmbeddingCache:
     """Rows by key in a directory, for use in a ``with`` statement.
 
     Each row is stored with a checksum over key and value. The files are
-    ``embeddings-1.sqlite3`` and, only after damage to SQLite's own structures,
-    ``embeddings-2.sqlite3`` and so on: new rows go to the newest, and those of an older
-    one that can still be read are used. A file is never renamed or replaced, because
-    another process may have it open.
+    ``embeddings-1.sqlite3`` and, only after damage, ``embeddings-2.sqlite3`` and so on:
+    new rows go to the newest, and those of an older one that can still be read are
+    used. A damaged file is not written to, because damage to its structures would
+    spread, nor renamed or replaced, because another process may have it open.
 
     Parameters
     ----------
@@ -69,15 +69,15 @@ class EmbeddingCache:
         self.directory = Path(directory).expanduser().absolute()
         self._connections = []  # newest first; they live for one `with` statement
         self._writable = True
-        self._rejected = 0
 
     def __enter__(self):
         self.directory.mkdir(parents=True, exist_ok=True)
         numbers = sorted(self._numbers(), reverse=True) or [1]
         for number in numbers:
             self._open(number)
-        if not self._connections and self._writable:
-            self._begin_anew(numbers[0])
+        opened = [number for number, _ in self._connections]
+        if opened[:1] != numbers[:1]:
+            self._begin_anew(numbers[0], "it cannot be opened")
         return self
 
     def __exit__(self, *exception):
@@ -85,14 +85,6 @@ class EmbeddingCache:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
         self._connections = []
-        if self._rejected:
-            warnings.warn(
-                f"{self._rejected} damaged entries were found in the cache "
-                f"{self.directory} and not used; they are embedded anew.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            self._rejected = 0
 
     def get(self, keys):
         """Look up rows.
@@ -110,9 +102,12 @@ class EmbeddingCache:
         found = {}
         for number, connection in list(self._connections):
             missing = [key for key in keys if key not in found] if found else keys
+            n_damaged = 0
             for start in range(0, len(missing), _KEYS_PER_QUERY):
                 chunk = missing[start : start + _KEYS_PER_QUERY]
-                self._read(number, connection, chunk, found)
+                n_damaged += self._read(connection, chunk, found)
+            if n_damaged and number == self._connections[0][0]:
+                self._begin_anew(number, f"{n_damaged} of its entries are damaged")
         _count(self.directory, hits=len(found), misses=len(keys) - len(found))
         return found
 
@@ -137,7 +132,7 @@ class EmbeddingCache:
         except sqlite3.Error as error:
             if self._blame_environment(error):
                 return
-            self._begin_anew(number)
+            self._begin_anew(number, f"SQLite cannot write to it: {error}")
             if self._writable:
                 self.put(keys, rows)
 
@@ -162,16 +157,13 @@ class EmbeddingCache:
 
     def clear(self):
         """Remove all rows, also damaged ones, and start counting anew."""
-        newest = True
-        for number, connection in self._connections:
+        for number, connection in self._connections[:1]:
             try:
-                if newest:
-                    connection.execute("DELETE FROM embeddings")
-                    connection.execute("VACUUM")
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.execute("DELETE FROM embeddings")
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.DatabaseError:
-                self._begin_anew(number)
-            newest = False
+                self._begin_anew(number, "it cannot be cleared")
         kept = self._connections[0][0] if self._connections else None
         for number in self._numbers():
             if number != kept:
@@ -199,43 +191,55 @@ class EmbeddingCache:
         except sqlite3.Error as error:
             if connection is not None:
                 connection.close()
-            if not self._connections and not self._blame_environment(error):
-                self._report(number)
+            if not self._connections:
+                self._blame_environment(error)
             return
         self._connections.append((number, connection))
 
-    def _begin_anew(self, number):
+    def _begin_anew(self, number, reason):
         """Write to a new file from now on; a damaged one is only read."""
-        if self._connections:
-            self._report(number)
+        if not self._writable:
+            return
+        warnings.warn(
+            f"The file embeddings-{number}.sqlite3 of the cache {self.directory} is "
+            f"damaged: {reason}. What can be read of it is still used, the rest is "
+            "embedded anew and stored in a new file beside it. clear_cache() removes "
+            "both.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         count = len(self._connections)
         self._open(number + 1)
         if len(self._connections) > count:
             self._connections.insert(0, self._connections.pop())
-        elif self._writable:
+        else:
             self._give_up_writing("a new file cannot be opened beside a damaged one")
 
-    def _read(self, number, connection, keys, found):
-        """Add rows to found; around damage, look for ever fewer keys at a time."""
+    def _read(self, connection, keys, found):
+        """Add rows to found, and count those that are damaged.
+
+        Where SQLite cannot read a part of the file, look for fewer keys at a time.
+        """
         marks = ",".join("?" * len(keys))
         query = f"SELECT key, value, checksum FROM embeddings WHERE key IN ({marks})"
         try:
             records = connection.execute(query, keys).fetchall()
         except sqlite3.Error as error:
             if self._blame_environment(error):
-                return
-            if self._writable and number == self._connections[0][0]:
-                self._begin_anew(number)
-            if len(keys) > 1:
-                half = len(keys) // 2
-                self._read(number, connection, keys[:half], found)
-                self._read(number, connection, keys[half:], found)
-            return
+                return 0
+            if len(keys) == 1:
+                return 1
+            half = len(keys) // 2
+            return self._read(connection, keys[:half], found) + self._read(
+                connection, keys[half:], found
+            )
+        n_damaged = 0
         for key, row, checksum in records:
             if isinstance(row, bytes) and checksum == _checksum(key, row):
                 found[key] = row
             else:
-                self._rejected += 1
+                n_damaged += 1
+        return n_damaged
 
     def _blame_environment(self, error):
         """Whether the machine, not the file, is at fault; then stop writing."""
@@ -256,15 +260,6 @@ class EmbeddingCache:
                 RuntimeWarning,
                 stacklevel=2,
             )
-
-    def _report(self, number):
-        warnings.warn(
-            f"The file embeddings-{number}.sqlite3 of the cache {self.directory} is "
-            "damaged. What can be read of it is still used, the rest is embedded anew "
-            "and stored in a new file beside it. clear_cache() removes both.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
 
 
 def _prepare(connection):

@@ -69,7 +69,7 @@ def _array_items(X):
     return X.tolist() if X.ndim == 1 else list(X)
 
 
-def describe(item, limit=60):
+def describe(item, limit=200):
     """Name an item in an error message, in a few words."""
     if hasattr(item, "shape"):
         shape = tuple(item.shape)
