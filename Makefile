@@ -1,12 +1,15 @@
-# Two commands do all their own set-up, in .venv: `make demo` and `make test`.
+# These do all their own set-up, in .venv: `make demo`, `make demo-text`, `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test lint bench clean
+.PHONY: demo demo-text test lint bench clean
 
 demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
 	$(BIN)/python -m skimprint.demo
+
+demo-text: .venv/.demo-text  ## sentences to intents, with a real sentence model
+	$(BIN)/python -m skimprint.demo_text
 
 test: .venv/.test  ## the whole suite, doctests included
 	$(BIN)/python -m pytest

@@ -3,15 +3,17 @@
 import importlib
 
 # What to install for each library that is imported late.
-_EXTRAS = {
-    "timm": "timm",
-    "torchvision": "torchvision",
-    "transformers": "transformers",
-    "sentence_transformers": "text",
-    "open_clip": "open-clip",
-    "torch": "timm",
-    "PIL": "timm",
-    "tqdm": "all",
+_PACKAGES = {
+    "timm": "skimprint[timm]",
+    "torchvision": "skimprint[torchvision]",
+    "transformers": "skimprint[transformers]",
+    "sentence_transformers": "skimprint[text]",
+    "open_clip": "skimprint[open-clip]",
+    "huggingface_hub": "skimprint[transformers]",
+    "torch": "skimprint[timm]",
+    "PIL": "skimprint[timm]",
+    "tqdm": "skimprint[all]",
+    "cupy": "cupy-cuda12x",
 }
 
 
@@ -38,5 +40,5 @@ def require(name, purpose):
             raise  # something that the library itself needs is missing
         raise ImportError(
             f"{purpose} needs the library {library!r}, which is not installed: "
-            f'pip install "skimprint[{_EXTRAS[library]}]"'
+            f'pip install "{_PACKAGES[library]}"'
         ) from error

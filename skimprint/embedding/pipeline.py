@@ -162,6 +162,8 @@ class _Matrix:
 
     def __init__(self, n_rows, output, device):
         self.n_rows = n_rows
+        if output != "numpy":
+            self._library = require(output, f"output={output!r}")
         self.output = output
         self.device = device
         self.rows = None
@@ -195,7 +197,7 @@ class _Matrix:
             skipped = [row for row, place in enumerate(places) if place < 0]
             taken[skipped] = float("nan")
         if self.output == "cupy":
-            return require("cupy", "output='cupy'").from_dlpack(taken)
+            return self._library.from_dlpack(taken)
         return taken
 
     def _set(self, places, rows):
