@@ -11,12 +11,12 @@ from sklearn.base import (
 )
 from sklearn.exceptions import NotFittedError
 
-from .embedding.backbone import Options
-from .embedding.cache import EmbeddingCache
-from .embedding.fingerprint import UncacheableError
-from .embedding.inputs import as_items
-from .embedding.loaders import backbone_for
-from .embedding.pipeline import embed_items, first_row
+from .embedding._backbone import Options
+from .embedding._cache import EmbeddingCache
+from .embedding._fingerprint import UncacheableError
+from .embedding._inputs import as_items
+from .embedding._loaders import backbone_for
+from .embedding._pipeline import embed_items, first_row
 
 
 class FoundationEmbedder(

@@ -10,7 +10,7 @@ import pytest
 from embedders import Lengths, embed_text
 
 from skimprint import FoundationEmbedder
-from skimprint.embedding.cache import EmbeddingCache
+from skimprint.embedding._cache import EmbeddingCache
 
 TEXTS = [f"sentence number {number}" for number in range(60)]
 EXPECTED = np.array([embed_text(text) for text in TEXTS])
@@ -216,7 +216,7 @@ def test_no_room_for_a_cache_at_all(tmp_path, monkeypatch):
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
         raise error
 
-    monkeypatch.setattr("skimprint.embedding.cache._prepare", full)
+    monkeypatch.setattr("skimprint.embedding._cache._prepare", full)
     with pytest.warns(RuntimeWarning, match="disk is full"):
         rows, n_embedded = embed(tmp_path)
     assert n_embedded == 60

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from embedders import pictures, tiny_vision, to_tensor
 
-from skimprint.embedding.fingerprint import (
+from skimprint.embedding._fingerprint import (
     UncacheableError,
     digest,
     image_preprocessing_digest,
@@ -13,7 +13,7 @@ from skimprint.embedding.fingerprint import (
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
-from skimprint.embedding.frozen import (  # noqa: E402
+from skimprint.embedding._frozen import (  # noqa: E402
     evaluating,
     module_digest,
     state_of,

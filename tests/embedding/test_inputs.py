@@ -9,7 +9,7 @@ import pytest
 from embedders import Lengths, mean_colour, pictures
 
 from skimprint import FoundationEmbedder
-from skimprint.embedding.inputs import Images, ItemError, Texts, as_items
+from skimprint.embedding._inputs import Images, ItemError, Texts, as_items
 
 Image = pytest.importorskip("PIL.Image", reason="needs pillow")
 
@@ -277,12 +277,12 @@ def test_workers_read_in_threads():
             names.add(threading.current_thread().name)
             return super().load(index)
 
-    from skimprint.embedding import batching, loaders
-    from skimprint.embedding.backbone import Options
+    from skimprint.embedding import _batching, _loaders
+    from skimprint.embedding._backbone import Options
 
-    backbone = loaders.backbone_for(Lengths(), Options(modality="text"))
+    backbone = _loaders.backbone_for(Lengths(), Options(modality="text"))
     source = Watched([str(number) for number in range(50)])
-    batches = batching.embed_batches(
+    batches = _batching.embed_batches(
         backbone, source, list(range(50)), batch_size=4, n_workers=2
     )
     indices = [index for batch, _, _ in batches for index in batch]

@@ -15,8 +15,8 @@ from embedders import (
 )
 
 from skimprint import FoundationEmbedder
-from skimprint.embedding import loaders
-from skimprint.embedding.loaders import parse_model_name
+from skimprint.embedding import _loaders
+from skimprint.embedding._loaders import parse_model_name
 from skimprint.testing import check_embedder
 
 TEXTS = ["one", "one and two", "three", "a longer text than all the others, by far"]
@@ -321,16 +321,16 @@ def test_a_module_of_transformers(tiny_models):
 
 
 def test_named_models_are_loaded_once(tiny_models, monkeypatch):
-    monkeypatch.setattr(loaders, "_LOADED", type(loaders._LOADED)())
+    monkeypatch.setattr(_loaders, "_LOADED", type(_loaders._LOADED)())
     model = f"transformers:{tiny_models / 'text'}"
     for _ in range(2):
         FoundationEmbedder(model).transform(TEXTS)
         FoundationEmbedder(model, pooling="max", batch_size=1).transform(TEXTS)
-    assert len(loaders._LOADED) == 1
+    assert len(_loaders._LOADED) == 1
     for number in range(6):
         kwargs = {"attn_implementation": "eager", "output_attentions": bool(number % 2)}
         FoundationEmbedder(model, model_kwargs=kwargs).transform(TEXTS)
-    assert len(loaders._LOADED) == 3
+    assert len(_loaders._LOADED) == 3
 
 
 def test_weights_changed_under_the_same_name(tiny_models, tmp_path):

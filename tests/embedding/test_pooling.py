@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skimprint.embedding.pooling import output_features, pool
+from skimprint.embedding._pooling import output_features, pool
 
 torch = pytest.importorskip("torch", reason="needs torch")
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from .._backbone import Backbone
 from .._extras import require
-from ..backbone import Backbone
-from ..fingerprint import image_preprocessing_digest
-from ..pooling import pool
+from .._fingerprint import image_preprocessing_digest
+from .._pooling import pool
 from ._module import stack, tensor_loader
 
 

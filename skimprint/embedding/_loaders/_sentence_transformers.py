@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..backbone import Backbone
-from ..fingerprint import image_preprocessing_digest, tokenizer_digest
-from ..pooling import pool
+from .._backbone import Backbone
+from .._fingerprint import image_preprocessing_digest, tokenizer_digest
+from .._pooling import pool
 from ._text import one_at_a_time
 
 

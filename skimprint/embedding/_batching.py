@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .inputs import ItemError
+from ._inputs import ItemError
 
 # What "auto" starts from: enough to fill the machine, small enough for a large model.
 _BATCH_SIZE = {"cpu": 32, "cuda": 128}

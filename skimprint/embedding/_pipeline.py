@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ._batching import embed_batches, initial_batch_size
+from ._cache import EmbeddingCache
 from ._extras import require
-from .batching import embed_batches, initial_batch_size
-from .cache import EmbeddingCache
-from .inputs import SOURCES, ItemError, describe
+from ._inputs import SOURCES, ItemError, describe
 
 
 def embed_items(

@@ -1,9 +1,9 @@
 """A module that the user brings, and what it shares with the image libraries."""
 
-from ..backbone import Backbone, resolve_device, resolve_dtype
-from ..fingerprint import digest, image_preprocessing_digest
-from ..inputs import ItemError, describe
-from ..pooling import output_features, pool
+from .._backbone import Backbone, resolve_device, resolve_dtype
+from .._fingerprint import digest, image_preprocessing_digest
+from .._inputs import ItemError, describe
+from .._pooling import output_features, pool
 
 
 def module_backbone(module, options, preprocess):

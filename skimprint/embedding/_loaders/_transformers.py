@@ -5,9 +5,9 @@ from functools import cached_property
 
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-from ..backbone import Backbone
-from ..fingerprint import image_preprocessing_digest, tokenizer_digest
-from ..pooling import output_features, output_has, pool
+from .._backbone import Backbone
+from .._fingerprint import image_preprocessing_digest, tokenizer_digest
+from .._pooling import output_features, output_has, pool
 from ._text import one_at_a_time
 
 

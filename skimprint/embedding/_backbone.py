@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import frozen
+from . import _frozen
 from ._extras import require
-from .fingerprint import digest
+from ._fingerprint import digest
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -90,14 +90,14 @@ class Backbone:
     @functools.cached_property
     def state(self):
         """What is remembered of the model, the batch size that fits among it."""
-        return frozen.state_of(self.model)
+        return _frozen.state_of(self.model)
 
     def digest(self):
         """Name the model, its preprocessing, pooling and precision."""
         if self.fingerprint is not None:
             model = self.fingerprint()
         else:
-            model = frozen.module_digest(self.model, changes=not self.owned)
+            model = _frozen.module_digest(self.model, changes=not self.owned)
         preprocessing = self.preprocessing() if self.preprocessing else None
         return digest(model, preprocessing, self.modality, self.pooling, self.dtype)
 
@@ -111,11 +111,11 @@ class Backbone:
         if self.device is None:  # a callable
             yield self.model
             return
-        module = frozen.on_device(self.model, self.device)
+        module = _frozen.on_device(self.model, self.device)
         if self.owned:
             yield module
         else:
-            with frozen.evaluating(module):
+            with _frozen.evaluating(module):
                 yield module
 
     def embed(self, module, inputs, n_items):
@@ -201,7 +201,7 @@ def resolve_device(device, module=None):
     torch = require("torch", "Running a model")
     if isinstance(device, str) and device == "auto":
         if module is not None:
-            return frozen.module_device(module) or torch.device("cpu")
+            return _frozen.module_device(module) or torch.device("cpu")
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

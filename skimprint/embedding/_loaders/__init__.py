@@ -10,10 +10,10 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+from .._backbone import Backbone, resolve_device, resolve_dtype
 from .._extras import require
-from ..backbone import Backbone, resolve_device, resolve_dtype
-from ..fingerprint import UncacheableError, digest
-from ..pooling import POOLINGS
+from .._fingerprint import UncacheableError, digest
+from .._pooling import POOLINGS
 from ._module import module_backbone
 
 _LIBRARIES = {

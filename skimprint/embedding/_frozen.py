@@ -5,7 +5,7 @@ import copy
 import threading
 import weakref
 
-from .fingerprint import structure_digest, weights_digest, weights_stamp
+from ._fingerprint import structure_digest, weights_digest, weights_stamp
 
 _STATES = weakref.WeakKeyDictionary()
 _STATES_LOCK = threading.Lock()

@@ -5,9 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlparse
 
-from ..backbone import Backbone
-from ..fingerprint import image_preprocessing_digest
-from ..pooling import pool
+from .._backbone import Backbone
+from .._fingerprint import image_preprocessing_digest
+from .._pooling import pool
 from ._module import stack, tensor_loader
 
 
