@@ -313,6 +313,17 @@ def test_skipped_items_are_listed_once_and_nothing_is_lost(tmp_path):
         assert np.isnan(rows[[0, 4, 5]]).all()
 
 
+def test_an_error_loses_nothing_that_was_embedded(tmp_path):
+    raising = FoundationEmbedder(mean_colour, modality="image", cache_dir=tmp_path)
+    with pytest.raises(ValueError, match="Item 3"):
+        raising.transform([*pictures(3), "no such file"])
+    # The key of a file is its content, so that is found out before anything else.
+    assert raising.cache_info().items == 0
+    with pytest.raises(ValueError, match="Item 3"):
+        raising.transform([*pictures(3), b"no image", *pictures(2, seed=1)])
+    assert raising.cache_info().items == 5
+
+
 def test_all_items_are_bad():
     skipping = FoundationEmbedder(mean_colour, modality="image", on_error="skip")
     with (

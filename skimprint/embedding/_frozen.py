@@ -4,6 +4,7 @@ import contextlib
 import copy
 import threading
 import weakref
+from itertools import chain
 
 from ._fingerprint import structure_digest, weights_digest, weights_stamp
 
@@ -113,5 +114,5 @@ def on_device(module, device):
 
 def module_device(module):
     """Device of a module's first parameter or buffer, or None if it has neither."""
-    tensors = [*module.parameters(), *module.buffers()]
-    return tensors[0].device if tensors else None
+    tensor = next(chain(module.parameters(), module.buffers()), None)
+    return None if tensor is None else tensor.device

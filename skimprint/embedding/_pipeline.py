@@ -62,9 +62,7 @@ def embed_items(
     matrix = _Matrix(len(first), output, backbone.device)
 
     with _opened(cache_dir) as cache:
-        cached = cache.get(list(first)) if cache is not None else {}
-        matrix.put_bytes([row_of[first[key]] for key in cached], list(cached.values()))
-        missing = [index for key, index in first.items() if key not in cached]
+        missing = _from_cache(cache, first, row_of, matrix)
         batches = embed_batches(
             backbone,
             source,
@@ -72,15 +70,16 @@ def embed_items(
             batch_size=initial_batch_size(batch_size, backbone.device),
             n_workers=n_workers,
         )
-        with _progress(verbose, len(first), len(cached), backbone.name) as advance:
+        n_cached = len(first) - len(missing)
+        with _progress(verbose, len(first), n_cached, backbone.name) as advance:
             for indices, rows, failed in batches:
-                if failed and on_error == "raise":
-                    _raise(*next(iter(failed.items())), items)
-                failures.update(failed)
                 if indices:
                     rows = matrix.put([row_of[index] for index in indices], rows)
                     if cache is not None:
                         cache.put([keys[index] for index in indices], rows)
+                if failed and on_error == "raise":
+                    _raise(*next(iter(failed.items())), items)
+                failures.update(failed)
                 advance(len(indices) + len(failed))
 
     if failures:
@@ -141,6 +140,20 @@ def _identify(source, n_items, salt, n_workers, failures, on_error):
         return list(pool.map(identify, range(n_items)))
 
 
+def _from_cache(cache, first, row_of, matrix, chunk_size=10_000):
+    """Set the rows that are in the cache; return the items that are not."""
+    if cache is None:
+        return list(first.values())
+    missing = []
+    keys = list(first)
+    for start in range(0, len(keys), chunk_size):
+        chunk = keys[start : start + chunk_size]
+        found = cache.get(chunk)
+        matrix.put_bytes([row_of[first[key]] for key in found], list(found.values()))
+        missing += [first[key] for key in chunk if key not in found]
+    return missing
+
+
 def _opened(cache_dir):
     if cache_dir is None:
         return contextlib.nullcontext()
@@ -197,7 +210,9 @@ class _Matrix:
             skipped = [row for row, place in enumerate(places) if place < 0]
             taken[skipped] = float("nan")
         if self.output == "cupy":
-            return self._library.from_dlpack(taken)
+            if taken.is_cuda:
+                return self._library.from_dlpack(taken)
+            return self._library.asarray(taken.numpy())
         return taken
 
     def _set(self, places, rows):
