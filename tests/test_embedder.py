@@ -176,6 +176,14 @@ def test_module_is_given_back_unchanged(training):
     module(torch.rand(2, 3, 32, 32)).sum().backward()  # can still be trained
 
 
+def test_module_is_given_back_after_an_error():
+    module = tiny_vision().train()
+    embed = FoundationEmbedder(module, preprocess=to_tensor, batch_size=2)
+    with pytest.raises(ValueError, match="Item 2") as caught:
+        embed.transform([*pictures(2), b"no image", *pictures(2)])
+    assert module.training, caught  # though the traceback is still held
+
+
 def test_module_is_evaluated_not_trained():
     rows = vision().transform(pictures())
     evaluated = FoundationEmbedder(tiny_vision().eval(), preprocess=to_tensor)

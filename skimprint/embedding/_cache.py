@@ -243,7 +243,7 @@ class EmbeddingCache:
 
     def _blame_environment(self, error):
         """Whether the machine, not the file, is at fault; then stop writing."""
-        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        code = _code(error)
         if code not in _ENVIRONMENT:
             return False
         if code == sqlite3.SQLITE_READONLY and os.access(self.directory, os.W_OK):
@@ -278,9 +278,8 @@ def _prepare(connection):
             return
         except sqlite3.OperationalError as error:
             # Entering WAL mode does not wait by itself.
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-            if time.monotonic() > deadline:
+            busy = _code(error) == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 
@@ -296,6 +295,11 @@ def _write(connection, records):
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def _code(error):
+    """Primary code of SQLite's error, or 0 for errors of Python's own making."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _checksum(key, row):

@@ -70,8 +70,11 @@ def embed_items(
             batch_size=initial_batch_size(batch_size, backbone.device),
             n_workers=n_workers,
         )
-        n_cached = len(first) - len(missing)
-        with _progress(verbose, len(first), n_cached, backbone.name) as advance:
+        progress = _progress(
+            verbose, len(first), len(first) - len(missing), backbone.name
+        )
+        # Closed at once, so that an error does not keep the model from its owner.
+        with contextlib.closing(batches), progress as advance:
             for indices, rows, failed in batches:
                 if indices:
                     rows = matrix.put([row_of[index] for index in indices], rows)
