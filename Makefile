@@ -1,4 +1,4 @@
-# These do all their own set-up, in .venv: `make demo`, `make demo-text`, `make test`.
+# Commands do all their own set-up, in .venv: `make demo`, `make test`, `make bench`.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
@@ -18,6 +18,17 @@ lint: .venv/.lint  ## formatting, lint and the validation of public docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python tests/validate_docstrings.py
+
+BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
+
+bench: .venv/.bench  ## every benchmark, into docs/benchmarks/*.md
+	@mkdir -p docs/benchmarks
+	@set -e; for script in $(BENCHMARKS); do \
+		table=docs/benchmarks/$$(basename $$script .py).md; \
+		echo "$$script -> $$table"; \
+		$(BIN)/python $$script > $$table; \
+		cat $$table; \
+	done
 
 clean:
 	rm -rf .venv

@@ -435,10 +435,11 @@ default="dot"
         """
         compare = self._similarity()
         codes = np.repeat(np.arange(len(self.classes_)), np.diff(self._offsets))
+        buffer = compare.buffer() if self.aggregation == "max" else None
         for block in gen_batches(len(X), compare.block_size()):
             queries = compare.prepare(X[block])
             if self.aggregation == "max":
-                scores = max_scores(compare.ranks(queries), self._offsets)
+                scores = max_scores(compare.ranks(queries, buffer), self._offsets)
                 if not ranking_only:
                     scores = compare.finish(scores, queries)
             elif self.aggregation == "mnn":

@@ -11,13 +11,15 @@ from scipy.spatial.distance import cdist
 
 from .normalization import l2_normalize, row_norms
 
+__all__ = ["max_scores", "vote_shares"]
+
 METRICS = ("chebyshev", "cosine", "dot", "euclidean", "mahalanobis", "manhattan")
 _CDIST_NAMES = {"chebyshev": "chebyshev", "manhattan": "cityblock"}
 
-# Blocks of queries: their similarities stay near the size of a second-level cache, but
-# no block is so narrow that the matrix product loses its speed.
-_BLOCK_BYTES = 2**21
-_MIN_BLOCK, _MAX_BLOCK = 64, 1024
+# Blocks of queries: their similarities stay in the last-level cache, but no block is so
+# narrow that the matrix product loses its speed to packing the proxies.
+_BLOCK_BYTES = 2**23
+_MIN_BLOCK, _MAX_BLOCK = 256, 1024
 
 
 class ProxySimilarity:
@@ -67,13 +69,19 @@ class ProxySimilarity:
             X = self.query_norm(X)
         return X if self.factor is None else X @ self.factor
 
-    def ranks(self, X):
+    def buffer(self):
+        """Memory for `ranks`: new megabytes for every block would cost page faults."""
+        return np.empty(len(self.proxies) * self.block_size(), self.proxies.dtype)
+
+    def ranks(self, X, buffer=None):
         """Values that order the proxies of a query as their similarities do.
 
         Parameters
         ----------
         X : ndarray of shape (n_queries, n_features)
             Prepared queries.
+        buffer : ndarray, default=None
+            From `buffer`; the result stays in it.
 
         Returns
         -------
@@ -83,7 +91,11 @@ class ProxySimilarity:
         if self.metric in _CDIST_NAMES:
             distances = cdist(self.proxies, X, _CDIST_NAMES[self.metric])
             return np.negative(distances, dtype=self.proxies.dtype, casting="same_kind")
-        ranks = self.proxies @ X.T
+        out = None
+        if buffer is not None:
+            shape = len(self.proxies), len(X)
+            out = buffer[: shape[0] * shape[1]].reshape(shape)
+        ranks = np.matmul(self.proxies, X.T, out=out)
         if self.metric in ("euclidean", "mahalanobis"):
             ranks -= self.half_squares
         return ranks
@@ -129,14 +141,19 @@ class ProxySimilarity:
         similarities : ndarray of shape (n_queries, n_neighbors)
             Largest first.
         indices : ndarray of shape (n_queries, n_neighbors)
-            Of the proxies. Equally similar ones come in their order; which of them
-            come at all is not defined.
+            Of the proxies; of equally similar ones the first comes first.
         """
         ranks = self.ranks(X)
         n_proxies = len(ranks)
         if n_neighbors < n_proxies:
             kth = n_proxies - n_neighbors
             indices = np.argpartition(ranks, kth, axis=0)[kth:]
+            # Partitioning takes any of those that are equally far at the border.
+            border = np.take_along_axis(ranks, indices[:1], axis=0)
+            tied = np.count_nonzero(ranks >= border, axis=0) > n_neighbors
+            if tied.any():
+                order = np.argsort(-ranks[:, tied], axis=0, kind="stable")
+                indices[:, tied] = order[:n_neighbors]
             indices.sort(axis=0)
         else:
             indices = np.broadcast_to(np.arange(n_proxies)[:, None], ranks.shape)
@@ -157,7 +174,7 @@ class ProxySimilarity:
 
 
 def max_scores(ranks, offsets):
-    """Largest value over the proxies of each class.
+    """Take the largest value over the proxies of each class.
 
     Parameters
     ----------
@@ -186,7 +203,7 @@ def max_scores(ranks, offsets):
     if counts.min() == largest:
         return ranks.reshape(n_classes, largest, n_queries).max(axis=1)
     # `np.maximum.reduceat` takes ten times as long. Going through the classes, or
-    # through the first, second, ... proxies of all, takes at most sqrt(n_proxies) steps.
+    # the first, second, ... proxies of all, takes sqrt(n_proxies) steps at most.
     if n_classes <= largest:
         return np.stack([ranks[a:b].max(axis=0) for a, b in pairwise(offsets)])
     scores = ranks[offsets[:-1]]
@@ -197,7 +214,7 @@ def max_scores(ranks, offsets):
 
 
 def vote_shares(distances, codes, n_classes, weights="uniform"):
-    """Shares of the votes of the nearest proxies.
+    """Count the votes of the nearest proxies, as shares.
 
     Parameters
     ----------

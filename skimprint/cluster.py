@@ -250,7 +250,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return pairwise_distances_argmin(self._check(X), self.cluster_centers_)
 
     def transform(self, X):
-        """Distances of samples to the centres of all groups.
+        """Compute the distances of samples to the centres of all groups.
 
         Parameters
         ----------

@@ -4,6 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
+__all__ = ["l2_normalize", "quantile_normalize"]
+
 # Below this norm a row counts as zero and stays as it is (as in torch's `normalize`).
 _EPS = 1e-12
 

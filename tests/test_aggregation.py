@@ -69,8 +69,9 @@ def test_the_distance_to_itself_is_zero():
 
 def test_equally_similar_proxies_come_in_their_order():
     compare = ProxySimilarity(np.ones((6, 2)), "dot")
-    _, indices = compare.nearest(np.ones((1, 2)), 6)
-    np.testing.assert_array_equal(indices, [np.arange(6)])
+    for n_neighbors in (1, 3, 6):
+        _, indices = compare.nearest(np.ones((1, 2)), n_neighbors)
+        np.testing.assert_array_equal(indices, [np.arange(n_neighbors)])
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(1, 5))

@@ -283,9 +283,9 @@ class TestBadInput:
             fit(*data, generator)
 
     def test_callables_of_the_wrong_shape(self, data):
-        with pytest.raises(ValueError, match=r"support_norm must return .*\(10, 5\)"):
+        with pytest.raises(ValueError, match=r"support_norm must return .*\(30, 2\)"):
             fit(*data, support_norm=lambda X: X[:, :2])
-        with pytest.raises(ValueError, match=r"proxy_norm must return .*\(9, 5\)"):
+        with pytest.raises(ValueError, match=r"proxy_norm must return .*\(2, 5\)"):
             fit(*data, proxy_norm=lambda X: X[:2])
         clf = fit(*data, aggregation=lambda similarities, proxy_classes: similarities)
         with pytest.raises(ValueError, match=r"n_classes\) = \(30, 3\); got \(30, 9\)"):

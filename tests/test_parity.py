@@ -1,12 +1,23 @@
-"""Parity with the paper's implementation, on real embeddings of USPS."""
+"""Parity with the paper's implementation, on real embeddings of USPS.
+
+k-means with three clusters and one start is a lottery: from one seed to the next,
+scikit-learn's moves the accuracy of some configurations by eight points. So all that
+surrounds the clustering is compared with scikit-learn's in place of our engine, which
+then has nothing to hide behind; and the engine is compared with scikit-learn's, each on
+the average over seeds.
+"""
 
 import sys
 from collections import Counter
+from copy import copy
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
+from sklearn.preprocessing import normalize
 
 from skimprint import ImprintClassifier
+from skimprint._kmeans import GroupedKMeansResult
 from skimprint.generation import KMedoidsProxies, LeastSquaresProxies
 
 # What the reference does by another name, or by another default.
@@ -17,16 +28,37 @@ AS_PUBLISHED = {
 PART_OF_FIT = ("support_norm", "generator", "n_proxies", "proxy_norm")
 
 
-@pytest.fixture(scope="module")
+def scikit_learn_kmeans(groups, n_clusters, *, seed, **params):
+    """What our engine does, by scikit-learn, in the engine's terms."""
+    centers, labels = [], np.zeros(len(groups.X), dtype=np.intp)
+    for group, k in enumerate(n_clusters):
+        kmeans = KMeans(k, n_init=1, random_state=seed).fit(groups.rows(group))
+        centers.append(kmeans.cluster_centers_)
+        labels[groups.indices(group)] = kmeans.labels_
+    offsets = np.concatenate([[0], np.cumsum(n_clusters)])
+    inertia, n_iter = np.zeros(len(groups)), np.zeros(len(groups))
+    return GroupedKMeansResult(
+        np.concatenate(centers), offsets, labels, inertia, n_iter
+    )
+
+
+@pytest.fixture
+def scikit_learn_clusters(monkeypatch):
+    monkeypatch.setattr(
+        "skimprint.generation.kmeans.grouped_kmeans", scikit_learn_kmeans
+    )
+
+
+@pytest.fixture
 def fitted(reference):
     """From a configuration to a fitted classifier; fits what it has not met before."""
     X, y = reference["X_train"].astype(np.float32), reference["y_train"]
     classifiers = {}
 
-    def fit(config):
-        params = {**config, "random_state": 0}
+    def fit(config, seed=0):
+        params = {**config, "random_state": seed}
         params["generator"] = AS_PUBLISHED.get(config["generator"], config["generator"])
-        key = tuple(config[name] for name in PART_OF_FIT)
+        key = (seed, *(config[name] for name in PART_OF_FIT))
         if key not in classifiers:
             classifiers[key] = ImprintClassifier(**params).fit(X, y)
         return classifiers[key].set_params(**params)
@@ -41,66 +73,86 @@ def proxies_name(config):
     return name
 
 
-def is_random(config):
-    """Whether the proxies come from k-means, which starts elsewhere than theirs."""
-    clustered = config["n_proxies"] > 1 and config["generator"] == "least_squares"
-    return clustered or config["generator"] == "kmeans"
-
-
-def predict_ties_to_the_first_class(clf, X):
-    """Predict; where votes tie, let the first class win as the reference does."""
-    scores = clf.decision_function(X)
-    return np.isclose(scores, scores.max(axis=1, keepdims=True), rtol=1e-6).argmax(
-        axis=1
-    )
-
-
-def explanation(clf, X, y, expected, config, proxies):
+def explanation(clf, X, expected, config, proxies):
     """Why the predictions may be taken for those expected, or None."""
-    if np.array_equal(clf.predict(X), expected):
+    wrong = clf.predict(X) != expected
+    if not wrong.any():
         return "equal"
-    votes = config["aggregation"] == "mnn" and config["weights"] == "uniform"
-    predicted = predict_ties_to_the_first_class(clf, X) if votes else clf.predict(X)
-    if np.array_equal(predicted, expected):
-        return "equal but for vote ties"
-    if is_random(config):
-        difference = np.mean(predicted == y) - np.mean(expected == y)
-        return "accuracy within two points" if abs(difference) <= 0.02 else None
+    if not (wrong & ~is_tie(clf, X, expected)).any():
+        return "equal but for ties"
     # The reference solves for its least-squares proxies in float32; ours are exact.
     if config["generator"] == "least_squares":
-        exact = clf.proxies_
-        if config["proxy_norm"] == "l2":
-            proxies = proxies / np.linalg.norm(proxies, axis=1, keepdims=True)
-        clf.proxies_ = proxies
-        same = np.array_equal(predict_ties_to_the_first_class(clf, X), expected)
-        clf.proxies_ = exact
-        return "equal given the reference's float32 proxies" if same else None
+        given = copy(clf)
+        given.proxies_ = proxies if config["proxy_norm"] is None else normalize(proxies)
+        wrong = given.predict(X) != expected
+        if not (wrong & ~is_tie(given, X, expected)).any():
+            return "equal given the reference's float32 proxies"
     return None
 
 
+def is_tie(clf, X, expected):
+    """For which queries the reference's rule of ties explains what it predicts.
+
+    Of classes with the same vote it takes the first, and of proxies at the same
+    distance, if not all can vote, any.
+    """
+    if clf.aggregation == "max":
+        return np.zeros(len(X), dtype=bool)
+    scores = clf.decision_function(X)
+    best = np.isclose(scores, scores.max(axis=1, keepdims=True), rtol=1e-6)
+    if clf.weights == "uniform":
+        votes_tie = best.argmax(axis=1) == expected
+    else:  # by distances in float32
+        votes_tie = best[np.arange(len(X)), expected]
+    if clf.n_neighbors == len(clf.proxies_):
+        return votes_tie
+    similarities, _ = clf.kproxies(X, clf.n_neighbors + 1)
+    return votes_tie | (similarities[:, -1] == similarities[:, -2])
+
+
+@pytest.mark.usefixtures("scikit_learn_clusters")
 def test_predictions_of_all_774_configurations(reference, fitted, capsys):
-    X, y = reference["X_test"].astype(np.float32), reference["y_test"]
+    X = reference["X_test"].astype(np.float32)
     reasons = Counter()
     for config, expected in zip(
         reference["configs"], reference["predictions"], strict=True
     ):
         proxies = reference.get(proxies_name(config))
-        reason = explanation(fitted(config), X, y, expected, config, proxies)
-        reasons[reason] += 1
+        reason = explanation(fitted(config), X, expected, config, proxies)
         assert reason is not None, config
+        reasons[reason] += 1
     with capsys.disabled():
         sys.stdout.write(f"\nparity: {reasons.total()} of 774, {dict(reasons)}\n")
     assert reasons.total() == 774
 
 
+@pytest.mark.parametrize("generator", ["kmeans", "least_squares"])
+def test_our_clusters_are_as_good(reference, fitted, generator, monkeypatch):
+    X, y = reference["X_test"].astype(np.float32), reference["y_test"]
+    config = {
+        "generator": generator,
+        "n_proxies": 3,
+        "support_norm": "l2",
+        "proxy_norm": "l2",
+        "query_norm": "l2",
+    }
+    ours = np.mean([fitted(config, seed).score(X, y) for seed in range(8)])
+    monkeypatch.setattr(
+        "skimprint.generation.kmeans.grouped_kmeans", scikit_learn_kmeans
+    )
+    theirs = np.mean([fitted(config, 100 + seed).score(X, y) for seed in range(8)])
+    assert abs(ours - theirs) <= 0.02
+
+
+@pytest.mark.usefixtures("scikit_learn_clusters")
 @pytest.mark.parametrize("support_norm", [None, "l2"])
-@pytest.mark.parametrize("generator", ["all", "cov_max", "kmedoids", "mean"])
+@pytest.mark.parametrize("generator", ["all", "cov_max", "kmeans", "kmedoids", "mean"])
 def test_proxies(reference, fitted, support_norm, generator):
     config = {
         "generator": generator,
         "support_norm": support_norm,
         "proxy_norm": None,
-        "n_proxies": 3 if generator in ("cov_max", "kmedoids") else 1,
+        "n_proxies": 1 if generator in ("all", "mean") else 3,
     }
     expected = reference[proxies_name(config)]
     np.testing.assert_allclose(fitted(config).proxies_, expected, atol=1e-5)

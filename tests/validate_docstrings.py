@@ -18,29 +18,25 @@ import skimprint
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
-def public_modules():
-    """The package and every module of it without an underscore in its path."""
-    yield skimprint
-    for info in pkgutil.walk_packages(skimprint.__path__, "skimprint."):
-        if not any(part.startswith("_") for part in info.name.split(".")):
-            yield importlib.import_module(info.name)
-
-
 def public_objects():
-    """Names of public classes and functions, and of their public methods."""
-    for module in public_modules():
-        for name, thing in vars(module).items():
-            defined_here = getattr(thing, "__module__", "").startswith("skimprint")
-            if name.startswith("_") or not defined_here:
+    """Full names of what each public module exports, and of the methods of classes."""
+    names = [
+        info.name for info in pkgutil.walk_packages(skimprint.__path__, "skimprint.")
+    ]
+    for module_name in ["skimprint", *names]:
+        if any(part.startswith("_") for part in module_name.split(".")):
+            continue
+        module = importlib.import_module(module_name)
+        for name in getattr(module, "__all__", ()):
+            thing = getattr(module, name)
+            if not callable(thing):
                 continue
-            if inspect.isclass(thing) or inspect.isfunction(thing):
-                yield f"{thing.__module__}.{thing.__qualname__}", True
-            if inspect.isclass(thing):
-                for attribute, value in vars(thing).items():
-                    is_method = inspect.isfunction(value) and value.__doc__
-                    if is_method and not attribute.startswith("_"):
-                        path = f"{thing.__module__}.{thing.__qualname__}"
-                        yield f"{path}.{attribute}", False
+            path = f"{thing.__module__}.{thing.__qualname__}"
+            yield path, True
+            for method, value in vars(thing).items():
+                documented = inspect.isfunction(value) and value.__doc__
+                if documented and not method.startswith("_"):
+                    yield f"{path}.{method}", False
 
 
 def main():

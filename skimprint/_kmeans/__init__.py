@@ -77,7 +77,7 @@ def grouped_kmeans(
     result = GroupedKMeansResult(
         np.empty((offsets[-1], groups.n_features), groups.dtype),
         offsets,
-        np.zeros(len(groups.order), np.int32),
+        np.zeros(len(groups.X), np.int32),
         np.zeros(len(groups)),
         np.zeros(len(groups), np.intp),
     )

@@ -2,7 +2,7 @@
 
 from sklearn.base import clone
 
-from ._base import Proxies, ProxyGenerator
+from ._base import ProxyGenerator
 from .adapters import ClustererProxies, FunctionProxies
 from .kmeans import KMeansProxies
 from .kmedoids import KMedoidsProxies
@@ -20,8 +20,6 @@ __all__ = [
     "KMedoidsProxies",
     "LeastSquaresProxies",
     "MeanProxies",
-    "Proxies",
-    "ProxyGenerator",
     "RandomProxies",
 ]
 

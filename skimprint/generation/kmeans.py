@@ -70,12 +70,12 @@ class KMeansProxies(ProxyGenerator):
         self.spherical = spherical
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
-        clustering = self.cluster(
+        clustering = self._cluster(
             support, n_proxies, seed=seed, n_jobs=n_jobs, verbose=verbose
         )
         return synthesized(support, clustering.centers, clustering.offsets)
 
-    def cluster(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def _cluster(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
         """Cluster each class; see `generate` for the parameters."""
         return grouped_kmeans(
             support,

@@ -52,6 +52,11 @@ class KMedoidsProxies(ProxyGenerator):
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
         indices, offsets = grouped_kmedoids(
-            support, n_proxies, init=self.init, max_iter=self.max_iter, seed=seed
+            support,
+            n_proxies,
+            init=self.init,
+            max_iter=self.max_iter,
+            seed=seed,
+            n_jobs=n_jobs,
         )
         return Proxies(support.take(indices), offsets, indices)

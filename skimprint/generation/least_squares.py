@@ -71,9 +71,9 @@ class LeastSquaresProxies(ProxyGenerator):
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
         if np.all(n_proxies == 1):
             counts = np.ones(len(support), dtype=np.intp)
-            labels = np.zeros(len(support.order), dtype=np.intp)
+            labels = np.zeros(len(support.X), dtype=np.intp)
         else:
-            clustering = KMeansProxies().cluster(
+            clustering = KMeansProxies()._cluster(
                 support, n_proxies, seed=seed, n_jobs=n_jobs, verbose=verbose
             )
             counts = np.diff(clustering.offsets)

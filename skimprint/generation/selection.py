@@ -19,7 +19,7 @@ class AllProxies(ProxyGenerator):
     Examples
     --------
     >>> from skimprint import ImprintClassifier
-    >>> clf = ImprintClassifier("all", aggregation="mnn", metric="euclidean")
+    >>> clf = ImprintClassifier("all", aggregation="mnn", n_neighbors=1)
     >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"]).proxy_indices_
     array([0, 1, 2])
     """
@@ -86,7 +86,9 @@ class FarthestPointProxies(ProxyGenerator):
         self.start = start
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
-        indices, offsets = grouped_fps(support, n_proxies, start=self.start, seed=seed)
+        indices, offsets = grouped_fps(
+            support, n_proxies, start=self.start, seed=seed, n_jobs=n_jobs
+        )
         return Proxies(support.take(indices), offsets, indices)
 
 
@@ -107,9 +109,9 @@ class CovMaxProxies(ProxyGenerator):
     >>> clf = ImprintClassifier("cov_max", n_proxies=1)
     >>> X = [[0.0, 1.0, 5.0], [0.0, 2.0, 9.0], [1.0, 0.0, 9.0], [5.0, 0.0, 0.0]]
     >>> clf.fit(X, ["a", "a", "a", "b"]).proxy_indices_
-    array([1, 3])
+    array([2, 3])
     """
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
-        indices, offsets = grouped_cov_max(support, n_proxies)
+        indices, offsets = grouped_cov_max(support, n_proxies, n_jobs=n_jobs)
         return Proxies(support.take(indices), offsets, indices)

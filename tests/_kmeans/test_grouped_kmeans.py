@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import parallel_config
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_info
 
@@ -313,3 +314,23 @@ def test_blas_threads_are_restored_after_concurrent_fits():
         # The first to come has left; the second still works.
         assert set(blas_threads()) == {1}
     assert blas_threads() == before
+
+
+def test_threads_come_from_the_context_of_joblib():
+    """None means what surrounds the fit allows: 1 inside a worker of a grid search."""
+    X, codes = blobs([300] * 6, 16, 4)
+    groups = GroupedRows(X, codes, 6)
+    threads = set()
+    take = GroupedRows.take
+
+    def spy(self, *args, **kwargs):
+        threads.add(threading.get_ident())
+        return take(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GroupedRows, "take", spy)
+        alone = grouped_kmeans(groups, 4, seed=0)
+        assert threads == {threading.get_ident()}
+        with parallel_config("threading", n_jobs=2):
+            inside = grouped_kmeans(groups, 4, seed=0)
+    assert_same_bits(inside, alone)
