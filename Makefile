@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo demo-text test lint bench clean
+.PHONY: demo demo-text test lint docs bench clean
 
 demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
 	$(BIN)/python -m skimprint.demo
@@ -18,6 +18,9 @@ lint: .venv/.lint  ## formatting, lint and the validation of public docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python tests/validate_docstrings.py
+
+docs: .venv/.docs  ## the documentation, into docs/_build/html; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -q -E -b html docs docs/_build/html
 
 BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
 

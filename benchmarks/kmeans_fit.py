@@ -18,8 +18,8 @@ from skimprint._kmeans import grouped_kmeans
 
 # Classes, samples of each, features, clusters, structure; classes that peers do.
 CASES = [
-    (1000, 16, 512, 4, True, 100),
-    (1000, 16, 512, 4, False, 100),
+    (1000, 16, 512, 4, True, 1000),
+    (1000, 16, 512, 4, False, 1000),
     (10, 6000, 512, 20, True, 2),
     (10, 6000, 512, 20, False, 2),
     (100, 1300, 768, 20, True, 4),

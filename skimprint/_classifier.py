@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -18,6 +18,8 @@ from sklearn.utils.validation import (
 )
 
 from ._groups import GroupedRows
+from ._progress import CallbackSupportMixin, fit_progress
+from ._random import seed_from
 from .aggregation import METRICS, ProxySimilarity, max_scores, vote_shares
 from .generation import make_generator
 from .normalization import l2_normalize, quantile_normalize_by_class
@@ -27,7 +29,7 @@ from .whitening import precision_cholesky, within_class_covariance
 _DTYPES = (np.float64, np.float32, np.float16)
 
 
-class ImprintClassifier(ClassifierMixin, BaseEstimator):
+class ImprintClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """Classify embeddings by their similarity to proxies of each class.
 
     Weight imprinting turns the embeddings of a frozen foundation model into a
@@ -87,7 +89,8 @@ default="dot"
         Number of threads across classes in `fit`. The result is the same for any
         number.
     verbose : int, default=0
-        Whether to show the progress of long fits.
+        Whether fits that last show a progress bar over classes. scikit-learn's
+        callbacks (1.9 and newer) are told of each class too.
 
     Attributes
     ----------
@@ -109,7 +112,7 @@ default="dot"
         Shrunk within-class covariance. Only with ``metric="mahalanobis"``.
     n_features_in_ : int
         Number of features seen during `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if ``X`` has any that are all strings.
 
     See Also
@@ -236,13 +239,14 @@ default="dot"
             sample_weight=sample_weight,
             transform=_norm(self.support_norm, "support_norm"),
         ).without_weightless()
-        proxies, offsets, indices = generator.generate(
-            support,
-            n_proxies,
-            seed=_seed(self.random_state),
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
-        )
+        with fit_progress(self, len(classes), X=X, y=y) as progress:
+            proxies, offsets, indices = generator.generate(
+                support,
+                n_proxies,
+                seed=seed_from(self.random_state),
+                n_jobs=self.n_jobs,
+                progress=progress,
+            )
         if self.proxy_norm == "quantile":
             proxies = quantile_normalize_by_class(proxies, offsets)
         elif self.proxy_norm is not None:
@@ -487,13 +491,6 @@ def _norm(norm, name):
         return normalized
 
     return checked
-
-
-def _seed(random_state):
-    """An int for all classes alike; the random state itself if it is one."""
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def _check_weights(sample_weight, X, codes, classes):

@@ -1,5 +1,7 @@
 """Rows of a matrix by group (the samples of each class), without copying the matrix."""
 
+import math
+import threading
 from copy import copy
 
 import numpy as np
@@ -71,6 +73,25 @@ class GroupedRows:
         if out is not None:
             out = out.reshape(-1, self.n_features)
         return self.take(index.ravel(), out=out).reshape(*index.shape, -1)
+
+    def peek(self, groups, out):
+        """Rows of groups of one size, to read only: as in X where it has them so.
+
+        That takes consecutive rows that need neither a cast nor normalisation. Else
+        it is `stack`.
+        """
+        index = self.stack_indices(groups)
+        first, last = index[0, 0], index[-1, -1]
+        as_they_are = (
+            self.transform is None
+            and self.X.dtype == self.dtype
+            and self.X.flags.c_contiguous
+            and last - first + 1 == index.size
+            and np.all(np.diff(index.ravel()) == 1)
+        )
+        if not as_they_are:
+            return self.stack(groups, out=out)
+        return self.X[first : last + 1].reshape(*index.shape, -1)
 
     def stack_indices(self, groups):
         """Row numbers in ``X`` of groups of one size: of shape (len(groups), n_c)."""
@@ -177,3 +198,19 @@ def alike(*properties):
     for values in properties:
         differs |= np.diff(values[order]) != 0
     return np.split(order, np.flatnonzero(differs) + 1)
+
+
+class Buffer(threading.local):
+    """Memory for gathered rows, one per thread.
+
+    A new array of megabytes costs more in page faults than the copy into it.
+    """
+
+    memory = np.empty(0)
+
+    def empty(self, shape, dtype):
+        """Like `np.empty`, but the memory is that of the call before."""
+        size = math.prod(shape)
+        if self.memory.dtype != dtype or len(self.memory) < size:
+            self.memory = np.empty(size, dtype)
+        return self.memory[:size].reshape(shape)

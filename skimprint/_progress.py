@@ -1,9 +1,17 @@
-"""A progress bar over groups, with nothing but the standard library to rely on."""
+"""How far a fit has come: a progress bar, and scikit-learn's callbacks."""
 
 import sys
 import threading
 import time
 from contextlib import contextmanager
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9
+
+    class CallbackSupportMixin:
+        """In place of scikit-learn's: an estimator without callbacks."""
+
 
 # Fits that are over sooner than this show nothing, in seconds.
 _DELAY = 1.0
@@ -31,31 +39,76 @@ def progress_bar(total, description, *, verbose):
         yield None
         return
     try:
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm as bar
     except ImportError:
-        yield _Lines(total, description).advance
-        return
-    with tqdm(total=total, desc=description, delay=_DELAY) as bar:
-        # A single update moves the counter under the GIL; tqdm locks its drawing.
-        yield bar.update
+        bar = _Lines
+    lock = threading.Lock()
+    with bar(total=total, desc=description, delay=_DELAY) as shown:
+
+        def advance(n):
+            with lock:
+                shown.update(n)
+
+        yield advance
+
+
+@contextmanager
+def fit_progress(estimator, n_classes, *, X, y):
+    """Report the classes of a fit that are done, to a bar and to callbacks.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Has a parameter `verbose`; scikit-learn's `_fit_context` wraps its `fit`.
+    n_classes : int
+        Number of classes.
+    X, y : array-like
+        What it is fitted to, for the callbacks.
+
+    Yields
+    ------
+    advance : callable or None
+        To be called, from any thread, with a number of classes that are done.
+    """
+    with progress_bar(n_classes, "classes", verbose=estimator.verbose) as advance:
+        if not hasattr(estimator, "_skl_callbacks"):
+            yield advance
+            return
+        context = estimator._init_callback_context(max_subtasks=n_classes)
+        context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
+        lock = threading.Lock()
+
+        def report(n):
+            with lock:
+                for _ in range(n):
+                    task = context.subcontext(task_name="class")
+                    task.call_on_fit_task_begin(estimator=estimator)
+                    task.call_on_fit_task_end(estimator=estimator)
+            if advance is not None:
+                advance(n)
+
+        yield report
+        context.call_on_fit_task_end(estimator=estimator, X=X, y=y)
 
 
 class _Lines:
-    """What stands in for tqdm: a line on stderr at most every second."""
+    """In place of tqdm: a line on stderr every now and then."""
 
-    def __init__(self, total, description):
+    def __init__(self, total, desc, delay):
         self.total = total
-        self.description = description
+        self.description = desc
+        self.delay = delay
         self.done = 0
-        self.next_line = time.monotonic() + _DELAY
-        self.lock = threading.Lock()
+        self.next_line = time.monotonic() + delay
 
-    def advance(self, n):
-        with self.lock:
-            self.done += n
-            now = time.monotonic()
-            if now < self.next_line:
-                return
-            self.next_line = now + _DELAY
-            line = f"{self.description}: {self.done} of {self.total}"
-        sys.stderr.write(line + "\n")
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        return None
+
+    def update(self, n):
+        self.done += n
+        if time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + self.delay
+            sys.stderr.write(f"{self.description}: {self.done} of {self.total}\n")

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ._blas import gram_each
-from ._groups import alike
+from ._groups import Buffer, alike
 from ._threads import run_tasks
 
 # Bytes of rows or inner products of a few small groups that are worked on together.
-_BATCH_BYTES = 2**20
+_BATCH_BYTES = 2**22
 
 
 class Selection(NamedTuple):
@@ -24,7 +24,9 @@ class Selection(NamedTuple):
     offsets: np.ndarray  # (n_groups + 1,): where each group's rows begin
 
 
-def select(groups, n_selected, pick, *, needs_gram, n_jobs=None):
+def select(
+    groups, n_selected, pick, *, needs_gram=False, reads_only=False, n_jobs=None
+):
     """Pick rows of each group, for groups of one size together.
 
     Parameters
@@ -35,10 +37,11 @@ def select(groups, n_selected, pick, *, needs_gram, n_jobs=None):
         Number of rows to pick. A group that has no more keeps all, in their order.
     pick : callable
         From rows of groups of one size, of shape (n_groups, n, d), and the number k
-        to their selected rows, of shape (n_groups, k) and less than n. Rows may be
-        overwritten.
-    needs_gram : bool
+        to their selected rows, of shape (n_groups, k); k is less than n.
+    needs_gram : bool, default=False
         Whether pick stores n x n values per group.
+    reads_only : bool, default=False
+        Whether pick leaves the rows as they are, so that it can do without a copy.
     n_jobs : int, default=None
         Number of threads over groups, resolved as joblib does.
 
@@ -51,12 +54,16 @@ def select(groups, n_selected, pick, *, needs_gram, n_jobs=None):
     counts = np.minimum(n_selected, groups.sizes)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     indices = np.empty(offsets[-1], np.intp)
+    buffer = Buffer()
 
     def solve(bucket):
         k, n = counts[bucket[0]], groups.sizes[bucket[0]]
         index = groups.stack_indices(bucket)
         if k < n:
-            index = np.take_along_axis(index, pick(groups.stack(bucket), int(k)), 1)
+            shape = (*index.shape, groups.n_features)
+            gather = groups.peek if reads_only else groups.stack
+            rows = gather(bucket, out=buffer.empty(shape, groups.dtype))
+            index = np.take_along_axis(index, pick(rows, int(k)), axis=1)
         indices[offsets[bucket][:, None] + np.arange(k)] = index
 
     tasks = []
@@ -106,12 +113,12 @@ def grouped_cov_max(groups, n_selected, *, n_jobs=None):
     """
 
     def pick(rows, k):
-        sums = rows.sum(axis=1, dtype=np.float64)
-        sums -= sums.mean(axis=1, keepdims=True)
-        scores = rows @ sums.astype(rows.dtype)[:, :, None]
-        return np.argsort(-scores[:, :, 0], axis=1, kind="stable")[:, :k]
+        sums = np.ones((1, rows.shape[1]), rows.dtype) @ rows
+        sums -= sums.mean(axis=2, keepdims=True)
+        scores = (rows @ sums.transpose(0, 2, 1))[:, :, 0]
+        return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
-    return select(groups, n_selected, pick, needs_gram=False, n_jobs=n_jobs)
+    return select(groups, n_selected, pick, reads_only=True, n_jobs=n_jobs)
 
 
 def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):

@@ -11,7 +11,6 @@ from sklearn.base import (
 )
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -22,6 +21,8 @@ from sklearn.utils.validation import (
 
 from ._groups import GroupedRows
 from ._kmeans import grouped_kmeans
+from ._progress import progress_bar
+from ._random import seed_from
 from .normalization import l2_normalize
 
 __all__ = ["GroupedKMeans"]
@@ -182,18 +183,20 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
         self.groups_, codes = np.unique(y, return_inverse=True)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        result = grouped_kmeans(
-            GroupedRows(X, codes, len(self.groups_), sample_weight=sample_weight),
-            self._clusters_by_group(),
-            seed=seed,
-            n_init=self.n_init,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            spherical=self.spherical,
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
-        )
+        with progress_bar(
+            len(self.groups_), "k-means", verbose=self.verbose
+        ) as progress:
+            result = grouped_kmeans(
+                GroupedRows(X, codes, len(self.groups_), sample_weight=sample_weight),
+                self._clusters_by_group(),
+                seed=seed_from(self.random_state),
+                n_init=self.n_init,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                spherical=self.spherical,
+                n_jobs=self.n_jobs,
+                progress=progress,
+            )
         self.cluster_centers_ = result.centers
         self.cluster_groups_ = np.repeat(self.groups_, np.diff(result.offsets))
         self.labels_ = result.labels + result.offsets[codes].astype(np.int32)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._progress import progress_bar
+from .._groups import Buffer
 from .._threads import run_tasks
-from .routes import Buffer, Job, label_weightless, plan
+from .routes import Job, label_weightless, plan
 
 
 class GroupedKMeansResult(NamedTuple):
@@ -36,7 +36,7 @@ def grouped_kmeans(
     tol=1e-4,
     spherical=False,
     n_jobs=None,
-    verbose=0,
+    progress=None,
 ):
     """Cluster the rows of each group by k-means.
 
@@ -61,8 +61,8 @@ def grouped_kmeans(
         Whether to maximise cosine similarity: rows and centres have unit length.
     n_jobs : int, default=None
         Number of threads over groups, resolved as joblib does.
-    verbose : int, default=0
-        Whether fits that last show a progress bar.
+    progress : callable, default=None
+        Called, from any thread, with the number of groups that are done since.
 
     Returns
     -------
@@ -89,13 +89,12 @@ def grouped_kmeans(
     }
     job = Job(engaged, n_centers, result, seed, spherical, options, Buffer())
     tasks = plan(job)
-    with progress_bar(len(groups), "k-means", verbose=verbose) as advance:
-        run_tasks(
-            lambda task: task.route(job, task.groups),
-            tasks,
-            [task.cost for task in tasks],
-            n_jobs=n_jobs,
-            progress=advance and (lambda task: advance(len(task.groups))),
-        )
+    run_tasks(
+        lambda task: task.route(job, task.groups),
+        tasks,
+        [task.cost for task in tasks],
+        n_jobs=n_jobs,
+        progress=progress and (lambda task: progress(len(task.groups))),
+    )
     label_weightless(job, groups)
     return result

@@ -123,18 +123,10 @@ def _lloyd(G, sq_norms, weights, labels, k, max_iter, tol, spherical):
             on = ~stop
             if not on.any():
                 break
-            active, labels, nearest, changed, sq_norms, weights, tol = (
-                array[on]
-                for array in (
-                    active,
-                    labels,
-                    nearest,
-                    changed,
-                    sq_norms,
-                    weights,
-                    tol,
-                )
+            active, sq_norms, weights, tol = (
+                array[on] for array in (active, sq_norms, weights, tol)
             )
+            labels, nearest, changed = labels[on], nearest[on], changed[on]
             centers = _Centers(*(array[on] for array in centers))
         group, row = np.nonzero(changed)
         moves = [_keys(each, k)[group, row] for each in (labels, nearest)]
@@ -150,8 +142,7 @@ def _lloyd(G, sq_norms, weights, labels, k, max_iter, tol, spherical):
 
 def _assign(centers, sq_norms):
     """Nearest centre of each row, and the squared distance to it."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factors = np.where(centers.scales > 0, -2 / centers.scales, 0)
+    factors = _divide(-2.0, centers.scales)
     offsets = np.where(centers.sizes > 0, centers.sq_norms, np.inf)
     dtype = centers.sums.dtype
     distances = centers.sums * factors.astype(dtype)[:, :, None]
@@ -189,16 +180,18 @@ def _scale(sums, labels, weights, spherical):
     sq_sums = np.maximum(_totals(labels, own * weights, k), 0)
     sizes = _totals(labels, weights, k)
     scales = np.sqrt(sq_sums) if spherical else sizes
-    sq_norms = np.divide(
-        sq_sums, scales**2, out=np.zeros_like(scales), where=scales > 0
-    )
-    return _Centers(sums, sizes, scales, sq_norms)
+    return _Centers(sums, sizes, scales, _divide(sq_sums, scales**2))
 
 
 def _shifts(old, new, old_labels, weights):
     """Squared distance that the centres of each group have moved, all together."""
     own = np.take_along_axis(new.sums, old_labels[:, None], axis=1)[:, 0]
     cross = _totals(old_labels, own * weights, new.sums.shape[1])
-    scales = old.scales * new.scales
-    cross = np.divide(cross, scales, out=np.zeros_like(scales), where=scales > 0)
+    cross = _divide(cross, old.scales * new.scales)
     return (old.sq_norms + new.sq_norms - 2 * cross).sum(axis=1)
+
+
+def _divide(numerators, denominators):
+    """Quotients, 0 where a cluster has no scale to divide by."""
+    out = np.zeros_like(denominators)
+    return np.divide(numerators, denominators, out=out, where=denominators > 0)

@@ -79,63 +79,88 @@ def lloyd_kmeans(X, weights, n_clusters, rng, *, n_init, max_iter, tol, spherica
 
 def _lloyd(X, sq_norms, weights, seeds, distances, max_iter, tol, spherical):
     """Iterate from seeds, given the squared distances of all rows to them."""
-    bounds = _Bounds(sq_norms, len(seeds))
-    block = np.empty((max(1, _BLOCK_BYTES // X[0].nbytes), X.shape[1]), X.dtype)
-    labels = bounds.assign(distances.T)
+    k = len(seeds)
+    bounds = _Bounds(X, sq_norms, k)
+    labels = bounds.tighten(distances.T)
     _refill(X, sq_norms, labels, seeds, bounds)
-    sums = cluster_sums(X, [labels], [weights], len(seeds))
+    sums = cluster_sums(X, [labels], [weights], k)
     centers, sizes = _scale(sums, labels, weights, spherical)
     shift = bounds.drift(labels, seeds, centers)
+    settled = False
     for iteration in range(1, max_iter + 1):
         last = shift <= tol or iteration == max_iter
-        if not last:
-            nearest = labels.copy()
-            doubtful = bounds.doubtful()
-            if len(doubtful) > _MOST * len(X):
-                doubtful = ()
-                nearest = bounds.assign(_distances(X, sq_norms, centers, sizes))
-            for start in range(0, len(doubtful), len(block)):
-                rows = doubtful[start : start + len(block)]
-                # Clipping spares `take` a buffer; all indices are in range.
-                taken = np.take(X, rows, axis=0, out=block[: len(rows)], mode="clip")
-                found = _distances(taken, sq_norms[rows], centers, sizes)
-                nearest[rows] = bounds.assign(found, rows)
-            _refill(X, sq_norms, nearest, centers, bounds)
-            changed = np.flatnonzero(nearest != labels)
-        if last or not len(changed):
-            # Rounding has built up in sums and bounds. See what holds without it.
-            sums = cluster_sums(X, [labels], [weights], len(seeds))
+        if last or settled:
+            # Rounding has built up in the sums. See what holds without it.
+            sums = cluster_sums(X, [labels], [weights], k)
+            rounded = centers
             centers, sizes = _scale(sums, labels, weights, spherical)
-            distances = _distances(X, sq_norms, centers, sizes)
-            nearest = bounds.assign(distances)
-            if last:
+            bounds.drift(labels, rounded, centers)
+        nearest = bounds.assign(labels, centers, sizes)
+        if last:
+            sums = cluster_sums(X, [nearest], [weights], k)
+            break
+        _refill(X, sq_norms, nearest, centers, bounds)
+        changed = np.flatnonzero(nearest != labels)
+        if not len(changed):
+            if settled:
                 break
-            _refill(X, sq_norms, nearest, centers, bounds)
-            changed = np.flatnonzero(nearest != labels)
-            if not len(changed):
-                break
+            settled = True
+            continue
+        settled = False
         moves = labels[changed], nearest[changed]
         w = weights[changed]
-        sums += cluster_sums(X, moves, [-w, w], len(seeds), changed)
+        sums += cluster_sums(X, moves, [-w, w], k, changed)
         previous, labels = centers, nearest
         centers, sizes = _scale(sums, labels, weights, spherical)
         shift = bounds.drift(labels, previous, centers)
-    inertia = np.dot(bounds.upper.astype(np.float64) ** 2, weights)
+    inertia = _inertia(sq_norms, weights, nearest, sums, centers)
     centers[sizes == 0] = centers[np.argmax(sizes)]
     return LloydResult(centers, nearest, inertia, iteration)
+
+
+def _inertia(sq_norms, weights, labels, sums, centers):
+    """Weighted squared distances of rows to their centres, given the clusters' sums."""
+    sizes = np.bincount(labels, weights, minlength=len(centers))
+    centers = centers.astype(np.float64)
+    total = np.dot(sq_norms.astype(np.float64), weights)
+    total -= 2 * np.einsum("ij,ij->", centers, sums)
+    total += np.einsum("ij,ij,i->", centers, centers, sizes)
+    return max(total, 0.0)
 
 
 class _Bounds:
     """What is known about distances without computing them: Elkan's bounds."""
 
-    def __init__(self, sq_norms, n_clusters):
+    def __init__(self, X, sq_norms, n_clusters):
+        self.X = X
         self.sq_norms = sq_norms
-        self.slack = _SLACK[sq_norms.dtype] * np.sqrt(sq_norms)
+        self.slack = _SLACK[X.dtype] * np.sqrt(sq_norms)
         # On the distance to the own centre, and from below to each of the others.
         self.upper = np.empty_like(sq_norms)
-        self.lower = np.empty((n_clusters, len(sq_norms)), sq_norms.dtype)
+        self.lower = np.empty((n_clusters, len(X)), X.dtype)
+        block = max(1, _BLOCK_BYTES // X[0].nbytes)
+        self.block = np.empty((min(block, len(X)), X.shape[1]), X.dtype)
 
-    def assign(self, distances, rows=slice(None)):
+    def assign(self, labels, centers, sizes):
+        """Nearest centre of each row, comparing anew only rows that may have changed.
+
+        The others keep their label.
+        """
+        X, sq_norms, block = self.X, self.sq_norms, self.block
+        doubtful = self.lower.min(axis=0) < self.upper + self.slack
+        doubtful = np.flatnonzero(doubtful)
+        if len(doubtful) > _MOST * len(X):
+            return self.tighten(_distances(X, sq_norms, centers, sizes))
+        labels = labels.copy()
+        for start in range(0, len(doubtful), len(block)):
+            rows = doubtful[start : start + len(block)]
+            # Clipping spares `take` a buffer; all indices are in range.
+            taken = np.take(X, rows, axis=0, out=block[: len(rows)], mode="clip")
+            distances = _distances(taken, sq_norms[rows], centers, sizes)
+            labels[rows] = self.tighten(distances, rows)
+        return labels
+
+    def tighten(self, distances, rows=slice(None)):
         """Nearest centre of rows, given their squared distances; kept as bounds.
 
         Overwrites distances, of shape (n_rows, k).
@@ -148,10 +173,6 @@ class _Bounds:
         self.lower[:, rows] = distances.T
         return labels
 
-    def doubtful(self):
-        """Rows that another centre may be nearer to than their own."""
-        return np.flatnonzero(self.lower.min(axis=0) < self.upper + self.slack)
-
     def drift(self, labels, old, new):
         """Loosen the bounds as centres move; returns the squared shift of all."""
         difference = new - old
@@ -161,9 +182,10 @@ class _Bounds:
         self.upper += moved[labels]
         return squared.sum(dtype=np.float64)
 
-    def forget(self, rows):
-        """Make rows doubtful."""
+    def forget(self, rows, clusters):
+        """Make rows doubtful, and all rows with respect to clusters."""
         self.upper[rows] = np.inf
+        self.lower[clusters] = 0
 
 
 def _distances(X, sq_norms, centers, sizes):
@@ -184,7 +206,8 @@ def _refill(X, sq_norms, labels, centers, bounds):
     difference = X - centers[labels]
     distances = np.einsum("ij,ij->i", difference, difference)
     refill(labels, distances, sq_norms, len(centers))
-    bounds.forget(np.flatnonzero(labels != before))
+    moved = np.flatnonzero(labels != before)
+    bounds.forget(moved, labels[moved])
 
 
 def _scale(sums, labels, weights, spherical):

@@ -1,14 +1,12 @@
 """The ways through the k-means engine, and which group takes which."""
 
-import math
-import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from .._blas import dot_transposed, gram_each
-from .._groups import GroupedRows, alike
+from .._groups import Buffer, GroupedRows, alike
 from ..normalization import l2_normalize
 from .gram import gram_kmeans
 from .lloyd import lloyd_kmeans
@@ -29,22 +27,6 @@ _MAX_GRAM = 2896
 # which they are made: few enough to stay in the cache, enough to be worth the calls.
 _GRAM_BYTES = 2**19
 _ROW_BYTES = 2**21
-
-
-class Buffer(threading.local):
-    """Memory for gathered rows, one per thread.
-
-    A new array of megabytes costs more in page faults than the copy into it.
-    """
-
-    memory = np.empty(0)
-
-    def empty(self, shape, dtype):
-        """Like `np.empty`, but the memory is that of the call before."""
-        size = math.prod(shape)
-        if self.memory.dtype != dtype or len(self.memory) < size:
-            self.memory = np.empty(size, dtype)
-        return self.memory[:size].reshape(shape)
 
 
 class Job(NamedTuple):
@@ -91,11 +73,8 @@ def _way(n, k, job):
     """The route of groups of n rows and k centres, their number per task, the cost."""
     d, itemsize = job.groups.n_features, job.groups.dtype.itemsize
     if k in (1, n):
-        return (
-            (_keep if k == n else _average),
-            max(1, _ROW_BYTES // (n * d * itemsize)),
-            n,
-        )
+        route = _keep if k == n else _average
+        return route, max(1, _ROW_BYTES // (n * d * itemsize)), n
     columns = job.options["n_init"] * (n_candidates(k) + _PASSES * k)
     # Inner products cost half of what n columns of distances do.
     if n <= min(max(_SMALL, 2 * columns), _MAX_GRAM):

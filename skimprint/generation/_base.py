@@ -38,7 +38,7 @@ class ProxyGenerator(BaseEstimator, ABC):
     _parameter_constraints: dict = {}  # noqa: RUF012 (scikit-learn's convention)
 
     @abstractmethod
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         """Generate the proxies of every class.
 
         Parameters
@@ -52,8 +52,8 @@ class ProxyGenerator(BaseEstimator, ABC):
             on the other classes.
         n_jobs : int, default=None
             Number of threads across classes.
-        verbose : int, default=0
-            Whether to show progress.
+        progress : callable, default=None
+            Called, from any thread, with the number of classes that are done since.
 
         Returns
         -------

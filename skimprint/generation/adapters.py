@@ -32,7 +32,7 @@ class ClustererProxies(ProxyGenerator):
     def __init__(self, clusterer):
         self.clusterer = clusterer
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         takes_weights = has_fit_parameter(self.clusterer, "sample_weight")
         vectors = []
         for group, k in enumerate(n_proxies):
@@ -87,7 +87,7 @@ class FunctionProxies(ProxyGenerator):
     def __init__(self, function):
         self.function = function
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         name = getattr(self.function, "__name__", type(self.function).__name__)
         vectors = []
         for group, k in enumerate(n_proxies):

@@ -69,13 +69,13 @@ class KMeansProxies(ProxyGenerator):
         self.tol = tol
         self.spherical = spherical
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         clustering = self._cluster(
-            support, n_proxies, seed=seed, n_jobs=n_jobs, verbose=verbose
+            support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
         )
         return synthesized(support, clustering.centers, clustering.offsets)
 
-    def _cluster(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def _cluster(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         """Cluster each class; see `generate` for the parameters."""
         return grouped_kmeans(
             support,
@@ -86,5 +86,5 @@ class KMeansProxies(ProxyGenerator):
             spherical=self.spherical,
             seed=seed,
             n_jobs=n_jobs,
-            verbose=verbose,
+            progress=progress,
         )

@@ -50,7 +50,7 @@ class KMedoidsProxies(ProxyGenerator):
         self.init = init
         self.max_iter = max_iter
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         indices, offsets = grouped_kmedoids(
             support,
             n_proxies,

@@ -68,13 +68,13 @@ class LeastSquaresProxies(ProxyGenerator):
         self.alpha = alpha
         self.prior = prior
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         if np.all(n_proxies == 1):
             counts = np.ones(len(support), dtype=np.intp)
             labels = np.zeros(len(support.X), dtype=np.intp)
         else:
             clustering = KMeansProxies()._cluster(
-                support, n_proxies, seed=seed, n_jobs=n_jobs, verbose=verbose
+                support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
             )
             counts = np.diff(clustering.offsets)
             labels = clustering.labels

@@ -31,7 +31,7 @@ class MeanProxies(ProxyGenerator):
            [5., 0.]])
     """
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         return synthesized(support, class_means(support), np.arange(len(support) + 1))
 
 

@@ -24,7 +24,7 @@ class AllProxies(ProxyGenerator):
     array([0, 1, 2])
     """
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         return Proxies(support.take(support.order), support.offsets, support.order)
 
 
@@ -42,7 +42,7 @@ class RandomProxies(ProxyGenerator):
            [1., 0.]])
     """
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         picks = []
         for group, k in enumerate(np.minimum(n_proxies, support.sizes)):
             rows = support.indices(group)
@@ -85,7 +85,7 @@ class FarthestPointProxies(ProxyGenerator):
     def __init__(self, start="farthest"):
         self.start = start
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         indices, offsets = grouped_fps(
             support, n_proxies, start=self.start, seed=seed, n_jobs=n_jobs
         )
@@ -112,6 +112,6 @@ class CovMaxProxies(ProxyGenerator):
     array([2, 3])
     """
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, verbose=0):
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         indices, offsets = grouped_cov_max(support, n_proxies, n_jobs=n_jobs)
         return Proxies(support.take(indices), offsets, indices)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joblib import parallel_config
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, kmeans_plusplus
 from threadpoolctl import threadpool_info
 
 from skimprint._groups import GroupedRows
-from skimprint._kmeans import grouped_kmeans, routes
+from skimprint._kmeans import gram, grouped_kmeans, lloyd, routes
 from skimprint._threads import one_blas_thread
 from skimprint.normalization import l2_normalize
 
@@ -189,6 +189,38 @@ def test_inertia_is_that_of_scikit_learn(route, spread):
             peer = KMeans(6, n_init=1, random_state=seed).fit(X[codes == group])
             theirs.append(peer.inertia_)
     assert np.sum(ours) <= 1.02 * np.sum(theirs)
+
+
+def test_iterations_are_those_of_scikit_learn(route, monkeypatch):
+    """From the seeds that its random stream gives, KMeans comes to the same centres."""
+    sizes = np.arange(60, 90)
+    X, codes = blobs(sizes, 12, 6, spread=0.8, dtype=np.float64)
+    # A group is known by its size to the function that draws its seeds.
+    centred = {n: X[codes == g] - X[codes == g].mean(0) for g, n in enumerate(sizes)}
+
+    def from_stream(n, k):
+        rows = centred[n]
+        seeds = kmeans_plusplus(rows, k, random_state=0)[1]
+        return seeds, squared_distances(rows[seeds], rows)
+
+    def seed_rows(X, sq_norms, weights, k, rng):
+        return from_stream(len(X), k)
+
+    def seed_batch(distances, weights, k, rng):
+        seeds, to_seeds = from_stream(weights.shape[1], k)
+        labels = to_seeds.argmin(axis=0).astype(np.int32)
+        return seeds[None], labels[None], to_seeds.min(axis=0)[None]
+
+    monkeypatch.setattr(lloyd, "seed_rows", seed_rows)
+    monkeypatch.setattr(gram, "seed_batch", seed_batch)
+    result = grouped_kmeans(GroupedRows(X, codes, len(sizes)), 6, seed=0)
+    for group in range(len(sizes)):
+        peer = KMeans(6, n_init=1, random_state=0).fit(X[codes == group])
+        centers, labels, inertia = of_group(result, codes, group)
+        np.testing.assert_array_equal(labels, peer.labels_)
+        np.testing.assert_allclose(centers, peer.cluster_centers_, atol=1e-12)
+        np.testing.assert_allclose(inertia, peer.inertia_)
+        assert result.n_iter[group] == peer.n_iter_
 
 
 def test_more_runs_are_not_worse(route):

@@ -1,0 +1,81 @@
+import importlib
+
+import numpy as np
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skimprint import ImprintClassifier, _progress
+from skimprint.cluster import GroupedKMeans
+
+X = np.random.default_rng(0).normal(size=(60, 4))
+y = np.repeat(np.arange(6), 10)
+
+
+@pytest.fixture
+def no_delay(monkeypatch):
+    monkeypatch.setattr(_progress, "_DELAY", 0)
+
+
+@pytest.mark.usefixtures("no_delay")
+@pytest.mark.parametrize("estimator", [ImprintClassifier, GroupedKMeans])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_bar_counts_the_classes(capsys, estimator, n_jobs):
+    pytest.importorskip("tqdm", reason="needs tqdm")
+    estimator(verbose=1, n_jobs=n_jobs, random_state=0).fit(X, y)
+    assert "6/6" in capsys.readouterr().err
+    estimator(verbose=0, random_state=0).fit(X, y)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_delay")
+def test_lines_without_tqdm(capsys, monkeypatch):
+    monkeypatch.setitem(importlib.sys.modules, "tqdm", None)
+    monkeypatch.setitem(importlib.sys.modules, "tqdm.auto", None)
+    ImprintClassifier(n_proxies=2, verbose=1).fit(X, y)
+    assert "classes: 6 of 6" in capsys.readouterr().err
+
+
+class Recorder:
+    """A callback in scikit-learn's protocol."""
+
+    def __init__(self):
+        self.events = []
+
+    def setup(self, estimator, context):
+        self.events.append("setup")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.events.append(f"begin {context.task_name}")
+
+    def on_fit_task_end(self, estimator, context):
+        self.events.append(f"end {context.task_name}")
+
+    def teardown(self, estimator, context):
+        self.events.append("teardown")
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_callbacks_are_told_of_each_class(n_jobs):
+    pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
+    recorder = Recorder()
+    clf = ImprintClassifier(n_jobs=n_jobs).set_callbacks(recorder)
+    clf.fit(X, y)
+    each = ["begin class", "end class"] * 6
+    assert recorder.events == ["setup", "begin fit", *each, "end fit", "teardown"]
+    np.testing.assert_array_equal(clf.predict(X).shape, (60,))
+
+    failing = Recorder()
+    clf.set_callbacks(failing).set_params(generator=lambda X_c, k, seed: X_c[0])
+    with pytest.raises(ValueError, match="generator must give"):
+        clf.set_params(n_proxies=2).fit(X, y)
+    assert failing.events == ["setup", "begin fit", "teardown"]
+
+
+def test_callbacks_reach_into_a_pipeline():
+    pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
+    recorder = Recorder()
+    pipeline = make_pipeline(StandardScaler(), ImprintClassifier())
+    pipeline[-1].set_callbacks(recorder)
+    pipeline.fit(X, y)
+    assert recorder.events.count("end class") == 6
