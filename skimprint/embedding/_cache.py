@@ -1,0 +1,311 @@
+"""Embeddings on disk, row by row, in SQLite: shared, atomic, and checked when read."""
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+import warnings
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+_TIMEOUT = 60  # seconds to wait for other processes
+_KEYS_PER_QUERY = 900  # within the limit of variables of every SQLite
+
+# Trouble that comes from the machine; all other errors of SQLite mean a damaged file.
+_ENVIRONMENT = {
+    sqlite3.SQLITE_BUSY: "another process keeps it locked",
+    sqlite3.SQLITE_LOCKED: "another connection keeps it locked",
+    sqlite3.SQLITE_READONLY: "it is read-only",
+    sqlite3.SQLITE_IOERR: "the disk is full or failing",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_PERM: "permission is denied",
+}
+
+_COUNTS = {}
+_COUNTS_LOCK = threading.Lock()
+
+
+class CacheInfo(NamedTuple):
+    """What a cache holds, and how it served this process.
+
+    Parameters
+    ----------
+    items : int
+        Embeddings in the cache, those of other models included.
+    bytes : int
+        Size of the cache on disk.
+    hits : int
+        Distinct items of a transform that this process found in the cache.
+    misses : int
+        Distinct items of a transform that it did not find, and embedded.
+    """
+
+    items: int
+    bytes: int
+    hits: int
+    misses: int
+
+
+class EmbeddingCache:
+    """Rows by key in a directory, for use in a ``with`` statement.
+
+    Each row is stored with a checksum over key and value. The files are
+    ``embeddings-1.sqlite3`` and, only after damage, ``embeddings-2.sqlite3`` and so on:
+    new rows go to the newest, and those of an older one that can still be read are
+    used. A damaged file is not written to, because damage to its structures would
+    spread, nor renamed or replaced, because another process may have it open.
+
+    Parameters
+    ----------
+    directory : path-like
+        Made if it is not there.
+    """
+
+    def __init__(self, directory):
+        self.directory = Path(directory).expanduser().absolute()
+        self._connections = []  # newest first; they live for one `with` statement
+        self._writable = True
+
+    def __enter__(self):
+        self.directory.mkdir(parents=True, exist_ok=True)
+        numbers = sorted(self._numbers(), reverse=True) or [1]
+        for number in numbers:
+            self._open(number)
+        opened = [number for number, _ in self._connections]
+        if opened[:1] != numbers[:1]:
+            self._begin_anew(numbers[0], "it cannot be opened")
+        return self
+
+    def __exit__(self, *exception):
+        for _, connection in self._connections:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+        self._connections = []
+
+    def get(self, keys):
+        """Look up rows.
+
+        Parameters
+        ----------
+        keys : list of bytes
+            What to look for.
+
+        Returns
+        -------
+        rows : dict of bytes to bytes
+            Those that are there and undamaged.
+        """
+        found = {}
+        for number, connection in list(self._connections):
+            missing = [key for key in keys if key not in found] if found else keys
+            n_damaged = 0
+            for start in range(0, len(missing), _KEYS_PER_QUERY):
+                chunk = missing[start : start + _KEYS_PER_QUERY]
+                n_damaged += self._read(connection, chunk, found)
+            if n_damaged and number == self._connections[0][0]:
+                self._begin_anew(number, f"{n_damaged} of its entries are damaged")
+        _count(self.directory, hits=len(found), misses=len(keys) - len(found))
+        return found
+
+    def put(self, keys, rows):
+        """Store rows, all or none of them.
+
+        Parameters
+        ----------
+        keys : list of bytes
+            Their names.
+        rows : list of bytes
+            Their values, not empty.
+        """
+        if not self._writable or not keys:
+            return
+        records = [
+            (key, row, _checksum(key, row)) for key, row in zip(keys, rows, strict=True)
+        ]
+        number, connection = self._connections[0]
+        try:
+            _write(connection, records)
+        except sqlite3.Error as error:
+            if self._blame_environment(error):
+                return
+            self._begin_anew(number, f"SQLite cannot write to it: {error}")
+            if self._writable:
+                self.put(keys, rows)
+
+    def info(self):
+        """Count what is stored and how it was used.
+
+        Returns
+        -------
+        info : CacheInfo
+            Items and bytes of the directory, hits and misses of this process.
+        """
+        items = 0
+        for _, connection in self._connections:
+            with contextlib.suppress(sqlite3.DatabaseError):
+                (count,) = connection.execute(
+                    "SELECT COUNT(*) FROM embeddings"
+                ).fetchone()
+                items += count
+        size = sum(file.stat().st_size for file in self._files())
+        counts = _COUNTS.get(self.directory, Counter())
+        return CacheInfo(items, size, counts["hits"], counts["misses"])
+
+    def clear(self):
+        """Remove all rows, also damaged ones, and start counting anew."""
+        for number, connection in self._connections[:1]:
+            try:
+                connection.execute("DELETE FROM embeddings")
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.DatabaseError:
+                self._begin_anew(number, "it cannot be cleared")
+        kept = self._connections[0][0] if self._connections else None
+        for number in self._numbers():
+            if number != kept:
+                for file in self._files(number):
+                    file.unlink(missing_ok=True)
+        with _COUNTS_LOCK:
+            _COUNTS.pop(self.directory, None)
+
+    def _files(self, number="*"):
+        return list(self.directory.glob(f"embeddings-{number}.sqlite3*"))
+
+    def _numbers(self):
+        names = [file.name.removeprefix("embeddings-") for file in self._files()]
+        stems = [name.removesuffix(".sqlite3") for name in names]
+        return [int(stem) for stem in stems if stem.isdigit()]
+
+    def _open(self, number):
+        """Open one file; say so if it is damaged or cannot be used."""
+        path = self.directory / f"embeddings-{number}.sqlite3"
+        connection = None
+        try:
+            connection = sqlite3.connect(path, timeout=_TIMEOUT, isolation_level=None)
+            connection.text_factory = bytes  # whatever damage makes of a value
+            _prepare(connection)
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            if not self._connections:
+                self._blame_environment(error)
+            return
+        self._connections.append((number, connection))
+
+    def _begin_anew(self, number, reason):
+        """Write to a new file from now on; a damaged one is only read."""
+        if not self._writable:
+            return
+        warnings.warn(
+            f"The file embeddings-{number}.sqlite3 of the cache {self.directory} is "
+            f"damaged: {reason}. What can be read of it is still used, the rest is "
+            "embedded anew and stored in a new file beside it. clear_cache() removes "
+            "both.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        count = len(self._connections)
+        self._open(number + 1)
+        if len(self._connections) > count:
+            self._connections.insert(0, self._connections.pop())
+        else:
+            self._give_up_writing("a new file cannot be opened beside a damaged one")
+
+    def _read(self, connection, keys, found):
+        """Add rows to found, and count those that are damaged.
+
+        Where SQLite cannot read a part of the file, look for fewer keys at a time.
+        """
+        marks = ",".join("?" * len(keys))
+        query = f"SELECT key, value, checksum FROM embeddings WHERE key IN ({marks})"
+        try:
+            records = connection.execute(query, keys).fetchall()
+        except sqlite3.Error as error:
+            if self._blame_environment(error):
+                return 0
+            if len(keys) == 1:
+                return 1
+            half = len(keys) // 2
+            return self._read(connection, keys[:half], found) + self._read(
+                connection, keys[half:], found
+            )
+        n_damaged = 0
+        for key, row, checksum in records:
+            if isinstance(row, bytes) and checksum == _checksum(key, row):
+                found[key] = row
+            else:
+                n_damaged += 1
+        return n_damaged
+
+    def _blame_environment(self, error):
+        """Whether the machine, not the file, is at fault; then stop writing."""
+        code = _code(error)
+        if code not in _ENVIRONMENT:
+            return False
+        if code == sqlite3.SQLITE_READONLY and os.access(self.directory, os.W_OK):
+            return False  # damage may make a file look read-only
+        self._give_up_writing(f"{_ENVIRONMENT[code]} ({error})")
+        return True
+
+    def _give_up_writing(self, reason):
+        if self._writable:
+            self._writable = False
+            warnings.warn(
+                f"The cache {self.directory} cannot be used fully: {reason}. "
+                "Embedding goes on; what is not stored is embedded again next time.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def _prepare(connection):
+    """Make the table if it is not there, waiting for processes that do the same."""
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA page_size=16384")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA cell_size_check=ON")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS embeddings "
+                "(key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
+            )
+            return
+        except sqlite3.OperationalError as error:
+            # Entering WAL mode does not wait by itself.
+            busy = _code(error) == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _write(connection, records):
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany(
+            "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", records
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _code(error):
+    """Primary code of SQLite's error, or 0 for errors of Python's own making."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _checksum(key, row):
+    return zlib.crc32(row, zlib.crc32(key))
+
+
+def _count(directory, **counts):
+    with _COUNTS_LOCK:
+        _COUNTS.setdefault(directory, Counter()).update(counts)

@@ -1,0 +1,171 @@
+"""From the `model` parameter to a `Backbone`: by library and name, module or callable.
+
+A library is one module here with two functions and one line in `_LIBRARIES`:
+``load(name, options)`` returns the model with what feeds it, whatever is expensive and
+can be shared; ``backbone(loaded, options)`` makes a `Backbone` of it.
+"""
+
+import importlib
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from .._backbone import Backbone, resolve_device, resolve_dtype
+from .._extras import require
+from .._fingerprint import UncacheableError, digest
+from .._pooling import POOLINGS
+from ._module import module_backbone
+
+_LIBRARIES = {
+    "timm": "_timm",
+    "torchvision": "_torchvision",
+    "transformers": "_transformers",
+    "sentence-transformers": "_sentence_transformers",
+    "open_clip": "_open_clip",
+}
+
+# Named models of this process, so that clones share them; the oldest makes way.
+_MAX_LOADED = 4
+_LOADED = OrderedDict()
+_LOADED_LOCK = threading.RLock()
+
+
+def backbone_for(model, options, preprocess=None):
+    """Make the `Backbone` that embeds with a model.
+
+    Parameters
+    ----------
+    model : str, torch.nn.Module or callable
+        The `model` of `FoundationEmbedder`.
+    options : Options
+        Its other settings that concern the model.
+    preprocess : callable, default=None
+        From one item to a tensor, for a module.
+
+    Returns
+    -------
+    backbone : Backbone
+        Ready to run.
+    """
+    if options.pooling not in POOLINGS:
+        raise ValueError(
+            f"pooling={options.pooling!r} is not known: expected one of {POOLINGS}."
+        )
+    if options.modality not in ("auto", "image", "text"):
+        raise ValueError(
+            f"modality={options.modality!r} is not known: expected 'auto', 'image' or "
+            "'text'."
+        )
+    is_module = hasattr(model, "named_parameters") and hasattr(model, "modules")
+    if preprocess is not None and not is_module:
+        raise ValueError(
+            "preprocess is for a torch.nn.Module; "
+            + (
+                "a named model brings its own."
+                if isinstance(model, str)
+                else "a callable gets the items and does its own preprocessing."
+            )
+        )
+    if isinstance(model, str):
+        return _named_backbone(model, options)
+    if is_module:
+        return module_backbone(model, options, preprocess)
+    if callable(model):
+        return _callable_backbone(model, options)
+    raise TypeError(
+        "model must be a string '<library>:<name or path>', a torch.nn.Module or a "
+        f"callable from a list of items to an array, got {type(model).__name__}."
+    )
+
+
+def parse_model_name(model):
+    """Split ``"<library>:<name or path>"``.
+
+    Parameters
+    ----------
+    model : str
+        As the user wrote it.
+
+    Returns
+    -------
+    library : str
+        One that there is a loader for.
+    name : str
+        The rest.
+    """
+    library, colon, name = model.partition(":")
+    known = {key.replace("-", "_"): key for key in _LIBRARIES}
+    key = known.get(library.replace("-", "_"))
+    if colon and key and name:
+        return key, name
+    name = (name if key else model) or "<name or path>"
+    choices = ", ".join(repr(f"{library}:{name}") for library in _LIBRARIES)
+    raise ValueError(
+        f"model={model!r} does not say which library and model to load. Write one of "
+        f"{choices}, or pass a torch.nn.Module with preprocess=, or a callable."
+    )
+
+
+def _named_backbone(model, options):
+    library, name = parse_model_name(model)
+    require(library.replace("-", "_"), f"model={model!r}")
+    loader = importlib.import_module(f"{__name__}.{_LIBRARIES[library]}")
+    path = Path(name).expanduser()
+    name = str(path) if path.exists() else name
+    device, dtype = resolve_device(options.device), resolve_dtype(options.dtype)
+    key = digest(
+        library,
+        name,
+        _files_stamp(path),
+        device,
+        options.revision,
+        options.local_files_only,
+        options.trust_remote_code,
+        options.model_kwargs,
+    )
+    with _LOADED_LOCK:
+        if key not in _LOADED:
+            _LOADED[key] = loader.load(name, options)
+            _LOADED[key].module.to(device).eval().requires_grad_(False)
+        _LOADED.move_to_end(key)
+        while len(_LOADED) > _MAX_LOADED:
+            _LOADED.popitem(last=False)
+        backbone = loader.backbone(_LOADED[key], options)
+    backbone.device, backbone.dtype, backbone.owned = device, dtype, True
+    return backbone
+
+
+def _files_stamp(path):
+    """Sizes and times of local files, so that changed ones are loaded anew."""
+    if not path.exists():
+        return None
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [(str(file), file.stat()) for file in files]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+
+def _callable_backbone(model, options):
+    for name in ("device", "dtype", "pooling"):
+        value = getattr(options, name)
+        if value != "auto":
+            raise ValueError(
+                f"{name}={value!r} has no effect on a callable, which does as it "
+                f"likes: leave {name}='auto'."
+            )
+    return Backbone(
+        model=model,
+        modality="any" if options.modality == "auto" else options.modality,
+        forward=lambda function, items: function(items),
+        fingerprint=lambda: _callable_fingerprint(model, options),
+    )
+
+
+def _callable_fingerprint(model, options):
+    fingerprint = getattr(model, "fingerprint", None)
+    if not isinstance(fingerprint, str) or options.modality == "auto":
+        raise UncacheableError(
+            "To cache what a callable returns, say what it is and what it takes: set "
+            "model.fingerprint to a string that you change whenever its results do, "
+            "and modality='image' or 'text'."
+        )
+    return fingerprint

@@ -1,0 +1,102 @@
+"""A module that the user brings, and what it shares with the image libraries."""
+
+from .._backbone import Backbone, resolve_device, resolve_dtype
+from .._fingerprint import digest, image_preprocessing_digest
+from .._inputs import ItemError, describe
+from .._pooling import output_features, pool
+
+
+def module_backbone(module, options, preprocess):
+    """Make the `Backbone` of a user's ``torch.nn.Module``.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Left as it is.
+    options : Options
+        Device and pooling among them.
+    preprocess : callable or None
+        From one RGB image, or one text, to a tensor.
+
+    Returns
+    -------
+    backbone : Backbone
+        Ready to run.
+    """
+    modality = "image" if options.modality == "auto" else options.modality
+    if modality == "text" and preprocess is None:
+        raise ValueError(
+            "A torch.nn.Module with modality='text' needs preprocess=, a callable from "
+            "one text to a tensor."
+        )
+
+    def forward(module, inputs):
+        return pool(*output_features(module(inputs), options.pooling))
+
+    return Backbone(
+        model=module,
+        modality=modality,
+        forward=forward,
+        load=tensor_loader(preprocess),
+        collate=stack,
+        pooling=options.pooling,
+        device=resolve_device(options.device, module),
+        dtype=resolve_dtype(options.dtype),
+        preprocessing=lambda: _preprocessing_digest(preprocess, modality),
+    )
+
+
+def tensor_loader(preprocess):
+    """Let tensors that are preprocessed pass, and preprocess everything else.
+
+    Parameters
+    ----------
+    preprocess : callable or None
+        From one RGB image, or one text, to a tensor.
+
+    Returns
+    -------
+    load : callable
+        From one item to a tensor.
+    """
+
+    def load(item):
+        import torch
+
+        if isinstance(item, torch.Tensor):
+            return item
+        if preprocess is None:
+            raise ItemError(
+                "a torch.nn.Module without preprocess= takes floating-point tensors "
+                f"only, got {describe(item)}; pass preprocess=, a callable from one "
+                "image to a tensor"
+            )
+        try:
+            return torch.as_tensor(preprocess(item))
+        except Exception as error:
+            raise ItemError(
+                f"preprocess failed with {type(error).__name__}: {error}"
+            ) from error
+
+    return load
+
+
+def stack(tensors):
+    """Stack the tensors of a batch, which must be of one shape."""
+    import torch
+
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(shapes) > 1:
+        raise ValueError(
+            "Items must be tensors of one shape to share a batch, got the shapes "
+            f"{sorted(shapes)}: let preprocess resize or pad them, or use batch_size=1."
+        )
+    return torch.stack(tensors)
+
+
+def _preprocessing_digest(preprocess, modality):
+    if preprocess is None:
+        return "none"
+    if modality == "image":
+        return image_preprocessing_digest(preprocess)
+    return digest([preprocess(text) for text in ("", "Where is my ORDER?", "Zürich 8")])

@@ -1,0 +1,102 @@
+"""Image models of timm."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from .._backbone import Backbone
+from .._extras import require
+from .._fingerprint import image_preprocessing_digest
+from .._pooling import pool
+from ._module import stack, tensor_loader
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model of timm and the transform that goes with it."""
+
+    module: object
+    preprocess: object
+
+    @cached_property
+    def preprocessing(self):
+        """Digest of the transform."""
+        return image_preprocessing_digest(self.preprocess)
+
+
+def load(name, options):
+    """Create a model without its classifier, with its weights and transform."""
+    import timm
+
+    kwargs = {"pretrained": True, "num_classes": 0} | options.model_kwargs
+    if Path(name).is_dir():
+        name = f"local-dir:{name}"
+    elif options.revision is not None:
+        name = f"{name if ':' in name else _hub_name(name)}@{options.revision}"
+    if options.local_files_only and kwargs["pretrained"]:
+        kwargs |= _local_weights(name)
+    module = timm.create_model(name, **kwargs)
+    config = timm.data.resolve_model_data_config(module)
+    return Loaded(module, timm.data.create_transform(**config, is_training=False))
+
+
+def _hub_name(name):
+    import timm
+
+    cfg = timm.models.get_pretrained_cfg(name)
+    if cfg is None or not cfg.hf_hub_id:
+        raise ValueError(f"timm has no repository for {name!r}: leave revision=None.")
+    return f"hf-hub:{cfg.hf_hub_id}"
+
+
+def _local_weights(name):
+    """Point timm to weights on this machine, so that it asks no network for them."""
+    import timm
+
+    hub = require("huggingface_hub", "local_files_only=True")
+    if name.startswith("local-dir:"):
+        return {}
+    repository, _, revision = name.removeprefix("hf-hub:").partition("@")
+    if not name.startswith("hf-hub:"):
+        cfg = timm.models.get_pretrained_cfg(name)
+        if cfg is None:
+            raise ValueError(f"timm has no pretrained weights for {name!r}.")
+        repository = cfg.hf_hub_id if "/" in cfg.hf_hub_id else f"timm/{name}"
+    try:
+        file = hub.hf_hub_download(
+            repository,
+            "model.safetensors",
+            revision=revision or None,
+            local_files_only=True,
+        )
+    except hub.errors.LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"The weights of {name!r} are not on this machine, and "
+            "local_files_only=True: run once without it."
+        ) from error
+    return {"pretrained_cfg_overlay": {"file": file}}
+
+
+def backbone(loaded, options):
+    """Make the `Backbone` of a loaded model."""
+    if options.modality == "text":
+        raise ValueError("timm's models take images: use modality='auto' or 'image'.")
+
+    def forward(module, images):
+        if options.pooling == "auto":
+            return pool(module(images), "auto")
+        features = module.forward_features(images)
+        if getattr(module, "output_fmt", "NCHW") == "NHWC":
+            features = features.permute(0, 3, 1, 2)
+        n_prefix = getattr(module, "num_prefix_tokens", 0)
+        return pool(features, options.pooling, n_prefix=n_prefix)
+
+    return Backbone(
+        model=loaded.module,
+        modality="image",
+        forward=forward,
+        load=tensor_loader(loaded.preprocess),
+        collate=stack,
+        pooling="model" if options.pooling == "auto" else options.pooling,
+        preprocessing=lambda: loaded.preprocessing,
+    )

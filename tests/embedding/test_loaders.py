@@ -1,0 +1,443 @@
+import io
+import socket
+import sys
+
+import numpy as np
+import pytest
+from embedders import (
+    Lengths,
+    import_or_skip,
+    mean_colour,
+    minilm,
+    pictures,
+    tiny_vision,
+    to_tensor,
+)
+
+from skimprint import FoundationEmbedder
+from skimprint.embedding import _loaders
+from skimprint.embedding._loaders import parse_model_name
+from skimprint.testing import check_embedder
+
+TEXTS = ["one", "one and two", "three", "a longer text than all the others, by far"]
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """No loader may ask a network for anything here."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a test tried to use the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.parametrize(
+    "model, expected",
+    [
+        ("timm:vit_tiny_patch16_224", ("timm", "vit_tiny_patch16_224")),
+        ("timm:hf-hub:timm/vit", ("timm", "hf-hub:timm/vit")),
+        ("sentence-transformers:a/b", ("sentence-transformers", "a/b")),
+        ("sentence_transformers:a/b", ("sentence-transformers", "a/b")),
+        ("open-clip:ViT-B-32/openai", ("open_clip", "ViT-B-32/openai")),
+        ("transformers:/a/b", ("transformers", "/a/b")),
+    ],
+)
+def test_model_names(model, expected):
+    assert parse_model_name(model) == expected
+
+
+@pytest.mark.parametrize("model", ["resnet50", "", "timm:", "keras:resnet50", "C:/a"])
+def test_ambiguous_names_spell_out_the_choices(model):
+    with pytest.raises(ValueError, match="does not say which library") as caught:
+        FoundationEmbedder(model).transform(["a.jpg"])
+    for library in ("timm:", "torchvision:", "transformers:", "open_clip:"):
+        assert library in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "model, extra",
+    [
+        ("timm:resnet18", "timm"),
+        ("torchvision:resnet18", "torchvision"),
+        ("transformers:bert", "transformers"),
+        ("sentence-transformers:minilm", "text"),
+        ("open_clip:RN50/openai", "open-clip"),
+    ],
+)
+def test_missing_library_names_the_extra(model, extra, monkeypatch):
+    library = model.partition(":")[0].replace("-", "_")
+
+    class Missing:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] == library:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    for name in list(sys.modules):
+        if name.partition(".")[0] == library:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    with pytest.raises(ImportError, match=rf'pip install "skimprint\[{extra}\]"'):
+        FoundationEmbedder(model).transform(["a"])
+
+
+def test_missing_pillow_names_an_extra(monkeypatch):
+    for name in ("PIL", "PIL.Image"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r'pip install "skimprint\['):
+        FoundationEmbedder(mean_colour, modality="image").transform([b"data"])
+
+
+def test_neither_name_nor_callable():
+    with pytest.raises(TypeError, match="got int"):
+        FoundationEmbedder(3).transform(["a"])
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"device": "cpu"}, "device='cpu' has no effect on a callable"),
+        ({"dtype": "float32"}, "dtype='float32' has no effect"),
+        ({"pooling": "mean"}, "pooling='mean' has no effect"),
+        ({"preprocess": len}, "preprocess is for a torch.nn.Module"),
+    ],
+)
+def test_settings_that_a_callable_ignores(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        FoundationEmbedder(Lengths(), **parameters).transform(["a"])
+
+
+def test_callable_gets_what_its_modality_says():
+    got = []
+
+    def model(items):
+        got.extend(items)
+        return [[1.0, len(got)] for _ in items]
+
+    data = io.BytesIO()
+    pictures(1)[0].convert("L").save(data, "PNG")
+    FoundationEmbedder(model).transform([3, data.getvalue(), None])
+    assert got == [3, data.getvalue(), None]
+    got.clear()
+    FoundationEmbedder(model, modality="image").transform([data.getvalue()])
+    assert (got[0].mode, got[0].size) == ("RGB", (30, 20))
+
+
+def test_callable_needs_a_fingerprint_to_be_cached(tmp_path):
+    with pytest.raises(ValueError, match=r"set\s+model.fingerprint"):
+        FoundationEmbedder(len, modality="text", cache_dir=tmp_path).transform(["a"])
+    with pytest.raises(ValueError, match="modality='image' or 'text'"):
+        FoundationEmbedder(Lengths(), cache_dir=tmp_path).transform(["a"])
+
+
+def test_callables_pass_the_checks(tmp_path):
+    check_embedder(FoundationEmbedder(Lengths(), modality="text"), TEXTS)
+    check_embedder(
+        FoundationEmbedder(mean_colour, modality="image", cache_dir=tmp_path),
+        pictures(),
+    )
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_modules_pass_the_checks(cached, tmp_path):
+    embedder = FoundationEmbedder(
+        tiny_vision(),
+        preprocess=to_tensor,
+        batch_size=2,
+        cache_dir=tmp_path if cached else None,
+    )
+    check_embedder(embedder, pictures())
+
+
+def test_module_without_preprocess_takes_tensors():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    module = tiny_vision().eval()
+    X = torch.rand(4, 3, 16, 16)
+    rows = FoundationEmbedder(module).transform(X)
+    np.testing.assert_allclose(rows, module(X).detach(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"Item 0, .*pass preprocess="):
+        FoundationEmbedder(module).transform(pictures())
+
+
+def test_preprocess_that_fails_names_the_item():
+    def picky(image):
+        if image.size[1] == 22:
+            raise RuntimeError("no 22")
+        return to_tensor(image)
+
+    embedder = FoundationEmbedder(tiny_vision(), preprocess=picky)
+    with pytest.raises(ValueError, match=r"Item 2, .*RuntimeError: no 22"):
+        embedder.transform(pictures())
+
+
+def test_text_module():
+    torch = pytest.importorskip("torch", reason="needs torch")
+
+    def codes(text):
+        return torch.tensor([ord(letter) for letter in text.ljust(64)[:64]])
+
+    module = torch.nn.EmbeddingBag(256, 4, mode="mean")
+    embedder = FoundationEmbedder(module, preprocess=codes, modality="text")
+    check_embedder(embedder, TEXTS)
+    with pytest.raises(ValueError, match="needs preprocess="):
+        FoundationEmbedder(module, modality="text").transform(TEXTS)
+
+
+@pytest.fixture(scope="module")
+def tiny_models(tmp_path_factory):
+    """Directories of randomly initialised models of transformers, by kind."""
+    transformers = import_or_skip("transformers", "transformers")
+    import torch
+
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("models")
+    small = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abcdefghijklmnopqrstuvwxyz",
+    ]
+    words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    (root / "vocab.txt").write_text("\n".join(words))
+    tokenizer = transformers.BertTokenizer(
+        vocab=dict(zip(words, range(len(words)), strict=True))
+    )
+    vision = small | {"image_size": 32, "patch_size": 8}
+    text = small | {"vocab_size": len(words), "max_position_embeddings": 40}
+    models = {
+        "text": transformers.BertModel(transformers.BertConfig(**text)),
+        "no-pooler": transformers.BertModel(
+            transformers.BertConfig(**text), add_pooling_layer=False
+        ),
+        "image": transformers.ViTModel(transformers.ViTConfig(**vision)),
+        "image-no-pooler": transformers.ViTModel(
+            transformers.ViTConfig(**vision), add_pooling_layer=False
+        ),
+        "pair": transformers.CLIPModel(
+            transformers.CLIPConfig(
+                text_config=text | {"eos_token_id": 3},
+                vision_config=vision,
+                projection_dim=8,
+            )
+        ),
+    }
+    size = {"height": 32, "width": 32}
+    processors = {
+        "image": transformers.ViTImageProcessorPil(size=size),
+        "image-no-pooler": transformers.ViTImageProcessorPil(size=size),
+        "pair": transformers.CLIPImageProcessorPil(
+            size={"shortest_edge": 32}, crop_size=size
+        ),
+    }
+    for kind, model in models.items():
+        model.save_pretrained(root / kind)
+        if kind in processors:
+            processors[kind].save_pretrained(root / kind)
+        if not kind.startswith("image"):
+            tokenizer.save_pretrained(root / kind)
+    return root
+
+
+@pytest.mark.parametrize(
+    "kind, modality, pooling, width",
+    [
+        ("text", "auto", "auto", 16),
+        ("text", "auto", "cls", 16),
+        ("text", "auto", "last", 16),
+        ("text", "auto", "pooler", 16),
+        ("no-pooler", "text", "max", 16),
+        ("image", "auto", "auto", 16),
+        ("image", "image", "mean", 16),
+        ("image-no-pooler", "auto", "auto", 16),
+        ("pair", "image", "auto", 8),
+        ("pair", "text", "auto", 8),
+    ],
+)
+def test_transformers(tiny_models, tmp_path, kind, modality, pooling, width):
+    embedder = FoundationEmbedder(
+        f"transformers:{tiny_models / kind}",
+        modality=modality,
+        pooling=pooling,
+        batch_size=3,
+        local_files_only=True,
+        cache_dir=tmp_path,
+    )
+    takes_text = modality == "text" or kind == "text"
+    items = TEXTS if takes_text else pictures()
+    check_embedder(embedder, items)
+    embedder.fit(items)
+    assert embedder.n_features_out_ == width
+    assert embedder.modality_ == ("text" if takes_text else "image")
+
+
+def test_transformers_ask_for_what_is_missing(tiny_models):
+    def embed(kind, **parameters):
+        model = f"transformers:{tiny_models / kind}"
+        return FoundationEmbedder(model, **parameters).transform(["text"])
+
+    with pytest.raises(ValueError, match="choose modality='image' or 'text'"):
+        embed("pair")
+    with pytest.raises(ValueError, match="takes texts, not modality='image'"):
+        embed("text", modality="image")
+    with pytest.raises(ValueError, match="needs a trained pooled output"):
+        embed("no-pooler", pooling="pooler")
+    with pytest.raises(ValueError, match="pooling='best' is not known"):
+        embed("text", pooling="best")
+
+
+def test_untrained_pooler_is_not_used(tiny_models):
+    model = f"transformers:{tiny_models / 'image-no-pooler'}"
+    rows = FoundationEmbedder(model).transform(pictures())
+    means = FoundationEmbedder(model, pooling="mean").transform(pictures())
+    np.testing.assert_array_equal(rows, means)
+
+
+def test_texts_beyond_what_the_model_takes(tiny_models):
+    model = f"transformers:{tiny_models / 'text'}"
+    rows = FoundationEmbedder(model).transform(["a b " * 12_500, "a b " * 20])
+    np.testing.assert_allclose(rows[0], rows[1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_module_of_transformers(tiny_models):
+    transformers = import_or_skip("transformers", "transformers")
+    module = transformers.AutoModel.from_pretrained(tiny_models / "image")
+
+    def preprocess(image):
+        return to_tensor(image)
+
+    embedder = FoundationEmbedder(module, preprocess=preprocess, pooling="pooler")
+    check_embedder(embedder, pictures())
+    with pytest.raises(ValueError, match="pooling='auto' does not fit"):
+        embedder.set_params(pooling="auto").transform(pictures())
+
+
+def test_named_models_are_loaded_once(tiny_models, monkeypatch):
+    monkeypatch.setattr(_loaders, "_LOADED", type(_loaders._LOADED)())
+    model = f"transformers:{tiny_models / 'text'}"
+    for _ in range(2):
+        FoundationEmbedder(model).transform(TEXTS)
+        FoundationEmbedder(model, pooling="max", batch_size=1).transform(TEXTS)
+    assert len(_loaders._LOADED) == 1
+    for number in range(6):
+        kwargs = {"attn_implementation": "eager", "output_attentions": bool(number % 2)}
+        FoundationEmbedder(model, model_kwargs=kwargs).transform(TEXTS)
+    assert len(_loaders._LOADED) == 3
+
+
+def test_weights_changed_under_the_same_name(tiny_models, tmp_path):
+    transformers = import_or_skip("transformers", "transformers")
+    name = tmp_path / "model"
+    module = transformers.AutoModel.from_pretrained(tiny_models / "text")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_models / "text")
+    module.save_pretrained(name)
+    tokenizer.save_pretrained(name)
+    embedder = FoundationEmbedder(
+        f"transformers:{name}", cache_dir=tmp_path / "cache"
+    ).fit(TEXTS)
+    before, fingerprint = embedder.transform(TEXTS), embedder.fingerprint_
+    module.embeddings.word_embeddings.weight.data.normal_()
+    module.save_pretrained(name)
+    after = embedder.transform(TEXTS)
+    assert embedder.fit(TEXTS).fingerprint_ != fingerprint
+    assert not np.isclose(before, after).all(1).any()
+    expected = FoundationEmbedder(f"transformers:{name}").transform(TEXTS)
+    np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-6)
+    assert embedder.cache_info().items == 2 * len(TEXTS)
+
+
+def test_sentence_transformers(tmp_path):
+    model = minilm()
+    embedder = FoundationEmbedder(model, local_files_only=True, batch_size=2)
+    check_embedder(embedder, TEXTS)
+    check_embedder(embedder.set_params(cache_dir=tmp_path), TEXTS)
+    from sentence_transformers import SentenceTransformer
+
+    rows = embedder.transform([*TEXTS, "a " * 25_000, ""])
+    reference = SentenceTransformer(model.partition(":")[2], device="cpu")
+    expected = reference.encode([*TEXTS, "a " * 25_000, ""])
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
+
+
+def test_sentence_transformers_pooling():
+    model = minilm()
+    rows = FoundationEmbedder(model).fit_transform(TEXTS)
+    means = FoundationEmbedder(model, pooling="mean").transform(TEXTS)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    np.testing.assert_allclose(rows, means, atol=1e-5)
+    with pytest.raises(ValueError, match="not modality='image'"):
+        FoundationEmbedder(model, modality="image").transform(TEXTS)
+
+
+RANDOM_WEIGHTS = {
+    "timm": {"pretrained": False},
+    "torchvision": {"weights": None},
+    "open_clip": {"pretrained": None},
+}
+
+
+@pytest.mark.parametrize(
+    "model, pooling",
+    [
+        ("timm:resnet10t", "auto"),
+        ("timm:resnet10t", "mean"),
+        ("timm:vit_tiny_patch16_224", "cls"),
+        ("timm:test_vit", "max"),
+        ("torchvision:resnet18", "auto"),
+        ("torchvision:mobilenet_v3_small", "auto"),
+        ("torchvision:shufflenet_v2_x0_5", "auto"),
+        ("open_clip:RN50", "auto"),
+    ],
+)
+def test_image_libraries(model, pooling, tmp_path):
+    library = model.partition(":")[0]
+    import_or_skip(library, library.replace("_", "-"))
+    embedder = FoundationEmbedder(
+        model,
+        modality="image",
+        pooling=pooling,
+        batch_size=2,
+        cache_dir=tmp_path,
+        model_kwargs=RANDOM_WEIGHTS[library],
+    )
+    check_embedder(embedder, pictures(3))
+
+
+def test_open_clip_texts():
+    import_or_skip("open_clip", "open-clip")
+    embedder = FoundationEmbedder(
+        "open_clip:RN50", modality="text", model_kwargs={"pretrained": None}
+    )
+    check_embedder(embedder, TEXTS)
+    with pytest.raises(ValueError, match="choose modality='image' or 'text'"):
+        embedder.set_params(modality="auto").transform(TEXTS)
+    with pytest.raises(ValueError, match="names no weights"):
+        embedder.set_params(model_kwargs=None).transform(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "model", ["timm:resnet10t.c3_in1k", "torchvision:resnet18", "open_clip:RN50/openai"]
+)
+def test_local_files_only_without_files(model):
+    library = model.partition(":")[0]
+    import_or_skip(library, library.replace("_", "-"))
+    embedder = FoundationEmbedder(model, modality="image", local_files_only=True)
+    with pytest.raises(FileNotFoundError, match="not on this machine"):
+        embedder.transform(pictures())
+
+
+def test_unsuitable_image_models():
+    import_or_skip("torchvision", "torchvision")
+    embedder = FoundationEmbedder(
+        "torchvision:squeezenet1_0", model_kwargs={"weights": None}
+    )
+    with pytest.raises(ValueError, match="does not end in a linear classifier"):
+        embedder.transform(pictures())

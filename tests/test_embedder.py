@@ -1,0 +1,431 @@
+import copy
+import pickle
+import sys
+import threading
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from embedders import (
+    SHARED,
+    Lengths,
+    embed_text,
+    mean_colour,
+    minilm,
+    mobilenet,
+    pictures,
+    tiny_vision,
+    to_tensor,
+)
+from PIL import ImageOps
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_html_repr
+from sklearn.utils.estimator_checks import (
+    check_estimator_cloneable,
+    check_estimator_repr,
+    check_estimator_tags_renamed,
+    check_mixin_order,
+    check_no_attributes_set_in_init,
+    check_valid_tag_types,
+)
+
+from skimprint import FoundationEmbedder, ImprintClassifier
+
+TEXTS = [f"sentence number {number}" for number in range(12)]
+EXPECTED = np.array([embed_text(text) for text in TEXTS])
+
+
+def embedder(model=None, **parameters):
+    """Make an embedder of texts that needs no library."""
+    return FoundationEmbedder(model or Lengths(), modality="text", **parameters)
+
+
+def vision(**parameters):
+    """Make an embedder of images by a small module."""
+    return FoundationEmbedder(tiny_vision(), preprocess=to_tensor, **parameters)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_estimator_cloneable,
+        check_estimator_repr,
+        check_estimator_tags_renamed,
+        check_mixin_order,
+        check_no_attributes_set_in_init,
+        check_valid_tag_types,
+    ],
+)
+def test_scikit_learn_checks(check):
+    check("FoundationEmbedder", embedder())
+    check("FoundationEmbedder", FoundationEmbedder())
+
+
+def test_tags():
+    tags = embedder().__sklearn_tags__()
+    assert tags.input_tags.string
+    assert not tags.input_tags.two_d_array
+    assert not tags.requires_fit
+    assert tags.no_validation
+
+
+def test_transform_works_unfitted():
+    np.testing.assert_array_equal(embedder().transform(TEXTS), EXPECTED)
+
+
+def test_fit_notes_facts_and_embeds_one_item():
+    model = Lengths()
+    fitted = embedder(model).fit(TEXTS)
+    assert model.seen == TEXTS[:1]
+    assert fitted.n_features_out_ == 64
+    assert fitted.modality_ == "text"
+    assert fitted.fingerprint_ == embedder().fit(TEXTS).fingerprint_
+    assert fitted.device_ is None
+
+
+def test_facts_about_a_module():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    fitted = vision().fit(pictures())
+    assert fitted.device_ == torch.device("cpu")
+    assert (fitted.dtype_, fitted.pooling_) == ("float32", "auto")
+    assert len(fitted.fingerprint_) == 64
+
+
+def test_fingerprint_tells_settings_apart():
+    def fingerprint(**parameters):
+        return vision(**parameters).fit(pictures()).fingerprint_
+
+    same = {fingerprint(), fingerprint(batch_size=1), fingerprint(n_workers=1)}
+    assert len(same) == 1
+    other = {fingerprint(dtype="bfloat16"), fingerprint(dtype="float16")}
+    assert len(same | other) == 3
+    other_module = FoundationEmbedder(tiny_vision(seed=1), preprocess=to_tensor)
+    assert other_module.fit(pictures()).fingerprint_ not in same
+
+
+def test_fingerprint_is_unknown_before_fit_and_for_unnamed_callables():
+    with pytest.raises(NotFittedError):
+        _ = embedder().fingerprint_
+    assert not hasattr(embedder(), "fingerprint_")
+    unnamed = FoundationEmbedder(lambda items: [[1.0, 2.0]] * len(items))
+    assert unnamed.fit(TEXTS).fingerprint_ is None
+
+
+def test_fit_transform_embeds_once():
+    model = Lengths()
+    rows = embedder(model).fit_transform(TEXTS)
+    np.testing.assert_array_equal(rows, EXPECTED)
+    assert len(model.seen) == len(TEXTS)
+
+
+def test_feature_names_and_set_output():
+    unfitted = embedder()
+    with pytest.raises(NotFittedError):
+        unfitted.get_feature_names_out()
+    names = unfitted.fit(TEXTS).get_feature_names_out()
+    assert names[0] == "foundationembedder0"
+    assert len(names) == 64
+    for container, frame in (("pandas", pd.DataFrame), ("polars", pl.DataFrame)):
+        for output in (
+            embedder().set_output(transform=container).transform(TEXTS),
+            embedder().set_output(transform=container).fit_transform(TEXTS),
+            clone(embedder().set_output(transform=container)).transform(TEXTS),
+        ):
+            assert isinstance(output, frame)
+            assert list(output.columns) == list(names)
+            np.testing.assert_array_equal(output.to_numpy(), EXPECTED)
+
+
+def test_series_keep_their_index():
+    texts = pd.Series(TEXTS, index=np.arange(len(TEXTS)) + 100)
+    output = embedder().set_output(transform="pandas").transform(texts)
+    assert list(output.index) == list(texts.index)
+
+
+def test_clone_shares_the_model():
+    module = tiny_vision()
+    original = FoundationEmbedder(module, preprocess=to_tensor, model_kwargs={"a": [1]})
+    cloned = clone(original)
+    assert cloned.model is module
+    assert cloned.preprocess is to_tensor
+    assert cloned.model_kwargs == {"a": [1]}
+    assert cloned.model_kwargs["a"] is not original.model_kwargs["a"]
+
+
+def test_html_repr():
+    assert "FoundationEmbedder" in estimator_html_repr(embedder().fit(TEXTS))
+    assert "FoundationEmbedder" in repr(vision().fit(pictures()))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_module_is_given_back_unchanged(training):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    module = tiny_vision().train(training)
+    before = copy.deepcopy(module.state_dict())
+    flags = [parameter.requires_grad for parameter in module.parameters()]
+    FoundationEmbedder(module, preprocess=to_tensor).transform(pictures())
+    assert all(part.training == training for part in module.modules())
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert [parameter.requires_grad for parameter in module.parameters()] == flags
+    module(torch.rand(2, 3, 32, 32)).sum().backward()  # can still be trained
+
+
+def test_module_is_given_back_after_an_error():
+    module = tiny_vision().train()
+    embed = FoundationEmbedder(module, preprocess=to_tensor, batch_size=2)
+    with pytest.raises(ValueError, match="Item 2") as caught:
+        embed.transform([*pictures(2), b"no image", *pictures(2)])
+    assert module.training, caught  # though the traceback is still held
+
+
+def test_module_is_evaluated_not_trained():
+    rows = vision().transform(pictures())
+    evaluated = FoundationEmbedder(tiny_vision().eval(), preprocess=to_tensor)
+    np.testing.assert_array_equal(rows, evaluated.transform(pictures()))
+
+
+def test_threads_may_share_a_module_in_training_mode():
+    module = tiny_vision().train()
+    shared = FoundationEmbedder(module, preprocess=to_tensor, batch_size=2)
+    expected = shared.transform(pictures())
+    results = []
+
+    def work():
+        results.append(shared.transform(pictures()))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    for rows in results:
+        np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)
+    assert module.training
+
+
+def test_pickle_of_a_named_model_holds_no_weights(tmp_path):
+    named = FoundationEmbedder(minilm(), cache_dir=tmp_path).fit(TEXTS)
+    rows = named.transform(TEXTS)
+    pickled = pickle.dumps(named)
+    assert len(pickled) < 2000
+    np.testing.assert_array_equal(pickle.loads(pickled).transform(TEXTS), rows)
+
+
+def test_pickle_of_a_module():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    rows = vision().transform(pictures())
+    copied = pickle.loads(pickle.dumps(vision().fit(pictures())))
+    assert isinstance(copied.model, torch.nn.Module)
+    np.testing.assert_array_equal(copied.transform(pictures()), rows)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_lower_precision_is_close_and_float32(dtype):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    exact = vision().transform(pictures())
+    for name in (dtype, getattr(torch, dtype)):
+        rows = vision(dtype=name).transform(pictures())
+        assert rows.dtype == np.float32
+        assert not np.array_equal(rows, exact)
+        np.testing.assert_allclose(rows, exact, rtol=0.1, atol=0.1)
+
+
+def test_output_torch():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    expected = vision().transform(pictures())
+    rows = vision(output="torch").transform(pictures())
+    assert isinstance(rows, torch.Tensor)
+    assert rows.dtype == torch.float32
+    np.testing.assert_array_equal(rows.numpy(), expected)
+
+
+def test_output_torch_with_cache_duplicates_and_skipped_items(tmp_path):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    items = [*pictures(), None, *pictures()]
+    embed = vision(output="torch", cache_dir=tmp_path, on_error="skip")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"1 of 11 items .*\[5\]"):
+            rows = embed.transform(items)
+        assert isinstance(rows, torch.Tensor)
+        assert rows.isnan().all(1).nonzero().tolist() == [[5]]
+        np.testing.assert_array_equal(rows[:5], vision().transform(pictures()))
+
+
+def test_output_cupy_without_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(ImportError, match='pip install "cupy'):
+        vision(output="cupy").transform(pictures())
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"on_error": "ignore"}, "on_error='ignore' is not known"),
+        ({"output": "jax"}, "output='jax' is not known"),
+        ({"modality": "sound"}, "modality='sound' is not known"),
+        ({"n_workers": -1}, "n_workers=-1 is not possible"),
+        ({"batch_size": 0}, "batch_size=0 is not possible"),
+        ({"batch_size": 2.5}, "batch_size=2.5 is not possible"),
+        ({"batch_size": "big"}, "batch_size='big' is not possible"),
+        ({"dtype": "int8"}, "dtype='int8' is not supported"),
+        ({"device": "abacus"}, "device='abacus' is no device"),
+        ({"device": "cuda:99"}, "torch sees . CUDA devices"),
+    ],
+)
+def test_settings_that_are_wrong(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        vision(**parameters).transform(pictures())
+
+
+def test_device_that_is_not_there():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without CUDA")
+    with pytest.raises(ValueError, match="use device='cpu' or 'auto', or install"):
+        vision(device="cuda").transform(pictures())
+    with pytest.raises(ValueError, match="cannot use it here"):
+        vision(device="mps").transform(pictures())
+
+
+def test_module_is_copied_to_a_gpu_not_moved():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    module = tiny_vision()
+    on_gpu = FoundationEmbedder(module, preprocess=to_tensor, device="cuda")
+    rows = on_gpu.set_params(output="torch").transform(pictures())
+    assert rows.is_cuda
+    assert not next(module.parameters()).is_cuda
+    np.testing.assert_allclose(rows.cpu(), vision().transform(pictures()), rtol=1e-3)
+
+
+def test_skipped_items_are_listed_once_and_nothing_is_lost(tmp_path):
+    items = [b"bad", *pictures(3), "no such file", b"bad", *pictures(1)]
+    expected = FoundationEmbedder(mean_colour, modality="image").transform(pictures(3))
+    for cache_dir in (None, tmp_path):
+        skipping = FoundationEmbedder(
+            mean_colour, modality="image", on_error="skip", cache_dir=cache_dir
+        )
+        with pytest.warns(UserWarning, match=r"3 of 7 items .*\[0, 4, 5\]") as caught:
+            rows = skipping.transform(items)
+        assert len(caught) == 1
+        assert "no such file" in str(caught[0].message)
+        np.testing.assert_array_equal(rows[[1, 2, 3, 6]], expected[[0, 1, 2, 0]])
+        assert np.isnan(rows[[0, 4, 5]]).all()
+
+
+def test_an_error_loses_nothing_that_was_embedded(tmp_path):
+    raising = FoundationEmbedder(mean_colour, modality="image", cache_dir=tmp_path)
+    with pytest.raises(ValueError, match="Item 3"):
+        raising.transform([*pictures(3), "no such file"])
+    # The key of a file is its content, so that is found out before anything else.
+    assert raising.cache_info().items == 0
+    with pytest.raises(ValueError, match="Item 3"):
+        raising.transform([*pictures(3), b"no image", *pictures(2, seed=1)])
+    assert raising.cache_info().items == 5
+
+
+def test_all_items_are_bad():
+    skipping = FoundationEmbedder(mean_colour, modality="image", on_error="skip")
+    with (
+        pytest.warns(UserWarning, match="2 of 2"),
+        pytest.raises(ValueError, match="None of the items"),
+    ):
+        skipping.transform([b"bad", b"worse"])
+    with pytest.raises(ValueError, match="Item 0, bytes of length 5"):
+        skipping.fit([b"bad", b"worse"])
+
+
+def test_fit_looks_for_an_item_that_is_good():
+    skipping = FoundationEmbedder(mean_colour, modality="image", on_error="skip")
+    assert skipping.fit([b"bad", *pictures()]).n_features_out_ == 5
+
+
+@pytest.mark.parametrize(
+    "cached, n_embedded", [(False, 20_400), (True, 400)], ids=["no cache", "cache"]
+)
+def test_items_that_a_grid_search_embeds(cached, n_embedded, tmp_path):
+    texts = [f"{'good' if number % 2 else 'bad'} {number}" for number in range(400)]
+    y = np.arange(400) % 2
+    model = Lengths()
+    search = GridSearchCV(
+        make_pipeline(
+            embedder(model, cache_dir=tmp_path if cached else None),
+            KNeighborsClassifier(),
+        ),
+        {"kneighborsclassifier__n_neighbors": list(range(1, 11))},
+        cv=5,
+    )
+    search.fit(texts, y)
+    assert len(model.seen) == n_embedded
+    if cached:
+        info = search.best_estimator_[0].cache_info()
+        assert (info.items, info.misses) == (400, 400)
+        assert info.hits + info.misses == 20_400
+
+
+def hymenoptera(subset):
+    """Paths and labels of the photographs of ants and bees."""
+    folder = SHARED / "data" / "hymenoptera" / subset
+    if not folder.is_dir():
+        pytest.skip("needs the photographs in ../shared/data/hymenoptera")
+    paths = sorted(folder.glob("*/*.jpg"))
+    return paths, [path.parent.name for path in paths]
+
+
+def test_ants_and_bees_from_paths_to_predictions(tmp_path):
+    network = mobilenet()
+
+    def preprocess(image):
+        # As in most evaluations on ImageNet: the middle, without distortion.
+        image = ImageOps.fit(image, (256, 256), method=2).crop((16, 16, 240, 240))
+        return network.preprocess(image)
+
+    model = make_pipeline(
+        FoundationEmbedder(network.load(), preprocess=preprocess, cache_dir=tmp_path),
+        ImprintClassifier(random_state=0),
+    )
+    model.fit(*hymenoptera("train"))
+    paths, labels = hymenoptera("val")
+    assert model.score([str(path) for path in paths], labels) >= 0.92
+    again = clone(model).fit(*hymenoptera("train"))
+    assert model[0].cache_info().misses == 245 + 153
+    assert again[0].cache_info().hits >= 245
+
+
+def banking(subset):
+    """Texts and intents of Banking77."""
+    file = SHARED / "data" / "banking77" / f"{subset}.csv"
+    if not file.is_file():
+        pytest.skip("needs the texts in ../shared/data/banking77")
+    frame = pd.read_csv(file)
+    return frame["text"].to_numpy(dtype=object), frame["category"].to_numpy()
+
+
+def some_of_each(labels, count):
+    """Indices of some random samples of each class."""
+    rng = np.random.default_rng(0)
+    indices = [
+        rng.choice(np.flatnonzero(labels == label), count, replace=False)
+        for label in np.unique(labels)
+    ]
+    return np.concatenate(indices)
+
+
+def test_banking_intents_at_ten_shots():
+    texts, intents = banking("train")
+    shots = some_of_each(intents, 10)
+    model = make_pipeline(
+        FoundationEmbedder(minilm()), ImprintClassifier(random_state=0)
+    )
+    model.fit(texts[shots], intents[shots])
+    texts, intents = banking("test")
+    queries = some_of_each(intents, 8)
+    assert model.score(texts[queries], intents[queries]) >= 0.75

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from embedders import Lengths, embed_text
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from skimprint import FoundationEmbedder
+from skimprint.testing import check_embedder
+
+TEXTS = ["one", "one and two", "three", "four"]
+
+
+def test_good_embedders_pass():
+    check_embedder(FoundationEmbedder(Lengths(), modality="text"), TEXTS)
+
+
+def test_too_few_items():
+    with pytest.raises(ValueError, match="at least 3 items"):
+        check_embedder(FoundationEmbedder(Lengths(), modality="text"), TEXTS[:2])
+
+
+@pytest.mark.parametrize(
+    "embed, message",
+    [
+        (lambda texts: np.ones((len(texts), 3)), "same embedding"),
+        (
+            lambda texts: [row + i for i, row in enumerate(map(embed_text, texts))],
+            "order matters|embedded differently",
+        ),
+        (
+            lambda texts: np.stack([embed_text(text) for text in texts]) - len(texts),
+            "embedded differently",
+        ),
+    ],
+)
+def test_embeddings_that_depend_on_the_batch(embed, message):
+    with pytest.raises(AssertionError, match=message):
+        check_embedder(FoundationEmbedder(embed, modality="text"), TEXTS)
+
+
+class Wrong(TransformerMixin, BaseEstimator):
+    """An embedder with one flaw."""
+
+    def __init__(self, flaw="none"):
+        self.flaw = flaw
+
+    def fit(self, X, y=None):
+        self.n_features_out_ = 3 if self.flaw == "width" else 64
+        return None if self.flaw == "fit" else self
+
+    def transform(self, X):
+        if self.flaw != "errors" and (isinstance(X, str) or len(X) == 0):
+            raise ValueError("no items")
+        rows = np.array([embed_text(text) for text in X]).reshape(-1, 64)
+        if self.flaw == "dtype":
+            return rows.astype(np.float64)
+        if self.flaw == "list":
+            return rows.tolist()
+        if self.flaw == "parameters":
+            self.flaw = str(self.flaw + " ")[:-1]
+        return rows
+
+    def get_feature_names_out(self, input_features=None):
+        return [f"x{0 if self.flaw == 'names' else i}" for i in range(64)]
+
+
+def test_embedders_of_other_makers_can_pass():
+    check_embedder(Wrong(), TEXTS)
+
+
+@pytest.mark.parametrize(
+    "flaw, message",
+    [
+        ("width", "n_features_out_ is wrong"),
+        ("fit", "fit must return self"),
+        ("errors", "must raise a ValueError"),
+        ("dtype", "not float32"),
+        ("list", "returned list"),
+        ("names", "feature names are wrong"),
+        ("parameters", "changed a parameter"),
+    ],
+)
+def test_flaws_are_found(flaw, message):
+    with pytest.raises(AssertionError, match=message):
+        check_embedder(Wrong("".join(flaw)), TEXTS)
