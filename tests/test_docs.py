@@ -3,12 +3,15 @@ from pathlib import Path
 
 import pytest
 
-PAGES = sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+PAGES = [
+    page
+    for page in sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+    if ">>>" in page.read_text(encoding="utf-8")
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_in_the_documentation(page):
     pytest.importorskip("PIL", reason="needs pillow")
-    failed, tried = doctest.testfile(str(page), module_relative=False)
+    failed, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert failed == 0
-    assert tried > 0
