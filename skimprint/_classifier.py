@@ -9,7 +9,6 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
@@ -19,7 +18,7 @@ from sklearn.utils.validation import (
 
 from ._groups import GroupedRows
 from ._progress import CallbackSupportMixin, fit_progress
-from ._random import seed_from
+from ._validation import check_labels, seed_from
 from .aggregation import METRICS, ProxySimilarity, max_scores, vote_shares
 from .generation import make_generator
 from .normalization import l2_normalize, quantile_normalize_by_class
@@ -227,7 +226,7 @@ default="dot"
             )
         named_X = X
         X, y = check_X_y(X, y, dtype=_DTYPES, estimator=self)
-        check_classification_targets(y)
+        check_labels(y)
         classes, codes = np.unique(y, return_inverse=True)
         sample_weight = _check_weights(sample_weight, X, codes, classes)
         n_proxies = self._n_proxies_of(classes)

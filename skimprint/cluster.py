@@ -12,7 +12,6 @@ from sklearn.base import (
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
@@ -22,7 +21,7 @@ from sklearn.utils.validation import (
 from ._groups import GroupedRows
 from ._kmeans import grouped_kmeans
 from ._progress import progress_bar
-from ._random import seed_from
+from ._validation import check_labels, seed_from
 from .normalization import l2_normalize
 
 __all__ = ["GroupedKMeans"]
@@ -177,7 +176,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Fitted estimator.
         """
         X, y = validate_data(self, X, y, dtype=_FLOATS)
-        check_classification_targets(y)
+        check_labels(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True

@@ -162,6 +162,11 @@ class TestUnusualInput:
         assert predicted.dtype == labels.dtype
         assert np.mean(predicted == labels[y]) > 0.8
 
+    def test_one_shot_of_many_classes_warns_of_nothing(self):
+        X = np.random.default_rng(0).normal(size=(40, 3))
+        clf = fit(X, np.arange(40))
+        np.testing.assert_array_equal(clf.predict(X), np.arange(40))
+
     def test_bool_labels(self, data):
         X, y = data
         clf = fit(X, y == 1)

@@ -1,0 +1,23 @@
+"""What several estimators check in the same way."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+
+
+def check_labels(y):
+    """Refuse what are no class labels, such as continuous targets."""
+    with warnings.catch_warnings():
+        # A sample or two per class is nothing to warn of here.
+        warnings.filterwarnings("ignore", "The number of unique classes is greater")
+        check_classification_targets(y)
+
+
+def seed_from(random_state):
+    """Turn a random state into an int: itself if it is one, else a draw from it."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
