@@ -48,15 +48,19 @@ _ROUTINES = {
 }
 
 
-def dot_transposed(A, B, scale=1.0):
-    """``scale * A @ B.T`` for C-contiguous matrices, both of float32 or float64."""
+def dot_transposed(A, B, scale=1.0, out=None):
+    """``scale * A @ B.T`` for C-contiguous matrices, both of float32 or float64.
+
+    The result is new, or in `out`, which is C-contiguous and of the same dtype.
+    """
     real, gemm, _ = _ROUTINES[A.dtype]
     (n, d), m = A.shape, len(B)
     if gemm is None or n * m * d < _WORTH_IT:
-        product = A @ B.T
+        product = np.matmul(A, B.T, out=out)
         product *= scale
         return product
-    out = np.empty((n, m), A.dtype)
+    if out is None:
+        out = np.empty((n, m), A.dtype)
     # BLAS sees row-major matrices transposed: out.T = B @ A.T.
     rows, columns, inner = ctypes.c_int(m), ctypes.c_int(n), ctypes.c_int(d)
     gemm(

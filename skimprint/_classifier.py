@@ -16,8 +16,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._groups import GroupedRows
+from ._groups import Buffer, GroupedRows
 from ._progress import CallbackSupportMixin, fit_progress
+from ._threads import run_blocks
 from ._validation import check_labels, seed_from
 from .aggregation import METRICS, ProxySimilarity, max_scores, vote_shares
 from .generation import make_generator
@@ -292,8 +293,11 @@ default="dot"
         """
         X = self._validate_queries(X)
         winners = np.empty(len(X), dtype=np.intp)
-        for block, scores in self._score_blocks(X, ranking_only=True):
+
+        def choose(block, scores):
             winners[block] = scores.argmax(axis=0)
+
+        self._score_blocks(X, choose, ranking_only=True)
         return self.classes_[winners]
 
     def decision_function(self, X):
@@ -393,9 +397,12 @@ default="dot"
         similarities = np.empty((len(X), n_neighbors), dtype=self.proxies_.dtype)
         indices = np.empty((len(X), n_neighbors), dtype=np.intp)
         compare = self._similarity()
-        for block in gen_batches(len(X), compare.block_size()):
+
+        def find(block):
             queries = compare.prepare(X[block])
             similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
+
+        run_blocks(find, list(gen_batches(len(X), compare.block_size())))
         return (similarities, indices) if return_similarity else indices
 
     def _n_proxies_of(self, classes):
@@ -439,30 +446,34 @@ default="dot"
             factor=factor,
         )
 
-    def _score_blocks(self, X, *, ranking_only=False):
-        """Blocks of queries and their scores, of shape (n_classes, n_block).
+    def _score_blocks(self, X, use, *, ranking_only=False):
+        """Score blocks of queries, several at a time.
 
-        With `ranking_only`, the scores may be any that order the classes alike.
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Validated queries.
+        use : callable
+            Gets the slice of a block and its scores, of shape (n_classes, n_block),
+            which are gone when it returns.
+        ranking_only : bool, default=False
+            Whether any scores will do that order the classes alike.
         """
         compare = self._similarity()
         codes = np.repeat(np.arange(len(self.classes_)), np.diff(self._offsets))
-        buffer = compare.buffer() if self.aggregation == "max" else None
-        for block in gen_batches(len(X), compare.block_size()):
+        buffer = Buffer()
+
+        def score(block):
             queries = compare.prepare(X[block])
             if self.aggregation == "max":
-                scores = max_scores(compare.ranks(queries, buffer), self._offsets)
+                shape = len(codes), len(queries)
+                memory = buffer.empty(shape, self.proxies_.dtype)
+                ranks = compare.ranks(queries, out=memory)
+                scores = max_scores(ranks, self._offsets)
                 if not ranking_only:
                     scores = compare.finish(scores, queries)
             elif self.aggregation == "mnn":
-                n_neighbors = min(self.n_neighbors, len(codes))
-                similarities, nearest = compare.nearest(queries, n_neighbors)
-                nearness = 1 if self.metric in ("dot", "cosine") else 0
-                scores = vote_shares(
-                    nearness - similarities,
-                    codes[nearest],
-                    len(self.classes_),
-                    self.weights,
-                ).T
+                scores = self._votes(compare, queries, codes)
             else:
                 similarities = compare.finish(compare.ranks(queries), queries)
                 scores = np.asarray(self.aggregation(similarities.T, codes)).T
@@ -472,14 +483,34 @@ default="dot"
                         "aggregation must return scores of shape (n_queries, "
                         f"n_classes) = {expected[::-1]}; got {scores.shape[::-1]}."
                     )
-            yield block, scores
+            use(block, scores)
+
+        blocks = list(gen_batches(len(X), compare.block_size()))
+        if callable(self.aggregation):
+            for block in blocks:  # somebody else's code need not be safe in threads
+                score(block)
+        else:
+            run_blocks(score, blocks)
+
+    def _votes(self, compare, queries, codes):
+        """Shares of the votes of the nearest proxies, of shape (n_classes, n)."""
+        n_neighbors = min(self.n_neighbors, len(codes))
+        similarities, nearest = compare.nearest(queries, n_neighbors)
+        closest = 1 if self.metric in ("dot", "cosine") else 0
+        distances = closest - similarities
+        return vote_shares(
+            distances, codes[nearest], len(self.classes_), self.weights
+        ).T
 
     def _scores(self, X):
         """Scores of shape (n_samples, n_classes), in the dtype of the proxies."""
         X = self._validate_queries(X)
         all_scores = np.empty((len(X), len(self.classes_)), dtype=self.proxies_.dtype)
-        for block, scores in self._score_blocks(X):
+
+        def keep(block, scores):
             all_scores[block] = scores.T
+
+        self._score_blocks(X, keep)
         return all_scores
 
 

@@ -91,3 +91,30 @@ def run_tasks(function, tasks, costs, *, n_jobs=None, progress=None):
             Parallel(n_jobs=n_threads, require="sharedmem", batch_size=1)(
                 delayed(run)(task) for task in ordered
             )
+
+
+def run_blocks(function, blocks):
+    """Call function on each block, in as many threads as BLAS would have used.
+
+    BLAS's own threads wait for each other in every product. Where another process
+    keeps a core busy, they wait long; blocks that need not wait for each other do not.
+
+    Parameters
+    ----------
+    function : callable
+        Takes one block and writes its result where it belongs.
+    blocks : list
+        What to call it on. A single one is left to BLAS's threads.
+    """
+    if len(blocks) == 1:
+        function(blocks[0])
+        return
+    n_threads = min(
+        (
+            library.num_threads
+            for library in _controller().lib_controllers
+            if library.user_api == "blas"
+        ),
+        default=1,
+    )
+    run_tasks(function, blocks, np.ones(len(blocks)), n_jobs=n_threads)

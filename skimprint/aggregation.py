@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from ._blas import dot_transposed
 from .normalization import l2_normalize, row_norms
 
 __all__ = ["max_scores", "vote_shares"]
@@ -69,19 +70,15 @@ class ProxySimilarity:
             X = self.query_norm(X)
         return X if self.factor is None else X @ self.factor
 
-    def buffer(self):
-        """Memory for `ranks`: new megabytes for every block would cost page faults."""
-        return np.empty(len(self.proxies) * self.block_size(), self.proxies.dtype)
-
-    def ranks(self, X, buffer=None):
+    def ranks(self, X, out=None):
         """Values that order the proxies of a query as their similarities do.
 
         Parameters
         ----------
         X : ndarray of shape (n_queries, n_features)
             Prepared queries.
-        buffer : ndarray, default=None
-            From `buffer`; the result stays in it.
+        out : ndarray of shape (n_proxies, n_queries), default=None
+            C-contiguous memory for the result, if it should not be new.
 
         Returns
         -------
@@ -91,11 +88,7 @@ class ProxySimilarity:
         if self.metric in _CDIST_NAMES:
             distances = cdist(self.proxies, X, _CDIST_NAMES[self.metric])
             return np.negative(distances, dtype=self.proxies.dtype, casting="same_kind")
-        out = None
-        if buffer is not None:
-            shape = len(self.proxies), len(X)
-            out = buffer[: shape[0] * shape[1]].reshape(shape)
-        ranks = np.matmul(self.proxies, X.T, out=out)
+        ranks = dot_transposed(self.proxies, X, out=out)
         if self.metric in ("euclidean", "mahalanobis"):
             ranks -= self.half_squares
         return ranks
