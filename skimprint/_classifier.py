@@ -25,6 +25,9 @@ from .generation import make_generator
 from .normalization import l2_normalize, quantile_normalize_by_class
 from .whitening import precision_cholesky, within_class_covariance
 
+# More proxies than any class has samples.
+_ALL = np.iinfo(np.int32).max
+
 # What embeddings come in. Half precision is kept as it is and cast block by block.
 _DTYPES = (np.float64, np.float32, np.float16)
 
@@ -57,13 +60,15 @@ class ImprintClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         samples as they are. ``"mean"`` and ``"all"`` ignore it.
     support_norm : {"l2"}, callable or None, default="l2"
         Normalisation of the support embeddings (the framework's NORM_pre). A callable
-        takes and returns an array of shape (n, n_features).
+        takes and returns an array of shape (n, n_features). It gets the rows in parts,
+        class by class, so it must treat each row by itself.
     proxy_norm : {"l2", "quantile"}, callable or None, default="l2"
         Normalisation of the proxies (NORM_post). ``"quantile"`` gives the proxies of
         each class the distribution of the values of all classes before it, in sorted
         order.
     query_norm : {"l2"}, callable or None, default="l2"
-        Normalisation of the queries (NORM_inf).
+        Normalisation of the queries (NORM_inf). A callable gets them in blocks and
+        must treat each row by itself.
     aggregation : {"max", "mnn"} or callable, default="max"
         From similarities to class scores: the largest similarity of each class, or the
         votes of the ``n_neighbors`` nearest proxies. A callable
@@ -89,8 +94,8 @@ default="dot"
         Number of threads across classes in `fit`. The result is the same for any
         number.
     verbose : int, default=0
-        Whether fits that last show a progress bar over classes. scikit-learn's
-        callbacks (1.9 and newer) are told of each class too.
+        Whether a k-means fit that lasts shows a progress bar over classes.
+        scikit-learn's callbacks (1.9 and newer) are told of each class too.
 
     Attributes
     ----------
@@ -195,7 +200,7 @@ default="dot"
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None):
         """Imprint the classes: make the proxies of each from its support embeddings.
 
@@ -206,8 +211,9 @@ default="dot"
         y : array-like of shape (n_samples,)
             Their labels: numbers, strings or booleans.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights. A sample of weight zero counts as absent.
-            Generators that choose samples only distinguish zero from the rest.
+            Non-negative weights. A sample of weight 2 counts as two, one of weight
+            zero as absent. Generators that choose samples, and functions, only
+            distinguish zero from the rest.
 
         Returns
         -------
@@ -219,12 +225,7 @@ default="dot"
         ValueError
             If a parameter, the embeddings, the labels or the weights are not valid.
         """
-        votes_by_distance = self.aggregation == "mnn" and self.weights == "distance"
-        if votes_by_distance and self.metric == "dot":
-            raise ValueError(
-                "weights='distance' needs a distance, which metric='dot' is not. "
-                "Use metric='cosine' or 'euclidean', or weights='uniform'."
-            )
+        self._check_votes()
         named_X = X
         X, y = check_X_y(X, y, dtype=_DTYPES, estimator=self)
         check_labels(y)
@@ -250,6 +251,8 @@ default="dot"
             )
         if self.proxy_norm == "quantile":
             proxies = quantile_normalize_by_class(proxies, offsets)
+        elif self.proxy_norm == "l2":
+            l2_normalize(proxies, out=proxies)
         elif self.proxy_norm is not None:
             proxies = _norm(self.proxy_norm, "proxy_norm")(proxies)
         if self.aggregation == "mnn" and self.n_neighbors > len(proxies):
@@ -264,7 +267,7 @@ default="dot"
         if self.metric == "mahalanobis":
             covariance = within_class_covariance(support)
 
-        # From here on nothing fails: an error above leaves an earlier fit as it was.
+        # An error up to here leaves an earlier fit as it was.
         validate_data(self, named_X, skip_check_array=True)
         self.classes_ = classes
         self.class_count_ = np.bincount(codes, weights=sample_weight).astype(float)
@@ -332,7 +335,8 @@ default="dot"
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return softmax(self._scores(X) / self.temperature, axis=1)
+        scores = self._scores(X)
+        return _keep_winner(softmax(scores / self.temperature, axis=1), scores)
 
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class.
@@ -347,7 +351,8 @@ default="dot"
         log_probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return log_softmax(self._scores(X) / self.temperature, axis=1)
+        scores = self._scores(X)
+        return _keep_winner(log_softmax(scores / self.temperature, axis=1), scores)
 
     def kproxies(self, X, n_neighbors=None, return_similarity=True):
         """Find the proxies that each query is most similar to.
@@ -408,7 +413,7 @@ default="dot"
     def _n_proxies_of(self, classes):
         """Number of proxies of each class, shape (n_classes,)."""
         if not isinstance(self.n_proxies, Mapping):
-            return np.full(len(classes), self.n_proxies)
+            return np.full(len(classes), min(self.n_proxies, _ALL))
         labels = classes.tolist()
         missing = [label for label in labels if label not in self.n_proxies]
         if missing:
@@ -423,10 +428,21 @@ default="dot"
                     "n_proxies must map each label to an int of at least 1; got "
                     f"{count!r} for {label!r}."
                 )
-        return np.array(counts)
+        return np.array([min(count, _ALL) for count in counts])
+
+    def _check_votes(self):
+        """Refuse votes weighted by what is no distance."""
+        votes_by_distance = self.aggregation == "mnn" and self.weights == "distance"
+        if votes_by_distance and self.metric == "dot":
+            raise ValueError(
+                "weights='distance' needs a distance, which metric='dot' is not. "
+                "Use metric='cosine' or 'euclidean', or weights='uniform'."
+            )
 
     def _validate_queries(self, X):
         check_is_fitted(self)
+        self._validate_params()  # they may have been set since the fit
+        self._check_votes()
         return validate_data(self, X, dtype=_DTYPES, reset=False)
 
     def _similarity(self):
@@ -476,13 +492,9 @@ default="dot"
                 scores = self._votes(compare, queries, codes)
             else:
                 similarities = compare.finish(compare.ranks(queries), queries)
-                scores = np.asarray(self.aggregation(similarities.T, codes)).T
-                expected = (len(self.classes_), len(queries))
-                if scores.shape != expected:
-                    raise ValueError(
-                        "aggregation must return scores of shape (n_queries, "
-                        f"n_classes) = {expected[::-1]}; got {scores.shape[::-1]}."
-                    )
+                scores = self.aggregation(similarities.T, codes)
+                shape = len(queries), len(self.classes_)
+                scores = _checked(scores, shape, similarities.dtype, "aggregation").T
             use(block, scores)
 
         blocks = list(gen_batches(len(X), compare.block_size()))
@@ -518,17 +530,29 @@ def _norm(norm, name):
     """The function that a normalisation parameter stands for, or None."""
     if norm is None or norm == "l2":
         return norm and l2_normalize
+    # A copy, for the function may write on what it gets.
+    return lambda X: _checked(norm(X.copy()), X.shape, X.dtype, name)
 
-    def checked(X):
-        normalized = np.asarray(norm(X), dtype=X.dtype)
-        if normalized.shape != X.shape:
-            raise ValueError(
-                f"{name} must return an array of the shape it gets, {X.shape}; "
-                f"got {normalized.shape}."
-            )
-        return normalized
 
-    return checked
+def _checked(array, shape, dtype, name):
+    """What a callable parameter returned, if it is of the right shape and finite."""
+    array = np.asarray(array, dtype=dtype)
+    if array.shape != shape:
+        raise ValueError(
+            f"{name} must return an array of shape {shape}; got {array.shape}."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must return finite values; got NaN or infinity.")
+    return array
+
+
+def _keep_winner(probabilities, scores):
+    """Let the class with the best score stay ahead where softmax evens it out."""
+    winners = scores.argmax(axis=1)
+    lost = np.flatnonzero(probabilities.argmax(axis=1) != winners)
+    best = probabilities[lost].max(axis=1)
+    probabilities[lost, winners[lost]] = np.nextafter(best, np.inf)
+    return probabilities
 
 
 def _check_weights(sample_weight, X, codes, classes):

@@ -48,15 +48,18 @@ class ProxySimilarity:
             # The length of a query scales its products: no need to touch the query.
             self.query_norm = None
             self.divide_by_length = True
-        self.factor = None
-        if metric == "mahalanobis":
-            self.factor = factor.astype(proxies.dtype)
-            proxies = proxies @ self.factor
+        self.origin = self.factor = None
+        if metric in ("euclidean", "mahalanobis"):
+            # Distances from afar are small differences of large products: come close.
+            self.origin = proxies.mean(axis=0)
+            proxies = proxies - self.origin
+            if metric == "mahalanobis":
+                self.factor = factor.astype(proxies.dtype)
+                proxies = proxies @ self.factor
+            self.half_squares = np.einsum("ij,ij->i", proxies, proxies)[:, None] / 2
         elif metric == "cosine":
             proxies = l2_normalize(proxies)
         self.proxies = proxies
-        if metric in ("euclidean", "mahalanobis"):
-            self.half_squares = np.einsum("ij,ij->i", proxies, proxies)[:, None] / 2
 
     def block_size(self):
         """Number of queries to compare at a time."""
@@ -68,6 +71,8 @@ class ProxySimilarity:
         X = np.ascontiguousarray(X, dtype=self.proxies.dtype)
         if self.query_norm is not None:
             X = self.query_norm(X)
+        if self.origin is not None:
+            X = X - self.origin
         return X if self.factor is None else X @ self.factor
 
     def ranks(self, X, out=None):
@@ -110,6 +115,8 @@ class ProxySimilarity:
         """
         if self.divide_by_length:
             ranks /= row_norms(X)
+            if self.metric == "cosine":
+                np.clip(ranks, -1, 1, out=ranks)  # what rounding may exceed
         elif self.metric in ("euclidean", "mahalanobis"):
             # |x - p|^2 = |x|^2 - 2 (x.p - |p|^2 / 2), which rounding may make negative.
             ranks *= -2

@@ -5,7 +5,8 @@ from types import MappingProxyType
 #: Parameters of each published method. ``"hosoda"`` takes the classes seen before as
 #: reference distribution, as the paper's comparison does; ``"westerhoff"`` is the
 #: paper's best method, and the default of `ImprintClassifier`; ``"least_squares"`` is
-#: the paper's oracle.
+#: the paper's oracle, with the weights of the classes corrected: see `prior` of
+#: `skimprint.generation.LeastSquaresProxies` for the published ones.
 PUBLISHED_METHODS = MappingProxyType(
     {
         "qi": {

@@ -73,7 +73,11 @@ def quantile_normalize(X, reference):
     array([[5., 1., 3.]])
     """
     d = X.shape[1]
-    quantiles = np.quantile(reference, (np.arange(d) + 0.5) / d).astype(X.dtype)
+    # A stable sort merges what is sorted already, which `np.quantile` does not use.
+    reference = np.sort(reference, axis=None, kind="stable")
+    positions = (np.arange(d) + 0.5) / d * (len(reference) - 1)
+    quantiles = np.interp(positions, np.arange(len(reference)), reference)
+    quantiles = quantiles.astype(X.dtype)
     ranks = np.argsort(np.argsort(X, axis=1, kind="stable"), axis=1)
     return quantiles[ranks]
 
@@ -96,8 +100,9 @@ def quantile_normalize_by_class(proxies, offsets):
         A new array.
     """
     normalized = proxies.copy()
-    for start, stop in pairwise(offsets[1:]):
-        normalized[start:stop] = quantile_normalize(
-            proxies[start:stop], normalized[:start]
-        )
+    reference = np.empty(0, dtype=proxies.dtype)
+    for before, (start, stop) in zip(offsets, pairwise(offsets[1:]), strict=False):
+        reference = np.append(reference, normalized[before:start])
+        reference.sort(kind="stable")
+        normalized[start:stop] = quantile_normalize(proxies[start:stop], reference)
     return normalized

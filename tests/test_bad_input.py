@@ -68,7 +68,7 @@ class TestUnusualInput:
     )
     def test_more_proxies_than_samples_keeps_the_samples(self, data, generator):
         X, y = data
-        clf = fit(X, y, generator, n_proxies=100, support_norm=None, proxy_norm=None)
+        clf = fit(X, y, generator, n_proxies=10**20, support_norm=None, proxy_norm=None)
         np.testing.assert_array_equal(clf.proxies_, X)
         np.testing.assert_array_equal(clf.proxy_indices_, np.arange(30))
 
@@ -286,6 +286,7 @@ class TestBadInput:
             (lambda X_c, k, seed: X_c[:, :2], ValueError, r"shape .*gave \(10, 2\)"),
             (lambda X_c, k, seed: X_c[:0], ValueError, r"shape .*gave \(0, 5\)"),
             (lambda X_c, k, seed: X_c * np.nan, ValueError, "must give finite proxies"),
+            (lambda X_c, k, seed: (X_c, k), ValueError, "array of numbers .*tuple"),
         ],
     )
     def test_generators(self, data, generator, error, message):
@@ -298,8 +299,35 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"proxy_norm must return .*\(2, 5\)"):
             fit(*data, proxy_norm=lambda X: X[:2])
         clf = fit(*data, aggregation=lambda similarities, proxy_classes: similarities)
-        with pytest.raises(ValueError, match=r"n_classes\) = \(30, 3\); got \(30, 9\)"):
+        with pytest.raises(
+            ValueError, match=r"aggregation must return .*\(30, 3\); got \(30, 9\)"
+        ):
             clf.predict(data[0])
+
+    def test_callables_that_return_nan(self, data):
+        def nan(X, *_):
+            return X * np.nan
+
+        for name in ("support_norm", "proxy_norm"):
+            with pytest.raises(ValueError, match=f"{name} must return finite values"):
+                fit(*data, **{name: nan})
+        for name in ("query_norm", "aggregation"):
+            clf = fit(*data, n_proxies=1, **{name: nan})
+            with pytest.raises(ValueError, match=f"{name} must return finite values"):
+                clf.predict(data[0])
+
+    def test_bad_parameters_of_a_clusterer_are_named(self, data):
+        with pytest.raises(ValueError, match="'init' parameter of KMeans"):
+            fit(*data, KMeans(init="foo"))
+
+    @pytest.mark.parametrize(
+        "parameter, value",
+        [("metric", "foo"), ("weights", "foo"), ("temperature", 0), ("n_neighbors", 0)],
+    )
+    def test_parameters_set_after_fit(self, data, parameter, value):
+        clf = fit(*data, aggregation="mnn").set_params(**{parameter: value})
+        with pytest.raises(ValueError, match=f"'{parameter}' parameter"):
+            clf.predict_proba(data[0])
 
     @pytest.mark.parametrize(
         "n_proxies, message",
@@ -358,4 +386,5 @@ class TestBadInput:
         clf.predict_proba(X)
         clf.kproxies(X)
         clone(clf).fit(X, y)
+        clf.set_params(query_norm=lambda X: np.multiply(X, 2, out=X)).predict(X)
         np.testing.assert_array_equal(X, before)

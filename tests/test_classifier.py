@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
@@ -18,6 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import LabelBinarizer, StandardScaler, normalize
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.fixes import parse_version
 
 from skimprint import ImprintClassifier
 from skimprint.generation import (
@@ -28,6 +30,8 @@ from skimprint.generation import (
     MeanProxies,
 )
 from skimprint.methods import PUBLISHED_METHODS
+
+NEW = parse_version("1.8")  # has temperature scaling
 
 # scikit-learn's KMeans declares the same: clustering starts from random samples, and
 # weights do not draw the same ones that repetition does.
@@ -96,10 +100,9 @@ class TestScikitLearn:
     def test_calibrated(self, split, method):
         X, X_query, y, y_query = split
         clf = ImprintClassifier("mean")
-        try:
-            calibrated = CalibratedClassifierCV(clf, method=method, cv=3).fit(X, y)
-        except ValueError as error:  # scikit-learn < 1.8
-            pytest.skip(str(error))
+        if method == "temperature" and parse_version(sklearn.__version__) < NEW:
+            pytest.skip("needs scikit-learn 1.8")
+        calibrated = CalibratedClassifierCV(clf, method=method, cv=3).fit(X, y)
         assert calibrated.score(X_query, y_query) > 0.75
         raw = clf.fit(X, y).predict_proba(X_query)
         rows = np.arange(len(y_query))
@@ -313,8 +316,48 @@ class TestPredictions:
         X, X_query, y, _ = split
         clf = ImprintClassifier("mean").fit(X, y)
         warm = clf.predict_proba(X_query).max(axis=1)
-        cold = clf.set_params(temperature=0.01).predict_proba(X_query).max(axis=1)
-        assert (cold > warm).all()
+        cold = clf.set_params(temperature=0.01).predict_proba(X_query)
+        assert (cold.max(axis=1) > warm).all()
+        log_proba = clf.predict_log_proba(X_query)
+        np.testing.assert_allclose(np.exp(log_proba), cold, rtol=1e-4)
+
+    @pytest.mark.parametrize("temperature", [1, 5, 100])
+    @pytest.mark.parametrize("n_neighbors", [2, 4])
+    def test_ties_of_votes_stay_decided_in_probabilities(
+        self, split, n_neighbors, temperature
+    ):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier(
+            "all", aggregation="mnn", metric="euclidean", n_neighbors=n_neighbors,
+            temperature=temperature,
+        ).fit(X, y)  # fmt: skip
+        predicted = clf.predict(X_query)
+        for method in ("decision_function", "predict_proba", "predict_log_proba"):
+            scores = getattr(clf, method)(X_query)
+            np.testing.assert_array_equal(scores.argmax(axis=1), predicted)
+
+    def test_votes_of_copies_and_of_what_is_in_the_same_direction(self):
+        rng = np.random.default_rng(0)
+        v = rng.normal(size=64).astype(np.float32)
+        near = v + 1e-3 * rng.normal(size=64).astype(np.float32)
+        X = np.stack([3 * v, 7 * v, near, 1.5 * near])
+        clf = ImprintClassifier(
+            "all", aggregation="mnn", metric="cosine", weights="distance", n_neighbors=4
+        ).fit(X, [0, 0, 1, 1])
+        scores = clf.decision_function(np.stack([v, 2 * v, X[0]]))
+        assert np.isfinite(scores).all()
+        np.testing.assert_array_equal(clf.predict_proba(X).argmax(axis=1), [0, 0, 1, 1])
+
+    @pytest.mark.parametrize("metric", ["euclidean", "mahalanobis"])
+    @pytest.mark.parametrize("aggregation", ["max", "mnn"])
+    def test_distances_far_from_the_origin(self, split, metric, aggregation):
+        X, X_query, y, _ = split
+        clf = ImprintClassifier(
+            "mean", metric=metric, aggregation=aggregation, n_neighbors=1,
+            support_norm=None, proxy_norm=None, query_norm=None,
+        )  # fmt: skip
+        far = clone(clf).fit(X + 300, y).predict(X_query + 300)
+        assert np.mean(far == clf.fit(X, y).predict(X_query)) > 0.99
 
     def test_a_tie_goes_to_the_first_class(self):
         clf = ImprintClassifier("mean").fit([[1.0, 0.0], [0.0, 1.0]], ["b", "a"])
@@ -472,6 +515,37 @@ class TestFit:
             )  # fmt: skip
 
         assert total_distance(300) < total_distance(0)
+
+    def test_what_generators_pass_on(self, split):
+        X, _, y, _ = split
+        weights = np.where(np.arange(len(y)) % 2, 1.0, 100.0)
+        params = {"n_proxies": 2, "support_norm": None, "proxy_norm": None}
+        seeds = []
+
+        def note_seed(X_c, n_proxies, random_state):
+            seeds.append(random_state)
+            return X_c[:n_proxies]
+
+        ImprintClassifier(note_seed, **params, random_state=7).fit(X, y)
+        assert seeds == [7] * 10
+
+        kmeans = KMeans(n_init=1, random_state=3)
+        clf = ImprintClassifier(kmeans, **params, random_state=7)
+        clf.fit(X, y, sample_weight=weights)
+        alone = clone(kmeans).set_params(n_clusters=2)
+        alone.fit(X[y == 0], sample_weight=weights[y == 0])
+        np.testing.assert_allclose(clf.proxies_[:2], alone.cluster_centers_, rtol=1e-5)
+
+        def inertia(n_init):
+            generator = KMeansProxies(n_init=n_init)
+            clf = ImprintClassifier(generator, 8, random_state=0, proxy_norm=None)
+            proxies = clf.fit(X, y).proxies_.reshape(10, 8, -1)
+            rows = normalize(X)
+            return (
+                (np.linalg.norm(rows[:, None] - proxies[y], axis=2) ** 2).min(1).sum()
+            )
+
+        assert inertia(10) < inertia(1)
 
     def test_a_minibatch_clusterer_takes_part(self, split):
         X, X_query, y, y_query = split

@@ -24,6 +24,10 @@ _MOST = 0.75
 _BLOCK_BYTES = 2**20
 
 
+# Inertia relative to the scatter of a group below which it is no difference of sums.
+_CANCELLED = 1e-3
+
+
 class LloydResult(NamedTuple):
     """Clusters of one group."""
 
@@ -113,19 +117,22 @@ def _lloyd(X, sq_norms, weights, seeds, distances, max_iter, tol, spherical):
         previous, labels = centers, nearest
         centers, sizes = _scale(sums, labels, weights, spherical)
         shift = bounds.drift(labels, previous, centers)
-    inertia = _inertia(sq_norms, weights, nearest, sums, centers)
+    inertia = _inertia(X, sq_norms, weights, nearest, sums, centers)
     centers[sizes == 0] = centers[np.argmax(sizes)]
     return LloydResult(centers, nearest, inertia, iteration)
 
 
-def _inertia(sq_norms, weights, labels, sums, centers):
+def _inertia(X, sq_norms, weights, labels, sums, centers):
     """Weighted squared distances of rows to their centres, given the clusters' sums."""
     sizes = np.bincount(labels, weights, minlength=len(centers))
     centers = centers.astype(np.float64)
-    total = np.dot(sq_norms.astype(np.float64), weights)
-    total -= 2 * np.einsum("ij,ij->", centers, sums)
-    total += np.einsum("ij,ij,i->", centers, centers, sizes)
-    return max(total, 0.0)
+    scatter = np.dot(sq_norms.astype(np.float64), weights)
+    inertia = scatter - 2 * np.einsum("ij,ij->", centers, sums)
+    inertia += np.einsum("ij,ij,i->", centers, centers, sizes)
+    if inertia < _CANCELLED * scatter:
+        residuals = X - centers[labels]
+        inertia = np.einsum("ij,ij,i->", residuals, residuals, weights)
+    return inertia
 
 
 class _Bounds:

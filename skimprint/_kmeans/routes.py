@@ -94,8 +94,12 @@ def _average(job, bucket):
     """The mean is the only centre."""
     rows, weights = job.rows(bucket), job.groups.stack_weights(bucket)
     members = np.zeros(weights.shape, np.int32)
+    # Sums of many rows lose less to rounding near their mean.
+    origin = 0 if job.spherical else _means(rows)
+    rows -= origin
     centers = _centers(rows, members, weights, 1, job)
     rows -= centers
+    centers += origin
     sq_distances = np.einsum("bnd,bnd->bn", rows, rows)
     job.result.centers[_stacked(job, bucket)] = centers
     job.result.inertia[bucket] = np.einsum(

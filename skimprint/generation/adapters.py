@@ -17,7 +17,7 @@ class ClustererProxies(ProxyGenerator):
     clusterer : estimator
         Has a parameter ``n_clusters`` and, once fitted, an attribute
         ``cluster_centers_`` of shape (n_clusters, n_features). It is cloned for each
-        class, and gets the number of proxies and, if it has one, the random state.
+        class, and gets the number of proxies and, if its own is None, a random state.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class ClustererProxies(ProxyGenerator):
             rows = support.rows(group)
             if k < len(rows):
                 clusterer = clone(self.clusterer).set_params(n_clusters=int(k))
-                if "random_state" in clusterer.get_params(deep=False):
+                if clusterer.get_params(deep=False).get("random_state", 0) is None:
                     clusterer.set_params(random_state=seed)
                 weights = support.weights(group)
                 if weights is None or not takes_weights:
@@ -101,14 +101,19 @@ class FunctionProxies(ProxyGenerator):
 
 def check_proxies(vectors, support, name):
     """Proxies that somebody else made: an array of the right shape, or an error."""
-    vectors = np.asarray(vectors)
+    try:
+        vectors = np.asarray(vectors, dtype=support.dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "generator must give an array of numbers of shape (n_proxies, "
+            f"{support.n_features}) for each class; {name} gave {type(vectors)}."
+        ) from error
     shape = vectors.shape
     if vectors.ndim != 2 or shape[0] == 0 or shape[1] != support.n_features:
         raise ValueError(
             f"generator must give an array of shape (n_proxies, {support.n_features}) "
             f"for each class; {name} gave {shape}."
         )
-    vectors = vectors.astype(support.dtype, copy=False)
     if not np.isfinite(vectors).all():
         raise ValueError(f"generator must give finite proxies; {name} gave NaN or inf.")
     return vectors

@@ -87,6 +87,20 @@ def test_result_is_a_fixed_point(route, dtype):
         np.testing.assert_allclose(centers, means, rtol=rtol, atol=rtol)
 
 
+def test_inertia_of_tight_clusters_far_apart():
+    X, codes = blobs([1500], 20, 5, spread=1e-3)
+    X *= 30
+    result = grouped_kmeans(GroupedRows(X, codes, 1), 5, seed=0, n_init=5)
+    exact = squared_distances(X, result.centers).min(axis=1).sum()
+    np.testing.assert_allclose(result.inertia, exact, rtol=1e-3)
+
+
+def test_one_mean_of_many_rows():
+    X = np.full((200_000, 2), 0.1, np.float32)
+    result = grouped_kmeans(GroupedRows(X, np.zeros(len(X), int), 1), 1, seed=0)
+    np.testing.assert_allclose(result.centers, 0.1, rtol=1e-5)
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_properties(data):
