@@ -149,8 +149,8 @@ class Backbone:
     def _autocast(self):
         import torch
 
-        if self.dtype == "float32":
-            return contextlib.nullcontext()
+        if self.dtype == "float32":  # whatever the caller's code runs under
+            return torch.autocast(self.device.type, enabled=False)
         return torch.autocast(self.device.type, getattr(torch, self.dtype))
 
 

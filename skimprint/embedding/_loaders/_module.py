@@ -1,7 +1,7 @@
 """A module that the user brings, and what it shares with the image libraries."""
 
 from .._backbone import Backbone, resolve_device, resolve_dtype
-from .._fingerprint import digest, image_preprocessing_digest
+from .._fingerprint import image_preprocessing_digest, text_preprocessing_digest
 from .._inputs import ItemError, describe
 from .._pooling import output_features, pool
 
@@ -99,4 +99,4 @@ def _preprocessing_digest(preprocess, modality):
         return "none"
     if modality == "image":
         return image_preprocessing_digest(preprocess)
-    return digest([preprocess(text) for text in ("", "Where is my ORDER?", "Zürich 8")])
+    return text_preprocessing_digest(preprocess)
