@@ -23,6 +23,11 @@ def module_backbone(module, options, preprocess):
     backbone : Backbone
         Ready to run.
     """
+    if hasattr(module, "encode") and hasattr(module, "tokenize") and not preprocess:
+        raise ValueError(
+            f"A {type(module).__name__} that has its own tokenizer is loaded by name: "
+            "write model='sentence-transformers:<name or path>'."
+        )
     modality = "image" if options.modality == "auto" else options.modality
     if modality == "text" and preprocess is None:
         raise ValueError(
@@ -92,6 +97,42 @@ def stack(tensors):
             f"{sorted(shapes)}: let preprocess resize or pad them, or use batch_size=1."
         )
     return torch.stack(tensors)
+
+
+def with_tensors(process):
+    """Let tensors that are preprocessed pass, and process the images of a batch.
+
+    Parameters
+    ----------
+    process : callable
+        From a list of images to a dict with ``pixel_values``.
+
+    Returns
+    -------
+    collate : callable
+        From a list of images and tensors to such a dict.
+    """
+
+    def collate(items):
+        import torch
+
+        ready = [isinstance(item, torch.Tensor) for item in items]
+        if not any(ready):
+            return process(list(items))
+        if all(ready):
+            return {"pixel_values": stack(items)}
+        images = [item for item, done in zip(items, ready, strict=True) if not done]
+        processed = iter(process(images)["pixel_values"])
+        return {
+            "pixel_values": stack(
+                [
+                    item if done else next(processed)
+                    for item, done in zip(items, ready, strict=True)
+                ]
+            )
+        }
+
+    return collate
 
 
 def _preprocessing_digest(preprocess, modality):
