@@ -437,3 +437,9 @@ def test_banking_intents_at_ten_shots():
     texts, intents = banking("test")
     queries = some_of_each(intents, 8)
     assert model.score(texts[queries], intents[queries]) >= 0.75
+
+
+def test_clone_keeps_callbacks():
+    original = embedder()
+    original._skl_callbacks = [object()]
+    assert clone(original)._skl_callbacks is original._skl_callbacks

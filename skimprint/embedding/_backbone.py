@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -100,6 +101,18 @@ class Backbone:
             model = _frozen.module_digest(self.model, changes=not self.owned)
         preprocessing = self.preprocessing() if self.preprocessing else None
         return digest(model, preprocessing, self.modality, self.pooling, self.dtype)
+
+    def warn_of_change(self):
+        """Warn, once for each model, that running it changes its digest."""
+        if not self.state.warned:
+            self.state.warned = True
+            warnings.warn(
+                f"The model {self.name} changed while it was running, an attribute or "
+                "a buffer of it, so that what was stored in the cache will not be "
+                "found again: keep counters and the like out of the model.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def prepare(self, loaded):
         """Turn loaded items into inputs of the model."""

@@ -253,9 +253,8 @@ class _Describer:
             if library in ("torch", "builtins"):
                 continue
             for name, value in sorted(vars(base).items()):
-                if isinstance(value, types.FunctionType):
-                    parts.append((name, self.describe(value, f"{path}.{name}")))
-                elif library not in _KNOWN and not _is_internal(name):
+                own = library not in _KNOWN and not _is_internal(name)
+                if own or isinstance(value, types.FunctionType):
                     parts.append((name, self.describe(value, f"{path}.{name}")))
         return parts
 

@@ -29,6 +29,7 @@ class ModuleState:
         self.digest = None
         self.copies = {}
         self.batch_limit = None
+        self.warned = False
 
 
 def state_of(model):
