@@ -325,6 +325,10 @@ class FoundationEmbedder(
         for name in ("_sklearn_output_config", "_metadata_request"):
             if hasattr(self, name):
                 setattr(copy, name, deepcopy(getattr(self, name)))
+        if hasattr(
+            self, "_skl_callbacks"
+        ):  # meant to be shared, since scikit-learn 1.9
+            copy._skl_callbacks = self._skl_callbacks
         return copy
 
     def __sklearn_tags__(self):

@@ -1,12 +1,16 @@
 """Real embeddings for the tests."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from skimprint.datasets import load_digits_embeddings
+
+# Before any library reads it: no test may ask a network for a model.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -1,16 +1,12 @@
 """Models and items for the tests of the embedder."""
 
 import importlib.util
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 SHARED = Path(__file__).parents[2] / "shared"
-
-# Before any of the libraries is imported: no test may ask a network for a model.
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 class Lengths:

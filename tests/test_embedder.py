@@ -237,6 +237,14 @@ def test_lower_precision_is_close_and_float32(dtype):
         np.testing.assert_allclose(rows, exact, rtol=0.1, atol=0.1)
 
 
+def test_float32_is_float32_whatever_the_caller_runs_under():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    expected = vision().transform(pictures())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rows = vision().transform(pictures())
+    np.testing.assert_array_equal(rows, expected)
+
+
 def test_output_torch():
     torch = pytest.importorskip("torch", reason="needs torch")
     expected = vision().transform(pictures())
@@ -429,3 +437,9 @@ def test_banking_intents_at_ten_shots():
     texts, intents = banking("test")
     queries = some_of_each(intents, 8)
     assert model.score(texts[queries], intents[queries]) >= 0.75
+
+
+def test_clone_keeps_callbacks():
+    original = embedder()
+    original._skl_callbacks = [object()]
+    assert clone(original)._skl_callbacks is original._skl_callbacks

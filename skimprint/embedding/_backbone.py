@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -101,6 +102,18 @@ class Backbone:
         preprocessing = self.preprocessing() if self.preprocessing else None
         return digest(model, preprocessing, self.modality, self.pooling, self.dtype)
 
+    def warn_of_change(self):
+        """Warn, once for each model, that running it changes its digest."""
+        if not self.state.warned:
+            self.state.warned = True
+            warnings.warn(
+                f"The model {self.name} changed while it was running, an attribute or "
+                "a buffer of it, so that what was stored in the cache will not be "
+                "found again: keep counters and the like out of the model.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
     def prepare(self, loaded):
         """Turn loaded items into inputs of the model."""
         return loaded if self.collate is None else self.collate(loaded)
@@ -149,8 +162,8 @@ class Backbone:
     def _autocast(self):
         import torch
 
-        if self.dtype == "float32":
-            return contextlib.nullcontext()
+        if self.dtype == "float32":  # whatever the caller's code runs under
+            return torch.autocast(self.device.type, enabled=False)
         return torch.autocast(self.device.type, getattr(torch, self.dtype))
 
 

@@ -174,9 +174,13 @@ def is_out_of_memory(error):
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
+    signs = (
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "cublas_status_alloc_failed",
     )
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
 
 
 def _free_memory():

@@ -62,7 +62,7 @@ class EmbeddingCache:
     Parameters
     ----------
     directory : path-like
-        Made if it is not there.
+        Made if it is not there; it is an error if it cannot be made.
     """
 
     def __init__(self, directory):
@@ -71,7 +71,12 @@ class EmbeddingCache:
         self._writable = True
 
     def __enter__(self):
-        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"cache_dir={str(self.directory)!r} cannot be made: {error}"
+            ) from error
         numbers = sorted(self._numbers(), reverse=True) or [1]
         for number in numbers:
             self._open(number)
@@ -191,10 +196,28 @@ class EmbeddingCache:
         except sqlite3.Error as error:
             if connection is not None:
                 connection.close()
-            if not self._connections:
-                self._blame_environment(error)
-            return
+            if self._connections or not self._blame_environment(error):
+                return
+            connection = self._open_read_only(path)
+            if connection is None:
+                return
         self._connections.append((number, connection))
+
+    def _open_read_only(self, path):
+        """Open a file that cannot be written to, or return None."""
+        # Without files beside it, which cannot be made, nobody else writes to it.
+        alone = not Path(f"{path}-wal").exists()
+        uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+        connection = None
+        try:
+            connection = sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)
+            connection.text_factory = bytes
+            connection.execute("SELECT COUNT(*) FROM embeddings")
+        except sqlite3.Error:
+            if connection is not None:
+                connection.close()
+            return None
+        return connection
 
     def _begin_anew(self, number, reason):
         """Write to a new file from now on; a damaged one is only read."""
@@ -246,7 +269,9 @@ class EmbeddingCache:
         code = _code(error)
         if code not in _ENVIRONMENT:
             return False
-        if code == sqlite3.SQLITE_READONLY and os.access(self.directory, os.W_OK):
+        if code == sqlite3.SQLITE_READONLY and all(
+            os.access(path, os.W_OK) for path in (self.directory, *self._files())
+        ):
             return False  # damage may make a file look read-only
         self._give_up_writing(f"{_ENVIRONMENT[code]} ({error})")
         return True

@@ -6,7 +6,12 @@ import threading
 import weakref
 from itertools import chain
 
-from ._fingerprint import structure_digest, weights_digest, weights_stamp
+from ._fingerprint import (
+    UncacheableError,
+    structure_digest,
+    weights_digest,
+    weights_stamp,
+)
 
 _STATES = weakref.WeakKeyDictionary()
 _STATES_LOCK = threading.Lock()
@@ -24,6 +29,7 @@ class ModuleState:
         self.digest = None
         self.copies = {}
         self.batch_limit = None
+        self.warned = False
 
 
 def state_of(model):
@@ -105,7 +111,10 @@ def on_device(module, device):
     if module_device(module) in (None, device):
         return module
     state = state_of(module)
-    stamp = weights_stamp(module)
+    try:
+        stamp = structure_digest(module), weights_stamp(module)
+    except UncacheableError:
+        stamp = object()  # equal to none, so that each time makes its own copy
     with state.lock:
         if device not in state.copies or state.copies[device][0] != stamp:
             state.copies[device] = stamp, copy.deepcopy(module).to(device)

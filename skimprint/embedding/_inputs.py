@@ -64,6 +64,11 @@ def _only_column(frame):
 def _array_items(X):
     if X.ndim == 0:
         raise ValueError("Expected an array of items, got an array without dimensions.")
+    if X.ndim == 3 and X.dtype == np.uint8 and X.shape[-1] in (3, 4):
+        raise ValueError(
+            f"Expected a list of items, got a single image of shape {X.shape}. Pass "
+            "[item] to embed one item."
+        )
     if X.ndim == 2 and X.shape[1] == 1 and X.dtype.kind in "OUST":
         X = X[:, 0]
     return X.tolist() if X.ndim == 1 else list(X)
@@ -246,7 +251,9 @@ def _as_image(item):
     if _is_pil(item):
         try:
             return _upright_rgb(item)
-        except OSError as error:
+        except ItemError:
+            raise
+        except Exception as error:
             raise ItemError(f"the image cannot be decoded: {error}") from error
     if hasattr(item, "shape") and hasattr(item, "dtype"):
         return Image.fromarray(_channels_last(item)).convert("RGB")

@@ -85,6 +85,8 @@ def embed_items(
                 failures.update(failed)
                 advance(len(indices) + len(failed))
 
+    if cache_dir is not None and missing and backbone.digest() != bytes.hex(salt):
+        backbone.warn_of_change()
     if failures:
         # An item that is skipped takes along those that are the same.
         for index, key in enumerate(keys):
@@ -187,6 +189,12 @@ class _Matrix:
     def put_bytes(self, places, rows):
         """Set rows that come from the cache."""
         if rows:
+            if len({len(row) for row in rows}) > 1:
+                raise ValueError(
+                    "The cache holds rows of different lengths for this model: change "
+                    "its fingerprint whenever its results change, and call "
+                    "clear_cache()."
+                )
             rows = np.frombuffer(b"".join(rows), dtype=np.float32)
             rows = rows.reshape(len(places), -1)
             if self.output != "numpy":
@@ -266,5 +274,5 @@ def _warn_of_skipped(failures, items, n_reasons=10):
         f"{len(indices)} of {len(items)} items could not be embedded and have rows of "
         f"NaN: {indices}. " + "; ".join(reasons),
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,  # past the wrapper that scikit-learn puts around transform
     )

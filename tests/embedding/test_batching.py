@@ -155,3 +155,10 @@ def test_progress(capsys):
     shown = capsys.readouterr().err
     assert "10/10" in shown
     assert "item/s" in shown
+
+
+@pytest.mark.parametrize(
+    "message", ["CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: not enough memory"]
+)
+def test_ways_to_run_out_of_memory(message):
+    assert is_out_of_memory(RuntimeError(message))

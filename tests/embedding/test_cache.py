@@ -2,8 +2,10 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,24 +225,85 @@ def test_no_room_for_a_cache_at_all(tmp_path, monkeypatch):
     np.testing.assert_array_equal(rows, EXPECTED)
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
-)
-def test_read_only_directory(intact, tmp_path):
-    shutil.copy(intact, tmp_path)
-    tmp_path.chmod(0o500)
+@pytest.fixture
+def nobody():
+    """Run as a user who may not write everywhere."""
+    if not hasattr(os, "setresuid"):
+        pytest.skip("needs users as on Linux")
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
     try:
-        with pytest.warns(RuntimeWarning, match="cannot be used fully"):
-            rows, _ = embed(tmp_path, texts=[*TEXTS, "a new one"])
+        yield
     finally:
-        tmp_path.chmod(0o700)
+        os.setresuid(0, 0, 0)
+
+
+@pytest.fixture
+def read_only(intact):
+    """A directory with the cache of all texts, for everybody to read."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        shutil.copy(intact, database(directory))
+        database(directory).chmod(0o444)
+        directory.chmod(0o555)
+        yield directory
+        directory.chmod(0o755)
+
+
+def test_read_only_directory(read_only, nobody):
+    with pytest.warns(RuntimeWarning, match="cannot be used fully"):
+        rows, n_embedded = embed(read_only, texts=[*TEXTS, "a new one"])
+    assert n_embedded == 1
+    np.testing.assert_array_equal(rows[:-1], EXPECTED)
+
+
+def test_file_of_somebody_else_is_not_damaged(read_only, request):
+    read_only.chmod(0o777)
+    request.getfixturevalue("nobody")
+    with pytest.warns(RuntimeWarning, match="cannot be used fully") as caught:
+        rows, n_embedded = embed(read_only, texts=[*TEXTS, "a new one"])
+    assert not any("is damaged" in str(warning.message) for warning in caught)
+    assert n_embedded == 1
     np.testing.assert_array_equal(rows[:-1], EXPECTED)
 
 
 def test_a_directory_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(OSError, match=r"cache_dir=.*file.*cannot be made"):
         embed(tmp_path / "file" / "cache")
+
+
+def test_rows_of_different_lengths_are_not_mixed(tmp_path):
+    def wide(texts):
+        return [[1.0] * 4 for _ in texts]
+
+    def narrow(texts):
+        return [[2.0] * 2 for _ in texts]
+
+    wide.fingerprint = narrow.fingerprint = "the same"
+    for model, text in ((wide, "a"), (narrow, "b")):
+        FoundationEmbedder(model, modality="text", cache_dir=tmp_path).transform([text])
+    embedder = FoundationEmbedder(narrow, modality="text", cache_dir=tmp_path)
+    with pytest.raises(ValueError, match="rows of different lengths"):
+        embedder.transform(["a", "b"])
+
+
+def test_a_model_that_changes_itself_is_warned_of_once(tmp_path):
+    torch = pytest.importorskip("torch", reason="needs torch")
+
+    class Counting(torch.nn.Module):
+        n_calls = 0
+
+        def forward(self, x):
+            self.n_calls += 1
+            return x
+
+    embedder = FoundationEmbedder(Counting(), cache_dir=tmp_path)
+    with pytest.warns(RuntimeWarning, match="changed while it was running"):
+        embedder.transform(torch.eye(3))
+    embedder.transform(torch.eye(3))
 
 
 def test_threads_share_a_cache(tmp_path):

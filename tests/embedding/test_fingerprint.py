@@ -1,4 +1,7 @@
 import copy
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -9,6 +12,9 @@ from skimprint.embedding._fingerprint import (
     UncacheableError,
     digest,
     image_preprocessing_digest,
+    structure_digest,
+    text_preprocessing_digest,
+    weights_stamp,
 )
 
 torch = pytest.importorskip("torch", reason="needs torch")
@@ -16,6 +22,7 @@ torch = pytest.importorskip("torch", reason="needs torch")
 from skimprint.embedding._frozen import (  # noqa: E402
     evaluating,
     module_digest,
+    on_device,
     state_of,
 )
 
@@ -102,6 +109,158 @@ def test_attributes_and_code_are_part_of_the_digest():
     assert module_digest(Scaled(2.0)) != first
     Scaled.forward = lambda self, x: x + self.scale
     assert module_digest(Scaled(1.0)) != first
+
+
+class Holder(torch.nn.Module):
+    """Holds anything, and nothing else."""
+
+    def __init__(self, held):
+        super().__init__()
+        self.held = held
+
+    def forward(self, x):
+        return x
+
+
+class Plain:
+    """An object that is no module."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+def closure(value):
+    """Make a function that differs from others by its closure only."""
+    return lambda x: x * value
+
+
+def with_default(value):
+    """Make a function that differs from others by a default only."""
+
+    def scale(x, factor=value):
+        return x * factor
+
+    return scale
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (torch.relu, torch.tanh),
+        ([1], [5]),
+        ({"a": [1]}, {"a": [2]}),
+        ({1}, {2}),
+        (torch.ones(2), torch.zeros(2)),
+        (np.ones(2), np.zeros(2)),
+        (closure(1), closure(2)),
+        (with_default(1), with_default(2)),
+        (Plain(1), Plain([2])),
+        ([torch.nn.ReLU()], [torch.nn.Tanh()]),
+        ([tiny_vision(seed=0)], [tiny_vision(seed=1)]),
+        (torch.float32, torch.float16),
+    ],
+)
+def test_whatever_a_module_holds_is_part_of_the_digest(first, second):
+    assert structure_digest(Holder(first)) != structure_digest(Holder(second))
+    copied = copy.deepcopy(Holder(first))
+    assert structure_digest(Holder(first)) == structure_digest(copied)
+
+
+def test_inherited_code_and_hooks_are_part_of_the_digest():
+    class Base(torch.nn.Module):
+        scale = 1
+
+        @property
+        def offset(self):
+            return 1
+
+        def forward(self, x):
+            return x * self.scale + self.offset
+
+    class Sub(Base):
+        pass
+
+    digests = [structure_digest(Sub())]
+    Base.forward = lambda self, x: x + self.scale
+    digests.append(structure_digest(Sub()))
+    Base.scale = 2
+    digests.append(structure_digest(Sub()))
+    Base.offset = property(lambda self: 2)
+    digests.append(structure_digest(Sub()))
+    module = Sub()
+    module.register_forward_hook(lambda module, args, output: output + 1)
+    digests.append(structure_digest(module))
+    assert len(set(digests)) == len(digests)
+
+
+def test_modules_that_refer_to_themselves_have_a_digest():
+    module = Holder([])
+    module.held.append(module)
+    module.held.append(module.forward)
+    assert structure_digest(module) == structure_digest(copy.deepcopy(module))
+
+
+def test_what_cannot_be_digested_is_named():
+    with pytest.raises(UncacheableError, match=r"model\.held is a lock"):
+        structure_digest(Holder(threading.Lock()))
+
+
+def test_sets_in_code_do_not_depend_on_the_hash_seed():
+    code = (
+        "from skimprint.embedding._fingerprint import _code_parts, digest\n"
+        "def f(x): return x in {'mean', 'avg', 'average', 'm'}\n"
+        "print(digest(_code_parts(f.__code__)))"
+    )
+    names = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 3), (2, 8, 2)])
+def test_stamp_tells_the_order_of_values(shape):
+    module = Holder(None)
+    module.register_buffer("rows", torch.arange(float(np.prod(shape))).reshape(shape))
+    before = weights_stamp(module)[0][-1]
+    rows = module.rows.data
+    rows[0], rows[1] = rows[1].clone(), rows[0].clone()
+    assert weights_stamp(module)[0][-1] != before
+
+
+def test_copies_on_a_device_follow_the_structure():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    first = on_device(module, torch.device("meta"))
+    assert on_device(module, torch.device("meta")) is first
+    module[1] = torch.nn.Tanh()
+    assert isinstance(on_device(module, torch.device("meta"))[1], torch.nn.Tanh)
+
+
+def test_text_preprocessing_is_told_apart_on_long_texts():
+    def cut(length):
+        return lambda text: [ord(letter) for letter in text[:length]]
+
+    lengths = (20, 64, 512, 4096)
+    assert len({text_preprocessing_digest(cut(length)) for length in lengths}) == 4
+
+
+def test_text_preprocessing_may_refuse_texts_but_not_be_random():
+    def picky(text):
+        if not text:
+            raise RuntimeError("no text")
+        return len(text)
+
+    assert text_preprocessing_digest(picky) != text_preprocessing_digest(len)
+    with pytest.raises(UncacheableError, match="fails for all texts"):
+        text_preprocessing_digest(lambda text: text.no_such_method())
+    rng = np.random.default_rng(0)
+    with pytest.raises(UncacheableError, match="for the same text"):
+        text_preprocessing_digest(lambda text: rng.random(2))
 
 
 def test_module_state_is_dropped_with_the_module():

@@ -288,3 +288,19 @@ def test_workers_read_in_threads():
     indices = [index for batch, _, _ in batches for index in batch]
     assert indices == source.order(range(50))
     assert all(name.startswith("skimprint-prepare") for name in names)
+
+
+def test_images_that_were_closed_are_skipped():
+    data = io.BytesIO()
+    pictures(1)[0].save(data, "PNG")
+    closed = Image.open(data)
+    closed.close()
+    embedder = FoundationEmbedder(mean_colour, modality="image", on_error="skip")
+    with pytest.warns(UserWarning, match="1 of 3 items") as caught:
+        embedder.transform([closed, *pictures(2)])
+    assert caught[0].filename == __file__
+
+
+def test_a_single_image_is_no_list():
+    with pytest.raises(ValueError, match="got a single image"):
+        as_items(np.zeros((24, 24, 3), np.uint8))

@@ -229,6 +229,12 @@ def tiny_models(tmp_path_factory):
                 projection_dim=8,
             )
         ),
+        "siglip": transformers.SiglipModel(
+            transformers.SiglipConfig(
+                text_config=text | {"projection_size": 16}, vision_config=vision
+            )
+        ),
+        "half": transformers.BertModel(transformers.BertConfig(**text)).bfloat16(),
     }
     size = {"height": 32, "width": 32}
     processors = {
@@ -307,6 +313,55 @@ def test_texts_beyond_what_the_model_takes(tiny_models):
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-5, atol=1e-6)
 
 
+def test_siglip_pads_as_it_was_trained(tiny_models):
+    embedder = FoundationEmbedder(
+        f"transformers:{tiny_models / 'siglip'}", modality="text"
+    )
+    alone, together = embedder.transform(["a b"]), embedder.transform(["a b", *TEXTS])
+    np.testing.assert_allclose(alone, together[:1], atol=1e-5)
+
+
+def test_checkpoints_are_loaded_as_float32(tiny_models):
+    import torch
+
+    embedder = FoundationEmbedder(f"transformers:{tiny_models / 'half'}")
+    assert next(embedder._resolve().model.parameters()).dtype == torch.float32
+    embedder.set_params(model_kwargs={"dtype": "bfloat16"})
+    assert next(embedder._resolve().model.parameters()).dtype == torch.bfloat16
+
+
+def test_transformers_take_tensors_that_are_ready(tiny_models):
+    transformers = import_or_skip("transformers", "transformers")
+    name = tiny_models / "image"
+    embedder = FoundationEmbedder(f"transformers:{name}")
+    processor = transformers.ViTImageProcessorPil.from_pretrained(name)
+    images = pictures()
+    ready = processor(images=images, return_tensors="pt")["pixel_values"]
+    expected = embedder.transform(images)
+    mixed = [image if i % 2 else ready[i] for i, image in enumerate(images)]
+    for items in (ready, mixed):
+        np.testing.assert_allclose(embedder.transform(items), expected, atol=1e-5)
+
+
+def test_mean_of_an_image_leaves_the_class_token_out(tiny_models):
+    transformers = import_or_skip("transformers", "transformers")
+    name = tiny_models / "image"
+    module = transformers.AutoModel.from_pretrained(name).eval()
+    processor = transformers.ViTImageProcessorPil.from_pretrained(name)
+    output = module(**processor(images=pictures(), return_tensors="pt"))
+    expected = output.last_hidden_state[:, 1:].mean(1).detach()
+    embedder = FoundationEmbedder(f"transformers:{name}", pooling="mean")
+    np.testing.assert_allclose(embedder.transform(pictures()), expected, atol=1e-5)
+
+
+def test_pairs_have_their_own_pooling(tiny_models):
+    embedder = FoundationEmbedder(
+        f"transformers:{tiny_models / 'pair'}", modality="text", pooling="mean"
+    )
+    with pytest.raises(ValueError, match="not available for a pair"):
+        embedder.transform(TEXTS)
+
+
 def test_a_module_of_transformers(tiny_models):
     transformers = import_or_skip("transformers", "transformers")
     module = transformers.AutoModel.from_pretrained(tiny_models / "image")
@@ -365,6 +420,22 @@ def test_sentence_transformers(tmp_path):
     reference = SentenceTransformer(model.partition(":")[2], device="cpu")
     expected = reference.encode([*TEXTS, "a " * 25_000, ""])
     np.testing.assert_allclose(rows, expected, atol=1e-5)
+
+
+def test_sentence_transformers_truncate():
+    model = minilm()
+    rows = FoundationEmbedder(model).transform(TEXTS)
+    cut = FoundationEmbedder(model, model_kwargs={"truncate_dim": 64})
+    np.testing.assert_allclose(cut.transform(TEXTS), rows[:, :64], atol=1e-5)
+
+
+def test_a_module_of_sentence_transformers_is_loaded_by_name():
+    path = minilm().partition(":")[2]
+    from sentence_transformers import SentenceTransformer
+
+    module = SentenceTransformer(path, device="cpu")
+    with pytest.raises(ValueError, match="model='sentence-transformers:<name"):
+        FoundationEmbedder(module).transform(["hello"])
 
 
 def test_sentence_transformers_pooling():

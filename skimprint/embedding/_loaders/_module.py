@@ -1,7 +1,7 @@
 """A module that the user brings, and what it shares with the image libraries."""
 
 from .._backbone import Backbone, resolve_device, resolve_dtype
-from .._fingerprint import digest, image_preprocessing_digest
+from .._fingerprint import image_preprocessing_digest, text_preprocessing_digest
 from .._inputs import ItemError, describe
 from .._pooling import output_features, pool
 
@@ -23,6 +23,11 @@ def module_backbone(module, options, preprocess):
     backbone : Backbone
         Ready to run.
     """
+    if hasattr(module, "encode") and hasattr(module, "tokenize") and not preprocess:
+        raise ValueError(
+            f"A {type(module).__name__} that has its own tokenizer is loaded by name: "
+            "write model='sentence-transformers:<name or path>'."
+        )
     modality = "image" if options.modality == "auto" else options.modality
     if modality == "text" and preprocess is None:
         raise ValueError(
@@ -94,9 +99,45 @@ def stack(tensors):
     return torch.stack(tensors)
 
 
+def with_tensors(process):
+    """Let tensors that are preprocessed pass, and process the images of a batch.
+
+    Parameters
+    ----------
+    process : callable
+        From a list of images to a dict with ``pixel_values``.
+
+    Returns
+    -------
+    collate : callable
+        From a list of images and tensors to such a dict.
+    """
+
+    def collate(items):
+        import torch
+
+        ready = [isinstance(item, torch.Tensor) for item in items]
+        if not any(ready):
+            return process(list(items))
+        if all(ready):
+            return {"pixel_values": stack(items)}
+        images = [item for item, done in zip(items, ready, strict=True) if not done]
+        processed = iter(process(images)["pixel_values"])
+        return {
+            "pixel_values": stack(
+                [
+                    item if done else next(processed)
+                    for item, done in zip(items, ready, strict=True)
+                ]
+            )
+        }
+
+    return collate
+
+
 def _preprocessing_digest(preprocess, modality):
     if preprocess is None:
         return "none"
     if modality == "image":
         return image_preprocessing_digest(preprocess)
-    return digest([preprocess(text) for text in ("", "Where is my ORDER?", "Zürich 8")])
+    return text_preprocessing_digest(preprocess)

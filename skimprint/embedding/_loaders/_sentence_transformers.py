@@ -6,6 +6,7 @@ from functools import cached_property
 from .._backbone import Backbone
 from .._fingerprint import image_preprocessing_digest, tokenizer_digest
 from .._pooling import pool
+from ._module import with_tensors
 from ._text import one_at_a_time
 
 
@@ -19,7 +20,9 @@ class Loaded:
     def preprocess(self):
         """From a list of texts, or images, to tensors."""
         prompt = self.module.prompts.get(self.module.default_prompt_name)
-        return one_at_a_time(lambda items: self.module.preprocess(items, prompt=prompt))
+        return one_at_a_time(
+            with_tensors(lambda items: self.module.preprocess(items, prompt=prompt))
+        )
 
     @cached_property
     def text_preprocessing(self):
@@ -34,8 +37,15 @@ class Loaded:
 
 def load(name, options):
     """Load a model by name or from a directory."""
+    import torch
     from sentence_transformers import SentenceTransformer
 
+    kwargs = dict(options.model_kwargs)
+    # Else the precision of the arithmetic would be that of the file.
+    inner = dict(kwargs.get("model_kwargs") or {})
+    if "torch_dtype" not in inner:
+        inner.setdefault("dtype", torch.float32)
+    kwargs["model_kwargs"] = inner
     return Loaded(
         SentenceTransformer(
             name,
@@ -43,7 +53,7 @@ def load(name, options):
             revision=options.revision,
             local_files_only=options.local_files_only,
             trust_remote_code=options.trust_remote_code,
-            **options.model_kwargs,
+            **kwargs,
         )
     )
 
@@ -59,7 +69,7 @@ def backbone(loaded, options):
     def forward(module, inputs):
         output = module(inputs)
         if options.pooling == "auto":
-            return output["sentence_embedding"]
+            return output["sentence_embedding"][:, : module.truncate_dim]
         features = output.get("token_embeddings")
         if features is None:
             raise ValueError(

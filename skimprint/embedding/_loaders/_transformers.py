@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-
 from .._backbone import Backbone
 from .._fingerprint import image_preprocessing_digest, tokenizer_digest
 from .._pooling import output_features, output_has, pool
+from ._module import with_tensors
 from ._text import one_at_a_time
 
 
@@ -29,6 +28,8 @@ class Loaded:
     @cached_property
     def tokenizer(self):
         """The tokenizer, able to pad."""
+        from transformers import AutoTokenizer
+
         tokenizer = AutoTokenizer.from_pretrained(**self.hub)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -38,12 +39,13 @@ class Loaded:
     def text_collate(self):
         """From a list of texts to padded tensors, cut at what the model can take."""
         max_length = _max_length(self.tokenizer, self.module.config)
+        padding = "max_length" if _pads_always(self.module.config) else True
 
         def tokenize(texts):
             return dict(
                 self.tokenizer(
                     list(texts),
-                    padding=True,
+                    padding=padding,
                     truncation=True,
                     max_length=max_length,
                     return_tensors="pt",
@@ -54,9 +56,13 @@ class Loaded:
 
     @cached_property
     def image_collate(self):
-        """From a list of images to tensors."""
+        """From a list of images, or tensors that are ready, to tensors."""
+        from transformers import AutoImageProcessor
+
         processor = AutoImageProcessor.from_pretrained(**self.hub)
-        return lambda images: dict(processor(images=list(images), return_tensors="pt"))
+        return with_tensors(
+            lambda images: dict(processor(images=images, return_tensors="pt"))
+        )
 
     @cached_property
     def text_preprocessing(self):
@@ -71,6 +77,11 @@ class Loaded:
 
 # Models of the RoBERTa family, whose positions begin after the padding's number.
 _OFFSET = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta"}
+
+
+def _pads_always(config):
+    """Whether the text tower was trained on padding, which it takes for text."""
+    return config.model_type.startswith("siglip")
 
 
 def _max_length(tokenizer, config):
@@ -92,9 +103,14 @@ def load(name, options):
         "local_files_only": options.local_files_only,
         "trust_remote_code": options.trust_remote_code,
     }
-    module, info = AutoModel.from_pretrained(
-        output_loading_info=True, **hub, **options.model_kwargs
-    )
+    import torch
+    from transformers import AutoModel
+
+    # Else the precision of the arithmetic would be that of the file.
+    kwargs = dict(options.model_kwargs)
+    if "torch_dtype" not in kwargs:
+        kwargs.setdefault("dtype", torch.float32)
+    module, info = AutoModel.from_pretrained(output_loading_info=True, **hub, **kwargs)
     return Loaded(
         module=module,
         # A checkpoint without a pooler would get a random one.
@@ -107,6 +123,7 @@ def backbone(loaded, options):
     """Make the `Backbone` of a loaded model."""
     modality = _modality(loaded, options.modality)
     pooling = _pooling(loaded, modality, options.pooling)
+    n_prefix = _count_prefix(loaded.module) if modality == "image" else 0
 
     def forward(module, inputs):
         if pooling == "features":
@@ -119,7 +136,7 @@ def backbone(loaded, options):
             features, rest = output_features(output, "pooler" if has_pooler else "mean")
         else:
             features, rest = output_features(output, pooling)
-        return pool(features, rest, inputs.get("attention_mask"))
+        return pool(features, rest, inputs.get("attention_mask"), n_prefix)
 
     return Backbone(
         model=loaded.module,
@@ -128,6 +145,18 @@ def backbone(loaded, options):
         collate=getattr(loaded, f"{modality}_collate"),
         pooling=pooling,
         preprocessing=lambda: getattr(loaded, f"{modality}_preprocessing"),
+    )
+
+
+# Parameters that an image model puts before the tokens of places.
+_PREFIXES = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
+
+
+def _count_prefix(module):
+    return sum(
+        parameter.numel() // parameter.shape[-1]
+        for name, parameter in module.named_parameters()
+        if name.rpartition(".")[2] in _PREFIXES
     )
 
 
@@ -153,6 +182,11 @@ def _pooling(loaded, modality, pooling):
             "does not have. Choose 'mean', 'cls' or 'max'."
         )
     if pooling != "auto":
+        if loaded.is_pair:
+            raise ValueError(
+                f"pooling={pooling!r} is not available for a pair of towers, which "
+                "pool as they were trained to: leave pooling='auto'."
+            )
         return pooling
     if loaded.is_pair:
         return "features"
