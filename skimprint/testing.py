@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 
+import joblib
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -14,8 +15,8 @@ def check_embedder(embedder, items, *, rtol=1e-4, atol=1e-5):
 
     It must work before `fit`; give one finite float32 row for each item, the same for
     the same item however items are batched, ordered or repeated; share its model with
-    clones; come back from a pickle; name its features; and leave model, items and
-    parameters as they were.
+    clones; come back from a pickle; name its features; and leave the model, if
+    it is a ``torch.nn.Module``, and the parameters as they were.
 
     Parameters
     ----------
@@ -50,6 +51,7 @@ def check_embedder(embedder, items, *, rtol=1e-4, atol=1e-5):
     if len(items) < 3:
         raise ValueError(f"check_embedder needs at least 3 items, got {len(items)}.")
     parameters = dict(embedder.get_params(deep=False))
+    state = _state_of(parameters.get("model"))
     expected = embedder.transform(items)
 
     scale = np.abs(expected).max()
@@ -73,6 +75,15 @@ def check_embedder(embedder, items, *, rtol=1e-4, atol=1e-5):
     assert all(parameters[name] is after[name] for name in after), (
         "transform changed a parameter"
     )
+    assert _state_of(after.get("model")) == state, "transform changed the model"
+
+
+def _state_of(model):
+    """Digest of the weights and modes of a module; None for any other model."""
+    if not hasattr(model, "state_dict"):
+        return None
+    weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    return joblib.hash((weights, [module.training for module in model.modules()]))
 
 
 def _check_rows(rows, n_items):

@@ -82,3 +82,22 @@ def test_embedders_of_other_makers_can_pass():
 def test_flaws_are_found(flaw, message):
     with pytest.raises(AssertionError, match=message):
         check_embedder(Wrong("".join(flaw)), TEXTS)
+
+
+class Wakes(Wrong):
+    """An embedder that leaves its model in training mode."""
+
+    def __init__(self, model=None):
+        self.model = model
+        self.flaw = "none"
+
+    def transform(self, X):
+        rows = super().transform(X)
+        self.model.train()
+        return rows
+
+
+def test_a_model_that_is_left_changed_is_found():
+    nn = pytest.importorskip("torch.nn", reason="needs torch")
+    with pytest.raises(AssertionError, match="transform changed the model"):
+        check_embedder(Wakes(nn.Linear(2, 2).eval()), TEXTS)
