@@ -96,6 +96,9 @@ class Wakes(Wrong):
         self.model.train()
         return rows
 
+    def __sklearn_clone__(self):
+        return type(self)(self.model)
+
 
 def test_a_model_that_is_left_changed_is_found():
     nn = pytest.importorskip("torch.nn", reason="needs torch")
