@@ -49,7 +49,7 @@ class GroupedRows:
         self.transform = transform
         self.order = np.argsort(codes, kind="stable")
         self.sizes = np.bincount(codes, minlength=n_groups)
-        self.offsets = np.concatenate([[0], np.cumsum(self.sizes)])
+        self.offsets = offsets_of(self.sizes)
         self.dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
 
     def __len__(self):
@@ -147,7 +147,7 @@ class GroupedRows:
         other.sample_weight[self.order[lost]] = 1
         other.order = self.order[weighs | lost]
         other.sizes = np.bincount(group[weighs | lost], minlength=len(self))
-        other.offsets = np.concatenate([[0], np.cumsum(other.sizes)])
+        other.offsets = offsets_of(other.sizes)
         return other
 
     def weights(self, group):
@@ -180,6 +180,11 @@ class GroupedRows:
             step = max(1, int(max_bytes // max(1, size * row_bytes(size))))
             buckets += [same[i : i + step] for i in range(0, len(same), step)]
         return buckets
+
+
+def offsets_of(counts):
+    """Where each group's part of a stack starts, and where the last one's ends."""
+    return np.concatenate([[0], np.cumsum(counts)])
 
 
 def alike(*properties):

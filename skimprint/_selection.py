@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._blas import gram_each
-from ._groups import Buffer
+from ._groups import Buffer, offsets_of
 from ._threads import run_tasks
 
 # Bytes of rows or inner products of a few small groups that are worked on together.
@@ -52,7 +52,7 @@ def select(
     """
     groups = groups.without_weightless()
     counts = np.minimum(n_selected, groups.sizes)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
+    offsets = offsets_of(counts)
     indices = np.empty(offsets[-1], np.intp)
     buffer = Buffer()
 

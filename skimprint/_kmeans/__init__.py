@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._groups import Buffer
+from .._groups import Buffer, offsets_of
 from .._threads import run_tasks
 from .routes import Job, label_weightless, plan
 
@@ -73,7 +73,7 @@ def grouped_kmeans(
         groups = groups.normalized()
     engaged = groups.without_weightless()
     n_centers = np.minimum(n_clusters, engaged.sizes)
-    offsets = np.concatenate([[0], np.cumsum(n_centers)])
+    offsets = offsets_of(n_centers)
     result = GroupedKMeansResult(
         np.empty((offsets[-1], groups.n_features), groups.dtype),
         offsets,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._groups import Buffer
+from .._groups import Buffer, offsets_of
 from .._threads import run_tasks
 
 
@@ -60,11 +60,6 @@ class ProxyGenerator(BaseEstimator, ABC):
         proxies : Proxies
             Vectors, offsets and training rows.
         """
-
-
-def offsets_of(counts):
-    """Where each class's proxies start, and where the last one's end."""
-    return np.concatenate([[0], np.cumsum(counts)])
 
 
 def selected(support, picks):

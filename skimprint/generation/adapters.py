@@ -4,7 +4,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from ._base import ProxyGenerator, offsets_of, synthesized
+from .._groups import offsets_of
+from ._base import ProxyGenerator, synthesized
 
 
 class ClustererProxies(ProxyGenerator):

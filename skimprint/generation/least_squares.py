@@ -6,7 +6,8 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ._base import Proxies, ProxyGenerator, offsets_of
+from .._groups import offsets_of
+from ._base import Proxies, ProxyGenerator
 from .kmeans import KMeansProxies
 
 
