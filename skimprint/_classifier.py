@@ -263,9 +263,10 @@ default="dot"
                 stacklevel=2,
             )
 
-        covariance = None
+        covariance = factor = None
         if self.metric == "mahalanobis":
             covariance = within_class_covariance(support)
+            factor = precision_cholesky(covariance)
 
         # An error up to here leaves an earlier fit as it was.
         validate_data(self, named_X, skip_check_array=True)
@@ -276,6 +277,7 @@ default="dot"
         self.proxy_labels_ = np.repeat(classes, np.diff(offsets))
         self.proxy_indices_ = indices
         self._offsets = offsets
+        self._factor = factor
         vars(self).pop("covariance_", None)  # of an earlier fit
         if covariance is not None:
             self.covariance_ = covariance
@@ -446,7 +448,6 @@ default="dot"
         return validate_data(self, X, dtype=_DTYPES, reset=False)
 
     def _similarity(self):
-        factor = None
         if self.metric == "mahalanobis":
             check_is_fitted(
                 self,
@@ -454,12 +455,11 @@ default="dot"
                 msg="metric='mahalanobis' needs the covariance of the support "
                 "embeddings, but was set after fit: call fit again.",
             )
-            factor = precision_cholesky(self.covariance_)
         return ProxySimilarity(
             self.proxies_,
             self.metric,
             query_norm=_norm(self.query_norm, "query_norm"),
-            factor=factor,
+            factor=self._factor,
         )
 
     def _score_blocks(self, X, use, *, ranking_only=False):
