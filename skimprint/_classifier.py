@@ -7,7 +7,8 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import gen_batches
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_array, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -17,13 +18,21 @@ from sklearn.utils.validation import (
 )
 
 from ._groups import Buffer, GroupedRows
+from ._head import Head
+from ._memory import (
+    NOTHING,
+    Learner,
+    Learnt,
+    common_label_dtype,
+    head_memory,
+    merged,
+)
 from ._progress import CallbackSupportMixin, fit_progress
 from ._threads import run_blocks
-from ._validation import check_labels, seed_from
+from ._validation import check_labels, seed_from, shortened
 from .aggregation import METRICS, ProxySimilarity, max_scores, vote_shares
 from .generation import make_generator
-from .normalization import l2_normalize, quantile_normalize_by_class
-from .whitening import precision_cholesky, within_class_covariance
+from .normalization import l2_normalize
 
 # More proxies than any class has samples.
 _ALL = np.iinfo(np.int32).max
@@ -87,6 +96,13 @@ default="dot"
         (``1 - similarity`` for ``metric="cosine"``).
     temperature : float, default=1.0
         Class probabilities are the softmax of the scores divided by it.
+    head : tuple (weight, classes), default=None
+        A linear classifier to start from: its weights, of shape (n_classes,
+        n_features), or a module that has them as ``weight``, and their labels (`None`
+        numbers them). `fit` keeps its classes and imprints those of ``y`` beside
+        them; a row counts as one sample where more is learnt of its class. With
+        ``proxy_norm="quantile"`` its weights are the reference distribution. See
+        `from_head`.
     random_state : int, RandomState instance or None, default=None
         Seed of the generator. Every class starts from the same seed, so that its
         proxies do not depend on the other classes.
@@ -164,6 +180,7 @@ default="dot"
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "weights": [StrOptions({"uniform", "distance"})],
         "temperature": [Interval(Real, 0, None, closed="neither")],
+        "head": [tuple, None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
@@ -182,6 +199,7 @@ default="dot"
         n_neighbors=5,
         weights="uniform",
         temperature=1.0,
+        head=None,
         random_state=None,
         n_jobs=None,
         verbose=0,
@@ -196,6 +214,7 @@ default="dot"
         self.n_neighbors = n_neighbors
         self.weights = weights
         self.temperature = temperature
+        self.head = head
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -203,6 +222,8 @@ default="dot"
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None):
         """Imprint the classes: make the proxies of each from its support embeddings.
+
+        What was learnt before is forgotten, but for the classes of a ``head``.
 
         Parameters
         ----------
@@ -226,62 +247,403 @@ default="dot"
             If a parameter, the embeddings, the labels or the weights are not valid.
         """
         self._check_votes()
-        named_X = X
-        X, y = check_X_y(X, y, dtype=_DTYPES, estimator=self)
-        check_labels(y)
-        classes, codes = np.unique(y, return_inverse=True)
-        sample_weight = _check_weights(sample_weight, X, codes, classes)
-        n_proxies = self._n_proxies_of(classes)
-        generator = make_generator(self.generator)
-
-        support = GroupedRows(
-            X,
-            codes,
-            len(classes),
-            sample_weight=sample_weight,
-            transform=_norm(self.support_norm, "support_norm"),
-        ).without_weightless()
-        with fit_progress(self, len(classes), X=X, y=y) as progress:
-            proxies, offsets, indices = generator.generate(
-                support,
-                n_proxies,
-                seed=seed_from(self.random_state),
-                n_jobs=self.n_jobs,
-                progress=progress,
-            )
-        if self.proxy_norm == "quantile":
-            proxies = quantile_normalize_by_class(proxies, offsets)
-        elif self.proxy_norm == "l2":
-            l2_normalize(proxies, out=proxies)
-        elif self.proxy_norm is not None:
-            proxies = _norm(self.proxy_norm, "proxy_norm")(proxies)
-        if self.aggregation == "mnn" and self.n_neighbors > len(proxies):
+        learnt = self._learn(self._start(), X, y, sample_weight, callbacks=True)
+        head = self._make_head(learnt)
+        if self.aggregation == "mnn" and self.n_neighbors > head.n_proxies:
             warnings.warn(
-                f"n_neighbors={self.n_neighbors} is more than the {len(proxies)} "
+                f"n_neighbors={self.n_neighbors} is more than the {head.n_proxies} "
                 "proxies there are: all of them vote.",
                 UserWarning,
                 stacklevel=2,
             )
-
-        covariance = factor = None
-        if self.metric == "mahalanobis":
-            covariance = within_class_covariance(support)
-            factor = precision_cholesky(covariance)
-
-        # An error up to here leaves an earlier fit as it was.
-        validate_data(self, named_X, skip_check_array=True)
-        self.classes_ = classes
-        self.class_count_ = np.bincount(codes, weights=sample_weight).astype(float)
-        self.generator_ = generator
-        self.proxies_ = proxies
-        self.proxy_labels_ = np.repeat(classes, np.diff(offsets))
-        self.proxy_indices_ = indices
-        self._offsets = offsets
-        self._factor = factor
-        vars(self).pop("covariance_", None)  # of an earlier fit
-        if covariance is not None:
-            self.covariance_ = covariance
+        self._commit(learnt, X=X, head=head)
         return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Imprint new classes, and learn more of known ones.
+
+        A new class gets the proxies that `fit` would give it. Of a known class the
+        proxies, weighted by the samples they stand for, join the new samples, and the
+        generator is applied to both. This gives what `fit` gives to all samples at
+        once for the generators ``"mean"``, ``"least_squares"`` with one proxy,
+        ``"all"`` and ``"random"``; with the others it is an approximation whose
+        memory stays bounded.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            More support embeddings.
+        y : array-like of shape (n_samples,)
+            Their labels, known or new.
+        classes : array-like of shape (n_classes,), default=None
+            The labels to expect. New labels are welcome at any time, so this is never
+            needed; if it is passed, other labels in ``y`` are an error.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, as in `fit`.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The classifier. An error or an interrupt leaves it as it was.
+
+        Raises
+        ------
+        ValueError
+            If the embeddings, the labels or the weights are not valid.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> clf = ImprintClassifier("mean")
+        >>> clf.partial_fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"]).classes_
+        array(['right', 'up'], dtype='<U5')
+        >>> clf.partial_fit([[-1.0, 0.0]], ["left"]).predict([[-3.0, 1.0]])
+        array(['left'], dtype='<U5')
+        """
+        self._check_votes()
+        if hasattr(self, "_learnt"):
+            validate_data(self, X, skip_check_array=True, reset=False)
+            learnt, named_X = self._learnt, None
+        else:
+            learnt, named_X = self._start(), X
+        learnt = self._learn(learnt, X, y, sample_weight, classes)
+        self._commit(learnt, X=named_X)
+        return self
+
+    def forget(self, classes):
+        """Forget classes, as if they had never been seen.
+
+        Nothing that was learnt of them is kept. Proxies of other classes stay as they
+        are, to the bit, where the generator looks at each class alone; what classes
+        have in common (least squares, covariances) is what it were without them, but
+        for rounding.
+
+        Parameters
+        ----------
+        classes : label or array-like of shape (n_classes,)
+            The labels to forget.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The classifier. If it has no classes left, it can learn but not predict.
+
+        Raises
+        ------
+        ValueError
+            If a label is not known; nothing is forgotten then.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> X = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+        >>> clf = ImprintClassifier("mean").fit(X, ["up", "right", "both"])
+        >>> clf.forget("both").classes_
+        array(['right', 'up'], dtype='<U5')
+        """
+        check_is_fitted(self)
+        labels = np.atleast_1d(np.asarray(classes)).tolist()
+        memory = dict(self._learnt.memory)
+        unknown = [label for label in labels if label not in memory]
+        if unknown:
+            raise ValueError(
+                f"classes must be labels that the classifier knows; {unknown} are not "
+                f"among {shortened(sorted(memory))}."
+            )
+        for label in labels:
+            memory.pop(label, None)  # the same label may be given twice
+        self._commit(self._learnt._replace(memory=memory))
+        return self
+
+    def merge(self, other):
+        """Take in what another classifier has learnt.
+
+        For training in parts, on several machines say. Classes that only one of both
+        knows are taken as they are. Of a class that both know, the proxies are
+        generated again from those of both, weighted by the samples they stand for;
+        the result is that of one `fit` for the generators of which `partial_fit`
+        says so.
+
+        Parameters
+        ----------
+        other : ImprintClassifier
+            Fitted with the same parameters; only ``random_state``, ``n_jobs`` and
+            ``verbose`` may differ. It stays as it is.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The classifier. Training rows of ``other`` are numbered after its own.
+
+        Raises
+        ------
+        ValueError
+            If the classifiers have different parameters or features; the message
+            names the first that differs.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> here = ImprintClassifier("mean").fit([[0.0, 1.0]], ["up"])
+        >>> there = ImprintClassifier("mean").fit([[1.0, 0.0]], ["right"])
+        >>> here.merge(there).classes_
+        array(['right', 'up'], dtype='<U5')
+        """
+        check_is_fitted(self)
+        _check_mergeable(self, other)
+        learner = self._learner(self._learnt.generator)
+        self._commit(merged(learner, self._learnt, other._learnt))
+        return self
+
+    @classmethod
+    def from_head(cls, weight, classes=None, **params):
+        """Start from the weights of a linear classifier, to add classes beside its own.
+
+        The setting of Qi et al. [2]_: a network's last layer keeps its classes, and
+        new ones are imprinted next to them with `partial_fit`.
+
+        Parameters
+        ----------
+        weight : array-like of shape (n_classes, n_features) or module
+            A row per class, or something that has them as its attribute ``weight``,
+            such as a ``torch.nn.Linear``. A bias is left out: proxies have none.
+        classes : array-like of shape (n_classes,), default=None
+            The labels of the rows; by default their numbers.
+        **params : dict
+            Parameters of the classifier.
+
+        Returns
+        -------
+        classifier : ImprintClassifier
+            It knows the classes of the head and can predict them.
+
+        Raises
+        ------
+        ValueError
+            If the weights or the labels are not valid.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> weight = [[0.0, 1.0], [1.0, 0.0]]
+        >>> clf = ImprintClassifier.from_head(weight, ["up", "right"], generator="mean")
+        >>> clf.partial_fit([[-1.0, 0.1]], ["left"]).predict([[-2.0, 0.0], [0.0, 3.0]])
+        array(['left', 'up'], dtype='<U5')
+        """
+        clf = cls(head=(weight, classes), **params)
+        clf._validate_params()
+        clf._check_votes()
+        learnt = clf._start()
+        a_row = next(iter(learnt.memory.values())).vectors
+        clf._commit(learnt, X=a_row, head=clf._make_head(learnt))
+        return clf
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_learnt") and bool(self._learnt.memory)
+
+    @property
+    def classes_(self):
+        """The labels, sorted: ndarray of shape (n_classes,)."""
+        return self._head("classes_").classes
+
+    @property
+    def proxies_(self):
+        """The normalised proxies: ndarray of shape (n_proxies_total, n_features)."""
+        return self._head("proxies_").proxies
+
+    @property
+    def proxy_labels_(self):
+        """The label of each proxy: ndarray of shape (n_proxies_total,)."""
+        head = self._head("proxy_labels_")
+        return head.classes[head.codes]
+
+    @property
+    def proxy_indices_(self):
+        """The training row of each proxy: ndarray of shape (n_proxies_total,)."""
+        return self._head("proxy_indices_").indices
+
+    @property
+    def class_count_(self):
+        """Weight of the samples of each class: ndarray of shape (n_classes,)."""
+        return self._head("class_count_").class_count
+
+    @property
+    def covariance_(self):
+        """Shrunk within-class covariance: ndarray of shape (n_features, n_features)."""
+        covariance = self._head("covariance_").covariance
+        if covariance is None:
+            raise AttributeError("covariance_ exists only with metric='mahalanobis'.")
+        return covariance
+
+    @property
+    def generator_(self):
+        """The component that made the proxies: ProxyGenerator."""
+        self._head("generator_")
+        return self._learnt.generator
+
+    @property
+    def n_samples_seen_(self):
+        """Number of training rows so far, forgotten ones included: int."""
+        self._head("n_samples_seen_")
+        return self._learnt.n_samples
+
+    def _head(self, name="classes_"):
+        """What predictions need, made anew if the classifier has learnt since.
+
+        Parameters
+        ----------
+        name : str
+            The attribute it is needed for.
+        """
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r} before fit."
+            )
+        head, learnt = self._made, self._learnt
+        if head is None or head.memory is not learnt.memory:
+            # One assignment, of something complete: other threads may be predicting.
+            self._made = head = self._make_head(learnt, previous=head)
+        return head
+
+    def _make_head(self, learnt, previous=None):
+        by_class = self.proxy_norm == "quantile"
+        return Head(
+            learnt,
+            "quantile" if by_class else _norm(self.proxy_norm, "proxy_norm"),
+            mahalanobis=self.metric == "mahalanobis",
+            previous=previous,
+        )
+
+    def _learn(self, learnt, X, y, sample_weight, classes=None, *, callbacks=False):
+        """What is known after more samples.
+
+        Parameters
+        ----------
+        learnt : Learnt
+            What is known before. It is not changed.
+        X, y, sample_weight, classes
+            As in `partial_fit`.
+        callbacks : bool, default=False
+            Whether scikit-learn's callbacks are told of the classes.
+
+        Returns
+        -------
+        learnt : Learnt
+            What is known after.
+        """
+        X, y = check_X_y(X, y, dtype=_DTYPES, estimator=self)
+        check_labels(y)
+        classes_of_y, codes = np.unique(y, return_inverse=True)
+        labels, label_dtype = classes_of_y.tolist(), classes_of_y.dtype
+        if classes is not None:
+            _check_expected(labels, classes)
+        sample_weight = _check_weights(sample_weight, X, codes, classes_of_y)
+        support = GroupedRows(
+            X,
+            codes,
+            len(labels),
+            sample_weight=sample_weight,
+            transform=_norm(self.support_norm, "support_norm"),
+        ).without_weightless()
+        dtype = support.dtype
+        if learnt.memory:
+            _check_width(X, learnt)
+            label_dtype = common_label_dtype(learnt, labels, label_dtype)
+            dtype = learnt.dtype
+
+        learner = self._learner(make_generator(self.generator))
+        memory = learnt.memory.copy()
+        report = fit_progress(self, len(labels), X=X, y=y, callbacks=callbacks)
+        with report as progress:
+            learner = learner._replace(progress=progress)
+            known = [group for group, label in enumerate(labels) if label in memory]
+            new = [group for group, label in enumerate(labels) if label not in memory]
+            for groups, learn in ((known, learner.extend), (new, learner.imprint)):
+                if groups:
+                    some = [labels[group] for group in groups]
+                    rows = support.only(groups)
+                    memory |= learn(some, rows, learnt)
+        return learnt._replace(
+            memory=memory,
+            generator=learner.generator,
+            label_dtype=label_dtype,
+            dtype=dtype,
+            n_features=X.shape[1],
+            n_samples=learnt.n_samples + len(X),
+        )
+
+    def _learner(self, generator):
+        """What turns samples into memories."""
+        return Learner(
+            generator,
+            self._n_proxies_of,
+            seed=seed_from(self.random_state),
+            n_jobs=self.n_jobs,
+            with_moments=generator.uses_moments or self.metric == "mahalanobis",
+        )
+
+    def _start(self):
+        """What is known before any sample: nothing, or the classes of the head."""
+        if self.head is None:
+            return NOTHING
+        if len(self.head) != 2:
+            raise ValueError(
+                "head must be a tuple (weight, classes), with None for classes to be "
+                f"numbered; got {len(self.head)} items."
+            )
+        weight, classes = self.head
+        weight = getattr(weight, "weight", weight)
+        if hasattr(weight, "detach"):  # a parameter of a torch module
+            weight = weight.detach().cpu().numpy()
+        weight = check_array(weight, dtype=_DTYPES, input_name="head")
+        classes = np.arange(len(weight)) if classes is None else np.asarray(classes)
+        if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):
+            raise ValueError(
+                f"head must have a different label for each of its {len(weight)} rows; "
+                f"got labels of shape {classes.shape}, "
+                f"{len(np.unique(classes))} of them different."
+            )
+        rows = GroupedRows(
+            weight,
+            np.arange(len(weight)),
+            len(weight),
+            transform=_norm(self.support_norm, "support_norm"),
+        )
+        return Learnt(
+            head_memory(classes.tolist(), rows.take(rows.order)),
+            make_generator(self.generator),
+            classes.dtype,
+            rows.dtype,
+            weight.shape[1],
+        )
+
+    def _commit(self, learnt, *, X=None, head=None):
+        """Replace what is known, in one step that no interrupt can cut in two.
+
+        Parameters
+        ----------
+        learnt : Learnt
+            What is known from now on.
+        X : array-like of shape (n_samples, n_features), default=None
+            What gives the number and the names of the features.
+        head : Head, default=None
+            Of ``learnt``, if it has been made.
+        """
+        made = head or getattr(self, "_made", None)
+        state = {"_learnt": learnt, "_made": made}
+        if X is not None:
+            notebook = BaseEstimator()
+            validate_data(notebook, X, skip_check_array=True)
+            if not hasattr(notebook, "feature_names_in_"):
+                vars(self).pop("feature_names_in_", None)  # of an earlier fit
+            state |= vars(notebook)
+        vars(self).update(state)
+
+    def __getstate__(self):
+        if self.__sklearn_is_fitted__():
+            self._head()  # of forgotten classes nothing may remain
+        return super().__getstate__()
 
     def predict(self, X):
         """Label of each query.
@@ -297,13 +659,14 @@ default="dot"
             The class with the largest score; of several, the first in ``classes_``.
         """
         X = self._validate_queries(X)
+        head = self._head()
         winners = np.empty(len(X), dtype=np.intp)
 
         def choose(block, scores):
             winners[block] = scores.argmax(axis=0)
 
-        self._score_blocks(X, choose, ranking_only=True)
-        return self.classes_[winners]
+        self._score_blocks(head, X, choose, ranking_only=True)
+        return head.classes[winners]
 
     def decision_function(self, X):
         """Score of each class: the similarity of its best proxy, or its share of votes.
@@ -320,7 +683,7 @@ default="dot"
             of ``classes_[1]`` less that of ``classes_[0]``.
         """
         scores = self._scores(X)
-        if len(self.classes_) == 2:
+        if scores.shape[1] == 2:
             return scores[:, 1] - scores[:, 0]
         return scores
 
@@ -393,7 +756,8 @@ default="dot"
         array([['up', 'both']], dtype='<U5')
         """
         X = self._validate_queries(X)
-        n_proxies = len(self.proxies_)
+        head = self._head()
+        n_proxies = head.n_proxies
         if n_neighbors is None:
             n_neighbors = min(self.n_neighbors, n_proxies)
         elif not (isinstance(n_neighbors, Integral) and 1 <= n_neighbors <= n_proxies):
@@ -401,9 +765,9 @@ default="dot"
                 f"n_neighbors must be an int from 1 to {n_proxies}, the number of "
                 f"proxies; got {n_neighbors!r}."
             )
-        similarities = np.empty((len(X), n_neighbors), dtype=self.proxies_.dtype)
+        similarities = np.empty((len(X), n_neighbors), dtype=head.proxies.dtype)
         indices = np.empty((len(X), n_neighbors), dtype=np.intp)
-        compare = self._similarity()
+        compare = self._similarity(head)
 
         def find(block):
             queries = compare.prepare(X[block])
@@ -412,11 +776,10 @@ default="dot"
         run_blocks(find, list(gen_batches(len(X), compare.block_size())))
         return (similarities, indices) if return_similarity else indices
 
-    def _n_proxies_of(self, classes):
+    def _n_proxies_of(self, labels):
         """Number of proxies of each class, shape (n_classes,)."""
         if not isinstance(self.n_proxies, Mapping):
-            return np.full(len(classes), min(self.n_proxies, _ALL))
-        labels = classes.tolist()
+            return np.full(len(labels), min(self.n_proxies, _ALL))
         missing = [label for label in labels if label not in self.n_proxies]
         if missing:
             raise ValueError(
@@ -447,26 +810,26 @@ default="dot"
         self._check_votes()
         return validate_data(self, X, dtype=_DTYPES, reset=False)
 
-    def _similarity(self):
-        if self.metric == "mahalanobis":
-            check_is_fitted(
-                self,
-                "covariance_",
-                msg="metric='mahalanobis' needs the covariance of the support "
-                "embeddings, but was set after fit: call fit again.",
+    def _similarity(self, head):
+        if self.metric == "mahalanobis" and head.factor is None:
+            raise NotFittedError(
+                "metric='mahalanobis' needs the covariance of the support embeddings, "
+                "but was set after fit: call fit again."
             )
         return ProxySimilarity(
-            self.proxies_,
+            head.proxies,
             self.metric,
             query_norm=_norm(self.query_norm, "query_norm"),
-            factor=self._factor,
+            factor=head.factor,
         )
 
-    def _score_blocks(self, X, use, *, ranking_only=False):
+    def _score_blocks(self, head, X, use, *, ranking_only=False):
         """Score blocks of queries, several at a time.
 
         Parameters
         ----------
+        head : Head
+            What to score them by.
         X : ndarray of shape (n_samples, n_features)
             Validated queries.
         use : callable
@@ -475,25 +838,24 @@ default="dot"
         ranking_only : bool, default=False
             Whether any scores will do that order the classes alike.
         """
-        compare = self._similarity()
-        codes = np.repeat(np.arange(len(self.classes_)), np.diff(self._offsets))
+        compare = self._similarity(head)
         buffer = Buffer()
 
         def score(block):
             queries = compare.prepare(X[block])
             if self.aggregation == "max":
-                shape = len(codes), len(queries)
-                memory = buffer.empty(shape, self.proxies_.dtype)
+                shape = head.n_proxies, len(queries)
+                memory = buffer.empty(shape, head.proxies.dtype)
                 ranks = compare.ranks(queries, out=memory)
-                scores = max_scores(ranks, self._offsets)
+                scores = max_scores(ranks, head.offsets)
                 if not ranking_only:
                     scores = compare.finish(scores, queries)
             elif self.aggregation == "mnn":
-                scores = self._votes(compare, queries, codes)
+                scores = self._votes(compare, queries, head)
             else:
                 similarities = compare.finish(compare.ranks(queries), queries)
-                scores = self.aggregation(similarities.T, codes)
-                shape = len(queries), len(self.classes_)
+                scores = self.aggregation(similarities.T, head.codes)
+                shape = len(queries), len(head.classes)
                 scores = _checked(scores, shape, similarities.dtype, "aggregation").T
             use(block, scores)
 
@@ -504,25 +866,26 @@ default="dot"
         else:
             run_blocks(score, blocks)
 
-    def _votes(self, compare, queries, codes):
+    def _votes(self, compare, queries, head):
         """Shares of the votes of the nearest proxies, of shape (n_classes, n)."""
-        n_neighbors = min(self.n_neighbors, len(codes))
+        n_neighbors = min(self.n_neighbors, head.n_proxies)
         similarities, nearest = compare.nearest(queries, n_neighbors)
         closest = 1 if self.metric in ("dot", "cosine") else 0
         distances = closest - similarities
         return vote_shares(
-            distances, codes[nearest], len(self.classes_), self.weights
+            distances, head.codes[nearest], len(head.classes), self.weights
         ).T
 
     def _scores(self, X):
         """Scores of shape (n_samples, n_classes), in the dtype of the proxies."""
         X = self._validate_queries(X)
-        all_scores = np.empty((len(X), len(self.classes_)), dtype=self.proxies_.dtype)
+        head = self._head()
+        all_scores = np.empty((len(X), len(head.classes)), dtype=head.proxies.dtype)
 
         def keep(block, scores):
             all_scores[block] = scores.T
 
-        self._score_blocks(X, keep)
+        self._score_blocks(head, X, keep)
         return all_scores
 
 
@@ -567,3 +930,56 @@ def _check_weights(sample_weight, X, codes, classes):
             f"it is zero for all of {classes[totals == 0].tolist()}."
         )
     return sample_weight
+
+
+def _check_expected(labels, classes):
+    """Refuse labels that are not among the announced ones."""
+    expected = set(np.asarray(classes).ravel().tolist())
+    unexpected = [label for label in labels if label not in expected]
+    if unexpected:
+        raise ValueError(
+            f"y has labels that are not in classes: {shortened(unexpected)}. Add them "
+            "there, or leave classes out: new labels are welcome at any time."
+        )
+
+
+def _check_width(X, learnt):
+    """Refuse samples of another width than what is known."""
+    if X.shape[1] != learnt.n_features:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but the head has {learnt.n_features}."
+        )
+
+
+def _check_mergeable(first, second):
+    """Refuse to merge what was learnt in different ways."""
+    if not isinstance(second, ImprintClassifier):
+        raise TypeError(
+            f"other must be an ImprintClassifier; got {type(second).__name__}."
+        )
+    check_is_fitted(second)
+    if first.n_features_in_ != second.n_features_in_:
+        raise ValueError(
+            f"other must have {first.n_features_in_} features; it has "
+            f"{second.n_features_in_}."
+        )
+    mine, theirs = first.get_params(), second.get_params()
+    for name in sorted(mine.keys() | theirs.keys()):
+        if name in ("n_jobs", "random_state", "verbose"):
+            continue
+        if not _same(mine.get(name), theirs.get(name)):
+            raise ValueError(
+                f"other must have the same parameters; {name} is {theirs.get(name)!r} "
+                f"instead of {mine.get(name)!r}."
+            )
+
+
+def _same(first, second):
+    """Whether two values of a parameter mean the same."""
+    if type(first) is not type(second):
+        return False
+    if hasattr(first, "get_params"):
+        return True  # their own parameters are compared one by one
+    if isinstance(first, tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
+    return first is second or bool(np.all(first == second))

@@ -3,6 +3,7 @@
 import math
 import threading
 from copy import copy
+from hashlib import blake2b
 
 import numpy as np
 
@@ -30,6 +31,9 @@ class GroupedRows:
     transform : callable or None, default=None
         From rows to the rows that come out, both of shape (n, n_features): the
         normalisation of the support embeddings.
+    spread : ndarray of shape (n_samples,), default=None
+        Squared distance of what a row stands for from the row itself, where rows are
+        proxies of samples that are gone. `None` is 0 for all.
 
     Attributes
     ----------
@@ -43,10 +47,13 @@ class GroupedRows:
         Of the rows that come out: float32 for float32 and float16, else float64.
     """
 
-    def __init__(self, X, codes, n_groups, *, sample_weight=None, transform=None):
+    def __init__(
+        self, X, codes, n_groups, *, sample_weight=None, transform=None, spread=None
+    ):
         self.X = X
         self.sample_weight = sample_weight
         self.transform = transform
+        self.spread = spread
         self.order = np.argsort(codes, kind="stable")
         self.sizes = np.bincount(codes, minlength=n_groups)
         self.offsets = offsets_of(self.sizes)
@@ -121,6 +128,17 @@ class GroupedRows:
         elif self.transform is not None:
             rows[:] = self.transform(rows)
         return rows
+
+    def only(self, groups):
+        """Some of the groups, in the order given."""
+        other = copy(self)
+        other.sizes = self.sizes[groups]
+        other.offsets = offsets_of(other.sizes)
+        within = np.arange(other.offsets[-1]) - np.repeat(
+            other.offsets[:-1], other.sizes
+        )
+        other.order = self.order[np.repeat(self.offsets[groups], other.sizes) + within]
+        return other
 
     def normalized(self):
         """The same groups, with rows that come out l2-normalised."""
@@ -205,6 +223,27 @@ def alike(*properties):
     for values in properties:
         differs |= np.diff(values[order]) != 0
     return np.split(order, np.flatnonzero(differs) + 1)
+
+
+def row_keys(rows, seed):
+    """A number for each row that looks random, but depends on its values only.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        Floating point.
+    seed : int
+        Other seeds give other numbers.
+
+    Returns
+    -------
+    keys : ndarray of shape (n,)
+        Of dtype uint64.
+    """
+    rows = np.ascontiguousarray(rows)
+    salt = (seed % 2**64).to_bytes(8, "little")
+    digests = (blake2b(row, digest_size=8, salt=salt).digest() for row in rows)
+    return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
 class Buffer(threading.local):

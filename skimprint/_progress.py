@@ -53,7 +53,7 @@ def progress_bar(total, description, *, verbose):
 
 
 @contextmanager
-def fit_progress(estimator, n_classes, *, X, y):
+def fit_progress(estimator, n_classes, *, X, y, callbacks=True):
     """Report the classes of a fit that are done, to a bar and to callbacks.
 
     Parameters
@@ -64,6 +64,8 @@ def fit_progress(estimator, n_classes, *, X, y):
         Number of classes.
     X, y : array-like
         What it is fitted to, for the callbacks.
+    callbacks : bool, default=True
+        Whether callbacks are told: scikit-learn sets them up for `fit` only.
 
     Yields
     ------
@@ -71,7 +73,7 @@ def fit_progress(estimator, n_classes, *, X, y):
         To be called, from any thread, with a number of classes that are done.
     """
     with progress_bar(n_classes, "classes", verbose=estimator.verbose) as advance:
-        if not hasattr(estimator, "_skl_callbacks"):
+        if not (callbacks and hasattr(estimator, "_skl_callbacks")):
             yield advance
             return
         context = estimator._init_callback_context(max_subtasks=n_classes)

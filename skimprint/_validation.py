@@ -21,3 +21,10 @@ def seed_from(random_state):
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def shortened(labels, most=10):
+    """A list of labels for a message: not more than ten of a thousand."""
+    shown = ", ".join(repr(label) for label in labels[:most])
+    more = f", ... ({len(labels)} in all)" if len(labels) > most else ""
+    return f"[{shown}{more}]"

@@ -4,17 +4,17 @@ import numpy as np
 from scipy import linalg
 
 
-def within_class_covariance(groups):
+def within_class_covariance(moments):
     """Pooled within-class covariance with Ledoit-Wolf shrinkage.
 
-    The rows of each class are centred on their class mean; the shrinkage
-    ``(1 - s) S + s tr(S) / d I`` is the one that Ledoit and Wolf [1]_ find closest to
-    the true covariance, for the residuals of all classes together.
+    Samples are centred on their class mean; the shrinkage ``(1 - s) S + s tr(S) / d I``
+    is the one that Ledoit and Wolf [1]_ find closest to the true covariance, for the
+    residuals of all classes together.
 
     Parameters
     ----------
-    groups : GroupedRows
-        The support embeddings by class.
+    moments : PooledMoments
+        Of the support embeddings.
 
     Returns
     -------
@@ -26,27 +26,17 @@ def within_class_covariance(groups):
     .. [1] O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional
        covariance matrices", Journal of Multivariate Analysis 88, 2004.
     """
-    d = groups.n_features
-    scatter = np.zeros((d, d))
-    total, fourth_powers = 0.0, 0.0
-    for group in range(len(groups)):
-        residuals = groups.rows(group).astype(np.float64, copy=False)
-        weights = groups.weights(group)
-        if weights is None:
-            weights = np.ones(len(residuals))
-        residuals = residuals - np.average(residuals, axis=0, weights=weights)
-        scatter += residuals.T @ (residuals * weights[:, None])
-        squares = np.einsum("ij,ij->i", residuals, residuals)
-        fourth_powers += weights @ squares**2
-        total += weights.sum()
-    covariance = scatter / total
+    total = moments.weights.sum()
+    covariance = moments.scatter / total
+    d = len(covariance)
     variance = np.trace(covariance) / d
-    if variance == 0:
+    if variance <= 0:
         return np.eye(d)
     # |S - variance I|^2 and the expected squared error of S: Ledoit and Wolf's d^2, b^2
-    dispersion = (covariance**2).sum() - d * variance**2
-    error = (fourth_powers / total - (covariance**2).sum()) / total
-    shrinkage = min(1.0, error / dispersion) if dispersion > 0 else 1.0
+    squares = (covariance**2).sum()
+    dispersion = squares - d * variance**2
+    error = (moments.fourth / total - squares) / total
+    shrinkage = np.clip(error / dispersion, 0, 1) if dispersion > 0 else 1.0
     covariance *= 1 - shrinkage
     covariance[np.diag_indices(d)] += shrinkage * variance
     return covariance

@@ -4,8 +4,15 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from skimprint._groups import GroupedRows
+from skimprint._moments import PooledMoments, moments_of
 from skimprint.whitening import precision_cholesky, within_class_covariance
+
+
+def pooled(X, y, sample_weight=None):
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    return PooledMoments(
+        {c: moments_of(X[y == c], weights[y == c]) for c in np.unique(y)}
+    )
 
 
 def residuals(X, y):
@@ -15,7 +22,7 @@ def residuals(X, y):
 def test_is_ledoit_wolf_of_the_residuals(digits):
     X, y = digits
     expected, _ = ledoit_wolf(residuals(X.astype(float), y), assume_centered=True)
-    covariance = within_class_covariance(GroupedRows(X, y, 10))
+    covariance = within_class_covariance(pooled(X, y))
     np.testing.assert_allclose(covariance, expected, atol=1e-8)
 
 
@@ -24,16 +31,16 @@ def test_weights_are_repetitions():
     X, y, weights = rng.normal(size=(30, 4)), rng.integers(0, 3, 30), np.arange(30) % 4
     X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
     np.testing.assert_allclose(
-        within_class_covariance(GroupedRows(X, y, 3, sample_weight=weights)),
+        within_class_covariance(pooled(X, y, weights)),
         within_class_covariance(
-            GroupedRows(np.repeat(X, weights, axis=0), np.repeat(y, weights), 3)
+            pooled(np.repeat(X, weights, axis=0), np.repeat(y, weights))
         ),
     )
 
 
 def test_is_the_identity_where_nothing_varies():
-    groups = GroupedRows(np.eye(3), np.arange(3), 3)
-    np.testing.assert_array_equal(within_class_covariance(groups), np.eye(3))
+    moments = pooled(np.eye(3), np.arange(3))
+    np.testing.assert_array_equal(within_class_covariance(moments), np.eye(3))
 
 
 def test_is_the_covariance_of_lda_without_shrinkage():
@@ -43,7 +50,7 @@ def test_is_the_covariance_of_lda_without_shrinkage():
     y = rng.integers(0, 4, len(X))
     lda = LinearDiscriminantAnalysis(solver="lsqr", store_covariance=True).fit(X, y)
     np.testing.assert_allclose(
-        within_class_covariance(GroupedRows(X, y, 4)), lda.covariance_, atol=1e-3
+        within_class_covariance(pooled(X, y)), lda.covariance_, atol=1e-3
     )
 
 

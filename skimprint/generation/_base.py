@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._groups import Buffer, offsets_of
+from .._groups import Buffer
 from .._threads import run_tasks
 
 
@@ -21,11 +21,17 @@ class Proxies(NamedTuple):
         The proxies of class ``c`` are ``vectors[offsets[c]:offsets[c + 1]]``.
     indices : ndarray of shape (n_proxies_total,)
         The training row that a proxy is, or that stands for a synthetic one.
+    counts : ndarray of shape (n_proxies_total,)
+        The weight of the samples that a proxy stands for.
+    spreads : ndarray of shape (n_proxies_total,)
+        Squared distance of a proxy from its training row.
     """
 
     vectors: np.ndarray
     offsets: np.ndarray
     indices: np.ndarray
+    counts: np.ndarray
+    spreads: np.ndarray
 
 
 class ProxyGenerator(BaseEstimator, ABC):
@@ -36,6 +42,9 @@ class ProxyGenerator(BaseEstimator, ABC):
     """
 
     _parameter_constraints: dict = {}  # noqa: RUF012 (scikit-learn's convention)
+
+    #: Whether `combine` needs the moments of the classes.
+    uses_moments = False
 
     @abstractmethod
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
@@ -61,24 +70,49 @@ class ProxyGenerator(BaseEstimator, ABC):
             Vectors, offsets and training rows.
         """
 
+    def combine(self, vectors, counts, moments):
+        """Let the classes see each other, where a method wants that.
 
-def selected(support, picks):
+        Parameters
+        ----------
+        vectors : ndarray of shape (n_proxies_total, n_features)
+            The proxies of all classes, as `generate` made them.
+        counts : ndarray of shape (n_proxies_total,)
+            The weight of the samples that each stands for.
+        moments : PooledMoments or None
+            Of all classes, if the generator uses them.
+
+        Returns
+        -------
+        vectors : ndarray of shape (n_proxies_total, n_features)
+            The proxies, for most generators as they were.
+        """
+        return vectors
+
+
+def selected(support, indices, offsets):
     """Proxies that are training rows themselves.
 
     Parameters
     ----------
     support : GroupedRows
         The support embeddings.
-    picks : list of ndarray
-        For each class, the row numbers of its proxies.
+    indices : ndarray of shape (n_proxies_total,)
+        The row numbers of the proxies, class by class.
+    offsets : ndarray of shape (n_classes + 1,)
+        Where the proxies of each class start.
 
     Returns
     -------
     proxies : Proxies
         The rows, in the order given.
     """
-    indices = np.concatenate(picks)
-    return Proxies(support.take(indices), offsets_of([len(p) for p in picks]), indices)
+    counts, spreads = np.ones(len(indices)), np.zeros(len(indices))
+    if support.sample_weight is not None:
+        counts = support.sample_weight[indices].astype(float)
+    if support.spread is not None:
+        spreads = support.spread[indices]
+    return Proxies(support.take(indices), offsets, indices, counts, spreads)
 
 
 def for_each_bucket(groups, counts, work, *, n_jobs):
@@ -126,19 +160,40 @@ def synthesized(support, vectors, offsets, *, n_jobs=None):
     -------
     proxies : Proxies
         The vectors, and for each the row of its class at the smallest Euclidean
-        distance (the first of several).
+        distance (the first of several) and the weight of the rows that it is the
+        nearest proxy of.
     """
-    counts = np.diff(offsets)
+    n_proxies = np.diff(offsets)
     indices = np.empty(len(vectors), dtype=np.intp)
+    counts = np.empty(len(vectors))
+    spreads = np.empty(len(vectors))
+    squares = np.einsum("ij,ij->i", vectors, vectors)
 
-    def find_nearest(bucket, rows):
-        slots = offsets[bucket][:, None] + np.arange(counts[bucket[0]])
-        # argmin |x - p|^2 = argmax x.p - |x|^2 / 2: |p|^2 is the same for all x.
-        ranks = rows @ vectors[slots].transpose(0, 2, 1)
-        ranks -= np.einsum("bnd,bnd->bn", rows, rows)[:, :, None] / 2
-        nearest = ranks.argmax(axis=1)
+    def relate(bucket, rows):
+        slots = offsets[bucket][:, None] + np.arange(n_proxies[bucket[0]])
         index = support.stack_indices(bucket)
+        distances = rows @ vectors[slots].astype(rows.dtype, copy=False).swapaxes(1, 2)
+        distances *= -2
+        distances += np.einsum("bnd,bnd->bn", rows, rows)[:, :, None]
+        distances += squares[slots][:, None, :]
+        counts[slots] = _weights_of_the_nearest(
+            distances.argmin(axis=2), support.stack_weights(bucket), slots.shape[1]
+        )
+        if support.spread is not None:
+            # Of what a row stands for, a sample is farther away than the row itself.
+            distances += support.spread[index][:, :, None]
+        nearest = distances.argmin(axis=1)
         indices[slots] = np.take_along_axis(index, nearest, axis=1)
+        spreads[slots] = np.take_along_axis(distances, nearest[:, None], axis=1)[:, 0]
 
-    for_each_bucket(support, counts, find_nearest, n_jobs=n_jobs)
-    return Proxies(vectors, offsets, indices)
+    for_each_bucket(support, n_proxies, relate, n_jobs=n_jobs)
+    return Proxies(vectors, offsets, indices, counts, np.maximum(spreads, 0))
+
+
+def _weights_of_the_nearest(labels, weights, n_proxies):
+    """Sum of the weights of the rows of each label, stack by stack: (b, k)."""
+    if n_proxies == 1:
+        return weights.sum(axis=1, keepdims=True, dtype=np.float64)
+    flat = labels + n_proxies * np.arange(len(labels))[:, None]
+    size = len(labels) * n_proxies
+    return np.bincount(flat.ravel(), weights.ravel(), size).reshape(-1, n_proxies)

@@ -5,7 +5,7 @@ from numbers import Integral
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._kmedoids import grouped_kmedoids
-from ._base import Proxies, ProxyGenerator
+from ._base import ProxyGenerator, selected
 
 
 class KMedoidsProxies(ProxyGenerator):
@@ -59,4 +59,4 @@ class KMedoidsProxies(ProxyGenerator):
             seed=seed,
             n_jobs=n_jobs,
         )
-        return Proxies(support.take(indices), offsets, indices)
+        return selected(support, indices, offsets)

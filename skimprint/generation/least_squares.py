@@ -6,9 +6,9 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._groups import offsets_of
-from ._base import Proxies, ProxyGenerator
+from ._base import ProxyGenerator
 from .kmeans import KMeansProxies
+from .mean import MeanProxies
 
 
 class LeastSquaresProxies(ProxyGenerator):
@@ -40,7 +40,7 @@ class LeastSquaresProxies(ProxyGenerator):
     `ImprintClassifier` has 20 proxies a class by default; the paper's oracle is
     ``ImprintClassifier("least_squares", n_proxies=1, support_norm=None,
     proxy_norm=None, query_norm=None)``. Proxies are weights rather than points; each
-    one's ``proxy_indices_`` names the sample of its class that it scores highest.
+    one's ``proxy_indices_`` names the sample nearest to the mean that it is made of.
 
     References
     ----------
@@ -60,6 +60,8 @@ class LeastSquaresProxies(ProxyGenerator):
            [0. , 0.5]])
     """
 
+    uses_moments = True
+
     _parameter_constraints: dict = {  # noqa: RUF012
         "alpha": [Interval(Real, 0, None, closed="neither")],
         "prior": [StrOptions({"frequency", "uniform"})],
@@ -70,68 +72,45 @@ class LeastSquaresProxies(ProxyGenerator):
         self.prior = prior
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        if np.all(n_proxies == 1):
-            counts = np.ones(len(support), dtype=np.intp)
-            labels = np.zeros(len(support.X), dtype=np.intp)
-        else:
-            clustering = KMeansProxies()._cluster(
-                support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
-            )
-            counts = np.diff(clustering.offsets)
-            labels = clustering.labels
-        offsets = offsets_of(counts)
-        # In group order: the cluster of each row, numbered over all classes.
-        clusters = labels[support.order] + np.repeat(offsets[:-1], support.sizes)
-        n_samples, n_features = len(support.order), support.n_features
-        solve = _solve_dual if n_samples < n_features else _solve_primal
-        vectors = solve(support, clusters, offsets[-1], self.alpha)
+        means = MeanProxies() if np.all(n_proxies == 1) else KMeansProxies()
+        return means.generate(
+            support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
+        )
+
+    def combine(self, vectors, counts, moments):
+        total = moments.weights.sum()
         if self.prior == "uniform":
-            weights = _weights_in_order(support)
-            shares = np.bincount(clusters, weights=weights, minlength=offsets[-1])
-            vectors *= (weights.sum() / offsets[-1] / shares)[:, None]
-        vectors = vectors.astype(support.dtype)
-
-        indices = []
-        for group in range(len(support)):
-            proxies = vectors[offsets[group] : offsets[group + 1]]
-            scores = support.rows(group) @ proxies.T
-            indices.append(support.indices(group)[scores.argmax(axis=0)])
-        return Proxies(vectors, offsets, np.concatenate(indices))
-
-
-def _weights_in_order(support):
-    """The weights of all rows, in group order."""
-    if support.sample_weight is None:
-        return np.ones(len(support.order))
-    return support.sample_weight[support.order].astype(np.float64)
+            shares = np.full(len(vectors), 1 / len(vectors))
+        else:
+            shares = counts / total
+        targets = vectors * shares[:, None]
+        n_rows = len(moments.weights)
+        if moments.factor is not None:
+            n_rows += len(moments.factor)
+        if moments.factor is None or n_rows >= targets.shape[1]:
+            return _solve_primal(moments, targets, self.alpha)
+        return _solve_dual(moments, targets, self.alpha)
 
 
-def _solve_primal(support, clusters, n_clusters, alpha):
-    """Cluster sums / N times (second moment + alpha I)^-1, in feature space."""
-    d = support.n_features
-    weights = _weights_in_order(support)
-    moment = np.zeros((d, d))
-    sums = np.zeros((n_clusters, d))
-    for group in range(len(support)):
-        block = slice(support.offsets[group], support.offsets[group + 1])
-        rows = support.rows(group).astype(np.float64, copy=False)
-        weighted = rows * weights[block, None]
-        moment += rows.T @ weighted
-        np.add.at(sums, clusters[block], weighted)
-    total = weights.sum()
-    moment /= total
-    moment[np.diag_indices(d)] += alpha
-    return linalg.solve(moment, sums.T / total, assume_a="pos").T
+def _mean_factor(moments):
+    """Rows whose products, with the scatter, make the second moment of all samples."""
+    shares = moments.weights / moments.weights.sum()
+    return moments.means * np.sqrt(shares)[:, None]
 
 
-def _solve_dual(support, clusters, n_clusters, alpha):
-    """The same in sample space, which is smaller: W = S K^-1 Z for Z = sqrt(w/N) X."""
-    n = len(support.order)
-    scale = _weights_in_order(support)
-    scale = np.sqrt(scale / scale.sum())
-    Z = support.take(support.order).astype(np.float64, copy=False) * scale[:, None]
-    gram = Z @ Z.T
-    gram[np.diag_indices(n)] += alpha
-    indicator = np.zeros((n_clusters, n))
-    indicator[clusters, np.arange(n)] = scale
-    return linalg.solve(gram, indicator.T, assume_a="pos").T @ Z
+def _solve_primal(moments, targets, alpha):
+    """Targets times (second moment + alpha I)^-1, in feature space."""
+    means = _mean_factor(moments)
+    moment = moments.scatter / moments.weights.sum() + means.T @ means
+    moment[np.diag_indices_from(moment)] += alpha
+    return linalg.solve(moment, targets.T, assume_a="pos").T
+
+
+def _solve_dual(moments, targets, alpha):
+    """The same in sample space, which is smaller: T (F^T F + alpha I)^-1 for few F."""
+    within = moments.factor / np.sqrt(moments.weights.sum())
+    factor = np.concatenate([within, _mean_factor(moments)])
+    gram = factor @ factor.T
+    gram[np.diag_indices_from(gram)] += alpha
+    coefficients = linalg.solve(gram, factor @ targets.T, assume_a="pos")
+    return (targets - coefficients.T @ factor) / alpha

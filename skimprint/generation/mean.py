@@ -37,8 +37,8 @@ class MeanProxies(ProxyGenerator):
 
 
 def class_means(groups, *, n_jobs=None):
-    """Weighted mean of each group, accumulated in float64: (n_groups, n_features)."""
-    means = np.empty((len(groups), groups.n_features), dtype=groups.dtype)
+    """Weighted mean of each group, in float64: (n_groups, n_features)."""
+    means = np.empty((len(groups), groups.n_features))
 
     def average(bucket, rows):
         if groups.sample_weight is None:

@@ -3,8 +3,9 @@
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
+from .._groups import offsets_of, row_keys
 from .._selection import grouped_cov_max, grouped_fps
-from ._base import Proxies, ProxyGenerator, selected
+from ._base import ProxyGenerator, selected
 
 
 class AllProxies(ProxyGenerator):
@@ -25,13 +26,15 @@ class AllProxies(ProxyGenerator):
     """
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        return Proxies(support.take(support.order), support.offsets, support.order)
+        return selected(support, support.order, support.offsets)
 
 
 class RandomProxies(ProxyGenerator):
     """Support samples drawn without replacement, the same number from each class.
 
-    The baseline that any cleverer choice has to beat.
+    The baseline that any cleverer choice has to beat. A sample's lot is a hash of its
+    values and the seed, so the same samples are drawn in whatever order and parts they
+    come.
 
     Examples
     --------
@@ -45,11 +48,13 @@ class RandomProxies(ProxyGenerator):
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         picks = []
         for group, k in enumerate(np.minimum(n_proxies, support.sizes)):
-            rows = support.indices(group)
-            if k < len(rows):
-                rows = np.random.default_rng(seed).choice(rows, size=k, replace=False)
-            picks.append(rows)
-        return selected(support, picks)
+            indices = support.indices(group)
+            if k < len(indices):
+                keys = row_keys(support.rows(group), seed)
+                indices = indices[np.sort(np.argsort(keys, kind="stable")[:k])]
+            picks.append(indices)
+        offsets = offsets_of([len(pick) for pick in picks])
+        return selected(support, np.concatenate(picks), offsets)
 
 
 class FarthestPointProxies(ProxyGenerator):
@@ -89,7 +94,7 @@ class FarthestPointProxies(ProxyGenerator):
         indices, offsets = grouped_fps(
             support, n_proxies, start=self.start, seed=seed, n_jobs=n_jobs
         )
-        return Proxies(support.take(indices), offsets, indices)
+        return selected(support, indices, offsets)
 
 
 class CovMaxProxies(ProxyGenerator):
@@ -114,4 +119,4 @@ class CovMaxProxies(ProxyGenerator):
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         indices, offsets = grouped_cov_max(support, n_proxies, n_jobs=n_jobs)
-        return Proxies(support.take(indices), offsets, indices)
+        return selected(support, indices, offsets)

@@ -1,0 +1,95 @@
+"""What predictions need, made of what a classifier remembers."""
+
+import numpy as np
+
+from ._groups import offsets_of
+from ._moments import PooledMoments
+from .normalization import (
+    l2_normalize,
+    quantile_normalize,
+    quantile_normalize_by_class,
+)
+from .whitening import precision_cholesky, within_class_covariance
+
+
+class Head:
+    """The classes in sorted order, with their normalised proxies.
+
+    Parameters
+    ----------
+    learnt : Learnt
+        All that is known.
+    proxy_norm : "quantile", callable or None
+        Normalisation of the proxies.
+    mahalanobis : bool
+        Whether the covariance is needed.
+    previous : Head, default=None
+        Of mostly the same classes, to save work.
+
+    Attributes
+    ----------
+    memory : dict of {label: ClassMemory}
+        What is remembered of each class.
+    classes : ndarray of shape (n_classes,)
+        The labels.
+    class_count : ndarray of shape (n_classes,)
+        Weight of the samples of each class.
+    offsets : ndarray of shape (n_classes + 1,)
+        Where the proxies of each class start.
+    codes : ndarray of shape (n_proxies_total,)
+        Index of the class of each proxy.
+    proxies : ndarray of shape (n_proxies_total, n_features)
+        The normalised proxies.
+    indices : ndarray of shape (n_proxies_total,)
+        Their training rows.
+    covariance, factor : ndarray of shape (n_features, n_features) or None
+        Within-class covariance, and what whitens it.
+    """
+
+    def __init__(self, learnt, proxy_norm, *, mahalanobis, previous=None):
+        self.memory = learnt.memory
+        labels = sorted(self.memory)
+        parts = [self.memory[label] for label in labels]
+        # For text, NumPy's own choice: as wide as the longest label that is left.
+        is_text = learnt.label_dtype.kind in "US"
+        self.classes = np.array(labels, None if is_text else learnt.label_dtype)
+        self.class_count = np.array([part.weight for part in parts])
+        self.offsets = offsets_of([len(part.vectors) for part in parts])
+        self.codes = np.repeat(np.arange(len(parts)), np.diff(self.offsets))
+        self.indices = np.concatenate([part.indices for part in parts])
+
+        self.moments = None
+        if learnt.generator.uses_moments or mahalanobis:
+            moments = {
+                label: part.moments
+                for label, part in zip(labels, parts, strict=True)
+                if part.moments is not None
+            }
+            if moments:
+                self.moments = PooledMoments(moments, previous and previous.moments)
+        self.covariance = self.factor = None
+        if mahalanobis and moments:
+            self.covariance = within_class_covariance(self.moments)
+            self.factor = precision_cholesky(self.covariance)
+
+        vectors = np.concatenate([part.vectors for part in parts])
+        counts = np.concatenate([part.counts for part in parts])
+        vectors = learnt.generator.combine(vectors, counts, self.moments)
+        vectors = vectors.astype(learnt.dtype, copy=False)
+        if proxy_norm == "quantile":
+            from_head = np.array([part.is_head for part in parts])[self.codes]
+            if from_head.any():
+                new = quantile_normalize(vectors[~from_head], vectors[from_head])
+                vectors[~from_head] = new
+            else:
+                vectors = quantile_normalize_by_class(vectors, self.offsets)
+        elif proxy_norm is l2_normalize:
+            l2_normalize(vectors, out=vectors)
+        elif proxy_norm is not None:
+            vectors = proxy_norm(vectors)
+        self.proxies = vectors
+
+    @property
+    def n_proxies(self):
+        """Number of proxies of all classes."""
+        return len(self.proxies)

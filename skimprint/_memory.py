@@ -1,0 +1,318 @@
+"""What a classifier remembers of each class, and how it learns more of it."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from ._groups import GroupedRows
+from ._moments import Moments, joined, moments_of
+
+
+class ClassMemory(NamedTuple):
+    """One class: its proxies, before their normalisation, and its statistics.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (n_proxies, n_features)
+        The proxies.
+    counts : ndarray of shape (n_proxies,)
+        The weight of the samples that each stands for.
+    indices : ndarray of shape (n_proxies,)
+        The training row that each is or stands by; -1 for a row of a head.
+    spreads : ndarray of shape (n_proxies,)
+        Squared distance of a proxy from its training row.
+    weight : float
+        Number of samples, or the sum of their weights.
+    moments : Moments or None
+        Kept where something in the classifier needs them.
+    is_head : bool
+        Whether it is as it came from a head.
+    """
+
+    vectors: np.ndarray
+    counts: np.ndarray
+    indices: np.ndarray
+    spreads: np.ndarray
+    weight: float
+    moments: Moments | None = None
+    is_head: bool = False
+
+
+class ProxiesOfOne(NamedTuple):
+    """Proxies of one class: the first fields of its memory."""
+
+    vectors: np.ndarray
+    counts: np.ndarray
+    indices: np.ndarray
+    spreads: np.ndarray
+
+
+class Learnt(NamedTuple):
+    """All that a classifier knows. It is replaced, never changed.
+
+    Attributes
+    ----------
+    memory : dict of {label: ClassMemory}
+        What it knows of each class.
+    generator : ProxyGenerator or None
+        Has made the proxies.
+    label_dtype, dtype : dtype
+        Of the labels and of the proxies.
+    n_features : int
+        Number of features.
+    n_samples : int, default=0
+        Number of training rows so far.
+    """
+
+    memory: dict
+    generator: object
+    label_dtype: np.dtype
+    dtype: np.dtype
+    n_features: int
+    n_samples: int = 0
+
+
+NOTHING = Learnt({}, None, None, None, None)
+
+
+class Learner(NamedTuple):
+    """How classes are learnt: a generator and what it is passed.
+
+    Attributes
+    ----------
+    generator : ProxyGenerator
+        Makes the proxies.
+    n_proxies : callable
+        From labels to the number of proxies of each.
+    seed : int
+        Seed of the generator.
+    n_jobs : int or None
+        Number of threads.
+    with_moments : bool
+        Whether moments are kept.
+    progress : callable or None
+        Told of classes that are done.
+    """
+
+    generator: object
+    n_proxies: object
+    seed: int
+    n_jobs: int | None
+    with_moments: bool
+    progress: object = None
+
+    def imprint(self, labels, support, learnt):
+        """Learn classes of which nothing is known.
+
+        Parameters
+        ----------
+        labels : list
+            Of the groups of ``support``.
+        support : GroupedRows
+            Their support embeddings.
+        learnt : Learnt
+            What is known of other classes.
+
+        Returns
+        -------
+        memory : dict of {label: ClassMemory}
+            What to remember of each.
+        """
+        first_row = learnt.n_samples
+        memory = {}
+        for group, proxies in enumerate(self._generate(labels, support)):
+            weights = support.weights(group)
+            memory[labels[group]] = ClassMemory(
+                *proxies._replace(indices=proxies.indices + first_row),
+                float(support.sizes[group] if weights is None else weights.sum()),
+                moments_of(support.rows(group), weights) if self.with_moments else None,
+            )
+        return memory
+
+    def extend(self, labels, support, learnt):
+        """Learn more of known classes.
+
+        Parameters
+        ----------
+        labels : list
+            Of the groups of ``support``.
+        support : GroupedRows
+            More support embeddings of theirs.
+        learnt : Learnt
+            What is known of them, and of other classes.
+
+        Returns
+        -------
+        memory : dict of {label: ClassMemory}
+            What to remember of each of the labels.
+        """
+        more = {}
+        for group, label in enumerate(labels):
+            rows, weights = support.rows(group), support.weights(group)
+            counts = np.ones(len(rows)) if weights is None else weights.astype(float)
+            more[label] = ClassMemory(
+                rows,
+                counts,
+                support.indices(group) + learnt.n_samples,
+                np.zeros(len(rows)),
+                float(counts.sum()),
+                moments_of(rows, weights) if self.with_moments else None,
+            )
+        return self.unite({label: learnt.memory[label] for label in labels}, more)
+
+    def unite(self, some, more):
+        """Generate proxies again, from two memories of the same classes.
+
+        Parameters
+        ----------
+        some, more : dicts of {label: ClassMemory}
+            Two memories of each class. Their vectors are proxies, or samples.
+
+        Returns
+        -------
+        memory : dict of {label: ClassMemory}
+            One memory of each class, of all that both stand for.
+        """
+        labels = list(some)
+        parts = [part for label in labels for part in (some[label], more[label])]
+        sizes = [len(part.vectors) for part in parts]
+        points = GroupedRows(
+            np.concatenate([part.vectors for part in parts]),
+            np.repeat(np.arange(len(parts)) // 2, sizes),
+            len(labels),
+            sample_weight=np.concatenate([part.counts for part in parts]),
+            spread=np.concatenate([part.spreads for part in parts]),
+        ).without_weightless()
+        rows = np.concatenate([part.indices for part in parts])
+        memory = {}
+        for label, proxies in zip(labels, self._generate(labels, points), strict=True):
+            old, new = some[label], more[label]
+            memory[label] = ClassMemory(
+                *proxies._replace(indices=rows[proxies.indices]),
+                old.weight + new.weight,
+                _joined(old.moments, new.moments),
+            )
+        return memory
+
+    def _generate(self, labels, support):
+        """Proxies of each group: vectors, counts, indices and spreads.
+
+        They are copies. A view would keep the proxies of a forgotten class alive.
+        """
+        proxies = self.generator.generate(
+            support,
+            self.n_proxies(labels),
+            seed=self.seed,
+            n_jobs=self.n_jobs,
+            progress=self.progress,
+        )
+        for start, stop in pairwise(proxies.offsets):
+            yield ProxiesOfOne(
+                proxies.vectors[start:stop].copy(),
+                proxies.counts[start:stop].copy(),
+                proxies.indices[start:stop].copy(),
+                proxies.spreads[start:stop].copy(),
+            )
+
+
+def _joined(some, more):
+    """Moments of what two memories stand for; one of a head has none."""
+    if some is None or more is None:
+        return some or more
+    return joined(some, more)
+
+
+def head_memory(labels, rows):
+    """Memory of the classes of a linear classifier.
+
+    Parameters
+    ----------
+    labels : list
+        Of the rows.
+    rows : ndarray of shape (n_classes, n_features)
+        The weights. Each counts as one sample.
+
+    Returns
+    -------
+    memory : dict of {label: ClassMemory}
+        One proxy per class.
+    """
+    return {
+        label: ClassMemory(
+            row[None].copy(), np.ones(1), np.array([-1]), np.zeros(1), 1.0, is_head=True
+        )
+        for label, row in zip(labels, rows, strict=True)
+    }
+
+
+def merged(learner, mine, theirs):
+    """What two classifiers know together.
+
+    Parameters
+    ----------
+    learner : Learner
+        Unites the memories of classes that both know.
+    mine, theirs : Learnt
+        What each knows. Training rows of the second are numbered after the first's.
+
+    Returns
+    -------
+    learnt : Learnt
+        What is known together.
+    """
+    moved = {
+        label: part._replace(
+            indices=np.where(part.indices < 0, -1, part.indices + mine.n_samples)
+        )
+        for label, part in theirs.memory.items()
+    }
+    memory = moved | mine.memory
+    shared = [
+        label
+        for label, part in mine.memory.items()
+        # One head that both started from is the same class, not two samples of it.
+        if label in moved and not (part.is_head and moved[label].is_head)
+    ]
+    if shared:
+        memory |= learner.unite(
+            {label: mine.memory[label] for label in shared},
+            {label: moved[label] for label in shared},
+        )
+    return mine._replace(
+        memory=memory,
+        label_dtype=common_label_dtype(mine, list(moved), theirs.label_dtype),
+        dtype=np.result_type(mine.dtype, theirs.dtype),
+        n_samples=mine.n_samples + theirs.n_samples,
+    )
+
+
+def common_label_dtype(learnt, labels, dtype):
+    """The dtype of the labels that are known and of more of them.
+
+    Parameters
+    ----------
+    learnt : Learnt
+        Knows some labels.
+    labels : list
+        More labels.
+    dtype : dtype
+        Of the array that they come from.
+
+    Returns
+    -------
+    dtype : dtype
+        That holds both.
+
+    Raises
+    ------
+    ValueError
+        If only one of both is text.
+    """
+    known = next(iter(learnt.memory))
+    if isinstance(known, str) != isinstance(labels[0], str):
+        raise ValueError(
+            "Labels must be of the type of those that the classifier knows, such as "
+            f"{known!r}; got {labels[0]!r}."
+        )
+    return np.result_type(learnt.label_dtype, dtype)
