@@ -174,6 +174,19 @@ class GroupedRows:
             return None
         return self.sample_weight[self.indices(group)]
 
+    def slabs(self, max_rows):
+        """Split the groups into runs of consecutive ones, as slices.
+
+        A run has at most ``max_rows`` rows, or is a single group.
+        """
+        slabs, start = [], 0
+        while start < len(self):
+            limit = self.offsets[start] + max_rows
+            stop = int(np.searchsorted(self.offsets, limit, side="right")) - 1
+            slabs.append(slice(start, max(stop, start + 1)))
+            start = slabs[-1].stop
+        return slabs
+
     def buckets(self, counts, row_bytes, max_bytes=2**20):
         """Split the groups into lists to be worked on together.
 

@@ -48,6 +48,37 @@ class ProxiesOfOne(NamedTuple):
     spreads: np.ndarray
 
 
+class Points(NamedTuple):
+    """What stands for the samples of some classes: themselves, or their proxies.
+
+    Attributes
+    ----------
+    vectors, counts, indices, spreads
+        As in `ClassMemory`, one class after the other.
+    codes : ndarray of shape (n,)
+        The class of each.
+    """
+
+    vectors: np.ndarray
+    counts: np.ndarray
+    indices: np.ndarray
+    spreads: np.ndarray
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, memories):
+        """The proxies of some classes."""
+        return cls(
+            np.concatenate([part.vectors for part in memories]),
+            np.concatenate([part.counts for part in memories]),
+            np.concatenate([part.indices for part in memories]),
+            np.concatenate([part.spreads for part in memories]),
+            np.repeat(
+                np.arange(len(memories)), [len(part.counts) for part in memories]
+            ),
+        )
+
+
 class Learnt(NamedTuple):
     """All that a classifier knows. It is replaced, never changed.
 
@@ -147,51 +178,58 @@ class Learner(NamedTuple):
         memory : dict of {label: ClassMemory}
             What to remember of each of the labels.
         """
-        more = {}
-        for group, label in enumerate(labels):
-            rows, weights = support.rows(group), support.weights(group)
-            counts = np.ones(len(rows)) if weights is None else weights.astype(float)
-            more[label] = ClassMemory(
-                rows,
-                counts,
-                support.indices(group) + learnt.n_samples,
-                np.zeros(len(rows)),
-                float(counts.sum()),
-                moments_of(rows, weights) if self.with_moments else None,
-            )
-        return self.unite({label: learnt.memory[label] for label in labels}, more)
+        order = support.order
+        weights = support.sample_weight
+        samples = Points(
+            support.take(order),
+            np.ones(len(order)) if weights is None else weights[order].astype(float),
+            order + learnt.n_samples,
+            np.zeros(len(order)),
+            np.repeat(np.arange(len(support)), support.sizes),
+        )
+        moments = [None] * len(labels)
+        if self.with_moments:
+            moments = [
+                moments_of(support.rows(group), support.weights(group))
+                for group in range(len(labels))
+            ]
+        return self.unite(labels, learnt, samples, moments)
 
-    def unite(self, some, more):
-        """Generate proxies again, from two memories of the same classes.
+    def unite(self, labels, learnt, more, moments):
+        """Generate the proxies of known classes again, from them and more points.
 
         Parameters
         ----------
-        some, more : dicts of {label: ClassMemory}
-            Two memories of each class. Their vectors are proxies, or samples.
+        labels : list
+            The classes.
+        learnt : Learnt
+            What is known of them.
+        more : Points
+            Samples of them, or proxies from elsewhere.
+        moments : list of Moments or None
+            Of what these stand for, by class.
 
         Returns
         -------
         memory : dict of {label: ClassMemory}
-            One memory of each class, of all that both stand for.
+            What to remember of each class.
         """
-        labels = list(some)
-        parts = [part for label in labels for part in (some[label], more[label])]
-        sizes = [len(part.vectors) for part in parts]
-        points = GroupedRows(
-            np.concatenate([part.vectors for part in parts]),
-            np.repeat(np.arange(len(parts)) // 2, sizes),
+        known = [learnt.memory[label] for label in labels]
+        points = Points(*map(np.concatenate, zip(Points.of(known), more, strict=True)))
+        groups = GroupedRows(
+            points.vectors,
+            points.codes,
             len(labels),
-            sample_weight=np.concatenate([part.counts for part in parts]),
-            spread=np.concatenate([part.spreads for part in parts]),
+            sample_weight=points.counts,
+            spread=points.spreads,
         ).without_weightless()
-        rows = np.concatenate([part.indices for part in parts])
+        gained = np.bincount(more.codes, more.counts, len(labels)).tolist()
         memory = {}
-        for label, proxies in zip(labels, self._generate(labels, points), strict=True):
-            old, new = some[label], more[label]
-            memory[label] = ClassMemory(
-                *proxies._replace(indices=rows[proxies.indices]),
-                old.weight + new.weight,
-                _joined(old.moments, new.moments),
+        for group, proxies in enumerate(self._generate(labels, groups)):
+            memory[labels[group]] = ClassMemory(
+                *proxies._replace(indices=points.indices[proxies.indices]),
+                known[group].weight + gained[group],
+                _joined(known[group].moments, moments[group]),
             )
         return memory
 
@@ -275,9 +313,12 @@ def merged(learner, mine, theirs):
         if label in moved and not (part.is_head and moved[label].is_head)
     ]
     if shared:
+        theirs_of_shared = [moved[label] for label in shared]
         memory |= learner.unite(
-            {label: mine.memory[label] for label in shared},
-            {label: moved[label] for label in shared},
+            shared,
+            mine,
+            Points.of(theirs_of_shared),
+            [part.moments for part in theirs_of_shared],
         )
     return mine._replace(
         memory=memory,

@@ -1,8 +1,14 @@
 """One proxy per class: the mean of its support embeddings."""
 
 import numpy as np
+import scipy.sparse as sp
 
-from ._base import ProxyGenerator, for_each_bucket, synthesized
+from .._groups import Buffer
+from .._threads import run_tasks
+from ._base import Proxies, ProxyGenerator
+
+# Rows that are averaged together: few enough for their float64 copies to stay in cache.
+_SLAB_ROWS = 512
 
 
 class MeanProxies(ProxyGenerator):
@@ -32,21 +38,39 @@ class MeanProxies(ProxyGenerator):
     """
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        means = class_means(support, n_jobs=n_jobs)
-        return synthesized(support, means, np.arange(len(means) + 1), n_jobs=n_jobs)
+        n_classes = len(support)
+        means = np.empty((n_classes, support.n_features))
+        totals, spreads = np.empty(n_classes), np.empty(n_classes)
+        indices = np.empty(n_classes, dtype=np.intp)
+        buffer = Buffer()
 
+        def average(slab):
+            part = slice(support.offsets[slab.start], support.offsets[slab.stop])
+            order = support.order[part]
+            rows = support.take(
+                order, out=buffer.empty((len(order), means.shape[1]), support.dtype)
+            )
+            starts = support.offsets[slab] - part.start
+            codes = np.repeat(np.arange(len(starts)), support.sizes[slab])
+            weights = np.ones(len(order))
+            if support.sample_weight is not None:
+                weights = support.sample_weight[order].astype(np.float64)
+            indptr = np.append(starts, len(order))
+            sums = sp.csr_array((weights, np.arange(len(order)), indptr)) @ rows
+            totals[slab] = np.add.reduceat(weights, starts)
+            means[slab] = sums / totals[slab, None]
 
-def class_means(groups, *, n_jobs=None):
-    """Weighted mean of each group, in float64: (n_groups, n_features)."""
-    means = np.empty((len(groups), groups.n_features))
+            rows -= means[slab].astype(rows.dtype)[codes]
+            distances = np.einsum("ij,ij->i", rows, rows)
+            if support.spread is not None:
+                distances = distances + support.spread[order]
+            spreads[slab] = np.minimum.reduceat(distances, starts)
+            nearest = np.flatnonzero(distances == spreads[slab][codes])
+            first = np.searchsorted(nearest, starts)
+            indices[slab] = order[nearest[first]]
 
-    def average(bucket, rows):
-        if groups.sample_weight is None:
-            means[bucket] = rows.mean(axis=1, dtype=np.float64)
-        else:
-            weights = groups.stack_weights(bucket)
-            sums = np.einsum("bn,bnd->bd", weights, rows, dtype=np.float64)
-            means[bucket] = sums / weights.sum(axis=1, keepdims=True, dtype=np.float64)
-
-    for_each_bucket(groups, np.ones(len(groups)), average, n_jobs=n_jobs)
-    return means
+        slabs = support.slabs(_SLAB_ROWS)
+        costs = [support.sizes[slab].sum() for slab in slabs]
+        run_tasks(average, slabs, costs, n_jobs=n_jobs)
+        offsets = np.arange(n_classes + 1)
+        return Proxies(means, offsets, indices, totals, spreads)
