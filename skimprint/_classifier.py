@@ -248,15 +248,7 @@ default="dot"
         """
         self._check_votes()
         learnt = self._learn(self._start(), X, y, sample_weight, callbacks=True)
-        head = self._make_head(learnt)
-        if self.aggregation == "mnn" and self.n_neighbors > head.n_proxies:
-            warnings.warn(
-                f"n_neighbors={self.n_neighbors} is more than the {head.n_proxies} "
-                "proxies there are: all of them vote.",
-                UserWarning,
-                stacklevel=2,
-            )
-        self._commit(learnt, X=X, head=head)
+        self._adopt(learnt, X, self._make_head(learnt))
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -432,11 +424,10 @@ default="dot"
         array(['left', 'up'], dtype='<U5')
         """
         clf = cls(head=(weight, classes), **params)
-        clf._validate_params()
-        clf._check_votes()
+        clf._check_params()
         learnt = clf._start()
         a_row = next(iter(learnt.memory.values())).vectors
-        clf._commit(learnt, X=a_row, head=clf._make_head(learnt))
+        clf._adopt(learnt, a_row, clf._make_head(learnt))
         return clf
 
     def __sklearn_is_fitted__(self):
@@ -580,8 +571,12 @@ default="dot"
             self._n_proxies_of,
             seed=seed_from(self.random_state),
             n_jobs=self.n_jobs,
-            with_moments=generator.uses_moments or self.metric == "mahalanobis",
+            with_moments=self._uses_moments(generator),
         )
+
+    def _uses_moments(self, generator):
+        """Whether moments of the classes are needed."""
+        return generator.uses_moments or self.metric == "mahalanobis"
 
     def _start(self):
         """What is known before any sample: nothing, or the classes of the head."""
@@ -617,6 +612,17 @@ default="dot"
             rows.dtype,
             weight.shape[1],
         )
+
+    def _adopt(self, learnt, X, head):
+        """Be fitted: know what was learnt of X, and predict by a head made of it."""
+        if self.aggregation == "mnn" and self.n_neighbors > head.n_proxies:
+            warnings.warn(
+                f"n_neighbors={self.n_neighbors} is more than the {head.n_proxies} "
+                "proxies there are: all of them vote.",
+                UserWarning,
+                stacklevel=3,
+            )
+        self._commit(learnt, X=X, head=head)
 
     def _commit(self, learnt, *, X=None, head=None):
         """Replace what is known, in one step that no interrupt can cut in two.
@@ -795,6 +801,10 @@ default="dot"
                 )
         return np.array([min(count, _ALL) for count in counts])
 
+    def _check_params(self):
+        self._validate_params()
+        self._check_votes()
+
     def _check_votes(self):
         """Refuse votes weighted by what is no distance."""
         votes_by_distance = self.aggregation == "mnn" and self.weights == "distance"
@@ -806,8 +816,7 @@ default="dot"
 
     def _validate_queries(self, X):
         check_is_fitted(self)
-        self._validate_params()  # they may have been set since the fit
-        self._check_votes()
+        self._check_params()  # they may have been set since the fit
         return validate_data(self, X, dtype=_DTYPES, reset=False)
 
     def _similarity(self, head):

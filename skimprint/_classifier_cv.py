@@ -1,0 +1,357 @@
+"""ImprintClassifierCV: the classifier, with parameters chosen by cross-validation."""
+
+import time
+from collections import defaultdict
+from numbers import Integral
+
+import numpy as np
+from joblib import Parallel, delayed
+from scipy.stats import rankdata
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.metrics import check_scoring, get_scorer_names
+from sklearn.model_selection import ParameterGrid, check_cv
+from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted, check_X_y
+
+from ._classifier import _DTYPES, ImprintClassifier
+from .generation import make_generator
+
+# Parameters that make no difference to what is learnt of each class. All others do, or
+# may: they are not shared.
+_ONLY_HEAD = {"proxy_norm", "metric"}
+_ONLY_PREDICTION = {
+    "aggregation",
+    "n_jobs",
+    "n_neighbors",
+    "query_norm",
+    "temperature",
+    "verbose",
+    "weights",
+}
+
+
+class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
+    """Imprinting with parameters chosen by cross-validation that shares its work.
+
+    Chooses what ``GridSearchCV(ImprintClassifier(), param_grid)`` chooses, by the same
+    scores. But the proxies of a fold are made once for all candidates that agree on
+    them, and so are their normalisation and covariance; candidates that differ in the
+    aggregation, say, cost a prediction each.
+
+    Parameters
+    ----------
+    estimator : ImprintClassifier, default=None
+        Has the parameters that are not in the grid; by default those of
+        ``ImprintClassifier()``. It is cloned.
+    param_grid : dict or list of dicts, default=None
+        Values to try for the parameters of `ImprintClassifier`, as in `GridSearchCV`.
+        By default ``{"n_proxies": [1, 2, 5, 10, 20]}``.
+    scoring : str or callable, default=None
+        A scorer; accuracy by default.
+    cv : int, cross-validation generator or iterable, default=None
+        How to split, as in `GridSearchCV`: five stratified folds by default.
+    n_jobs : int, default=None
+        Number of threads across folds and sets of proxies.
+
+    Attributes
+    ----------
+    best_estimator_ : ImprintClassifier
+        Fitted to all data with the best parameters.
+    best_params_ : dict
+        Values of the parameters in the grid with the best mean score; of several, the
+        first.
+    best_score_ : float
+        Their mean score.
+    best_index_ : int
+        Their place in ``cv_results_``.
+    cv_results_ : dict of ndarrays
+        As in `GridSearchCV`. A fit's time includes what it shares with others.
+    n_splits_ : int
+        Number of folds.
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    n_features_in_ : int
+        Number of features seen during `fit`.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if ``X`` has any that are all strings.
+
+    See Also
+    --------
+    ImprintClassifier : Fixed parameters.
+    sklearn.model_selection.GridSearchCV : The same search for any estimator, pipelines
+        included.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier, ImprintClassifierCV
+    >>> from skimprint.datasets import load_digits_embeddings
+    >>> X, y = load_digits_embeddings(return_X_y=True)
+    >>> search = ImprintClassifierCV(
+    ...     ImprintClassifier(random_state=0),
+    ...     {"n_proxies": [1, 10], "metric": ["dot", "mahalanobis"]},
+    ...     cv=3,
+    ... )
+    >>> search.fit(X[:600], y[:600]).best_params_["n_proxies"]
+    10
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's convention)
+        "estimator": [ImprintClassifier, None],
+        "param_grid": [dict, list, None],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
+        "cv": ["cv_object"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self, estimator=None, param_grid=None, *, scoring=None, cv=None, n_jobs=None
+    ):
+        self.estimator = estimator
+        self.param_grid = param_grid
+        self.scoring = scoring
+        self.cv = cv
+        self.n_jobs = n_jobs
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Choose the parameters, and fit with them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The support embeddings.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in fits; scores do not use them.
+
+        Returns
+        -------
+        self : ImprintClassifierCV
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If the grid has an unknown parameter or an invalid value, or the data are
+            not valid.
+        """
+        estimator = ImprintClassifier() if self.estimator is None else self.estimator
+        grid = self.param_grid
+        candidates = list(
+            ParameterGrid({"n_proxies": [1, 2, 5, 10, 20]} if grid is None else grid)
+        )
+        classifiers = [_with(estimator, params) for params in candidates]
+        scorer = check_scoring(classifiers[0], self.scoring)
+        check_X_y(X, y, dtype=_DTYPES, estimator=self)
+        X, y, sample_weight = indexable(X, y, sample_weight)
+        splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
+
+        groups = _agreeing(classifiers, _ONLY_HEAD | _ONLY_PREDICTION)
+        results = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
+            delayed(_evaluate)(
+                [classifiers[i] for i in group], scorer, X, y, sample_weight, split
+            )
+            for split in splits
+            for group in groups
+        )
+        # Of each candidate and split: score, time to fit, time to score.
+        measured = np.empty((3, len(candidates), len(splits)))
+        results = iter(results)
+        for fold in range(len(splits)):
+            for group in groups:
+                measured[:, group, fold] = np.transpose(next(results))
+
+        cv_results = _cv_results(candidates, *measured)
+        best = int(cv_results["rank_test_score"].argmin())
+        best_estimator = _with(estimator, candidates[best])
+        best_estimator.fit(X, y, sample_weight=sample_weight)
+        self.cv_results_ = cv_results
+        self.best_index_ = best
+        self.best_params_ = candidates[best]
+        self.best_score_ = cv_results["mean_test_score"][best]
+        self.best_estimator_ = best_estimator
+        self.n_splits_ = len(splits)
+        return self
+
+    def predict(self, X):
+        """Label of each query, by the best classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            See `ImprintClassifier.predict`.
+        """
+        return self._best().predict(X)
+
+    def decision_function(self, X):
+        """Score of each class, by the best classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            See `ImprintClassifier.decision_function`.
+        """
+        return self._best().decision_function(X)
+
+    def predict_proba(self, X):
+        """Probability of each class, by the best classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            See `ImprintClassifier.predict_proba`.
+        """
+        return self._best().predict_proba(X)
+
+    def predict_log_proba(self, X):
+        """Logarithm of the probability of each class, by the best classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+            See `ImprintClassifier.predict_log_proba`.
+        """
+        return self._best().predict_log_proba(X)
+
+    @property
+    def classes_(self):
+        """The labels, sorted: ndarray of shape (n_classes,)."""
+        return self.best_estimator_.classes_
+
+    @property
+    def n_features_in_(self):
+        """Number of features seen during `fit`: int."""
+        return self.best_estimator_.n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        """Names of the features seen during `fit`: ndarray of shape (n_features,)."""
+        return self.best_estimator_.feature_names_in_
+
+    def _best(self):
+        check_is_fitted(self)
+        return self.best_estimator_
+
+
+def _with(estimator, params):
+    """A clone with other parameters."""
+    # Values are cloned too, as in `GridSearchCV`: what is in the grid stays as it is.
+    params = {name: clone(value, safe=False) for name, value in params.items()}
+    return clone(estimator).set_params(**params)
+
+
+def _agreeing(classifiers, but_for):
+    """Lists of the classifiers, by number, that differ in certain parameters only."""
+    lists = defaultdict(list)
+    for i, clf in enumerate(classifiers):
+        params = clf.get_params(deep=False)
+        key = tuple(
+            (name, repr(value) if hasattr(value, "get_params") else _key(value))
+            for name, value in sorted(params.items())
+            if name not in but_for
+        )
+        lists[key].append(i)
+    return list(lists.values())
+
+
+def _key(value):
+    """Something hashable that is equal for equal values: the value, or its identity."""
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
+
+
+def _evaluate(classifiers, scorer, X, y, sample_weight, split):
+    """Scores and times on one fold of classifiers with the same proxies.
+
+    Parameters
+    ----------
+    classifiers : list of ImprintClassifier
+        Not fitted. They agree in all parameters that proxies depend on.
+    scorer : callable
+        From a fitted classifier, queries and labels to a score.
+    X, y, sample_weight
+        The data.
+    split : tuple of ndarrays
+        Row numbers of the training and of the test samples.
+
+    Returns
+    -------
+    results : list of tuple (score, fit_time, score_time)
+        One per classifier; times in seconds.
+    """
+    train, test = split
+    X_train, y_train = _safe_indexing(X, train), _safe_indexing(y, train)
+    X_test, y_test = _safe_indexing(X, test), _safe_indexing(y, test)
+    weights = None if sample_weight is None else _safe_indexing(sample_weight, train)
+    for clf in classifiers:
+        clf._check_params()
+    start = time.perf_counter()
+    generator = make_generator(classifiers[0].generator)  # that of all
+    learner = max(classifiers, key=lambda clf: clf._uses_moments(generator))
+    learnt = learner._learn(learner._start(), X_train, y_train, weights)
+    learn_time = time.perf_counter() - start
+
+    results = [None] * len(classifiers)
+    for alike in _agreeing(classifiers, _ONLY_PREDICTION):
+        start = time.perf_counter()
+        head = classifiers[alike[0]]._make_head(learnt)
+        fit_time = learn_time + time.perf_counter() - start
+        for i in alike:
+            clf = classifiers[i]
+            clf._adopt(learnt, X_train, head)
+            start = time.perf_counter()
+            score = scorer(clf, X_test, y_test)
+            results[i] = (score, fit_time, time.perf_counter() - start)
+    return results
+
+
+def _cv_results(candidates, scores, fit_times, score_times):
+    """The dict that `GridSearchCV` calls ``cv_results_``."""
+    results = {}
+    for name, times in (("fit_time", fit_times), ("score_time", score_times)):
+        results[f"mean_{name}"] = times.mean(axis=1)
+        results[f"std_{name}"] = times.std(axis=1)
+    names = sorted({name for params in candidates for name in params})
+    for name in names:
+        values = {
+            i: params[name] for i, params in enumerate(candidates) if name in params
+        }
+        numbers = all(isinstance(value, int | float) for value in values.values())
+        dtype = np.array(list(values.values())).dtype if numbers else object
+        column = np.ma.masked_all(len(candidates), dtype)
+        for i, value in values.items():
+            column[i] = value
+        results[f"param_{name}"] = column
+    results["params"] = candidates
+    for fold, column in enumerate(scores.T):
+        results[f"split{fold}_test_score"] = column
+    results["mean_test_score"] = scores.mean(axis=1)
+    results["std_test_score"] = scores.std(axis=1)
+    ranks = rankdata(-results["mean_test_score"], method="min")
+    results["rank_test_score"] = ranks.astype(np.int32)
+    return results

@@ -1,0 +1,124 @@
+"""ImprintClassifierCV chooses what GridSearchCV chooses, by the same scores."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skimprint import ImprintClassifier, ImprintClassifierCV
+from skimprint.generation import KMeansProxies, MeanProxies
+
+GRIDS = {
+    "strings and numbers": {
+        "generator": ["mean", "kmeans"],
+        "n_proxies": [1, 3],
+        "proxy_norm": [None, "l2"],
+        "metric": ["dot", "mahalanobis"],
+    },
+    "lists of dicts and components": [
+        {"generator": [KMeansProxies(), KMeansProxies(n_init=2), MeanProxies()]},
+        {"generator": ["all"], "aggregation": ["mnn"], "n_neighbors": [1, 5]},
+    ],
+    "callables and mappings": {
+        "generator": [lambda X_c, k, seed: X_c[:k]],
+        "n_proxies": [2, dict.fromkeys(range(10), 1)],
+        "query_norm": [None, np.tanh],
+    },
+    "knobs of components": {
+        "generator": [KMeansProxies()],
+        "generator__max_iter": [1, 100],
+        "support_norm": [None, "l2"],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def data(digits):
+    """300 embeddings of digits, the first 64 features of each."""
+    X, y = digits
+    return X[:300, :64], y[:300]
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+@pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+def test_is_the_grid_search(data, grid, scoring):
+    X, y = data
+    clf = ImprintClassifier(random_state=0)
+    cv = StratifiedKFold(3, shuffle=True, random_state=0)
+    expected = GridSearchCV(clf, grid, cv=cv, scoring=scoring).fit(X, y)
+    search = ImprintClassifierCV(clf, grid, cv=cv, scoring=scoring).fit(X, y)
+    assert set(search.cv_results_) == set(expected.cv_results_)
+    for name, values in expected.cv_results_.items():
+        if "time" in name:
+            assert (search.cv_results_[name] >= 0).all()
+        elif "score" in name:
+            np.testing.assert_allclose(search.cv_results_[name], values, err_msg=name)
+        else:
+            assert [str(value) for value in search.cv_results_[name]] == [
+                str(value) for value in values
+            ]
+    assert search.best_index_ == expected.best_index_
+    assert search.best_score_ == pytest.approx(expected.best_score_)
+    assert str(search.best_params_) == str(expected.best_params_)
+    np.testing.assert_array_equal(search.predict(X), expected.predict(X))
+    np.testing.assert_array_equal(search.predict_proba(X), expected.predict_proba(X))
+    np.testing.assert_array_equal(search.classes_, expected.classes_)
+
+
+def test_proxies_are_made_once_for_candidates_that_agree(data):
+    calls = []
+
+    def first(X_c, n_proxies, random_state):
+        calls.append(n_proxies)
+        return X_c[:n_proxies]
+
+    grid = {
+        "n_proxies": [1, 2],
+        "proxy_norm": [None, "l2"],
+        "aggregation": ["max", "mnn"],
+        "metric": ["dot", "euclidean", "mahalanobis"],
+    }
+    search = ImprintClassifierCV(ImprintClassifier(first), grid, cv=3, n_jobs=2)
+    search.fit(*data)
+    n_classes, n_folds, n_values = 10, 3, 2
+    assert len(calls) == n_classes * (n_folds * n_values + 1)
+
+
+def test_weights_reach_the_fits(data):
+    X, y = data
+    weights = np.where(np.arange(len(y)) % 2, 1.0, 0.0)
+    search = ImprintClassifierCV(ImprintClassifier("mean"), {"n_proxies": [1]})
+    search.fit(X, y, sample_weight=weights)
+    assert search.best_estimator_.class_count_.sum() == weights.sum()
+
+
+def test_the_grid_and_the_estimator_stay_as_they_are(data):
+    component = KMeansProxies()
+    clf = ImprintClassifier(random_state=0)
+    grid = {"generator": [component], "n_proxies": [2, 3]}
+    search = ImprintClassifierCV(clf, grid, cv=2).fit(*data)
+    assert not hasattr(clf, "classes_")
+    assert search.best_estimator_.generator is not component
+    assert clone(search).get_params()["estimator__random_state"] == 0
+
+
+@pytest.mark.parametrize(
+    "grid, message",
+    [
+        ({"n_proxy": [1]}, "Invalid parameter 'n_proxy'"),
+        ({"n_proxies": [1, 0]}, "'n_proxies' parameter of ImprintClassifier"),
+        ({"n_proxies": []}, "non-empty"),
+        ({"weights": ["distance"], "aggregation": ["mnn"]}, "needs a distance"),
+    ],
+)
+def test_bad_grids(data, grid, message):
+    with pytest.raises(ValueError, match=message):
+        ImprintClassifierCV(param_grid=grid).fit(*data)
+
+
+@parametrize_with_checks(
+    [ImprintClassifierCV(ImprintClassifier("mean"), {"proxy_norm": [None, "l2"]}, cv=2)]
+)
+def test_common_checks(estimator, check):
+    check(estimator)
