@@ -49,13 +49,14 @@ _ROUTINES = {
 
 
 def dot_transposed(A, B, scale=1.0, out=None):
-    """``scale * A @ B.T`` for C-contiguous matrices, both of float32 or float64.
+    """``scale * A @ B.T`` for matrices of one dtype, float32 or float64.
 
-    The result is new, or in `out`, which is C-contiguous and of the same dtype.
+    Fast where both are C-contiguous. The result is new, or in `out`, which is C-contiguous and of the same dtype.
     """
     real, gemm, _ = _ROUTINES[A.dtype]
     (n, d), m = A.shape, len(B)
-    if gemm is None or n * m * d < _WORTH_IT:
+    as_expected = A.flags.c_contiguous and B.flags.c_contiguous
+    if gemm is None or not as_expected or n * m * d < _WORTH_IT:
         product = np.matmul(A, B.T, out=out)
         product *= scale
         return product

@@ -572,6 +572,7 @@ default="dot"
             seed=seed_from(self.random_state),
             n_jobs=self.n_jobs,
             with_moments=self._uses_moments(generator),
+            with_sample=False,
         )
 
     def _uses_moments(self, generator):

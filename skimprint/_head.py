@@ -75,7 +75,7 @@ class Head:
         vectors = np.concatenate([part.vectors for part in parts])
         counts = np.concatenate([part.counts for part in parts])
         vectors = learnt.generator.combine(vectors, counts, self.moments)
-        vectors = vectors.astype(learnt.dtype, copy=False)
+        vectors = np.ascontiguousarray(vectors, dtype=learnt.dtype)
         if proxy_norm == "quantile":
             from_head = np.array([part.is_head for part in parts])[self.codes]
             if from_head.any():

@@ -5,8 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._groups import GroupedRows
-from ._moments import Moments, joined, moments_of
+from ._groups import GroupedRows, row_keys
+from ._moments import Moments, moments_of
+
+
+# Samples kept of each class to choose parameters by, where any are chosen.
+SAMPLE_SIZE = 200
 
 
 class ClassMemory(NamedTuple):
@@ -26,6 +30,8 @@ class ClassMemory(NamedTuple):
         Number of samples, or the sum of their weights.
     moments : Moments or None
         Kept where something in the classifier needs them.
+    sample : Sample or None
+        Kept where something is chosen by leaving samples out.
     is_head : bool
         Whether it is as it came from a head.
     """
@@ -36,7 +42,44 @@ class ClassMemory(NamedTuple):
     spreads: np.ndarray
     weight: float
     moments: Moments | None = None
+    sample: "Sample | None" = None
     is_head: bool = False
+
+
+class Sample(NamedTuple):
+    """Some samples of a class: those with the smallest keys, in their order.
+
+    The key of a sample depends on its values only, so these are the same ones in
+    whatever order and parts the samples come.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, n_features)
+        The samples, normalised as the generator sees them.
+    weights : ndarray of shape (n,)
+        Their weights.
+    keys : ndarray of shape (n,)
+        Their keys, in ascending order.
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray
+    keys: np.ndarray
+
+    @classmethod
+    def of(cls, rows, weights=None):
+        """A sample of the samples of one class."""
+        weights = np.ones(len(rows)) if weights is None else weights.astype(float)
+        return cls._smallest(rows, weights, row_keys(rows, seed=0))
+
+    def joined(self, other):
+        """A sample of what both are samples of."""
+        return self._smallest(*map(np.concatenate, zip(self, other, strict=True)))
+
+    @classmethod
+    def _smallest(cls, rows, weights, keys):
+        kept = np.argsort(keys, kind="stable")[:SAMPLE_SIZE]
+        return cls(rows[kept], weights[kept], keys[kept])
 
 
 class ProxiesOfOne(NamedTuple):
@@ -120,8 +163,8 @@ class Learner(NamedTuple):
         Seed of the generator.
     n_jobs : int or None
         Number of threads.
-    with_moments : bool
-        Whether moments are kept.
+    with_moments, with_sample : bool
+        Whether moments and samples are kept.
     progress : callable or None
         Told of classes that are done.
     """
@@ -131,6 +174,7 @@ class Learner(NamedTuple):
     seed: int
     n_jobs: int | None
     with_moments: bool
+    with_sample: bool
     progress: object = None
 
     def imprint(self, labels, support, learnt):
@@ -157,7 +201,7 @@ class Learner(NamedTuple):
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=proxies.indices + first_row),
                 float(support.sizes[group] if weights is None else weights.sum()),
-                moments_of(support.rows(group), weights) if self.with_moments else None,
+                *self._statistics(support, group),
             )
         return memory
 
@@ -187,15 +231,20 @@ class Learner(NamedTuple):
             np.zeros(len(order)),
             np.repeat(np.arange(len(support)), support.sizes),
         )
-        moments = [None] * len(labels)
-        if self.with_moments:
-            moments = [
-                moments_of(support.rows(group), support.weights(group))
-                for group in range(len(labels))
-            ]
-        return self.unite(labels, learnt, samples, moments)
+        statistics = [self._statistics(support, group) for group in range(len(labels))]
+        return self.unite(labels, learnt, samples, statistics)
 
-    def unite(self, labels, learnt, more, moments):
+    def _statistics(self, support, group):
+        """Moments and sample of one group, None for what is not kept."""
+        if not (self.with_moments or self.with_sample):
+            return None, None
+        rows, weights = support.rows(group), support.weights(group)
+        return (
+            moments_of(rows, weights) if self.with_moments else None,
+            Sample.of(rows, weights) if self.with_sample else None,
+        )
+
+    def unite(self, labels, learnt, more, statistics):
         """Generate the proxies of known classes again, from them and more points.
 
         Parameters
@@ -206,7 +255,7 @@ class Learner(NamedTuple):
             What is known of them.
         more : Points
             Samples of them, or proxies from elsewhere.
-        moments : list of Moments or None
+        statistics : list of tuple (moments, sample)
             Of what these stand for, by class.
 
         Returns
@@ -229,7 +278,8 @@ class Learner(NamedTuple):
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=points.indices[proxies.indices]),
                 known[group].weight + gained[group],
-                _joined(known[group].moments, moments[group]),
+                _joined(known[group].moments, statistics[group][0]),
+                _joined(known[group].sample, statistics[group][1]),
             )
         return memory
 
@@ -255,10 +305,10 @@ class Learner(NamedTuple):
 
 
 def _joined(some, more):
-    """Moments of what two memories stand for; one of a head has none."""
+    """Statistics of what two memories stand for; one of a head has none."""
     if some is None or more is None:
-        return some or more
-    return joined(some, more)
+        return more if some is None else some
+    return some.joined(more)
 
 
 def head_memory(labels, rows):
@@ -318,7 +368,7 @@ def merged(learner, mine, theirs):
             shared,
             mine,
             Points.of(theirs_of_shared),
-            [part.moments for part in theirs_of_shared],
+            [(part.moments, part.sample) for part in theirs_of_shared],
         )
     return mine._replace(
         memory=memory,

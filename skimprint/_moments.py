@@ -48,6 +48,10 @@ class Moments(NamedTuple):
             return self.matrix @ vector
         return self.factor.T @ (self.factor @ vector)
 
+    def joined(self, other):
+        """Moments of the samples of two parts together; see `joined`."""
+        return joined(self, other)
+
 
 def moments_of(rows, weights=None):
     """Moments of the samples of one class.

@@ -302,6 +302,21 @@ class TestPredictions:
             proba, np.exp(clf.predict_log_proba(X_query)), rtol=1e-5
         )
 
+    @pytest.mark.parametrize("generator", sorted(GENERATORS))
+    def test_scores_are_products_for_any_memory_layout(self, split, generator):
+        X, X_query, y, _ = split
+        # More samples than features, and products too large for a plain path.
+        X, X_query = X[:, :100], np.repeat(X_query[:, :100], 10, axis=0)
+        clf = ImprintClassifier(
+            generator, 1, query_norm=lambda X: np.asfortranarray(X), random_state=0
+        ).fit(X, y)
+        best = np.maximum.reduceat(
+            X_query @ np.ascontiguousarray(clf.proxies_).T,
+            np.flatnonzero(np.diff(clf.proxy_labels_, prepend=-1)),
+            axis=1,
+        )
+        np.testing.assert_allclose(clf.decision_function(X_query), best, rtol=1e-4)
+
     def test_two_classes_have_one_score_positive_for_the_second(self, split):
         X, X_query, y, _ = split
         clf = ImprintClassifier("mean").fit(X, np.where(y < 5, "small", "large"))
