@@ -51,7 +51,8 @@ _ROUTINES = {
 def dot_transposed(A, B, scale=1.0, out=None):
     """``scale * A @ B.T`` for matrices of one dtype, float32 or float64.
 
-    Fast where both are C-contiguous. The result is new, or in `out`, which is C-contiguous and of the same dtype.
+    Fast where both are C-contiguous. The result is new, or in `out`, which is
+    C-contiguous and of the same dtype.
     """
     real, gemm, _ = _ROUTINES[A.dtype]
     (n, d), m = A.shape, len(B)

@@ -8,7 +8,6 @@ import numpy as np
 from ._groups import GroupedRows, row_keys
 from ._moments import Moments, moments_of
 
-
 # Samples kept of each class to choose parameters by, where any are chosen.
 SAMPLE_SIZE = 200
 
