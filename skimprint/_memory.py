@@ -196,10 +196,8 @@ class Learner(NamedTuple):
         first_row = learnt.n_samples
         memory = {}
         for group, proxies in enumerate(self._generate(labels, support)):
-            weights = support.weights(group)
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=proxies.indices + first_row),
-                float(support.sizes[group] if weights is None else weights.sum()),
                 *self._statistics(support, group),
             )
         return memory
@@ -234,11 +232,14 @@ class Learner(NamedTuple):
         return self.unite(labels, learnt, samples, statistics)
 
     def _statistics(self, support, group):
-        """Moments and sample of one group, None for what is not kept."""
+        """Weight, moments and sample of one group; None for what is not kept."""
+        weights = support.weights(group)
+        weight = float(support.sizes[group] if weights is None else weights.sum())
         if not (self.with_moments or self.with_sample):
-            return None, None
-        rows, weights = support.rows(group), support.weights(group)
+            return weight, None, None
+        rows = support.rows(group)
         return (
+            weight,
             moments_of(rows, weights) if self.with_moments else None,
             Sample.of(rows, weights) if self.with_sample else None,
         )
@@ -254,7 +255,7 @@ class Learner(NamedTuple):
             What is known of them.
         more : Points
             Samples of them, or proxies from elsewhere.
-        statistics : list of tuple (moments, sample)
+        statistics : list of tuple (weight, moments, sample)
             Of what these stand for, by class.
 
         Returns
@@ -271,14 +272,13 @@ class Learner(NamedTuple):
             sample_weight=points.counts,
             spread=points.spreads,
         ).without_weightless()
-        gained = np.bincount(more.codes, more.counts, len(labels)).tolist()
         memory = {}
         for group, proxies in enumerate(self._generate(labels, groups)):
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=points.indices[proxies.indices]),
-                known[group].weight + gained[group],
-                _joined(known[group].moments, statistics[group][0]),
-                _joined(known[group].sample, statistics[group][1]),
+                known[group].weight + statistics[group][0],
+                _joined(known[group].moments, statistics[group][1]),
+                _joined(known[group].sample, statistics[group][2]),
             )
         return memory
 
@@ -367,7 +367,7 @@ def merged(learner, mine, theirs):
             shared,
             mine,
             Points.of(theirs_of_shared),
-            [(part.moments, part.sample) for part in theirs_of_shared],
+            [(part.weight, part.moments, part.sample) for part in theirs_of_shared],
         )
     return mine._replace(
         memory=memory,
