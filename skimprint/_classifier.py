@@ -23,6 +23,7 @@ from ._memory import (
     NOTHING,
     Learner,
     Learnt,
+    Memories,
     common_label_dtype,
     head_memory,
     merged,
@@ -306,7 +307,7 @@ default="dot"
     def forget(self, classes):
         """Forget classes, as if they had never been seen.
 
-        Nothing that was learnt of them is kept. Proxies of other classes stay as they
+        Neither predictions nor pickles hold anything of them. Proxies of other classes stay as they
         are, to the bit, where the generator looks at each class alone; what classes
         have in common (least squares, covariances) is what it were without them, but
         for rounding.
@@ -336,15 +337,14 @@ default="dot"
         """
         check_is_fitted(self)
         labels = np.atleast_1d(np.asarray(classes)).tolist()
-        memory = dict(self._learnt.memory)
+        memory = self._learnt.memory
         unknown = [label for label in labels if label not in memory]
         if unknown:
             raise ValueError(
                 f"classes must be labels that the classifier knows; {unknown} are not "
                 f"among {shortened(sorted(memory))}."
             )
-        for label in labels:
-            memory.pop(label, None)  # the same label may be given twice
+        memory = memory.with_changes(dict.fromkeys(labels))
         self._commit(self._learnt._replace(memory=memory))
         return self
 
@@ -544,19 +544,21 @@ default="dot"
             dtype = learnt.dtype
 
         learner = self._learner(make_generator(self.generator))
-        memory = learnt.memory.copy()
+        memory = {}
         report = fit_progress(self, len(labels), X=X, y=y, callbacks=callbacks)
         with report as progress:
             learner = learner._replace(progress=progress)
-            known = [group for group, label in enumerate(labels) if label in memory]
-            new = [group for group, label in enumerate(labels) if label not in memory]
-            for groups, learn in ((known, learner.extend), (new, learner.imprint)):
-                if groups:
+            is_known = np.array([label in learnt.memory for label in labels])
+            for of_these, learn in (
+                (is_known, learner.extend),
+                (~is_known, learner.imprint),
+            ):
+                groups = np.flatnonzero(of_these)
+                if len(groups):
                     some = [labels[group] for group in groups]
-                    rows = support.only(groups)
-                    memory |= learn(some, rows, learnt)
+                    memory |= learn(some, support.only(groups), learnt)
         return learnt._replace(
-            memory=memory,
+            memory=learnt.memory.with_changes(memory),
             generator=learner.generator,
             label_dtype=label_dtype,
             dtype=dtype,
@@ -588,6 +590,12 @@ default="dot"
                 "head must be a tuple (weight, classes), with None for classes to be "
                 f"numbered; got {len(self.head)} items."
             )
+        generator = make_generator(self.generator)
+        if generator.uses_moments:
+            raise ValueError(
+                f"{type(generator).__name__} cannot start from a head: it needs the "
+                "samples of all classes. Use another generator, such as 'mean'."
+            )
         weight, classes = self.head
         weight = getattr(weight, "weight", weight)
         if hasattr(weight, "detach"):  # a parameter of a torch module
@@ -607,8 +615,8 @@ default="dot"
             transform=_norm(self.support_norm, "support_norm"),
         )
         return Learnt(
-            head_memory(classes.tolist(), rows.take(rows.order)),
-            make_generator(self.generator),
+            Memories(head_memory(classes.tolist(), rows.take(rows.order))),
+            generator,
             classes.dtype,
             rows.dtype,
             weight.shape[1],

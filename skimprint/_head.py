@@ -28,7 +28,7 @@ class Head:
 
     Attributes
     ----------
-    memory : dict of {label: ClassMemory}
+    memory : Memories
         What is remembered of each class.
     classes : ndarray of shape (n_classes,)
         The labels.
@@ -48,8 +48,7 @@ class Head:
 
     def __init__(self, learnt, proxy_norm, *, mahalanobis, previous=None):
         self.memory = learnt.memory
-        labels = sorted(self.memory)
-        parts = [self.memory[label] for label in labels]
+        labels, parts = zip(*sorted(self.memory.as_dict().items()), strict=True)
         # For text, NumPy's own choice: as wide as the longest label that is left.
         is_text = learnt.label_dtype.kind in "US"
         self.classes = np.array(labels, None if is_text else learnt.label_dtype)
@@ -65,10 +64,12 @@ class Head:
                 for label, part in zip(labels, parts, strict=True)
                 if part.moments is not None
             }
-            if moments:
+            # Some were learnt before the moments were needed: better none than some.
+            complete = all(part.moments or part.is_head for part in parts)
+            if moments and complete:
                 self.moments = PooledMoments(moments, previous and previous.moments)
         self.covariance = self.factor = None
-        if mahalanobis and moments:
+        if mahalanobis and self.moments is not None:
             self.covariance = within_class_covariance(self.moments)
             self.factor = precision_cholesky(self.covariance)
 

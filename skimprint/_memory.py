@@ -1,6 +1,8 @@
 """What a classifier remembers of each class, and how it learns more of it."""
 
+from collections.abc import Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +45,56 @@ class ClassMemory(NamedTuple):
     moments: Moments | None = None
     sample: "Sample | None" = None
     is_head: bool = False
+
+
+class Memories(Mapping):
+    """The memory of each class. It never changes, but others are derived from it.
+
+    A copy of a dict takes the longer the more classes there are. So a few changes are
+    kept beside a dict that several mappings share, until there are too many of them.
+
+    Parameters
+    ----------
+    base : dict of {label: ClassMemory}
+        Memories.
+    changes : dict of {label: ClassMemory or None}
+        Memories that replace or join those, or `None` for a class that is forgotten.
+    """
+
+    def __init__(self, base, changes=MappingProxyType({})):
+        self._base = base
+        self._changes = changes
+        self._n_gone = sum(
+            (label in base) - (memory is not None) for label, memory in changes.items()
+        )
+
+    def __getitem__(self, label):
+        memory = self._changes[label] if label in self._changes else self._base[label]
+        if memory is None:
+            raise KeyError(label)
+        return memory
+
+    def __iter__(self):
+        return iter(self.as_dict())
+
+    def __len__(self):
+        return len(self._base) - self._n_gone
+
+    def __reduce__(self):
+        return Memories, (self.as_dict(),)  # of forgotten classes nothing is written
+
+    def as_dict(self):
+        """A dict of all memories."""
+        merged = self._base | self._changes
+        return {label: memory for label, memory in merged.items() if memory is not None}
+
+    def with_changes(self, changes):
+        """These memories, some replaced, joined or, by `None`, left out."""
+        changes = self._changes | changes
+        derived = Memories(self._base, changes)
+        # Copying the changes and, rarely, all: both take no more than sqrt(n) steps.
+        few = len(changes) ** 2 <= len(self._base)
+        return derived if few else Memories(derived.as_dict())
 
 
 class Sample(NamedTuple):
@@ -126,7 +178,7 @@ class Learnt(NamedTuple):
 
     Attributes
     ----------
-    memory : dict of {label: ClassMemory}
+    memory : Memories
         What it knows of each class.
     generator : ProxyGenerator or None
         Has made the proxies.
@@ -138,7 +190,7 @@ class Learnt(NamedTuple):
         Number of training rows so far.
     """
 
-    memory: dict
+    memory: Memories
     generator: object
     label_dtype: np.dtype
     dtype: np.dtype
@@ -146,7 +198,7 @@ class Learnt(NamedTuple):
     n_samples: int = 0
 
 
-NOTHING = Learnt({}, None, None, None, None)
+NOTHING = Learnt(Memories({}), None, None, None, None)
 
 
 class Learner(NamedTuple):
@@ -354,23 +406,23 @@ def merged(learner, mine, theirs):
         )
         for label, part in theirs.memory.items()
     }
-    memory = moved | mine.memory
+    new = {label: part for label, part in moved.items() if label not in mine.memory}
     shared = [
         label
-        for label, part in mine.memory.items()
+        for label, part in moved.items()
         # One head that both started from is the same class, not two samples of it.
-        if label in moved and not (part.is_head and moved[label].is_head)
+        if label not in new and not (part.is_head and mine.memory[label].is_head)
     ]
     if shared:
         theirs_of_shared = [moved[label] for label in shared]
-        memory |= learner.unite(
+        new |= learner.unite(
             shared,
             mine,
             Points.of(theirs_of_shared),
             [(part.weight, part.moments, part.sample) for part in theirs_of_shared],
         )
     return mine._replace(
-        memory=memory,
+        memory=mine.memory.with_changes(new),
         label_dtype=common_label_dtype(mine, list(moved), theirs.label_dtype),
         dtype=np.result_type(mine.dtype, theirs.dtype),
         n_samples=mine.n_samples + theirs.n_samples,
