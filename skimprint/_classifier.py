@@ -648,8 +648,11 @@ default="dot"
         vars(self).update(state)
 
     def __getstate__(self):
+        # Of forgotten classes nothing may remain.
         if self.__sklearn_is_fitted__():
-            self._head()  # of forgotten classes nothing may remain
+            self._head()
+        elif hasattr(self, "_made"):
+            self._made = None
         return super().__getstate__()
 
     def predict(self, X):
