@@ -307,10 +307,10 @@ default="dot"
     def forget(self, classes):
         """Forget classes, as if they had never been seen.
 
-        Neither predictions nor pickles hold anything of them. Proxies of other classes stay as they
-        are, to the bit, where the generator looks at each class alone; what classes
-        have in common (least squares, covariances) is what it were without them, but
-        for rounding.
+        Neither predictions nor pickles hold anything of them. Proxies of other classes
+        stay as they are, to the bit, where the generator looks at each class alone;
+        what classes have in common (least squares, covariances) is what it were without
+        them, but for rounding.
 
         Parameters
         ----------
@@ -656,8 +656,11 @@ default="dot"
         vars(self).update(state)
 
     def __getstate__(self):
+        # Of forgotten classes nothing may remain.
         if self.__sklearn_is_fitted__():
-            self._head()  # of forgotten classes nothing may remain
+            self._head()
+        elif hasattr(self, "_made"):
+            self._made = None
         return super().__getstate__()
 
     def predict(self, X):

@@ -12,6 +12,10 @@ import numpy as np
 # Rows whose outer products are summed in one matrix product.
 _BLOCK_ROWS = 512
 
+# Taking away from a sum keeps its rounding errors: what is left must not be less than
+# this share of it.
+_MIN_LEFT = 0.01
+
 
 class Moments(NamedTuple):
     """Weighted moments of one class, about its mean.
@@ -171,6 +175,8 @@ class PooledMoments:
     factor : ndarray of shape (r, d) or None
         ``factor.T @ factor`` is the within-class scatter; `None` if r is not less
         than d.
+    variance : float
+        The trace of the within-class scatter.
     fourth : float
         Sum of ``w |r|^4`` over all residuals.
     """
@@ -180,6 +186,7 @@ class PooledMoments:
         self.moments = moments
         self.weights = np.array([part.weight for part in parts])
         self.means = np.stack([part.mean for part in parts])
+        self.variance = sum(part.variance for part in parts)
         self.fourth = sum(part.fourth for part in parts)
         self.factor = self._scatter = None
         d = self.means.shape[1]
@@ -194,7 +201,9 @@ class PooledMoments:
         scatter = np.zeros(2 * self.means.shape[1:])
         if previous is not None and previous.factor is None:
             lost, changed = _differences(previous.moments, self.moments)
-            if len(lost) + len(changed) < len(new):
+            left = previous.variance - sum(part.variance for part in lost)
+            is_precise = left >= _MIN_LEFT * previous.variance
+            if is_precise and len(lost) + len(changed) < len(new):
                 scatter += previous.scatter
                 gone, new = lost, changed
         for sign, parts in ((-1, gone), (1, new)):
