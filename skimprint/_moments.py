@@ -16,6 +16,9 @@ _BLOCK_ROWS = 512
 # this share of it.
 _MIN_LEFT = 0.01
 
+# Relative error of a mean: equal samples may be that far from it.
+_ROUNDING = 16 * np.finfo(np.float64).eps
+
 
 class Moments(NamedTuple):
     """Weighted moments of one class, about its mean.
@@ -213,6 +216,12 @@ class PooledMoments:
             factors = [part.factor for part in parts if part.factor is not None]
             _add_products(scatter, factors, sign)
         return scatter
+
+    @property
+    def varies(self):
+        """Whether samples differ from their class mean by more than rounding errors."""
+        squares = self.weights @ np.einsum("ij,ij->i", self.means, self.means)
+        return self.variance > (_ROUNDING**2) * squares
 
     @property
     def scatter(self):

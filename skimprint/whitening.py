@@ -26,12 +26,11 @@ def within_class_covariance(moments):
     .. [1] O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional
        covariance matrices", Journal of Multivariate Analysis 88, 2004.
     """
-    total = moments.weights.sum()
-    covariance = moments.scatter / total
-    d = len(covariance)
-    variance = np.trace(covariance) / d
-    if variance <= 0:
+    total, d = moments.weights.sum(), moments.means.shape[1]
+    if not moments.varies:
         return np.eye(d)
+    covariance = moments.scatter / total
+    variance = np.trace(covariance) / d
     # |S - variance I|^2 and the expected squared error of S: Ledoit and Wolf's d^2, b^2
     squares = (covariance**2).sum()
     dispersion = squares - d * variance**2

@@ -137,7 +137,7 @@ class Program(RuleBasedStateMachine):
     @rule()
     def forget_what_is_not_known(self):
         before = pickle.dumps(self.clf)
-        with pytest.raises(ValueError, match="'zebra'.* are not among"):
+        with pytest.raises(ValueError, match=r"'zebra'.* are not among"):
             self.clf.forget([sorted(self.counts)[0], "zebra"])
         assert pickle.dumps(self.clf) == before
 
@@ -203,7 +203,14 @@ class Program(RuleBasedStateMachine):
                 np.testing.assert_allclose(mine[label], expected[label], 1e-6, 1e-9)
             elif self.pieces[label] == 1 and self.clf.generator != "least_squares":
                 np.testing.assert_array_equal(mine[label], expected[label])
-        if every:
+        # Few samples and copies of them can make a covariance singular; its inverse is
+        # of no use then, and rounding errors decide what it is.
+        regular = True
+        if self.clf.metric == "mahalanobis" and every:
+            covariance = refit.covariance_
+            np.testing.assert_allclose(self.clf.covariance_, covariance, 1e-6, 1e-9)
+            regular = np.linalg.cond(covariance) < 1e6
+        if every and regular:
             np.testing.assert_allclose(
                 self.clf.decision_function(QUERIES),
                 refit.decision_function(QUERIES),
