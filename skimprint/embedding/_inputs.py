@@ -101,7 +101,9 @@ class Texts:
 
     def identify(self, index, salt):
         """Name the content of an item: a digest, or without salt the text itself."""
-        text = self.load(index)
+        text = self.items[index]
+        if not isinstance(text, str):
+            text = self.load(index)  # which says what is wrong with it
         if salt is None:
             return text
         return hashlib.sha256(salt + text.encode("utf-8", "surrogatepass")).digest()
