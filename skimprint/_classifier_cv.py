@@ -25,7 +25,6 @@ _ONLY_PREDICTION = {
     "n_jobs",
     "n_neighbors",
     "query_norm",
-    "temperature",
     "verbose",
     "weights",
 }

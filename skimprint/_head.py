@@ -30,6 +30,8 @@ class Head:
     ----------
     memory : Memories
         What is remembered of each class.
+    generator : ProxyGenerator
+        Has made the proxies.
     classes : ndarray of shape (n_classes,)
         The labels.
     class_count : ndarray of shape (n_classes,)
@@ -44,10 +46,13 @@ class Head:
         Their training rows.
     covariance, factor : ndarray of shape (n_features, n_features) or None
         Within-class covariance, and what whitens it.
+    calibration : Calibration or None
+        What leaving samples out has shown, once it has been asked for.
     """
 
     def __init__(self, learnt, proxy_norm, *, mahalanobis, previous=None):
         self.memory = learnt.memory
+        self.generator = learnt.generator
         labels, parts = zip(*sorted(self.memory.as_dict().items()), strict=True)
         # For text, NumPy's own choice: as wide as the longest label that is left.
         is_text = learnt.label_dtype.kind in "US"
@@ -89,6 +94,37 @@ class Head:
         elif proxy_norm is not None:
             vectors = proxy_norm(vectors)
         self.proxies = vectors
+        self.calibration = None
+
+    def renormalize(self, vectors, own, proxy_norm):
+        """Normalise vectors that take the places of proxies.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n, n_features)
+            Not normalised.
+        own : ndarray of shape (n,)
+            The proxies whose places they take.
+        proxy_norm : "quantile", callable or None
+            Normalisation of the proxies.
+
+        Returns
+        -------
+        normalized : ndarray of shape (n, n_features)
+            As the proxies are.
+        """
+        vectors = vectors.astype(self.proxies.dtype)
+        if proxy_norm is None:
+            return vectors
+        if proxy_norm != "quantile":
+            return proxy_norm(vectors)
+        ranks = np.argsort(np.argsort(vectors, axis=1, kind="stable"), axis=1)
+        values = np.sort(self.proxies, axis=1)[own]
+        normalized = np.take_along_axis(values, ranks, axis=1)
+        first = self.codes[own] == 0
+        if not any(part.is_head for part in self.memory.values()):
+            normalized[first] = vectors[first]  # the first class has no reference
+        return normalized
 
     @property
     def n_proxies(self):

@@ -126,6 +126,33 @@ class ProxySimilarity:
             np.negative(ranks, out=ranks)
         return ranks
 
+    def one_by_one(self, X, vectors):
+        """Similarity of each query to one vector of its own.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+        vectors : ndarray of shape (n_queries, n_features)
+            What takes the place of a proxy.
+
+        Returns
+        -------
+        similarities : ndarray of shape (n_queries,)
+            As to proxies.
+        """
+        vectors = vectors.astype(self.proxies.dtype)
+        if self.metric in ("dot", "cosine"):
+            if self.metric == "cosine":
+                vectors = l2_normalize(vectors)
+            return self.finish(np.einsum("ij,ij->i", X, vectors)[None], X)[0]
+        if self.origin is not None:
+            vectors = vectors - self.origin
+        if self.factor is not None:
+            vectors = vectors @ self.factor
+        order = {"manhattan": 1, "chebyshev": np.inf}.get(self.metric, 2)
+        return -np.linalg.norm(X - vectors, ord=order, axis=1)
+
     def nearest(self, X, n_neighbors):
         """The most similar proxies of each query.
 
@@ -144,19 +171,7 @@ class ProxySimilarity:
             Of the proxies; of equally similar ones the first comes first.
         """
         ranks = self.ranks(X)
-        n_proxies = len(ranks)
-        if n_neighbors < n_proxies:
-            kth = n_proxies - n_neighbors
-            indices = np.argpartition(ranks, kth, axis=0)[kth:]
-            # Partitioning takes any of those that are equally far at the border.
-            border = np.take_along_axis(ranks, indices[:1], axis=0)
-            tied = np.count_nonzero(ranks >= border, axis=0) > n_neighbors
-            if tied.any():
-                order = np.argsort(-ranks[:, tied], axis=0, kind="stable")
-                indices[:, tied] = order[:n_neighbors]
-            indices.sort(axis=0)
-        else:
-            indices = np.broadcast_to(np.arange(n_proxies)[:, None], ranks.shape)
+        indices = largest_rows(ranks, n_neighbors)
         similarities = self._exact(X, indices, np.take_along_axis(ranks, indices, 0))
         order = np.argsort(-similarities, axis=0, kind="stable")
         return (
@@ -171,6 +186,36 @@ class ProxySimilarity:
         for chosen, values in zip(indices, ranks, strict=True):
             values[:] = -np.linalg.norm(X - self.proxies[chosen], axis=1)
         return ranks
+
+
+def largest_rows(ranks, n_largest):
+    """Rows that have the largest values of each column.
+
+    Parameters
+    ----------
+    ranks : ndarray of shape (n_proxies, n_queries)
+        Values.
+    n_largest : int
+        How many.
+
+    Returns
+    -------
+    indices : ndarray of shape (min(n_largest, n_proxies), n_queries)
+        Of the rows, ascending; of equal values the first ones are taken.
+    """
+    n_proxies = len(ranks)
+    if n_largest >= n_proxies:
+        return np.broadcast_to(np.arange(n_proxies)[:, None], ranks.shape)
+    kth = n_proxies - n_largest
+    indices = np.argpartition(ranks, kth, axis=0)[kth:]
+    # Partitioning takes any of those that are equally far at the border.
+    border = np.take_along_axis(ranks, indices[:1], axis=0)
+    tied = np.count_nonzero(ranks >= border, axis=0) > n_largest
+    if tied.any():
+        order = np.argsort(-ranks[:, tied], axis=0, kind="stable")
+        indices[:, tied] = order[:n_largest]
+    indices.sort(axis=0)
+    return indices
 
 
 def max_scores(ranks, offsets):
