@@ -97,6 +97,19 @@ def gram_each(rows, out):
         _gram(A, G)
 
 
+def squared_distances(rows):
+    """All squared distances within groups of one size; centres the rows in place."""
+    rows -= rows.mean(axis=1, keepdims=True)
+    n_groups, n, _ = rows.shape
+    distances = np.empty((n_groups, n, n), rows.dtype)
+    gram_each(rows, out=distances)
+    sq_norms = np.diagonal(distances, axis1=1, axis2=2).copy()
+    distances *= -2
+    distances += sq_norms[:, :, None]
+    distances += sq_norms[:, None, :]
+    return np.maximum(distances, 0, out=distances)
+
+
 def _gram(A, out):
     real, _, syrk = _ROUTINES[A.dtype]
     n, d = A.shape

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._blas import gram_each
+from ._blas import squared_distances
 from ._groups import Buffer, offsets_of
 from ._threads import run_tasks
 
@@ -73,19 +73,6 @@ def select(
     costs = [len(task) * groups.sizes[task[0]] ** 2 for task in tasks]
     run_tasks(solve, tasks, costs, n_jobs=n_jobs)
     return Selection(indices, offsets)
-
-
-def squared_distances(rows):
-    """All squared distances within groups of one size; centres the rows in place."""
-    rows -= rows.mean(axis=1, keepdims=True)
-    n_groups, n, _ = rows.shape
-    distances = np.empty((n_groups, n, n), rows.dtype)
-    gram_each(rows, out=distances)
-    sq_norms = np.diagonal(distances, axis1=1, axis2=2).copy()
-    distances *= -2
-    distances += sq_norms[:, :, None]
-    distances += sq_norms[:, None, :]
-    return np.maximum(distances, 0, out=distances)
 
 
 def grouped_cov_max(groups, n_selected, *, n_jobs=None):
