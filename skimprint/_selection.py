@@ -14,7 +14,7 @@ from ._groups import Buffer, offsets_of
 from ._threads import run_tasks
 
 # Bytes of rows or inner products of a few small groups that are worked on together.
-_BATCH_BYTES = 2**22
+_BATCH_BYTES = 2**21
 
 
 class Selection(NamedTuple):
@@ -98,9 +98,10 @@ def grouped_cov_max(groups, n_selected, *, n_jobs=None):
     """
 
     def pick(rows, k):
-        sums = np.ones((1, rows.shape[1]), rows.dtype) @ rows
-        sums -= sums.mean(axis=2, keepdims=True)
-        scores = (rows @ sums.transpose(0, 2, 1))[:, :, 0]
+        # For groups this small, einsum is twice as fast as a product.
+        sums = np.einsum("bnd->bd", rows)
+        sums -= sums.mean(axis=1, keepdims=True)
+        scores = np.einsum("bnd,bd->bn", rows, sums)
         return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
     return select(groups, n_selected, pick, reads_only=True, n_jobs=n_jobs)
@@ -141,7 +142,7 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
                 return distances[groups, chosen]
 
         else:
-            rows -= rows.mean(axis=1, keepdims=True)
+            rows -= np.einsum("bnd->bd", rows)[:, None] / n
             sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
 
             def to_row(chosen):
