@@ -35,6 +35,7 @@ from ._validation import check_labels, seed_from, shortened
 from .aggregation import (
     METRICS,
     ProxySimilarity,
+    best_class,
     largest_rows,
     max_scores,
     vote_shares,
@@ -756,10 +757,10 @@ default="dot"
         head = self._head()
         winners = np.empty(len(X), dtype=np.intp)
 
-        def choose(block, scores):
-            winners[block] = scores.argmax(axis=0)
+        def choose(block, found):
+            winners[block] = found
 
-        self._score_blocks(head, X, choose, ranking_only=True)
+        self._score_blocks(head, X, choose, winners_only=True)
         if self.outlier_threshold is None:
             return head.classes[winners]
         is_outlier = self._familiarities(head, X) < self._threshold(head)
@@ -1052,7 +1053,7 @@ default="dot"
             factor=head.factor,
         )
 
-    def _score_blocks(self, head, X, use, *, ranking_only=False):
+    def _score_blocks(self, head, X, use, *, winners_only=False):
         """Score blocks of queries, several at a time.
 
         Parameters
@@ -1064,8 +1065,8 @@ default="dot"
         use : callable
             Gets the slice of a block and its scores, of shape (n_classes, n_block),
             which are gone when it returns.
-        ranking_only : bool, default=False
-            Whether any scores will do that order the classes alike.
+        winners_only : bool, default=False
+            Whether it gets the index of the best class of each query instead.
         """
         compare = self._similarity(head)
         buffer = Buffer()
@@ -1073,12 +1074,13 @@ default="dot"
         def score(block):
             queries = compare.prepare(X[block])
             if self.aggregation == "max":
-                shape = head.n_proxies, len(queries)
-                memory = buffer.empty(shape, head.proxies.dtype)
+                size = head.n_proxies * len(queries)
+                memory = buffer.empty((size,), head.proxies.dtype)
                 ranks = compare.ranks(queries, out=memory)
-                scores = max_scores(ranks, head.offsets)
-                if not ranking_only:
-                    scores = compare.finish(scores, queries)
+                if winners_only:
+                    use(block, best_class(ranks, head.offsets))
+                    return
+                scores = compare.finish(max_scores(ranks, head.offsets), queries)
             elif self.aggregation == "mnn":
                 scores = self._votes(compare, queries, head)
             else:
@@ -1086,7 +1088,7 @@ default="dot"
                 scores = self.aggregation(similarities.T, head.codes)
                 shape = len(queries), len(head.classes)
                 scores = _checked(scores, shape, similarities.dtype, "aggregation").T
-            use(block, scores)
+            use(block, scores.argmax(axis=0) if winners_only else scores)
 
         blocks = list(gen_batches(len(X), compare.block_size()))
         if callable(self.aggregation):

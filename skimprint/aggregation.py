@@ -1,7 +1,8 @@
 """AGG, the aggregation step of the framework: from queries and proxies to class scores.
 
-Similarities are computed with the proxies as rows and the queries as columns: then the
-maximum over the proxies of a class runs along contiguous memory, for any class sizes.
+Similarities have the proxies as rows and the queries as columns. Of many proxies they
+lie in memory so, and the maximum over the proxies of a class runs along contiguous
+memory, for any class sizes. Of few proxies the product is faster the other way round.
 """
 
 from itertools import pairwise
@@ -20,7 +21,10 @@ _CDIST_NAMES = {"chebyshev": "chebyshev", "manhattan": "cityblock"}
 # Blocks of queries: their similarities stay in the last-level cache, but no block is so
 # narrow that the matrix product loses its speed to packing the proxies.
 _BLOCK_BYTES = 2**23
-_MIN_BLOCK, _MAX_BLOCK = 256, 1024
+_MIN_BLOCK, _MAX_BLOCK = 256, 2048
+
+# Number of proxies up to which their similarities lie in memory query by query.
+_FEW = 1000
 
 
 class ProxySimilarity:
@@ -82,18 +86,25 @@ class ProxySimilarity:
         ----------
         X : ndarray of shape (n_queries, n_features)
             Prepared queries.
-        out : ndarray of shape (n_proxies, n_queries), default=None
-            C-contiguous memory for the result, if it should not be new.
+        out : ndarray of shape (n_proxies * n_queries,), default=None
+            Memory for the result, if it should not be new.
 
         Returns
         -------
         ranks : ndarray of shape (n_proxies, n_queries)
-            To be made similarities by `finish`.
+            To be made similarities by `finish`; the transpose is C-contiguous where
+            there are few proxies.
         """
         if self.metric in _CDIST_NAMES:
             distances = cdist(self.proxies, X, _CDIST_NAMES[self.metric])
             return np.negative(distances, dtype=self.proxies.dtype, casting="same_kind")
-        ranks = dot_transposed(self.proxies, X, out=out)
+        few = len(self.proxies) <= _FEW
+        A, B = (X, self.proxies) if few else (self.proxies, X)
+        if out is not None:
+            out = out.reshape(len(A), len(B))
+        ranks = dot_transposed(A, B, out=out)
+        if few:
+            ranks = ranks.T
         if self.metric in ("euclidean", "mahalanobis"):
             ranks -= self.half_squares
         return ranks
@@ -245,6 +256,7 @@ def max_scores(ranks, offsets):
     largest, n_classes, n_queries = counts.max(), len(counts), ranks.shape[1]
     if largest == 1:
         return ranks
+    ranks = np.ascontiguousarray(ranks)
     if counts.min() == largest:
         return ranks.reshape(n_classes, largest, n_queries).max(axis=1)
     # `np.maximum.reduceat` takes ten times as long. Going through the classes, or
@@ -256,6 +268,28 @@ def max_scores(ranks, offsets):
         more = np.flatnonzero(counts > i)
         scores[more] = np.maximum(scores[more], ranks[offsets[more] + i])
     return scores
+
+
+def best_class(ranks, offsets):
+    """Find the class with the largest of `max_scores`, the first of several.
+
+    Parameters
+    ----------
+    ranks : ndarray of shape (n_proxies, n_queries)
+        As for `max_scores`.
+    offsets : ndarray of shape (n_classes + 1,)
+        As for `max_scores`.
+
+    Returns
+    -------
+    winners : ndarray of shape (n_queries,)
+        Index of a class for each query.
+    """
+    if not ranks.flags.f_contiguous:
+        return max_scores(ranks, offsets).argmax(axis=0)
+    # It is the class of the best proxy, which is found query by query.
+    codes = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return codes[ranks.argmax(axis=0)]
 
 
 def vote_shares(distances, codes, n_classes, weights="uniform"):
