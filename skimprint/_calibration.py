@@ -92,7 +92,7 @@ def hold_out(parts, offsets, *, selects):
 
 
 def _leave_each_out(part, rows, weights, *, selects):
-    """For samples of one class: the proxy each changes, if it vanishes, what is left."""
+    """The proxy that each sample of a class changes, if it vanishes, what is left."""
     vectors = part.vectors.astype(np.float64)
     rows = rows.astype(np.float64)
     if len(vectors) == 1:
