@@ -258,8 +258,8 @@ def main():
         if names:
             print(
                 "Accuracy of one fit in %, and how many points ten chunks by "
-                "`partial_fit` are above it (20 proxies; least squares: 1). The proxies "
-                "of `all` are the same either way:\n"
+                "`partial_fit` are above it (20 proxies; least squares: 1). Those of "
+                "`all` are the same either way:\n"
             )
             rows = []
             for name in names:
@@ -273,7 +273,10 @@ def main():
             print(
                 "Banking77 by MiniLM, 19 of 77 intents held out as unknown: AUROC of "
                 "known against unknown test queries, mean of three draws, and each. "
-                "Nothing was tuned.\n"
+                "No score is tuned to the draw, but that contrast should weigh two "
+                "nearest samples, and a third of the runner-up, was found on these "
+                "data. (From training samples alone, logistic regression finds 0.22 "
+                "to 0.44 of the runner-up.)\n"
             )
             progress("unknown detection")
             table(["score", "mean", "1", "2", "3"], unknown_detection(banking))
