@@ -1,10 +1,11 @@
 """Leave-one-out scores of the support set, and what is fitted to them.
 
 A support sample is scored as a query of which nothing is known: by the proxies as they
-would be without it. A proxy that is the sample is left out; a mean of ``n`` samples that
-it is among becomes the mean of the other ``n - 1``. Everything else stays as it is.
+would be without it. A proxy that is the sample is left out; a mean of ``n`` samples
+that it is among becomes the mean of the other ``n - 1``. Everything else stays.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -91,7 +92,7 @@ def hold_out(parts, offsets, *, selects):
 
 
 def _leave_each_out(part, rows, weights, *, selects):
-    """For samples of one class: the proxy each changes, if it vanishes, what is left."""
+    """The proxy that each sample of a class changes, if it vanishes, what is left."""
     vectors = part.vectors.astype(np.float64)
     rows = rows.astype(np.float64)
     if len(vectors) == 1:
@@ -135,7 +136,7 @@ def familiarities(similarities, offsets, *, contrast, n_nearest):
     by_class = np.stack(
         [
             _mean_of_largest(similarities[start:stop], n_nearest)
-            for start, stop in zip(offsets[:-1], offsets[1:], strict=True)
+            for start, stop in pairwise(offsets)
         ]
     )
     if len(by_class) == 1:

@@ -645,8 +645,12 @@ default="dot"
             seed=seed_from(self.random_state),
             n_jobs=self.n_jobs,
             with_moments=self._uses_moments(generator),
-            with_sample="auto" in (self.temperature, self.outlier_threshold),
+            with_sample=self._uses_sample(),
         )
+
+    def _uses_sample(self):
+        """Whether something is chosen by leaving samples out."""
+        return "auto" in (self.temperature, self.outlier_threshold)
 
     def _uses_moments(self, generator):
         """Whether moments of the classes are needed."""
@@ -704,7 +708,7 @@ default="dot"
             )
         if self.outlier_threshold is not None:
             self._labels_of(head, np.empty(0, np.intp), np.empty(0, bool))
-        if "auto" in (self.temperature, self.outlier_threshold):
+        if self._uses_sample():
             self._calibrated(head)
         self._commit(learnt, X=X, head=head)
 
@@ -1026,9 +1030,8 @@ default="dot"
                 "weights='distance' needs a distance, which metric='dot' is not. "
                 "Use metric='cosine' or 'euclidean', or weights='uniform'."
             )
-        is_auto = "auto" in (self.temperature, self.outlier_threshold)
         same_norms = self.support_norm is None or self.support_norm == self.query_norm
-        if is_auto and not same_norms:
+        if self._uses_sample() and not same_norms:
             raise ValueError(
                 "temperature='auto' and outlier_threshold='auto' take support samples "
                 "for queries, so query_norm must be the support_norm, "

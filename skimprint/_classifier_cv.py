@@ -22,8 +22,12 @@ from .generation import make_generator
 _ONLY_HEAD = {"proxy_norm", "metric"}
 _ONLY_PREDICTION = {
     "aggregation",
+    "contamination",
     "n_jobs",
     "n_neighbors",
+    "outlier_label",
+    "outlier_score",
+    "outlier_threshold",
     "query_norm",
     "verbose",
     "weights",
@@ -271,7 +275,7 @@ def _agreeing(classifiers, but_for):
             for name, value in sorted(params.items())
             if name not in but_for
         )
-        lists[key].append(i)
+        lists[key, clf._uses_sample()].append(i)
     return list(lists.values())
 
 
