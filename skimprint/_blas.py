@@ -49,10 +49,12 @@ _ROUTINES = {
 
 
 def dot_transposed(A, B, scale=1.0, out=None):
-    """``scale * A @ B.T`` for C-contiguous matrices, both of float32 or float64.
+    """``scale * A @ B.T``, for matrices that are both of float32 or of float64.
 
     The result is new, or in `out`, which is C-contiguous and of the same dtype.
     """
+    # BLAS gets no strides: in any other layout it would silently multiply other values.
+    A, B = np.ascontiguousarray(A), np.ascontiguousarray(B)
     real, gemm, _ = _ROUTINES[A.dtype]
     (n, d), m = A.shape, len(B)
     if gemm is None or n * m * d < _WORTH_IT:
