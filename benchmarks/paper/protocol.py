@@ -6,7 +6,6 @@ import sys
 import time
 import warnings
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from skimprint.model_selection import NShotSplit
 
 N_DRAWS = 5
 SHOTS = (1, 2, 5, 10, 20, 50, 100, 200, "all")
-MERGED = (1, 2, 3, 5, 10)
+INTENTS_PER_LABEL = (1, 2, 3, 5, 10)
 _N_MERGED_LABELS = 7
 
 
@@ -69,7 +68,10 @@ TASKS = {
     "even": _keep(lambda classes: classes % 2 == 0),
     "odd": _keep(lambda classes: classes % 2 == 1),
     "0-1-2": _keep(lambda classes: classes <= 2),
-    **{f"{d} in one": lambda n, draw, d=d: merged(d, n, draw) for d in MERGED},
+    **{
+        f"{d} in one": lambda n, draw, d=d: merged(d, n, draw)
+        for d in INTENTS_PER_LABEL
+    },
 }
 
 
@@ -163,7 +165,7 @@ class Results:
     def add(self, cell, setting, values):
         row = {**cell._asdict(), **values, "setting": setting}
         with self.path.open("a") as file:
-            if file.tell() and not self.path.read_bytes()[-1:] == b"\n":
+            if file.tell() and self.path.read_bytes()[-1:] != b"\n":
                 file.write("\n")
             file.write(json.dumps(row) + "\n")
         self.rows[cell, setting] = row
