@@ -20,7 +20,7 @@ from skimprint.model_selection import NShotSplit
 N_DRAWS = 5
 SHOTS = (1, 2, 5, 10, 20, 50, 100, 200, "all")
 INTENTS_PER_LABEL = (1, 2, 3, 5, 10)
-_N_MERGED_LABELS = 7
+N_MERGED_LABELS = 7
 
 
 class Cell(NamedTuple):
@@ -49,7 +49,7 @@ class DataSet(NamedTuple):
 def merged(d, n_classes, draw):
     """Seven labels of d random classes each; the other classes are left out."""
     labels = np.full(n_classes, -1)
-    chosen = np.random.default_rng(draw).permutation(n_classes)[: d * _N_MERGED_LABELS]
+    chosen = np.random.default_rng(draw).permutation(n_classes)[: d * N_MERGED_LABELS]
     labels[chosen] = np.arange(len(chosen)) // d
     return labels
 
@@ -171,7 +171,7 @@ class Results:
         self.rows[cell, setting] = row
 
 
-def run(cells, data, results, *, redo=()):
+def run(cells, data, results, *, redo=(), fit=True):
     """Compute the cells that are missing, with one thread.
 
     Parameters
@@ -184,6 +184,8 @@ def run(cells, data, results, *, redo=()):
         What there is; each cell is stored as soon as it is done.
     redo : collection of str
         Methods to compute again.
+    fit : bool, default=True
+        Whether to compute any; else, the cells that are missing are left out.
 
     Returns
     -------
@@ -194,14 +196,18 @@ def run(cells, data, results, *, redo=()):
     missing = [
         cell
         for cell, setting in settings.items()
-        if (cell, setting) not in results.rows or cell.method in redo
+        if fit and ((cell, setting) not in results.rows or cell.method in redo)
     ]
     bar = tqdm(missing, unit="fit", disable=not missing, file=sys.stderr)
     with threadpool_limits(1):
         for cell in bar:
             bar.set_postfix_str(" ".join(map(str, cell)))
             results.add(cell, settings[cell], measure(cell, data))
-    return {cell: results.rows[cell, setting] for cell, setting in settings.items()}
+    return {
+        cell: results.rows[cell, setting]
+        for cell, setting in settings.items()
+        if (cell, setting) in results.rows
+    }
 
 
 def measure(cell, data):
