@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo demo-text test test-slow test-vision lint docs bench clean
+.PHONY: demo demo-text test test-slow test-vision lint docs bench bench-paper clean
 
 demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
 	$(BIN)/python -m skimprint.demo
@@ -43,6 +43,9 @@ bench: .venv/.bench  ## every benchmark, into docs/benchmarks/*.md
 		$(BIN)/python $$script > $$table; \
 		cat $$table; \
 	done
+
+bench-paper: .venv/.bench  ## the paper's tables and pictures, into docs/benchmarks
+	$(BIN)/python benchmarks/paper
 
 clean:
 	rm -rf .venv .venv-vision

@@ -52,13 +52,13 @@ _ROUTINES = {
 def dot_transposed(A, B, scale=1.0, out=None):
     """``scale * A @ B.T`` for matrices of one dtype, float32 or float64.
 
-    Fast where both are C-contiguous. The result is new, or in `out`, which is
-    C-contiguous and of the same dtype.
+    The result is new, or in `out`, which is C-contiguous and of the same dtype.
     """
+    # BLAS gets no strides: in any other layout it would silently multiply other values.
+    A, B = np.ascontiguousarray(A), np.ascontiguousarray(B)
     real, gemm, _ = _ROUTINES[A.dtype]
     (n, d), m = A.shape, len(B)
-    as_expected = A.flags.c_contiguous and B.flags.c_contiguous
-    if gemm is None or not as_expected or n * m * d < _WORTH_IT:
+    if gemm is None or n * m * d < _WORTH_IT:
         product = np.matmul(A, B.T, out=out)
         product *= scale
         return product

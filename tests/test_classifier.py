@@ -587,3 +587,21 @@ def test_the_published_ranking_holds_on_digits(digits):
         for name, method in PUBLISHED_METHODS.items()
     }
     assert accuracy["least_squares"] > accuracy["westerhoff"] > accuracy["qi"]
+
+
+def test_least_squares_predicts_as_ridge_with_more_samples_than_features():
+    """The primal solution comes in Fortran order, as no other proxies do."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 10, 600)
+    X = rng.normal(size=(10, 300))[y] + 3 * rng.normal(size=(600, 300))
+    clf = ImprintClassifier(
+        "least_squares", 1, support_norm=None, proxy_norm=None, query_norm=None
+    ).fit(X, y)
+    ridge = Ridge(alpha=600 * 0.01, fit_intercept=False).fit(X, np.eye(10)[y])
+    queries = rng.normal(size=(2000, 300))
+    np.testing.assert_allclose(
+        clf.decision_function(queries), ridge.predict(queries), atol=1e-8
+    )
+    np.testing.assert_array_equal(
+        clf.predict(queries), ridge.predict(queries).argmax(axis=1)
+    )
