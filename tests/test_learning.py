@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -611,6 +612,7 @@ class TestThreads:
             while len(n_predictions) < 60:
                 for chunk in chunks:
                     clf.partial_fit(*chunk)
+                    time.sleep(0.005)  # let the others see it
                     clf.forget(chunk[1][0])
             done.set()
 
