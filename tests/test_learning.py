@@ -608,19 +608,26 @@ class TestThreads:
             allowed.add(twin.forget(chunk[1][0]).predict(X).tobytes())
         n_predictions, done = [], threading.Event()
 
+        def wait_for_predictions():
+            enough = len(n_predictions) + 3
+            while len(n_predictions) < enough:
+                time.sleep(1e-4)
+
         def learn():
-            while len(n_predictions) < 60:
-                for chunk in chunks:
+            try:
+                for chunk in 2 * chunks:
                     clf.partial_fit(*chunk)
-                    time.sleep(0.005)  # let the others see it
+                    wait_for_predictions()
                     clf.forget(chunk[1][0])
-            done.set()
+                    wait_for_predictions()
+            finally:
+                done.set()
 
         def watch(_):
             seen = set()
             while not done.is_set():
-                seen.add(clf.predict(X).tobytes())
                 n_predictions.append(1)
+                seen.add(clf.predict(X).tobytes())
             return seen
 
         with ThreadPoolExecutor(4) as pool:
@@ -628,4 +635,4 @@ class TestThreads:
             seen = set().union(*pool.map(watch, range(3)))
             writer.result()
         assert seen <= allowed
-        assert len(seen) > 1
+        assert len(seen) > 3
