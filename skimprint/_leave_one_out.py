@@ -6,8 +6,70 @@ the scatter by one outer product, so its scores follow from those of all rows to
 (Sherman and Morrison).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.special import logsumexp
+
+# Shrinkages to choose among.
+SHRINKAGES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
+
+
+class LeftOut(NamedTuple):
+    """Samples to be left out in turn.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, n_features)
+        The samples.
+    codes : ndarray of shape (n,)
+        The class of each.
+    weight : ndarray of shape (n,)
+        The weight that each has in its class.
+    importance : ndarray of shape (n,)
+        The weight of the samples that each stands for.
+    """
+
+    rows: np.ndarray
+    codes: np.ndarray
+    weight: np.ndarray
+    importance: np.ndarray
+
+    def keep(self, mask):
+        """Some of the samples."""
+        return LeftOut(*(array[mask] for array in self))
+
+
+def choose_shrinkage(spectrum, class_weight, means, left_out):
+    """The shrinkage that makes left-out samples the most likely.
+
+    Parameters
+    ----------
+    spectrum : ScatterSpectrum
+        Of the scatter within the classes; its basis spans samples and means.
+    class_weight : ndarray of shape (n_classes,)
+        Sum of the weights of each class.
+    means : ndarray of shape (n_classes, n_features)
+        The class means, of dtype float64.
+    left_out : LeftOut
+        Samples to judge by.
+
+    Returns
+    -------
+    shrinkage : float
+        One of ``SHRINKAGES``; 1 if there is nothing to judge by.
+    """
+    left_out = left_out.keep(
+        can_be_left_out(class_weight, left_out.codes, left_out.weight)
+    )
+    if len(left_out.rows) == 0 or len(means) == 1 or spectrum.variance == 0:
+        return 1.0
+    rows, codes, weight, importance = left_out
+    scores = whitened_mean_scores(
+        spectrum, class_weight, means, rows, codes, SHRINKAGES, row_weight=weight
+    )
+    values = [log_likelihood(some, codes, row_weight=importance)[0] for some in scores]
+    return SHRINKAGES[int(np.argmax(values))]
 
 
 def whitened_mean_scores(
@@ -58,9 +120,6 @@ def whitened_mean_scores(
     points = spectrum.project(centred)
     coordinates = spectrum.project(rows - origin.astype(rows.dtype))
     squares = coordinates**2
-    # Of each class mean, once row i is gone, relative to the origin: moves[i, c] * r_i
-    moves = np.repeat(origin_shift[:, None], len(means), axis=1)
-    moves[own] -= shift
 
     for shrinkage in shrinkages:
         scale = spectrum.precision(shrinkage)
@@ -72,21 +131,82 @@ def whitened_mean_scores(
         r_means = products - gram[codes]
         r_x = lengths - products[own]
         r_r = np.maximum(r_x - r_means[own], 0)
-        # x and the means move along r ...
-        x_x = lengths + origin_shift * (2 * r_x + origin_shift * r_r)
-        x_means = products + origin_shift[:, None] * r_means
-        x_means += moves * (r_x + origin_shift * r_r)[:, None]
-        means_means = np.diag(gram) + moves * (2 * r_means + moves * r_r[:, None])
-        # ... and the inverse grows by the outer product of what r became.
-        factor = (1 - shrinkage) * lost
-        gain = factor / np.maximum(1 - factor * r_r, _EPS)
-        x_r = r_x + origin_shift * r_r
-        means_r = r_means + moves * r_r[:, None]
-        x_x += gain * x_r**2
-        x_means += (gain * x_r)[:, None] * means_r
-        means_means += gain[:, None] * means_r**2
-        norms = np.sqrt(np.maximum(means_means * x_x[:, None], _TINY))
-        yield x_means / norms
+        yield _cosines_without(
+            _Products(lengths, r_x, r_r, products, r_means, np.diag(gram)),
+            origin_shift,
+            (1 - shrinkage) * lost,
+            codes,
+            (1.0, 0.0, origin_shift - shift),
+        )
+
+
+class _Products(NamedTuple):
+    """Inner products of rows x, residuals r from their class means, and points p.
+
+    All are taken from the origin, and in the whitened space.
+
+    Attributes
+    ----------
+    x_x, x_r, r_r : ndarray of shape (n_rows,)
+        Of each row and its residual.
+    x_p, r_p : ndarray of shape (n_rows, n_points)
+        Of them and all points.
+    p_p : ndarray of shape (n_points,)
+        Of each point with itself.
+    """
+
+    x_x: np.ndarray
+    x_r: np.ndarray
+    r_r: np.ndarray
+    x_p: np.ndarray
+    r_p: np.ndarray
+    p_p: np.ndarray
+
+
+def _cosines_without(products, origin_shift, lost, owned, move):
+    """Cosines of rows and points, each row forgotten by origin, scatter and own point.
+
+    Parameters
+    ----------
+    products : _Products
+        With each row remembered.
+    origin_shift : ndarray of shape (n_rows,)
+        The origin moves by ``-origin_shift r``.
+    lost : ndarray of shape (n_rows,)
+        The covariance loses ``lost r r^T``.
+    owned : ndarray of shape (n_rows,)
+        The point that each row is part of.
+    move : tuple (a, b, c) of ndarrays of shape (n_rows,), or floats
+        That point p, from the new origin, is ``a p + b x + c r``.
+
+    Returns
+    -------
+    cosines : ndarray of shape (n_rows, n_points)
+    """
+    x_x, x_r, r_r, x_p, r_p, p_p = products
+    o = origin_shift
+    own = np.arange(len(x_x)), owned
+    # Row and points from the new origin: x + o r and p + o r, but for the own point.
+    new_x_x = x_x + o * (2 * x_r + o * r_r)
+    new_x_r = x_r + o * r_r
+    new_r_p = r_p + (o * r_r)[:, None]
+    new_x_p = x_p + o[:, None] * r_p + (o * new_x_r)[:, None]
+    new_p_p = p_p + o[:, None] * (r_p + new_r_p)
+    a, b, c = move
+    new_r_p[own] = a * r_p[own] + b * x_r + c * r_r
+    new_x_p[own] = a * x_p[own] + b * x_x + c * x_r + o * new_r_p[own]
+    new_p_p[own] = (
+        a**2 * p_p[owned]
+        + b**2 * x_x
+        + c**2 * r_r
+        + 2 * (a * b * x_p[own] + a * c * r_p[own] + b * c * x_r)
+    )
+    # The inverse covariance grows by gain (r r^T), r being whitened.
+    gain = lost / np.maximum(1 - lost * r_r, _EPS)
+    new_x_x += gain * new_x_r**2
+    new_x_p += (gain * new_x_r)[:, None] * new_r_p
+    new_p_p += gain[:, None] * new_r_p**2
+    return new_x_p / np.sqrt(np.maximum(new_p_p * new_x_x[:, None], _TINY))
 
 
 def ridge_scores(spectrum, class_sums, rows, codes, alphas, *, row_weight=None):

@@ -1,5 +1,6 @@
 """Shrunk within-class covariance of the support set, and the space it whitens."""
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -115,37 +116,69 @@ def spectrum_of_rows(residuals, total_weight, others=None):
     return ScatterSpectrum(values, basis, float(total_weight))
 
 
-def whiten(X, spectrum, origin, shrinkage):
-    """Rows in the space where the shrunk covariance is the identity.
+class Whitening:
+    """From the space of the embeddings to where the shrunk covariance is the identity.
 
     The whitening is the symmetric one, ``(X - origin) covariance^(-1/2)``, with
     ``covariance = (1 - s) S / N + s variance I``.
 
     Parameters
     ----------
-    X : ndarray of shape (n, n_features)
-        Rows, or proxies.
     spectrum : ScatterSpectrum
         Of the scatter ``S`` within the classes.
     origin : ndarray of shape (n_features,)
         What becomes zero.
     shrinkage : float
         The share ``s``. With 1, only the origin and the scale change.
-
-    Returns
-    -------
-    whitened : ndarray of shape (n, n_features)
-        In the dtype of ``X``. Where nothing varies, ``X - origin``.
     """
-    X = X - origin.astype(X.dtype)
-    variance = spectrum.variance
-    outside = 1.0
-    if variance > 0:
-        outside = float(1 / np.sqrt(max(shrinkage, _MIN_SHRINKAGE) * variance))
-    inside = np.sqrt(spectrum.precision(shrinkage)) - outside
-    return outside * X + (spectrum.project(X) * inside.astype(X.dtype)) @ (
-        spectrum.basis.T.astype(X.dtype)
-    )
+
+    def __init__(self, spectrum, origin, shrinkage):
+        self.origin = origin
+        variance = spectrum.variance
+        # The factor of all directions that the basis leaves out.
+        self.outside = 1.0
+        if variance > 0:
+            self.outside = float(1 / np.sqrt(max(shrinkage, _MIN_SHRINKAGE) * variance))
+        self.basis = spectrum.basis
+        self.inside = np.sqrt(spectrum.precision(shrinkage)) - self.outside
+        self.matrix = None
+        n_features, n_directions = self.basis.shape
+        if 2 * n_directions > n_features:  # then one product costs less than two
+            self.matrix = (self.basis * self.inside) @ self.basis.T
+            self.matrix[np.diag_indices(n_features)] += self.outside
+            self.basis = self.inside = None
+
+    def __call__(self, X):
+        """Rows in the whitened space.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            Rows, or proxies.
+
+        Returns
+        -------
+        whitened : ndarray of shape (n, n_features)
+            In the dtype of ``X``. Where nothing varies, ``X - origin``.
+        """
+        return self.turn(X - self.origin.astype(X.dtype, copy=False))
+
+    def turn(self, X):
+        """Differences of rows in the whitened space, which has them without origin."""
+        if self.matrix is not None:
+            return X @ self.matrix.astype(X.dtype, copy=False)
+        basis = self.basis.astype(X.dtype, copy=False)
+        inside = self.inside.astype(X.dtype, copy=False)
+        return self.outside * X + ((X @ basis) * inside) @ basis.T
+
+    def astype(self, dtype):
+        """The same, ready for rows of a dtype."""
+        other = copy(self)
+        for name in ("origin", "basis", "inside", "matrix"):
+            array = getattr(self, name)
+            if array is not None:
+                setattr(other, name, np.ascontiguousarray(array, dtype))
+        return other
 
 
 def within_class_covariance(moments):

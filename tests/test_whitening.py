@@ -6,10 +6,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from skimprint._moments import PooledMoments, moments_of
 from skimprint.whitening import (
+    Whitening,
     precision_cholesky,
     spectrum_of_rows,
     spectrum_of_scatter,
-    whiten,
     within_class_covariance,
 )
 
@@ -100,14 +100,15 @@ def test_whitened_residuals_have_the_inverse_shrunk_covariance(n, d, shrinkage):
         assert len(spectra[-1].eigenvalues) == n - 1  # n - 3 within, 2 between
         spectra.append(spectrum_of_rows(R, n))
     for spectrum in spectra:
-        Z = whiten(X, spectrum, origin, shrinkage)
+        whiten = Whitening(spectrum, origin, shrinkage)
+        Z = whiten(X)
         np.testing.assert_allclose(cdist(Z, Z), expected, rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(whiten(origin[None], spectrum, origin, 0.5), 0)
+        np.testing.assert_allclose(whiten(origin[None]), 0)
 
 
 def test_whitening_with_all_shrinkage_only_centres_and_scales():
     X, _, means, R = scattered(60, 5)
-    Z = whiten(X, spectrum_of_scatter(R.T @ R, 60), means[0], 1.0)
+    Z = Whitening(spectrum_of_scatter(R.T @ R, 60), means[0], 1.0)(X)
     np.testing.assert_allclose(Z * np.sqrt((R**2).mean()), X - means[0])
 
 
@@ -117,7 +118,7 @@ def test_nothing_is_whitened_where_nothing_varies():
         spectrum_of_rows(np.zeros((3, 8)), 3, X - X.mean(axis=0)),
         spectrum_of_scatter(np.zeros((8, 8)), 3),
     ):
-        Z = whiten(X, spectrum, X[0], 0.5)
+        Z = Whitening(spectrum, X[0], 0.5)(X)
         np.testing.assert_allclose(Z, X - X[0], atol=1e-12)
 
 
@@ -128,11 +129,15 @@ def test_nearest_whitened_mean_is_lda_without_priors():
     X = X / R.std(axis=0)
     means, R = means / R.std(axis=0), R / R.std(axis=0)
     spectrum = spectrum_of_scatter(R.T @ R, len(X))
-    Z, P = (whiten(A, spectrum, means.mean(axis=0), 0.3) for A in (X, means))
+    Z, P = map(Whitening(spectrum, means.mean(axis=0), 0.3), (X, means))
     np.testing.assert_array_equal(cdist(Z, P).argmin(axis=1), lda.fit(X, y).predict(X))
 
 
 def test_whitening_of_float32_stays_float32():
     X, _, means, R = scattered(60, 5)
     spectrum = spectrum_of_scatter(R.T @ R, 60)
-    assert whiten(X.astype(np.float32), spectrum, means[0], 0.1).dtype == np.float32
+    whiten = Whitening(spectrum, means[0], 0.1)
+    single = X.astype(np.float32)
+    assert whiten(single).dtype == np.float32
+    np.testing.assert_array_equal(whiten.astype(np.float32)(single), whiten(single))
+    np.testing.assert_allclose(whiten(single), whiten(X), rtol=1e-4, atol=1e-4)
