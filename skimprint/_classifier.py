@@ -94,6 +94,16 @@ default="dot"
     weights : {"uniform", "distance"}, default="uniform"
         Whether votes count alike or by the inverse of their distance
         (``1 - similarity`` for ``metric="cosine"``).
+    shrinkage : float in [0, 1], "auto" or None, default=None
+        Whitens the space in which queries meet proxies: by the pooled covariance
+        within the classes of the normalised support embeddings, shrunk to
+        ``(1 - shrinkage) * S + shrinkage * mean_variance * I``, about the mean of the
+        class means. ``"auto"`` is the value of ten that makes samples the most likely
+        that are left out in turn, by the cosine to the whitened class means; at most
+        200 samples of each class are kept for that. ``proxy_norm`` applies after the
+        whitening, ``query_norm`` before it, and ``"l2"`` once more after it.
+        Clusters and chosen samples are those of the space as it was; least squares
+        are solved in the whitened one. `None` does not whiten.
     temperature : float, default=1.0
         Class probabilities are the softmax of the scores divided by it.
     head : tuple (weight, classes), default=None
@@ -130,7 +140,10 @@ default="dot"
     generator_ : ProxyGenerator
         The component that made the proxies.
     covariance_ : ndarray of shape (n_features, n_features)
-        Shrunk within-class covariance. Only with ``metric="mahalanobis"``.
+        Shrunk within-class covariance of the support embeddings, before any
+        whitening. Only with ``metric="mahalanobis"``.
+    shrinkage_ : float
+        The shrinkage of the whitening. Only with ``shrinkage``.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -179,6 +192,7 @@ default="dot"
         "metric": [StrOptions(set(METRICS))],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "weights": [StrOptions({"uniform", "distance"})],
+        "shrinkage": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "head": [tuple, None],
         "random_state": ["random_state"],
@@ -198,6 +212,7 @@ default="dot"
         metric="dot",
         n_neighbors=5,
         weights="uniform",
+        shrinkage=None,
         temperature=1.0,
         head=None,
         random_state=None,
@@ -213,6 +228,7 @@ default="dot"
         self.metric = metric
         self.n_neighbors = n_neighbors
         self.weights = weights
+        self.shrinkage = shrinkage
         self.temperature = temperature
         self.head = head
         self.random_state = random_state
@@ -308,8 +324,8 @@ default="dot"
 
         Nothing that was learnt of them is kept. Proxies of other classes stay as they
         are, to the bit, where the generator looks at each class alone; what classes
-        have in common (least squares, covariances) is what it were without them, but
-        for rounding.
+        have in common (least squares, covariances, whitening) is what it were without
+        them, but for rounding.
 
         Parameters
         ----------
@@ -468,6 +484,16 @@ default="dot"
         return covariance
 
     @property
+    def shrinkage_(self):
+        """Shrinkage of the whitening: float."""
+        head = self._head("shrinkage_")
+        if head.shrinkage is None:
+            raise AttributeError(
+                "shrinkage_ exists only with shrinkage, and after support embeddings."
+            )
+        return head.shrinkage
+
+    @property
     def generator_(self):
         """The component that made the proxies: ProxyGenerator."""
         self._head("generator_")
@@ -503,6 +529,7 @@ default="dot"
             learnt,
             "quantile" if by_class else _norm(self.proxy_norm, "proxy_norm"),
             mahalanobis=self.metric == "mahalanobis",
+            shrinkage=self.shrinkage,
             previous=previous,
         )
 
@@ -572,12 +599,20 @@ default="dot"
             seed=seed_from(self.random_state),
             n_jobs=self.n_jobs,
             with_moments=self._uses_moments(generator),
-            with_sample=False,
+            with_sample=self._uses_sample(generator),
         )
 
     def _uses_moments(self, generator):
         """Whether moments of the classes are needed."""
-        return generator.uses_moments or self.metric == "mahalanobis"
+        return (
+            generator.uses_moments
+            or self.metric == "mahalanobis"
+            or self.shrinkage is not None
+        )
+
+    def _uses_sample(self, generator):
+        """Whether samples of the classes are needed, beside their moments."""
+        return self.shrinkage == "auto"
 
     def _start(self):
         """What is known before any sample: nothing, or the classes of the head."""
@@ -831,6 +866,7 @@ default="dot"
             self.metric,
             query_norm=_norm(self.query_norm, "query_norm"),
             factor=head.factor,
+            whitening=head.whitening,
         )
 
     def _score_blocks(self, head, X, use, *, ranking_only=False):

@@ -5,6 +5,7 @@ as a factor F with scatter = F^T F as long as F has fewer rows than columns, and
 matrix from then on: never more than one copy of the samples.
 """
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -171,6 +172,8 @@ class PooledMoments:
     factor : ndarray of shape (r, d) or None
         ``factor.T @ factor`` is the within-class scatter; `None` if r is not less
         than d.
+    variance : float
+        The trace of the within-class scatter.
     fourth : float
         Sum of ``w |r|^4`` over all residuals.
     """
@@ -180,6 +183,7 @@ class PooledMoments:
         self.moments = moments
         self.weights = np.array([part.weight for part in parts])
         self.means = np.stack([part.mean for part in parts])
+        self.variance = sum(part.variance for part in parts)
         self.fourth = sum(part.fourth for part in parts)
         self.factor = self._scatter = None
         d = self.means.shape[1]
@@ -204,6 +208,16 @@ class PooledMoments:
             factors = [part.factor for part in parts if part.factor is not None]
             _add_products(scatter, factors, sign)
         return scatter
+
+    def whitened(self, whitening):
+        """The weights, means and scatter that whitened samples have."""
+        other = copy(self)
+        other.means = whitening(self.means)
+        if self.factor is not None:
+            other.factor = whitening.turn(self.factor)
+        else:
+            other._scatter = whitening.turn(whitening.turn(self._scatter).T)
+        return other
 
     @property
     def scatter(self):

@@ -116,6 +116,32 @@ def spectrum_of_rows(residuals, total_weight, others=None):
     return ScatterSpectrum(values, basis, float(total_weight))
 
 
+def within_class_spectrum(moments, origin, means):
+    """Spectrum of the scatter within the classes, in the smaller of the two spaces.
+
+    Parameters
+    ----------
+    moments : PooledMoments
+        Of the support embeddings.
+    origin : ndarray of shape (n_features,)
+        Where the means are seen from.
+    means : ndarray of shape (n_classes, n_features)
+        Of the classes, those without moments included.
+
+    Returns
+    -------
+    spectrum : ScatterSpectrum
+        Without any direction where no class varies.
+    """
+    total = float(moments.weights.sum())
+    squares = moments.weights @ np.einsum("ij,ij->i", moments.means, moments.means)
+    if moments.variance <= _RANK_TOLERANCE * squares:  # but for rounding, nothing
+        return ScatterSpectrum(np.empty(0), np.empty((len(origin), 0)), total)
+    if moments.factor is None:
+        return spectrum_of_scatter(moments.scatter, total)
+    return spectrum_of_rows(moments.factor, total, means - origin)
+
+
 class Whitening:
     """From the space of the embeddings to where the shrunk covariance is the identity.
 
