@@ -103,6 +103,16 @@ default="dot"
     weights : {"uniform", "distance"}, default="uniform"
         Whether votes count alike or by the inverse of their distance
         (``1 - similarity`` for ``metric="cosine"``).
+    shrinkage : float in [0, 1], "auto" or None, default=None
+        Whitens the space in which queries meet proxies: by the pooled covariance
+        within the classes of the normalised support embeddings, shrunk to
+        ``(1 - shrinkage) * S + shrinkage * mean_variance * I``, about the mean of the
+        class means. ``"auto"`` is the value of ten that makes samples the most likely
+        that are left out in turn, by the cosine to the whitened class means; at most
+        200 samples of each class are kept for that. ``proxy_norm`` applies after the
+        whitening, ``query_norm`` before it, and ``"l2"`` once more after it.
+        Clusters and chosen samples are those of the space as it was; least squares
+        are solved in the whitened one. `None` does not whiten.
     temperature : float or "auto", default=1.0
         Class probabilities are the softmax of the scores divided by it. ``"auto"``
         makes the classes of support samples most likely, each of them scored by the
@@ -160,7 +170,10 @@ default="dot"
     outlier_threshold_ : float
         The threshold, chosen or given. Only with an ``outlier_threshold``.
     covariance_ : ndarray of shape (n_features, n_features)
-        Shrunk within-class covariance. Only with ``metric="mahalanobis"``.
+        Shrunk within-class covariance of the support embeddings, before any
+        whitening. Only with ``metric="mahalanobis"``.
+    shrinkage_ : float
+        The shrinkage of the whitening. Only with ``shrinkage``.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -217,6 +230,7 @@ default="dot"
         "metric": [StrOptions(set(METRICS))],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "weights": [StrOptions({"uniform", "distance"})],
+        "shrinkage": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
         "temperature": [
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"auto"}),
@@ -243,6 +257,7 @@ default="dot"
         metric="dot",
         n_neighbors=5,
         weights="uniform",
+        shrinkage=None,
         temperature=1.0,
         outlier_threshold=None,
         outlier_label=None,
@@ -262,6 +277,7 @@ default="dot"
         self.metric = metric
         self.n_neighbors = n_neighbors
         self.weights = weights
+        self.shrinkage = shrinkage
         self.temperature = temperature
         self.outlier_threshold = outlier_threshold
         self.outlier_label = outlier_label
@@ -361,8 +377,8 @@ default="dot"
 
         Neither predictions nor pickles hold anything of them. Proxies of other classes
         stay as they are, to the bit, where the generator looks at each class alone;
-        what classes have in common (least squares, covariances) is what it were without
-        them, but for rounding.
+        what classes have in common (least squares, covariances, whitening) is what it
+        were without them, but for rounding.
 
         Parameters
         ----------
@@ -520,6 +536,16 @@ default="dot"
         return covariance
 
     @property
+    def shrinkage_(self):
+        """Shrinkage of the whitening: float."""
+        head = self._head("shrinkage_")
+        if head.shrinkage is None:
+            raise AttributeError(
+                "shrinkage_ exists only with shrinkage, and after support embeddings."
+            )
+        return head.shrinkage
+
+    @property
     def generator_(self):
         """The component that made the proxies: ProxyGenerator."""
         self._head("generator_")
@@ -569,6 +595,7 @@ default="dot"
             learnt,
             self._proxy_norm(),
             mahalanobis=self.metric == "mahalanobis",
+            shrinkage=self.shrinkage,
             previous=previous,
         )
 
@@ -648,13 +675,21 @@ default="dot"
             with_sample=self._uses_sample(),
         )
 
-    def _uses_sample(self):
-        """Whether something is chosen by leaving samples out."""
+    def _calibrates(self):
+        """Whether temperature or threshold are found by leaving samples out."""
         return "auto" in (self.temperature, self.outlier_threshold)
 
     def _uses_moments(self, generator):
         """Whether moments of the classes are needed."""
-        return generator.uses_moments or self.metric == "mahalanobis"
+        return (
+            generator.uses_moments
+            or self.metric == "mahalanobis"
+            or self.shrinkage is not None
+        )
+
+    def _uses_sample(self):
+        """Whether samples of the classes are needed, to leave them out in turn."""
+        return self._calibrates() or self.shrinkage == "auto"
 
     def _start(self):
         """What is known before any sample: nothing, or the classes of the head."""
@@ -708,7 +743,7 @@ default="dot"
             )
         if self.outlier_threshold is not None:
             self._labels_of(head, np.empty(0, np.intp), np.empty(0, bool))
-        if self._uses_sample():
+        if self._calibrates():
             self._calibrated(head)
         self._commit(learnt, X=X, head=head)
 
@@ -1031,7 +1066,7 @@ default="dot"
                 "Use metric='cosine' or 'euclidean', or weights='uniform'."
             )
         same_norms = self.support_norm is None or self.support_norm == self.query_norm
-        if self._uses_sample() and not same_norms:
+        if self._calibrates() and not same_norms:
             raise ValueError(
                 "temperature='auto' and outlier_threshold='auto' take support samples "
                 "for queries, so query_norm must be the support_norm, "
@@ -1054,6 +1089,7 @@ default="dot"
             self.metric,
             query_norm=None if normalized else _norm(self.query_norm, "query_norm"),
             factor=head.factor,
+            whitening=head.whitening,
         )
 
     def _score_blocks(self, head, X, use, *, winners_only=False):
@@ -1244,7 +1280,8 @@ default="dot"
         left = head.renormalize(held_out.left, held_out.own, self._proxy_norm())
         scores = np.empty((len(left), len(head.classes)), dtype=left.dtype)
         familiar = np.empty(len(left), dtype=left.dtype)
-        compare = self._similarity(head, normalized=self.support_norm is not None)
+        # The rows have been normalised; only a string may be applied once more.
+        compare = self._similarity(head, normalized=callable(self.support_norm))
 
         for block in gen_batches(len(left), compare.block_size()):
             queries = compare.prepare(held_out.rows[block])

@@ -19,7 +19,7 @@ from .generation import make_generator
 
 # Parameters that make no difference to what is learnt of each class. All others do, or
 # may: they are not shared.
-_ONLY_HEAD = {"proxy_norm", "metric"}
+_ONLY_HEAD = {"metric", "proxy_norm", "shrinkage"}
 _ONLY_PREDICTION = {
     "aggregation",
     "contamination",
@@ -315,7 +315,10 @@ def _evaluate(classifiers, scorer, X, y, sample_weight, split):
         clf._check_params()
     start = time.perf_counter()
     generator = make_generator(classifiers[0].generator)  # that of all
-    learner = max(classifiers, key=lambda clf: clf._uses_moments(generator))
+    learner = max(
+        classifiers,
+        key=lambda clf: (clf._uses_sample(), clf._uses_moments(generator)),
+    )
     learnt = learner._learn(learner._start(), X_train, y_train, weights)
     learn_time = time.perf_counter() - start
 

@@ -3,13 +3,25 @@
 import numpy as np
 
 from ._groups import offsets_of
+from ._leave_one_out import choose_shrinkage
+from ._memory import left_out_of
 from ._moments import PooledMoments
 from .normalization import (
     l2_normalize,
     quantile_normalize,
     quantile_normalize_by_class,
 )
-from .whitening import precision_cholesky, within_class_covariance
+from .whitening import (
+    Whitening,
+    precision_cholesky,
+    within_class_covariance,
+    within_class_spectrum,
+)
+
+# Samples to leave out in turn, and scores of them by class, to choose something by:
+# more tell little more, and cost.
+_MAX_LEFT_OUT = 4000
+_MAX_SCORES = 1_000_000
 
 
 class Head:
@@ -23,6 +35,8 @@ class Head:
         Normalisation of the proxies.
     mahalanobis : bool
         Whether the covariance is needed.
+    shrinkage : float, "auto" or None, default=None
+        Of the covariance that whitens the space; `None` leaves the space as it is.
     previous : Head, default=None
         Of mostly the same classes, to save work.
 
@@ -41,16 +55,22 @@ class Head:
     codes : ndarray of shape (n_proxies_total,)
         Index of the class of each proxy.
     proxies : ndarray of shape (n_proxies_total, n_features)
-        The normalised proxies.
+        The normalised proxies, whitened if the space is.
     indices : ndarray of shape (n_proxies_total,)
         Their training rows.
     covariance, factor : ndarray of shape (n_features, n_features) or None
-        Within-class covariance, and what whitens it.
+        Within-class covariance, and what makes Mahalanobis distances Euclidean ones.
     calibration : Calibration or None
         What leaving samples out has shown, once it has been asked for.
+    shrinkage : float or None
+        That of the whitening.
+    whitening : Whitening or None
+        What queries go through too.
     """
 
-    def __init__(self, learnt, proxy_norm, *, mahalanobis, previous=None):
+    def __init__(
+        self, learnt, proxy_norm, *, mahalanobis, shrinkage=None, previous=None
+    ):
         self.memory = learnt.memory
         self.generator = learnt.generator
         labels, parts = zip(*sorted(self.memory.as_dict().items()), strict=True)
@@ -63,7 +83,7 @@ class Head:
         self.indices = np.concatenate([part.indices for part in parts])
 
         self.moments = None
-        if learnt.generator.uses_moments or mahalanobis:
+        if learnt.generator.uses_moments or mahalanobis or shrinkage is not None:
             moments = {
                 label: part.moments
                 for label, part in zip(labels, parts, strict=True)
@@ -73,14 +93,22 @@ class Head:
             complete = all(part.moments or part.is_head for part in parts)
             if moments and complete:
                 self.moments = PooledMoments(moments, previous and previous.moments)
+        self.shrinkage = self.whitening = None
+        if shrinkage is not None and self.moments is not None:
+            self._whiten(parts, shrinkage)
         self.covariance = self.factor = None
         if mahalanobis and self.moments is not None:
             self.covariance = within_class_covariance(self.moments)
-            self.factor = precision_cholesky(self.covariance)
+            self.factor = precision_cholesky(self._whitened(self.covariance))
 
         vectors = np.concatenate([part.vectors for part in parts])
         counts = np.concatenate([part.counts for part in parts])
-        vectors = learnt.generator.combine(vectors, counts, self.moments)
+        moments = self.moments
+        if self.whitening is not None:
+            vectors = self.whitening(vectors.astype(np.float64, copy=False))
+            moments = moments.whitened(self.whitening)
+            self.whitening = self.whitening.astype(learnt.dtype)
+        vectors = learnt.generator.combine(vectors, counts, moments)
         vectors = np.ascontiguousarray(vectors, dtype=learnt.dtype)
         if proxy_norm == "quantile":
             from_head = np.array([part.is_head for part in parts])[self.codes]
@@ -114,6 +142,8 @@ class Head:
             As the proxies are.
         """
         vectors = vectors.astype(self.proxies.dtype)
+        if self.whitening is not None:
+            vectors = self.whitening(vectors)
         if proxy_norm is None:
             return vectors
         if proxy_norm != "quantile":
@@ -125,6 +155,26 @@ class Head:
         if not any(part.is_head for part in self.memory.values()):
             normalized[first] = vectors[first]  # the first class has no reference
         return normalized
+
+    def _whiten(self, parts, shrinkage):
+        """Make the whitening, by a shrinkage that is given or chosen."""
+        means = np.stack([part.mean for part in parts])
+        origin = means.mean(axis=0)
+        if len(parts) == 1:  # from its own mean, a class would lie in no direction
+            origin = np.zeros_like(origin)
+        spectrum = within_class_spectrum(self.moments, origin, means)
+        if shrinkage == "auto":
+            max_rows = min(_MAX_LEFT_OUT, _MAX_SCORES // len(parts))
+            left_out = left_out_of(parts, max_rows)
+            shrinkage = choose_shrinkage(spectrum, self.class_count, means, left_out)
+        self.shrinkage = float(shrinkage)
+        self.whitening = Whitening(spectrum, origin, self.shrinkage)
+
+    def _whitened(self, covariance):
+        """What a covariance of embeddings is in the whitened space."""
+        if self.whitening is None:
+            return covariance
+        return self.whitening.turn(self.whitening.turn(covariance).T)
 
     @property
     def n_proxies(self):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._groups import GroupedRows, row_keys
+from ._leave_one_out import LeftOut
 from ._moments import Moments, moments_of
 
 # Samples kept of each class to choose parameters by, where any are chosen.
@@ -45,6 +46,13 @@ class ClassMemory(NamedTuple):
     moments: Moments | None = None
     sample: "Sample | None" = None
     is_head: bool = False
+
+    @property
+    def mean(self):
+        """Mean of the samples, or of the proxies where no more is known."""
+        if self.moments is not None:
+            return self.moments.mean
+        return np.average(self.vectors.astype(np.float64), axis=0, weights=self.counts)
 
 
 class Memories(Mapping):
@@ -360,6 +368,35 @@ def _joined(some, more):
     if some is None or more is None:
         return more if some is None else some
     return some.joined(more)
+
+
+def left_out_of(memories, max_rows):
+    """Samples of all classes, to be left out in turn.
+
+    Parameters
+    ----------
+    memories : list of ClassMemory
+        The classes, in the order of their codes; those without a sample have no part.
+    max_rows : int
+        About how many samples to take; at least one of each class is.
+
+    Returns
+    -------
+    left_out : LeftOut or None
+        `None` if no class has a sample.
+    """
+    sampled = [c for c, part in enumerate(memories) if part.sample is not None]
+    if not sampled:
+        return None
+    parts = []
+    for c in sampled:
+        rows, weights, _ = memories[c].sample
+        rows, weights = (
+            values[: max(max_rows // len(sampled), 1)] for values in (rows, weights)
+        )
+        share = memories[c].weight / weights.sum()
+        parts.append(LeftOut(rows, np.full(len(rows), c), weights, weights * share))
+    return LeftOut(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def head_memory(labels, rows):

@@ -5,6 +5,7 @@ as a factor F with scatter = F^T F as long as F has fewer rows than columns, and
 matrix from then on: never more than one copy of the samples.
 """
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -216,6 +217,16 @@ class PooledMoments:
             factors = [part.factor for part in parts if part.factor is not None]
             _add_products(scatter, factors, sign)
         return scatter
+
+    def whitened(self, whitening):
+        """The weights, means and scatter that whitened samples have."""
+        other = copy(self)
+        other.means = whitening(self.means)
+        if self.factor is not None:
+            other.factor = whitening.turn(self.factor)
+        else:
+            other._scatter = whitening.turn(whitening.turn(self._scatter).T)
+        return other
 
     @property
     def varies(self):

@@ -18,6 +18,9 @@ __all__ = ["max_scores", "vote_shares"]
 METRICS = ("chebyshev", "cosine", "dot", "euclidean", "mahalanobis", "manhattan")
 _CDIST_NAMES = {"chebyshev": "chebyshev", "manhattan": "cityblock"}
 
+# Norms whose results have unit length.
+_UNIT_LENGTH = (l2_normalize,)
+
 # Blocks of queries: their similarities stay in the last-level cache, but no block is so
 # narrow that the matrix product loses its speed to packing the proxies.
 _BLOCK_BYTES = 2**23
@@ -42,16 +45,28 @@ class ProxySimilarity:
         From queries to normalised queries, both of shape (n, n_features).
     factor : ndarray of shape (n_features, n_features), default=None
         For ``metric="mahalanobis"``: ``X @ factor`` has the distances sought.
+    whitening : Whitening, default=None
+        What normalised queries go through. Those of a norm that gives unit length get
+        it again afterwards.
     """
 
-    def __init__(self, proxies, metric, *, query_norm=None, factor=None):
+    def __init__(
+        self, proxies, metric, *, query_norm=None, factor=None, whitening=None
+    ):
         self.metric = metric
-        self.query_norm = query_norm
+        self.whitening = whitening
+        # The norm before the whitening, and the one of what is compared.
+        first, last = query_norm, None
+        if query_norm is l2_normalize or whitening is not None:
+            unit_length = query_norm in _UNIT_LENGTH
+            first = query_norm if whitening is not None else None
+            last = l2_normalize if unit_length else None
         self.divide_by_length = metric == "cosine"
-        if metric in ("dot", "cosine") and query_norm is l2_normalize:
+        if metric in ("dot", "cosine") and last is not None:
             # The length of a query scales its products: no need to touch the query.
-            self.query_norm = None
+            last = None
             self.divide_by_length = True
+        self.query_norm, self.last_norm = first, last
         self.origin = self.factor = None
         if metric in ("euclidean", "mahalanobis"):
             # Distances from afar are small differences of large products: come close.
@@ -71,10 +86,14 @@ class ProxySimilarity:
         return int(np.clip(_BLOCK_BYTES // row_bytes, _MIN_BLOCK, _MAX_BLOCK))
 
     def prepare(self, X):
-        """Queries as they are compared: cast, normalised and projected."""
+        """Queries as they are compared: cast, normalised, whitened and projected."""
         X = np.ascontiguousarray(X, dtype=self.proxies.dtype)
         if self.query_norm is not None:
             X = self.query_norm(X)
+        if self.whitening is not None:
+            X = self.whitening(X)
+        if self.last_norm is not None:
+            X = self.last_norm(X)
         if self.origin is not None:
             X = X - self.origin
         return X if self.factor is None else X @ self.factor

@@ -1,7 +1,210 @@
 """Shrunk within-class covariance of the support set, and the space it whitens."""
 
+from copy import copy
+from typing import NamedTuple
+
 import numpy as np
 from scipy import linalg
+
+# The smallest shrinkage: 0 would divide by the eigenvalues that are zero.
+_MIN_SHRINKAGE = 1e-6
+
+# Squared singular values below this share of the largest one are rounding errors.
+_RANK_TOLERANCE = 1e-12
+
+
+class ScatterSpectrum(NamedTuple):
+    """Eigenvalues and eigenvectors of a scatter matrix: of a sum, not of a mean.
+
+    With fewer samples than features only the directions in which there is anything are
+    kept; in all others the scatter is zero.
+
+    Attributes
+    ----------
+    eigenvalues : ndarray of shape (n_directions,)
+        Not negative, of dtype float64.
+    basis : ndarray of shape (n_features, n_directions)
+        Orthonormal columns.
+    total_weight : float
+        Sum of the weights of the samples.
+    """
+
+    eigenvalues: np.ndarray
+    basis: np.ndarray
+    total_weight: float
+
+    @property
+    def variance(self):
+        """Mean variance of a feature."""
+        return self.eigenvalues.sum() / len(self.basis) / self.total_weight
+
+    def project(self, X):
+        """Coordinates of the rows of X, in the dtype of X."""
+        return X @ self.basis.astype(X.dtype, copy=False)
+
+    def precision(self, shrinkage):
+        """Inverse eigenvalues of the shrunk covariance, of shape (n_directions,).
+
+        Parameters
+        ----------
+        shrinkage : float
+            Share of the mean variance, in [0, 1]; the inverse needs at least 1e-6.
+
+        Returns
+        -------
+        precision : ndarray of shape (n_directions,)
+            All ones where nothing varies.
+        """
+        variance = self.variance
+        if variance == 0:
+            return np.ones(len(self.eigenvalues))
+        shrinkage = max(shrinkage, _MIN_SHRINKAGE)
+        covariance = (1 - shrinkage) / self.total_weight * self.eigenvalues
+        return 1 / (covariance + shrinkage * variance)
+
+
+def spectrum_of_scatter(scatter, total_weight):
+    """Spectrum of a scatter matrix, in all directions.
+
+    Parameters
+    ----------
+    scatter : ndarray of shape (n_features, n_features)
+        Symmetric and positive semi-definite, of dtype float64.
+    total_weight : float
+        Sum of the weights of the samples.
+
+    Returns
+    -------
+    spectrum : ScatterSpectrum
+        With ``n_directions = n_features``.
+    """
+    eigenvalues, basis = linalg.eigh(scatter, check_finite=False)
+    return ScatterSpectrum(np.maximum(eigenvalues, 0), basis, float(total_weight))
+
+
+def spectrum_of_rows(residuals, total_weight, others=None):
+    """Spectrum of the scatter of few rows, without the matrix of all features.
+
+    Parameters
+    ----------
+    residuals : ndarray of shape (n_rows, n_features)
+        Rows whose scatter is meant: centred, and times the root of their weights.
+    total_weight : float
+        Sum of the weights of the samples.
+    others : ndarray of shape (n_others, n_features), default=None
+        More rows that the basis has to span, such as the class means less their mean.
+
+    Returns
+    -------
+    spectrum : ScatterSpectrum
+        With at most ``n_rows + n_others`` directions.
+    """
+    residuals = residuals.astype(np.float64, copy=False)
+    values, vectors = linalg.eigh(residuals @ residuals.T)
+    kept = values > _RANK_TOLERANCE * max(values.max(), 0)
+    values = values[kept]
+    basis = residuals.T @ (vectors[:, kept] / np.sqrt(values))
+    if others is not None:
+        rest = others.astype(np.float64, copy=False)
+        for _ in range(2):  # once more, for what rounding left
+            rest = rest - (rest @ basis) @ basis.T
+        more, triangle, _ = linalg.qr(rest.T, mode="economic", pivoting=True)
+        size = np.linalg.norm(others)
+        new = np.abs(np.diag(triangle)) > np.sqrt(_RANK_TOLERANCE) * size
+        basis = np.hstack([basis, more[:, new]])
+        values = np.concatenate([values, np.zeros(new.sum())])
+    return ScatterSpectrum(values, basis, float(total_weight))
+
+
+def within_class_spectrum(moments, origin, means):
+    """Spectrum of the scatter within the classes, in the smaller of the two spaces.
+
+    Parameters
+    ----------
+    moments : PooledMoments
+        Of the support embeddings.
+    origin : ndarray of shape (n_features,)
+        Where the means are seen from.
+    means : ndarray of shape (n_classes, n_features)
+        Of the classes, those without moments included.
+
+    Returns
+    -------
+    spectrum : ScatterSpectrum
+        Without any direction where no class varies.
+    """
+    total = float(moments.weights.sum())
+    squares = moments.weights @ np.einsum("ij,ij->i", moments.means, moments.means)
+    if moments.variance <= _RANK_TOLERANCE * squares:  # but for rounding, nothing
+        return ScatterSpectrum(np.empty(0), np.empty((len(origin), 0)), total)
+    if moments.factor is None:
+        return spectrum_of_scatter(moments.scatter, total)
+    return spectrum_of_rows(moments.factor, total, means - origin)
+
+
+class Whitening:
+    """From the space of the embeddings to where the shrunk covariance is the identity.
+
+    The whitening is the symmetric one, ``(X - origin) covariance^(-1/2)``, with
+    ``covariance = (1 - s) S / N + s variance I``.
+
+    Parameters
+    ----------
+    spectrum : ScatterSpectrum
+        Of the scatter ``S`` within the classes.
+    origin : ndarray of shape (n_features,)
+        What becomes zero.
+    shrinkage : float
+        The share ``s``. With 1, only the origin and the scale change.
+    """
+
+    def __init__(self, spectrum, origin, shrinkage):
+        self.origin = origin
+        variance = spectrum.variance
+        # The factor of all directions that the basis leaves out.
+        self.outside = 1.0
+        if variance > 0:
+            self.outside = float(1 / np.sqrt(max(shrinkage, _MIN_SHRINKAGE) * variance))
+        self.basis = spectrum.basis
+        self.inside = np.sqrt(spectrum.precision(shrinkage)) - self.outside
+        self.matrix = None
+        n_features, n_directions = self.basis.shape
+        if 2 * n_directions > n_features:  # then one product costs less than two
+            self.matrix = (self.basis * self.inside) @ self.basis.T
+            self.matrix[np.diag_indices(n_features)] += self.outside
+            self.basis = self.inside = None
+
+    def __call__(self, X):
+        """Rows in the whitened space.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            Rows, or proxies.
+
+        Returns
+        -------
+        whitened : ndarray of shape (n, n_features)
+            In the dtype of ``X``. Where nothing varies, ``X - origin``.
+        """
+        return self.turn(X - self.origin.astype(X.dtype, copy=False))
+
+    def turn(self, X):
+        """Differences of rows in the whitened space, which has them without origin."""
+        if self.matrix is not None:
+            return X @ self.matrix.astype(X.dtype, copy=False)
+        basis = self.basis.astype(X.dtype, copy=False)
+        inside = self.inside.astype(X.dtype, copy=False)
+        return self.outside * X + ((X @ basis) * inside) @ basis.T
+
+    def astype(self, dtype):
+        """The same, ready for rows of a dtype."""
+        other = copy(self)
+        for name in ("origin", "basis", "inside", "matrix"):
+            array = getattr(self, name)
+            if array is not None:
+                setattr(other, name, np.ascontiguousarray(array, dtype))
+        return other
 
 
 def within_class_covariance(moments):

@@ -25,6 +25,7 @@ GRIDS = {
         "n_proxies": [2, dict.fromkeys(range(10), 1)],
         "query_norm": [None, np.tanh],
     },
+    "whitening": {"n_proxies": [1, 3], "shrinkage": [None, 0.1, "auto"]},
     "knobs of components": {
         "generator": [KMeansProxies()],
         "generator__max_iter": [1, 100],

@@ -35,6 +35,11 @@ EXACT = {
     "least_squares": ImprintClassifier("least_squares", n_proxies=1, proxy_norm=None),
     "mean, mahalanobis": ImprintClassifier("mean", metric="mahalanobis"),
     "all, mahalanobis": ImprintClassifier("all", metric="mahalanobis"),
+    "mean, whitened": ImprintClassifier("mean", shrinkage=0.3),
+    "all, whitened": ImprintClassifier("all", shrinkage="auto", metric="euclidean"),
+    "least_squares, whitened": ImprintClassifier(
+        "least_squares", n_proxies=1, shrinkage=0.5, query_norm=None, proxy_norm=None
+    ),
 }
 CLUSTERED = {
     "kmeans": ImprintClassifier("kmeans", n_proxies=2, random_state=0),
@@ -44,6 +49,9 @@ CLUSTERED = {
     "least_squares": ImprintClassifier("least_squares", n_proxies=2, random_state=0),
     "kmeans, mahalanobis": ImprintClassifier(
         KMeansProxies(n_init=2), n_proxies=3, metric="mahalanobis", random_state=0
+    ),
+    "kmeans, whitened": ImprintClassifier(
+        n_proxies=2, shrinkage="auto", random_state=0
     ),
 }
 N_FEATURES = 4
@@ -85,6 +93,8 @@ class Program(RuleBasedStateMachine):
         super().__init__()
         self.clf = clone(clf)
         self.exact = exact
+        # Whether proxies depend on other classes.
+        self.shared = clf.generator == "least_squares" or clf.shrinkage is not None
         # What has been learnt since fit, step by step: how, and from what.
         self.steps = []
         self.rows = []  # label of each training row, forgotten ones included
@@ -155,7 +165,7 @@ class Program(RuleBasedStateMachine):
                 other.partial_fit(X, y, sample_weight=weights)
         np.testing.assert_array_equal(self.clf.classes_, other.classes_)
         assert self.clf.classes_.dtype == other.classes_.dtype
-        if self.clf.generator == "least_squares":
+        if self.shared:
             np.testing.assert_allclose(self.clf.proxies_, other.proxies_, 1e-6, 1e-9)
         else:
             np.testing.assert_array_equal(self.clf.proxies_, other.proxies_)
@@ -202,7 +212,7 @@ class Program(RuleBasedStateMachine):
         for label in self.clf.classes_.tolist():
             if every:
                 np.testing.assert_allclose(mine[label], expected[label], 1e-6, 1e-9)
-            elif self.pieces[label] == 1 and self.clf.generator != "least_squares":
+            elif self.pieces[label] == 1 and not self.shared:
                 np.testing.assert_array_equal(mine[label], expected[label])
         # Few samples and copies of them can make a covariance singular; its inverse is
         # of no use then, and rounding errors decide what it is.

@@ -5,7 +5,13 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from skimprint._moments import PooledMoments, moments_of
-from skimprint.whitening import precision_cholesky, within_class_covariance
+from skimprint.whitening import (
+    Whitening,
+    precision_cholesky,
+    spectrum_of_rows,
+    spectrum_of_scatter,
+    within_class_covariance,
+)
 
 
 def pooled(X, y, sample_weight=None):
@@ -72,3 +78,70 @@ def test_factor_gives_mahalanobis_distances(rank):
             cdist(X, X, "mahalanobis", VI=np.linalg.inv(covariance)),
             rtol=1e-6,
         )
+
+
+def scattered(n, d):
+    rng = np.random.default_rng(d)
+    X = rng.normal(size=(n, d)) * rng.uniform(0.1, 3, d)
+    y = np.arange(n) % 3
+    means = np.array([X[y == c].mean(axis=0) for c in range(3)])
+    return X, y, means, X - means[y]
+
+
+@pytest.mark.parametrize("shrinkage", [1e-3, 0.5, 1.0])
+@pytest.mark.parametrize("n, d", [(60, 5), (12, 40)])
+def test_whitened_residuals_have_the_inverse_shrunk_covariance(n, d, shrinkage):
+    X, _, means, R = scattered(n, d)
+    origin = means.mean(axis=0)
+    covariance = R.T @ R / n
+    covariance = (1 - shrinkage) * covariance + (
+        shrinkage * np.trace(covariance) / d * np.eye(d)
+    )
+    expected = cdist(X, X, "mahalanobis", VI=np.linalg.inv(covariance))
+    spectra = [spectrum_of_scatter(R.T @ R, n)]
+    if n < d:
+        spectra.append(spectrum_of_rows(R, n, means - origin))
+        assert len(spectra[-1].eigenvalues) == n - 1  # n - 3 within, 2 between
+        spectra.append(spectrum_of_rows(R, n))
+    for spectrum in spectra:
+        whiten = Whitening(spectrum, origin, shrinkage)
+        Z = whiten(X)
+        np.testing.assert_allclose(cdist(Z, Z), expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(whiten(origin[None]), 0)
+
+
+def test_whitening_with_all_shrinkage_only_centres_and_scales():
+    X, _, means, R = scattered(60, 5)
+    Z = Whitening(spectrum_of_scatter(R.T @ R, 60), means[0], 1.0)(X)
+    np.testing.assert_allclose(Z * np.sqrt((R**2).mean()), X - means[0])
+
+
+def test_nothing_is_whitened_where_nothing_varies():
+    X = np.eye(3, 8)
+    for spectrum in (
+        spectrum_of_rows(np.zeros((3, 8)), 3, X - X.mean(axis=0)),
+        spectrum_of_scatter(np.zeros((8, 8)), 3),
+    ):
+        Z = Whitening(spectrum, X[0], 0.5)(X)
+        np.testing.assert_allclose(Z, X - X[0], atol=1e-12)
+
+
+def test_nearest_whitened_mean_is_lda_without_priors():
+    X, y, means, R = scattered(60, 5)
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3, priors=[1 / 3] * 3)
+    # scikit-learn scales the features before it shrinks: do so before ours does.
+    X = X / R.std(axis=0)
+    means, R = means / R.std(axis=0), R / R.std(axis=0)
+    spectrum = spectrum_of_scatter(R.T @ R, len(X))
+    Z, P = map(Whitening(spectrum, means.mean(axis=0), 0.3), (X, means))
+    np.testing.assert_array_equal(cdist(Z, P).argmin(axis=1), lda.fit(X, y).predict(X))
+
+
+def test_whitening_of_float32_stays_float32():
+    X, _, means, R = scattered(60, 5)
+    spectrum = spectrum_of_scatter(R.T @ R, 60)
+    whiten = Whitening(spectrum, means[0], 0.1)
+    single = X.astype(np.float32)
+    assert whiten(single).dtype == np.float32
+    np.testing.assert_array_equal(whiten.astype(np.float32)(single), whiten(single))
+    np.testing.assert_allclose(whiten(single), whiten(X), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,345 @@
+"""Leave-one-out scores in closed form: what the data say about shrinkage and alpha.
+
+Everything is computed in the eigenbasis of a scatter matrix, where each amount of
+regularisation only changes the weights of the coordinates. Leaving a row out changes
+the scatter by one outer product, so its scores follow from those of all rows together
+(Sherman and Morrison).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp
+
+# Shrinkages to choose among.
+SHRINKAGES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
+
+
+class LeftOut(NamedTuple):
+    """Samples to be left out in turn.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, n_features)
+        The samples.
+    codes : ndarray of shape (n,)
+        The class of each.
+    weight : ndarray of shape (n,)
+        The weight that each has in its class.
+    importance : ndarray of shape (n,)
+        The weight of the samples that each stands for.
+    """
+
+    rows: np.ndarray
+    codes: np.ndarray
+    weight: np.ndarray
+    importance: np.ndarray
+
+    def keep(self, mask):
+        """Some of the samples."""
+        return LeftOut(*(array[mask] for array in self))
+
+
+def choose_shrinkage(spectrum, class_weight, means, left_out):
+    """The shrinkage that makes left-out samples the most likely.
+
+    Parameters
+    ----------
+    spectrum : ScatterSpectrum
+        Of the scatter within the classes; its basis spans samples and means.
+    class_weight : ndarray of shape (n_classes,)
+        Sum of the weights of each class.
+    means : ndarray of shape (n_classes, n_features)
+        The class means, of dtype float64.
+    left_out : LeftOut
+        Samples to judge by.
+
+    Returns
+    -------
+    shrinkage : float
+        One of ``SHRINKAGES``; 1 if there is nothing to judge by.
+    """
+    left_out = left_out.keep(
+        can_be_left_out(class_weight, left_out.codes, left_out.weight)
+    )
+    if len(left_out.rows) == 0 or len(means) == 1 or spectrum.variance == 0:
+        return 1.0
+    rows, codes, weight, importance = left_out
+    scores = whitened_mean_scores(
+        spectrum, class_weight, means, rows, codes, SHRINKAGES, row_weight=weight
+    )
+    values = [log_likelihood(some, codes, row_weight=importance)[0] for some in scores]
+    return SHRINKAGES[int(np.argmax(values))]
+
+
+def whitened_mean_scores(
+    spectrum, class_weight, means, rows, codes, shrinkages, *, row_weight=None
+):
+    r"""Cosine of each row to the whitened class means, all made without that row.
+
+    The space is whitened by the shrunk covariance :math:`(1 - s) S / N + s v I`, for
+    the scatter :math:`S` within the classes, and its origin is the mean of the class
+    means. Each row is forgotten by its class mean, the origin and :math:`S`. What
+    depends on it hardly, the weight :math:`N` and the variance :math:`v`, stays.
+
+    Parameters
+    ----------
+    spectrum : ScatterSpectrum
+        Of the scatter within the classes; its basis spans rows and means.
+    class_weight : ndarray of shape (n_classes,)
+        Sum of the weights of each class.
+    means : ndarray of shape (n_classes, n_features)
+        The class means, of dtype float64.
+    rows : ndarray of shape (n_rows, n_features)
+        Rows that scatter and means were made from, not necessarily all of them.
+    codes : ndarray of shape (n_rows,)
+        The class of each row, in ``range(n_classes)``.
+    shrinkages : array-like of shape (n_shrinkages,)
+        Shrinkages ``s`` to compare, between 0 and 1.
+    row_weight : ndarray of shape (n_rows,), default=None
+        The weight that each row has in its class; it is left out with all of it.
+
+    Yields
+    ------
+    scores : ndarray of shape (n_rows, n_classes)
+        Cosines for one shrinkage after the other. They mean nothing for a row that is
+        its whole class: see `can_be_left_out`.
+
+    Notes
+    -----
+    After the projection to the eigenbasis, each shrinkage takes one product of
+    (n_rows, n_features) and (n_features, n_classes).
+    """
+    shift = _share_of_rest(class_weight, codes, row_weight)  # of r, in the class mean
+    lost = shift * class_weight[codes] / spectrum.total_weight  # of r r^T, in S / N
+    origin_shift = shift / len(means)
+    own = np.arange(len(rows)), codes
+
+    origin = means.mean(axis=0)
+    centred = means - origin
+    points = spectrum.project(centred)
+    coordinates = spectrum.project(rows - origin.astype(rows.dtype))
+    squares = coordinates**2
+
+    for shrinkage in shrinkages:
+        scale = spectrum.precision(shrinkage)
+        weighted = (points * scale).astype(coordinates.dtype)
+        products = (coordinates @ weighted.T).astype(np.float64)
+        gram = (points * scale) @ points.T
+        lengths = squares @ scale.astype(squares.dtype)
+        # Products with the residual r = x - mean of its class
+        r_means = products - gram[codes]
+        r_x = lengths - products[own]
+        r_r = np.maximum(r_x - r_means[own], 0)
+        yield _cosines_without(
+            _Products(lengths, r_x, r_r, products, r_means, np.diag(gram)),
+            origin_shift,
+            (1 - shrinkage) * lost,
+            codes,
+            (1.0, 0.0, origin_shift - shift),
+        )
+
+
+class _Products(NamedTuple):
+    """Inner products of rows x, residuals r from their class means, and points p.
+
+    All are taken from the origin, and in the whitened space.
+
+    Attributes
+    ----------
+    x_x, x_r, r_r : ndarray of shape (n_rows,)
+        Of each row and its residual.
+    x_p, r_p : ndarray of shape (n_rows, n_points)
+        Of them and all points.
+    p_p : ndarray of shape (n_points,)
+        Of each point with itself.
+    """
+
+    x_x: np.ndarray
+    x_r: np.ndarray
+    r_r: np.ndarray
+    x_p: np.ndarray
+    r_p: np.ndarray
+    p_p: np.ndarray
+
+
+def _cosines_without(products, origin_shift, lost, owned, move):
+    """Cosines of rows and points, each row forgotten by origin, scatter and own point.
+
+    Parameters
+    ----------
+    products : _Products
+        With each row remembered.
+    origin_shift : ndarray of shape (n_rows,)
+        The origin moves by ``-origin_shift r``.
+    lost : ndarray of shape (n_rows,)
+        The covariance loses ``lost r r^T``.
+    owned : ndarray of shape (n_rows,)
+        The point that each row is part of.
+    move : tuple (a, b, c) of ndarrays of shape (n_rows,), or floats
+        That point p, from the new origin, is ``a p + b x + c r``.
+
+    Returns
+    -------
+    cosines : ndarray of shape (n_rows, n_points)
+    """
+    x_x, x_r, r_r, x_p, r_p, p_p = products
+    o = origin_shift
+    own = np.arange(len(x_x)), owned
+    # Row and points from the new origin: x + o r and p + o r, but for the own point.
+    new_x_x = x_x + o * (2 * x_r + o * r_r)
+    new_x_r = x_r + o * r_r
+    new_r_p = r_p + (o * r_r)[:, None]
+    new_x_p = x_p + o[:, None] * r_p + (o * new_x_r)[:, None]
+    new_p_p = p_p + o[:, None] * (r_p + new_r_p)
+    a, b, c = move
+    new_r_p[own] = a * r_p[own] + b * x_r + c * r_r
+    new_x_p[own] = a * x_p[own] + b * x_x + c * x_r + o * new_r_p[own]
+    new_p_p[own] = (
+        a**2 * p_p[owned]
+        + b**2 * x_x
+        + c**2 * r_r
+        + 2 * (a * b * x_p[own] + a * c * r_p[own] + b * c * x_r)
+    )
+    # The inverse covariance grows by gain (r r^T), r being whitened.
+    gain = lost / np.maximum(1 - lost * r_r, _EPS)
+    new_x_x += gain * new_x_r**2
+    new_x_p += (gain * new_x_r)[:, None] * new_r_p
+    new_p_p += gain[:, None] * new_r_p**2
+    return new_x_p / np.sqrt(np.maximum(new_p_p * new_x_x[:, None], _TINY))
+
+
+def ridge_scores(spectrum, class_sums, rows, codes, alphas, *, row_weight=None):
+    r"""Predictions of ridge regression on one-hot targets, each made without its row.
+
+    Parameters
+    ----------
+    spectrum : ScatterSpectrum
+        Of the second moment of all rows, :math:`\sum_i w_i x_i x_i^T`.
+    class_sums : ndarray of shape (n_classes, n_features)
+        The weighted sum of the rows of each class, of dtype float64.
+    rows : ndarray of shape (n_rows, n_features)
+        Rows that the sums were made from, not necessarily all of them.
+    codes : ndarray of shape (n_rows,)
+        The class of each row, in ``range(n_classes)``.
+    alphas : array-like of shape (n_alphas,)
+        Regularisations, per unit of weight: the penalty is ``alpha`` times the sum of
+        all weights, and stays when a row is left out.
+    row_weight : ndarray of shape (n_rows,), default=None
+        The weight of each row.
+
+    Yields
+    ------
+    scores : ndarray of shape (n_rows, n_classes)
+        Predictions, for one alpha after the other.
+    """
+    weight = np.ones(len(rows)) if row_weight is None else row_weight
+    sums = spectrum.project(class_sums)
+    coordinates = spectrum.project(rows)
+    squares = coordinates**2
+    own = np.arange(len(rows)), codes
+    for alpha in alphas:
+        scale = 1 / (spectrum.eigenvalues + alpha * spectrum.total_weight)
+        predictions = (coordinates @ (sums * scale).T.astype(coordinates.dtype)).astype(
+            np.float64
+        )
+        leverage = weight * (squares @ scale.astype(squares.dtype))
+        predictions[own] -= leverage
+        predictions /= np.maximum(1 - leverage, _EPS)[:, None]
+        yield predictions
+
+
+def can_be_left_out(class_weight, codes, row_weight=None):
+    """Which rows leave something of their class when they go.
+
+    Parameters
+    ----------
+    class_weight : ndarray of shape (n_classes,)
+        Sum of the weights of each class.
+    codes : ndarray of shape (n_rows,)
+        The class of each row.
+    row_weight : ndarray of shape (n_rows,), default=None
+        The weight of each row.
+
+    Returns
+    -------
+    mask : ndarray of bool of shape (n_rows,)
+        False for the only row of a class.
+    """
+    weight = 1.0 if row_weight is None else row_weight
+    return class_weight[codes] - weight > 1e-9 * class_weight[codes]
+
+
+def log_likelihood(scores, codes, *, row_weight=None):
+    """Mean log-probability of the true classes, at the temperature that suits best.
+
+    The probabilities are the softmax of the scores over a temperature. The likelihood
+    is concave in the inverse temperature, which Newton's method finds.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_rows, n_classes)
+        Scores, the larger the better.
+    codes : ndarray of shape (n_rows,)
+        The true classes.
+    row_weight : ndarray of shape (n_rows,), default=None
+        The weight of each row in the mean.
+
+    Returns
+    -------
+    value : float
+        At most 0, and at least ``-log(n_classes)``.
+    temperature : float
+        The best temperature; infinite if the scores are worse than chance.
+    """
+    margins = scores - scores[np.arange(len(scores)), codes][:, None]
+    spread = margins.std()
+    if spread == 0:
+        return -np.log(scores.shape[1]), np.inf
+    margins = margins / spread
+    log_inverse, bound = 1.0, 8.0
+
+    def evaluate(log_inverse):
+        scaled = np.exp(log_inverse) * margins
+        log_sum = logsumexp(scaled, axis=1)
+        probabilities = np.exp(scaled - log_sum[:, None])
+        slopes = (probabilities * scaled).sum(axis=1)
+        curvatures = (probabilities * scaled**2).sum(axis=1) - slopes**2
+        average = np.average
+        return (
+            average(log_sum, weights=row_weight),
+            average(slopes, weights=row_weight),
+            average(curvatures + slopes, weights=row_weight),
+            average(curvatures, weights=row_weight),
+        )
+
+    loss, slope, curvature, safe = evaluate(log_inverse)
+    for _ in range(30):
+        # In the logarithm: positive, and well scaled. Where it is not convex, the
+        # Gauss-Newton curvature is.
+        step = -slope / max(curvature, safe, _TINY)
+        target = np.clip(log_inverse + np.clip(step, -1, 1), -bound, bound)
+        if abs(target - log_inverse) < 1e-3:
+            break
+        new = evaluate(target)
+        if new[0] > loss:
+            break
+        log_inverse = target
+        loss, slope, curvature, safe = new
+    if loss > np.log(scores.shape[1]):
+        return -np.log(scores.shape[1]), np.inf
+    return -loss, spread / np.exp(log_inverse)
+
+
+_EPS = 1e-9  # of a leverage: below it, a row is all that there is in its direction
+_TINY = np.finfo(np.float64).tiny
+
+
+def _share_of_rest(class_weight, codes, row_weight):
+    """Weight of each row, as a share of its class without it.
+
+    1 for a row that is its whole class: finite, and not to be used.
+    """
+    weight = np.ones(len(codes)) if row_weight is None else row_weight
+    rest = class_weight[codes] - weight
+    return weight / np.where(can_be_left_out(class_weight, codes, weight), rest, weight)

@@ -1,0 +1,130 @@
+"""Whitening in the classifier: identities, and what must not change."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from skimprint import ImprintClassifier
+
+PLAIN = {"support_norm": None, "query_norm": None, "proxy_norm": None}
+
+
+def blobs(n, d, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 4, n)
+    y[:8] = np.arange(8) % 4
+    scale = rng.uniform(0.2, 3, d)
+    return (rng.normal(size=(4, d))[y] + rng.normal(size=(n, d)) * scale), y
+
+
+def test_the_nearest_whitened_mean_is_lda_without_priors():
+    X, y = blobs(200, 6)
+    residuals = X - np.array([X[y == c].mean(axis=0) for c in range(4)])[y]
+    X = X / residuals.std(axis=0)  # scikit-learn scales before it shrinks
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(X, y)
+    clf = ImprintClassifier("mean", metric="euclidean", shrinkage=0.3, **PLAIN)
+    expected = (lda.decision_function(X) - np.log(lda.priors_)).argmax(axis=1)
+    np.testing.assert_array_equal(clf.fit(X, y).predict(X), expected)
+    assert clf.shrinkage_ == 0.3
+
+
+@pytest.mark.parametrize("n, d", [(200, 6), (12, 40)])
+def test_with_all_shrinkage_only_centres_and_scales(n, d):
+    X, y = blobs(n, d)
+    origin = np.mean([X[y == c].mean(axis=0) for c in range(4)], axis=0)
+    whitened = ImprintClassifier("mean", shrinkage=1.0, support_norm=None)
+    whitened.set_params(query_norm="l2").fit(X, y)
+    # The first norm of the queries only changes their lengths.
+    whitened.set_params(query_norm=None)
+    plain = ImprintClassifier("mean", support_norm=None, query_norm=None)
+    plain.fit(X - origin, y)
+    np.testing.assert_allclose(whitened.proxies_, plain.proxies_, atol=1e-9)
+    np.testing.assert_array_equal(whitened.predict(X), plain.predict(X - origin))
+
+
+@pytest.mark.parametrize("shrinkage", [0.01, 0.7, "auto"])
+def test_mahalanobis_distances_do_not_see_the_whitening(shrinkage):
+    X, y = blobs(200, 6)
+    clf = ImprintClassifier("kmeans", n_proxies=3, metric="mahalanobis", **PLAIN)
+    clf.set_params(random_state=0).fit(X, y)
+    scores = clf.decision_function(X)
+    whitened = clf.set_params(shrinkage=shrinkage).fit(X, y)
+    np.testing.assert_allclose(whitened.decision_function(X), scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize("d", [6, 300])
+@pytest.mark.parametrize("shrinkage", [0.2, "auto"])
+@pytest.mark.parametrize("n_proxies", [1, 3])
+def test_any_chunks_and_any_order_give_the_same(d, shrinkage, n_proxies):
+    X, y = blobs(120, d)
+    generator = "mean" if n_proxies == 1 else "all"
+    clf = ImprintClassifier(generator, shrinkage=shrinkage)
+    whole = clf.fit(X, y)
+    chunked = ImprintClassifier(generator, shrinkage=shrinkage)
+    order = np.random.default_rng(1).permutation(len(X))
+    for part in np.array_split(order, 5):
+        chunked.partial_fit(X[part], y[part])
+    assert chunked.shrinkage_ == whole.shrinkage_
+    np.testing.assert_allclose(
+        chunked.decision_function(X), whole.decision_function(X), atol=1e-8
+    )
+
+
+def test_forgetting_forgets_the_covariance_too():
+    X, y = blobs(120, 6)
+    clf = ImprintClassifier("mean", shrinkage="auto").fit(X, y).forget(3)
+    fresh = ImprintClassifier("mean", shrinkage="auto").fit(X[y != 3], y[y != 3])
+    np.testing.assert_allclose(
+        clf.decision_function(X), fresh.decision_function(X), atol=1e-9
+    )
+    assert clf.shrinkage_ == fresh.shrinkage_
+
+
+def test_one_sample_per_class_is_only_centred():
+    X, y = np.random.default_rng(0).normal(size=(5, 8)), np.arange(5)
+    clf = ImprintClassifier("kmeans", shrinkage="auto").fit(X, y)
+    assert clf.shrinkage_ == 1.0
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    centred = unit - unit.mean(axis=0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    np.testing.assert_allclose(clf.proxies_, centred, atol=1e-12)
+
+
+def test_whitens_beside_the_classes_of_a_head():
+    X, y = blobs(60, 6)
+    clf = ImprintClassifier.from_head(np.eye(6), list("abcdef"), shrinkage="auto")
+    scores = clf.decision_function(X)
+    with pytest.raises(AttributeError, match="after support embeddings"):
+        clf.shrinkage_  # noqa: B018
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    np.testing.assert_allclose(scores, unit)
+    clf.partial_fit(X, np.array(list("wxyz"))[y])
+    assert 0 < clf.shrinkage_ <= 1
+    assert clf.classes_.tolist() == list("abcdefwxyz")
+
+
+@pytest.mark.parametrize("generator", ["cov_max", "fps", "kmedoids", "least_squares"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan"])
+def test_float32_stays_float32_and_is_safe_in_threads(generator, metric):
+    X, y = blobs(100, 12)
+    X = X.astype(np.float32)
+    clf = ImprintClassifier(generator, metric=metric, shrinkage="auto", n_proxies=2)
+    clf.fit(X, y)
+    assert clf.proxies_.dtype == clf.decision_function(X).dtype == np.float32
+    copy = pickle.loads(pickle.dumps(clf))
+    copy.partial_fit(X[:1], y[:1])  # its head has to be made again
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(copy.predict, [X] * 8))
+    for answer in answers:
+        np.testing.assert_array_equal(answer, answers[0])
+
+
+def test_whitening_helps_on_digits(digits):
+    X, y = digits
+    plain = ImprintClassifier("mean").fit(X[:300], y[:300])
+    whitened = ImprintClassifier("mean", shrinkage="auto").fit(X[:300], y[:300])
+    gain = whitened.score(X[300:], y[300:]) - plain.score(X[300:], y[300:])
+    assert gain > 0.03
