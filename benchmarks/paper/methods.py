@@ -13,7 +13,7 @@ from sklearn.linear_model import (
 )
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.preprocessing import Normalizer
 
 from skimprint import ImprintClassifier
 from skimprint.generation import LeastSquaresProxies
@@ -44,10 +44,14 @@ class CrossValidatedLogisticRegression(ClassifierMixin, BaseEstimator):
     ----------
     Cs : array-like
         The grid, ascending.
+    scoring : str
+        What C is chosen by. The log loss chooses better than the accuracy at few shots,
+        where many C are as accurate, and as well elsewhere.
     """
 
-    def __init__(self, Cs):
+    def __init__(self, Cs, scoring="neg_log_loss"):
         self.Cs = Cs
+        self.scoring = scoring
 
     def fit(self, X, y):
         n_folds = min(5, np.bincount(y).min())
@@ -58,7 +62,7 @@ class CrossValidatedLogisticRegression(ClassifierMixin, BaseEstimator):
                 Cs=self.Cs,
                 l1_ratios=(0,),
                 cv=StratifiedKFold(n_folds, shuffle=True, random_state=0),
-                scoring="accuracy",
+                scoring=self.scoring,
                 max_iter=2000,
                 use_legacy_attributes=False,
             )
@@ -99,8 +103,11 @@ def shrinkage_lda(seed):
     )
 
 
-def logistic_regression(scaler, Cs, seed):
-    return make_pipeline(scaler, CrossValidatedLogisticRegression(Cs))
+def logistic_regression(seed):
+    # Standardised embeddings in place of these are worse at few shots, and no better
+    # at many.
+    model = CrossValidatedLogisticRegression(np.logspace(-1, 3, 9))
+    return make_pipeline(Normalizer(), model)
 
 
 QI = "Qi"
@@ -121,12 +128,7 @@ PEERS = {
     "k-means 5": partial(imprint, "kmeans", 5),
     "ridge": ridge,
     "shrinkage LDA": shrinkage_lda,
-    "logistic regression": partial(
-        logistic_regression, Normalizer(), np.logspace(-1, 3, 9)
-    ),
-    "logistic regression, standardised": partial(
-        logistic_regression, StandardScaler(), np.logspace(-4, 0, 9)
-    ),
+    "logistic regression": logistic_regression,
 }
 
 #: What is compared with all of these: one line each.

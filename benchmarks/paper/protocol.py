@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from methods import METHODS, is_seeded
 from scipy.linalg import LinAlgError
-from sklearn import config_context
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -228,9 +227,11 @@ def measure(cell, data):
 
 @cache
 def setting_of(method, draw):
-    """Digest of all parameters of a method, so that a change of them shows."""
-    with config_context(print_changed_only=False):
-        text = METHODS[method](draw).__repr__(N_CHAR_MAX=10**6)
+    """Digest of what a method sets, so that a change of it shows.
+
+    Defaults are left out, or a new parameter would make all that is stored worthless.
+    """
+    text = METHODS[method](draw).__repr__(N_CHAR_MAX=10**6)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -210,16 +210,18 @@ def _few_shots(frame, papers, out):
 
 
 def _gain(pairs, whole, data, out):
+    if WESTERHOFF not in pairs:
+        return ""
     points = []
     for name, task in pairs.index:
         row = pairs.loc[name, task]
-        baseline = row.get(QI) if task in PAPER_TASKS else row.get("k-means 1")
+        baseline = QI if task in PAPER_TASKS else "k-means 1"
         draws = range(N_DRAWS) if task in MERGED_TASKS else range(1)
         scores = []
         for draw in draws:
             support = data.task(Cell(name, task, "all", draw, ""))
             scores.append(neural_collapse_score(support.X_train, support.y_train))
-        points.append([name, task, np.median(scores), row.get(WESTERHOFF) - baseline])
+        points.append([name, task, np.median(scores), row[WESTERHOFF] - row[baseline]])
     table = pd.DataFrame(points, columns=["data", "task", "NC1", "gain"]).dropna()
     if len(table) < 3:
         return ""
@@ -247,7 +249,8 @@ def _merged(whole, out):
     plots.lines(table, "proxies per label", out / "paper_merged.png")
     return (
         "Seven labels, each made of d random classes. Mean accuracy over "
-        f"{N_DRAWS} draws of the classes by number of proxies k. The best k: {best}."
+        f"{N_DRAWS} draws of the classes by number of proxies k. The best k: {best}. "
+        "Where that is more than d, the paper has it that the curve bends at k = d."
         "\n\n"
         + _markdown(table.T)
         + "\n![Accuracy by number of proxies](paper_merged.png)\n"
