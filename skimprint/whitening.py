@@ -134,12 +134,17 @@ def within_class_spectrum(moments, origin, means):
         Without any direction where no class varies.
     """
     total = float(moments.weights.sum())
-    squares = moments.weights @ np.einsum("ij,ij->i", moments.means, moments.means)
-    if moments.variance <= _RANK_TOLERANCE * squares:  # but for rounding, nothing
+    if not _varies(moments):
         return ScatterSpectrum(np.empty(0), np.empty((len(origin), 0)), total)
     if moments.factor is None:
         return spectrum_of_scatter(moments.scatter, total)
     return spectrum_of_rows(moments.factor, total, means - origin)
+
+
+def _varies(moments):
+    """Whether any class has a spread that is more than rounding errors."""
+    squares = moments.weights @ np.einsum("ij,ij->i", moments.means, moments.means)
+    return moments.variance > _RANK_TOLERANCE * squares
 
 
 class Whitening:
@@ -233,7 +238,7 @@ def within_class_covariance(moments):
     covariance = moments.scatter / total
     d = len(covariance)
     variance = np.trace(covariance) / d
-    if variance <= 0:
+    if variance <= 0 or not _varies(moments):
         return np.eye(d)
     # |S - variance I|^2 and the expected squared error of S: Ledoit and Wolf's d^2, b^2
     squares = (covariance**2).sum()
