@@ -41,7 +41,7 @@ from .aggregation import (
     vote_shares,
 )
 from .generation import make_generator
-from .normalization import l2_normalize
+from .normalization import l2_normalize, power_normalize
 
 # More proxies than any class has samples.
 _ALL = np.iinfo(np.int32).max
@@ -76,15 +76,17 @@ class ImprintClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     n_proxies : int or dict of {label: int}, default=20
         Number of proxies per class. A class with no more samples than this keeps its
         samples as they are. ``"mean"`` and ``"all"`` ignore it.
-    support_norm : {"l2"}, callable or None, default="l2"
-        Normalisation of the support embeddings (the framework's NORM_pre). A callable
+    support_norm : {"l2", "power"}, callable or None, default="l2"
+        Normalisation of the support embeddings (the framework's NORM_pre). ``"power"``
+        takes signed square roots first, which often helps where no embedding has
+        negative values; use it for the queries too. A callable
         takes and returns an array of shape (n, n_features). It gets the rows in parts,
         class by class, so it must treat each row by itself.
     proxy_norm : {"l2", "quantile"}, callable or None, default="l2"
         Normalisation of the proxies (NORM_post). ``"quantile"`` gives the proxies of
         each class the distribution of the values of all classes before it, in sorted
         order.
-    query_norm : {"l2"}, callable or None, default="l2"
+    query_norm : {"l2", "power"}, callable or None, default="l2"
         Normalisation of the queries (NORM_inf). A callable gets them in blocks and
         must treat each row by itself.
     aggregation : {"max", "mnn"} or callable, default="max"
@@ -110,7 +112,8 @@ default="dot"
         class means. ``"auto"`` is the value of ten that makes samples the most likely
         that are left out in turn, by the cosine to the whitened class means; at most
         200 samples of each class are kept for that. ``proxy_norm`` applies after the
-        whitening, ``query_norm`` before it, and ``"l2"`` once more after it.
+        whitening, ``query_norm`` before it; after ``"l2"`` and ``"power"`` the whitened
+        queries get unit length again.
         Clusters and chosen samples are those of the space as it was; least squares
         are solved in the whitened one. `None` does not whiten.
     temperature : float or "auto", default=1.0
@@ -223,9 +226,9 @@ default="dot"
     _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's convention)
         "generator": "no_validation",  # `make_generator` knows, and says what would do
         "n_proxies": [Interval(Integral, 1, None, closed="left"), Mapping],
-        "support_norm": [StrOptions({"l2"}), callable, None],
+        "support_norm": [StrOptions({"l2", "power"}), callable, None],
         "proxy_norm": [StrOptions({"l2", "quantile"}), callable, None],
-        "query_norm": [StrOptions({"l2"}), callable, None],
+        "query_norm": [StrOptions({"l2", "power"}), callable, None],
         "aggregation": [StrOptions({"max", "mnn"}), callable],
         "metric": [StrOptions(set(METRICS))],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
@@ -1315,6 +1318,8 @@ def _norm(norm, name):
     """The function that a normalisation parameter stands for, or None."""
     if norm is None or norm == "l2":
         return norm and l2_normalize
+    if norm == "power":
+        return power_normalize
     # A copy, for the function may write on what it gets.
     return lambda X: _checked(norm(X.copy()), X.shape, X.dtype, name)
 

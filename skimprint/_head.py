@@ -21,7 +21,7 @@ from .whitening import (
 # Samples to leave out in turn, and scores of them by class, to choose something by:
 # more tell little more, and cost.
 _MAX_LEFT_OUT = 4000
-_MAX_SCORES = 1_000_000
+_MAX_SCORES = 120_000
 
 
 class Head:

@@ -14,6 +14,9 @@ from scipy.special import logsumexp
 # Shrinkages to choose among.
 SHRINKAGES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
 
+# Mean log-likelihoods that differ by less are equally good.
+_SAME_LIKELIHOOD = 1e-4
+
 
 class LeftOut(NamedTuple):
     """Samples to be left out in turn.
@@ -69,7 +72,9 @@ def choose_shrinkage(spectrum, class_weight, means, left_out):
         spectrum, class_weight, means, rows, codes, SHRINKAGES, row_weight=weight
     )
     values = [log_likelihood(some, codes, row_weight=importance)[0] for some in scores]
-    return SHRINKAGES[int(np.argmax(values))]
+    # Of equally good ones the largest: rounding must not decide.
+    best = np.flatnonzero(np.array(values) >= max(values) - _SAME_LIKELIHOOD)
+    return SHRINKAGES[best[-1]]
 
 
 def whitened_mean_scores(

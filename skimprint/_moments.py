@@ -17,8 +17,8 @@ _BLOCK_ROWS = 512
 # this share of it.
 _MIN_LEFT = 0.01
 
-# Relative error of a mean: equal samples may be that far from it.
-_ROUNDING = 16 * np.finfo(np.float64).eps
+# Squared relative error of a mean: equal samples may be that far from it.
+_ROUNDING = 1e-24
 
 
 class Moments(NamedTuple):
@@ -232,7 +232,7 @@ class PooledMoments:
     def varies(self):
         """Whether samples differ from their class mean by more than rounding errors."""
         squares = self.weights @ np.einsum("ij,ij->i", self.means, self.means)
-        return self.variance > (_ROUNDING**2) * squares
+        return self.variance > _ROUNDING * squares
 
     @property
     def scatter(self):

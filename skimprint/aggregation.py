@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from ._blas import dot_transposed
-from .normalization import l2_normalize, row_norms
+from .normalization import l2_normalize, power_normalize, row_norms
 
 __all__ = ["max_scores", "vote_shares"]
 
@@ -19,7 +19,7 @@ METRICS = ("chebyshev", "cosine", "dot", "euclidean", "mahalanobis", "manhattan"
 _CDIST_NAMES = {"chebyshev": "chebyshev", "manhattan": "cityblock"}
 
 # Norms whose results have unit length.
-_UNIT_LENGTH = (l2_normalize,)
+_UNIT_LENGTH = (l2_normalize, power_normalize)
 
 # Blocks of queries: their similarities stay in the last-level cache, but no block is so
 # narrow that the matrix product loses its speed to packing the proxies.

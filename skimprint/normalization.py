@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-__all__ = ["l2_normalize", "quantile_normalize"]
+__all__ = ["l2_normalize", "power_normalize", "quantile_normalize"]
 
 # Below this norm a row counts as zero and stays as it is (as in torch's `normalize`).
 _EPS = 1e-12
@@ -34,6 +34,40 @@ def l2_normalize(X, *, out=None):
            [0. , 0. ]])
     """
     return np.divide(X, row_norms(X)[:, None], out=out)
+
+
+def power_normalize(X):
+    """Take the signed square root of each value, then scale rows to unit length.
+
+    The power normalisation of Perronnin et al. [1]_ with exponent 1/2. It tames the few
+    large values of embeddings that are nowhere negative, such as pooled activations.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Floating point.
+
+    Returns
+    -------
+    X_normalized : ndarray of shape (n, d)
+        A new array of the dtype of ``X``. A zero row stays zero.
+
+    References
+    ----------
+    .. [1] F. Perronnin, J. Sanchez, T. Mensink, "Improving the Fisher Kernel for
+       Large-Scale Image Classification", ECCV 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint.normalization import power_normalize
+    >>> power_normalize(np.array([[9.0, -16.0], [0.0, 0.0]]))
+    array([[ 0.6, -0.8],
+           [ 0. ,  0. ]])
+    """
+    roots = np.sqrt(np.abs(X))
+    np.copysign(roots, X, out=roots)
+    return l2_normalize(roots, out=roots)
 
 
 def row_norms(X):

@@ -134,8 +134,7 @@ def within_class_spectrum(moments, origin, means):
         Without any direction where no class varies.
     """
     total = float(moments.weights.sum())
-    squares = moments.weights @ np.einsum("ij,ij->i", moments.means, moments.means)
-    if moments.variance <= _RANK_TOLERANCE * squares:  # but for rounding, nothing
+    if not moments.varies:
         return ScatterSpectrum(np.empty(0), np.empty((len(origin), 0)), total)
     if moments.factor is None:
         return spectrum_of_scatter(moments.scatter, total)

@@ -7,6 +7,7 @@ from sklearn.preprocessing import normalize
 
 from skimprint.normalization import (
     l2_normalize,
+    power_normalize,
     quantile_normalize,
     quantile_normalize_by_class,
     row_norms,
@@ -33,6 +34,16 @@ def test_l2_keeps_a_zero_row_and_never_writes_in_place():
     before = X.copy()
     np.testing.assert_array_equal(l2_normalize(X), [[0, 0], [0.6, 0.8]])
     np.testing.assert_array_equal(X, before)
+
+
+@given(matrices)
+def test_power_is_l2_of_signed_roots(X):
+    before = X.copy()
+    normalized = power_normalize(X)
+    roots = np.sign(X) * np.sqrt(np.abs(X))
+    np.testing.assert_allclose(normalized, l2_normalize(roots), rtol=1e-5)
+    np.testing.assert_array_equal(X, before)
+    assert normalized.dtype == X.dtype
 
 
 @given(matrices, hnp.arrays(np.float64, 20, elements=st.floats(-10, 10)))

@@ -128,3 +128,14 @@ def test_whitening_helps_on_digits(digits):
     whitened = ImprintClassifier("mean", shrinkage="auto").fit(X[:300], y[:300])
     gain = whitened.score(X[300:], y[300:]) - plain.score(X[300:], y[300:])
     assert gain > 0.03
+
+
+@pytest.mark.parametrize("shrinkage", [None, 0.2])
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+def test_power_is_l2_of_roots_taken_before(digits, shrinkage, metric):
+    X, y = digits[0][:300].astype(float), digits[1][:300]
+    roots = np.sign(X) * np.sqrt(np.abs(X))
+    clf = ImprintClassifier("mean", shrinkage=shrinkage, metric=metric)
+    expected = clf.fit(roots, y).decision_function(roots)
+    clf.set_params(support_norm="power", query_norm="power").fit(X, y)
+    np.testing.assert_allclose(clf.decision_function(X), expected, atol=1e-7)
