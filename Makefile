@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo demo-text test lint docs bench clean
+.PHONY: demo demo-text test test-slow test-vision lint docs bench bench-paper clean
 
 demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
 	$(BIN)/python -m skimprint.demo
@@ -13,6 +13,17 @@ demo-text: .venv/.demo-text  ## sentences to intents, with a real sentence model
 
 test: .venv/.test  ## the whole suite, doctests included
 	$(BIN)/python -m pytest
+
+test-slow: .venv/.test  ## what takes minutes: Banking77, all texts, if ../shared is there
+	$(BIN)/python -m pytest -m slow -s
+
+VISION := .venv-vision/bin
+
+# timm, torchvision and open_clip need a torch that fits torchvision, which on Linux is
+# a download of gigabytes: so not in .venv, and not a part of `make test`.
+test-vision: .venv-vision/.installed  ## the loaders of timm, torchvision and open_clip
+	$(VISION)/python -m pytest tests/embedding/test_loaders.py \
+		-k "image_libraries or open_clip or local_files_only or unsuitable"
 
 lint: .venv/.lint  ## formatting, lint and the validation of public docstrings
 	$(BIN)/ruff format --check .
@@ -33,12 +44,21 @@ bench: .venv/.bench  ## every benchmark, into docs/benchmarks/*.md
 		cat $$table; \
 	done
 
+bench-paper: .venv/.bench  ## the paper's tables and pictures, into docs/benchmarks
+	$(BIN)/python benchmarks/paper
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-vision
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("skimprint needs Python >= 3.11, $(PYTHON) is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
+
+.venv-vision/.installed: pyproject.toml constraints-vision.txt
+	$(PYTHON) -m venv .venv-vision
+	$(VISION)/python -m pip install --quiet --constraint constraints-vision.txt \
+		--editable '.[test-vision]'
+	@touch $@
 
 .venv/.%: pyproject.toml constraints.txt | .venv
 	@echo "Installing skimprint[$*] into .venv ..."

@@ -1,5 +1,6 @@
 """What the benchmarks share: interleaved timing, embedding-like data, Markdown."""
 
+import atexit
 import os
 import platform
 import sys
@@ -79,7 +80,12 @@ def table(header, rows):
 
 
 def heading(title, *paragraphs):
-    """Print the title, what the numbers mean, and what they were measured on."""
+    """Print the title, what the numbers mean, and what they were measured on.
+
+    Says on stderr at the end how long the whole script took.
+    """
+    start = time.perf_counter()
+    atexit.register(lambda: progress(f"took {time.perf_counter() - start:.0f} s"))
     print(f"# {title}\n")
     for paragraph in paragraphs:
         print(paragraph + "\n")

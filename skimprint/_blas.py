@@ -20,7 +20,8 @@ _UPPER = ctypes.c_char(b"U")
 # Below this many multiplications ctypes costs more than a better BLAS gains.
 _WORTH_IT = 2**20
 
-# Side of the blocks in which a triangle is mirrored: two fit in the L2 cache.
+# Side of the blocks in which a triangle is mirrored: two fit in the L2 cache. Up to
+# this size, half of the products gains nothing.
 _BLOCK = 128
 
 
@@ -51,13 +52,13 @@ _ROUTINES = {
 def dot_transposed(A, B, scale=1.0, out=None):
     """``scale * A @ B.T`` for matrices of one dtype, float32 or float64.
 
-    Fast where both are C-contiguous. The result is new, or in `out`, which is
-    C-contiguous and of the same dtype.
+    The result is new, or in `out`, which is C-contiguous and of the same dtype.
     """
+    # BLAS gets no strides: in any other layout it would silently multiply other values.
+    A, B = np.ascontiguousarray(A), np.ascontiguousarray(B)
     real, gemm, _ = _ROUTINES[A.dtype]
     (n, d), m = A.shape, len(B)
-    as_expected = A.flags.c_contiguous and B.flags.c_contiguous
-    if gemm is None or not as_expected or n * m * d < _WORTH_IT:
+    if gemm is None or n * m * d < _WORTH_IT:
         product = np.matmul(A, B.T, out=out)
         product *= scale
         return product
@@ -94,7 +95,23 @@ def gram_each(rows, out):
         np.matmul(rows, rows.copy().transpose(0, 2, 1), out=out)
         return
     for A, G in zip(rows, out, strict=True):
-        _gram(A, G)
+        if n <= _BLOCK:
+            dot_transposed(A, A, out=G)
+        else:
+            _gram(A, G)
+
+
+def squared_distances(rows):
+    """All squared distances within groups of one size; centres the rows in place."""
+    n_groups, n, _ = rows.shape
+    rows -= np.einsum("bnd->bd", rows)[:, None] / n
+    distances = np.empty((n_groups, n, n), rows.dtype)
+    gram_each(rows, out=distances)
+    sq_norms = np.diagonal(distances, axis1=1, axis2=2).copy()
+    distances *= -2
+    distances += sq_norms[:, :, None]
+    distances += sq_norms[:, None, :]
+    return np.maximum(distances, 0, out=distances)
 
 
 def _gram(A, out):

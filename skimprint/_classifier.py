@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import Bunch, check_array, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -17,12 +17,14 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._calibration import Calibration, familiarities, fit_temperature, hold_out
 from ._groups import Buffer, GroupedRows
 from ._head import Head
 from ._memory import (
     NOTHING,
     Learner,
     Learnt,
+    Memories,
     common_label_dtype,
     head_memory,
     merged,
@@ -30,7 +32,14 @@ from ._memory import (
 from ._progress import CallbackSupportMixin, fit_progress
 from ._threads import run_blocks
 from ._validation import check_labels, seed_from, shortened
-from .aggregation import METRICS, ProxySimilarity, max_scores, vote_shares
+from .aggregation import (
+    METRICS,
+    ProxySimilarity,
+    best_class,
+    largest_rows,
+    max_scores,
+    vote_shares,
+)
 from .generation import make_generator
 from .normalization import l2_normalize, power_normalize
 
@@ -107,8 +116,25 @@ default="dot"
         queries get unit length again.
         Clusters and chosen samples are those of the space as it was; least squares
         are solved in the whitened one. `None` does not whiten.
-    temperature : float, default=1.0
-        Class probabilities are the softmax of the scores divided by it.
+    temperature : float or "auto", default=1.0
+        Class probabilities are the softmax of the scores divided by it. ``"auto"``
+        makes the classes of support samples most likely, each of them scored by the
+        proxies as they would be without it; see Notes.
+    outlier_threshold : float or "auto", default=None
+        Queries whose `score_samples` are below get the `outlier_label`; with `None`
+        no query does. ``"auto"`` rejects the share `contamination` of the support
+        samples, each of them scored by the proxies as they would be without it.
+    outlier_label : label, default=None
+        What `predict` returns for outliers: text if the classes are text, else a
+        number.
+    outlier_score : {"similarity", "contrast"}, default="similarity"
+        What `score_samples` returns: the similarity to the nearest proxy, or that to
+        the best class less a third of that to the second best, which detects unknown
+        classes better where there are many. With contrast, and proxies that are
+        samples, the two nearest of each class count.
+    contamination : float, default=0.05
+        Share of the queries of known classes that ``outlier_threshold="auto"``
+        rejects.
     head : tuple (weight, classes), default=None
         A linear classifier to start from: its weights, of shape (n_classes,
         n_features), or a module that has them as ``weight``, and their labels (`None`
@@ -142,6 +168,10 @@ default="dot"
         Number of samples of each class, or the sum of their weights.
     generator_ : ProxyGenerator
         The component that made the proxies.
+    temperature_ : float
+        The temperature, chosen or given.
+    outlier_threshold_ : float
+        The threshold, chosen or given. Only with an ``outlier_threshold``.
     covariance_ : ndarray of shape (n_features, n_features)
         Shrunk within-class covariance of the support embeddings, before any
         whitening. Only with ``metric="mahalanobis"``.
@@ -161,6 +191,14 @@ default="dot"
     -----
     With l2-normalised proxies and queries, ``aggregation="max"`` is the nearest proxy
     by cosine similarity, and by Euclidean distance.
+
+    ``"auto"`` keeps up to 200 samples of each class, chosen by a hash of their values,
+    and scores at most 10,000 of them. A proxy that is the sample is left out; a mean
+    of ``n`` samples that it is among becomes the mean of the other ``n - 1``. What all
+    classes have in common stays as it is, and is made anew when it is needed after
+    `partial_fit`, `forget` or `merge`. So does the covariance of
+    ``metric="mahalanobis"``: with few samples per feature, distances of samples that
+    it was made of are too small, and too many queries are rejected.
 
     References
     ----------
@@ -196,7 +234,14 @@ default="dot"
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "weights": [StrOptions({"uniform", "distance"})],
         "shrinkage": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "temperature": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"auto"}),
+        ],
+        "outlier_threshold": [Real, StrOptions({"auto"}), None],
+        "outlier_label": "no_validation",
+        "outlier_score": [StrOptions({"similarity", "contrast"})],
+        "contamination": [Interval(Real, 0, 1, closed="left")],
         "head": [tuple, None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
@@ -217,6 +262,10 @@ default="dot"
         weights="uniform",
         shrinkage=None,
         temperature=1.0,
+        outlier_threshold=None,
+        outlier_label=None,
+        outlier_score="similarity",
+        contamination=0.05,
         head=None,
         random_state=None,
         n_jobs=None,
@@ -233,6 +282,10 @@ default="dot"
         self.weights = weights
         self.shrinkage = shrinkage
         self.temperature = temperature
+        self.outlier_threshold = outlier_threshold
+        self.outlier_label = outlier_label
+        self.outlier_score = outlier_score
+        self.contamination = contamination
         self.head = head
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -265,7 +318,7 @@ default="dot"
         ValueError
             If a parameter, the embeddings, the labels or the weights are not valid.
         """
-        self._check_votes()
+        self._check_combinations()
         learnt = self._learn(self._start(), X, y, sample_weight, callbacks=True)
         self._adopt(learnt, X, self._make_head(learnt))
         return self
@@ -312,7 +365,7 @@ default="dot"
         >>> clf.partial_fit([[-1.0, 0.0]], ["left"]).predict([[-3.0, 1.0]])
         array(['left'], dtype='<U5')
         """
-        self._check_votes()
+        self._check_combinations()
         if hasattr(self, "_learnt"):
             validate_data(self, X, skip_check_array=True, reset=False)
             learnt, named_X = self._learnt, None
@@ -325,10 +378,10 @@ default="dot"
     def forget(self, classes):
         """Forget classes, as if they had never been seen.
 
-        Nothing that was learnt of them is kept. Proxies of other classes stay as they
-        are, to the bit, where the generator looks at each class alone; what classes
-        have in common (least squares, covariances, whitening) is what it were without
-        them, but for rounding.
+        Neither predictions nor pickles hold anything of them. Proxies of other classes
+        stay as they are, to the bit, where the generator looks at each class alone;
+        what classes have in common (least squares, covariances, whitening) is what it
+        were without them, but for rounding.
 
         Parameters
         ----------
@@ -355,15 +408,14 @@ default="dot"
         """
         check_is_fitted(self)
         labels = np.atleast_1d(np.asarray(classes)).tolist()
-        memory = dict(self._learnt.memory)
+        memory = self._learnt.memory
         unknown = [label for label in labels if label not in memory]
         if unknown:
             raise ValueError(
                 f"classes must be labels that the classifier knows; {unknown} are not "
                 f"among {shortened(sorted(memory))}."
             )
-        for label in labels:
-            memory.pop(label, None)  # the same label may be given twice
+        memory = memory.with_changes(dict.fromkeys(labels))
         self._commit(self._learnt._replace(memory=memory))
         return self
 
@@ -503,6 +555,21 @@ default="dot"
         return self._learnt.generator
 
     @property
+    def temperature_(self):
+        """What scores are divided by for probabilities: float."""
+        return self._temperature(self._head("temperature_"))
+
+    @property
+    def outlier_threshold_(self):
+        """Queries that are less familiar are outliers: float."""
+        head = self._head("outlier_threshold_")
+        if self.outlier_threshold is None:
+            raise AttributeError(
+                "outlier_threshold_ exists only with an outlier_threshold."
+            )
+        return self._threshold(head)
+
+    @property
     def n_samples_seen_(self):
         """Number of training rows so far, forgotten ones included: int."""
         self._head("n_samples_seen_")
@@ -527,14 +594,18 @@ default="dot"
         return head
 
     def _make_head(self, learnt, previous=None):
-        by_class = self.proxy_norm == "quantile"
         return Head(
             learnt,
-            "quantile" if by_class else _norm(self.proxy_norm, "proxy_norm"),
+            self._proxy_norm(),
             mahalanobis=self.metric == "mahalanobis",
             shrinkage=self.shrinkage,
             previous=previous,
         )
+
+    def _proxy_norm(self):
+        if self.proxy_norm == "quantile":
+            return "quantile"
+        return _norm(self.proxy_norm, "proxy_norm")
 
     def _learn(self, learnt, X, y, sample_weight, classes=None, *, callbacks=False):
         """What is known after more samples.
@@ -574,19 +645,21 @@ default="dot"
             dtype = learnt.dtype
 
         learner = self._learner(make_generator(self.generator))
-        memory = learnt.memory.copy()
+        memory = {}
         report = fit_progress(self, len(labels), X=X, y=y, callbacks=callbacks)
         with report as progress:
             learner = learner._replace(progress=progress)
-            known = [group for group, label in enumerate(labels) if label in memory]
-            new = [group for group, label in enumerate(labels) if label not in memory]
-            for groups, learn in ((known, learner.extend), (new, learner.imprint)):
-                if groups:
+            is_known = np.array([label in learnt.memory for label in labels])
+            for of_these, learn in (
+                (is_known, learner.extend),
+                (~is_known, learner.imprint),
+            ):
+                groups = np.flatnonzero(of_these)
+                if len(groups):
                     some = [labels[group] for group in groups]
-                    rows = support.only(groups)
-                    memory |= learn(some, rows, learnt)
+                    memory |= learn(some, support.only(groups), learnt)
         return learnt._replace(
-            memory=memory,
+            memory=learnt.memory.with_changes(memory),
             generator=learner.generator,
             label_dtype=label_dtype,
             dtype=dtype,
@@ -602,8 +675,12 @@ default="dot"
             seed=seed_from(self.random_state),
             n_jobs=self.n_jobs,
             with_moments=self._uses_moments(generator),
-            with_sample=self._uses_sample(generator),
+            with_sample=self._uses_sample(),
         )
+
+    def _calibrates(self):
+        """Whether temperature or threshold are found by leaving samples out."""
+        return "auto" in (self.temperature, self.outlier_threshold)
 
     def _uses_moments(self, generator):
         """Whether moments of the classes are needed."""
@@ -613,9 +690,9 @@ default="dot"
             or self.shrinkage is not None
         )
 
-    def _uses_sample(self, generator):
-        """Whether samples of the classes are needed, beside their moments."""
-        return self.shrinkage == "auto"
+    def _uses_sample(self):
+        """Whether samples of the classes are needed, to leave them out in turn."""
+        return self._calibrates() or self.shrinkage == "auto"
 
     def _start(self):
         """What is known before any sample: nothing, or the classes of the head."""
@@ -625,6 +702,12 @@ default="dot"
             raise ValueError(
                 "head must be a tuple (weight, classes), with None for classes to be "
                 f"numbered; got {len(self.head)} items."
+            )
+        generator = make_generator(self.generator)
+        if generator.uses_moments:
+            raise ValueError(
+                f"{type(generator).__name__} cannot start from a head: it needs the "
+                "samples of all classes. Use another generator, such as 'mean'."
             )
         weight, classes = self.head
         weight = getattr(weight, "weight", weight)
@@ -645,8 +728,8 @@ default="dot"
             transform=_norm(self.support_norm, "support_norm"),
         )
         return Learnt(
-            head_memory(classes.tolist(), rows.take(rows.order)),
-            make_generator(self.generator),
+            Memories(head_memory(classes.tolist(), rows.take(rows.order))),
+            generator,
             classes.dtype,
             rows.dtype,
             weight.shape[1],
@@ -661,6 +744,10 @@ default="dot"
                 UserWarning,
                 stacklevel=3,
             )
+        if self.outlier_threshold is not None:
+            self._labels_of(head, np.empty(0, np.intp), np.empty(0, bool))
+        if self._calibrates():
+            self._calibrated(head)
         self._commit(learnt, X=X, head=head)
 
     def _commit(self, learnt, *, X=None, head=None):
@@ -686,8 +773,11 @@ default="dot"
         vars(self).update(state)
 
     def __getstate__(self):
+        # Of forgotten classes nothing may remain.
         if self.__sklearn_is_fitted__():
-            self._head()  # of forgotten classes nothing may remain
+            self._head()
+        elif hasattr(self, "_made"):
+            self._made = None
         return super().__getstate__()
 
     def predict(self, X):
@@ -702,16 +792,135 @@ default="dot"
         -------
         y : ndarray of shape (n_samples,)
             The class with the largest score; of several, the first in ``classes_``.
+            The `outlier_label`, where `score_samples` is less than
+            ``outlier_threshold_``.
         """
         X = self._validate_queries(X)
         head = self._head()
         winners = np.empty(len(X), dtype=np.intp)
 
-        def choose(block, scores):
-            winners[block] = scores.argmax(axis=0)
+        def choose(block, found):
+            winners[block] = found
 
-        self._score_blocks(head, X, choose, ranking_only=True)
-        return head.classes[winners]
+        self._score_blocks(head, X, choose, winners_only=True)
+        if self.outlier_threshold is None:
+            return head.classes[winners]
+        is_outlier = self._familiarities(head, X) < self._threshold(head)
+        return self._labels_of(head, winners, is_outlier)
+
+    def score_samples(self, X):
+        """How familiar each query is: its similarity to what was learnt.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            The larger, the more familiar: see `outlier_score`. Distances are negated.
+            The same for any `aggregation`.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> clf = ImprintClassifier(
+        ...     "mean", outlier_threshold=0.5, outlier_label="neither"
+        ... ).fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+        >>> X = [[0.0, 2.0], [-1.0, -1.0]]
+        >>> clf.score_samples(X).round(2)
+        array([ 1.  , -0.71])
+        >>> clf.predict(X)
+        array(['up', 'neither'], dtype='<U7')
+        """
+        X = self._validate_queries(X)
+        return self._familiarities(self._head(), X)
+
+    def explain(self, X):
+        """Why each query gets its class: the proxy that won, its lead, its sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        explanation : :class:`~sklearn.utils.Bunch`
+            Arrays of shape (n_samples,):
+
+            label
+                The class with the largest score, also for outliers.
+            proxy
+                The row of ``proxies_`` that is nearest among those of this class.
+            similarity
+                Of the query to that proxy; a distance is negated.
+            training_row
+                The training row that the proxy is, or that is nearest to it; -1 for
+                a row of a head.
+            n_samples
+                The weight of the training samples that the proxy stands for; 1 where
+                it is a sample itself.
+            runner_up
+                The class with the second largest score; the same as ``label`` if it
+                is the only one.
+            margin
+                How much larger the largest score is; infinite for an only class.
+            familiarity
+                As `score_samples` returns it.
+
+        See Also
+        --------
+        kproxies : Several proxies of each query.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> X = [[0.0, 1.0], [0.0, 3.0], [1.0, 0.0]]
+        >>> clf = ImprintClassifier("mean").fit(X, ["up", "up", "right"])
+        >>> why = clf.explain([[0.6, 0.8]])
+        >>> why.label, why.runner_up, why.margin.round(2)
+        (array(['up'], dtype='<U5'), array(['right'], dtype='<U5'), array([0.2]))
+        >>> why.training_row, why.n_samples
+        (array([0]), array([2.]))
+        """
+        X = self._validate_queries(X)
+        head = self._head()
+        n = len(X)
+        winners, seconds, proxy = np.empty((3, n), dtype=np.intp)
+        similarity, margin, familiarity = np.empty((3, n), dtype=head.proxies.dtype)
+
+        def look(block, similarities):
+            scores = self._aggregate(head, similarities)
+            columns = np.arange(scores.shape[1])
+            first = winners[block] = scores.argmax(axis=0)
+            best = scores[first, columns]
+            if len(scores) == 1:
+                second, lead = first, np.inf
+            else:
+                others = scores.copy()
+                others[first, columns] = -np.inf
+                second = others.argmax(axis=0)
+                lead = best - others[second, columns]
+            seconds[block], margin[block] = second, lead
+            familiarity[block] = self._familiarity(head, similarities)
+            similarities[head.codes[:, None] != first] = -np.inf
+            proxy[block] = similarities.argmax(axis=0)
+            similarity[block] = similarities[proxy[block], columns]
+
+        self._compare_blocks(head, X, look)
+        counts = np.concatenate([head.memory[c].counts for c in head.classes.tolist()])
+        return Bunch(
+            label=head.classes[winners],
+            proxy=proxy,
+            similarity=similarity,
+            training_row=head.indices[proxy],
+            n_samples=counts[proxy],
+            runner_up=head.classes[seconds],
+            margin=margin,
+            familiarity=familiarity,
+        )
 
     def decision_function(self, X):
         """Score of each class: the similarity of its best proxy, or its share of votes.
@@ -727,7 +936,7 @@ default="dot"
             In the order of ``classes_``, distances negated. For two classes the score
             of ``classes_[1]`` less that of ``classes_[0]``.
         """
-        scores = self._scores(X)
+        _, scores = self._scores(X)
         if scores.shape[1] == 2:
             return scores[:, 1] - scores[:, 0]
         return scores
@@ -745,8 +954,9 @@ default="dot"
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        scores = self._scores(X)
-        return _keep_winner(softmax(scores / self.temperature, axis=1), scores)
+        head, scores = self._scores(X)
+        temperature = self._temperature(head)
+        return _keep_winner(softmax(scores / temperature, axis=1), scores)
 
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class.
@@ -761,8 +971,9 @@ default="dot"
         log_probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        scores = self._scores(X)
-        return _keep_winner(log_softmax(scores / self.temperature, axis=1), scores)
+        head, scores = self._scores(X)
+        temperature = self._temperature(head)
+        return _keep_winner(log_softmax(scores / temperature, axis=1), scores)
 
     def kproxies(self, X, n_neighbors=None, return_similarity=True):
         """Find the proxies that each query is most similar to.
@@ -842,15 +1053,27 @@ default="dot"
 
     def _check_params(self):
         self._validate_params()
-        self._check_votes()
+        self._check_combinations()
 
-    def _check_votes(self):
-        """Refuse votes weighted by what is no distance."""
+    def _check_combinations(self):
+        """Refuse parameters that do not go together."""
+        if self.outlier_threshold is not None and self.outlier_label is None:
+            raise ValueError(
+                "outlier_threshold needs an outlier_label, which predict returns for "
+                "outliers: pass outlier_label=-1, say, or for text 'unknown'."
+            )
         votes_by_distance = self.aggregation == "mnn" and self.weights == "distance"
         if votes_by_distance and self.metric == "dot":
             raise ValueError(
                 "weights='distance' needs a distance, which metric='dot' is not. "
                 "Use metric='cosine' or 'euclidean', or weights='uniform'."
+            )
+        same_norms = self.support_norm is None or self.support_norm == self.query_norm
+        if self._calibrates() and not same_norms:
+            raise ValueError(
+                "temperature='auto' and outlier_threshold='auto' take support samples "
+                "for queries, so query_norm must be the support_norm, "
+                f"{self.support_norm!r}; got {self.query_norm!r}."
             )
 
     def _validate_queries(self, X):
@@ -858,7 +1081,7 @@ default="dot"
         self._check_params()  # they may have been set since the fit
         return validate_data(self, X, dtype=_DTYPES, reset=False)
 
-    def _similarity(self, head):
+    def _similarity(self, head, *, normalized=False):
         if self.metric == "mahalanobis" and head.factor is None:
             raise NotFittedError(
                 "metric='mahalanobis' needs the covariance of the support embeddings, "
@@ -867,12 +1090,12 @@ default="dot"
         return ProxySimilarity(
             head.proxies,
             self.metric,
-            query_norm=_norm(self.query_norm, "query_norm"),
+            query_norm=None if normalized else _norm(self.query_norm, "query_norm"),
             factor=head.factor,
             whitening=head.whitening,
         )
 
-    def _score_blocks(self, head, X, use, *, ranking_only=False):
+    def _score_blocks(self, head, X, use, *, winners_only=False):
         """Score blocks of queries, several at a time.
 
         Parameters
@@ -884,8 +1107,8 @@ default="dot"
         use : callable
             Gets the slice of a block and its scores, of shape (n_classes, n_block),
             which are gone when it returns.
-        ranking_only : bool, default=False
-            Whether any scores will do that order the classes alike.
+        winners_only : bool, default=False
+            Whether it gets the index of the best class of each query instead.
         """
         compare = self._similarity(head)
         buffer = Buffer()
@@ -893,12 +1116,13 @@ default="dot"
         def score(block):
             queries = compare.prepare(X[block])
             if self.aggregation == "max":
-                shape = head.n_proxies, len(queries)
-                memory = buffer.empty(shape, head.proxies.dtype)
+                size = head.n_proxies * len(queries)
+                memory = buffer.empty((size,), head.proxies.dtype)
                 ranks = compare.ranks(queries, out=memory)
-                scores = max_scores(ranks, head.offsets)
-                if not ranking_only:
-                    scores = compare.finish(scores, queries)
+                if winners_only:
+                    use(block, best_class(ranks, head.offsets))
+                    return
+                scores = compare.finish(max_scores(ranks, head.offsets), queries)
             elif self.aggregation == "mnn":
                 scores = self._votes(compare, queries, head)
             else:
@@ -906,7 +1130,7 @@ default="dot"
                 scores = self.aggregation(similarities.T, head.codes)
                 shape = len(queries), len(head.classes)
                 scores = _checked(scores, shape, similarities.dtype, "aggregation").T
-            use(block, scores)
+            use(block, scores.argmax(axis=0) if winners_only else scores)
 
         blocks = list(gen_batches(len(X), compare.block_size()))
         if callable(self.aggregation):
@@ -918,15 +1142,167 @@ default="dot"
     def _votes(self, compare, queries, head):
         """Shares of the votes of the nearest proxies, of shape (n_classes, n)."""
         n_neighbors = min(self.n_neighbors, head.n_proxies)
-        similarities, nearest = compare.nearest(queries, n_neighbors)
+        return self._shares(head, *compare.nearest(queries, n_neighbors))
+
+    def _shares(self, head, similarities, nearest):
+        """Votes of the nearest proxies, both of shape (n_queries, n_neighbors)."""
         closest = 1 if self.metric in ("dot", "cosine") else 0
         distances = closest - similarities
         return vote_shares(
             distances, head.codes[nearest], len(head.classes), self.weights
         ).T
 
+    def _aggregate(self, head, similarities):
+        """Scores, of shape (n_classes, n), of similarities, of (n_proxies, n)."""
+        if self.aggregation == "max":
+            return max_scores(similarities, head.offsets)
+        if self.aggregation == "mnn":
+            nearest = largest_rows(similarities, self.n_neighbors)
+            values = np.take_along_axis(similarities, nearest, axis=0)
+            order = np.argsort(-values, axis=0, kind="stable")
+            return self._shares(
+                head,
+                np.take_along_axis(values, order, axis=0).T,
+                np.take_along_axis(nearest, order, axis=0).T,
+            )
+        shape = similarities.shape[1], len(head.classes)
+        scores = self.aggregation(similarities.T, head.codes)
+        return _checked(scores, shape, similarities.dtype, "aggregation").T
+
+    def _compare_blocks(self, head, X, use):
+        """Compare blocks of queries to all proxies.
+
+        Parameters
+        ----------
+        head : Head
+            Has the proxies.
+        X : ndarray of shape (n_samples, n_features)
+            Validated queries.
+        use : callable
+            Gets the slice of a block and its similarities, of shape (n_proxies,
+            n_block), which it may change.
+        """
+        compare = self._similarity(head)
+        for block in gen_batches(len(X), compare.block_size()):
+            queries = compare.prepare(X[block])
+            use(block, compare.finish(compare.ranks(queries), queries))
+
+    def _familiarity(self, head, similarities):
+        """What `score_samples` makes of similarities, of shape (n_proxies, n)."""
+        return familiarities(
+            similarities,
+            head.offsets,
+            contrast=self.outlier_score == "contrast",
+            n_nearest=2 if head.generator.selects else 1,
+        )
+
+    def _familiarities(self, head, X):
+        """What `score_samples` makes of validated queries."""
+        familiar = np.empty(len(X), dtype=head.proxies.dtype)
+
+        def keep(block, similarities):
+            familiar[block] = self._familiarity(head, similarities)
+
+        self._compare_blocks(head, X, keep)
+        return familiar
+
+    def _labels_of(self, head, winners, is_outlier):
+        """Labels of the winning classes, and the outlier label.
+
+        Parameters
+        ----------
+        head : Head
+            Has the classes.
+        winners : ndarray of shape (n,)
+            Indices into them.
+        is_outlier : ndarray of shape (n,)
+            Where to put the outlier label.
+        """
+        if isinstance(self.outlier_label, str) != isinstance(head.classes[0], str):
+            raise ValueError(
+                "outlier_label must be of the type of the labels, such as "
+                f"{head.classes[0]!r}; got {self.outlier_label!r}."
+            )
+        label = np.asarray(self.outlier_label)
+        dtype = np.result_type(head.classes.dtype, label.dtype)
+        labels = head.classes[winners].astype(dtype)
+        labels[is_outlier] = self.outlier_label
+        return labels
+
+    def _temperature(self, head):
+        """What scores are divided by."""
+        if self.temperature == "auto":
+            return self._calibrated(head).temperature
+        return self.temperature
+
+    def _threshold(self, head):
+        """Below which familiarity makes an outlier."""
+        if self.outlier_threshold == "auto":
+            return self._calibrated(head).threshold(self.contamination)
+        return self.outlier_threshold
+
+    def _calibrated(self, head):
+        """What leaving out support samples shows: a Calibration, kept in the head."""
+        settings = (
+            self.metric,
+            self.query_norm,
+            self.aggregation,
+            self.n_neighbors,
+            self.weights,
+            self.outlier_score,
+        )
+        if head.calibration is None or head.calibration.settings != settings:
+            found = self._calibrate(head)
+            head.calibration = Calibration(settings, *found)
+        return head.calibration
+
+    def _calibrate(self, head):
+        """Temperature, familiarities and weights of support samples left out."""
+        if head.generator.uses_moments:
+            raise ValueError(
+                "temperature='auto' and outlier_threshold='auto' need proxies that can "
+                f"do without a sample; those of {type(head.generator).__name__} depend "
+                "on all samples of all classes. Pass numbers, or another generator."
+            )
+        parts = [head.memory[label] for label in head.classes.tolist()]
+        if any(part.sample is None and not part.is_head for part in parts):
+            raise NotFittedError(
+                "temperature='auto' and outlier_threshold='auto' need samples of each "
+                "class, but were set after fit: call fit again."
+            )
+        held_out = hold_out(parts, head.offsets, selects=head.generator.selects)
+        if held_out is None:
+            warnings.warn(
+                "No class has proxies left without one of its samples: temperature="
+                "'auto' is taken as 1, and outlier_threshold='auto' rejects nothing. "
+                "Two samples of a class are needed.",
+                UserWarning,
+                stacklevel=5,
+            )
+            return 1.0, np.empty(0), np.empty(0)
+        left = head.renormalize(held_out.left, held_out.own, self._proxy_norm())
+        scores = np.empty((len(left), len(head.classes)), dtype=left.dtype)
+        familiar = np.empty(len(left), dtype=left.dtype)
+        # The rows have been normalised; only a string may be applied once more.
+        compare = self._similarity(head, normalized=callable(self.support_norm))
+
+        for block in gen_batches(len(left), compare.block_size()):
+            queries = compare.prepare(held_out.rows[block])
+            similarities = compare.finish(compare.ranks(queries), queries)
+            own, gone = held_out.own[block], held_out.gone[block]
+            columns = np.flatnonzero(own >= 0)
+            similarities[own[columns], columns] = np.where(
+                gone[columns],
+                -np.inf,
+                compare.one_by_one(queries, left[block])[columns],
+            )
+            familiar[block] = self._familiarity(head, similarities)
+            scores[block] = self._aggregate(head, similarities).T
+        temperature = fit_temperature(scores, held_out.codes, held_out.weights)
+        return temperature, familiar, held_out.weights
+
     def _scores(self, X):
-        """Scores of shape (n_samples, n_classes), in the dtype of the proxies."""
+        """A head, and scores of shape (n_samples, n_classes) in its dtype."""
         X = self._validate_queries(X)
         head = self._head()
         all_scores = np.empty((len(X), len(head.classes)), dtype=head.proxies.dtype)
@@ -935,7 +1311,7 @@ default="dot"
             all_scores[block] = scores.T
 
         self._score_blocks(head, X, keep)
-        return all_scores
+        return head, all_scores
 
 
 def _norm(norm, name):

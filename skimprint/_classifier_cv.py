@@ -22,10 +22,13 @@ from .generation import make_generator
 _ONLY_HEAD = {"metric", "proxy_norm", "shrinkage"}
 _ONLY_PREDICTION = {
     "aggregation",
+    "contamination",
     "n_jobs",
     "n_neighbors",
+    "outlier_label",
+    "outlier_score",
+    "outlier_threshold",
     "query_norm",
-    "temperature",
     "verbose",
     "weights",
 }
@@ -272,7 +275,7 @@ def _agreeing(classifiers, but_for):
             for name, value in sorted(params.items())
             if name not in but_for
         )
-        lists[key].append(i)
+        lists[key, clf._uses_sample()].append(i)
     return list(lists.values())
 
 
@@ -314,7 +317,7 @@ def _evaluate(classifiers, scorer, X, y, sample_weight, split):
     generator = make_generator(classifiers[0].generator)  # that of all
     learner = max(
         classifiers,
-        key=lambda clf: (clf._uses_sample(generator), clf._uses_moments(generator)),
+        key=lambda clf: (clf._uses_sample(), clf._uses_moments(generator)),
     )
     learnt = learner._learn(learner._start(), X_train, y_train, weights)
     learn_time = time.perf_counter() - start

@@ -123,9 +123,12 @@ class FoundationEmbedder(
     are reported and embedded anew. Where the cache cannot be written, a warning says
     why and embedding goes on.
 
-    Preprocessing is told apart by what it does to probe images or texts. A callable can
-    be cached only if its ``fingerprint`` attribute is a string, to be changed whenever
-    its results change.
+    Preprocessing is told apart by what it does to probe images or texts. A module is
+    told apart by its weights, its settings and its code, together with the functions of
+    yours that it calls by name, in other files too. Classes and objects that it finds
+    by a global name are not looked into, nor is installed code: call `clear_cache` when
+    such a one changes what the module does. A callable can be cached only if its
+    ``fingerprint`` attribute is a string, to be changed whenever its results change.
 
     Examples
     --------
@@ -185,6 +188,7 @@ class FoundationEmbedder(
         self.model_kwargs = model_kwargs
         self.verbose = verbose
 
+    # No callbacks of scikit-learn here: of one item there is no progress to report.
     def fit(self, X, y=None):
         """Load the model and check the settings; nothing is learned.
 

@@ -42,8 +42,10 @@ class Head:
 
     Attributes
     ----------
-    memory : dict of {label: ClassMemory}
+    memory : Memories
         What is remembered of each class.
+    generator : ProxyGenerator
+        Has made the proxies.
     classes : ndarray of shape (n_classes,)
         The labels.
     class_count : ndarray of shape (n_classes,)
@@ -58,6 +60,8 @@ class Head:
         Their training rows.
     covariance, factor : ndarray of shape (n_features, n_features) or None
         Within-class covariance, and what makes Mahalanobis distances Euclidean ones.
+    calibration : Calibration or None
+        What leaving samples out has shown, once it has been asked for.
     shrinkage : float or None
         That of the whitening.
     whitening : Whitening or None
@@ -68,8 +72,8 @@ class Head:
         self, learnt, proxy_norm, *, mahalanobis, shrinkage=None, previous=None
     ):
         self.memory = learnt.memory
-        labels = sorted(self.memory)
-        parts = [self.memory[label] for label in labels]
+        self.generator = learnt.generator
+        labels, parts = zip(*sorted(self.memory.as_dict().items()), strict=True)
         # For text, NumPy's own choice: as wide as the longest label that is left.
         is_text = learnt.label_dtype.kind in "US"
         self.classes = np.array(labels, None if is_text else learnt.label_dtype)
@@ -85,7 +89,9 @@ class Head:
                 for label, part in zip(labels, parts, strict=True)
                 if part.moments is not None
             }
-            if moments:
+            # Some were learnt before the moments were needed: better none than some.
+            complete = all(part.moments or part.is_head for part in parts)
+            if moments and complete:
                 self.moments = PooledMoments(moments, previous and previous.moments)
         self.shrinkage = self.whitening = None
         if shrinkage is not None and self.moments is not None:
@@ -116,6 +122,39 @@ class Head:
         elif proxy_norm is not None:
             vectors = proxy_norm(vectors)
         self.proxies = vectors
+        self.calibration = None
+
+    def renormalize(self, vectors, own, proxy_norm):
+        """Normalise vectors that take the places of proxies.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n, n_features)
+            Not normalised.
+        own : ndarray of shape (n,)
+            The proxies whose places they take.
+        proxy_norm : "quantile", callable or None
+            Normalisation of the proxies.
+
+        Returns
+        -------
+        normalized : ndarray of shape (n, n_features)
+            As the proxies are.
+        """
+        vectors = vectors.astype(self.proxies.dtype)
+        if self.whitening is not None:
+            vectors = self.whitening(vectors)
+        if proxy_norm is None:
+            return vectors
+        if proxy_norm != "quantile":
+            return proxy_norm(vectors)
+        ranks = np.argsort(np.argsort(vectors, axis=1, kind="stable"), axis=1)
+        values = np.sort(self.proxies, axis=1)[own]
+        normalized = np.take_along_axis(values, ranks, axis=1)
+        first = self.codes[own] == 0
+        if not any(part.is_head for part in self.memory.values()):
+            normalized[first] = vectors[first]  # the first class has no reference
+        return normalized
 
     def _whiten(self, parts, shrinkage):
         """Make the whitening, by a shrinkage that is given or chosen."""

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from ._blas import squared_distances
 from ._kmeans.seeding import seed_batch
 from ._kmeans.sums import cluster_sums
-from ._selection import select, squared_distances
+from ._selection import select
 
 
 def grouped_kmedoids(

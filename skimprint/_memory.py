@@ -1,6 +1,8 @@
 """What a classifier remembers of each class, and how it learns more of it."""
 
+from collections.abc import Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +53,56 @@ class ClassMemory(NamedTuple):
         if self.moments is not None:
             return self.moments.mean
         return np.average(self.vectors.astype(np.float64), axis=0, weights=self.counts)
+
+
+class Memories(Mapping):
+    """The memory of each class. It never changes, but others are derived from it.
+
+    A copy of a dict takes the longer the more classes there are. So a few changes are
+    kept beside a dict that several mappings share, until there are too many of them.
+
+    Parameters
+    ----------
+    base : dict of {label: ClassMemory}
+        Memories.
+    changes : dict of {label: ClassMemory or None}
+        Memories that replace or join those, or `None` for a class that is forgotten.
+    """
+
+    def __init__(self, base, changes=MappingProxyType({})):
+        self._base = base
+        self._changes = changes
+        self._n_gone = sum(
+            (label in base) - (memory is not None) for label, memory in changes.items()
+        )
+
+    def __getitem__(self, label):
+        memory = self._changes[label] if label in self._changes else self._base[label]
+        if memory is None:
+            raise KeyError(label)
+        return memory
+
+    def __iter__(self):
+        return iter(self.as_dict())
+
+    def __len__(self):
+        return len(self._base) - self._n_gone
+
+    def __reduce__(self):
+        return Memories, (self.as_dict(),)  # of forgotten classes nothing is written
+
+    def as_dict(self):
+        """A dict of all memories."""
+        merged = self._base | self._changes
+        return {label: memory for label, memory in merged.items() if memory is not None}
+
+    def with_changes(self, changes):
+        """These memories, some replaced, joined or, by `None`, left out."""
+        changes = self._changes | changes
+        derived = Memories(self._base, changes)
+        # Copying the changes and, rarely, all: both take no more than sqrt(n) steps.
+        few = len(changes) ** 2 <= len(self._base)
+        return derived if few else Memories(derived.as_dict())
 
 
 class Sample(NamedTuple):
@@ -134,7 +186,7 @@ class Learnt(NamedTuple):
 
     Attributes
     ----------
-    memory : dict of {label: ClassMemory}
+    memory : Memories
         What it knows of each class.
     generator : ProxyGenerator or None
         Has made the proxies.
@@ -146,7 +198,7 @@ class Learnt(NamedTuple):
         Number of training rows so far.
     """
 
-    memory: dict
+    memory: Memories
     generator: object
     label_dtype: np.dtype
     dtype: np.dtype
@@ -154,7 +206,7 @@ class Learnt(NamedTuple):
     n_samples: int = 0
 
 
-NOTHING = Learnt({}, None, None, None, None)
+NOTHING = Learnt(Memories({}), None, None, None, None)
 
 
 class Learner(NamedTuple):
@@ -204,10 +256,8 @@ class Learner(NamedTuple):
         first_row = learnt.n_samples
         memory = {}
         for group, proxies in enumerate(self._generate(labels, support)):
-            weights = support.weights(group)
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=proxies.indices + first_row),
-                float(support.sizes[group] if weights is None else weights.sum()),
                 *self._statistics(support, group),
             )
         return memory
@@ -242,11 +292,14 @@ class Learner(NamedTuple):
         return self.unite(labels, learnt, samples, statistics)
 
     def _statistics(self, support, group):
-        """Moments and sample of one group, None for what is not kept."""
+        """Weight, moments and sample of one group; None for what is not kept."""
+        weights = support.weights(group)
+        weight = float(support.sizes[group] if weights is None else weights.sum())
         if not (self.with_moments or self.with_sample):
-            return None, None
-        rows, weights = support.rows(group), support.weights(group)
+            return weight, None, None
+        rows = support.rows(group)
         return (
+            weight,
             moments_of(rows, weights) if self.with_moments else None,
             Sample.of(rows, weights) if self.with_sample else None,
         )
@@ -262,7 +315,7 @@ class Learner(NamedTuple):
             What is known of them.
         more : Points
             Samples of them, or proxies from elsewhere.
-        statistics : list of tuple (moments, sample)
+        statistics : list of tuple (weight, moments, sample)
             Of what these stand for, by class.
 
         Returns
@@ -279,14 +332,13 @@ class Learner(NamedTuple):
             sample_weight=points.counts,
             spread=points.spreads,
         ).without_weightless()
-        gained = np.bincount(more.codes, more.counts, len(labels)).tolist()
         memory = {}
         for group, proxies in enumerate(self._generate(labels, groups)):
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=points.indices[proxies.indices]),
-                known[group].weight + gained[group],
-                _joined(known[group].moments, statistics[group][0]),
-                _joined(known[group].sample, statistics[group][1]),
+                known[group].weight + statistics[group][0],
+                _joined(known[group].moments, statistics[group][1]),
+                _joined(known[group].sample, statistics[group][2]),
             )
         return memory
 
@@ -391,23 +443,23 @@ def merged(learner, mine, theirs):
         )
         for label, part in theirs.memory.items()
     }
-    memory = moved | mine.memory
+    new = {label: part for label, part in moved.items() if label not in mine.memory}
     shared = [
         label
-        for label, part in mine.memory.items()
+        for label, part in moved.items()
         # One head that both started from is the same class, not two samples of it.
-        if label in moved and not (part.is_head and moved[label].is_head)
+        if label not in new and not (part.is_head and mine.memory[label].is_head)
     ]
     if shared:
         theirs_of_shared = [moved[label] for label in shared]
-        memory |= learner.unite(
+        new |= learner.unite(
             shared,
             mine,
             Points.of(theirs_of_shared),
-            [(part.moments, part.sample) for part in theirs_of_shared],
+            [(part.weight, part.moments, part.sample) for part in theirs_of_shared],
         )
     return mine._replace(
-        memory=memory,
+        memory=mine.memory.with_changes(new),
         label_dtype=common_label_dtype(mine, list(moved), theirs.label_dtype),
         dtype=np.result_type(mine.dtype, theirs.dtype),
         n_samples=mine.n_samples + theirs.n_samples,

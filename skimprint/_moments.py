@@ -13,6 +13,13 @@ import numpy as np
 # Rows whose outer products are summed in one matrix product.
 _BLOCK_ROWS = 512
 
+# Taking away from a sum keeps its rounding errors: what is left must not be less than
+# this share of it.
+_MIN_LEFT = 0.01
+
+# Relative error of a mean: equal samples may be that far from it.
+_ROUNDING = 16 * np.finfo(np.float64).eps
+
 
 class Moments(NamedTuple):
     """Weighted moments of one class, about its mean.
@@ -198,7 +205,9 @@ class PooledMoments:
         scatter = np.zeros(2 * self.means.shape[1:])
         if previous is not None and previous.factor is None:
             lost, changed = _differences(previous.moments, self.moments)
-            if len(lost) + len(changed) < len(new):
+            left = previous.variance - sum(part.variance for part in lost)
+            is_precise = left >= _MIN_LEFT * previous.variance
+            if is_precise and len(lost) + len(changed) < len(new):
                 scatter += previous.scatter
                 gone, new = lost, changed
         for sign, parts in ((-1, gone), (1, new)):
@@ -218,6 +227,12 @@ class PooledMoments:
         else:
             other._scatter = whitening.turn(whitening.turn(self._scatter).T)
         return other
+
+    @property
+    def varies(self):
+        """Whether samples differ from their class mean by more than rounding errors."""
+        squares = self.weights @ np.einsum("ij,ij->i", self.means, self.means)
+        return self.variance > (_ROUNDING**2) * squares
 
     @property
     def scatter(self):

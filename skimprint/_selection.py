@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._blas import gram_each
+from ._blas import squared_distances
 from ._groups import Buffer, offsets_of
 from ._threads import run_tasks
 
 # Bytes of rows or inner products of a few small groups that are worked on together.
-_BATCH_BYTES = 2**22
+_BATCH_BYTES = 2**21
 
 
 class Selection(NamedTuple):
@@ -75,19 +75,6 @@ def select(
     return Selection(indices, offsets)
 
 
-def squared_distances(rows):
-    """All squared distances within groups of one size; centres the rows in place."""
-    rows -= rows.mean(axis=1, keepdims=True)
-    n_groups, n, _ = rows.shape
-    distances = np.empty((n_groups, n, n), rows.dtype)
-    gram_each(rows, out=distances)
-    sq_norms = np.diagonal(distances, axis1=1, axis2=2).copy()
-    distances *= -2
-    distances += sq_norms[:, :, None]
-    distances += sq_norms[:, None, :]
-    return np.maximum(distances, 0, out=distances)
-
-
 def grouped_cov_max(groups, n_selected, *, n_jobs=None):
     """Rows whose covariances with all rows of their group sum up highest.
 
@@ -111,9 +98,10 @@ def grouped_cov_max(groups, n_selected, *, n_jobs=None):
     """
 
     def pick(rows, k):
-        sums = np.ones((1, rows.shape[1]), rows.dtype) @ rows
-        sums -= sums.mean(axis=2, keepdims=True)
-        scores = (rows @ sums.transpose(0, 2, 1))[:, :, 0]
+        # For groups this small, einsum is twice as fast as a product.
+        sums = np.einsum("bnd->bd", rows)
+        sums -= sums.mean(axis=1, keepdims=True)
+        scores = np.einsum("bnd,bd->bn", rows, sums)
         return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
     return select(groups, n_selected, pick, reads_only=True, n_jobs=n_jobs)
@@ -154,7 +142,7 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
                 return distances[groups, chosen]
 
         else:
-            rows -= rows.mean(axis=1, keepdims=True)
+            rows -= np.einsum("bnd->bd", rows)[:, None] / n
             sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
 
             def to_row(chosen):

@@ -1,7 +1,8 @@
 """AGG, the aggregation step of the framework: from queries and proxies to class scores.
 
-Similarities are computed with the proxies as rows and the queries as columns: then the
-maximum over the proxies of a class runs along contiguous memory, for any class sizes.
+Similarities have the proxies as rows and the queries as columns. Of many proxies they
+lie in memory so, and the maximum over the proxies of a class runs along contiguous
+memory, for any class sizes. Of few proxies the product is faster the other way round.
 """
 
 from itertools import pairwise
@@ -23,7 +24,10 @@ _UNIT_LENGTH = (l2_normalize, power_normalize)
 # Blocks of queries: their similarities stay in the last-level cache, but no block is so
 # narrow that the matrix product loses its speed to packing the proxies.
 _BLOCK_BYTES = 2**23
-_MIN_BLOCK, _MAX_BLOCK = 256, 1024
+_MIN_BLOCK, _MAX_BLOCK = 256, 2048
+
+# Number of proxies up to which their similarities lie in memory query by query.
+_FEW = 1000
 
 
 class ProxySimilarity:
@@ -101,18 +105,25 @@ class ProxySimilarity:
         ----------
         X : ndarray of shape (n_queries, n_features)
             Prepared queries.
-        out : ndarray of shape (n_proxies, n_queries), default=None
-            C-contiguous memory for the result, if it should not be new.
+        out : ndarray of shape (n_proxies * n_queries,), default=None
+            Memory for the result, if it should not be new.
 
         Returns
         -------
         ranks : ndarray of shape (n_proxies, n_queries)
-            To be made similarities by `finish`.
+            To be made similarities by `finish`; the transpose is C-contiguous where
+            there are few proxies.
         """
         if self.metric in _CDIST_NAMES:
             distances = cdist(self.proxies, X, _CDIST_NAMES[self.metric])
             return np.negative(distances, dtype=self.proxies.dtype, casting="same_kind")
-        ranks = dot_transposed(self.proxies, X, out=out)
+        few = len(self.proxies) <= _FEW
+        A, B = (X, self.proxies) if few else (self.proxies, X)
+        if out is not None:
+            out = out.reshape(len(A), len(B))
+        ranks = dot_transposed(A, B, out=out)
+        if few:
+            ranks = ranks.T
         if self.metric in ("euclidean", "mahalanobis"):
             ranks -= self.half_squares
         return ranks
@@ -145,6 +156,33 @@ class ProxySimilarity:
             np.negative(ranks, out=ranks)
         return ranks
 
+    def one_by_one(self, X, vectors):
+        """Similarity of each query to one vector of its own.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+        vectors : ndarray of shape (n_queries, n_features)
+            What takes the place of a proxy.
+
+        Returns
+        -------
+        similarities : ndarray of shape (n_queries,)
+            As to proxies.
+        """
+        vectors = vectors.astype(self.proxies.dtype)
+        if self.metric in ("dot", "cosine"):
+            if self.metric == "cosine":
+                vectors = l2_normalize(vectors)
+            return self.finish(np.einsum("ij,ij->i", X, vectors)[None], X)[0]
+        if self.origin is not None:
+            vectors = vectors - self.origin
+        if self.factor is not None:
+            vectors = vectors @ self.factor
+        order = {"manhattan": 1, "chebyshev": np.inf}.get(self.metric, 2)
+        return -np.linalg.norm(X - vectors, ord=order, axis=1)
+
     def nearest(self, X, n_neighbors):
         """The most similar proxies of each query.
 
@@ -163,19 +201,7 @@ class ProxySimilarity:
             Of the proxies; of equally similar ones the first comes first.
         """
         ranks = self.ranks(X)
-        n_proxies = len(ranks)
-        if n_neighbors < n_proxies:
-            kth = n_proxies - n_neighbors
-            indices = np.argpartition(ranks, kth, axis=0)[kth:]
-            # Partitioning takes any of those that are equally far at the border.
-            border = np.take_along_axis(ranks, indices[:1], axis=0)
-            tied = np.count_nonzero(ranks >= border, axis=0) > n_neighbors
-            if tied.any():
-                order = np.argsort(-ranks[:, tied], axis=0, kind="stable")
-                indices[:, tied] = order[:n_neighbors]
-            indices.sort(axis=0)
-        else:
-            indices = np.broadcast_to(np.arange(n_proxies)[:, None], ranks.shape)
+        indices = largest_rows(ranks, n_neighbors)
         similarities = self._exact(X, indices, np.take_along_axis(ranks, indices, 0))
         order = np.argsort(-similarities, axis=0, kind="stable")
         return (
@@ -190,6 +216,36 @@ class ProxySimilarity:
         for chosen, values in zip(indices, ranks, strict=True):
             values[:] = -np.linalg.norm(X - self.proxies[chosen], axis=1)
         return ranks
+
+
+def largest_rows(ranks, n_largest):
+    """Rows that have the largest values of each column.
+
+    Parameters
+    ----------
+    ranks : ndarray of shape (n_proxies, n_queries)
+        Values.
+    n_largest : int
+        How many.
+
+    Returns
+    -------
+    indices : ndarray of shape (min(n_largest, n_proxies), n_queries)
+        Of the rows, ascending; of equal values the first ones are taken.
+    """
+    n_proxies = len(ranks)
+    if n_largest >= n_proxies:
+        return np.broadcast_to(np.arange(n_proxies)[:, None], ranks.shape)
+    kth = n_proxies - n_largest
+    indices = np.argpartition(ranks, kth, axis=0)[kth:]
+    # Partitioning takes any of those that are equally far at the border.
+    border = np.take_along_axis(ranks, indices[:1], axis=0)
+    tied = np.count_nonzero(ranks >= border, axis=0) > n_largest
+    if tied.any():
+        order = np.argsort(-ranks[:, tied], axis=0, kind="stable")
+        indices[:, tied] = order[:n_largest]
+    indices.sort(axis=0)
+    return indices
 
 
 def max_scores(ranks, offsets):
@@ -219,6 +275,7 @@ def max_scores(ranks, offsets):
     largest, n_classes, n_queries = counts.max(), len(counts), ranks.shape[1]
     if largest == 1:
         return ranks
+    ranks = np.ascontiguousarray(ranks)
     if counts.min() == largest:
         return ranks.reshape(n_classes, largest, n_queries).max(axis=1)
     # `np.maximum.reduceat` takes ten times as long. Going through the classes, or
@@ -230,6 +287,28 @@ def max_scores(ranks, offsets):
         more = np.flatnonzero(counts > i)
         scores[more] = np.maximum(scores[more], ranks[offsets[more] + i])
     return scores
+
+
+def best_class(ranks, offsets):
+    """Find the class with the largest of `max_scores`, the first of several.
+
+    Parameters
+    ----------
+    ranks : ndarray of shape (n_proxies, n_queries)
+        As for `max_scores`.
+    offsets : ndarray of shape (n_classes + 1,)
+        As for `max_scores`.
+
+    Returns
+    -------
+    winners : ndarray of shape (n_queries,)
+        Index of a class for each query.
+    """
+    if not ranks.flags.f_contiguous:
+        return max_scores(ranks, offsets).argmax(axis=0)
+    # It is the class of the best proxy, which is found query by query.
+    codes = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return codes[ranks.argmax(axis=0)]
 
 
 def vote_shares(distances, codes, n_classes, weights="uniform"):

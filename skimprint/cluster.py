@@ -92,11 +92,11 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     Notes
     -----
-    Candidates for seeds are drawn in blocks and accepted with the probability that
-    makes up for the distances that have fallen meanwhile, which leaves the
-    distribution of greedy k-means++ [1]_ as it is. Rows are compared with centres
-    only where bounds [2]_ cannot tell that nothing has changed; for small groups,
-    everything takes place in the space of the inner products of their samples.
+    Seeds are chosen by greedy k-means++ [1]_, in large groups from a weighted sample
+    [2]_ with four times the candidates that scikit-learn compares. Rows are compared
+    with centres only where bounds in the manner of [3]_ cannot tell that nothing has
+    changed; for small groups, everything takes place in the space of the inner
+    products of their samples.
 
     A group with fewer distinct samples than clusters has centres that repeat. Samples
     of weight zero take no part; they get the label of the nearest centre.
@@ -105,7 +105,9 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     ----------
     .. [1] Arthur and Vassilvitskii, "k-means++: The Advantages of Careful Seeding",
        SODA 2007.
-    .. [2] Elkan, "Using the Triangle Inequality to Accelerate k-Means", ICML 2003.
+    .. [2] Bachem, Lucic and Krause, "Scalable k-Means Clustering via Lightweight
+       Coresets", KDD 2018.
+    .. [3] Elkan, "Using the Triangle Inequality to Accelerate k-Means", ICML 2003.
 
     Examples
     --------

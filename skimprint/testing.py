@@ -15,8 +15,8 @@ def check_embedder(embedder, items, *, rtol=1e-4, atol=1e-5):
 
     It must work before `fit`; give one finite float32 row for each item, the same for
     the same item however items are batched, ordered or repeated; share its model with
-    clones; come back from a pickle; name its features; and leave the model, if
-    it is a ``torch.nn.Module``, and the parameters as they were.
+    clones; come back from a pickle; name its features; and leave the items, the model,
+    if it is a ``torch.nn.Module``, and the parameters as they were.
 
     Parameters
     ----------
@@ -52,6 +52,7 @@ def check_embedder(embedder, items, *, rtol=1e-4, atol=1e-5):
         raise ValueError(f"check_embedder needs at least 3 items, got {len(items)}.")
     parameters = dict(embedder.get_params(deep=False))
     state = _state_of(parameters.get("model"))
+    contents = [_content_of(item) for item in items]
     expected = embedder.transform(items)
 
     scale = np.abs(expected).max()
@@ -76,6 +77,8 @@ def check_embedder(embedder, items, *, rtol=1e-4, atol=1e-5):
         "transform changed a parameter"
     )
     assert _state_of(after.get("model")) == state, "transform changed the model"
+    for index, (item, content) in enumerate(zip(items, contents, strict=True)):
+        assert _content_of(item) == content, f"transform changed item {index}"
 
 
 def _state_of(model):
@@ -84,6 +87,18 @@ def _state_of(model):
         return None
     weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
     return joblib.hash((weights, [module.training for module in model.modules()]))
+
+
+def _content_of(item):
+    """Digest of what an item holds; None if that cannot be told."""
+    if hasattr(item, "detach"):
+        item = str(item.dtype), item.detach().cpu().double().numpy()
+    elif hasattr(item, "mode") and hasattr(item, "tobytes"):  # a PIL image
+        item = item.mode, item.size, item.tobytes()
+    try:
+        return joblib.hash(item)
+    except Exception:  # what cannot be pickled, for reasons of many kinds
+        return None
 
 
 def _check_rows(rows, n_items):

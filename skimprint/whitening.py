@@ -134,17 +134,11 @@ def within_class_spectrum(moments, origin, means):
         Without any direction where no class varies.
     """
     total = float(moments.weights.sum())
-    if not _varies(moments):
+    if not moments.varies:
         return ScatterSpectrum(np.empty(0), np.empty((len(origin), 0)), total)
     if moments.factor is None:
         return spectrum_of_scatter(moments.scatter, total)
     return spectrum_of_rows(moments.factor, total, means - origin)
-
-
-def _varies(moments):
-    """Whether any class has a spread that is more than rounding errors."""
-    squares = moments.weights @ np.einsum("ij,ij->i", moments.means, moments.means)
-    return moments.variance > _RANK_TOLERANCE * squares
 
 
 class Whitening:
@@ -234,12 +228,11 @@ def within_class_covariance(moments):
     .. [1] O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional
        covariance matrices", Journal of Multivariate Analysis 88, 2004.
     """
-    total = moments.weights.sum()
-    covariance = moments.scatter / total
-    d = len(covariance)
-    variance = np.trace(covariance) / d
-    if variance <= 0 or not _varies(moments):
+    total, d = moments.weights.sum(), moments.means.shape[1]
+    if not moments.varies:
         return np.eye(d)
+    covariance = moments.scatter / total
+    variance = np.trace(covariance) / d
     # |S - variance I|^2 and the expected squared error of S: Ledoit and Wolf's d^2, b^2
     squares = (covariance**2).sum()
     dispersion = squares - d * variance**2

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import KNeighborsClassifier
 
-from skimprint.aggregation import METRICS, ProxySimilarity, max_scores, vote_shares
+from skimprint import ImprintClassifier, aggregation
+from skimprint.aggregation import (
+    METRICS,
+    ProxySimilarity,
+    best_class,
+    max_scores,
+    vote_shares,
+)
 from skimprint.normalization import l2_normalize
 from skimprint.whitening import precision_cholesky
 
@@ -81,6 +88,27 @@ def test_max_scores_is_the_maximum_of_each_class(counts, n_queries):
     ranks = rng.normal(size=(offsets[-1], n_queries))
     expected = [ranks[a:b].max(axis=0) for a, b in pairwise(offsets)]
     np.testing.assert_array_equal(max_scores(ranks, offsets), expected)
+    winners = np.argmax(expected, axis=0)
+    for order in "CF":
+        found = best_class(np.asarray(ranks, order=order), offsets)
+        np.testing.assert_array_equal(found, winners)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("k", [1, 3])
+def test_predictions_have_the_best_score(metric, k, monkeypatch):
+    """To the bit, however similarities lie in memory."""
+    rng = np.random.default_rng(0)
+    proxies = rng.integers(-1, 2, size=(8 * k, 5)).astype(np.float32)  # many ties
+    X = rng.integers(-1, 2, size=(300, 5)).astype(np.float32)
+    clf = ImprintClassifier("all", metric=metric).fit(
+        proxies + 2, np.repeat(np.arange(8), k)
+    )
+    for few in (0, 1000):
+        monkeypatch.setattr(aggregation, "_FEW", few)
+        scores = clf.decision_function(X + 2)
+        predicted = scores[np.arange(len(X)), clf.predict(X + 2)]
+        np.testing.assert_array_equal(predicted, scores.max(axis=1))
 
 
 def test_votes_of_one_by_distance_are_those_of_scikit_learn():

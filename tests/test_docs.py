@@ -13,5 +13,8 @@ PAGES = [
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_in_the_documentation(page):
     pytest.importorskip("PIL", reason="needs pillow")
+    if "import transformers" in page.read_text(encoding="utf-8"):
+        pytest.importorskip("torch", reason="needs torch")
+        pytest.importorskip("transformers", reason="needs skimprint[transformers]")
     failed, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert failed == 0

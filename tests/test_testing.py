@@ -84,6 +84,29 @@ def test_flaws_are_found(flaw, message):
         check_embedder(Wrong("".join(flaw)), TEXTS)
 
 
+class Spoils(Wrong):
+    """An embedder of numbers that scales them in place."""
+
+    def transform(self, X):
+        if isinstance(X, str) or len(X) == 0:
+            raise ValueError("no items")
+        rows = np.array([embed_text(str(float(item.max() > 0))) for item in X])
+        for row, item in zip(rows, X, strict=True):
+            row[0] = np.argmax(np.asarray(item))
+            item *= 2
+        return rows
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_items_that_are_changed_are_found(library):
+    items = [*np.eye(3, dtype=np.float32)]
+    if library == "torch":
+        torch = pytest.importorskip("torch", reason="needs torch")
+        items = [torch.from_numpy(item) for item in items]
+    with pytest.raises(AssertionError, match="transform changed item 0"):
+        check_embedder(Spoils(), items)
+
+
 class Wakes(Wrong):
     """An embedder that leaves its model in training mode."""
 

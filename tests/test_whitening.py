@@ -47,6 +47,10 @@ def test_weights_are_repetitions():
 def test_is_the_identity_where_nothing_varies():
     moments = pooled(np.eye(3), np.arange(3))
     np.testing.assert_array_equal(within_class_covariance(moments), np.eye(3))
+    copies = np.full((3, 3), 0.1)
+    assert not np.array_equal(np.average(copies, 0, [1, 1, 1]), copies[0])
+    moments = pooled(copies, np.zeros(3, int))
+    np.testing.assert_array_equal(within_class_covariance(moments), np.eye(3))
 
 
 def test_is_the_covariance_of_lda_without_shrinkage():

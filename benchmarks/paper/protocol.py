@@ -6,13 +6,11 @@ import sys
 import time
 import warnings
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from methods import METHODS, is_seeded
 from scipy.linalg import LinAlgError
-from sklearn import config_context
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -20,8 +18,8 @@ from skimprint.model_selection import NShotSplit
 
 N_DRAWS = 5
 SHOTS = (1, 2, 5, 10, 20, 50, 100, 200, "all")
-MERGED = (1, 2, 3, 5, 10)
-_N_MERGED_LABELS = 7
+INTENTS_PER_LABEL = (1, 2, 3, 5, 10)
+N_MERGED_LABELS = 7
 
 
 class Cell(NamedTuple):
@@ -50,7 +48,7 @@ class DataSet(NamedTuple):
 def merged(d, n_classes, draw):
     """Seven labels of d random classes each; the other classes are left out."""
     labels = np.full(n_classes, -1)
-    chosen = np.random.default_rng(draw).permutation(n_classes)[: d * _N_MERGED_LABELS]
+    chosen = np.random.default_rng(draw).permutation(n_classes)[: d * N_MERGED_LABELS]
     labels[chosen] = np.arange(len(chosen)) // d
     return labels
 
@@ -69,7 +67,10 @@ TASKS = {
     "even": _keep(lambda classes: classes % 2 == 0),
     "odd": _keep(lambda classes: classes % 2 == 1),
     "0-1-2": _keep(lambda classes: classes <= 2),
-    **{f"{d} in one": lambda n, draw, d=d: merged(d, n, draw) for d in MERGED},
+    **{
+        f"{d} in one": lambda n, draw, d=d: merged(d, n, draw)
+        for d in INTENTS_PER_LABEL
+    },
 }
 
 
@@ -163,13 +164,13 @@ class Results:
     def add(self, cell, setting, values):
         row = {**cell._asdict(), **values, "setting": setting}
         with self.path.open("a") as file:
-            if file.tell() and not self.path.read_bytes()[-1:] == b"\n":
+            if file.tell() and self.path.read_bytes()[-1:] != b"\n":
                 file.write("\n")
             file.write(json.dumps(row) + "\n")
         self.rows[cell, setting] = row
 
 
-def run(cells, data, results, *, redo=()):
+def run(cells, data, results, *, redo=(), fit=True):
     """Compute the cells that are missing, with one thread.
 
     Parameters
@@ -182,6 +183,8 @@ def run(cells, data, results, *, redo=()):
         What there is; each cell is stored as soon as it is done.
     redo : collection of str
         Methods to compute again.
+    fit : bool, default=True
+        Whether to compute any; else, the cells that are missing are left out.
 
     Returns
     -------
@@ -192,14 +195,18 @@ def run(cells, data, results, *, redo=()):
     missing = [
         cell
         for cell, setting in settings.items()
-        if (cell, setting) not in results.rows or cell.method in redo
+        if fit and ((cell, setting) not in results.rows or cell.method in redo)
     ]
     bar = tqdm(missing, unit="fit", disable=not missing, file=sys.stderr)
     with threadpool_limits(1):
         for cell in bar:
             bar.set_postfix_str(" ".join(map(str, cell)))
             results.add(cell, settings[cell], measure(cell, data))
-    return {cell: results.rows[cell, setting] for cell, setting in settings.items()}
+    return {
+        cell: results.rows[cell, setting]
+        for cell, setting in settings.items()
+        if (cell, setting) in results.rows
+    }
 
 
 def measure(cell, data):
@@ -220,9 +227,11 @@ def measure(cell, data):
 
 @cache
 def setting_of(method, draw):
-    """Digest of all parameters of a method, so that a change of them shows."""
-    with config_context(print_changed_only=False):
-        text = METHODS[method](draw).__repr__(N_CHAR_MAX=10**6)
+    """Digest of what a method sets, so that a change of it shows.
+
+    Defaults are left out, or a new parameter would make all that is stored worthless.
+    """
+    text = METHODS[method](draw).__repr__(N_CHAR_MAX=10**6)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -10,12 +10,10 @@ from .._groups import Buffer, GroupedRows, alike
 from ..normalization import l2_normalize
 from .gram import gram_kmeans
 from .lloyd import lloyd_kmeans
-from .seeding import n_candidates
 from .sums import cluster_sums
 
-# What the bounds of Lloyd's algorithm on rows leave of its E-steps, in passes over
-# all rows of a group.
-_PASSES = 8
+# What a run of Lloyd's algorithm on rows costs, in passes over all rows of a group.
+_PASSES = 12
 
 # Groups up to this size share the overhead of array operations with others.
 _SMALL = 200
@@ -75,7 +73,7 @@ def _way(n, k, job):
     if k in (1, n):
         route = _keep if k == n else _average
         return route, max(1, _ROW_BYTES // (n * d * itemsize)), n
-    columns = job.options["n_init"] * (n_candidates(k) + _PASSES * k)
+    columns = job.options["n_init"] * _PASSES * k
     # Inner products cost half of what n columns of distances do.
     if n <= min(max(_SMALL, 2 * columns), _MAX_GRAM):
         return _in_gram_space, max(1, _GRAM_BYTES // (n * n * itemsize)), n * n

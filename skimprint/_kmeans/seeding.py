@@ -1,26 +1,19 @@
-"""Greedy k-means++ seeding: of a few candidates, each step keeps the best.
-
-Both functions draw from the distribution of scikit-learn's seeding, with its number
-of trials per step.
-"""
+"""Greedy k-means++ seeding: of a few candidates, each step keeps the best."""
 
 import numpy as np
 
-from .._blas import dot_transposed
+from .._blas import dot_transposed, squared_distances
 
-# Candidates drawn at once, relative to what the steps left would use up if none were
-# rejected: a few wasted columns of the product are cheaper than a second product.
-_SPARE = 1.15
+# Rows in the sample of `seed_rows`, per seed and at least, and how many times as many
+# candidates are compared there.
+_SAMPLE = 12
+_LEAST = 200
+_MORE = 4
 
 
 def n_trials(n_clusters):
-    """Candidates that each step of the greedy seeding compares."""
+    """Candidates that each step compares in scikit-learn."""
     return 2 + int(np.log(n_clusters))
-
-
-def n_candidates(n_clusters):
-    """Columns of the first product of `seed_rows`."""
-    return int(np.ceil(_SPARE * n_trials(n_clusters) * (n_clusters - 1)))
 
 
 def _draw(cumulative, uniforms):
@@ -34,7 +27,7 @@ def _draw(cumulative, uniforms):
     return np.minimum(below.sum(axis=-1), cumulative.shape[-1] - 1)
 
 
-def seed_batch(distances, weights, n_clusters, rng):
+def seed_batch(distances, weights, n_clusters, rng, trials=None):
     """Seed groups of one size whose distances are at hand.
 
     Parameters
@@ -49,6 +42,8 @@ def seed_batch(distances, weights, n_clusters, rng):
         Number of seeds per group.
     rng : numpy.random.Generator
         Its numbers serve all groups, so that none depends on its company.
+    trials : int, default=None
+        Candidates that each step compares, by default as many as in scikit-learn.
 
     Returns
     -------
@@ -59,6 +54,7 @@ def seed_batch(distances, weights, n_clusters, rng):
     closest : ndarray of shape (n_groups, n)
         Distance to it.
     """
+    trials = trials or n_trials(n_clusters)
     groups = np.arange(len(weights))
     seeds = np.empty((len(weights), n_clusters), np.intp)
     labels = np.zeros(weights.shape, np.int32)
@@ -67,7 +63,7 @@ def seed_batch(distances, weights, n_clusters, rng):
     closest = distances(first)[:, 0]
     for c in range(1, n_clusters):
         potential = np.cumsum(closest * weights, axis=1, dtype=np.float64)
-        candidates = _draw(potential, rng.random(n_trials(n_clusters)))
+        candidates = _draw(potential, rng.random(trials))
         found = distances(candidates)
         kept = np.minimum(found, closest[:, None])
         best = np.einsum("bln,bn->bl", kept, weights).argmin(axis=1)
@@ -80,11 +76,11 @@ def seed_batch(distances, weights, n_clusters, rng):
 def seed_rows(X, sq_norms, weights, n_clusters, rng):
     """Seed one group, given its rows.
 
-    Candidates for many steps are drawn at once, from the squared distances as they
-    are now, so that their distances to all rows are one wide product. When a later
-    step comes to a candidate, it accepts it with the probability "distance now /
-    distance when drawn": distances only fall, so this is rejection sampling, and the
-    accepted ones are distributed as if they were drawn at that step.
+    The seeds are chosen in a sample, from the distances within it. The sample is a
+    lightweight coreset [1]_: half of a row's chance is the same for all, half is in
+    proportion to its squared length, and its weight makes up for its chance. There,
+    candidates cost so little that each step compares more of them, which makes up
+    for what the sample does not show.
 
     Parameters
     ----------
@@ -105,42 +101,28 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng):
         Indices of the rows that are seeds.
     to_seeds : ndarray of shape (n_clusters, n)
         Squared distances of all rows to each of them.
+
+    References
+    ----------
+    .. [1] Bachem, Lucic and Krause, "Scalable k-Means Clustering via Lightweight
+       Coresets", KDD 2018.
     """
-    trials = n_trials(n_clusters)
-    seeds = np.empty(n_clusters, np.intp)
-    to_seeds = np.empty((n_clusters, len(X)), X.dtype)
-
-    def distances(candidates):
-        found = dot_transposed(X[candidates], X, -2.0)
-        found += sq_norms
-        found += sq_norms[candidates][:, None]
-        return np.maximum(found, 0, out=found)
-
-    first = _draw(np.cumsum(weights, dtype=np.float64), rng.random(1))
-    seeds[0] = first[0]
-    to_seeds[0] = closest = distances(first)[0]
-    c = 1
-    while c < n_clusters:
-        cumulative = np.cumsum(closest * weights, dtype=np.float64)
-        size = int(np.ceil(_SPARE * trials * (n_clusters - c)))
-        thresholds = rng.random(size) * cumulative[-1]
-        candidates = np.searchsorted(cumulative, thresholds, side="right")
-        np.minimum(candidates, len(X) - 1, out=candidates)
-        found = distances(candidates)
-        # Without any distance left, every candidate is as good as another.
-        bars = rng.random(size) * closest[candidates]
-        bars[closest[candidates] == 0] = -1
-        position = 0
-        while c < n_clusters:
-            accepted = np.flatnonzero(bars[position:] < closest[candidates[position:]])
-            if len(accepted) < trials:
-                break
-            tried = position + accepted[:trials]
-            position = tried[-1] + 1
-            kept = np.minimum(found[tried], closest)
-            best = np.argmin(kept @ weights)
-            seeds[c] = candidates[tried[best]]
-            to_seeds[c] = found[tried[best]]
-            closest = kept[best]
-            c += 1
-    return seeds, to_seeds
+    chances = sq_norms + (sq_norms.mean() or 1)
+    cumulative = np.cumsum(chances, dtype=np.float64)
+    size = max(_SAMPLE * n_clusters, _LEAST)
+    thresholds = (np.arange(size) + rng.random()) * (cumulative[-1] / size)
+    drawn = np.searchsorted(cumulative, thresholds, side="right")
+    sample, counts = np.unique(np.minimum(drawn, len(X) - 1), return_counts=True)
+    importance = counts / chances[sample] * weights[sample]
+    distances = squared_distances(X[None, sample])[0]
+    seeds, _, _ = seed_batch(
+        lambda candidates: distances[candidates],
+        importance.astype(X.dtype)[None],
+        n_clusters,
+        rng,
+        _MORE * n_trials(n_clusters),
+    )
+    seeds = sample[seeds[0]]
+    to_seeds = dot_transposed(X, X[seeds], -2.0).T + sq_norms
+    to_seeds += sq_norms[seeds][:, None]
+    return seeds, np.maximum(to_seeds, 0, out=to_seeds)

@@ -65,6 +65,8 @@ def embed_batches(backbone, source, indices, *, batch_size, n_workers):
     failures : dict of int to str
         Items that have none, and why.
     """
+    if not indices:
+        return  # without a look at the model, which takes time
     indices = source.order(indices)
     batches = [
         indices[start : start + batch_size]

@@ -2,17 +2,19 @@
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 import time
 import warnings
-import zlib
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 _TIMEOUT = 60  # seconds to wait for other processes
 _KEYS_PER_QUERY = 900  # within the limit of variables of every SQLite
+_FILE_NAME = re.compile(r"embeddings-(\d+)\.sqlite3")
 
 # Trouble that comes from the machine; all other errors of SQLite mean a damaged file.
 _ENVIRONMENT = {
@@ -71,12 +73,13 @@ class EmbeddingCache:
         self._writable = True
 
     def __enter__(self):
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"cache_dir={str(self.directory)!r} cannot be made: {error}"
-            ) from error
+        if not self.directory.is_dir():
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OSError(
+                    f"cache_dir={str(self.directory)!r} cannot be made: {error}"
+                ) from error
         numbers = sorted(self._numbers(), reverse=True) or [1]
         for number in numbers:
             self._open(number)
@@ -129,7 +132,8 @@ class EmbeddingCache:
         if not self._writable or not keys:
             return
         records = [
-            (key, row, _checksum(key, row)) for key, row in zip(keys, rows, strict=True)
+            (key, row, crc32(row, crc32(key)))
+            for key, row in zip(keys, rows, strict=True)
         ]
         number, connection = self._connections[0]
         try:
@@ -181,9 +185,8 @@ class EmbeddingCache:
         return list(self.directory.glob(f"embeddings-{number}.sqlite3*"))
 
     def _numbers(self):
-        names = [file.name.removeprefix("embeddings-") for file in self._files()]
-        stems = [name.removesuffix(".sqlite3") for name in names]
-        return [int(stem) for stem in stems if stem.isdigit()]
+        matches = map(_FILE_NAME.fullmatch, os.listdir(self.directory))  # noqa: PTH208
+        return [int(match[1]) for match in matches if match]
 
     def _open(self, number):
         """Open one file; say so if it is damaged or cannot be used."""
@@ -258,7 +261,7 @@ class EmbeddingCache:
             )
         n_damaged = 0
         for key, row, checksum in records:
-            if isinstance(row, bytes) and checksum == _checksum(key, row):
+            if type(row) is bytes and checksum == crc32(row, crc32(key)):
                 found[key] = row
             else:
                 n_damaged += 1
@@ -289,13 +292,17 @@ class EmbeddingCache:
 
 def _prepare(connection):
     """Make the table if it is not there, waiting for processes that do the same."""
+    connection.execute("PRAGMA cell_size_check=ON")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    with contextlib.suppress(sqlite3.OperationalError):
+        # Most often it is there: that is found out without a lock for writing.
+        connection.execute("SELECT key, value, checksum FROM embeddings LIMIT 0")
+        return
     deadline = time.monotonic() + _TIMEOUT
     while True:
         try:
             connection.execute("PRAGMA page_size=16384")
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA cell_size_check=ON")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS embeddings "
                 "(key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
@@ -325,10 +332,6 @@ def _write(connection, records):
 def _code(error):
     """Primary code of SQLite's error, or 0 for errors of Python's own making."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _checksum(key, row):
-    return zlib.crc32(row, zlib.crc32(key))
 
 
 def _count(directory, **counts):

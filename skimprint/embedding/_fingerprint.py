@@ -1,11 +1,19 @@
-"""Names for a model and its preprocessing that change when either changes."""
+"""Names for a model and its preprocessing that change when either changes.
+
+A module's code is followed into the functions that it calls by name, those of its own
+file and of other files that are not installed packages. It is not followed into
+classes, objects and containers that are named globally, into names looked up at run
+time, nor into installed code, which changes with its version.
+"""
 
 import functools
 import hashlib
 import pickle
 import re
+import sys
 import types
 import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -268,19 +276,17 @@ class _Describer:
         ]
         # Its own module's constants and helpers are as much a part of it.
         names = _global_names(code)
-        helpers = {
-            name: value
-            for name, value in function.__globals__.items()
-            if name in names
-            and not _is_internal(name)
-            and (
-                isinstance(value, _PLAIN)
-                or (
-                    isinstance(value, types.FunctionType)
-                    and value.__module__ == function.__module__
-                )
-            )
-        }
+        helpers = {}
+        for name in names & function.__globals__.keys():
+            value = function.__globals__[name]
+            if isinstance(value, types.ModuleType) and _is_users(value.__name__):
+                helpers |= {
+                    f"{name}.{part}": getattr(value, part)
+                    for part in names & vars(value).keys()
+                    if _is_helper(getattr(value, part), value.__name__)
+                }
+            elif not _is_internal(name) and _is_helper(value, function.__module__):
+                helpers[name] = value
         held = [function.__defaults__, function.__kwdefaults__, cells, helpers]
         return [_code_parts(code), *self._all(held, path)]
 
@@ -317,6 +323,23 @@ def _is_known(value):
     """Whether a class, function or object comes from a library of models."""
     module = getattr(value, "__module__", None) or type(value).__module__
     return str(module).partition(".")[0] in _KNOWN
+
+
+def _is_helper(value, module):
+    """Whether a global value is followed: plain, or a function of the user's."""
+    if isinstance(value, types.FunctionType):
+        return value.__module__ == module or _is_users(value.__module__)
+    return isinstance(value, _PLAIN)
+
+
+def _is_users(module):
+    """Whether a module is the user's own: a file that no installer put there."""
+    library = str(module).partition(".")[0]
+    if library in sys.stdlib_module_names or library in sys.builtin_module_names:
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None)
+    installed = {"site-packages", "dist-packages"}
+    return file is not None and not installed & set(Path(file).parts)
 
 
 def _is_internal(name):

@@ -35,6 +35,11 @@ def as_items(X):
         )
     if hasattr(X, "columns"):
         X = _only_column(X)
+    if _is_one_picture(X):
+        raise ValueError(
+            f"Expected a list of items, got a single image of shape {tuple(X.shape)}. "
+            "Pass [item] to embed one item."
+        )
     if hasattr(X, "to_list"):  # a Series of pandas or polars
         items = X.to_list()
     elif isinstance(X, np.ndarray):
@@ -64,14 +69,17 @@ def _only_column(frame):
 def _array_items(X):
     if X.ndim == 0:
         raise ValueError("Expected an array of items, got an array without dimensions.")
-    if X.ndim == 3 and X.dtype == np.uint8 and X.shape[-1] in (3, 4):
-        raise ValueError(
-            f"Expected a list of items, got a single image of shape {X.shape}. Pass "
-            "[item] to embed one item."
-        )
     if X.ndim == 2 and X.shape[1] == 1 and X.dtype.kind in "OUST":
         X = X[:, 0]
     return X.tolist() if X.ndim == 1 else list(X)
+
+
+def _is_one_picture(X):
+    """Whether an array or tensor is one image of 8 bits, with the channels last."""
+    if not (isinstance(X, np.ndarray) or _is_tensor(X)):
+        return False
+    is_uint8 = str(X.dtype).removeprefix("torch.") == "uint8"
+    return is_uint8 and X.ndim == 3 and X.shape[-1] in (3, 4)
 
 
 def describe(item, limit=200):
@@ -101,7 +109,9 @@ class Texts:
 
     def identify(self, index, salt):
         """Name the content of an item: a digest, or without salt the text itself."""
-        text = self.load(index)
+        text = self.items[index]
+        if not isinstance(text, str):
+            text = self.load(index)  # which says what is wrong with it
         if salt is None:
             return text
         return hashlib.sha256(salt + text.encode("utf-8", "surrogatepass")).digest()

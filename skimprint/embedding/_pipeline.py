@@ -87,6 +87,8 @@ def embed_items(
 
     if cache_dir is not None and missing and backbone.digest() != bytes.hex(salt):
         backbone.warn_of_change()
+    if not failures and len(first) == len(items):
+        return matrix.take(None)
     if failures:
         # An item that is skipped takes along those that are the same.
         for index, key in enumerate(keys):
@@ -154,8 +156,12 @@ def _from_cache(cache, first, row_of, matrix, chunk_size=10_000):
     for start in range(0, len(keys), chunk_size):
         chunk = keys[start : start + chunk_size]
         found = cache.get(chunk)
-        matrix.put_bytes([row_of[first[key]] for key in found], list(found.values()))
-        missing += [first[key] for key in chunk if key not in found]
+        if len(found) < len(chunk):
+            missing += [first[key] for key in chunk if key not in found]
+            chunk = [key for key in chunk if key in found]
+        matrix.put_bytes(
+            [row_of[first[key]] for key in chunk], [found[key] for key in chunk]
+        )
     return missing
 
 
@@ -195,11 +201,15 @@ class _Matrix:
                     "its fingerprint whenever its results change, and call "
                     "clear_cache()."
                 )
-            rows = np.frombuffer(b"".join(rows), dtype=np.float32)
+            # A bytearray, so that the array can be written to.
+            rows = np.frombuffer(bytearray().join(rows), dtype=np.float32)
             rows = rows.reshape(len(places), -1)
             if self.output != "numpy":
-                rows = self._tensor(rows.copy())
-            self._set(places, rows)
+                rows = self._tensor(rows)
+            if self.rows is None and len(places) == self.n_rows:
+                self.rows = rows  # all of them, in order
+            else:
+                self._set(places, rows)
 
     def put(self, places, rows):
         """Set rows that come from the model; return them as bytes, for the cache."""
@@ -208,13 +218,13 @@ class _Matrix:
         return [row.tobytes() for row in on_host]
 
     def take(self, places):
-        """Put rows together, with NaN for place -1."""
+        """Put rows together, with NaN for place -1; None means all, in order."""
         if self.rows is None:
             raise ValueError(
                 "None of the items could be embedded, so that the number of features "
                 "is not known. The warning before this error says why."
             )
-        if places == list(range(self.n_rows)):
+        if places is None:
             taken = self.rows
         else:
             taken = self.rows[places]

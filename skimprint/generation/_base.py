@@ -46,6 +46,9 @@ class ProxyGenerator(BaseEstimator, ABC):
     #: Whether `combine` needs the moments of the classes.
     uses_moments = False
 
+    #: Whether the proxies are support samples, rather than means of them.
+    selects = False
+
     @abstractmethod
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         """Generate the proxies of every class.

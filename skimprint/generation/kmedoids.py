@@ -41,6 +41,8 @@ class KMedoidsProxies(ProxyGenerator):
     array([1, 3])
     """
 
+    selects = True
+
     _parameter_constraints: dict = {  # noqa: RUF012
         "init": [StrOptions({"k-medoids++", "heuristic"})],
         "max_iter": [Interval(Integral, 0, None, closed="left")],

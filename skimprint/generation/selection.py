@@ -25,6 +25,8 @@ class AllProxies(ProxyGenerator):
     array([0, 1, 2])
     """
 
+    selects = True
+
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         return selected(support, support.order, support.offsets)
 
@@ -44,6 +46,8 @@ class RandomProxies(ProxyGenerator):
     array([[0., 1.],
            [1., 0.]])
     """
+
+    selects = True
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         picks = []
@@ -83,6 +87,8 @@ class FarthestPointProxies(ProxyGenerator):
     array([2, 0, 3])
     """
 
+    selects = True
+
     _parameter_constraints: dict = {  # noqa: RUF012
         "start": [StrOptions({"farthest", "random"})],
     }
@@ -116,6 +122,8 @@ class CovMaxProxies(ProxyGenerator):
     >>> clf.fit(X, ["a", "a", "a", "b"]).proxy_indices_
     array([2, 3])
     """
+
+    selects = True
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         indices, offsets = grouped_cov_max(support, n_proxies, n_jobs=n_jobs)

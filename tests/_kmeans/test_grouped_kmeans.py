@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_info
 
 from skimprint._groups import GroupedRows
 from skimprint._kmeans import gram, grouped_kmeans, lloyd, routes
+from skimprint._kmeans.seeding import seed_rows
 from skimprint._threads import one_blas_thread
 from skimprint.normalization import l2_normalize
 
@@ -235,6 +236,53 @@ def test_iterations_are_those_of_scikit_learn(route, monkeypatch):
         np.testing.assert_allclose(centers, peer.cluster_centers_, atol=1e-12)
         np.testing.assert_allclose(inertia, peer.inertia_)
         assert result.n_iter[group] == peer.n_iter_
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_features", [8, 200])
+def test_bounds_hold(dtype, n_features, monkeypatch):
+    """After each move of the centres, on both sides, and they rule something out."""
+    X, _ = blobs([1500], n_features, 12, spread=2.0, dtype=dtype)
+    X -= X.mean(axis=0)
+    settled = []
+
+    class Checked(lloyd._Bounds):
+        def drift(self, labels, old, new):
+            shift = super().drift(labels, old, new)
+            own = np.arange(len(X)), labels
+            exact = squared_distances(X, new) - np.square(X, dtype=np.float64).sum(
+                axis=1, keepdims=True
+            )
+            assert (exact[own] <= self.upper + self.slack / 2).all()
+            exact[own] = np.inf
+            assert (exact >= self.lower.T - self.slack[:, None] / 2).all()
+            settled.append((self.lower.min(axis=0) >= self.upper + self.slack).mean())
+            return shift
+
+    monkeypatch.setattr(lloyd, "_Bounds", Checked)
+    rng = np.random.default_rng(0)
+    options = {"n_init": 2, "max_iter": 300, "tol": 0, "spherical": False}
+    lloyd.lloyd_kmeans(X, np.ones(len(X), dtype), 12, rng, **options)
+    assert max(settled) > 0.5
+
+
+def test_seeds_follow_the_weights_and_what_is_far():
+    """A sample of the rows shows clusters that few rows, or few of weight, make up."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 30), dtype=np.float32)
+    X[:1000, 0] += 200  # has no weight to speak of
+    X[1000:1003, 1] += 500
+    weights = np.where(np.arange(2000) < 1000, 1e-6, 1).astype(np.float32)
+    X -= X.mean(axis=0)
+    sq_norms = np.square(X).sum(axis=1)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        seeds, distances = seed_rows(X, sq_norms, weights, 2, rng)
+        assert seeds.min() >= 1000
+        assert seeds.min() < 1003 <= seeds.max()
+        np.testing.assert_allclose(
+            distances, squared_distances(X[seeds], X), rtol=1e-4, atol=0.5
+        )
 
 
 def test_more_runs_are_not_worse(route):

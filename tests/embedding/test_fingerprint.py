@@ -1,4 +1,5 @@
 import copy
+import importlib
 import os
 import subprocess
 import sys
@@ -191,6 +192,31 @@ def test_inherited_code_and_hooks_are_part_of_the_digest():
     module.register_forward_hook(lambda module, args, output: output + 1)
     digests.append(structure_digest(module))
     assert len(set(digests)) == len(digests)
+
+
+@pytest.mark.parametrize("call", ["scaled(x)", "helpers.scaled(x)"])
+def test_helpers_from_other_files_of_the_user_are_followed(tmp_path, monkeypatch, call):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "model_of_mine.py").write_text(
+        "import helpers_of_mine as helpers\n"
+        "import torch\n"
+        "from helpers_of_mine import scaled\n"
+        "class Mine(torch.nn.Module):\n"
+        f"    def forward(self, x): return {call}\n"
+    )
+
+    def digest_with(body):
+        for name in ("model_of_mine", "helpers_of_mine"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        # A file of the same size and second would be taken for the old one.
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        (tmp_path / "helpers_of_mine.py").write_text(body)
+        importlib.invalidate_caches()
+        return structure_digest(importlib.import_module("model_of_mine").Mine())
+
+    deep = "def factor(): return {}\ndef scaled(x): return factor() * x\n"
+    digests = [digest_with(deep.format(number)) for number in (2, 3, 2)]
+    assert digests[0] == digests[2] != digests[1]
 
 
 def test_modules_that_refer_to_themselves_have_a_digest():

@@ -302,5 +302,16 @@ def test_images_that_were_closed_are_skipped():
 
 
 def test_a_single_image_is_no_list():
-    with pytest.raises(ValueError, match="got a single image"):
-        as_items(np.zeros((24, 24, 3), np.uint8))
+    picture = np.zeros((24, 20, 3), np.uint8)
+    message = r"single image of shape \(24, 20, 3\). Pass \[item\]"
+    with pytest.raises(ValueError, match=message):
+        as_items(picture)
+    assert len(as_items(np.stack([picture, picture]))) == 2
+
+
+def test_a_single_image_as_a_tensor_is_no_list():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    picture = torch.zeros((24, 20, 4), dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"single image of shape .*Pass \[item\]"):
+        as_items(picture)
+    assert len(as_items(picture[None])) == 1

@@ -429,6 +429,20 @@ def test_sentence_transformers_truncate():
     np.testing.assert_allclose(cut.transform(TEXTS), rows[:, :64], atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sentence_transformers_in_half_precision(dtype):
+    model = minilm()
+    rows = FoundationEmbedder(model).transform(TEXTS)
+    for half in (
+        FoundationEmbedder(model, dtype=dtype),
+        FoundationEmbedder(model, model_kwargs={"model_kwargs": {"dtype": dtype}}),
+    ):
+        halved = half.transform(TEXTS)
+        assert halved.dtype == np.float32
+        assert not np.array_equal(halved, rows)
+        assert ((halved * rows).sum(1) > 0.99).all()  # cosines: rows are normalised
+
+
 def test_a_module_of_sentence_transformers_is_loaded_by_name():
     path = minilm().partition(":")[2]
     from sentence_transformers import SentenceTransformer

@@ -6,6 +6,7 @@ can be shared; ``backbone(loaded, options)`` makes a `Backbone` of it.
 """
 
 import importlib
+import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -113,7 +114,7 @@ def _named_backbone(model, options):
     path = Path(name).expanduser()
     name = str(path) if path.exists() else name
     device, dtype = resolve_device(options.device), resolve_dtype(options.dtype)
-    key = digest(
+    key = (
         library,
         name,
         _files_stamp(path),
@@ -121,7 +122,7 @@ def _named_backbone(model, options):
         options.revision,
         options.local_files_only,
         options.trust_remote_code,
-        options.model_kwargs,
+        digest(options.model_kwargs),
     )
     with _LOADED_LOCK:
         if key not in _LOADED:
@@ -139,9 +140,11 @@ def _files_stamp(path):
     """Sizes and times of local files, so that changed ones are loaded anew."""
     if not path.exists():
         return None
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    stats = [(str(file), file.stat()) for file in files]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    files = [str(path)]
+    for folder, _, names in os.walk(path):  # faster than Path.rglob, for each transform
+        files += [os.path.join(folder, name) for name in names]  # noqa: PTH118
+    stats = [(file, os.stat(file)) for file in sorted(files)]  # noqa: PTH116
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def _callable_backbone(model, options):
