@@ -367,7 +367,6 @@ default="dot"
         """
         self._check_combinations()
         if hasattr(self, "_learnt"):
-            validate_data(self, X, skip_check_array=True, reset=False)
             learnt, named_X = self._learnt, None
         else:
             learnt, named_X = self._start(), X
@@ -624,7 +623,10 @@ default="dot"
         learnt : Learnt
             What is known after.
         """
-        X, y = check_X_y(X, y, dtype=_DTYPES, estimator=self)
+        if learnt is getattr(self, "_learnt", None):
+            X, y = validate_data(self, X, y, dtype=_DTYPES, reset=False)
+        else:
+            X, y = check_X_y(X, y, dtype=_DTYPES, estimator=self)
         check_labels(y)
         classes_of_y, codes = np.unique(y, return_inverse=True)
         labels, label_dtype = classes_of_y.tolist(), classes_of_y.dtype

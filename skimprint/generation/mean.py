@@ -56,7 +56,9 @@ class MeanProxies(ProxyGenerator):
             if support.sample_weight is not None:
                 weights = support.sample_weight[order].astype(np.float64)
             indptr = np.append(starts, len(order))
-            sums = sp.csr_array((weights, np.arange(len(order)), indptr)) @ rows
+            shape = len(starts), len(order)
+            members = sp.csr_array((weights, np.arange(len(order)), indptr), shape)
+            sums = members @ rows
             totals[slab] = np.add.reduceat(weights, starts)
             means[slab] = sums / totals[slab, None]
 
