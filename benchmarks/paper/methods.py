@@ -132,7 +132,10 @@ PEERS = {
 }
 
 #: What is compared with all of these: one line each.
-OURS = {}
+OURS = {
+    "whitened mean": partial(imprint, "mean", 1, shrinkage="auto"),
+    "whitened k-means 5": partial(imprint, "kmeans", 5, shrinkage="auto"),
+}
 
 #: Proxies of each generator, by their number.
 K_SWEEP = {
