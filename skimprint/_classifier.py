@@ -659,7 +659,8 @@ default="dot"
                 groups = np.flatnonzero(of_these)
                 if len(groups):
                     some = [labels[group] for group in groups]
-                    memory |= learn(some, support.only(groups), learnt)
+                    rows = support if of_these.all() else support.only(groups)
+                    memory |= learn(some, rows, learnt)
         return learnt._replace(
             memory=learnt.memory.with_changes(memory),
             generator=learner.generator,
