@@ -1,4 +1,4 @@
-"""Leave-one-out scores in closed form: what the data say about shrinkage and alpha.
+"""Leave-one-out scores in closed form: what the data say about shrinkage.
 
 Everything is computed in the eigenbasis of a scatter matrix, where each amount of
 regularisation only changes the weights of the coordinates. Leaving a row out changes
@@ -212,46 +212,6 @@ def _cosines_without(products, origin_shift, lost, owned, move):
     new_x_p += (gain * new_x_r)[:, None] * new_r_p
     new_p_p += gain[:, None] * new_r_p**2
     return new_x_p / np.sqrt(np.maximum(new_p_p * new_x_x[:, None], _TINY))
-
-
-def ridge_scores(spectrum, class_sums, rows, codes, alphas, *, row_weight=None):
-    r"""Predictions of ridge regression on one-hot targets, each made without its row.
-
-    Parameters
-    ----------
-    spectrum : ScatterSpectrum
-        Of the second moment of all rows, :math:`\sum_i w_i x_i x_i^T`.
-    class_sums : ndarray of shape (n_classes, n_features)
-        The weighted sum of the rows of each class, of dtype float64.
-    rows : ndarray of shape (n_rows, n_features)
-        Rows that the sums were made from, not necessarily all of them.
-    codes : ndarray of shape (n_rows,)
-        The class of each row, in ``range(n_classes)``.
-    alphas : array-like of shape (n_alphas,)
-        Regularisations, per unit of weight: the penalty is ``alpha`` times the sum of
-        all weights, and stays when a row is left out.
-    row_weight : ndarray of shape (n_rows,), default=None
-        The weight of each row.
-
-    Yields
-    ------
-    scores : ndarray of shape (n_rows, n_classes)
-        Predictions, for one alpha after the other.
-    """
-    weight = np.ones(len(rows)) if row_weight is None else row_weight
-    sums = spectrum.project(class_sums)
-    coordinates = spectrum.project(rows)
-    squares = coordinates**2
-    own = np.arange(len(rows)), codes
-    for alpha in alphas:
-        scale = 1 / (spectrum.eigenvalues + alpha * spectrum.total_weight)
-        predictions = (coordinates @ (sums * scale).T.astype(coordinates.dtype)).astype(
-            np.float64
-        )
-        leverage = weight * (squares @ scale.astype(squares.dtype))
-        predictions[own] -= leverage
-        predictions /= np.maximum(1 - leverage, _EPS)[:, None]
-        yield predictions
 
 
 def can_be_left_out(class_weight, codes, row_weight=None):
