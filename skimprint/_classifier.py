@@ -1130,9 +1130,7 @@ default="dot"
                 scores = self._votes(compare, queries, head)
             else:
                 similarities = compare.finish(compare.ranks(queries), queries)
-                scores = self.aggregation(similarities.T, head.codes)
-                shape = len(queries), len(head.classes)
-                scores = _checked(scores, shape, similarities.dtype, "aggregation").T
+                scores = self._aggregate(head, similarities)
             use(block, scores.argmax(axis=0) if winners_only else scores)
 
         blocks = list(gen_batches(len(X), compare.block_size()))
