@@ -14,7 +14,8 @@ from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
-from ._classifier import _DTYPES, ImprintClassifier
+from ._classifier import ImprintClassifier
+from ._validation import DTYPES
 from .generation import make_generator
 
 # Parameters that make no difference to what is learnt of each class. All others do, or
@@ -147,7 +148,7 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
         )
         classifiers = [_with(estimator, params) for params in candidates]
         scorer = check_scoring(classifiers[0], self.scoring)
-        check_X_y(X, y, dtype=_DTYPES, estimator=self)
+        check_X_y(X, y, dtype=DTYPES, estimator=self)
         X, y, sample_weight = indexable(X, y, sample_weight)
         splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
 

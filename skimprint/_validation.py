@@ -7,6 +7,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
+# What embeddings come in. Half precision is kept as it is and cast block by block.
+DTYPES = (np.float64, np.float32, np.float16)
+
 
 def check_labels(y):
     """Refuse what are no class labels, such as continuous targets."""

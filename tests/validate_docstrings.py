@@ -33,9 +33,9 @@ def public_objects():
                 continue
             path = f"{thing.__module__}.{thing.__qualname__}"
             yield path, True
-            for method, value in vars(thing).items():
-                documented = inspect.isfunction(value) and value.__doc__
-                if documented and not method.startswith("_"):
+            for method, value in inspect.getmembers(thing, inspect.isfunction):
+                ours = value.__doc__ and value.__module__.startswith("skimprint")
+                if ours and not method.startswith("_"):
                     yield f"{path}.{method}", False
 
 

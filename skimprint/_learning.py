@@ -1,0 +1,456 @@
+"""How an ImprintClassifier learns and forgets."""
+
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_array
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    check_X_y,
+    validate_data,
+)
+
+from ._groups import GroupedRows
+from ._memory import (
+    NOTHING,
+    Learner,
+    Learnt,
+    Memories,
+    common_label_dtype,
+    head_memory,
+    merged,
+)
+from ._progress import fit_progress
+from ._validation import DTYPES, check_labels, seed_from, shortened
+from .generation import make_generator
+
+
+class LearningMixin:
+    """Learning in parts, forgetting and merging: a part of `ImprintClassifier`.
+
+    What is known is a `Learnt` in ``_learnt``; ``_made`` is the head that predictions
+    were last made by, or `None`. Both are replaced in one step, never changed, so that
+    an error or an interrupt leaves the classifier as it was.
+    """
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Imprint new classes, and learn more of known ones.
+
+        A new class gets the proxies that `fit` would give it. Of a known class the
+        proxies, weighted by the samples they stand for, join the new samples, and the
+        generator is applied to both. This gives what `fit` gives to all samples at
+        once for the generators ``"mean"``, ``"least_squares"`` with one proxy,
+        ``"all"`` and ``"random"``; with the others it is an approximation whose
+        memory stays bounded.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            More support embeddings.
+        y : array-like of shape (n_samples,)
+            Their labels, known or new.
+        classes : array-like of shape (n_classes,), default=None
+            The labels to expect. New labels are welcome at any time, so this is never
+            needed; if it is passed, other labels in ``y`` are an error.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, as in `fit`.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The classifier. An error or an interrupt leaves it as it was.
+
+        Raises
+        ------
+        ValueError
+            If the embeddings, the labels or the weights are not valid.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> clf = ImprintClassifier("mean")
+        >>> clf.partial_fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"]).classes_
+        array(['right', 'up'], dtype='<U5')
+        >>> clf.partial_fit([[-1.0, 0.0]], ["left"]).predict([[-3.0, 1.0]])
+        array(['left'], dtype='<U5')
+        """
+        self._check_combinations()
+        if hasattr(self, "_learnt"):
+            learnt, named_X = self._learnt, None
+        else:
+            learnt, named_X = self._start(), X
+        learnt = self._learn(learnt, X, y, sample_weight, classes)
+        self._commit(learnt, X=named_X)
+        return self
+
+    def forget(self, classes):
+        """Forget classes, as if they had never been seen.
+
+        Neither predictions nor pickles hold anything of them. Proxies of other classes
+        stay as they are, to the bit, where the generator looks at each class alone;
+        what classes have in common (least squares, covariances, whitening) is what it
+        were without them, but for rounding.
+
+        Parameters
+        ----------
+        classes : label or array-like of shape (n_classes,)
+            The labels to forget.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The classifier. If it has no classes left, it can learn but not predict.
+
+        Raises
+        ------
+        ValueError
+            If a label is not known; nothing is forgotten then.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> X = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+        >>> clf = ImprintClassifier("mean").fit(X, ["up", "right", "both"])
+        >>> clf.forget("both").classes_
+        array(['right', 'up'], dtype='<U5')
+        """
+        check_is_fitted(self)
+        labels = np.atleast_1d(np.asarray(classes)).tolist()
+        memory = self._learnt.memory
+        unknown = [label for label in labels if label not in memory]
+        if unknown:
+            raise ValueError(
+                f"classes must be labels that the classifier knows; {unknown} are not "
+                f"among {shortened(sorted(memory))}."
+            )
+        memory = memory.with_changes(dict.fromkeys(labels))
+        self._commit(self._learnt._replace(memory=memory))
+        return self
+
+    def merge(self, other):
+        """Take in what another classifier has learnt.
+
+        For training in parts, on several machines say. Classes that only one of both
+        knows are taken as they are. Of a class that both know, the proxies are
+        generated again from those of both, weighted by the samples they stand for;
+        the result is that of one `fit` for the generators of which `partial_fit`
+        says so.
+
+        Parameters
+        ----------
+        other : ImprintClassifier
+            Fitted with the same parameters; only ``random_state``, ``n_jobs`` and
+            ``verbose`` may differ. It stays as it is.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The classifier. Training rows of ``other`` are numbered after its own.
+
+        Raises
+        ------
+        ValueError
+            If the classifiers have different parameters or features; the message
+            names the first that differs.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> here = ImprintClassifier("mean").fit([[0.0, 1.0]], ["up"])
+        >>> there = ImprintClassifier("mean").fit([[1.0, 0.0]], ["right"])
+        >>> here.merge(there).classes_
+        array(['right', 'up'], dtype='<U5')
+        """
+        check_is_fitted(self)
+        _check_mergeable(self, other)
+        learner = self._learner(self._learnt.generator)
+        self._commit(merged(learner, self._learnt, other._learnt))
+        return self
+
+    @classmethod
+    def from_head(cls, weight, classes=None, **params):
+        """Start from the weights of a linear classifier, to add classes beside its own.
+
+        The setting of Qi et al. [2]_: a network's last layer keeps its classes, and
+        new ones are imprinted next to them with `partial_fit`.
+
+        Parameters
+        ----------
+        weight : array-like of shape (n_classes, n_features) or module
+            A row per class, or something that has them as its attribute ``weight``,
+            such as a ``torch.nn.Linear``. A bias is left out: proxies have none.
+        classes : array-like of shape (n_classes,), default=None
+            The labels of the rows; by default their numbers.
+        **params : dict
+            Parameters of the classifier.
+
+        Returns
+        -------
+        classifier : ImprintClassifier
+            It knows the classes of the head and can predict them.
+
+        Raises
+        ------
+        ValueError
+            If the weights or the labels are not valid.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> weight = [[0.0, 1.0], [1.0, 0.0]]
+        >>> clf = ImprintClassifier.from_head(weight, ["up", "right"], generator="mean")
+        >>> clf.partial_fit([[-1.0, 0.1]], ["left"]).predict([[-2.0, 0.0], [0.0, 3.0]])
+        array(['left', 'up'], dtype='<U5')
+        """
+        clf = cls(head=(weight, classes), **params)
+        clf._check_params()
+        learnt = clf._start()
+        a_row = next(iter(learnt.memory.values())).vectors
+        clf._adopt(learnt, a_row, clf._make_head(learnt))
+        return clf
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_learnt") and bool(self._learnt.memory)
+
+    def _learn(self, learnt, X, y, sample_weight, classes=None, *, callbacks=False):
+        """What is known after more samples.
+
+        Parameters
+        ----------
+        learnt : Learnt
+            What is known before. It is not changed.
+        X, y, sample_weight, classes
+            As in `partial_fit`.
+        callbacks : bool, default=False
+            Whether scikit-learn's callbacks are told of the classes.
+
+        Returns
+        -------
+        learnt : Learnt
+            What is known after.
+        """
+        if learnt is getattr(self, "_learnt", None):
+            X, y = validate_data(self, X, y, dtype=DTYPES, reset=False)
+        else:
+            X, y = check_X_y(X, y, dtype=DTYPES, estimator=self)
+        check_labels(y)
+        classes_of_y, codes = np.unique(y, return_inverse=True)
+        labels, label_dtype = classes_of_y.tolist(), classes_of_y.dtype
+        if classes is not None:
+            _check_expected(labels, classes)
+        sample_weight = _check_weights(sample_weight, X, codes, classes_of_y)
+        support = GroupedRows(
+            X,
+            codes,
+            len(labels),
+            sample_weight=sample_weight,
+            transform=self._support_norm(),
+        ).without_weightless()
+        dtype = support.dtype
+        if learnt.memory:
+            _check_width(X, learnt)
+            label_dtype = common_label_dtype(learnt, labels, label_dtype)
+            dtype = learnt.dtype
+
+        learner = self._learner(make_generator(self.generator))
+        memory = {}
+        report = fit_progress(self, len(labels), X=X, y=y, callbacks=callbacks)
+        with report as progress:
+            learner = learner._replace(progress=progress)
+            is_known = np.array([label in learnt.memory for label in labels])
+            for of_these, learn in (
+                (is_known, learner.extend),
+                (~is_known, learner.imprint),
+            ):
+                groups = np.flatnonzero(of_these)
+                if len(groups):
+                    some = [labels[group] for group in groups]
+                    rows = support if of_these.all() else support.only(groups)
+                    memory |= learn(some, rows, learnt)
+        return learnt._replace(
+            memory=learnt.memory.with_changes(memory),
+            generator=learner.generator,
+            label_dtype=label_dtype,
+            dtype=dtype,
+            n_features=X.shape[1],
+            n_samples=learnt.n_samples + len(X),
+        )
+
+    def _learner(self, generator):
+        """What turns samples into memories."""
+        return Learner(
+            generator,
+            self._n_proxies_of,
+            seed=seed_from(self.random_state),
+            n_jobs=self.n_jobs,
+            with_moments=self._uses_moments(generator),
+            with_sample=self._uses_sample(),
+        )
+
+    def _uses_moments(self, generator):
+        """Whether moments of the classes are needed."""
+        return (
+            generator.uses_moments
+            or self.metric == "mahalanobis"
+            or self.shrinkage is not None
+        )
+
+    def _uses_sample(self):
+        """Whether samples of the classes are needed, to leave them out in turn."""
+        return self._calibrates() or self.shrinkage == "auto"
+
+    def _start(self):
+        """What is known before any sample: nothing, or the classes of the head."""
+        if self.head is None:
+            return NOTHING
+        if len(self.head) != 2:
+            raise ValueError(
+                "head must be a tuple (weight, classes), with None for classes to be "
+                f"numbered; got {len(self.head)} items."
+            )
+        generator = make_generator(self.generator)
+        if generator.uses_moments:
+            raise ValueError(
+                f"{type(generator).__name__} cannot start from a head: it needs the "
+                "samples of all classes. Use another generator, such as 'mean'."
+            )
+        weight, classes = self.head
+        weight = getattr(weight, "weight", weight)
+        if hasattr(weight, "detach"):  # a parameter of a torch module
+            weight = weight.detach().cpu().numpy()
+        weight = check_array(weight, dtype=DTYPES, input_name="head")
+        classes = np.arange(len(weight)) if classes is None else np.asarray(classes)
+        if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):
+            raise ValueError(
+                f"head must have a different label for each of its {len(weight)} rows; "
+                f"got labels of shape {classes.shape}, "
+                f"{len(np.unique(classes))} of them different."
+            )
+        rows = GroupedRows(
+            weight,
+            np.arange(len(weight)),
+            len(weight),
+            transform=self._support_norm(),
+        )
+        return Learnt(
+            Memories(head_memory(classes.tolist(), rows.take(rows.order))),
+            generator,
+            classes.dtype,
+            rows.dtype,
+            weight.shape[1],
+        )
+
+    def _adopt(self, learnt, X, head):
+        """Be fitted: know what was learnt of X, and predict by a head made of it."""
+        if self.aggregation == "mnn" and self.n_neighbors > head.n_proxies:
+            warnings.warn(
+                f"n_neighbors={self.n_neighbors} is more than the {head.n_proxies} "
+                "proxies there are: all of them vote.",
+                UserWarning,
+                stacklevel=3,
+            )
+        if self.outlier_threshold is not None:
+            self._labels_of(head, np.empty(0, np.intp), np.empty(0, bool))
+        if self._calibrates():
+            self._calibrated(head)
+        self._commit(learnt, X=X, head=head)
+
+    def _commit(self, learnt, *, X=None, head=None):
+        """Replace what is known, in one step that no interrupt can cut in two.
+
+        Parameters
+        ----------
+        learnt : Learnt
+            What is known from now on.
+        X : array-like of shape (n_samples, n_features), default=None
+            What gives the number and the names of the features.
+        head : Head, default=None
+            Of ``learnt``, if it has been made.
+        """
+        made = head or getattr(self, "_made", None)
+        state = {"_learnt": learnt, "_made": made}
+        if X is not None:
+            notebook = BaseEstimator()
+            validate_data(notebook, X, skip_check_array=True)
+            if not hasattr(notebook, "feature_names_in_"):
+                vars(self).pop("feature_names_in_", None)  # of an earlier fit
+            state |= vars(notebook)
+        vars(self).update(state)
+
+    def __getstate__(self):
+        # Of forgotten classes nothing may remain.
+        if self.__sklearn_is_fitted__():
+            self._head()
+        elif hasattr(self, "_made"):
+            self._made = None
+        return super().__getstate__()
+
+
+def _check_weights(sample_weight, X, codes, classes):
+    """Valid weights, some of them positive in each class, or None."""
+    if sample_weight is None:
+        return None
+    sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    totals = np.bincount(codes, weights=sample_weight)
+    if not totals.all():
+        raise ValueError(
+            "sample_weight must be positive for at least one sample of each class; "
+            f"it is zero for all of {classes[totals == 0].tolist()}."
+        )
+    return sample_weight
+
+
+def _check_expected(labels, classes):
+    """Refuse labels that are not among the announced ones."""
+    expected = set(np.asarray(classes).ravel().tolist())
+    unexpected = [label for label in labels if label not in expected]
+    if unexpected:
+        raise ValueError(
+            f"y has labels that are not in classes: {shortened(unexpected)}. Add them "
+            "there, or leave classes out: new labels are welcome at any time."
+        )
+
+
+def _check_width(X, learnt):
+    """Refuse samples of another width than what is known."""
+    if X.shape[1] != learnt.n_features:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but the head has {learnt.n_features}."
+        )
+
+
+def _check_mergeable(first, second):
+    """Refuse to merge what was learnt in different ways."""
+    if not isinstance(second, LearningMixin):
+        raise TypeError(
+            f"other must be an ImprintClassifier; got {type(second).__name__}."
+        )
+    check_is_fitted(second)
+    if first.n_features_in_ != second.n_features_in_:
+        raise ValueError(
+            f"other must have {first.n_features_in_} features; it has "
+            f"{second.n_features_in_}."
+        )
+    mine, theirs = first.get_params(), second.get_params()
+    for name in sorted(mine.keys() | theirs.keys()):
+        if name in ("n_jobs", "random_state", "verbose"):
+            continue
+        if not _same(mine.get(name), theirs.get(name)):
+            raise ValueError(
+                f"other must have the same parameters; {name} is {theirs.get(name)!r} "
+                f"instead of {mine.get(name)!r}."
+            )
+
+
+def _same(first, second):
+    """Whether two values of a parameter mean the same."""
+    if type(first) is not type(second):
+        return False
+    if hasattr(first, "get_params"):
+        return True  # their own parameters are compared one by one
+    if isinstance(first, tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
+    return first is second or bool(np.all(first == second))
