@@ -41,6 +41,8 @@ class HeldOut(NamedTuple):
         Whether that proxy vanishes.
     left : ndarray of shape (n, n_features)
         What is left of it, before the normalisation of proxies.
+    shift : ndarray of shape (n,)
+        The class mean moves by so much of its difference from the sample.
     """
 
     rows: np.ndarray
@@ -49,6 +51,11 @@ class HeldOut(NamedTuple):
     own: np.ndarray
     gone: np.ndarray
     left: np.ndarray
+    shift: np.ndarray
+
+    def keep(self, part):
+        """Some of the samples."""
+        return HeldOut(*(values[part] for values in self._asdict().values()))
 
 
 def hold_out(parts, offsets, *, selects):
@@ -83,7 +90,9 @@ def hold_out(parts, offsets, *, selects):
         if usable.any():
             share = weights * (part.weight / weights[usable].sum())
             own = np.where(own < 0, -1, own + offsets[code])
-            all_of_class = rows, np.full(len(rows), code), share, own, gone, left
+            rest = np.maximum(part.weight - weights, _NOTHING * part.weight)
+            codes, shift = np.full(len(rows), code), weights / rest
+            all_of_class = rows, codes, share, own, gone, left, shift
             found.append([values[usable] for values in all_of_class])
     if not found:
         return None

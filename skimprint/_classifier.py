@@ -21,12 +21,14 @@ from ._threads import run_blocks
 from ._validation import DTYPES
 from .aggregation import (
     METRICS,
+    UNIT_LENGTH,
     ProxySimilarity,
     best_class,
     largest_rows,
     max_scores,
     vote_shares,
 )
+from .generation import make_generator
 from .normalization import l2_normalize, power_normalize
 
 # More proxies than any class has samples.
@@ -61,19 +63,20 @@ class ImprintClassifier(
     n_proxies : int or dict of {label: int}, default=20
         Number of proxies per class. A class with no more samples than this keeps its
         samples as they are. ``"mean"`` and ``"all"`` ignore it.
-    support_norm : {"l2", "power"}, callable or None, default="l2"
+    support_norm : {"l2", "power", "auto"}, callable or None, default="l2"
         Normalisation of the support embeddings (the framework's NORM_pre). ``"power"``
         takes signed square roots first, which often helps where no embedding has
-        negative values; use it for the queries too. A callable
+        negative values; use it for the queries too. ``"auto"`` is ``"power"`` if there
+        are none among the first samples to be learnt, else ``"l2"``. A callable
         takes and returns an array of shape (n, n_features). It gets the rows in parts,
         class by class, so it must treat each row by itself.
     proxy_norm : {"l2", "quantile"}, callable or None, default="l2"
         Normalisation of the proxies (NORM_post). ``"quantile"`` gives the proxies of
         each class the distribution of the values of all classes before it, in sorted
         order.
-    query_norm : {"l2", "power"}, callable or None, default="l2"
-        Normalisation of the queries (NORM_inf). A callable gets them in blocks and
-        must treat each row by itself.
+    query_norm : {"l2", "power", "auto"}, callable or None, default="l2"
+        Normalisation of the queries (NORM_inf). ``"auto"`` is that of the support. A
+        callable gets them in blocks and must treat each row by itself.
     aggregation : {"max", "mnn"} or callable, default="max"
         From similarities to class scores: the largest similarity of each class, or the
         votes of the ``n_neighbors`` nearest proxies. A callable
@@ -101,6 +104,11 @@ default="dot"
         queries get unit length again.
         Clusters and chosen samples are those of the space as it was; least squares
         are solved in the whitened one. `None` does not whiten.
+    mean_weight : float in [0, 1], default=0.0
+        Share of the class mean in each proxy ``p``: it becomes ``(1 - mean_weight) * p
+        + mean_weight * mean``, both normalised (and whitened) before, but not after.
+        Queries so meet the nearest proxy and the mean of its class at once, which
+        steadies proxies of few samples. Not for ``"least_squares"`` and ``"quantile"``.
     temperature : float or "auto", default=1.0
         Class probabilities are the softmax of the scores divided by it. ``"auto"``
         makes the classes of support samples most likely, each of them scored by the
@@ -162,6 +170,8 @@ default="dot"
         whitening. Only with ``metric="mahalanobis"``.
     shrinkage_ : float
         The shrinkage of the whitening. Only with ``shrinkage``.
+    support_norm_ : {"l2", "power"}, callable or None
+        The normalisation of the support embeddings, chosen or given.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -211,14 +221,15 @@ default="dot"
     _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's convention)
         "generator": "no_validation",  # `make_generator` knows, and says what would do
         "n_proxies": [Interval(Integral, 1, None, closed="left"), Mapping],
-        "support_norm": [StrOptions({"l2", "power"}), callable, None],
+        "support_norm": [StrOptions({"l2", "power", "auto"}), callable, None],
         "proxy_norm": [StrOptions({"l2", "quantile"}), callable, None],
-        "query_norm": [StrOptions({"l2", "power"}), callable, None],
+        "query_norm": [StrOptions({"l2", "power", "auto"}), callable, None],
         "aggregation": [StrOptions({"max", "mnn"}), callable],
         "metric": [StrOptions(set(METRICS))],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "weights": [StrOptions({"uniform", "distance"})],
         "shrinkage": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
+        "mean_weight": [Interval(Real, 0, 1, closed="both")],
         "temperature": [
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"auto"}),
@@ -246,6 +257,7 @@ default="dot"
         n_neighbors=5,
         weights="uniform",
         shrinkage=None,
+        mean_weight=0.0,
         temperature=1.0,
         outlier_threshold=None,
         outlier_label=None,
@@ -266,6 +278,7 @@ default="dot"
         self.n_neighbors = n_neighbors
         self.weights = weights
         self.shrinkage = shrinkage
+        self.mean_weight = mean_weight
         self.temperature = temperature
         self.outlier_threshold = outlier_threshold
         self.outlier_label = outlier_label
@@ -353,6 +366,11 @@ default="dot"
         return head.shrinkage
 
     @property
+    def support_norm_(self):
+        """Normalisation of the support embeddings, chosen or given."""
+        return self._head("support_norm_").norm or self.support_norm
+
+    @property
     def generator_(self):
         """The component that made the proxies: ProxyGenerator."""
         self._head("generator_")
@@ -403,11 +421,29 @@ default="dot"
             self._proxy_norm(),
             mahalanobis=self.metric == "mahalanobis",
             shrinkage=self.shrinkage,
+            mean_weight=self.mean_weight,
             previous=previous,
         )
 
-    def _support_norm(self):
-        return _norm(self.support_norm, "support_norm")
+    def _choose_norm(self, learnt, X):
+        """The norm that "auto" stands for, by what is known or else by samples."""
+        if self.support_norm != "auto":
+            return None
+        return learnt.norm or ("power" if X.min() >= 0 else "l2")
+
+    def _support_norm(self, chosen):
+        return _norm(chosen or self.support_norm, "support_norm")
+
+    def _query_norm(self, head):
+        norm = self.query_norm
+        if norm == "auto":
+            norm = head.norm or self.support_norm
+        if norm == "auto":
+            raise NotFittedError(
+                "support_norm='auto' is chosen by the support embeddings, but was set "
+                "after fit: call fit again."
+            )
+        return _norm(norm, "query_norm")
 
     def _proxy_norm(self):
         if self.proxy_norm == "quantile":
@@ -702,7 +738,19 @@ default="dot"
                 "weights='distance' needs a distance, which metric='dot' is not. "
                 "Use metric='cosine' or 'euclidean', or weights='uniform'."
             )
-        same_norms = self.support_norm is None or self.support_norm == self.query_norm
+        if self.mean_weight and (
+            self.proxy_norm == "quantile" or make_generator(self.generator).uses_moments
+        ):
+            raise ValueError(
+                "mean_weight needs proxies that are points of the normalised space, "
+                "unlike those of 'least_squares' or proxy_norm='quantile': pass "
+                "mean_weight=0."
+            )
+        same_norms = (
+            self.support_norm is None
+            or self.query_norm == "auto"
+            or self.query_norm == self.support_norm
+        )
         if self._calibrates() and not same_norms:
             raise ValueError(
                 "temperature='auto' and outlier_threshold='auto' take support samples "
@@ -720,15 +768,19 @@ default="dot"
         return validate_data(self, X, dtype=DTYPES, reset=False)
 
     def _similarity(self, head, *, normalized=False):
+        """What compares queries, or rows that are normalised, with the proxies."""
         if self.metric == "mahalanobis" and head.factor is None:
             raise NotFittedError(
                 "metric='mahalanobis' needs the covariance of the support embeddings, "
                 "but was set after fit: call fit again."
             )
+        query_norm = self._query_norm(head)
+        if normalized:  # once more, unit length does no harm, and roots would
+            query_norm = l2_normalize if query_norm in UNIT_LENGTH else None
         return ProxySimilarity(
             head.proxies,
             self.metric,
-            query_norm=None if normalized else _norm(self.query_norm, "query_norm"),
+            query_norm=query_norm,
             factor=head.factor,
             whitening=head.whitening,
         )
@@ -916,26 +968,63 @@ default="dot"
                 stacklevel=5,
             )
             return 1.0, np.empty(0), np.empty(0)
-        left = head.renormalize(held_out.left, held_out.own, self._proxy_norm())
-        scores = np.empty((len(left), len(head.classes)), dtype=left.dtype)
-        familiar = np.empty(len(left), dtype=left.dtype)
-        # The rows have been normalised; only a string may be applied once more.
-        compare = self._similarity(head, normalized=callable(self.support_norm))
+        n = len(held_out.rows)
+        scores = np.empty((n, len(head.classes)), dtype=head.proxies.dtype)
+        familiar = np.empty(n, dtype=head.proxies.dtype)
+        compare = self._similarity(head, normalized=True)
 
-        for block in gen_batches(len(left), compare.block_size()):
-            queries = compare.prepare(held_out.rows[block])
+        for block in gen_batches(n, compare.block_size()):
+            some = held_out.keep(block)
+            queries = compare.prepare(some.rows)
             similarities = compare.finish(compare.ranks(queries), queries)
-            own, gone = held_out.own[block], held_out.gone[block]
-            columns = np.flatnonzero(own >= 0)
-            similarities[own[columns], columns] = np.where(
-                gone[columns],
-                -np.inf,
-                compare.one_by_one(queries, left[block])[columns],
-            )
+            if head.mean_weight:
+                self._compare_blends_without(head, compare, queries, some, similarities)
+            else:
+                left = head.renormalize(some.left, some.own, self._proxy_norm())
+                changed = np.flatnonzero(some.own >= 0)
+                similar = compare.one_by_one(queries, left)
+                similarities[some.own[changed], changed] = similar[changed]
+            similarities[some.own[some.gone], np.flatnonzero(some.gone)] = -np.inf
             familiar[block] = self._familiarity(head, similarities)
             scores[block] = self._aggregate(head, similarities).T
         temperature = fit_temperature(scores, held_out.codes, held_out.weights)
         return temperature, familiar, held_out.weights
+
+    def _compare_blends_without(self, head, compare, queries, held_out, similarities):
+        """Compare samples with what the proxies of their class blend into without them.
+
+        Parameters
+        ----------
+        head : Head
+            Made with all samples.
+        compare : ProxySimilarity
+            Of its proxies.
+        queries : ndarray of shape (n, n_features)
+            The samples, prepared.
+        held_out : HeldOut
+            What they change.
+        similarities : ndarray of shape (n_proxies, n)
+            To be changed for the proxies of each sample's class.
+        """
+        norm = self._proxy_norm()
+        for code in np.unique(held_out.codes):
+            columns = np.flatnonzero(held_out.codes == code)
+            some = held_out.keep(columns)
+            mean = head.memory[head.classes[code].item()].mean
+            means = mean + some.shift[:, None] * (mean - some.rows)
+            start, stop = head.offsets[code : code + 2]
+            vectors = np.repeat(head.unblended[None, start:stop], len(columns), axis=0)
+            changed = np.flatnonzero((some.own >= 0) & ~some.gone)
+            left = head.renormalize(some.left, some.own, norm)
+            vectors[changed, some.own[changed] - start] = left[changed]
+            means = head.renormalize(means, some.own, norm)
+            blends = head.blended(vectors, means[:, None])
+            n_proxies = stop - start
+            similar = compare.one_by_one(
+                np.repeat(queries[columns], n_proxies, axis=0),
+                blends.reshape(-1, blends.shape[-1]),
+            )
+            similarities[start:stop, columns] = similar.reshape(-1, n_proxies).T
 
     def _scores(self, X):
         """A head, and scores of shape (n_samples, n_classes) in its dtype."""

@@ -20,7 +20,7 @@ from .generation import make_generator
 
 # Parameters that make no difference to what is learnt of each class. All others do, or
 # may: they are not shared.
-_ONLY_HEAD = {"metric", "proxy_norm", "shrinkage"}
+_ONLY_HEAD = {"mean_weight", "metric", "proxy_norm", "shrinkage"}
 _ONLY_PREDICTION = {
     "aggregation",
     "contamination",
@@ -276,7 +276,7 @@ def _agreeing(classifiers, but_for):
             for name, value in sorted(params.items())
             if name not in but_for
         )
-        lists[key, clf._uses_sample()].append(i)
+        lists[key, clf._uses_sample(make_generator(clf.generator))].append(i)
     return list(lists.values())
 
 
@@ -318,7 +318,7 @@ def _evaluate(classifiers, scorer, X, y, sample_weight, split):
     generator = make_generator(classifiers[0].generator)  # that of all
     learner = max(
         classifiers,
-        key=lambda clf: (clf._uses_sample(), clf._uses_moments(generator)),
+        key=lambda clf: (clf._uses_sample(generator), clf._uses_moments(generator)),
     )
     learnt = learner._learn(learner._start(), X_train, y_train, weights)
     learn_time = time.perf_counter() - start

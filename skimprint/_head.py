@@ -24,6 +24,11 @@ _MAX_LEFT_OUT = 4000
 _MAX_SCORES = 120_000
 
 
+def _max_rows(n_classes):
+    """How many samples of so many classes to leave out in turn."""
+    return min(_MAX_LEFT_OUT, _MAX_SCORES // n_classes)
+
+
 class Head:
     """The classes in sorted order, with their normalised proxies.
 
@@ -37,6 +42,8 @@ class Head:
         Whether the covariance is needed.
     shrinkage : float, "auto" or None, default=None
         Of the covariance that whitens the space; `None` leaves the space as it is.
+    mean_weight : float, default=0.0
+        Share of the normalised class mean in each proxy.
     previous : Head, default=None
         Of mostly the same classes, to save work.
 
@@ -46,6 +53,8 @@ class Head:
         What is remembered of each class.
     generator : ProxyGenerator
         Has made the proxies.
+    norm : {"l2", "power"} or None
+        The normalisation of the support embeddings, if it was chosen by them.
     classes : ndarray of shape (n_classes,)
         The labels.
     class_count : ndarray of shape (n_classes,)
@@ -58,6 +67,10 @@ class Head:
         The normalised proxies, whitened if the space is.
     indices : ndarray of shape (n_proxies_total,)
         Their training rows.
+    mean_weight : float
+        Share of the class mean in them.
+    unblended : ndarray of shape (n_proxies_total, n_features)
+        What they are without it.
     covariance, factor : ndarray of shape (n_features, n_features) or None
         Within-class covariance, and what makes Mahalanobis distances Euclidean ones.
     calibration : Calibration or None
@@ -69,10 +82,19 @@ class Head:
     """
 
     def __init__(
-        self, learnt, proxy_norm, *, mahalanobis, shrinkage=None, previous=None
+        self,
+        learnt,
+        proxy_norm,
+        *,
+        mahalanobis,
+        shrinkage=None,
+        mean_weight=0.0,
+        previous=None,
     ):
         self.memory = learnt.memory
         self.generator = learnt.generator
+        self.norm = learnt.norm
+        self.mean_weight = mean_weight
         labels, parts = zip(*sorted(self.memory.as_dict().items()), strict=True)
         # For text, NumPy's own choice: as wide as the longest label that is left.
         is_text = learnt.label_dtype.kind in "US"
@@ -108,7 +130,12 @@ class Head:
             vectors = self.whitening(vectors.astype(np.float64, copy=False))
             moments = moments.whitened(self.whitening)
             self.whitening = self.whitening.astype(learnt.dtype)
-        vectors = learnt.generator.combine(vectors, counts, moments)
+        left_out = None
+        if learnt.generator.uses_sample:
+            left_out = left_out_of(parts, _max_rows(len(parts)))
+            if self.whitening is not None:
+                left_out = left_out._replace(rows=self.whitening(left_out.rows))
+        vectors = learnt.generator.combine(vectors, counts, moments, left_out)
         vectors = np.ascontiguousarray(vectors, dtype=learnt.dtype)
         if proxy_norm == "quantile":
             from_head = np.array([part.is_head for part in parts])[self.codes]
@@ -121,11 +148,19 @@ class Head:
             l2_normalize(vectors, out=vectors)
         elif proxy_norm is not None:
             vectors = proxy_norm(vectors)
-        self.proxies = vectors
+        self.proxies = self.unblended = vectors
+        if mean_weight:
+            means = np.stack([part.mean for part in parts])
+            means = self.renormalize(means, np.arange(len(means)), proxy_norm)
+            self.proxies = self.blended(vectors, means[self.codes])
         self.calibration = None
 
+    def blended(self, vectors, means):
+        """Proxies of normalised vectors and class means, of the same shape."""
+        return (1 - self.mean_weight) * vectors + self.mean_weight * means
+
     def renormalize(self, vectors, own, proxy_norm):
-        """Normalise vectors that take the places of proxies.
+        """Normalise vectors that take the places of proxies, before any blending.
 
         Parameters
         ----------
@@ -164,8 +199,7 @@ class Head:
             origin = np.zeros_like(origin)
         spectrum = within_class_spectrum(self.moments, origin, means)
         if shrinkage == "auto":
-            max_rows = min(_MAX_LEFT_OUT, _MAX_SCORES // len(parts))
-            left_out = left_out_of(parts, max_rows)
+            left_out = left_out_of(parts, _max_rows(len(parts)))
             shrinkage = choose_shrinkage(spectrum, self.class_count, means, left_out)
         self.shrinkage = float(shrinkage)
         self.whitening = Whitening(spectrum, origin, self.shrinkage)

@@ -242,12 +242,13 @@ class LearningMixin:
         if classes is not None:
             _check_expected(labels, classes)
         sample_weight = _check_weights(sample_weight, X, codes, classes_of_y)
+        norm = self._choose_norm(learnt, X)
         support = GroupedRows(
             X,
             codes,
             len(labels),
             sample_weight=sample_weight,
-            transform=self._support_norm(),
+            transform=self._support_norm(norm),
         ).without_weightless()
         dtype = support.dtype
         if learnt.memory:
@@ -277,6 +278,7 @@ class LearningMixin:
             dtype=dtype,
             n_features=X.shape[1],
             n_samples=learnt.n_samples + len(X),
+            norm=norm,
         )
 
     def _learner(self, generator):
@@ -287,7 +289,7 @@ class LearningMixin:
             seed=seed_from(self.random_state),
             n_jobs=self.n_jobs,
             with_moments=self._uses_moments(generator),
-            with_sample=self._uses_sample(),
+            with_sample=self._uses_sample(generator),
         )
 
     def _uses_moments(self, generator):
@@ -298,9 +300,9 @@ class LearningMixin:
             or self.shrinkage is not None
         )
 
-    def _uses_sample(self):
+    def _uses_sample(self, generator):
         """Whether samples of the classes are needed, to leave them out in turn."""
-        return self._calibrates() or self.shrinkage == "auto"
+        return generator.uses_sample or self._calibrates() or self.shrinkage == "auto"
 
     def _start(self):
         """What is known before any sample: nothing, or the classes of the head."""
@@ -329,11 +331,12 @@ class LearningMixin:
                 f"got labels of shape {classes.shape}, "
                 f"{len(np.unique(classes))} of them different."
             )
+        norm = self._choose_norm(NOTHING, weight)
         rows = GroupedRows(
             weight,
             np.arange(len(weight)),
             len(weight),
-            transform=self._support_norm(),
+            transform=self._support_norm(norm),
         )
         return Learnt(
             Memories(head_memory(classes.tolist(), rows.take(rows.order))),
@@ -341,6 +344,7 @@ class LearningMixin:
             classes.dtype,
             rows.dtype,
             weight.shape[1],
+            norm=norm,
         )
 
     def _adopt(self, learnt, X, head):
@@ -443,6 +447,11 @@ def _check_mergeable(first, second):
                 f"other must have the same parameters; {name} is {theirs.get(name)!r} "
                 f"instead of {mine.get(name)!r}."
             )
+    if first.support_norm_ != second.support_norm_:
+        raise ValueError(
+            f"other must have the same support_norm_; it is {second.support_norm_!r} "
+            f"instead of {first.support_norm_!r}: pass one of them to both."
+        )
 
 
 def _same(first, second):

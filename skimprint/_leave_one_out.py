@@ -1,4 +1,4 @@
-"""Leave-one-out scores in closed form: what the data say about shrinkage.
+"""Leave-one-out scores in closed form: what the data say about shrinkage and alpha.
 
 Everything is computed in the eigenbasis of a scatter matrix, where each amount of
 regularisation only changes the weights of the coordinates. Leaving a row out changes
@@ -13,6 +13,9 @@ from scipy.special import logsumexp
 
 # Shrinkages to choose among.
 SHRINKAGES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
+
+# Regularisations to choose among, in units of the mean square of a feature.
+ALPHAS = tuple(10.0 ** (step / 2) for step in range(-8, 5))
 
 # Mean log-likelihoods that differ by less are equally good.
 _SAME_LIKELIHOOD = 1e-4
@@ -71,10 +74,50 @@ def choose_shrinkage(spectrum, class_weight, means, left_out):
     scores = whitened_mean_scores(
         spectrum, class_weight, means, rows, codes, SHRINKAGES, row_weight=weight
     )
-    values = [log_likelihood(some, codes, row_weight=importance)[0] for some in scores]
-    # Of equally good ones the largest: rounding must not decide.
-    best = np.flatnonzero(np.array(values) >= max(values) - _SAME_LIKELIHOOD)
-    return SHRINKAGES[best[-1]]
+    return SHRINKAGES[_last_of_the_best(scores, codes, importance)]
+
+
+def choose_alpha(spectrum, class_weight, means, left_out):
+    """The regularisation of ridge regression that makes left-out samples most likely.
+
+    Parameters
+    ----------
+    spectrum : ScatterSpectrum
+        Of the second moment of all samples.
+    class_weight : ndarray of shape (n_classes,)
+        Sum of the weights of each class.
+    means : ndarray of shape (n_classes, n_features)
+        The class means, of dtype float64.
+    left_out : LeftOut
+        Samples to judge by.
+
+    Returns
+    -------
+    alpha : float
+        Per unit of weight. If there is nothing to judge by, ten times the mean square
+        of a feature: of unit length, few samples tell each other apart best with much.
+    """
+    alphas = spectrum.variance * np.array(ALPHAS)
+    left_out = left_out.keep(
+        can_be_left_out(class_weight, left_out.codes, left_out.weight)
+    )
+    if len(left_out.rows) == 0 or len(means) == 1 or spectrum.variance == 0:
+        return 10 * spectrum.variance or 1.0
+    rows, codes, weight, importance = left_out
+    sums = means * class_weight[:, None]
+    scores = ridge_scores(spectrum, sums, rows, codes, alphas, row_weight=weight)
+    return float(alphas[_last_of_the_best(scores, codes, importance)])
+
+
+def _last_of_the_best(candidates, codes, importance):
+    """The last of the candidates whose scores give samples the highest likelihood.
+
+    Of equally good ones the last, most regularised one: rounding must not decide.
+    """
+    values = np.array(
+        [log_likelihood(some, codes, row_weight=importance)[0] for some in candidates]
+    )
+    return int(np.flatnonzero(values >= values.max() - _SAME_LIKELIHOOD)[-1])
 
 
 def whitened_mean_scores(
@@ -212,6 +255,46 @@ def _cosines_without(products, origin_shift, lost, owned, move):
     new_x_p += (gain * new_x_r)[:, None] * new_r_p
     new_p_p += gain[:, None] * new_r_p**2
     return new_x_p / np.sqrt(np.maximum(new_p_p * new_x_x[:, None], _TINY))
+
+
+def ridge_scores(spectrum, class_sums, rows, codes, alphas, *, row_weight=None):
+    r"""Predictions of ridge regression on one-hot targets, each made without its row.
+
+    Parameters
+    ----------
+    spectrum : ScatterSpectrum
+        Of the second moment of all rows, :math:`\sum_i w_i x_i x_i^T`.
+    class_sums : ndarray of shape (n_classes, n_features)
+        The weighted sum of the rows of each class, of dtype float64.
+    rows : ndarray of shape (n_rows, n_features)
+        Rows that the sums were made from, not necessarily all of them.
+    codes : ndarray of shape (n_rows,)
+        The class of each row, in ``range(n_classes)``.
+    alphas : array-like of shape (n_alphas,)
+        Regularisations, per unit of weight: the penalty is ``alpha`` times the sum of
+        all weights, and stays when a row is left out.
+    row_weight : ndarray of shape (n_rows,), default=None
+        The weight of each row.
+
+    Yields
+    ------
+    scores : ndarray of shape (n_rows, n_classes)
+        Predictions, for one alpha after the other.
+    """
+    weight = np.ones(len(rows)) if row_weight is None else row_weight
+    sums = spectrum.project(class_sums)
+    coordinates = spectrum.project(rows)
+    squares = coordinates**2
+    own = np.arange(len(rows)), codes
+    for alpha in alphas:
+        scale = 1 / (spectrum.eigenvalues + alpha * spectrum.total_weight)
+        predictions = (coordinates @ (sums * scale).T.astype(coordinates.dtype)).astype(
+            np.float64
+        )
+        leverage = weight * (squares @ scale.astype(squares.dtype))
+        predictions[own] -= leverage
+        predictions /= np.maximum(1 - leverage, _EPS)[:, None]
+        yield predictions
 
 
 def can_be_left_out(class_weight, codes, row_weight=None):

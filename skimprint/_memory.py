@@ -196,6 +196,8 @@ class Learnt(NamedTuple):
         Number of features.
     n_samples : int, default=0
         Number of training rows so far.
+    norm : {"l2", "power"}, default=None
+        Normalisation of the samples, if the first of them decided on it.
     """
 
     memory: Memories
@@ -204,6 +206,7 @@ class Learnt(NamedTuple):
     dtype: np.dtype
     n_features: int
     n_samples: int = 0
+    norm: str | None = None
 
 
 NOTHING = Learnt(Memories({}), None, None, None, None)

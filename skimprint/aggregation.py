@@ -19,7 +19,7 @@ METRICS = ("chebyshev", "cosine", "dot", "euclidean", "mahalanobis", "manhattan"
 _CDIST_NAMES = {"chebyshev": "chebyshev", "manhattan": "cityblock"}
 
 # Norms whose results have unit length.
-_UNIT_LENGTH = (l2_normalize, power_normalize)
+UNIT_LENGTH = (l2_normalize, power_normalize)
 
 # Blocks of queries: their similarities stay in the last-level cache, but no block is so
 # narrow that the matrix product loses its speed to packing the proxies.
@@ -58,7 +58,7 @@ class ProxySimilarity:
         # The norm before the whitening, and the one of what is compared.
         first, last = query_norm, None
         if query_norm is l2_normalize or whitening is not None:
-            unit_length = query_norm in _UNIT_LENGTH
+            unit_length = query_norm in UNIT_LENGTH
             first = query_norm if whitening is not None else None
             last = l2_normalize if unit_length else None
         self.divide_by_length = metric == "cosine"

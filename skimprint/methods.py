@@ -1,4 +1,4 @@
-"""The published imprinting methods, as parameters of `ImprintClassifier`."""
+"""Settings of `ImprintClassifier`: the published methods, and the recommended one."""
 
 from types import MappingProxyType
 
@@ -48,5 +48,21 @@ PUBLISHED_METHODS = MappingProxyType(
             "query_norm": None,
             "aggregation": "max",
         },
+    }
+)
+
+#: Parameters of the most accurate setting that needs no choice by the user, at every
+#: number of shots: whitened embeddings, and k-means proxies that lean towards the mean
+#: of their class.
+RECOMMENDED = MappingProxyType(
+    {
+        "generator": "kmeans",
+        "n_proxies": 20,
+        "mean_weight": 0.5,
+        "support_norm": "auto",
+        "proxy_norm": "l2",
+        "query_norm": "auto",
+        "aggregation": "max",
+        "shrinkage": "auto",
     }
 )

@@ -62,6 +62,11 @@ AUTO = {"temperature": "auto", "outlier_threshold": "auto", "outlier_label": -1}
             "weights": "distance",
         },
         {"generator": "mean", "support_norm": None, "proxy_norm": None},
+        {"generator": "mean", "support_norm": "power", "query_norm": "power"},
+        {"generator": "all", "support_norm": "auto", "query_norm": "auto"},
+        {"generator": "all", "mean_weight": 0.5},
+        {"generator": "all", "mean_weight": 0.3, "metric": "euclidean"},
+        {"generator": "kmeans", "n_proxies": 1000, "mean_weight": 0.8},
     ],
     ids=str,
 )

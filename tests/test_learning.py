@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from skimprint import ImprintClassifier
-from skimprint.generation import KMeansProxies
+from skimprint.generation import KMeansProxies, LeastSquaresProxies, make_generator
 
 # What any chunks and orders give alike, and what is approximate for a class that is
 # learnt more than once.
@@ -37,11 +37,18 @@ EXACT = {
     "all, mahalanobis": ImprintClassifier("all", metric="mahalanobis"),
     "mean, whitened": ImprintClassifier("mean", shrinkage=0.3),
     "all, whitened": ImprintClassifier("all", shrinkage="auto", metric="euclidean"),
+    "all, towards the mean": ImprintClassifier("all", mean_weight=0.4, shrinkage=0.2),
+    "least_squares, alpha chosen": ImprintClassifier(
+        LeastSquaresProxies(alpha="auto"), n_proxies=1, proxy_norm=None
+    ),
     "least_squares, whitened": ImprintClassifier(
         "least_squares", n_proxies=1, shrinkage=0.5, query_norm=None, proxy_norm=None
     ),
 }
 CLUSTERED = {
+    "kmeans, towards the mean": ImprintClassifier(
+        n_proxies=2, shrinkage="auto", mean_weight=0.5, random_state=0
+    ),
     "kmeans": ImprintClassifier("kmeans", n_proxies=2, random_state=0),
     "kmedoids": ImprintClassifier("kmedoids", n_proxies=2, random_state=0),
     "fps": ImprintClassifier("fps", n_proxies=2),
@@ -94,7 +101,8 @@ class Program(RuleBasedStateMachine):
         self.clf = clone(clf)
         self.exact = exact
         # Whether proxies depend on other classes.
-        self.shared = clf.generator == "least_squares" or clf.shrinkage is not None
+        generator = make_generator(clf.generator)
+        self.shared = generator.uses_moments or clf.shrinkage is not None
         # What has been learnt since fit, step by step: how, and from what.
         self.steps = []
         self.rows = []  # label of each training row, forgotten ones included

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from sklearn.linear_model import Ridge
 
 from skimprint._leave_one_out import (
     can_be_left_out,
     log_likelihood,
+    ridge_scores,
     whitened_mean_scores,
 )
 from skimprint.whitening import spectrum_of_rows, spectrum_of_scatter
@@ -86,6 +88,29 @@ def test_float32_rows_are_near_enough():
         strict=True,
     ):
         np.testing.assert_allclose(actual, expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_features", [3, 40])
+def test_ridge_is_brute_force(n_features, weighted):
+    X, codes, weight = unbalanced(n_features, weighted=weighted)
+    root = np.sqrt(weight)[:, None]
+    targets = np.eye(4)[codes]
+    alphas = [0.01, 1.0]
+    scores = ridge_scores(
+        spectrum_of_rows(X * root, weight.sum()),
+        (targets * weight[:, None]).T @ X,
+        X,
+        codes,
+        alphas,
+        row_weight=weight,
+    )
+    for alpha, actual in zip(alphas, scores, strict=True):
+        for i in range(len(X)):
+            kept = np.arange(len(X)) != i
+            ridge = Ridge(alpha=alpha * weight.sum(), fit_intercept=False)
+            ridge.fit(X[kept], targets[kept], sample_weight=weight[kept])
+            np.testing.assert_allclose(actual[i], ridge.predict(X[[i]])[0], atol=1e-6)
 
 
 def test_the_only_row_of_a_class_stays():

@@ -17,7 +17,7 @@ from sklearn.preprocessing import Normalizer
 
 from skimprint import ImprintClassifier
 from skimprint.generation import LeastSquaresProxies
-from skimprint.methods import PUBLISHED_METHODS
+from skimprint.methods import PUBLISHED_METHODS, RECOMMENDED
 
 GENERATORS = {
     "k-means": "kmeans",
@@ -133,6 +133,7 @@ PEERS = {
 
 #: What is compared with all of these: one line each.
 OURS = {
+    "recommended": lambda seed: ImprintClassifier(**RECOMMENDED, random_state=seed),
     "whitened mean": partial(imprint, "mean", 1, shrinkage="auto"),
     "whitened k-means 5": partial(imprint, "kmeans", 5, shrinkage="auto"),
 }

@@ -46,6 +46,9 @@ class ProxyGenerator(BaseEstimator, ABC):
     #: Whether `combine` needs the moments of the classes.
     uses_moments = False
 
+    #: Whether `combine` needs samples of the classes, to leave them out in turn.
+    uses_sample = False
+
     #: Whether the proxies are support samples, rather than means of them.
     selects = False
 
@@ -73,7 +76,7 @@ class ProxyGenerator(BaseEstimator, ABC):
             Vectors, offsets and training rows.
         """
 
-    def combine(self, vectors, counts, moments):
+    def combine(self, vectors, counts, moments, left_out=None):
         """Let the classes see each other, where a method wants that.
 
         Parameters
@@ -84,6 +87,8 @@ class ProxyGenerator(BaseEstimator, ABC):
             The weight of the samples that each stands for.
         moments : PooledMoments or None
             Of all classes, if the generator uses them.
+        left_out : LeftOut or None
+            Samples of all classes, if the generator uses any.
 
         Returns
         -------

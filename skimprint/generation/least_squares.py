@@ -6,6 +6,8 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._leave_one_out import choose_alpha
+from ..whitening import spectrum_of_rows, spectrum_of_scatter
 from ._base import ProxyGenerator
 from .kmeans import KMeansProxies
 from .mean import MeanProxies
@@ -23,8 +25,11 @@ class LeastSquaresProxies(ProxyGenerator):
 
     Parameters
     ----------
-    alpha : float, default=0.01
-        Regularisation, in units of the squared embeddings. Must be positive.
+    alpha : float or "auto", default=0.01
+        Regularisation, in units of the squared embeddings. Must be positive. ``"auto"``
+        is the value of thirteen that makes samples the most likely that are left out
+        in turn, by the regression onto the classes; ``alpha_`` has it once it has
+        been needed.
     prior : {"frequency", "uniform"}, default="frequency"
         The factor :math:`\pi_c`: the share of samples ``n_c / N``, which makes this
         ridge regression on one-hot targets without intercept, or ``1 / C`` for every
@@ -62,8 +67,13 @@ class LeastSquaresProxies(ProxyGenerator):
 
     uses_moments = True
 
+    @property
+    def uses_sample(self):
+        """Whether `combine` needs samples: bool."""
+        return self.alpha == "auto"
+
     _parameter_constraints: dict = {  # noqa: RUF012
-        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "alpha": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "prior": [StrOptions({"frequency", "uniform"})],
     }
 
@@ -77,7 +87,12 @@ class LeastSquaresProxies(ProxyGenerator):
             support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
         )
 
-    def combine(self, vectors, counts, moments):
+    def combine(self, vectors, counts, moments, left_out=None):
+        self.alpha_ = self.alpha
+        if self.alpha == "auto":
+            self.alpha_ = choose_alpha(
+                _second_moment(moments), moments.weights, moments.means, left_out
+            )
         total = moments.weights.sum()
         if self.prior == "uniform":
             shares = np.full(len(vectors), 1 / len(vectors))
@@ -88,8 +103,17 @@ class LeastSquaresProxies(ProxyGenerator):
         if moments.factor is not None:
             n_rows += len(moments.factor)
         if moments.factor is None or n_rows >= targets.shape[1]:
-            return _solve_primal(moments, targets, self.alpha)
-        return _solve_dual(moments, targets, self.alpha)
+            return _solve_primal(moments, targets, self.alpha_)
+        return _solve_dual(moments, targets, self.alpha_)
+
+
+def _second_moment(moments):
+    """Spectrum of the sum of the outer products of all samples."""
+    total = moments.weights.sum()
+    means = _mean_factor(moments) * np.sqrt(total)
+    if moments.factor is None:
+        return spectrum_of_scatter(moments.scatter + means.T @ means, total)
+    return spectrum_of_rows(np.concatenate([moments.factor, means]), total)
 
 
 def _mean_factor(moments):
