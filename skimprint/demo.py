@@ -17,14 +17,15 @@ from sklearn.preprocessing import StandardScaler
 from skimprint import ImprintClassifier
 from skimprint.datasets import load_digits_embeddings
 from skimprint.generation import KMeansProxies
-from skimprint.methods import PUBLISHED_METHODS
+from skimprint.methods import PUBLISHED_METHODS, RECOMMENDED
 
 METHODS = {
-    "Qi et al. 2018: one mean": "qi",
-    "Hosoda et al. 2024: quantiles": "hosoda",
-    "Janson et al. 2022: nearest mean": "janson",
-    "Westerhoff et al. 2025: 20 k-means": "westerhoff",
-    "least-squares oracle": "least_squares",
+    "Qi et al. 2018: one mean": PUBLISHED_METHODS["qi"],
+    "Hosoda et al. 2024: quantiles": PUBLISHED_METHODS["hosoda"],
+    "Janson et al. 2022: nearest mean": PUBLISHED_METHODS["janson"],
+    "Westerhoff et al. 2025: 20 k-means": PUBLISHED_METHODS["westerhoff"],
+    "least-squares oracle": PUBLISHED_METHODS["least_squares"],
+    "recommended: whitened, 20 k-means": RECOMMENDED,
 }
 SHOTS = (1, 5, 20, "all")
 N_SPLITS = 5
@@ -59,8 +60,8 @@ def compare_methods(X, y, splits):
     )
     print(f"{'':36}{header}")
     accuracies = np.empty((len(METHODS), len(SHOTS), len(splits)))
-    for row, (title, name) in enumerate(METHODS.items()):
-        clf = ImprintClassifier(**PUBLISHED_METHODS[name], random_state=0)
+    for row, (title, params) in enumerate(METHODS.items()):
+        clf = ImprintClassifier(**params, random_state=0)
         for column, shots in enumerate(SHOTS):
             for i, (train, test) in enumerate(splits):
                 support = few_shots(train, y, shots, seed=i)
