@@ -783,6 +783,7 @@ default="dot"
             query_norm=query_norm,
             factor=head.factor,
             whitening=head.whitening,
+            facing=head.facing,
         )
 
     def _score_blocks(self, head, X, use, *, winners_only=False):

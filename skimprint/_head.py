@@ -1,5 +1,7 @@
 """What predictions need, made of what a classifier remembers."""
 
+from functools import cached_property
+
 import numpy as np
 
 from ._groups import offsets_of
@@ -209,6 +211,11 @@ class Head:
         if self.whitening is None:
             return covariance
         return self.whitening.turn(self.whitening.turn(covariance).T)
+
+    @cached_property
+    def facing(self):
+        """Proxies whitened once more, to be multiplied with queries that are not."""
+        return None if self.whitening is None else self.whitening.turn(self.proxies)
 
     @property
     def n_proxies(self):

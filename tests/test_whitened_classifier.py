@@ -8,6 +8,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from skimprint import ImprintClassifier
+from skimprint.normalization import l2_normalize
 
 PLAIN = {"support_norm": None, "query_norm": None, "proxy_norm": None}
 
@@ -139,3 +140,21 @@ def test_power_is_l2_of_roots_taken_before(digits, shrinkage, metric):
     expected = clf.fit(roots, y).decision_function(roots)
     clf.set_params(support_norm="power", query_norm="power").fit(X, y)
     np.testing.assert_allclose(clf.decision_function(X), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("metric", ["dot", "cosine"])
+@pytest.mark.parametrize("n, d", [(200, 6), (12, 40)])
+@pytest.mark.parametrize("norms", [{}, PLAIN], ids=["unit length", "as they are"])
+def test_proxies_are_whitened_twice_or_queries_once(metric, n, d, norms):
+    X, y = blobs(n, d)
+    clf = ImprintClassifier("mean", metric=metric, shrinkage=0.1, **norms).fit(X, y)
+    head = clf._head()
+    unit = (lambda rows: rows) if norms else l2_normalize
+    queries = unit(head.whitening(unit(X)))
+    if metric == "cosine":
+        queries = l2_normalize(queries)
+        expected = queries @ l2_normalize(head.proxies).T
+    else:
+        expected = queries @ head.proxies.T
+    np.testing.assert_allclose(clf.decision_function(X), expected, atol=1e-9)
+    np.testing.assert_array_equal(clf.predict(X), expected.argmax(axis=1))
