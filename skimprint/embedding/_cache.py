@@ -73,14 +73,12 @@ class EmbeddingCache:
         self._writable = True
 
     def __enter__(self):
-        if not self.directory.is_dir():
-            try:
-                self.directory.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OSError(
-                    f"cache_dir={str(self.directory)!r} cannot be made: {error}"
-                ) from error
-        numbers = sorted(self._numbers(), reverse=True) or [1]
+        try:
+            numbers = self._numbers()
+        except (FileNotFoundError, NotADirectoryError):
+            self._make_directory()
+            numbers = []
+        numbers = sorted(numbers, reverse=True) or [1]
         for number in numbers:
             self._open(number)
         opened = [number for number, _ in self._connections]
@@ -180,6 +178,14 @@ class EmbeddingCache:
                     file.unlink(missing_ok=True)
         with _COUNTS_LOCK:
             _COUNTS.pop(self.directory, None)
+
+    def _make_directory(self):
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"cache_dir={str(self.directory)!r} cannot be made: {error}"
+            ) from error
 
     def _files(self, number="*"):
         return list(self.directory.glob(f"embeddings-{number}.sqlite3*"))

@@ -10,6 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from stat import S_ISDIR
 
 from .._backbone import Backbone, resolve_device, resolve_dtype
 from .._extras import require
@@ -138,13 +139,25 @@ def _named_backbone(model, options):
 
 def _files_stamp(path):
     """Sizes and times of local files, so that changed ones are loaded anew."""
-    if not path.exists():
+    try:
+        stat = os.stat(path)  # noqa: PTH116 (faster, for each transform)
+    except OSError:
         return None
-    files = [str(path)]
-    for folder, _, names in os.walk(path):  # faster than Path.rglob, for each transform
-        files += [os.path.join(folder, name) for name in names]  # noqa: PTH118
-    stats = [(file, os.stat(file)) for file in sorted(files)]  # noqa: PTH116
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    stats = [("", stat.st_size, stat.st_mtime_ns)]
+    if S_ISDIR(stat.st_mode):
+        _stat_files(os.fspath(path), stats)
+    return tuple(sorted(stats))
+
+
+def _stat_files(folder, stats):
+    """Add path, size and time of each file below a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir():
+                stat = entry.stat()
+                stats.append((entry.path, stat.st_size, stat.st_mtime_ns))
+            elif not entry.is_symlink():
+                _stat_files(entry.path, stats)
 
 
 def _callable_backbone(model, options):
