@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import Bunch, gen_batches
+from sklearn.utils import Bunch, assert_all_finite, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -465,7 +465,7 @@ default="dot"
             The `outlier_label`, where `score_samples` is less than
             ``outlier_threshold_``.
         """
-        X = self._validate_queries(X)
+        X = self._validate_scored(X)
         head = self._head()
         winners = np.empty(len(X), dtype=np.intp)
 
@@ -762,10 +762,24 @@ default="dot"
         """Whether temperature or threshold are found by leaving samples out."""
         return "auto" in (self.temperature, self.outlier_threshold)
 
-    def _validate_queries(self, X):
+    def _validate_queries(self, X, *, ensure_all_finite=True):
         check_is_fitted(self)
         self._check_params()  # they may have been set since the fit
-        return validate_data(self, X, dtype=DTYPES, reset=False)
+        return validate_data(
+            self, X, dtype=DTYPES, reset=False, ensure_all_finite=ensure_all_finite
+        )
+
+    def _shows_what_is_not_finite(self):
+        """Whether scores by `max` are not finite for a query that is not."""
+        is_product = self.metric in ("cosine", "dot", "euclidean", "mahalanobis")
+        return (
+            is_product and self.aggregation == "max" and not callable(self.query_norm)
+        )
+
+    def _validate_scored(self, X):
+        """Validate queries for `_score_blocks`, which may look for NaN by itself."""
+        checks = not self._shows_what_is_not_finite()
+        return self._validate_queries(X, ensure_all_finite=checks)
 
     def _similarity(self, head, *, normalized=False):
         """What compares queries, or rows that are normalised, with the proxies."""
@@ -794,7 +808,7 @@ default="dot"
         head : Head
             What to score them by.
         X : ndarray of shape (n_samples, n_features)
-            Validated queries.
+            Queries from `_validate_scored`.
         use : callable
             Gets the slice of a block and its scores, of shape (n_classes, n_block),
             which are gone when it returns.
@@ -803,20 +817,33 @@ default="dot"
         """
         compare = self._similarity(head)
         buffer = Buffer()
+        # Of few proxies, looking through all queries would be a large part of the work.
+        # NaN and infinity spread to the scores, where one look per query finds them.
+        looks = self._shows_what_is_not_finite()
+
+        def rank(block):
+            with np.errstate(invalid="ignore" if looks else "warn"):
+                queries = compare.prepare(X[block])
+                memory = buffer.empty(
+                    (head.n_proxies * len(queries),), head.proxies.dtype
+                )
+                ranks = compare.ranks(queries, out=memory)
+            if looks and not np.isfinite(ranks[0]).all():
+                name = type(self).__name__
+                assert_all_finite(X[block], estimator_name=name, input_name="X")
+            return queries, ranks
 
         def score(block):
-            queries = compare.prepare(X[block])
             if self.aggregation == "max":
-                size = head.n_proxies * len(queries)
-                memory = buffer.empty((size,), head.proxies.dtype)
-                ranks = compare.ranks(queries, out=memory)
+                queries, ranks = rank(block)
                 if winners_only:
                     use(block, best_class(ranks, head.offsets))
                     return
                 scores = compare.finish(max_scores(ranks, head.offsets), queries)
             elif self.aggregation == "mnn":
-                scores = self._votes(compare, queries, head)
+                scores = self._votes(compare, compare.prepare(X[block]), head)
             else:
+                queries = compare.prepare(X[block])
                 similarities = compare.finish(compare.ranks(queries), queries)
                 scores = self._aggregate(head, similarities)
             use(block, scores.argmax(axis=0) if winners_only else scores)
@@ -1029,7 +1056,7 @@ default="dot"
 
     def _scores(self, X):
         """A head, and scores of shape (n_samples, n_classes) in its dtype."""
-        X = self._validate_queries(X)
+        X = self._validate_scored(X)
         head = self._head()
         all_scores = np.empty((len(X), len(head.classes)), dtype=head.proxies.dtype)
 

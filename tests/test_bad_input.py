@@ -388,3 +388,39 @@ class TestBadInput:
         clone(clf).fit(X, y)
         clf.set_params(query_norm=lambda X: np.multiply(X, 2, out=X)).predict(X)
         np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", [0, 3, 15])
+@pytest.mark.parametrize("n_queries", [1, 5, 3000])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"query_norm": None, "proxy_norm": None},
+        {"metric": "cosine", "query_norm": None},
+        {"metric": "euclidean"},
+        {"metric": "mahalanobis"},
+        {"metric": "chebyshev"},
+        {"shrinkage": 0.5},
+        {"aggregation": "mnn", "n_neighbors": 2},
+    ],
+    ids=str,
+)
+def test_any_query_that_is_not_finite_is_named(params, n_queries, column, bad):
+    X = np.eye(16)[:4]
+    clf = ImprintClassifier("mean", **params).fit(np.r_[X, 2 * X], [0, 1, 2, 3] * 2)
+    queries = np.ones((n_queries, 16))
+    queries[-1, column] = bad
+    found = "NaN" if np.isnan(bad) else "infinity"
+    for method in (clf.predict, clf.predict_proba, clf.decision_function):
+        with pytest.raises(ValueError, match=f"(?s)Input X contains {found}"):
+            method(queries)
+
+
+def test_values_that_overflow_are_finite_all_the_same():
+    clf = ImprintClassifier("mean", query_norm=None).fit(np.eye(3), [0, 1, 2])
+    queries = np.array([[1e308, 1e308, 1e308]])
+    clf.set_params(proxy_norm=None).fit(np.full((3, 3), 9.0) + np.eye(3), [0, 1, 2])
+    with np.errstate(over="ignore"):
+        assert clf.predict(queries).shape == (1,)
