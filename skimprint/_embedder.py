@@ -11,6 +11,7 @@ from sklearn.base import (
 )
 from sklearn.exceptions import NotFittedError
 
+from ._progress import CallbackSupportMixin, told_callbacks, with_callbacks
 from .embedding._backbone import Options
 from .embedding._cache import EmbeddingCache
 from .embedding._fingerprint import UncacheableError
@@ -20,7 +21,10 @@ from .embedding._pipeline import embed_items, first_row
 
 
 class FoundationEmbedder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Embeddings of images or texts by a frozen foundation model.
 
@@ -85,6 +89,8 @@ class FoundationEmbedder(
         ``{"pretrained": False}`` for timm.
     verbose : int, default=0
         Above 0, show a progress bar with items per second and the time left.
+        scikit-learn's callbacks (1.9 and newer) are told of each batch that
+        `fit_transform` embeds.
 
     Attributes
     ----------
@@ -188,7 +194,7 @@ class FoundationEmbedder(
         self.model_kwargs = model_kwargs
         self.verbose = verbose
 
-    # No callbacks of scikit-learn here: of one item there is no progress to report.
+    @with_callbacks
     def fit(self, X, y=None):
         """Load the model and check the settings; nothing is learned.
 
@@ -205,8 +211,11 @@ class FoundationEmbedder(
             With the attributes that say what will be used.
         """
         items, backbone = as_items(X), self._resolve()
-        return self._note(backbone, first_row(items, backbone, **self._settings()))
+        with told_callbacks(self, 0, "batch", X=X, y=y):
+            row = first_row(items, backbone, **self._settings())
+        return self._note(backbone, row)
 
+    @with_callbacks
     def fit_transform(self, X, y=None):
         """Load the model, check the settings, and embed.
 
@@ -223,7 +232,11 @@ class FoundationEmbedder(
             One row for each item.
         """
         items, backbone = as_items(X), self._resolve()
-        embedded = embed_items(items, backbone, **self._settings())
+
+        def told(n_batches):
+            return told_callbacks(self, n_batches, "batch", X=X, y=y)
+
+        embedded = embed_items(items, backbone, **self._settings(), told=told)
         self._note(backbone, embedded)
         return embedded
 

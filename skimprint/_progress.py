@@ -6,11 +6,15 @@ import time
 from contextlib import contextmanager
 
 try:
-    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # scikit-learn < 1.9
 
     class CallbackSupportMixin:
         """In place of scikit-learn's: an estimator without callbacks."""
+
+    def with_callbacks(method):
+        """Leave a method as it is, in place of what sets up callbacks."""
+        return method
 
 
 # Fits that are over sooner than this show nothing, in seconds.
@@ -72,25 +76,62 @@ def fit_progress(estimator, n_classes, *, X, y, callbacks=True):
     advance : callable or None
         To be called, from any thread, with a number of classes that are done.
     """
-    with progress_bar(n_classes, "classes", verbose=estimator.verbose) as advance:
-        if not (callbacks and hasattr(estimator, "_skl_callbacks")):
+    with (
+        progress_bar(n_classes, "classes", verbose=estimator.verbose) as advance,
+        told_callbacks(
+            estimator, n_classes, "class", X=X, y=y, active=callbacks
+        ) as tell,
+    ):
+        if tell is None:
             yield advance
             return
-        context = estimator._init_callback_context(max_subtasks=n_classes)
-        context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
-        lock = threading.Lock()
 
         def report(n):
-            with lock:
-                for _ in range(n):
-                    task = context.subcontext(task_name="class")
-                    task.call_on_fit_task_begin(estimator=estimator)
-                    task.call_on_fit_task_end(estimator=estimator)
+            tell(n)
             if advance is not None:
                 advance(n)
 
         yield report
-        context.call_on_fit_task_end(estimator=estimator, X=X, y=y)
+
+
+@contextmanager
+def told_callbacks(estimator, n_tasks, task_name, *, X, y, active=True):
+    """Tell scikit-learn's callbacks of a fit and of the tasks that it consists of.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its method is wrapped by `with_callbacks` or scikit-learn's `_fit_context`.
+    n_tasks : int
+        Number of tasks.
+    task_name : str
+        What each of them is.
+    X, y : array-like
+        What it is fitted to.
+    active : bool, default=True
+        Whether the method that is running is one that callbacks are set up for.
+
+    Yields
+    ------
+    tell : callable or None
+        To be called, from any thread, with a number of tasks that are done.
+    """
+    if not (active and hasattr(estimator, "_skl_callbacks")):
+        yield None
+        return
+    context = estimator._init_callback_context(max_subtasks=n_tasks)
+    context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
+    lock = threading.Lock()
+
+    def tell(n):
+        with lock:
+            for _ in range(n):
+                task = context.subcontext(task_name=task_name)
+                task.call_on_fit_task_begin(estimator=estimator)
+                task.call_on_fit_task_end(estimator=estimator)
+
+    yield tell
+    context.call_on_fit_task_end(estimator=estimator, X=X, y=y)
 
 
 class _Lines:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skimprint import ImprintClassifier, _progress
+from skimprint import FoundationEmbedder, ImprintClassifier, _progress
 from skimprint.cluster import GroupedKMeans
 
 X = np.random.default_rng(0).normal(size=(60, 4))
@@ -79,3 +79,44 @@ def test_callbacks_reach_into_a_pipeline():
     pipeline[-1].set_callbacks(recorder)
     pipeline.fit(X, y)
     assert recorder.events.count("end class") == 6
+
+
+def lengths(texts):
+    return [[len(text)] for text in texts]
+
+
+lengths.fingerprint = "lengths"
+
+
+def test_an_embedder_tells_callbacks_of_each_batch(tmp_path):
+    pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
+    texts = ["one", "two", "three", "four", "three", "fifteen"]
+    recorder = Recorder()
+    embedder = FoundationEmbedder(
+        lengths, modality="text", batch_size=2, cache_dir=tmp_path
+    ).set_callbacks(recorder)
+
+    def events_of(method):
+        recorder.events.clear()
+        method(texts)
+        return recorder.events
+
+    around = ["setup", "begin fit"], ["end fit", "teardown"]
+    each = ["begin batch", "end batch"] * 3  # of the five texts that differ
+    assert events_of(embedder.fit_transform) == [*around[0], *each, *around[1]]
+    assert events_of(embedder.fit_transform) == [*around[0], *around[1]]  # all cached
+    assert events_of(embedder.fit) == [*around[0], *around[1]]
+    assert events_of(embedder.transform) == []
+
+    pipeline = make_pipeline(embedder.set_params(cache_dir=None), StandardScaler())
+    pipeline.fit_transform(texts)
+    assert recorder.events.count("end batch") == 3
+
+
+def test_callbacks_of_an_embedder_are_released_after_an_error():
+    pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
+    recorder = Recorder()
+    embedder = FoundationEmbedder(lengths, modality="text").set_callbacks(recorder)
+    with pytest.raises(ValueError, match="expected a text"):
+        embedder.fit([3])
+    assert recorder.events == ["setup", "begin fit", "teardown"]

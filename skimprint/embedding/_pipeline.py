@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from math import ceil
 
 import numpy as np
 
@@ -22,6 +23,7 @@ def embed_items(
     on_error,
     output,
     verbose,
+    told=None,
 ):
     """Embed items: those that are alike once, those in the cache not at all.
 
@@ -43,6 +45,9 @@ def embed_items(
         Kind of the matrix; the latter two stay on the model's device.
     verbose : int
         Whether to show progress.
+    told : callable, default=None
+        From a number of batches to a context manager around them. What it gives, unless
+        `None`, is called with a number of batches that are done.
 
     Returns
     -------
@@ -63,18 +68,18 @@ def embed_items(
 
     with _opened(cache_dir) as cache:
         missing = _from_cache(cache, first, row_of, matrix)
+        size = initial_batch_size(batch_size, backbone.device)
         batches = embed_batches(
-            backbone,
-            source,
-            missing,
-            batch_size=initial_batch_size(batch_size, backbone.device),
-            n_workers=n_workers,
+            backbone, source, missing, batch_size=size, n_workers=n_workers
         )
         progress = _progress(
             verbose, len(first), len(first) - len(missing), backbone.name
         )
+        n_batches = ceil(len(missing) / size)
+        telling = told(n_batches) if told else contextlib.nullcontext()
+        n_done = 0
         # Closed at once, so that an error does not keep the model from its owner.
-        with contextlib.closing(batches), progress as advance:
+        with contextlib.closing(batches), progress as advance, telling as tell:
             for indices, rows, failed in batches:
                 if indices:
                     rows = matrix.put([row_of[index] for index in indices], rows)
@@ -84,6 +89,9 @@ def embed_items(
                     _raise(*next(iter(failed.items())), items)
                 failures.update(failed)
                 advance(len(indices) + len(failed))
+                n_before, n_done = n_done, n_done + len(indices) + len(failed)
+                if tell is not None:  # a batch that was halved comes in parts
+                    tell(ceil(n_done / size) - ceil(n_before / size))
 
     if cache_dir is not None and missing and backbone.digest() != bytes.hex(salt):
         backbone.warn_of_change()
