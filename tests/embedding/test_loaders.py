@@ -462,6 +462,58 @@ def test_sentence_transformers_pooling():
         FoundationEmbedder(model, modality="image").transform(TEXTS)
 
 
+@pytest.fixture(scope="module")
+def tiny_clip(tiny_models, tmp_path_factory):
+    """A pair of towers, not trained, as a model of sentence-transformers."""
+    library = import_or_skip("sentence_transformers", "text")
+    from sentence_transformers.sentence_transformer.modules import (
+        Normalize,
+        Transformer,
+    )
+
+    modules = [Transformer(str(tiny_models / "pair")), Normalize()]
+    path = tmp_path_factory.mktemp("sentence-transformers") / "clip"
+    library.SentenceTransformer(modules=modules, device="cpu").save(str(path))
+    return path
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_sentence_transformers_of_two_towers(tiny_clip, tmp_path, modality):
+    from sentence_transformers import SentenceTransformer
+
+    items = pictures() if modality == "image" else TEXTS
+    embedder = FoundationEmbedder(
+        f"sentence-transformers:{tiny_clip}",
+        modality=modality,
+        batch_size=2,
+        local_files_only=True,
+        cache_dir=tmp_path,
+    )
+    check_embedder(embedder, items)
+    reference = SentenceTransformer(str(tiny_clip), device="cpu")
+    rows = embedder.transform(items)
+    np.testing.assert_allclose(rows, reference.encode(items), atol=1e-5)
+    assert rows.shape == (len(items), 8)
+
+
+def test_sentence_transformers_take_images_of_all_kinds(tiny_clip, tmp_path):
+    embedder = FoundationEmbedder(
+        f"sentence-transformers:{tiny_clip}", modality="image"
+    )
+    images = pictures(2)
+    images[0].save(tmp_path / "a.png")
+    data = io.BytesIO()
+    images[1].save(data, "PNG")
+    items = [tmp_path / "a.png", data.getvalue(), *map(np.asarray, images)]
+    rows = embedder.transform(items)
+    np.testing.assert_allclose(rows[:2], rows[2:], atol=1e-6)
+    np.testing.assert_allclose(rows[:2], embedder.transform(images), atol=1e-6)
+    ready = embedder._resolve().prepare(images)["pixel_values"]
+    np.testing.assert_allclose(embedder.transform(ready), rows[:2], atol=1e-6)
+    with pytest.raises(ValueError, match="needs the embeddings of tokens"):
+        embedder.set_params(pooling="mean").transform(images)
+
+
 RANDOM_WEIGHTS = {
     "timm": {"pretrained": False},
     "torchvision": {"weights": None},

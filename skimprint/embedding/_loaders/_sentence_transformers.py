@@ -20,9 +20,17 @@ class Loaded:
     def preprocess(self):
         """From a list of texts, or images, to tensors."""
         prompt = self.module.prompts.get(self.module.default_prompt_name)
-        return one_at_a_time(
-            with_tensors(lambda items: self.module.preprocess(items, prompt=prompt))
+        process = with_tensors(
+            lambda items: self.module.preprocess(items, prompt=prompt)
         )
+
+        def preprocess(items):
+            inputs = process(items)
+            if "pixel_values" in inputs:  # tensors do not say which tower they are for
+                inputs.setdefault("modality", "image")
+            return inputs
+
+        return one_at_a_time(preprocess)
 
     @cached_property
     def text_preprocessing(self):
