@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import Bunch, assert_all_finite, gen_batches
+from sklearn.utils import Bunch, assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -699,7 +699,7 @@ default="dot"
             queries = compare.prepare(X[block])
             similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
 
-        run_blocks(find, list(gen_batches(len(X), compare.block_size())))
+        run_blocks(find, compare.blocks(len(X)))
         return (similarities, indices) if return_similarity else indices
 
     def _n_proxies_of(self, labels):
@@ -848,7 +848,7 @@ default="dot"
                 scores = self._aggregate(head, similarities)
             use(block, scores.argmax(axis=0) if winners_only else scores)
 
-        blocks = list(gen_batches(len(X), compare.block_size()))
+        blocks = compare.blocks(len(X))
         if callable(self.aggregation):
             for block in blocks:  # somebody else's code need not be safe in threads
                 score(block)
@@ -899,7 +899,7 @@ default="dot"
             n_block), which it may change.
         """
         compare = self._similarity(head)
-        for block in gen_batches(len(X), compare.block_size()):
+        for block in compare.blocks(len(X)):
             queries = compare.prepare(X[block])
             use(block, compare.finish(compare.ranks(queries), queries))
 
@@ -1001,7 +1001,7 @@ default="dot"
         familiar = np.empty(n, dtype=head.proxies.dtype)
         compare = self._similarity(head, normalized=True)
 
-        for block in gen_batches(n, compare.block_size()):
+        for block in compare.blocks(n):
             some = held_out.keep(block)
             queries = compare.prepare(some.rows)
             similarities = compare.finish(compare.ranks(queries), queries)

@@ -1,12 +1,13 @@
 """Threads across groups, with BLAS held to one thread in each of them."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
 import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be controlled
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
@@ -88,9 +89,13 @@ def run_tasks(function, tasks, costs, *, n_jobs=None, progress=None):
             for task in ordered:
                 run(task)
         else:
-            Parallel(n_jobs=n_threads, require="sharedmem", batch_size=1)(
-                delayed(run)(task) for task in ordered
-            )
+            # joblib's threads are polled for their results, which takes milliseconds.
+            executor = ThreadPoolExecutor(n_threads)
+            try:
+                for _ in executor.map(run, ordered):
+                    pass
+            finally:
+                executor.shutdown(cancel_futures=True)
 
 
 def run_blocks(function, blocks):

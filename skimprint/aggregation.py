@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from sklearn.utils import gen_even_slices
 
 from ._blas import dot_transposed
 from .normalization import l2_normalize, power_normalize, row_norms
@@ -97,10 +98,14 @@ class ProxySimilarity:
             self.facing = facing / lengths if metric == "cosine" else facing
             self.shift = self.facing @ whitening.origin
 
-    def block_size(self):
-        """Number of queries to compare at a time."""
+    def blocks(self, n_queries):
+        """Slices of the queries to compare at a time: of the same size, for threads."""
         row_bytes = max(1, len(self.proxies)) * self.proxies.itemsize
-        return int(np.clip(_BLOCK_BYTES // row_bytes, _MIN_BLOCK, _MAX_BLOCK))
+        size = int(np.clip(_BLOCK_BYTES // row_bytes, _MIN_BLOCK, _MAX_BLOCK))
+        n_blocks = -(-n_queries // size)
+        if n_blocks > 1:
+            n_blocks += n_blocks % 2
+        return list(gen_even_slices(n_queries, max(1, n_blocks)))
 
     def prepare(self, X):
         """Queries as they are compared: cast, normalised, whitened and projected."""
