@@ -84,8 +84,8 @@ def main():
     heading(
         "Prediction",
         "`predict`, `decision_function` and `predict_proba` in multiples of the time "
-        "of the bare product `X @ proxies.T`, float32 (the check for NaN and infinity, "
-        "which reads all queries once, included); and how many times as long as "
+        "of the bare product `X @ proxies.T`, float32 (the check for NaN and infinity "
+        "included); and how many times as long as "
         "`predict` scikit-learn's `KNeighborsClassifier(1, metric='cosine')` takes on "
         "the same proxies (on a tenth of the queries). Median of the ratios within "
         f"{REPEATS} interleaved rounds, and their range.",
