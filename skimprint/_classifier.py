@@ -6,6 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import log_softmax, softmax
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Bunch, assert_all_finite
@@ -22,7 +23,6 @@ from ._validation import DTYPES
 from .aggregation import (
     METRICS,
     UNIT_LENGTH,
-    ProxySimilarity,
     best_class,
     largest_rows,
     max_scores,
@@ -415,7 +415,7 @@ default="dot"
             self._made = head = self._make_head(learnt, previous=head)
         return head
 
-    def _make_head(self, learnt, previous=None):
+    def _make_head(self, learnt, previous=None, shared=None):
         return Head(
             learnt,
             self._proxy_norm(),
@@ -423,6 +423,7 @@ default="dot"
             shrinkage=self.shrinkage,
             mean_weight=self.mean_weight,
             previous=previous,
+            shared=shared,
         )
 
     def _choose_norm(self, learnt, X):
@@ -722,7 +723,8 @@ default="dot"
         return np.array([min(count, _ALL) for count in counts])
 
     def _check_params(self):
-        self._validate_params()
+        if not get_config()["skip_parameter_validation"]:
+            self._validate_params()
         self._check_combinations()
 
     def _check_combinations(self):
@@ -791,7 +793,7 @@ default="dot"
         query_norm = self._query_norm(head)
         if normalized:  # once more, unit length does no harm, and roots would
             query_norm = l2_normalize if query_norm in UNIT_LENGTH else None
-        return ProxySimilarity(
+        return head.similarity(
             head.proxies,
             self.metric,
             query_norm=query_norm,

@@ -2,20 +2,22 @@
 
 import time
 from collections import defaultdict
+from functools import wraps
 from numbers import Integral
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
 from ._classifier import ImprintClassifier
 from ._validation import DTYPES
+from .aggregation import UNIT_LENGTH, ProxySimilarity, largest_rows
 from .generation import make_generator
 
 # Parameters that make no difference to what is learnt of each class. All others do, or
@@ -35,13 +37,24 @@ _ONLY_PREDICTION = {
 }
 
 
+def _of_the_best(name):
+    """A method of `ImprintClassifier`, with its docstring, of the best one."""
+
+    @wraps(getattr(ImprintClassifier, name))
+    def method(self, *args, **kwargs):
+        check_is_fitted(self)
+        return getattr(self.best_estimator_, name)(*args, **kwargs)
+
+    return method
+
+
 class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
     """Imprinting with parameters chosen by cross-validation that shares its work.
 
     Chooses what ``GridSearchCV(ImprintClassifier(), param_grid)`` chooses, by the same
     scores. But the proxies of a fold are made once for all candidates that agree on
-    them, and so are their normalisation and covariance; candidates that differ in the
-    aggregation, say, cost a prediction each.
+    them, and so are their normalisation, covariance and whitening; candidates that
+    differ in ``n_neighbors`` or ``weights`` share what they find near each query.
 
     Parameters
     ----------
@@ -70,7 +83,8 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
     best_index_ : int
         Their place in ``cv_results_``.
     cv_results_ : dict of ndarrays
-        As in `GridSearchCV`. A fit's time includes what it shares with others.
+        As in `GridSearchCV`. A fit's time includes what it shares with others; the
+        time of a score is that of what others had not computed before.
     n_splits_ : int
         Number of folds.
     classes_ : ndarray of shape (n_classes,)
@@ -153,11 +167,13 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
         splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
 
         groups = _agreeing(classifiers, _ONLY_HEAD | _ONLY_PREDICTION)
+        for clf in classifiers:  # once, in place of before each prediction
+            clf._validate_params()
+            clf._check_combinations()
+        folds = (_Fold(X, y, sample_weight, *split) for split in splits)
         results = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-            delayed(_evaluate)(
-                [classifiers[i] for i in group], scorer, X, y, sample_weight, split
-            )
-            for split in splits
+            delayed(_evaluate)([classifiers[i] for i in group], scorer, fold)
+            for fold in folds
             for group in groups
         )
         # Of each candidate and split: score, time to fit, time to score.
@@ -179,65 +195,13 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
         self.n_splits_ = len(splits)
         return self
 
-    def predict(self, X):
-        """Label of each query, by the best classifier.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The queries.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            See `ImprintClassifier.predict`.
-        """
-        return self._best().predict(X)
-
-    def decision_function(self, X):
-        """Score of each class, by the best classifier.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The queries.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
-            See `ImprintClassifier.decision_function`.
-        """
-        return self._best().decision_function(X)
-
-    def predict_proba(self, X):
-        """Probability of each class, by the best classifier.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The queries.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            See `ImprintClassifier.predict_proba`.
-        """
-        return self._best().predict_proba(X)
-
-    def predict_log_proba(self, X):
-        """Logarithm of the probability of each class, by the best classifier.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The queries.
-
-        Returns
-        -------
-        log_probabilities : ndarray of shape (n_samples, n_classes)
-            See `ImprintClassifier.predict_log_proba`.
-        """
-        return self._best().predict_log_proba(X)
+    predict = _of_the_best("predict")
+    predict_proba = _of_the_best("predict_proba")
+    predict_log_proba = _of_the_best("predict_log_proba")
+    decision_function = _of_the_best("decision_function")
+    score_samples = _of_the_best("score_samples")
+    explain = _of_the_best("explain")
+    kproxies = _of_the_best("kproxies")
 
     @property
     def classes_(self):
@@ -253,10 +217,6 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
     def feature_names_in_(self):
         """Names of the features seen during `fit`: ndarray of shape (n_features,)."""
         return self.best_estimator_.feature_names_in_
-
-    def _best(self):
-        check_is_fitted(self)
-        return self.best_estimator_
 
 
 def _with(estimator, params):
@@ -276,7 +236,7 @@ def _agreeing(classifiers, but_for):
             for name, value in sorted(params.items())
             if name not in but_for
         )
-        lists[key, clf._uses_sample(make_generator(clf.generator))].append(i)
+        lists[key].append(i)
     return list(lists.values())
 
 
@@ -289,7 +249,26 @@ def _key(value):
     return value
 
 
-def _evaluate(classifiers, scorer, X, y, sample_weight, split):
+class _Fold:
+    """Training and test samples of one split.
+
+    Parameters
+    ----------
+    X, y, sample_weight
+        The data, the weights perhaps `None`.
+    train, test : ndarrays
+        Row numbers.
+    """
+
+    def __init__(self, X, y, sample_weight, train, test):
+        self.X_train, self.X_test = _safe_indexing(X, train), _safe_indexing(X, test)
+        self.y_train, self.y_test = _safe_indexing(y, train), _safe_indexing(y, test)
+        self.weights = (
+            None if sample_weight is None else _safe_indexing(sample_weight, train)
+        )
+
+
+def _evaluate(classifiers, scorer, fold):
     """Scores and times on one fold of classifiers with the same proxies.
 
     Parameters
@@ -298,43 +277,119 @@ def _evaluate(classifiers, scorer, X, y, sample_weight, split):
         Not fitted. They agree in all parameters that proxies depend on.
     scorer : callable
         From a fitted classifier, queries and labels to a score.
-    X, y, sample_weight
+    fold : _Fold
         The data.
-    split : tuple of ndarrays
-        Row numbers of the training and of the test samples.
 
     Returns
     -------
     results : list of tuple (score, fit_time, score_time)
         One per classifier; times in seconds.
     """
-    train, test = split
-    X_train, y_train = _safe_indexing(X, train), _safe_indexing(y, train)
-    X_test, y_test = _safe_indexing(X, test), _safe_indexing(y, test)
-    weights = None if sample_weight is None else _safe_indexing(sample_weight, train)
-    for clf in classifiers:
-        clf._check_params()
     start = time.perf_counter()
     generator = make_generator(classifiers[0].generator)  # that of all
     learner = max(
         classifiers,
         key=lambda clf: (clf._uses_sample(generator), clf._uses_moments(generator)),
     )
-    learnt = learner._learn(learner._start(), X_train, y_train, weights)
+    learnt = learner._learn(learner._start(), fold.X_train, fold.y_train, fold.weights)
     learn_time = time.perf_counter() - start
 
     results = [None] * len(classifiers)
+    head, shared = None, {}
     for alike in _agreeing(classifiers, _ONLY_PREDICTION):
         start = time.perf_counter()
-        head = classifiers[alike[0]]._make_head(learnt)
+        head = classifiers[alike[0]]._make_head(learnt, head, shared)
         fit_time = learn_time + time.perf_counter() - start
+        n_neighbors = max(classifiers[i].n_neighbors for i in alike)
+        head.similarity = _SharedSimilarity(fold.X_test, n_neighbors)
         for i in alike:
             clf = classifiers[i]
-            clf._adopt(learnt, X_train, head)
+            clf._adopt(learnt, fold.X_train, head)
             start = time.perf_counter()
-            score = scorer(clf, X_test, y_test)
+            score = scorer(clf, fold.X_test, fold.y_test)
             results[i] = (score, fit_time, time.perf_counter() - start)
     return results
+
+
+class _SharedSimilarity:
+    """In place of `ProxySimilarity`: one for each normalisation of the queries.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (n_queries, n_features)
+        Those to remember results of. If they are in no array, none are remembered.
+    n_neighbors : int
+        Most neighbours that will be asked for.
+    """
+
+    def __init__(self, queries, n_neighbors):
+        self.queries = queries if isinstance(queries, np.ndarray) else np.empty(0)
+        self.n_neighbors = n_neighbors
+        self.made = {}
+
+    def __call__(self, proxies, metric, *, query_norm, **params):
+        if query_norm not in (None, *UNIT_LENGTH):  # a function of the user's
+            return ProxySimilarity(proxies, metric, query_norm=query_norm, **params)
+        if query_norm not in self.made:
+            self.made[query_norm] = _RememberingSimilarity(
+                self.queries,
+                min(self.n_neighbors, len(proxies)),
+                proxies,
+                metric,
+                query_norm=query_norm,
+                **params,
+            )
+        return self.made[query_norm]
+
+
+class _RememberingSimilarity(ProxySimilarity):
+    """A `ProxySimilarity` that finds the nearest proxies of known queries once.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (n_queries, n_features)
+        Those to remember results of.
+    n_neighbors : int
+        How many proxies of each to remember.
+    *args, **params
+        As for `ProxySimilarity`.
+    """
+
+    def __init__(self, queries, n_neighbors, *args, **params):
+        super().__init__(*args, **params)
+        self.queries = queries  # as long as they are here, their memory is theirs
+        self.n_neighbors = n_neighbors
+        self.prepared = {}
+        self.found = {}
+
+    def prepare(self, X):
+        if not np.may_share_memory(X, self.queries):
+            return super().prepare(X)
+        key = X.__array_interface__["data"], X.shape, X.strides, X.dtype
+        if key not in self.prepared:
+            self.prepared[key] = super().prepare(X)
+        return self.prepared[key]
+
+    def nearest(self, X, n_neighbors):
+        is_known = any(X is block for block in self.prepared.values())
+        if not is_known or n_neighbors > self.n_neighbors:
+            return super().nearest(X, n_neighbors)
+        if id(X) not in self.found:
+            ranks = self.ranks(X)
+            indices = largest_rows(ranks, self.n_neighbors)
+            values = np.take_along_axis(ranks, indices, axis=0)
+            order = np.argsort(-values, axis=0, kind="stable")
+            indices = np.take_along_axis(indices, order, axis=0)
+            values = np.take_along_axis(values, order, axis=0)
+            self.found[id(X)] = self._exact(X, indices, values), indices
+        # By rank, so that fewer neighbours come first. By rounding, their similarities
+        # may be equal or, where they are exact, in another order.
+        similarities, indices = (part[:n_neighbors] for part in self.found[id(X)])
+        order = np.lexsort((indices, -similarities), axis=0)
+        return (
+            np.take_along_axis(similarities, order, axis=0).T,
+            np.take_along_axis(indices, order, axis=0).T,
+        )
 
 
 def _cv_results(candidates, scores, fit_times, score_times):

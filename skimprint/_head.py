@@ -8,6 +8,7 @@ from ._groups import offsets_of
 from ._leave_one_out import choose_shrinkage
 from ._memory import left_out_of
 from ._moments import PooledMoments
+from .aggregation import ProxySimilarity
 from .normalization import (
     l2_normalize,
     quantile_normalize,
@@ -48,6 +49,8 @@ class Head:
         Share of the normalised class mean in each proxy.
     previous : Head, default=None
         Of mostly the same classes, to save work.
+    shared : dict, default=None
+        What heads of the same memory have in common, for those that follow.
 
     Attributes
     ----------
@@ -81,6 +84,8 @@ class Head:
         That of the whitening.
     whitening : Whitening or None
         What queries go through too.
+    similarity : callable
+        `ProxySimilarity`, or what stands in for it.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Head:
         shrinkage=None,
         mean_weight=0.0,
         previous=None,
+        shared=None,
     ):
         self.memory = learnt.memory
         self.generator = learnt.generator
@@ -119,7 +125,7 @@ class Head:
                 self.moments = PooledMoments(moments, previous and previous.moments)
         self.shrinkage = self.whitening = None
         if shrinkage is not None and self.moments is not None:
-            self._whiten(parts, shrinkage)
+            self._whiten(parts, shrinkage, {} if shared is None else shared)
         self.covariance = self.factor = None
         if mahalanobis and self.moments is not None:
             self.covariance = within_class_covariance(self.moments)
@@ -156,6 +162,7 @@ class Head:
             means = self.renormalize(means, np.arange(len(means)), proxy_norm)
             self.proxies = self.blended(vectors, means[self.codes])
         self.calibration = None
+        self.similarity = ProxySimilarity
 
     def blended(self, vectors, means):
         """Proxies of normalised vectors and class means, of the same shape."""
@@ -193,13 +200,15 @@ class Head:
             normalized[first] = vectors[first]  # the first class has no reference
         return normalized
 
-    def _whiten(self, parts, shrinkage):
+    def _whiten(self, parts, shrinkage, shared):
         """Make the whitening, by a shrinkage that is given or chosen."""
         means = np.stack([part.mean for part in parts])
         origin = means.mean(axis=0)
         if len(parts) == 1:  # from its own mean, a class would lie in no direction
             origin = np.zeros_like(origin)
-        spectrum = within_class_spectrum(self.moments, origin, means)
+        if "spectrum" not in shared:
+            shared["spectrum"] = within_class_spectrum(self.moments, origin, means)
+        spectrum = shared["spectrum"]
         if shrinkage == "auto":
             left_out = left_out_of(parts, _max_rows(len(parts)))
             shrinkage = choose_shrinkage(spectrum, self.class_count, means, left_out)

@@ -1,12 +1,17 @@
 """ImprintClassifierCV chooses what GridSearchCV chooses, by the same scores."""
 
+import pickle
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skimprint import ImprintClassifier, ImprintClassifierCV
+from skimprint import ImprintClassifier, ImprintClassifierCV, _head
+from skimprint.aggregation import ProxySimilarity
 from skimprint.generation import KMeansProxies, MeanProxies
 
 GRIDS = {
@@ -25,7 +30,35 @@ GRIDS = {
         "n_proxies": [2, dict.fromkeys(range(10), 1)],
         "query_norm": [None, np.tanh],
     },
+    "outliers": {
+        "generator": ["mean"],
+        "outlier_threshold": [None, 0.5, "auto"],
+        "outlier_label": [-1],
+        "mean_weight": [0.0, 0.5],
+        "contamination": [0.05, 0.3],
+    },
+    "means with moments and without": {
+        "generator": ["random"],
+        "n_proxies": [3],
+        "mean_weight": [0.0, 0.5],
+        "metric": ["dot", "mahalanobis"],
+    },
     "whitening": {"n_proxies": [1, 3], "shrinkage": [None, 0.1, "auto"]},
+    "votes": {
+        "n_proxies": [1, 4],
+        "aggregation": ["max", "mnn"],
+        "n_neighbors": [1, 3, 7],
+        "weights": ["uniform", "distance"],
+        "metric": ["cosine", "euclidean"],
+        "query_norm": [None, "l2", "power", np.tanh],
+    },
+    "whitened votes": {
+        "n_proxies": [5],
+        "aggregation": ["mnn"],
+        "n_neighbors": [1, 4],
+        "metric": ["dot", "mahalanobis", "manhattan"],
+        "shrinkage": [0.3, "auto"],
+    },
     "knobs of components": {
         "generator": [KMeansProxies()],
         "generator__max_iter": [1, 100],
@@ -54,7 +87,9 @@ def test_is_the_grid_search(data, grid, scoring):
         if "time" in name:
             assert (search.cv_results_[name] >= 0).all()
         elif "score" in name:
-            np.testing.assert_allclose(search.cv_results_[name], values, err_msg=name)
+            np.testing.assert_array_equal(
+                search.cv_results_[name], values, err_msg=name
+            )
         else:
             assert [str(value) for value in search.cv_results_[name]] == [
                 str(value) for value in values
@@ -84,6 +119,80 @@ def test_proxies_are_made_once_for_candidates_that_agree(data):
     search.fit(*data)
     n_classes, n_folds, n_values = 10, 3, 2
     assert len(calls) == n_classes * (n_folds * n_values + 1)
+
+
+def worst_of_many(clf, X, y):
+    """Score what is, and what only looks like, a part of the queries."""
+    clf = pickle.loads(pickle.dumps(clf))
+    X = np.asarray(X)
+    reversed_ = X[::-1][:, ::-1].copy()[:, ::-1][::-1]
+    scores = [clf.score(X, y), clf.score(X[5:], y[5:]), clf.score(X[::2], y[::2])]
+    scores += [clf.score(X + shift, y) for shift in (0.1, 0.3, 1)]
+    assert clf.score(reversed_, y) == scores[0]
+    first = clf.kproxies(X, 1, return_similarity=False)
+    assert (clf.kproxies(X, 2, return_similarity=False)[:, :1] == first).all()
+    return sum(weight * score for weight, score in enumerate(scores, start=1))
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_scorers_of_all_kinds(data, as_frame):
+    X, y = data
+    if as_frame:
+        pd = pytest.importorskip("pandas", reason="needs pandas")
+        X = pd.DataFrame(X).add_prefix("x")
+    clf = ImprintClassifier("random", 3, aggregation="mnn", random_state=0)
+    grid = {"n_neighbors": [4, 1, 2], "metric": ["cosine", "euclidean"]}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        expected = GridSearchCV(clf, grid, cv=3, scoring=worst_of_many).fit(X, y)
+        search = ImprintClassifierCV(clf, grid, cv=3, scoring=worst_of_many).fit(X, y)
+    for fold in range(3):
+        name = f"split{fold}_test_score"
+        np.testing.assert_array_equal(
+            search.cv_results_[name], expected.cv_results_[name]
+        )
+
+
+def test_products_are_shared(data, monkeypatch):
+    calls = []
+    ranks = ProxySimilarity.ranks
+
+    def counted(self, X, out=None):
+        calls.append(len(X))
+        return ranks(self, X, out)
+
+    monkeypatch.setattr(ProxySimilarity, "ranks", counted)
+    grid = {"aggregation": ["mnn"], "n_neighbors": [1, 3, 5], "n_proxies": [2, 4]}
+    ImprintClassifierCV(ImprintClassifier("random"), grid, cv=3).fit(*data)
+    assert calls == [100] * 3 * 2
+
+
+def test_one_eigendecomposition_for_all_shrinkages(data, monkeypatch):
+    calls = []
+    spectrum = _head.within_class_spectrum
+
+    def counted(*args):
+        calls.append(args)
+        return spectrum(*args)
+
+    monkeypatch.setattr(_head, "within_class_spectrum", counted)
+    grid = {"shrinkage": [0.1, 0.5, "auto"], "metric": ["dot", "mahalanobis"]}
+    ImprintClassifierCV(ImprintClassifier("mean"), grid, cv=3).fit(*data)
+    assert len(calls) == 3 + 1  # of each fold, and of the best classifier
+
+
+def test_methods_are_those_of_the_best(data):
+    X, y = data
+    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["cosine"]})
+    with pytest.raises(NotFittedError):
+        search.predict(X)
+    search.fit(X, y)
+    for name in ("predict_log_proba", "decision_function", "score_samples"):
+        expected = getattr(search.best_estimator_, name)(X)
+        np.testing.assert_array_equal(getattr(search, name)(X), expected)
+    assert search.explain(X[:3]).label.shape == (3,)
+    assert search.kproxies(X[:3], n_neighbors=2)[1].shape == (3, 2)
+    assert search.predict.__doc__ == ImprintClassifier.predict.__doc__
 
 
 def test_weights_reach_the_fits(data):

@@ -21,12 +21,13 @@ def some(digits):
 class TestMeanWeight:
     @pytest.mark.parametrize("shrinkage", [None, 0.3])
     @pytest.mark.parametrize("proxy_norm", ["l2", None])
-    def test_is_the_share_of_the_mean(self, some, shrinkage, proxy_norm):
+    @pytest.mark.parametrize("generator", ["kmeans", "random"])
+    def test_is_the_share_of_the_mean(self, some, shrinkage, proxy_norm, generator):
         params = {"shrinkage": shrinkage, "proxy_norm": proxy_norm, "random_state": 0}
-        plain = ImprintClassifier("kmeans", 3, **params).fit(*some)
+        plain = ImprintClassifier(generator, 3, **params).fit(*some)
         mean = ImprintClassifier("mean", **params).fit(*some)
         codes = np.searchsorted(plain.classes_, plain.proxy_labels_)
-        blended = ImprintClassifier("kmeans", 3, mean_weight=0.3, **params).fit(*some)
+        blended = ImprintClassifier(generator, 3, mean_weight=0.3, **params).fit(*some)
         expected = 0.7 * plain.proxies_ + 0.3 * mean.proxies_[codes]
         np.testing.assert_allclose(blended.proxies_, expected, atol=1e-9)
 
