@@ -13,13 +13,21 @@ from sklearn.utils import Bunch, assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._backend import (
+    Elsewhere,
+    embedding_dtypes,
+    follow,
+    is_nonnegative,
+    namespace_of,
+    readable,
+)
 from ._calibration import Calibration, familiarities, fit_temperature, hold_out
+from ._elsewhere import ScoresElsewhere
 from ._groups import Buffer
 from ._head import Head
 from ._learning import LearningMixin
 from ._progress import CallbackSupportMixin
 from ._threads import run_blocks
-from ._validation import DTYPES
 from .aggregation import (
     METRICS,
     UNIT_LENGTH,
@@ -194,6 +202,9 @@ default="dot"
     `partial_fit`, `forget` or `merge`. So does the covariance of
     ``metric="mahalanobis"``: with few samples per feature, distances of samples that
     it was made of are too small, and too many queries are rejected.
+
+    With scikit-learn's ``array_api_dispatch``, results follow ``X`` to its namespace
+    and device; labels that are text, and the attributes, are NumPy arrays.
 
     References
     ----------
@@ -430,7 +441,7 @@ default="dot"
         """The norm that "auto" stands for, by what is known or else by samples."""
         if self.support_norm != "auto":
             return None
-        return learnt.norm or ("power" if X.min() >= 0 else "l2")
+        return learnt.norm or ("power" if is_nonnegative(X) else "l2")
 
     def _support_norm(self, chosen):
         return _norm(chosen or self.support_norm, "support_norm")
@@ -466,7 +477,7 @@ default="dot"
             The `outlier_label`, where `score_samples` is less than
             ``outlier_threshold_``.
         """
-        X = self._validate_scored(X)
+        given, X = X, self._validate_scored(X)
         head = self._head()
         winners = np.empty(len(X), dtype=np.intp)
 
@@ -475,9 +486,9 @@ default="dot"
 
         self._score_blocks(head, X, choose, winners_only=True)
         if self.outlier_threshold is None:
-            return head.classes[winners]
+            return follow(given, head.classes[winners])
         is_outlier = self._familiarities(head, X) < self._threshold(head)
-        return self._labels_of(head, winners, is_outlier)
+        return follow(given, self._labels_of(head, winners, is_outlier))
 
     def score_samples(self, X):
         """How familiar each query is: its similarity to what was learnt.
@@ -505,8 +516,8 @@ default="dot"
         >>> clf.predict(X)
         array(['up', 'neither'], dtype='<U7')
         """
-        X = self._validate_queries(X)
-        return self._familiarities(self._head(), X)
+        queries = self._validate_queries(X)
+        return follow(X, self._familiarities(self._head(), queries))
 
     def explain(self, X):
         """Why each query gets its class: the proxy that won, its lead, its sample.
@@ -609,8 +620,8 @@ default="dot"
         """
         _, scores = self._scores(X)
         if scores.shape[1] == 2:
-            return scores[:, 1] - scores[:, 0]
-        return scores
+            scores = scores[:, 1] - scores[:, 0]
+        return follow(X, scores)
 
     def predict_proba(self, X):
         """Probability of each class: softmax of the scores divided by `temperature`.
@@ -627,7 +638,8 @@ default="dot"
         """
         head, scores = self._scores(X)
         temperature = self._temperature(head)
-        return _keep_winner(softmax(scores / temperature, axis=1), scores)
+        probabilities = softmax(scores / temperature, axis=1)
+        return follow(X, _keep_winner(probabilities, scores))
 
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class.
@@ -644,7 +656,8 @@ default="dot"
         """
         head, scores = self._scores(X)
         temperature = self._temperature(head)
-        return _keep_winner(log_softmax(scores / temperature, axis=1), scores)
+        probabilities = log_softmax(scores / temperature, axis=1)
+        return follow(X, _keep_winner(probabilities, scores))
 
     def kproxies(self, X, n_neighbors=None, return_similarity=True):
         """Find the proxies that each query is most similar to.
@@ -682,7 +695,7 @@ default="dot"
         >>> clf.proxy_labels_[indices]
         array([['up', 'both']], dtype='<U5')
         """
-        X = self._validate_queries(X)
+        given, X = X, self._validate_queries(X)
         head = self._head()
         n_proxies = head.n_proxies
         if n_neighbors is None:
@@ -701,7 +714,13 @@ default="dot"
             similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
 
         run_blocks(find, compare.blocks(len(X)))
-        return (similarities, indices) if return_similarity else indices
+        indices = follow(given, indices)
+        return (follow(given, similarities), indices) if return_similarity else indices
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        return tags
 
     def _n_proxies_of(self, labels):
         """Number of proxies of each class, shape (n_classes,)."""
@@ -767,9 +786,14 @@ default="dot"
     def _validate_queries(self, X, *, ensure_all_finite=True):
         check_is_fitted(self)
         self._check_params()  # they may have been set since the fit
-        return validate_data(
-            self, X, dtype=DTYPES, reset=False, ensure_all_finite=ensure_all_finite
+        X = validate_data(
+            self,
+            X,
+            dtype=embedding_dtypes(X),
+            reset=False,
+            ensure_all_finite=ensure_all_finite,
         )
+        return readable(X)
 
     def _shows_what_is_not_finite(self):
         """Whether scores by `max` are not finite for a query that is not."""
@@ -778,10 +802,14 @@ default="dot"
             is_product and self.aggregation == "max" and not callable(self.query_norm)
         )
 
+    def _scores_elsewhere(self, X):
+        """Whether queries are on another device, and can be scored by `max` there."""
+        return isinstance(X, Elsewhere) and self._shows_what_is_not_finite()
+
     def _validate_scored(self, X):
         """Validate queries for `_score_blocks`, which may look for NaN by itself."""
-        checks = not self._shows_what_is_not_finite()
-        return self._validate_queries(X, ensure_all_finite=checks)
+        looks_later = self._shows_what_is_not_finite() and namespace_of(X) is None
+        return self._validate_queries(X, ensure_all_finite=not looks_later)
 
     def _similarity(self, head, *, normalized=False):
         """What compares queries, or rows that are normalised, with the proxies."""
@@ -818,6 +846,14 @@ default="dot"
             Whether it gets the index of the best class of each query instead.
         """
         compare = self._similarity(head)
+        if self._scores_elsewhere(X):
+            there = ScoresElsewhere(compare, head.offsets, X)
+            for block in there.blocks():
+                if winners_only:
+                    use(block, there.winners(block))
+                else:
+                    use(block, there.scores(block).T)
+            return
         buffer = Buffer()
         # Of few proxies, looking through all queries would be a large part of the work.
         # NaN and infinity spread to the scores, where one look per query finds them.
@@ -921,6 +957,11 @@ default="dot"
         def keep(block, similarities):
             familiar[block] = self._familiarity(head, similarities)
 
+        if self.outlier_score == "similarity" and self._scores_elsewhere(X):
+            there = ScoresElsewhere(self._similarity(head), head.offsets, X)
+            for block in there.blocks():
+                familiar[block] = there.nearest(block)
+            return familiar
         self._compare_blocks(head, X, keep)
         return familiar
 

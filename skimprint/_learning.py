@@ -12,6 +12,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._backend import embedding_dtypes, readable, to_host
 from ._groups import GroupedRows
 from ._memory import (
     NOTHING,
@@ -118,7 +119,7 @@ class LearningMixin:
         array(['right', 'up'], dtype='<U5')
         """
         check_is_fitted(self)
-        labels = np.atleast_1d(np.asarray(classes)).tolist()
+        labels = np.atleast_1d(np.asarray(to_host(classes))).tolist()
         memory = self._learnt.memory
         unknown = [label for label in labels if label not in memory]
         if unknown:
@@ -232,16 +233,19 @@ class LearningMixin:
         learnt : Learnt
             What is known after.
         """
+        dtypes = embedding_dtypes(X)
+        y, sample_weight = to_host(y), to_host(sample_weight)
         if learnt is getattr(self, "_learnt", None):
-            X, y = validate_data(self, X, y, dtype=DTYPES, reset=False)
+            X, y = validate_data(self, X, y, dtype=dtypes, reset=False)
         else:
-            X, y = check_X_y(X, y, dtype=DTYPES, estimator=self)
+            X, y = check_X_y(X, y, dtype=dtypes, estimator=self)
+        X = readable(X)
         check_labels(y)
         classes_of_y, codes = np.unique(y, return_inverse=True)
         labels, label_dtype = classes_of_y.tolist(), classes_of_y.dtype
         if classes is not None:
             _check_expected(labels, classes)
-        sample_weight = _check_weights(sample_weight, X, codes, classes_of_y)
+        sample_weight = _check_weights(sample_weight, codes, classes_of_y)
         norm = self._choose_norm(learnt, X)
         support = GroupedRows(
             X,
@@ -322,10 +326,9 @@ class LearningMixin:
             )
         weight, classes = self.head
         weight = getattr(weight, "weight", weight)
-        if hasattr(weight, "detach"):  # a parameter of a torch module
-            weight = weight.detach().cpu().numpy()
-        weight = check_array(weight, dtype=DTYPES, input_name="head")
-        classes = np.arange(len(weight)) if classes is None else np.asarray(classes)
+        weight = check_array(to_host(weight), dtype=DTYPES, input_name="head")
+        classes = np.arange(len(weight)) if classes is None else to_host(classes)
+        classes = np.asarray(classes)
         if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):
             raise ValueError(
                 f"head must have a different label for each of its {len(weight)} rows; "
@@ -394,11 +397,11 @@ class LearningMixin:
         return super().__getstate__()
 
 
-def _check_weights(sample_weight, X, codes, classes):
+def _check_weights(sample_weight, codes, classes):
     """Valid weights, some of them positive in each class, or None."""
     if sample_weight is None:
         return None
-    sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    sample_weight = _check_sample_weight(sample_weight, codes, ensure_non_negative=True)
     totals = np.bincount(codes, weights=sample_weight)
     if not totals.all():
         raise ValueError(
@@ -410,7 +413,7 @@ def _check_weights(sample_weight, X, codes, classes):
 
 def _check_expected(labels, classes):
     """Refuse labels that are not among the announced ones."""
-    expected = set(np.asarray(classes).ravel().tolist())
+    expected = set(np.asarray(to_host(classes)).ravel().tolist())
     unexpected = [label for label in labels if label not in expected]
     if unexpected:
         raise ValueError(

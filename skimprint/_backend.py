@@ -1,0 +1,196 @@
+"""Arrays that are not NumPy's: the only module that knows namespaces and devices.
+
+With ``sklearn.set_config(array_api_dispatch=True)``, results follow ``X``. What is
+learnt stays on the host, so that it can be pickled and used on any machine. Arrays in
+the memory of the host are read in place, through NumPy. Of those elsewhere, rows come
+to the host where an algorithm asks for them, and scores are computed where they are.
+"""
+
+import numpy as np
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_array_api_obj,
+    is_cupy_array,
+    is_numpy_array,
+    is_torch_array,
+)
+from sklearn import get_config
+
+from ._validation import DTYPES
+
+
+def namespace_of(X):
+    """The namespace of an array that results are to follow; None for NumPy's.
+
+    Parameters
+    ----------
+    X : array-like
+        Whatever a user passes.
+
+    Returns
+    -------
+    xp : module or None
+        `None` without scikit-learn's ``array_api_dispatch``, too.
+    """
+    if (
+        not get_config()["array_api_dispatch"]
+        or is_numpy_array(X)
+        or isinstance(X, np.generic)
+        or not is_array_api_obj(X)
+    ):
+        return None
+    return array_namespace(X)
+
+
+def embedding_dtypes(X):
+    """The dtypes that embeddings may have, the first for those that have another.
+
+    Parameters
+    ----------
+    X : array-like
+        Embeddings.
+
+    Returns
+    -------
+    dtypes : tuple of dtype
+        Of the namespace of ``X``, those that its device has.
+    """
+    xp = namespace_of(X)
+    if xp is None:
+        return DTYPES
+    dtypes = [getattr(xp, d.__name__) for d in DTYPES if hasattr(xp, d.__name__)]
+    if not _has_float64(device(X)):
+        dtypes.remove(xp.float64)
+    if str(X.dtype).endswith("bfloat16"):
+        dtypes.insert(0, xp.float32)  # holds all its values
+    return tuple(dtypes)
+
+
+def _has_float64(where):
+    return not str(where).startswith("mps")
+
+
+def _is_on_host(X):
+    return "cpu" in str(device(X)).lower()
+
+
+def to_host(X):
+    """A NumPy array of what may be an array of any kind.
+
+    Parameters
+    ----------
+    X : array-like
+        Array on any device, list, scalar or None.
+
+    Returns
+    -------
+    X_host : ndarray or as it was
+        What is no array of another namespace comes back as it was. Memory is shared
+        where ``X`` is on the host.
+    """
+    if is_torch_array(X):
+        return X.detach().cpu().numpy()
+    if is_cupy_array(X):
+        return X.get()
+    if is_numpy_array(X) or not is_array_api_obj(X):
+        return X
+    return np.from_dlpack(X, device="cpu")
+
+
+def readable(X):
+    """Embeddings whose rows can be read as NumPy arrays, slice by slice.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Validated embeddings.
+
+    Returns
+    -------
+    X_readable : ndarray or Elsewhere
+        An ndarray if ``X`` is in the memory of the host.
+    """
+    if is_numpy_array(X):
+        return X
+    return to_host(X) if _is_on_host(X) else Elsewhere(X)
+
+
+def follow(X, result):
+    """Bring a result to where the user's array is.
+
+    Parameters
+    ----------
+    X : array-like
+        What was passed by the user.
+    result : ndarray
+        Made of it.
+
+    Returns
+    -------
+    result : array
+        Of the namespace and device of ``X``. Text stays in NumPy, which alone has it.
+    """
+    xp = namespace_of(X)
+    if xp is None or result.dtype.kind not in "biuf":
+        return result
+    if result.dtype == np.float64 and not _has_float64(device(X)):
+        result = result.astype(np.float32)
+    return xp.asarray(result, device=device(X))
+
+
+def is_nonnegative(X):
+    """Whether no value is negative."""
+    if isinstance(X, Elsewhere):
+        return bool(X.xp.min(X.array) >= 0)
+    return X.min() >= 0
+
+
+class Elsewhere:
+    """An array on another device, as a matrix whose rows come when they are asked for.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Of any namespace but NumPy's.
+
+    Attributes
+    ----------
+    array : array of shape (n_samples, n_features)
+        That array.
+    xp : module
+        Its namespace.
+    device : device
+        Where it is.
+    dtype : dtype
+        What NumPy calls the dtype of its values.
+    """
+
+    def __init__(self, X):
+        self.array = X
+        self.xp = array_namespace(X)
+        self.device = device(X)
+        self.shape = X.shape
+        self.dtype = to_host(X[:1, :1]).dtype
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        """Some rows, by a slice or by their numbers: an ndarray on the host."""
+        if isinstance(rows, slice):
+            return to_host(self.array[rows, :])
+        index = self.xp.asarray(rows, device=self.device)
+        return to_host(self.xp.take(self.array, index, axis=0))
+
+    def part(self, rows):
+        """Some rows, by a slice, where they are."""
+        return self.array[rows, :]
+
+    def bring(self, array):
+        """A copy of an ndarray where the rows are; `None` stays `None`."""
+        if array is None:
+            return None
+        if array.dtype == np.float64 and not _has_float64(self.device):
+            array = array.astype(np.float32)
+        return self.xp.asarray(array, device=self.device)
