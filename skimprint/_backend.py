@@ -18,6 +18,7 @@ from array_api_compat import (
 from sklearn import get_config
 
 from ._validation import DTYPES
+from .normalization import EPS, power_normalize
 
 
 def namespace_of(X):
@@ -60,14 +61,15 @@ def embedding_dtypes(X):
     if xp is None:
         return DTYPES
     dtypes = [getattr(xp, d.__name__) for d in DTYPES if hasattr(xp, d.__name__)]
-    if not _has_float64(device(X)):
+    if not has_float64(device(X)):
         dtypes.remove(xp.float64)
     if str(X.dtype).endswith("bfloat16"):
         dtypes.insert(0, xp.float32)  # holds all its values
     return tuple(dtypes)
 
 
-def _has_float64(where):
+def has_float64(where):
+    """Whether a device has double precision."""
     return not str(where).startswith("mps")
 
 
@@ -136,7 +138,7 @@ def follow(X, result):
     xp = namespace_of(X)
     if xp is None or result.dtype.kind not in "biuf":
         return result
-    if result.dtype == np.float64 and not _has_float64(device(X)):
+    if result.dtype == np.float64 and not has_float64(device(X)):
         result = result.astype(np.float32)
     return xp.asarray(result, device=device(X))
 
@@ -146,6 +148,38 @@ def is_nonnegative(X):
     if isinstance(X, Elsewhere):
         return bool(X.xp.min(X.array) >= 0)
     return X.min() >= 0
+
+
+def normalized(xp, X, norm, *, axis=1):
+    """Rows of any namespace by one of our norms.
+
+    Parameters
+    ----------
+    xp : module
+        The namespace.
+    X : array of shape (n, n_features)
+        The rows; of more dimensions with another ``axis``.
+    norm : `l2_normalize`, `power_normalize` or None
+        What to do with them.
+    axis : int, default=1
+        That of the features.
+
+    Returns
+    -------
+    X_normalized : array of shape (n, n_features)
+        ``X`` itself without a norm.
+    """
+    if norm is None:
+        return X
+    if norm is power_normalize:
+        X = xp.sign(X) * xp.sqrt(xp.abs(X))
+    return X / lengths(xp, X, axis=axis)
+
+
+def lengths(xp, X, *, axis=1):
+    """Euclidean length of each row, at least 1e-12, with an axis of length 1."""
+    squares = xp.sum(X * X, axis=axis, keepdims=True)
+    return xp.clip(xp.sqrt(squares), EPS, None)
 
 
 class Elsewhere:
@@ -185,6 +219,12 @@ class Elsewhere:
         index = self.xp.asarray(rows, device=self.device)
         return to_host(self.xp.take(self.array, index, axis=0))
 
+    def rows(self, index, dtype):
+        """Rows by their numbers where they are, in a dtype given as NumPy's."""
+        index = self.xp.asarray(index, device=self.device)
+        rows = self.xp.take(self.array, index, axis=0)
+        return self.xp.astype(rows, getattr(self.xp, np.dtype(dtype).name))
+
     def part(self, rows):
         """Some rows, by a slice, where they are."""
         return self.array[rows, :]
@@ -193,6 +233,6 @@ class Elsewhere:
         """A copy of an ndarray where the rows are; `None` stays `None`."""
         if array is None:
             return None
-        if array.dtype == np.float64 and not _has_float64(self.device):
+        if array.dtype == np.float64 and not has_float64(self.device):
             array = array.astype(np.float32)
         return self.xp.asarray(array, device=self.device)

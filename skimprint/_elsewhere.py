@@ -5,8 +5,7 @@ from itertools import pairwise
 import numpy as np
 from sklearn.utils import gen_batches
 
-from ._backend import to_host
-from .normalization import EPS, l2_normalize, power_normalize
+from ._backend import lengths, normalized, to_host
 
 # Similarities of a block: a fraction of any device's memory, and enough to fill it.
 _BLOCK_BYTES = 2**28
@@ -74,34 +73,19 @@ class ScoresElsewhere:
 
     def _ranks(self, block):
         """Prepared queries, and what orders proxies as similarities do."""
-        compare = self.compare
+        xp, compare = self.xp, self.compare
         X = self.queries.part(block)
-        X = self.xp.astype(X, self.facing.dtype)
-        X = self._normalized(X, compare.query_norm)
+        X = xp.astype(X, self.facing.dtype)
+        X = normalized(xp, X, compare.query_norm)
         if compare.whitening is not None and not compare.folds:
             X = self._whitened(X)
-        X = self._normalized(X, compare.last_norm)
+        X = normalized(xp, X, compare.last_norm)
         if self.origin is not None:
             X = X - self.origin
         if self.factor is not None:
             X = X @ self.factor
         ranks = X @ self.facing
         return X, ranks if self.offset is None else ranks - self.offset
-
-    def _normalized(self, X, norm):
-        xp = self.xp
-        if norm is None:
-            return X
-        if norm is power_normalize:
-            X = xp.sign(X) * xp.sqrt(xp.abs(X))
-        elif norm is not l2_normalize:
-            raise ValueError(f"There is no {norm} of arrays elsewhere.")
-        return X / self._lengths(X)
-
-    def _lengths(self, X):
-        xp = self.xp
-        squares = xp.sum(X * X, axis=1, keepdims=True)
-        return xp.clip(xp.sqrt(squares), EPS, None)
 
     def _whitened(self, X):
         parts = self.whitening
@@ -116,7 +100,7 @@ class ScoresElsewhere:
         """Similarities of ranks, of shape (n_block, any)."""
         xp, compare = self.xp, self.compare
         if compare.divide_by_length:
-            ranks = ranks / self._lengths(self._whitened(X) if compare.folds else X)
+            ranks = ranks / lengths(xp, self._whitened(X) if compare.folds else X)
             return xp.clip(ranks, -1, 1) if compare.metric == "cosine" else ranks
         if compare.metric in ("euclidean", "mahalanobis"):
             squares = xp.sum(X * X, axis=1, keepdims=True) - 2 * ranks

@@ -4,8 +4,8 @@ from numbers import Integral, Real
 
 from sklearn.utils._param_validation import Interval
 
-from .._kmeans import grouped_kmeans
-from ._base import ProxyGenerator, synthesized
+from .._kmeans import elsewhere, grouped_kmeans
+from ._base import Proxies, ProxyGenerator, synthesized
 
 
 class KMeansProxies(ProxyGenerator):
@@ -70,6 +70,13 @@ class KMeansProxies(ProxyGenerator):
         self.spherical = spherical
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
+        if elsewhere.is_possible(support):
+            found = elsewhere.kmeans_elsewhere(
+                support, n_proxies, seed=seed, progress=progress, **self.get_params()
+            )
+            return Proxies(
+                found.centers, found.offsets, found.indices, found.counts, found.spreads
+            )
         clustering = self._cluster(
             support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
         )
