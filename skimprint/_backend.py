@@ -6,6 +6,8 @@ the memory of the host are read in place, through NumPy. Of those elsewhere, row
 to the host where an algorithm asks for them, and scores are computed where they are.
 """
 
+import contextlib
+
 import numpy as np
 from array_api_compat import (
     array_namespace,
@@ -118,6 +120,57 @@ def readable(X):
     if is_numpy_array(X):
         return X
     return to_host(X) if _is_on_host(X) else Elsewhere(X)
+
+
+def placed(X, where):
+    """Embeddings on the device that a classifier computes on.
+
+    Parameters
+    ----------
+    X : ndarray or Elsewhere of shape (n_samples, n_features)
+        From `readable`.
+    where : str or None
+        The parameter `device` of the classifier.
+
+    Returns
+    -------
+    X_placed : ndarray or Elsewhere
+        ``X`` itself where it is to stay, or is on a device of its own.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no such device.
+    """
+    if where in (None, "cpu") or isinstance(X, Elsewhere):
+        return X
+    gpu = _find_gpu(0 if where == "auto" else int(where.partition(":")[2] or 0))
+    if gpu is not None:
+        xp, device = gpu
+        return Elsewhere(xp.asarray(X, device=device))
+    if where == "auto":
+        return X
+    raise RuntimeError(
+        f"device={where!r} needs this GPU, and PyTorch with CUDA or CuPy to use it; "
+        "none of the two has found it. Install one of them (pip install torch, or pip "
+        "install cupy-cuda12x), or pass device='auto' to use a GPU only where there is "
+        "one."
+    )
+
+
+def _find_gpu(number):
+    """Namespace and device of a GPU, by a library that is there; None without one."""
+    with contextlib.suppress(ImportError):
+        import torch
+
+        if torch.cuda.device_count() > number:
+            return array_namespace(torch.empty(0)), torch.device("cuda", number)
+    with contextlib.suppress(ImportError):
+        import cupy
+
+        if cupy.cuda.is_available() and cupy.cuda.runtime.getDeviceCount() > number:
+            return array_namespace(cupy.empty(0)), cupy.cuda.Device(number)
+    return None
 
 
 def follow(X, result):

@@ -1,5 +1,6 @@
 """ImprintClassifier: the framework, from support embeddings to labels."""
 
+import re
 import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -19,6 +20,7 @@ from ._backend import (
     follow,
     is_nonnegative,
     namespace_of,
+    placed,
     readable,
 )
 from ._calibration import Calibration, familiarities, fit_temperature, hold_out
@@ -146,6 +148,10 @@ default="dot"
     random_state : int, RandomState instance or None, default=None
         Seed of the generator. Every class starts from the same seed, so that its
         proxies do not depend on the other classes.
+    device : {"cpu", "cuda", "cuda:N", "auto"} or None, default=None
+        Where NumPy arrays go, once in each call; results are NumPy arrays again.
+        ``"auto"`` is the first GPU, if there is one. Arrays that are on a device stay
+        there, with scikit-learn's array API dispatch.
     n_jobs : int, default=None
         Number of threads across classes in `fit`. The result is the same for any
         number.
@@ -251,6 +257,7 @@ default="dot"
         "contamination": [Interval(Real, 0, 1, closed="left")],
         "head": [tuple, None],
         "random_state": ["random_state"],
+        "device": [str, None],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
@@ -276,6 +283,7 @@ default="dot"
         contamination=0.05,
         head=None,
         random_state=None,
+        device=None,
         n_jobs=None,
         verbose=0,
     ):
@@ -297,6 +305,7 @@ default="dot"
         self.contamination = contamination
         self.head = head
         self.random_state = random_state
+        self.device = device
         self.n_jobs = n_jobs
         self.verbose = verbose
 
@@ -753,6 +762,11 @@ default="dot"
                 "outlier_threshold needs an outlier_label, which predict returns for "
                 "outliers: pass outlier_label=-1, say, or for text 'unknown'."
             )
+        if self.device and not re.fullmatch(r"cpu|auto|cuda(:\d+)?", self.device):
+            raise ValueError(
+                "device must be 'cpu', 'cuda', 'cuda:N' with a number N, 'auto' or "
+                f"None; got {self.device!r}."
+            )
         votes_by_distance = self.aggregation == "mnn" and self.weights == "distance"
         if votes_by_distance and self.metric == "dot":
             raise ValueError(
@@ -793,7 +807,7 @@ default="dot"
             reset=False,
             ensure_all_finite=ensure_all_finite,
         )
-        return readable(X)
+        return placed(readable(X), self.device)
 
     def _shows_what_is_not_finite(self):
         """Whether scores by `max` are not finite for a query that is not."""
@@ -808,7 +822,8 @@ default="dot"
 
     def _validate_scored(self, X):
         """Validate queries for `_score_blocks`, which may look for NaN by itself."""
-        looks_later = self._shows_what_is_not_finite() and namespace_of(X) is None
+        is_near = namespace_of(X) is None and self.device in (None, "cpu")
+        looks_later = is_near and self._shows_what_is_not_finite()
         return self._validate_queries(X, ensure_all_finite=not looks_later)
 
     def _similarity(self, head, *, normalized=False):

@@ -12,7 +12,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._backend import embedding_dtypes, readable, to_host
+from ._backend import embedding_dtypes, placed, readable, to_host
 from ._groups import GroupedRows
 from ._memory import (
     NOTHING,
@@ -239,7 +239,7 @@ class LearningMixin:
             X, y = validate_data(self, X, y, dtype=dtypes, reset=False)
         else:
             X, y = check_X_y(X, y, dtype=dtypes, estimator=self)
-        X = readable(X)
+        X = placed(readable(X), self.device)
         check_labels(y)
         classes_of_y, codes = np.unique(y, return_inverse=True)
         labels, label_dtype = classes_of_y.tolist(), classes_of_y.dtype
@@ -444,7 +444,7 @@ def _check_mergeable(first, second):
         )
     mine, theirs = first.get_params(), second.get_params()
     for name in sorted(mine.keys() | theirs.keys()):
-        if name in ("n_jobs", "random_state", "verbose"):
+        if name in ("device", "n_jobs", "random_state", "verbose"):
             continue
         if not _same(mine.get(name), theirs.get(name)):
             raise ValueError(

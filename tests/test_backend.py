@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import sklearn
+from array_api_compat import array_namespace
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
@@ -212,3 +213,68 @@ def test_without_dispatch_results_are_numpy(split):
     clf = ImprintClassifier("mean").fit(torch.asarray(X), torch.asarray(y))
     assert isinstance(clf.predict(torch.asarray(queries)), np.ndarray)
     assert follow(torch.asarray(X), np.ones(2)).__class__ is np.ndarray
+
+
+class TestDevice:
+    @pytest.fixture
+    def gpu(self, monkeypatch):
+        """PyTorch's CPU in the place of a GPU."""
+        torch = pytest.importorskip("torch", reason="needs torch")
+        found = []
+
+        def find(number):
+            found.append(number)
+            return array_namespace(torch.empty(0)), "cpu"
+
+        monkeypatch.setattr("skimprint._backend._find_gpu", find)
+        return found
+
+    @pytest.mark.parametrize("setting", SETTINGS)
+    @pytest.mark.parametrize("device", ["cuda", "auto"])
+    def test_numpy_in_numpy_out(self, gpu, device, setting, split):
+        X, queries, y, _ = split
+        _, expected = in_numpy(SETTINGS[setting], X, y, queries)
+        clf = ImprintClassifier(random_state=0, device=device, **SETTINGS[setting])
+        found = results(clf.fit(X, y), queries)
+        assert gpu
+        for name, result in found.items():
+            assert isinstance(result, np.ndarray)
+            np.testing.assert_allclose(
+                result, expected[name], rtol=2e-4, atol=2e-5, err_msg=name
+            )
+
+    def test_number_of_the_gpu(self, gpu, split):
+        X, _, y, _ = split
+        ImprintClassifier("mean", device="cuda:3").fit(X, y)
+        assert set(gpu) == {3}
+
+    def test_what_is_not_finite_is_an_error(self, gpu, split):
+        X, queries, y, _ = split
+        clf = ImprintClassifier("mean", device="cuda").fit(X, y)
+        queries = queries.copy()
+        queries[0, 0] = np.nan
+        with pytest.raises(ValueError, match="NaN"):
+            clf.predict(queries)
+
+    def test_a_missing_gpu_is_an_error_and_auto_does_without(self, split, monkeypatch):
+        monkeypatch.setattr("skimprint._backend._find_gpu", lambda number: None)
+        X, queries, y, _ = split
+        with pytest.raises(RuntimeError, match="pip install torch"):
+            ImprintClassifier("mean", device="cuda").fit(X, y)
+        clf = ImprintClassifier("mean", device="auto").fit(X, y)
+        expected = ImprintClassifier("mean", device="cpu").fit(X, y).predict(queries)
+        np.testing.assert_array_equal(clf.predict(queries), expected)
+
+    def test_learnt_on_a_gpu_predicts_without(self, gpu, split, monkeypatch):
+        X, queries, y, _ = split
+        clf = ImprintClassifier("mean", device="auto").fit(X, y)
+        expected = clf.predict(queries)
+        monkeypatch.setattr("skimprint._backend._find_gpu", lambda number: None)
+        loaded = pickle.loads(pickle.dumps(clf))
+        np.testing.assert_array_equal(loaded.predict(queries), expected)
+
+    @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "mps"])
+    def test_a_device_of_no_kind(self, device, split):
+        X, _, y, _ = split
+        with pytest.raises(ValueError, match="device must be"):
+            ImprintClassifier(device=device).fit(X, y)
