@@ -136,7 +136,8 @@ class Head:
         moments = self.moments
         if self.whitening is not None:
             vectors = self.whitening(vectors.astype(np.float64, copy=False))
-            moments = moments.whitened(self.whitening)
+            if learnt.generator.uses_moments:
+                moments = moments.whitened(self.whitening)
             self.whitening = self.whitening.astype(learnt.dtype)
         left_out = None
         if learnt.generator.uses_sample:
