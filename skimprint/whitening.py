@@ -204,7 +204,7 @@ class Whitening:
         other = copy(self)
         vars(other).pop("matrix", None)
         for name in ("origin", "basis", "inside"):
-            setattr(other, name, np.ascontiguousarray(getattr(self, name), dtype))
+            setattr(other, name, getattr(self, name).astype(dtype, copy=False))
         return other
 
 
