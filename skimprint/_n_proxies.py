@@ -10,17 +10,20 @@ from ._groups import offsets_of, row_keys
 N_PROXIES = (1, 2, 5, 10, 20)
 
 # Most samples of a class to choose by: more tell little more, and cost.
-_MAX_SAMPLES = 400
+_MAX_SAMPLES = 1000
+
+# Classes with fewer samples than this use each half for both purposes in turn.
+_BOTH_WAYS = 100
 
 
 def choose_n_proxies(generator, support, *, seed, n_jobs=None):
     """The number of proxies of each class that is best for held-out samples.
 
     Half of the samples of a class make proxies, and the other half is compared with
-    them, and the other way round. The number is chosen whose held-out samples are the
-    nearest to their nearest proxy, in the mean of the squared distances. A class is
-    looked at alone; halves are chosen by a hash of the values, and so do not depend on
-    the order of the samples.
+    them; where there are few, also the other way round. The number is chosen whose
+    held-out samples are the nearest to their nearest proxy, in the mean of the squared
+    distances. A class is looked at alone; halves are chosen by a hash of the values,
+    and so do not depend on the order of the samples.
 
     Parameters
     ----------
@@ -46,7 +49,9 @@ def choose_n_proxies(generator, support, *, seed, n_jobs=None):
         first, second = _halves(support, group)
         numbers = [k for k in N_PROXIES if k < min(len(first), len(second))]
         if len(numbers) > 1:
-            tasks += [(group, numbers, first, second), (group, numbers, second, first)]
+            tasks.append((group, numbers, first, second))
+            if size < _BOTH_WAYS:
+                tasks.append((group, numbers, second, first))
     if not tasks:
         return chosen
 
