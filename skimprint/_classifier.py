@@ -70,9 +70,13 @@ class ImprintClassifier(
         - a callable ``f(X_c, n_proxies, random_state)`` that returns an array of shape
           (n_proxies, n_features).
 
-    n_proxies : int or dict of {label: int}, default=20
+    n_proxies : int, dict of {label: int} or "auto", default=20
         Number of proxies per class. A class with no more samples than this keeps its
-        samples as they are. ``"mean"`` and ``"all"`` ignore it.
+        samples as they are. ``"mean"`` and ``"all"`` ignore it. ``"auto"`` chooses of
+        1, 2, 5, 10 and 20, for each class by itself: the number whose proxies of one
+        half of the samples are the nearest to the other half. A class of fewer than
+        five samples gets one. In `partial_fit` and `merge` a known class decides anew,
+        by the proxies it remembers and what is new.
     support_norm : {"l2", "power", "auto"}, callable or None, default="l2"
         Normalisation of the support embeddings (the framework's NORM_pre). ``"power"``
         takes signed square roots first, which often helps where no embedding has
@@ -237,7 +241,11 @@ default="dot"
 
     _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's convention)
         "generator": "no_validation",  # `make_generator` knows, and says what would do
-        "n_proxies": [Interval(Integral, 1, None, closed="left"), Mapping],
+        "n_proxies": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+            Mapping,
+        ],
         "support_norm": [StrOptions({"l2", "power", "auto"}), callable, None],
         "proxy_norm": [StrOptions({"l2", "quantile"}), callable, None],
         "query_norm": [StrOptions({"l2", "power", "auto"}), callable, None],
@@ -732,7 +740,9 @@ default="dot"
         return tags
 
     def _n_proxies_of(self, labels):
-        """Number of proxies of each class, shape (n_classes,)."""
+        """Number of proxies of each class, shape (n_classes,); None for "auto"."""
+        if isinstance(self.n_proxies, str):
+            return None
         if not isinstance(self.n_proxies, Mapping):
             return np.full(len(labels), min(self.n_proxies, _ALL))
         missing = [label for label in labels if label not in self.n_proxies]

@@ -10,6 +10,7 @@ import numpy as np
 from ._groups import GroupedRows, row_keys
 from ._leave_one_out import LeftOut
 from ._moments import Moments, moments_of
+from ._n_proxies import choose_n_proxies
 
 # Samples kept of each class to choose parameters by, where any are chosen.
 SAMPLE_SIZE = 200
@@ -220,7 +221,7 @@ class Learner(NamedTuple):
     generator : ProxyGenerator
         Makes the proxies.
     n_proxies : callable
-        From labels to the number of proxies of each.
+        From labels to the number of proxies of each, or to `None`: to be chosen.
     seed : int
         Seed of the generator.
     n_jobs : int or None
@@ -350,9 +351,14 @@ class Learner(NamedTuple):
 
         They are copies. A view would keep the proxies of a forgotten class alive.
         """
+        n_proxies = self.n_proxies(labels)
+        if n_proxies is None:
+            n_proxies = choose_n_proxies(
+                self.generator, support, seed=self.seed, n_jobs=self.n_jobs
+            )
         proxies = self.generator.generate(
             support,
-            self.n_proxies(labels),
+            n_proxies,
             seed=self.seed,
             n_jobs=self.n_jobs,
             progress=self.progress,
