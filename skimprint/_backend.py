@@ -7,6 +7,8 @@ to the host where an algorithm asks for them, and scores are computed where they
 """
 
 import contextlib
+import gc
+import sys
 
 import numpy as np
 from array_api_compat import (
@@ -233,6 +235,65 @@ def lengths(xp, X, *, axis=1):
     """Euclidean length of each row, at least 1e-12, with an axis of length 1."""
     squares = xp.sum(X * X, axis=axis, keepdims=True)
     return xp.clip(xp.sqrt(squares), EPS, None)
+
+
+def in_halves(work, items):
+    """Work on items together, or in halves of halves where memory does not suffice.
+
+    Parameters
+    ----------
+    work : callable
+        Takes some of the items. It is called with fewer if it runs out of memory.
+    items : sequence
+        Of which slices can be taken.
+
+    Raises
+    ------
+    MemoryError
+        If memory does not suffice for a single item.
+    """
+    try:
+        work(items)
+        return
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(items) == 1:
+            raise MemoryError(
+                "The device has not memory enough for a single class or query beside "
+                "what else it holds: free some, or pass NumPy arrays, which stay on "
+                f"the host with device=None. ({error})"
+            ) from error
+    # Outside the handler, so that it does not hold the arrays of what failed.
+    free_memory()
+    middle = len(items) // 2
+    in_halves(work, items[:middle])
+    in_halves(work, items[middle:])
+
+
+def is_out_of_memory(error):
+    """Whether an error says that memory ran out, on whatever device."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    signs = (
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "cublas_status_alloc_failed",
+    )
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+
+
+def free_memory():
+    """Give memory back that a library keeps for later."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    cupy = sys.modules.get("cupy")
+    if cupy is not None:
+        cupy.get_default_memory_pool().free_all_blocks()
 
 
 class Elsewhere:

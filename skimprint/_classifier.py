@@ -873,11 +873,12 @@ default="dot"
         compare = self._similarity(head)
         if self._scores_elsewhere(X):
             there = ScoresElsewhere(compare, head.offsets, X)
-            for block in there.blocks():
-                if winners_only:
-                    use(block, there.winners(block))
-                else:
-                    use(block, there.scores(block).T)
+            if winners_only:
+                there.for_each_block(there.winners, use)
+            else:
+                there.for_each_block(
+                    there.scores, lambda block, scores: use(block, scores.T)
+                )
             return
         buffer = Buffer()
         # Of few proxies, looking through all queries would be a large part of the work.
@@ -984,8 +985,7 @@ default="dot"
 
         if self.outlier_score == "similarity" and self._scores_elsewhere(X):
             there = ScoresElsewhere(self._similarity(head), head.offsets, X)
-            for block in there.blocks():
-                familiar[block] = there.nearest(block)
+            there.for_each_block(there.nearest, familiar.__setitem__)
             return familiar
         self._compare_blocks(head, X, keep)
         return familiar

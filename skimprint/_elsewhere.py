@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from sklearn.utils import gen_batches
 
-from ._backend import lengths, normalized, to_host
+from ._backend import in_halves, lengths, normalized, to_host
 
 # Similarities of a block: a fraction of any device's memory, and enough to fill it.
 _BLOCK_BYTES = 2**28
@@ -46,10 +46,25 @@ class ScoresElsewhere:
                 for name in ("origin", "matrix", "basis", "inside")
             }
 
-    def blocks(self):
-        """Slices of the queries to score at a time."""
+    def for_each_block(self, score, use):
+        """Score blocks of queries, smaller ones where the device lacks memory.
+
+        Parameters
+        ----------
+        score : callable
+            `winners`, `scores` or `nearest`.
+        use : callable
+            Gets the slice of a block and what the method returns for it.
+        """
+
+        def run(queries):
+            block = slice(queries.start, queries.stop)
+            use(block, score(block))
+
         row_bytes = self.facing.shape[1] * self.compare.proxies.itemsize
-        return gen_batches(len(self.queries), max(1, _BLOCK_BYTES // row_bytes))
+        step = max(1, _BLOCK_BYTES // row_bytes)
+        for block in gen_batches(len(self.queries), step):
+            in_halves(run, range(block.start, block.stop))
 
     def winners(self, block):
         """Index of the best class of each query, the first of several: (n_block,)."""

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
 from skimprint import ImprintClassifier
-from skimprint._backend import Elsewhere, follow, readable, to_host
+from skimprint._backend import Elsewhere, follow, in_halves, readable, to_host
 from skimprint.metrics import neural_collapse_score, variability_collapse_index
 
 SETTINGS = {
@@ -278,3 +278,78 @@ class TestDevice:
         X, _, y, _ = split
         with pytest.raises(ValueError, match="device must be"):
             ImprintClassifier(device=device).fit(X, y)
+
+
+class TestMemory:
+    """A device that has memory for a few items only."""
+
+    @staticmethod
+    def scarce(work, most):
+        """The work, which fails where it is for more items than that."""
+        done = []
+
+        def run(items):
+            if len(items) > most:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            done.extend(items)
+            work(items)
+
+        return run, done
+
+    @pytest.mark.parametrize("most", [1, 3, 100])
+    def test_halves_of_halves(self, most):
+        run, done = self.scarce(lambda items: None, most)
+        in_halves(run, range(10))
+        assert done == list(range(10))
+
+    def test_not_even_one(self):
+        run, _ = self.scarce(lambda items: None, 0)
+        with pytest.raises(MemoryError, match="single class or query"):
+            in_halves(run, range(4))
+
+    def test_other_errors_stay(self):
+        def fail(items):
+            raise RuntimeError("illegal memory access")
+
+        with pytest.raises(RuntimeError, match="illegal"):
+            in_halves(fail, range(4))
+
+    def test_fit_and_predict(self, nothing_on_host, split, monkeypatch):
+        torch = pytest.importorskip("torch", reason="needs torch")
+        monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+        X, queries, y, _ = split
+        _, expected = in_numpy({}, X, y, queries)
+        attempts = []
+
+        def scarcely(work, items):
+            run, done = self.scarce(work, 4)
+            in_halves(run, items)
+            attempts.append(done)
+
+        monkeypatch.setattr("skimprint._kmeans.elsewhere.in_halves", scarcely)
+        monkeypatch.setattr("skimprint._elsewhere.in_halves", scarcely)
+        with sklearn.config_context(array_api_dispatch=True):
+            clf = ImprintClassifier(random_state=0)
+            clf.fit(torch.asarray(X), torch.asarray(y))
+            scores = clf.decision_function(torch.asarray(queries))
+        assert attempts
+        np.testing.assert_allclose(
+            scores.numpy(), expected["decision_function"], rtol=2e-4, atol=2e-5
+        )
+
+    def test_an_error_leaves_the_old_model(self, nothing_on_host, split, monkeypatch):
+        torch = pytest.importorskip("torch", reason="needs torch")
+        monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+        X, queries, y, _ = split
+        clf = ImprintClassifier(random_state=0).fit(X, y)
+        expected = clf.predict(queries)
+
+        def fail(*args):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr("skimprint._kmeans.elsewhere._gather", fail)
+        with sklearn.config_context(array_api_dispatch=True):
+            for learn in (clf.fit, clf.partial_fit):
+                with pytest.raises(MemoryError, match="single class"):
+                    learn(torch.asarray(X), torch.asarray(y + 100))
+        np.testing.assert_array_equal(clf.predict(queries), expected)

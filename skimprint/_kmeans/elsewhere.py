@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._backend import Elsewhere, has_float64, normalized, to_host
+from .._backend import Elsewhere, has_float64, in_halves, normalized, to_host
 from .._groups import offsets_of
 from ..normalization import l2_normalize, power_normalize
 from .empty import refill
@@ -105,7 +105,8 @@ def kmeans_elsewhere(
         result.spreads[slots] = result.inertia[is_kept] = 0
         if progress is not None:
             progress(len(kept))
-    for bucket in _buckets(groups, n_centers, np.flatnonzero(~is_kept)):
+
+    def cluster(bucket):
         k = int(n_centers[bucket[0]])
         index, stack, means = _gather(groups, bucket, spherical)
         rng = np.random.default_rng(seed)
@@ -129,6 +130,9 @@ def kmeans_elsewhere(
         result.inertia[bucket] = inertia
         if progress is not None:
             progress(len(bucket))
+
+    for bucket in _buckets(groups, n_centers, np.flatnonzero(~is_kept)):
+        in_halves(cluster, bucket)
     return result
 
 

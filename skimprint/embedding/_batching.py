@@ -1,13 +1,12 @@
 """Batches: prepared ahead of the model, and halved when memory runs out."""
 
-import gc
-import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._backend import free_memory, is_out_of_memory
 from ._inputs import ItemError
 
 # What "auto" starts from: enough to fill the machine, small enough for a large model.
@@ -157,7 +156,7 @@ def _embed_guarded(backbone, module, batch, batch_size):
         # Outside the handler, so that the failed batch's tensors are not held by it.
         if rows is None:
             backbone.state.batch_limit = size // 2
-            _free_memory()
+            free_memory()
             continue
         yield part, rows
         start = stop
@@ -169,24 +168,3 @@ def _slice(inputs, start, stop):
     if isinstance(inputs, list) or getattr(inputs, "ndim", 0):
         return inputs[start:stop]
     return inputs
-
-
-def is_out_of_memory(error):
-    """Whether an error says that memory ran out, on whatever device."""
-    if isinstance(error, MemoryError):
-        return True
-    text = str(error).lower()
-    signs = (
-        "out of memory",
-        "can't allocate memory",
-        "not enough memory",
-        "cublas_status_alloc_failed",
-    )
-    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
-
-
-def _free_memory():
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
