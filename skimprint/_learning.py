@@ -39,9 +39,10 @@ class LearningMixin:
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Imprint new classes, and learn more of known ones.
 
-        A new class gets the proxies that `fit` would give it. Of a known class the
-        proxies, weighted by the samples they stand for, join the new samples, and the
-        generator is applied to both. This gives what `fit` gives to all samples at
+        A new class gets the proxies that `fit` would give it. Of a known class, points
+        that stand for its samples, weighted by them, join the new samples, and the
+        generator is applied to both. Points are proxies, or where proxies are means,
+        a summary of up to 20 samples or local means for each of them. This gives what `fit` gives to all samples at
         once for the generators ``"mean"``, ``"least_squares"`` with one proxy,
         ``"all"`` and ``"random"``; with the others it is an approximation whose
         memory stays bounded.
@@ -135,7 +136,7 @@ class LearningMixin:
 
         For training in parts, on several machines say. Classes that only one of both
         knows are taken as they are. Of a class that both know, the proxies are
-        generated again from those of both, weighted by the samples they stand for;
+        generated again from what both remember of its samples;
         the result is that of one `fit` for the generators of which `partial_fit`
         says so.
 

@@ -10,6 +10,8 @@ import numpy as np
 from ._groups import GroupedRows, row_keys
 from ._leave_one_out import LeftOut
 from ._moments import Moments, moments_of
+from ._summary import PointsOfOne, compressed, sharing
+from ._threads import run_tasks
 
 # Samples kept of each class to choose parameters by, where any are chosen.
 SAMPLE_SIZE = 200
@@ -36,6 +38,8 @@ class ClassMemory(NamedTuple):
         Kept where something is chosen by leaving samples out.
     is_head : bool
         Whether it is as it came from a head.
+    summary : PointsOfOne or None
+        Stands for the samples when more is learnt, where the proxies are too few.
     """
 
     vectors: np.ndarray
@@ -46,6 +50,22 @@ class ClassMemory(NamedTuple):
     moments: Moments | None = None
     sample: "Sample | None" = None
     is_head: bool = False
+    summary: PointsOfOne | None = None
+
+    @property
+    def points(self):
+        """What stands for the samples: the summary, or else the proxies."""
+        if self.summary is not None:
+            return self.summary
+        return PointsOfOne(self.vectors, self.counts, self.indices, self.spreads)
+
+    def moved(self, n_rows):
+        """The same, its training rows numbered after so many others."""
+        moved = self._replace(indices=moved_indices(self.indices, n_rows))
+        if self.summary is None:
+            return moved
+        indices = moved_indices(self.summary.indices, n_rows)
+        return moved._replace(summary=self.summary._replace(indices=indices))
 
     @property
     def mean(self):
@@ -53,6 +73,11 @@ class ClassMemory(NamedTuple):
         if self.moments is not None:
             return self.moments.mean
         return np.average(self.vectors.astype(np.float64), axis=0, weights=self.counts)
+
+
+def moved_indices(indices, n_rows):
+    """Training rows numbered after so many others; -1 stays."""
+    return np.where(indices < 0, -1, indices + n_rows)
 
 
 class Memories(Mapping):
@@ -141,17 +166,8 @@ class Sample(NamedTuple):
         return cls(rows[kept], weights[kept], keys[kept])
 
 
-class ProxiesOfOne(NamedTuple):
-    """Proxies of one class: the first fields of its memory."""
-
-    vectors: np.ndarray
-    counts: np.ndarray
-    indices: np.ndarray
-    spreads: np.ndarray
-
-
 class Points(NamedTuple):
-    """What stands for the samples of some classes: themselves, or their proxies.
+    """What stands for the samples of some classes: themselves, summaries, proxies.
 
     Attributes
     ----------
@@ -169,15 +185,11 @@ class Points(NamedTuple):
 
     @classmethod
     def of(cls, memories):
-        """The proxies of some classes."""
+        """What stands for the samples of some classes."""
+        points = [part.points for part in memories]
         return cls(
-            np.concatenate([part.vectors for part in memories]),
-            np.concatenate([part.counts for part in memories]),
-            np.concatenate([part.indices for part in memories]),
-            np.concatenate([part.spreads for part in memories]),
-            np.repeat(
-                np.arange(len(memories)), [len(part.counts) for part in memories]
-            ),
+            *map(np.concatenate, zip(*points, strict=True)),
+            np.repeat(np.arange(len(points)), [len(part.counts) for part in points]),
         )
 
 
@@ -256,13 +268,15 @@ class Learner(NamedTuple):
         memory : dict of {label: ClassMemory}
             What to remember of each.
         """
-        first_row = learnt.n_samples
+        bounds = self._bounds(labels)
         memory = {}
         for group, proxies in enumerate(self._generate(labels, support)):
-            memory[labels[group]] = ClassMemory(
-                *proxies._replace(indices=proxies.indices + first_row),
+            learnt_now = ClassMemory(
+                *proxies,
                 *self._statistics(support, group),
+                summary=self._summarize(support, group, proxies, bounds[group]),
             )
+            memory[labels[group]] = learnt_now.moved(learnt.n_samples)
         return memory
 
     def extend(self, labels, support, learnt):
@@ -335,21 +349,69 @@ class Learner(NamedTuple):
             sample_weight=points.counts,
             spread=points.spreads,
         ).without_weightless()
+        summaries = self._compress(groups, self._bounds(labels))
         memory = {}
         for group, proxies in enumerate(self._generate(labels, groups)):
+            summary = summaries[group]
+            if summary is not None:
+                summary = summary._replace(indices=points.indices[summary.indices])
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=points.indices[proxies.indices]),
                 known[group].weight + statistics[group][0],
                 _joined(known[group].moments, statistics[group][1]),
                 _joined(known[group].sample, statistics[group][2]),
+                summary=summary,
             )
         return memory
 
-    def _generate(self, labels, support):
-        """Proxies of each group: vectors, counts, indices and spreads.
+    def _bounds(self, labels):
+        """How many points are to stand for the samples of each class."""
+        return self.generator.n_remembered(self.n_proxies(labels))
 
-        They are copies. A view would keep the proxies of a forgotten class alive.
+    def _summarize(self, support, group, proxies, bound):
+        """What to remember of the samples of a class besides its proxies, or None.
+
+        As many as twice the bound are remembered as they are. Of more, some are drawn,
+        and share the weight of the samples that their proxies stand for.
         """
+        n = support.sizes[group]
+        if not bound or n <= len(proxies.counts):
+            return None
+        index = support.indices(group)
+        if n > 2 * bound:
+            drawn = np.random.default_rng(self.seed).permutation(n)[:bound]
+            index = index[np.sort(drawn)]
+        rows = support.take(index)
+        weights = np.ones(len(index))
+        if support.sample_weight is not None:
+            weights = support.sample_weight[index].astype(float)
+        spreads = np.zeros(len(index))
+        points = PointsOfOne(rows, weights, index, spreads)
+        return points if n <= 2 * bound else sharing(points, proxies)
+
+    def _compress(self, groups, bounds):
+        """What to remember of the points of each class; a list, None for proxies only.
+
+        More than twice the bound are merged.
+        """
+        found = [None] * len(groups)
+
+        def compress(group):
+            index = groups.indices(group)
+            points = PointsOfOne(
+                groups.take(index),
+                groups.sample_weight[index],
+                index,
+                groups.spread[index],
+            )
+            found[group] = compressed(points, bounds[group])
+
+        bounded = np.flatnonzero(bounds)
+        run_tasks(compress, bounded, groups.sizes[bounded], n_jobs=self.n_jobs)
+        return found
+
+    def _generate(self, labels, support):
+        """Proxies of each group."""
         proxies = self.generator.generate(
             support,
             self.n_proxies(labels),
@@ -357,13 +419,18 @@ class Learner(NamedTuple):
             n_jobs=self.n_jobs,
             progress=self.progress,
         )
-        for start, stop in pairwise(proxies.offsets):
-            yield ProxiesOfOne(
-                proxies.vectors[start:stop].copy(),
-                proxies.counts[start:stop].copy(),
-                proxies.indices[start:stop].copy(),
-                proxies.spreads[start:stop].copy(),
-            )
+        return _parts(proxies)
+
+
+def _parts(proxies):
+    """Yield what `Proxies` hold of each class, as copies."""
+    for start, stop in pairwise(proxies.offsets):
+        yield PointsOfOne(
+            proxies.vectors[start:stop],
+            proxies.counts[start:stop],
+            proxies.indices[start:stop],
+            proxies.spreads[start:stop],
+        ).copies()
 
 
 def _joined(some, more):
@@ -440,12 +507,7 @@ def merged(learner, mine, theirs):
     learnt : Learnt
         What is known together.
     """
-    moved = {
-        label: part._replace(
-            indices=np.where(part.indices < 0, -1, part.indices + mine.n_samples)
-        )
-        for label, part in theirs.memory.items()
-    }
+    moved = {label: part.moved(mine.n_samples) for label, part in theirs.memory.items()}
     new = {label: part for label, part in moved.items() if label not in mine.memory}
     shared = [
         label

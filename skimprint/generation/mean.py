@@ -37,6 +37,9 @@ class MeanProxies(ProxyGenerator):
            [5., 0.]])
     """
 
+    def n_remembered(self, n_proxies):
+        return np.zeros_like(n_proxies)
+
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         n_classes = len(support)
         means = np.empty((n_classes, support.n_features))
