@@ -15,9 +15,11 @@ from sklearn.utils.validation import (
 from ._groups import GroupedRows
 from ._memory import (
     NOTHING,
+    Batch,
     Learner,
     Learnt,
     Memories,
+    Pending,
     common_label_dtype,
     head_memory,
     merged,
@@ -25,6 +27,9 @@ from ._memory import (
 from ._progress import fit_progress
 from ._validation import DTYPES, check_labels, seed_from, shortened
 from .generation import make_generator
+
+# Bytes of embeddings that may wait to be learnt.
+_MAX_PENDING = 2**25
 
 
 class LearningMixin:
@@ -120,7 +125,8 @@ class LearningMixin:
         """
         check_is_fitted(self)
         labels = np.atleast_1d(np.asarray(classes)).tolist()
-        memory = self._learnt.memory
+        learnt = self._learnt.settled()
+        memory = learnt.memory
         unknown = [label for label in labels if label not in memory]
         if unknown:
             raise ValueError(
@@ -128,7 +134,7 @@ class LearningMixin:
                 f"among {shortened(sorted(memory))}."
             )
         memory = memory.with_changes(dict.fromkeys(labels))
-        self._commit(self._learnt._replace(memory=memory))
+        self._commit(learnt._replace(memory=memory))
         return self
 
     def merge(self, other):
@@ -167,8 +173,9 @@ class LearningMixin:
         """
         check_is_fitted(self)
         _check_mergeable(self, other)
-        learner = self._learner(self._learnt.generator)
-        self._commit(merged(learner, self._learnt, other._learnt))
+        mine, theirs = self._learnt.settled(), other._learnt.settled()
+        learner = self._learner(mine.generator)
+        self._commit(merged(learner, mine, theirs))
         return self
 
     @classmethod
@@ -239,48 +246,55 @@ class LearningMixin:
             X, y = check_X_y(X, y, dtype=DTYPES, estimator=self)
         check_labels(y)
         classes_of_y, codes = np.unique(y, return_inverse=True)
-        labels, label_dtype = classes_of_y.tolist(), classes_of_y.dtype
+        labels = classes_of_y.tolist()
         if classes is not None:
             _check_expected(labels, classes)
         sample_weight = _check_weights(sample_weight, X, codes, classes_of_y)
         norm = self._choose_norm(learnt, X)
-        support = GroupedRows(
-            X,
-            codes,
-            len(labels),
-            sample_weight=sample_weight,
-            transform=self._support_norm(norm),
-        ).without_weightless()
-        dtype = support.dtype
         if learnt.memory:
             _check_width(X, learnt)
-            label_dtype = common_label_dtype(learnt, labels, label_dtype)
-            dtype = learnt.dtype
-
+            common_label_dtype(learnt, labels, classes_of_y.dtype)
+        batch = Batch(X, y, sample_weight)
         learner = self._learner(make_generator(self.generator))
-        memory = {}
+        if learnt.memory and not callbacks:
+            self._n_proxies_of(labels)
+            waiting = self._put_off(learnt, learner, batch, norm)
+            if waiting is not None:
+                return waiting
         report = fit_progress(self, len(labels), X=X, y=y, callbacks=callbacks)
         with report as progress:
             learner = learner._replace(progress=progress)
-            is_known = np.array([label in learnt.memory for label in labels])
-            for of_these, learn in (
-                (is_known, learner.extend),
-                (~is_known, learner.imprint),
-            ):
-                groups = np.flatnonzero(of_these)
-                if len(groups):
-                    some = [labels[group] for group in groups]
-                    rows = support if of_these.all() else support.only(groups)
-                    memory |= learn(some, rows, learnt)
-        return learnt._replace(
-            memory=learnt.memory.with_changes(memory),
-            generator=learner.generator,
-            label_dtype=label_dtype,
-            dtype=dtype,
-            n_features=X.shape[1],
-            n_samples=learnt.n_samples + len(X),
-            norm=norm,
+            transform = self._support_norm(norm)
+            return learner.learn(learnt.settled(), batch, transform, norm)
+
+    def _put_off(self, learnt, learner, batch, norm):
+        """What is known if a batch is to be learnt later; None if it must be now.
+
+        That is for generators whose result is the same, to the bit, and no function
+        of the user's may raise an error then.
+        """
+        if not learner.generator.learns_in_order or callable(self.support_norm):
+            return None
+        settings = (
+            batch.kind,
+            type(learner.generator),
+            self.support_norm,
+            norm,
+            learner.with_moments,
+            learner.with_sample,
         )
+        pending = learnt.pending
+        # They are None once they are learnt, which another thread may see to any time.
+        batches = None if pending is None else pending.batches
+        if batches is None or pending.settings != settings:
+            learnt, batches = learnt.settled(), ()
+        n_bytes = sum(each.X.nbytes for each in batches) + batch.X.nbytes
+        if n_bytes > _MAX_PENDING:
+            return None
+        batches = (*batches, batch.copies())
+        transform = self._support_norm(norm)
+        pending = Pending(learner, settings, batches, transform, norm)
+        return learnt._replace(pending=pending)
 
     def _learner(self, generator):
         """What turns samples into memories."""
@@ -392,7 +406,10 @@ class LearningMixin:
             self._head()
         elif hasattr(self, "_made"):
             self._made = None
-        return super().__getstate__()
+        state = super().__getstate__().copy()
+        if "_learnt" in state:
+            state["_learnt"] = state["_learnt"].settled()
+        return state
 
 
 def _check_weights(sample_weight, X, codes, classes):

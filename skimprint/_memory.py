@@ -12,6 +12,7 @@ from ._leave_one_out import LeftOut
 from ._moments import Moments, moments_of
 from ._summary import PointsOfOne, compressed, sharing
 from ._threads import run_tasks
+from .generation.mean import MeanProxies, Sums
 
 # Samples kept of each class to choose parameters by, where any are chosen.
 SAMPLE_SIZE = 200
@@ -40,6 +41,8 @@ class ClassMemory(NamedTuple):
         Whether it is as it came from a head.
     summary : PointsOfOne or None
         Stands for the samples when more is learnt, where the proxies are too few.
+    total : ndarray of shape (n_features,) or None
+        Weighted sum of the samples, if their mean is the proxy and they came in parts.
     """
 
     vectors: np.ndarray
@@ -51,6 +54,7 @@ class ClassMemory(NamedTuple):
     sample: "Sample | None" = None
     is_head: bool = False
     summary: PointsOfOne | None = None
+    total: np.ndarray | None = None
 
     @property
     def points(self):
@@ -108,7 +112,12 @@ class Memories(Mapping):
         return memory
 
     def __iter__(self):
-        return iter(self.as_dict())
+        for label in self._base:
+            if self._changes.get(label, label) is not None:
+                yield label
+        for label, memory in self._changes.items():
+            if memory is not None and label not in self._base:
+                yield label
 
     def __len__(self):
         return len(self._base) - self._n_gone
@@ -210,6 +219,8 @@ class Learnt(NamedTuple):
         Number of training rows so far.
     norm : {"l2", "power"}, default=None
         Normalisation of the samples, if the first of them decided on it.
+    pending : Pending, default=None
+        More samples, of which the rest knows nothing yet.
     """
 
     memory: Memories
@@ -219,6 +230,89 @@ class Learnt(NamedTuple):
     n_features: int
     n_samples: int = 0
     norm: str | None = None
+    pending: "Pending | None" = None
+
+    def settled(self):
+        """The same, with nothing pending."""
+        return self if self.pending is None else self.pending.learn(self)
+
+
+class Batch(NamedTuple):
+    """Samples that have been checked.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Embeddings.
+    y : ndarray of shape (n_samples,)
+        Labels.
+    weights : ndarray of shape (n_samples,) or None
+        Their weights.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray | None
+
+    def copies(self):
+        """The same, whatever becomes of the arrays."""
+        weights = None if self.weights is None else self.weights.copy()
+        return Batch(self.X.copy(), self.y.copy(), weights)
+
+    @property
+    def kind(self):
+        """Batches that agree in it can be joined as if they had come together."""
+        text = self.y.dtype.kind in "SU"
+        return (
+            self.X.dtype,
+            self.y.dtype.kind if text else self.y.dtype,
+            self.weights is None,
+        )
+
+
+class Pending:
+    """Small batches, to be learnt together when somebody asks for the result.
+
+    Learning a few rows of many classes costs as much as learning many. Readers only
+    write down the result here, so that they never undo what is learnt meanwhile.
+
+    Parameters
+    ----------
+    learner : Learner
+        Learns them.
+    settings : tuple
+        What else has a part in it; batches that follow agree in it.
+    batches : tuple of Batch
+        The samples, in the order in which they came; `None` once they are learnt.
+    transform : callable or None
+        Normalisation of the samples.
+    norm : {"l2", "power"} or None
+        The one that "auto" stands for.
+    """
+
+    def __init__(self, learner, settings, batches, transform, norm):
+        self.learner = learner
+        self.settings = settings
+        self.batches = batches
+        self.transform = transform
+        self.norm = norm
+        self._result = None
+
+    def learn(self, learnt):
+        """What is known once they are learnt, besides all that was known before."""
+        batches = self.batches  # before the result is looked for: see below
+        if self._result is None:
+            X, y, weights = zip(*batches, strict=True)
+            batch = Batch(
+                np.concatenate(X),
+                np.concatenate(y),
+                None if weights[0] is None else np.concatenate(weights),
+            )
+            before = learnt._replace(pending=None)
+            learner, transform = self.learner, self.transform
+            self._result = learner.learn(before, batch, transform, self.norm)
+            self.batches = None  # only once the result is there
+        return self._result
 
 
 NOTHING = Learnt(Memories({}), None, None, None, None)
@@ -251,6 +345,53 @@ class Learner(NamedTuple):
     with_sample: bool
     progress: object = None
 
+    def learn(self, learnt, batch, transform, norm):
+        """Learn samples of new and known classes.
+
+        Parameters
+        ----------
+        learnt : Learnt
+            What is known, nothing pending.
+        batch : Batch
+            The samples.
+        transform : callable or None
+            Their normalisation.
+        norm : {"l2", "power"} or None
+            The one that "auto" stands for.
+
+        Returns
+        -------
+        learnt : Learnt
+            What is known after.
+        """
+        X, y, weights = batch
+        classes, codes = np.unique(y, return_inverse=True)
+        labels, label_dtype = classes.tolist(), classes.dtype
+        support = GroupedRows(
+            X, codes, len(labels), sample_weight=weights, transform=transform
+        ).without_weightless()
+        dtype = support.dtype
+        if learnt.memory:
+            label_dtype = common_label_dtype(learnt, labels, label_dtype)
+            dtype = learnt.dtype
+        memory = {}
+        is_known = np.array([label in learnt.memory for label in labels])
+        for of_these, learn in ((is_known, self.extend), (~is_known, self.imprint)):
+            groups = np.flatnonzero(of_these)
+            if len(groups):
+                some = [labels[group] for group in groups]
+                rows = support if of_these.all() else support.only(groups)
+                memory |= learn(some, rows, learnt)
+        return learnt._replace(
+            memory=learnt.memory.with_changes(memory),
+            generator=self.generator,
+            label_dtype=label_dtype,
+            dtype=dtype,
+            n_features=X.shape[1],
+            n_samples=learnt.n_samples + len(X),
+            norm=norm,
+        )
+
     def imprint(self, labels, support, learnt):
         """Learn classes of which nothing is known.
 
@@ -268,6 +409,8 @@ class Learner(NamedTuple):
         memory : dict of {label: ClassMemory}
             What to remember of each.
         """
+        if isinstance(self.generator, MeanProxies):
+            return self._add_up(labels, support, learnt)
         bounds = self._bounds(labels)
         memory = {}
         for group, proxies in enumerate(self._generate(labels, support)):
@@ -296,6 +439,8 @@ class Learner(NamedTuple):
         memory : dict of {label: ClassMemory}
             What to remember of each of the labels.
         """
+        if isinstance(self.generator, MeanProxies):
+            return self._add_up(labels, support, learnt)
         order = support.order
         weights = support.sample_weight
         samples = Points(
@@ -307,6 +452,33 @@ class Learner(NamedTuple):
         )
         statistics = [self._statistics(support, group) for group in range(len(labels))]
         return self.unite(labels, learnt, samples, statistics)
+
+    def _add_up(self, labels, support, learnt):
+        """Learn of classes whose proxy is their mean, all known or all new."""
+        known = [learnt.memory.get(label) for label in labels]
+        if known[0] is None:
+            sums = Sums.none(len(known), support.n_features)
+        else:
+            sums = Sums(
+                np.stack([_total_of(part) for part in known]),
+                np.array([part.counts[0] for part in known]),
+                np.concatenate([part.vectors for part in known]),
+                np.concatenate([part.indices for part in known]),
+                np.concatenate([part.spreads for part in known]),
+            )
+        proxies, sums, is_new = self.generator.add(support, sums, self.n_jobs)
+        indices = proxies.indices + np.where(is_new, learnt.n_samples, 0)
+        memory = {}
+        for group, part in enumerate(_parts(proxies._replace(indices=indices))):
+            statistics = self._statistics(support, group)
+            if known[group] is not None:
+                statistics = _all_joined(known[group], statistics)
+            memory[labels[group]] = ClassMemory(
+                *part, *statistics, total=sums.vectors[group].copy()
+            )
+        if self.progress is not None:
+            self.progress(len(labels))
+        return memory
 
     def _statistics(self, support, group):
         """Weight, moments and sample of one group; None for what is not kept."""
@@ -357,9 +529,7 @@ class Learner(NamedTuple):
                 summary = summary._replace(indices=points.indices[summary.indices])
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=points.indices[proxies.indices]),
-                known[group].weight + statistics[group][0],
-                _joined(known[group].moments, statistics[group][1]),
-                _joined(known[group].sample, statistics[group][2]),
+                *_all_joined(known[group], statistics[group]),
                 summary=summary,
             )
         return memory
@@ -422,6 +592,13 @@ class Learner(NamedTuple):
         return _parts(proxies)
 
 
+def _total_of(part):
+    """Sum of the samples of a class whose proxy is their mean."""
+    if part.total is not None:
+        return part.total
+    return part.vectors[0].astype(np.float64) * part.counts[0]
+
+
 def _parts(proxies):
     """Yield what `Proxies` hold of each class, as copies."""
     for start, stop in pairwise(proxies.offsets):
@@ -431,6 +608,16 @@ def _parts(proxies):
             proxies.indices[start:stop],
             proxies.spreads[start:stop],
         ).copies()
+
+
+def _all_joined(part, statistics):
+    """Weight, moments and sample of a class and of more samples."""
+    weight, moments, sample = statistics
+    return (
+        part.weight + weight,
+        _joined(part.moments, moments),
+        _joined(part.sample, sample),
+    )
 
 
 def _joined(some, more):

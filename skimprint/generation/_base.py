@@ -55,6 +55,9 @@ class ProxyGenerator(BaseEstimator, ABC):
     #: Whether the proxies are support samples, rather than means of them.
     selects = False
 
+    #: Whether samples in any parts, but in their order, give the same, to the bit.
+    learns_in_order = False
+
     def n_remembered(self, n_proxies):
         """How many points are to stand for the samples of a class.
 
