@@ -399,7 +399,7 @@ class TestPending:
         X, y = digits
         weights = np.random.default_rng(0).uniform(0.1, 3, len(y)) if weighted else None
         whole = ImprintClassifier(generator).fit(X, y, sample_weight=weights)
-        for n_parts, every, most in ((2, 1, 2**25), (40, 7, 2**25), (40, 50, 10**5)):
+        for n_parts, every, most in ((2, 1, 2**24), (40, 7, 2**24), (40, 50, 10**5)):
             monkeypatch.setattr("skimprint._learning._MAX_PENDING", most)
             clf = ImprintClassifier(generator)
             for i, rows in enumerate(np.array_split(np.arange(len(y)), n_parts)):
