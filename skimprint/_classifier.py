@@ -1,5 +1,6 @@
 """ImprintClassifier: the framework, from support embeddings to labels."""
 
+import re
 import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -13,13 +14,22 @@ from sklearn.utils import Bunch, assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._backend import (
+    Elsewhere,
+    embedding_dtypes,
+    follow,
+    is_nonnegative,
+    namespace_of,
+    placed,
+    readable,
+)
 from ._calibration import Calibration, familiarities, fit_temperature, hold_out
+from ._elsewhere import ScoresElsewhere
 from ._groups import Buffer
 from ._head import Head
 from ._learning import LearningMixin
 from ._progress import CallbackSupportMixin
 from ._threads import run_blocks
-from ._validation import DTYPES
 from .aggregation import (
     METRICS,
     UNIT_LENGTH,
@@ -60,9 +70,13 @@ class ImprintClassifier(
         - a callable ``f(X_c, n_proxies, random_state)`` that returns an array of shape
           (n_proxies, n_features).
 
-    n_proxies : int or dict of {label: int}, default=20
+    n_proxies : int, dict of {label: int} or "auto", default=20
         Number of proxies per class. A class with no more samples than this keeps its
-        samples as they are. ``"mean"`` and ``"all"`` ignore it.
+        samples as they are. ``"mean"`` and ``"all"`` ignore it. ``"auto"`` chooses of
+        1, 2, 5, 10 and 20, for each class by itself: the number whose proxies of one
+        half of the samples are the nearest to the other half. A class of fewer than
+        five samples gets one. In `partial_fit` and `merge` a known class decides anew,
+        by the proxies it remembers and what is new.
     support_norm : {"l2", "power", "auto"}, callable or None, default="l2"
         Normalisation of the support embeddings (the framework's NORM_pre). ``"power"``
         takes signed square roots first, which often helps where no embedding has
@@ -138,6 +152,10 @@ default="dot"
     random_state : int, RandomState instance or None, default=None
         Seed of the generator. Every class starts from the same seed, so that its
         proxies do not depend on the other classes.
+    device : {"cpu", "cuda", "cuda:N", "auto"} or None, default=None
+        Where NumPy arrays go, once in each call; results are NumPy arrays again.
+        ``"auto"`` is the first GPU, if there is one. Arrays that are on a device stay
+        there, with scikit-learn's array API dispatch.
     n_jobs : int, default=None
         Number of threads across classes in `fit`. The result is the same for any
         number.
@@ -195,6 +213,9 @@ default="dot"
     ``metric="mahalanobis"``: with few samples per feature, distances of samples that
     it was made of are too small, and too many queries are rejected.
 
+    With scikit-learn's ``array_api_dispatch``, results follow ``X`` to its namespace
+    and device; labels that are text, and the attributes, are NumPy arrays.
+
     References
     ----------
     .. [1] J. Westerhoff et al., "Robust Weight Imprinting: Insights from Neural
@@ -220,7 +241,11 @@ default="dot"
 
     _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's convention)
         "generator": "no_validation",  # `make_generator` knows, and says what would do
-        "n_proxies": [Interval(Integral, 1, None, closed="left"), Mapping],
+        "n_proxies": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+            Mapping,
+        ],
         "support_norm": [StrOptions({"l2", "power", "auto"}), callable, None],
         "proxy_norm": [StrOptions({"l2", "quantile"}), callable, None],
         "query_norm": [StrOptions({"l2", "power", "auto"}), callable, None],
@@ -240,6 +265,7 @@ default="dot"
         "contamination": [Interval(Real, 0, 1, closed="left")],
         "head": [tuple, None],
         "random_state": ["random_state"],
+        "device": [str, None],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
@@ -265,6 +291,7 @@ default="dot"
         contamination=0.05,
         head=None,
         random_state=None,
+        device=None,
         n_jobs=None,
         verbose=0,
     ):
@@ -286,6 +313,7 @@ default="dot"
         self.contamination = contamination
         self.head = head
         self.random_state = random_state
+        self.device = device
         self.n_jobs = n_jobs
         self.verbose = verbose
 
@@ -430,7 +458,7 @@ default="dot"
         """The norm that "auto" stands for, by what is known or else by samples."""
         if self.support_norm != "auto":
             return None
-        return learnt.norm or ("power" if X.min() >= 0 else "l2")
+        return learnt.norm or ("power" if is_nonnegative(X) else "l2")
 
     def _support_norm(self, chosen):
         return _norm(chosen or self.support_norm, "support_norm")
@@ -466,7 +494,7 @@ default="dot"
             The `outlier_label`, where `score_samples` is less than
             ``outlier_threshold_``.
         """
-        X = self._validate_scored(X)
+        given, X = X, self._validate_scored(X)
         head = self._head()
         winners = np.empty(len(X), dtype=np.intp)
 
@@ -475,9 +503,9 @@ default="dot"
 
         self._score_blocks(head, X, choose, winners_only=True)
         if self.outlier_threshold is None:
-            return head.classes[winners]
+            return follow(given, head.classes[winners])
         is_outlier = self._familiarities(head, X) < self._threshold(head)
-        return self._labels_of(head, winners, is_outlier)
+        return follow(given, self._labels_of(head, winners, is_outlier))
 
     def score_samples(self, X):
         """How familiar each query is: its similarity to what was learnt.
@@ -505,8 +533,8 @@ default="dot"
         >>> clf.predict(X)
         array(['up', 'neither'], dtype='<U7')
         """
-        X = self._validate_queries(X)
-        return self._familiarities(self._head(), X)
+        queries = self._validate_queries(X)
+        return follow(X, self._familiarities(self._head(), queries))
 
     def explain(self, X):
         """Why each query gets its class: the proxy that won, its lead, its sample.
@@ -609,8 +637,8 @@ default="dot"
         """
         _, scores = self._scores(X)
         if scores.shape[1] == 2:
-            return scores[:, 1] - scores[:, 0]
-        return scores
+            scores = scores[:, 1] - scores[:, 0]
+        return follow(X, scores)
 
     def predict_proba(self, X):
         """Probability of each class: softmax of the scores divided by `temperature`.
@@ -627,7 +655,8 @@ default="dot"
         """
         head, scores = self._scores(X)
         temperature = self._temperature(head)
-        return _keep_winner(softmax(scores / temperature, axis=1), scores)
+        probabilities = softmax(scores / temperature, axis=1)
+        return follow(X, _keep_winner(probabilities, scores))
 
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class.
@@ -644,7 +673,8 @@ default="dot"
         """
         head, scores = self._scores(X)
         temperature = self._temperature(head)
-        return _keep_winner(log_softmax(scores / temperature, axis=1), scores)
+        probabilities = log_softmax(scores / temperature, axis=1)
+        return follow(X, _keep_winner(probabilities, scores))
 
     def kproxies(self, X, n_neighbors=None, return_similarity=True):
         """Find the proxies that each query is most similar to.
@@ -682,7 +712,7 @@ default="dot"
         >>> clf.proxy_labels_[indices]
         array([['up', 'both']], dtype='<U5')
         """
-        X = self._validate_queries(X)
+        given, X = X, self._validate_queries(X)
         head = self._head()
         n_proxies = head.n_proxies
         if n_neighbors is None:
@@ -701,10 +731,18 @@ default="dot"
             similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
 
         run_blocks(find, compare.blocks(len(X)))
-        return (similarities, indices) if return_similarity else indices
+        indices = follow(given, indices)
+        return (follow(given, similarities), indices) if return_similarity else indices
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        return tags
 
     def _n_proxies_of(self, labels):
-        """Number of proxies of each class, shape (n_classes,)."""
+        """Number of proxies of each class, shape (n_classes,); None for "auto"."""
+        if isinstance(self.n_proxies, str):
+            return None
         if not isinstance(self.n_proxies, Mapping):
             return np.full(len(labels), min(self.n_proxies, _ALL))
         missing = [label for label in labels if label not in self.n_proxies]
@@ -733,6 +771,11 @@ default="dot"
             raise ValueError(
                 "outlier_threshold needs an outlier_label, which predict returns for "
                 "outliers: pass outlier_label=-1, say, or for text 'unknown'."
+            )
+        if self.device and not re.fullmatch(r"cpu|auto|cuda(:\d+)?", self.device):
+            raise ValueError(
+                "device must be 'cpu', 'cuda', 'cuda:N' with a number N, 'auto' or "
+                f"None; got {self.device!r}."
             )
         votes_by_distance = self.aggregation == "mnn" and self.weights == "distance"
         if votes_by_distance and self.metric == "dot":
@@ -767,9 +810,14 @@ default="dot"
     def _validate_queries(self, X, *, ensure_all_finite=True):
         check_is_fitted(self)
         self._check_params()  # they may have been set since the fit
-        return validate_data(
-            self, X, dtype=DTYPES, reset=False, ensure_all_finite=ensure_all_finite
+        X = validate_data(
+            self,
+            X,
+            dtype=embedding_dtypes(X),
+            reset=False,
+            ensure_all_finite=ensure_all_finite,
         )
+        return placed(readable(X), self.device)
 
     def _shows_what_is_not_finite(self):
         """Whether scores by `max` are not finite for a query that is not."""
@@ -778,10 +826,15 @@ default="dot"
             is_product and self.aggregation == "max" and not callable(self.query_norm)
         )
 
+    def _scores_elsewhere(self, X):
+        """Whether queries are on another device, and can be scored by `max` there."""
+        return isinstance(X, Elsewhere) and self._shows_what_is_not_finite()
+
     def _validate_scored(self, X):
         """Validate queries for `_score_blocks`, which may look for NaN by itself."""
-        checks = not self._shows_what_is_not_finite()
-        return self._validate_queries(X, ensure_all_finite=checks)
+        is_near = namespace_of(X) is None and self.device in (None, "cpu")
+        looks_later = is_near and self._shows_what_is_not_finite()
+        return self._validate_queries(X, ensure_all_finite=not looks_later)
 
     def _similarity(self, head, *, normalized=False):
         """What compares queries, or rows that are normalised, with the proxies."""
@@ -818,6 +871,14 @@ default="dot"
             Whether it gets the index of the best class of each query instead.
         """
         compare = self._similarity(head)
+        if self._scores_elsewhere(X):
+            there = ScoresElsewhere(compare, head.offsets, X)
+            for block in there.blocks():
+                if winners_only:
+                    use(block, there.winners(block))
+                else:
+                    use(block, there.scores(block).T)
+            return
         buffer = Buffer()
         # Of few proxies, looking through all queries would be a large part of the work.
         # NaN and infinity spread to the scores, where one look per query finds them.
@@ -921,6 +982,11 @@ default="dot"
         def keep(block, similarities):
             familiar[block] = self._familiarity(head, similarities)
 
+        if self.outlier_score == "similarity" and self._scores_elsewhere(X):
+            there = ScoresElsewhere(self._similarity(head), head.offsets, X)
+            for block in there.blocks():
+                familiar[block] = there.nearest(block)
+            return familiar
         self._compare_blocks(head, X, keep)
         return familiar
 

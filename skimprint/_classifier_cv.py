@@ -20,8 +20,10 @@ from ._validation import DTYPES
 from .aggregation import UNIT_LENGTH, ProxySimilarity, largest_rows
 from .generation import make_generator
 
-# Parameters that make no difference to what is learnt of each class. All others do, or
-# may: they are not shared.
+# Parameters that make a difference to the proxies, but not to the moments of samples;
+# to neither, but to what all classes have in common; to predictions alone. All others
+# make a difference to everything, or may.
+_ONLY_PROXIES = {"generator", "n_proxies", "random_state"}
 _ONLY_HEAD = {"mean_weight", "metric", "proxy_norm", "shrinkage"}
 _ONLY_PREDICTION = {
     "aggregation",
@@ -162,6 +164,8 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
         )
         classifiers = [_with(estimator, params) for params in candidates]
         scorer = check_scoring(classifiers[0], self.scoring)
+        if self.scoring is None and type(estimator).score is ClassifierMixin.score:
+            scorer = _accuracy
         check_X_y(X, y, dtype=DTYPES, estimator=self)
         X, y, sample_weight = indexable(X, y, sample_weight)
         splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
@@ -230,14 +234,17 @@ def _agreeing(classifiers, but_for):
     """Lists of the classifiers, by number, that differ in certain parameters only."""
     lists = defaultdict(list)
     for i, clf in enumerate(classifiers):
-        params = clf.get_params(deep=False)
-        key = tuple(
-            (name, repr(value) if hasattr(value, "get_params") else _key(value))
-            for name, value in sorted(params.items())
-            if name not in but_for
-        )
-        lists[key].append(i)
+        lists[_values(clf, but_for)].append(i)
     return list(lists.values())
+
+
+def _values(clf, but_for):
+    """Parameters of a classifier, but for some, as something hashable."""
+    return tuple(
+        (name, repr(value) if hasattr(value, "get_params") else _key(value))
+        for name, value in sorted(clf.get_params(deep=False).items())
+        if name not in but_for
+    )
 
 
 def _key(value):
@@ -249,6 +256,11 @@ def _key(value):
     return value
 
 
+def _accuracy(clf, X, y):
+    """What ``clf.score`` returns, without checks of labels that have been checked."""
+    return float(np.mean(clf.predict(X) == np.asarray(y)))
+
+
 class _Fold:
     """Training and test samples of one split.
 
@@ -258,6 +270,11 @@ class _Fold:
         The data, the weights perhaps `None`.
     train, test : ndarrays
         Row numbers.
+
+    Attributes
+    ----------
+    shared : dict of dict
+        What heads of the same training samples share: by what is done to these.
     """
 
     def __init__(self, X, y, sample_weight, train, test):
@@ -266,6 +283,7 @@ class _Fold:
         self.weights = (
             None if sample_weight is None else _safe_indexing(sample_weight, train)
         )
+        self.shared = defaultdict(dict)
 
 
 def _evaluate(classifiers, scorer, fold):
@@ -295,10 +313,11 @@ def _evaluate(classifiers, scorer, fold):
     learn_time = time.perf_counter() - start
 
     results = [None] * len(classifiers)
-    head, shared = None, {}
+    but_for = _ONLY_PROXIES | _ONLY_HEAD | _ONLY_PREDICTION
+    shared = fold.shared[_values(learner, but_for)]
     for alike in _agreeing(classifiers, _ONLY_PREDICTION):
         start = time.perf_counter()
-        head = classifiers[alike[0]]._make_head(learnt, head, shared)
+        head = classifiers[alike[0]]._make_head(learnt, shared=shared)
         fit_time = learn_time + time.perf_counter() - start
         n_neighbors = max(classifiers[i].n_neighbors for i in alike)
         head.similarity = _SharedSimilarity(fold.X_test, n_neighbors)

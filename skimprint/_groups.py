@@ -20,7 +20,7 @@ class GroupedRows:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or Elsewhere of shape (n_samples, n_features)
         Floating point of any layout; only ever read.
     codes : ndarray of shape (n_samples,)
         Group of each row, in ``range(n_groups)``. Every group has a row.
@@ -91,6 +91,7 @@ class GroupedRows:
         first, last = index[0, 0], index[-1, -1]
         as_they_are = (
             self.transform is None
+            and isinstance(self.X, np.ndarray)
             and self.X.dtype == self.dtype
             and self.X.flags.c_contiguous
             and last - first + 1 == index.size
@@ -117,7 +118,7 @@ class GroupedRows:
         """Rows of ``X`` by number, C-contiguous and transformed: new or in out."""
         if out is None:
             rows = np.ascontiguousarray(self.X[index], dtype=self.dtype)
-        elif self.X.dtype == self.dtype:
+        elif self.X.dtype == self.dtype and isinstance(self.X, np.ndarray):
             # Clipping spares `take` a buffer; all indices are in range.
             rows = np.take(self.X, index, axis=0, out=out, mode="clip")
         else:

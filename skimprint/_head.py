@@ -50,7 +50,7 @@ class Head:
     previous : Head, default=None
         Of mostly the same classes, to save work.
     shared : dict, default=None
-        What heads of the same memory have in common, for those that follow.
+        What heads of the same samples have in common, for those that follow.
 
     Attributes
     ----------
@@ -112,8 +112,10 @@ class Head:
         self.codes = np.repeat(np.arange(len(parts)), np.diff(self.offsets))
         self.indices = np.concatenate([part.indices for part in parts])
 
-        self.moments = None
-        if learnt.generator.uses_moments or mahalanobis or shrinkage is not None:
+        shared = {} if shared is None else shared
+        self.moments = shared.get("moments")
+        uses_moments = learnt.generator.uses_moments or mahalanobis
+        if self.moments is None and (uses_moments or shrinkage is not None):
             moments = {
                 label: part.moments
                 for label, part in zip(labels, parts, strict=True)
@@ -123,9 +125,10 @@ class Head:
             complete = all(part.moments or part.is_head for part in parts)
             if moments and complete:
                 self.moments = PooledMoments(moments, previous and previous.moments)
+                shared["moments"] = self.moments
         self.shrinkage = self.whitening = None
         if shrinkage is not None and self.moments is not None:
-            self._whiten(parts, shrinkage, {} if shared is None else shared)
+            self._whiten(parts, shrinkage, shared)
         self.covariance = self.factor = None
         if mahalanobis and self.moments is not None:
             self.covariance = within_class_covariance(self.moments)
@@ -136,7 +139,8 @@ class Head:
         moments = self.moments
         if self.whitening is not None:
             vectors = self.whitening(vectors.astype(np.float64, copy=False))
-            moments = moments.whitened(self.whitening)
+            if learnt.generator.uses_moments:
+                moments = moments.whitened(self.whitening)
             self.whitening = self.whitening.astype(learnt.dtype)
         left_out = None
         if learnt.generator.uses_sample:
@@ -210,8 +214,12 @@ class Head:
             shared["spectrum"] = within_class_spectrum(self.moments, origin, means)
         spectrum = shared["spectrum"]
         if shrinkage == "auto":
-            left_out = left_out_of(parts, _max_rows(len(parts)))
-            shrinkage = choose_shrinkage(spectrum, self.class_count, means, left_out)
+            if "shrinkage" not in shared:
+                left_out = left_out_of(parts, _max_rows(len(parts)))
+                shared["shrinkage"] = choose_shrinkage(
+                    spectrum, self.class_count, means, left_out
+                )
+            shrinkage = shared["shrinkage"]
         self.shrinkage = float(shrinkage)
         self.whitening = Whitening(spectrum, origin, self.shrinkage)
 

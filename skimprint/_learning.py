@@ -12,6 +12,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._backend import embedding_dtypes, placed, readable, to_host
 from ._groups import GroupedRows
 from ._memory import (
     NOTHING,
@@ -124,7 +125,7 @@ class LearningMixin:
         array(['right', 'up'], dtype='<U5')
         """
         check_is_fitted(self)
-        labels = np.atleast_1d(np.asarray(classes)).tolist()
+        labels = np.atleast_1d(np.asarray(to_host(classes))).tolist()
         learnt = self._learnt.settled()
         memory = learnt.memory
         unknown = [label for label in labels if label not in memory]
@@ -240,16 +241,19 @@ class LearningMixin:
         learnt : Learnt
             What is known after.
         """
+        dtypes = embedding_dtypes(X)
+        y, sample_weight = to_host(y), to_host(sample_weight)
         if learnt is not getattr(self, "_learnt", None):
-            X, y = check_X_y(X, y, dtype=DTYPES, estimator=self)
+            X, y = check_X_y(X, y, dtype=dtypes, estimator=self)
         elif not (_are_plain(X, y, learnt) and not hasattr(self, "feature_names_in_")):
-            X, y = validate_data(self, X, y, dtype=DTYPES, reset=False)
+            X, y = validate_data(self, X, y, dtype=dtypes, reset=False)
+        X = placed(readable(X), self.device)
         check_labels(y)
         classes_of_y, codes = np.unique(y, return_inverse=True)
         labels = classes_of_y.tolist()
         if classes is not None:
             _check_expected(labels, classes)
-        sample_weight = _check_weights(sample_weight, X, codes, classes_of_y)
+        sample_weight = _check_weights(sample_weight, codes, classes_of_y)
         norm = self._choose_norm(learnt, X)
         if learnt.memory:
             _check_width(X, learnt)
@@ -271,9 +275,13 @@ class LearningMixin:
         """What is known if a batch is to be learnt later; None if it must be now.
 
         That is for generators whose result is the same, to the bit, and no function
-        of the user's may raise an error then.
+        of the user's may raise an error then. Other devices' memory is not filled.
         """
-        if not learner.generator.learns_in_order or callable(self.support_norm):
+        if (
+            not learner.generator.learns_in_order
+            or callable(self.support_norm)
+            or not isinstance(batch.X, np.ndarray)
+        ):
             return None
         settings = (
             batch.kind,
@@ -337,10 +345,9 @@ class LearningMixin:
             )
         weight, classes = self.head
         weight = getattr(weight, "weight", weight)
-        if hasattr(weight, "detach"):  # a parameter of a torch module
-            weight = weight.detach().cpu().numpy()
-        weight = check_array(weight, dtype=DTYPES, input_name="head")
-        classes = np.arange(len(weight)) if classes is None else np.asarray(classes)
+        weight = check_array(to_host(weight), dtype=DTYPES, input_name="head")
+        classes = np.arange(len(weight)) if classes is None else to_host(classes)
+        classes = np.asarray(classes)
         if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):
             raise ValueError(
                 f"head must have a different label for each of its {len(weight)} rows; "
@@ -429,11 +436,11 @@ def _are_plain(X, y, learnt):
     )
 
 
-def _check_weights(sample_weight, X, codes, classes):
+def _check_weights(sample_weight, codes, classes):
     """Valid weights, some of them positive in each class, or None."""
     if sample_weight is None:
         return None
-    sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    sample_weight = _check_sample_weight(sample_weight, codes, ensure_non_negative=True)
     totals = np.bincount(codes, weights=sample_weight)
     if not totals.all():
         raise ValueError(
@@ -445,7 +452,7 @@ def _check_weights(sample_weight, X, codes, classes):
 
 def _check_expected(labels, classes):
     """Refuse labels that are not among the announced ones."""
-    expected = set(np.asarray(classes).ravel().tolist())
+    expected = set(np.asarray(to_host(classes)).ravel().tolist())
     unexpected = [label for label in labels if label not in expected]
     if unexpected:
         raise ValueError(
@@ -476,7 +483,7 @@ def _check_mergeable(first, second):
         )
     mine, theirs = first.get_params(), second.get_params()
     for name in sorted(mine.keys() | theirs.keys()):
-        if name in ("n_jobs", "random_state", "verbose"):
+        if name in ("device", "n_jobs", "random_state", "verbose"):
             continue
         if not _same(mine.get(name), theirs.get(name)):
             raise ValueError(

@@ -10,6 +10,7 @@ import numpy as np
 from ._groups import GroupedRows, row_keys
 from ._leave_one_out import LeftOut
 from ._moments import Moments, moments_of
+from ._n_proxies import N_PROXIES, choose_n_proxies
 from ._summary import PointsOfOne, compressed, sharing
 from ._threads import run_tasks
 from .generation.mean import MeanProxies, Sums
@@ -326,7 +327,7 @@ class Learner(NamedTuple):
     generator : ProxyGenerator
         Makes the proxies.
     n_proxies : callable
-        From labels to the number of proxies of each.
+        From labels to the number of proxies of each, or to `None`: to be chosen.
     seed : int
         Seed of the generator.
     n_jobs : int or None
@@ -536,7 +537,10 @@ class Learner(NamedTuple):
 
     def _bounds(self, labels):
         """How many points are to stand for the samples of each class."""
-        return self.generator.n_remembered(self.n_proxies(labels))
+        n_proxies = self.n_proxies(labels)
+        if n_proxies is None:  # however few are chosen now, later it may be more
+            n_proxies = np.full(len(labels), N_PROXIES[-1])
+        return self.generator.n_remembered(n_proxies)
 
     def _summarize(self, support, group, proxies, bound):
         """What to remember of the samples of a class besides its proxies, or None.
@@ -582,9 +586,14 @@ class Learner(NamedTuple):
 
     def _generate(self, labels, support):
         """Proxies of each group."""
+        n_proxies = self.n_proxies(labels)
+        if n_proxies is None:
+            n_proxies = choose_n_proxies(
+                self.generator, support, seed=self.seed, n_jobs=self.n_jobs
+            )
         proxies = self.generator.generate(
             support,
-            self.n_proxies(labels),
+            n_proxies,
             seed=self.seed,
             n_jobs=self.n_jobs,
             progress=self.progress,

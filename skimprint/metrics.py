@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_X_y
 from sklearn.utils._param_validation import StrOptions, validate_params
 
+from ._backend import embedding_dtypes, follow, readable, to_host
 from ._validation import check_labels
 from .normalization import l2_normalize
 
@@ -94,7 +95,7 @@ def neural_collapse_score(X, y, *, norm="l2", average="pooled"):
         for residuals in classes.residuals(c):
             scores[c] += np.sum((residuals @ axes) ** 2)
     scores /= classes.sizes * len(classes)
-    return scores if average is None else float(scores.mean())
+    return follow(X, scores) if average is None else float(scores.mean())
 
 
 @validate_params(_PARAMETERS, prefer_skip_nested_validation=True)
@@ -168,7 +169,7 @@ def variability_collapse_index(X, y, *, norm="l2", average="pooled"):
         if average is None:
             indices[c] = classes.hidden_by(covariance)
     if average is None:
-        return indices
+        return follow(X, indices)
     return float(classes.hidden_by(covariance / len(classes)))
 
 
@@ -189,8 +190,9 @@ class _Classes:
 
     def __init__(self, X, y, norm):
         # `_blocks` looks for what is not finite, since a look at all of X may copy it.
-        dtypes = (np.float64, np.float32, np.float16)
-        self.X, y = check_X_y(X, y, dtype=dtypes, ensure_all_finite=False)
+        dtypes = embedding_dtypes(X)
+        X, y = check_X_y(X, to_host(y), dtype=dtypes, ensure_all_finite=False)
+        self.X = readable(X)
         self.norm = norm
         check_labels(y)
         labels, codes = np.unique(y, return_inverse=True)

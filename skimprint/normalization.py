@@ -7,7 +7,7 @@ import numpy as np
 __all__ = ["l2_normalize", "power_normalize", "quantile_normalize"]
 
 # Below this norm a row counts as zero and stays as it is (as in torch's `normalize`).
-_EPS = 1e-12
+EPS = 1e-12
 
 
 def l2_normalize(X, *, out=None):
@@ -73,7 +73,7 @@ def power_normalize(X):
 def row_norms(X):
     """Euclidean length of each row, at least 1e-12 so that it can be divided by."""
     norms = np.sqrt(np.einsum("ij,ij->i", X, X))
-    return np.maximum(norms, _EPS, out=norms)
+    return np.maximum(norms, EPS, out=norms)
 
 
 def quantile_normalize(X, reference):

@@ -1,6 +1,7 @@
 """Shrunk within-class covariance of the support set, and the space it whitens."""
 
 from copy import copy
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -166,12 +167,6 @@ class Whitening:
             self.outside = float(1 / np.sqrt(max(shrinkage, _MIN_SHRINKAGE) * variance))
         self.basis = spectrum.basis
         self.inside = np.sqrt(spectrum.precision(shrinkage)) - self.outside
-        self.matrix = None
-        n_features, n_directions = self.basis.shape
-        if 2 * n_directions > n_features:  # then one product costs less than two
-            self.matrix = (self.basis * self.inside) @ self.basis.T
-            self.matrix[np.diag_indices(n_features)] += self.outside
-            self.basis = self.inside = None
 
     def __call__(self, X):
         """Rows in the whitened space.
@@ -190,19 +185,26 @@ class Whitening:
 
     def turn(self, X):
         """Differences of rows in the whitened space, which has them without origin."""
-        if self.matrix is not None:
+        n_features, n_directions = self.basis.shape
+        if 2 * n_directions > n_features and len(X) > n_features:
             return X @ self.matrix.astype(X.dtype, copy=False)
         basis = self.basis.astype(X.dtype, copy=False)
         inside = self.inside.astype(X.dtype, copy=False)
         return self.outside * X + ((X @ basis) * inside) @ basis.T
 
+    @cached_property
+    def matrix(self):
+        """Of all features: for many rows, one product costs less than two."""
+        matrix = (self.basis * self.inside) @ self.basis.T
+        matrix[np.diag_indices(len(matrix))] += self.outside
+        return matrix
+
     def astype(self, dtype):
         """The same, ready for rows of a dtype."""
         other = copy(self)
-        for name in ("origin", "basis", "inside", "matrix"):
-            array = getattr(self, name)
-            if array is not None:
-                setattr(other, name, np.ascontiguousarray(array, dtype))
+        vars(other).pop("matrix", None)
+        for name in ("origin", "basis", "inside"):
+            setattr(other, name, getattr(self, name).astype(dtype, copy=False))
         return other
 
 

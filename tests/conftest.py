@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn
 
 from skimprint.datasets import load_digits_embeddings
 
@@ -34,3 +35,66 @@ def reference():
         reference = dict(file)
     reference["configs"] = json.loads(str(reference["configs"]))
     return data | reference
+
+
+class Arrays:
+    """A kind of array to pass in place of NumPy's.
+
+    Parameters
+    ----------
+    name : str
+        Of the namespace.
+    device : str, default=None
+        Where to put the arrays.
+    """
+
+    def __init__(self, name, device=None):
+        self.xp = pytest.importorskip(name, reason=f"needs {name}")
+        self.is_numpy = name == "numpy"
+        if name == "array_api_strict":
+            if device != "CPU_DEVICE" and np.lib.NumpyVersion(np.__version__) < "2.1.0":
+                pytest.skip("needs NumPy 2.1 to copy from other devices")
+            device = self.xp.Device(device)
+        elif name == "cupy" or device == "cuda":
+            cuda = self.xp.cuda
+            if not (cuda.is_available() if hasattr(cuda, "is_initialized") else 1):
+                pytest.skip("needs a GPU")
+        self.device = device
+
+    def __call__(self, array):
+        """The array, of this kind."""
+        if self.is_numpy:
+            return np.asarray(array)
+        return self.xp.asarray(array, device=self.device)
+
+    def owns(self, array):
+        """Whether an array is of this kind, and on this device."""
+        if self.is_numpy:
+            return isinstance(array, np.ndarray)
+        if type(array) is not type(self.xp.asarray(0)):
+            return False
+        return self.device is None or array.device == self(0).device
+
+
+@pytest.fixture(
+    params=[
+        "numpy",
+        "array_api_strict:CPU_DEVICE",
+        "array_api_strict:device1",
+        "torch:cpu",
+        "torch:cuda",
+        "cupy",
+    ]
+)
+def xp(request, monkeypatch):
+    """Arrays of a namespace and a device, with scikit-learn's dispatch switched on."""
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    arrays = Arrays(*request.param.split(":"))
+    with sklearn.config_context(array_api_dispatch=True):
+        yield arrays
+
+
+@pytest.fixture
+def nothing_on_host(monkeypatch):
+    """Take every array that is not NumPy's for one on another device."""
+    monkeypatch.setattr("skimprint._backend._is_on_host", lambda X: False)

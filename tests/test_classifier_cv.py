@@ -44,6 +44,12 @@ GRIDS = {
         "metric": ["dot", "mahalanobis"],
     },
     "whitening": {"n_proxies": [1, 3], "shrinkage": [None, 0.1, "auto"]},
+    "moments of some candidates": {
+        "generator": ["mean", "least_squares"],
+        "n_proxies": ["auto", 2],
+        "shrinkage": [None, 0.1],
+        "support_norm": [None, "l2"],
+    },
     "votes": {
         "n_proxies": [1, 4],
         "aggregation": ["max", "mnn"],
@@ -168,6 +174,7 @@ def test_products_are_shared(data, monkeypatch):
 
 
 def test_one_eigendecomposition_for_all_shrinkages(data, monkeypatch):
+    # Whatever proxies are made of the samples.
     calls = []
     spectrum = _head.within_class_spectrum
 
@@ -176,8 +183,13 @@ def test_one_eigendecomposition_for_all_shrinkages(data, monkeypatch):
         return spectrum(*args)
 
     monkeypatch.setattr(_head, "within_class_spectrum", counted)
-    grid = {"shrinkage": [0.1, 0.5, "auto"], "metric": ["dot", "mahalanobis"]}
-    ImprintClassifierCV(ImprintClassifier("mean"), grid, cv=3).fit(*data)
+    grid = {
+        "shrinkage": [0.1, 0.5, "auto"],
+        "metric": ["dot", "mahalanobis"],
+        "generator": ["mean", "random"],
+        "n_proxies": [1, 3],
+    }
+    ImprintClassifierCV(ImprintClassifier(), grid, cv=3).fit(*data)
     assert len(calls) == 3 + 1  # of each fold, and of the best classifier
 
 

@@ -143,5 +143,13 @@ def test_whitening_of_float32_stays_float32():
     whiten = Whitening(spectrum, means[0], 0.1)
     single = X.astype(np.float32)
     assert whiten(single).dtype == np.float32
-    np.testing.assert_array_equal(whiten.astype(np.float32)(single), whiten(single))
-    np.testing.assert_allclose(whiten(single), whiten(X), rtol=1e-4, atol=1e-4)
+    for other in (whiten, whiten.astype(np.float32)):
+        assert other(single).dtype == np.float32
+        np.testing.assert_allclose(other(single), whiten(X), rtol=1e-4, atol=1e-4)
+
+
+def test_few_rows_are_whitened_as_many_are():
+    X, _, means, R = scattered(60, 5)
+    whiten = Whitening(spectrum_of_scatter(R.T @ R, 60), means[0], 0.1)
+    few = np.concatenate([whiten(rows) for rows in np.split(X, 15)])  # 4 of 5 features
+    np.testing.assert_allclose(few, whiten(X), atol=1e-12)

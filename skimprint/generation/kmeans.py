@@ -5,8 +5,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from .._kmeans import grouped_kmeans
-from ._base import ProxyGenerator, synthesized
+from .._kmeans import elsewhere, grouped_kmeans
+from ._base import Proxies, ProxyGenerator, synthesized
 
 
 class KMeansProxies(ProxyGenerator):
@@ -74,6 +74,13 @@ class KMeansProxies(ProxyGenerator):
         return np.where(n_proxies > 1, super().n_remembered(n_proxies), 0)
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
+        if elsewhere.is_possible(support):
+            found = elsewhere.kmeans_elsewhere(
+                support, n_proxies, seed=seed, progress=progress, **self.get_params()
+            )
+            return Proxies(
+                found.centers, found.offsets, found.indices, found.counts, found.spreads
+            )
         clustering = self._cluster(
             support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
         )
