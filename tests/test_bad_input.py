@@ -227,7 +227,7 @@ class TestBadInput:
         [
             ("n_proxies", 0),
             ("n_proxies", 2.5),
-            ("n_proxies", "auto"),
+            ("n_proxies", "many"),
             ("support_norm", "l1"),
             ("proxy_norm", "none"),
             ("query_norm", "quantile"),
