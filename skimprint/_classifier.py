@@ -402,7 +402,7 @@ default="dot"
     def generator_(self):
         """The component that made the proxies: ProxyGenerator."""
         self._head("generator_")
-        return self._learnt.generator
+        return self._learnt.settled().generator
 
     @property
     def temperature_(self):
@@ -423,7 +423,7 @@ default="dot"
     def n_samples_seen_(self):
         """Number of training rows so far, forgotten ones included: int."""
         self._head("n_samples_seen_")
-        return self._learnt.n_samples
+        return self._learnt.settled().n_samples
 
     def _head(self, name="classes_"):
         """What predictions need, made anew if the classifier has learnt since.
@@ -437,7 +437,7 @@ default="dot"
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {name!r} before fit."
             )
-        head, learnt = self._made, self._learnt
+        head, learnt = self._made, self._learnt.settled()
         if head is None or head.memory is not learnt.memory:
             # One assignment, of something complete: other threads may be predicting.
             self._made = head = self._make_head(learnt, previous=head)

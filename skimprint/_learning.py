@@ -16,9 +16,11 @@ from ._backend import embedding_dtypes, placed, readable, to_host
 from ._groups import GroupedRows
 from ._memory import (
     NOTHING,
+    Batch,
     Learner,
     Learnt,
     Memories,
+    Pending,
     common_label_dtype,
     head_memory,
     merged,
@@ -26,6 +28,9 @@ from ._memory import (
 from ._progress import fit_progress
 from ._validation import DTYPES, check_labels, seed_from, shortened
 from .generation import make_generator
+
+# Bytes of embeddings that may wait to be learnt.
+_MAX_PENDING = 2**24
 
 
 class LearningMixin:
@@ -40,12 +45,13 @@ class LearningMixin:
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Imprint new classes, and learn more of known ones.
 
-        A new class gets the proxies that `fit` would give it. Of a known class the
-        proxies, weighted by the samples they stand for, join the new samples, and the
-        generator is applied to both. This gives what `fit` gives to all samples at
-        once for the generators ``"mean"``, ``"least_squares"`` with one proxy,
-        ``"all"`` and ``"random"``; with the others it is an approximation whose
-        memory stays bounded.
+        A new class gets the proxies that `fit` would give it. Of a known class, points
+        that stand for its samples, weighted by them, join the new samples, and the
+        generator is applied to both. Points are proxies, or where proxies are means,
+        a summary of up to 20 samples or local means for each of them. This gives what
+        `fit` gives to all samples at once for the generators ``"mean"``,
+        ``"least_squares"`` with one proxy, ``"all"`` and ``"random"``; with the others
+        it is an approximation whose memory stays bounded.
 
         Parameters
         ----------
@@ -120,7 +126,8 @@ class LearningMixin:
         """
         check_is_fitted(self)
         labels = np.atleast_1d(np.asarray(to_host(classes))).tolist()
-        memory = self._learnt.memory
+        learnt = self._learnt.settled()
+        memory = learnt.memory
         unknown = [label for label in labels if label not in memory]
         if unknown:
             raise ValueError(
@@ -128,7 +135,7 @@ class LearningMixin:
                 f"among {shortened(sorted(memory))}."
             )
         memory = memory.with_changes(dict.fromkeys(labels))
-        self._commit(self._learnt._replace(memory=memory))
+        self._commit(learnt._replace(memory=memory))
         return self
 
     def merge(self, other):
@@ -136,7 +143,7 @@ class LearningMixin:
 
         For training in parts, on several machines say. Classes that only one of both
         knows are taken as they are. Of a class that both know, the proxies are
-        generated again from those of both, weighted by the samples they stand for;
+        generated again from what both remember of its samples;
         the result is that of one `fit` for the generators of which `partial_fit`
         says so.
 
@@ -167,8 +174,9 @@ class LearningMixin:
         """
         check_is_fitted(self)
         _check_mergeable(self, other)
-        learner = self._learner(self._learnt.generator)
-        self._commit(merged(learner, self._learnt, other._learnt))
+        mine, theirs = self._learnt.settled(), other._learnt.settled()
+        learner = self._learner(mine.generator)
+        self._commit(merged(learner, mine, theirs))
         return self
 
     @classmethod
@@ -235,55 +243,66 @@ class LearningMixin:
         """
         dtypes = embedding_dtypes(X)
         y, sample_weight = to_host(y), to_host(sample_weight)
-        if learnt is getattr(self, "_learnt", None):
-            X, y = validate_data(self, X, y, dtype=dtypes, reset=False)
-        else:
+        if learnt is not getattr(self, "_learnt", None):
             X, y = check_X_y(X, y, dtype=dtypes, estimator=self)
+        elif not (_are_plain(X, y, learnt) and not hasattr(self, "feature_names_in_")):
+            X, y = validate_data(self, X, y, dtype=dtypes, reset=False)
         X = placed(readable(X), self.device)
         check_labels(y)
         classes_of_y, codes = np.unique(y, return_inverse=True)
-        labels, label_dtype = classes_of_y.tolist(), classes_of_y.dtype
+        labels = classes_of_y.tolist()
         if classes is not None:
             _check_expected(labels, classes)
         sample_weight = _check_weights(sample_weight, codes, classes_of_y)
         norm = self._choose_norm(learnt, X)
-        support = GroupedRows(
-            X,
-            codes,
-            len(labels),
-            sample_weight=sample_weight,
-            transform=self._support_norm(norm),
-        ).without_weightless()
-        dtype = support.dtype
         if learnt.memory:
             _check_width(X, learnt)
-            label_dtype = common_label_dtype(learnt, labels, label_dtype)
-            dtype = learnt.dtype
-
+            common_label_dtype(learnt, labels, classes_of_y.dtype)
+        batch = Batch(X, y, sample_weight)
         learner = self._learner(make_generator(self.generator))
-        memory = {}
+        if learnt.memory and not callbacks:
+            self._n_proxies_of(labels)
+            waiting = self._put_off(learnt, learner, batch, norm)
+            if waiting is not None:
+                return waiting
         report = fit_progress(self, len(labels), X=X, y=y, callbacks=callbacks)
         with report as progress:
             learner = learner._replace(progress=progress)
-            is_known = np.array([label in learnt.memory for label in labels])
-            for of_these, learn in (
-                (is_known, learner.extend),
-                (~is_known, learner.imprint),
-            ):
-                groups = np.flatnonzero(of_these)
-                if len(groups):
-                    some = [labels[group] for group in groups]
-                    rows = support if of_these.all() else support.only(groups)
-                    memory |= learn(some, rows, learnt)
-        return learnt._replace(
-            memory=learnt.memory.with_changes(memory),
-            generator=learner.generator,
-            label_dtype=label_dtype,
-            dtype=dtype,
-            n_features=X.shape[1],
-            n_samples=learnt.n_samples + len(X),
-            norm=norm,
+            transform = self._support_norm(norm)
+            return learner.learn(learnt.settled(), batch, transform, norm)
+
+    def _put_off(self, learnt, learner, batch, norm):
+        """What is known if a batch is to be learnt later; None if it must be now.
+
+        That is for generators whose result is the same, to the bit, and no function
+        of the user's may raise an error then. Other devices' memory is not filled.
+        """
+        if (
+            not learner.generator.learns_in_order
+            or callable(self.support_norm)
+            or not isinstance(batch.X, np.ndarray)
+        ):
+            return None
+        settings = (
+            batch.kind,
+            type(learner.generator),
+            self.support_norm,
+            norm,
+            learner.with_moments,
+            learner.with_sample,
         )
+        pending = learnt.pending
+        # They are None once they are learnt, which another thread may see to any time.
+        batches = None if pending is None else pending.batches
+        if batches is None or pending.settings != settings:
+            learnt, batches = learnt.settled(), ()
+        n_bytes = sum(each.X.nbytes for each in batches) + batch.X.nbytes
+        if n_bytes > _MAX_PENDING:
+            return None
+        batches = (*batches, batch.copies())
+        transform = self._support_norm(norm)
+        pending = Pending(learner, settings, batches, transform, norm)
+        return learnt._replace(pending=pending)
 
     def _learner(self, generator):
         """What turns samples into memories."""
@@ -394,7 +413,27 @@ class LearningMixin:
             self._head()
         elif hasattr(self, "_made"):
             self._made = None
-        return super().__getstate__()
+        state = super().__getstate__().copy()
+        if "_learnt" in state:
+            state["_learnt"] = state["_learnt"].settled()
+        return state
+
+
+def _are_plain(X, y, learnt):
+    """Whether samples are arrays that validation would neither refuse nor change.
+
+    Of a small part, validation takes longer than all the rest.
+    """
+    return (
+        type(X) is type(y) is np.ndarray
+        and X.ndim == 2
+        and len(X) == len(y) > 0
+        and y.ndim == 1
+        and X.shape[1] == learnt.n_features
+        and X.dtype in DTYPES
+        and y.dtype.kind in "biuU"
+        and bool(np.isfinite(X).all())
+    )
 
 
 def _check_weights(sample_weight, codes, classes):

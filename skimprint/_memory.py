@@ -10,7 +10,10 @@ import numpy as np
 from ._groups import GroupedRows, row_keys
 from ._leave_one_out import LeftOut
 from ._moments import Moments, moments_of
-from ._n_proxies import choose_n_proxies
+from ._n_proxies import N_PROXIES, choose_n_proxies
+from ._summary import PointsOfOne, compressed, sharing
+from ._threads import run_tasks
+from .generation.mean import MeanProxies, Sums
 
 # Samples kept of each class to choose parameters by, where any are chosen.
 SAMPLE_SIZE = 200
@@ -37,6 +40,10 @@ class ClassMemory(NamedTuple):
         Kept where something is chosen by leaving samples out.
     is_head : bool
         Whether it is as it came from a head.
+    summary : PointsOfOne or None
+        Stands for the samples when more is learnt, where the proxies are too few.
+    total : ndarray of shape (n_features,) or None
+        Weighted sum of the samples, if their mean is the proxy and they came in parts.
     """
 
     vectors: np.ndarray
@@ -47,6 +54,23 @@ class ClassMemory(NamedTuple):
     moments: Moments | None = None
     sample: "Sample | None" = None
     is_head: bool = False
+    summary: PointsOfOne | None = None
+    total: np.ndarray | None = None
+
+    @property
+    def points(self):
+        """What stands for the samples: the summary, or else the proxies."""
+        if self.summary is not None:
+            return self.summary
+        return PointsOfOne(self.vectors, self.counts, self.indices, self.spreads)
+
+    def moved(self, n_rows):
+        """The same, its training rows numbered after so many others."""
+        moved = self._replace(indices=moved_indices(self.indices, n_rows))
+        if self.summary is None:
+            return moved
+        indices = moved_indices(self.summary.indices, n_rows)
+        return moved._replace(summary=self.summary._replace(indices=indices))
 
     @property
     def mean(self):
@@ -54,6 +78,11 @@ class ClassMemory(NamedTuple):
         if self.moments is not None:
             return self.moments.mean
         return np.average(self.vectors.astype(np.float64), axis=0, weights=self.counts)
+
+
+def moved_indices(indices, n_rows):
+    """Training rows numbered after so many others; -1 stays."""
+    return np.where(indices < 0, -1, indices + n_rows)
 
 
 class Memories(Mapping):
@@ -84,7 +113,12 @@ class Memories(Mapping):
         return memory
 
     def __iter__(self):
-        return iter(self.as_dict())
+        for label in self._base:
+            if self._changes.get(label, label) is not None:
+                yield label
+        for label, memory in self._changes.items():
+            if memory is not None and label not in self._base:
+                yield label
 
     def __len__(self):
         return len(self._base) - self._n_gone
@@ -142,17 +176,8 @@ class Sample(NamedTuple):
         return cls(rows[kept], weights[kept], keys[kept])
 
 
-class ProxiesOfOne(NamedTuple):
-    """Proxies of one class: the first fields of its memory."""
-
-    vectors: np.ndarray
-    counts: np.ndarray
-    indices: np.ndarray
-    spreads: np.ndarray
-
-
 class Points(NamedTuple):
-    """What stands for the samples of some classes: themselves, or their proxies.
+    """What stands for the samples of some classes: themselves, summaries, proxies.
 
     Attributes
     ----------
@@ -170,15 +195,11 @@ class Points(NamedTuple):
 
     @classmethod
     def of(cls, memories):
-        """The proxies of some classes."""
+        """What stands for the samples of some classes."""
+        points = [part.points for part in memories]
         return cls(
-            np.concatenate([part.vectors for part in memories]),
-            np.concatenate([part.counts for part in memories]),
-            np.concatenate([part.indices for part in memories]),
-            np.concatenate([part.spreads for part in memories]),
-            np.repeat(
-                np.arange(len(memories)), [len(part.counts) for part in memories]
-            ),
+            *map(np.concatenate, zip(*points, strict=True)),
+            np.repeat(np.arange(len(points)), [len(part.counts) for part in points]),
         )
 
 
@@ -199,6 +220,8 @@ class Learnt(NamedTuple):
         Number of training rows so far.
     norm : {"l2", "power"}, default=None
         Normalisation of the samples, if the first of them decided on it.
+    pending : Pending, default=None
+        More samples, of which the rest knows nothing yet.
     """
 
     memory: Memories
@@ -208,6 +231,89 @@ class Learnt(NamedTuple):
     n_features: int
     n_samples: int = 0
     norm: str | None = None
+    pending: "Pending | None" = None
+
+    def settled(self):
+        """The same, with nothing pending."""
+        return self if self.pending is None else self.pending.learn(self)
+
+
+class Batch(NamedTuple):
+    """Samples that have been checked.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Embeddings.
+    y : ndarray of shape (n_samples,)
+        Labels.
+    weights : ndarray of shape (n_samples,) or None
+        Their weights.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray | None
+
+    def copies(self):
+        """The same, whatever becomes of the arrays."""
+        weights = None if self.weights is None else self.weights.copy()
+        return Batch(self.X.copy(), self.y.copy(), weights)
+
+    @property
+    def kind(self):
+        """Batches that agree in it can be joined as if they had come together."""
+        text = self.y.dtype.kind in "SU"
+        return (
+            self.X.dtype,
+            self.y.dtype.kind if text else self.y.dtype,
+            self.weights is None,
+        )
+
+
+class Pending:
+    """Small batches, to be learnt together when somebody asks for the result.
+
+    Learning a few rows of many classes costs as much as learning many. Readers only
+    write down the result here, so that they never undo what is learnt meanwhile.
+
+    Parameters
+    ----------
+    learner : Learner
+        Learns them.
+    settings : tuple
+        What else has a part in it; batches that follow agree in it.
+    batches : tuple of Batch
+        The samples, in the order in which they came; `None` once they are learnt.
+    transform : callable or None
+        Normalisation of the samples.
+    norm : {"l2", "power"} or None
+        The one that "auto" stands for.
+    """
+
+    def __init__(self, learner, settings, batches, transform, norm):
+        self.learner = learner
+        self.settings = settings
+        self.batches = batches
+        self.transform = transform
+        self.norm = norm
+        self._result = None
+
+    def learn(self, learnt):
+        """What is known once they are learnt, besides all that was known before."""
+        batches = self.batches  # before the result is looked for: see below
+        if self._result is None:
+            X, y, weights = zip(*batches, strict=True)
+            batch = Batch(
+                np.concatenate(X),
+                np.concatenate(y),
+                None if weights[0] is None else np.concatenate(weights),
+            )
+            before = learnt._replace(pending=None)
+            learner, transform = self.learner, self.transform
+            self._result = learner.learn(before, batch, transform, self.norm)
+            self.batches = None  # only once the result is there
+        return self._result
 
 
 NOTHING = Learnt(Memories({}), None, None, None, None)
@@ -240,6 +346,53 @@ class Learner(NamedTuple):
     with_sample: bool
     progress: object = None
 
+    def learn(self, learnt, batch, transform, norm):
+        """Learn samples of new and known classes.
+
+        Parameters
+        ----------
+        learnt : Learnt
+            What is known, nothing pending.
+        batch : Batch
+            The samples.
+        transform : callable or None
+            Their normalisation.
+        norm : {"l2", "power"} or None
+            The one that "auto" stands for.
+
+        Returns
+        -------
+        learnt : Learnt
+            What is known after.
+        """
+        X, y, weights = batch
+        classes, codes = np.unique(y, return_inverse=True)
+        labels, label_dtype = classes.tolist(), classes.dtype
+        support = GroupedRows(
+            X, codes, len(labels), sample_weight=weights, transform=transform
+        ).without_weightless()
+        dtype = support.dtype
+        if learnt.memory:
+            label_dtype = common_label_dtype(learnt, labels, label_dtype)
+            dtype = learnt.dtype
+        memory = {}
+        is_known = np.array([label in learnt.memory for label in labels])
+        for of_these, learn in ((is_known, self.extend), (~is_known, self.imprint)):
+            groups = np.flatnonzero(of_these)
+            if len(groups):
+                some = [labels[group] for group in groups]
+                rows = support if of_these.all() else support.only(groups)
+                memory |= learn(some, rows, learnt)
+        return learnt._replace(
+            memory=learnt.memory.with_changes(memory),
+            generator=self.generator,
+            label_dtype=label_dtype,
+            dtype=dtype,
+            n_features=X.shape[1],
+            n_samples=learnt.n_samples + len(X),
+            norm=norm,
+        )
+
     def imprint(self, labels, support, learnt):
         """Learn classes of which nothing is known.
 
@@ -257,13 +410,17 @@ class Learner(NamedTuple):
         memory : dict of {label: ClassMemory}
             What to remember of each.
         """
-        first_row = learnt.n_samples
+        if isinstance(self.generator, MeanProxies):
+            return self._add_up(labels, support, learnt)
+        bounds = self._bounds(labels)
         memory = {}
         for group, proxies in enumerate(self._generate(labels, support)):
-            memory[labels[group]] = ClassMemory(
-                *proxies._replace(indices=proxies.indices + first_row),
+            learnt_now = ClassMemory(
+                *proxies,
                 *self._statistics(support, group),
+                summary=self._summarize(support, group, proxies, bounds[group]),
             )
+            memory[labels[group]] = learnt_now.moved(learnt.n_samples)
         return memory
 
     def extend(self, labels, support, learnt):
@@ -283,6 +440,8 @@ class Learner(NamedTuple):
         memory : dict of {label: ClassMemory}
             What to remember of each of the labels.
         """
+        if isinstance(self.generator, MeanProxies):
+            return self._add_up(labels, support, learnt)
         order = support.order
         weights = support.sample_weight
         samples = Points(
@@ -294,6 +453,33 @@ class Learner(NamedTuple):
         )
         statistics = [self._statistics(support, group) for group in range(len(labels))]
         return self.unite(labels, learnt, samples, statistics)
+
+    def _add_up(self, labels, support, learnt):
+        """Learn of classes whose proxy is their mean, all known or all new."""
+        known = [learnt.memory.get(label) for label in labels]
+        if known[0] is None:
+            sums = Sums.none(len(known), support.n_features)
+        else:
+            sums = Sums(
+                np.stack([_total_of(part) for part in known]),
+                np.array([part.counts[0] for part in known]),
+                np.concatenate([part.vectors for part in known]),
+                np.concatenate([part.indices for part in known]),
+                np.concatenate([part.spreads for part in known]),
+            )
+        proxies, sums, is_new = self.generator.add(support, sums, self.n_jobs)
+        indices = proxies.indices + np.where(is_new, learnt.n_samples, 0)
+        memory = {}
+        for group, part in enumerate(_parts(proxies._replace(indices=indices))):
+            statistics = self._statistics(support, group)
+            if known[group] is not None:
+                statistics = _all_joined(known[group], statistics)
+            memory[labels[group]] = ClassMemory(
+                *part, *statistics, total=sums.vectors[group].copy()
+            )
+        if self.progress is not None:
+            self.progress(len(labels))
+        return memory
 
     def _statistics(self, support, group):
         """Weight, moments and sample of one group; None for what is not kept."""
@@ -336,21 +522,70 @@ class Learner(NamedTuple):
             sample_weight=points.counts,
             spread=points.spreads,
         ).without_weightless()
+        summaries = self._compress(groups, self._bounds(labels))
         memory = {}
         for group, proxies in enumerate(self._generate(labels, groups)):
+            summary = summaries[group]
+            if summary is not None:
+                summary = summary._replace(indices=points.indices[summary.indices])
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=points.indices[proxies.indices]),
-                known[group].weight + statistics[group][0],
-                _joined(known[group].moments, statistics[group][1]),
-                _joined(known[group].sample, statistics[group][2]),
+                *_all_joined(known[group], statistics[group]),
+                summary=summary,
             )
         return memory
 
-    def _generate(self, labels, support):
-        """Proxies of each group: vectors, counts, indices and spreads.
+    def _bounds(self, labels):
+        """How many points are to stand for the samples of each class."""
+        n_proxies = self.n_proxies(labels)
+        if n_proxies is None:  # however few are chosen now, later it may be more
+            n_proxies = np.full(len(labels), N_PROXIES[-1])
+        return self.generator.n_remembered(n_proxies)
 
-        They are copies. A view would keep the proxies of a forgotten class alive.
+    def _summarize(self, support, group, proxies, bound):
+        """What to remember of the samples of a class besides its proxies, or None.
+
+        As many as twice the bound are remembered as they are. Of more, some are drawn,
+        and share the weight of the samples that their proxies stand for.
         """
+        n = support.sizes[group]
+        if not bound or n <= len(proxies.counts):
+            return None
+        index = support.indices(group)
+        if n > 2 * bound:
+            drawn = np.random.default_rng(self.seed).permutation(n)[:bound]
+            index = index[np.sort(drawn)]
+        rows = support.take(index)
+        weights = np.ones(len(index))
+        if support.sample_weight is not None:
+            weights = support.sample_weight[index].astype(float)
+        spreads = np.zeros(len(index))
+        points = PointsOfOne(rows, weights, index, spreads)
+        return points if n <= 2 * bound else sharing(points, proxies)
+
+    def _compress(self, groups, bounds):
+        """What to remember of the points of each class; a list, None for proxies only.
+
+        More than twice the bound are merged.
+        """
+        found = [None] * len(groups)
+
+        def compress(group):
+            index = groups.indices(group)
+            points = PointsOfOne(
+                groups.take(index),
+                groups.sample_weight[index],
+                index,
+                groups.spread[index],
+            )
+            found[group] = compressed(points, bounds[group])
+
+        bounded = np.flatnonzero(bounds)
+        run_tasks(compress, bounded, groups.sizes[bounded], n_jobs=self.n_jobs)
+        return found
+
+    def _generate(self, labels, support):
+        """Proxies of each group."""
         n_proxies = self.n_proxies(labels)
         if n_proxies is None:
             n_proxies = choose_n_proxies(
@@ -363,13 +598,35 @@ class Learner(NamedTuple):
             n_jobs=self.n_jobs,
             progress=self.progress,
         )
-        for start, stop in pairwise(proxies.offsets):
-            yield ProxiesOfOne(
-                proxies.vectors[start:stop].copy(),
-                proxies.counts[start:stop].copy(),
-                proxies.indices[start:stop].copy(),
-                proxies.spreads[start:stop].copy(),
-            )
+        return _parts(proxies)
+
+
+def _total_of(part):
+    """Sum of the samples of a class whose proxy is their mean."""
+    if part.total is not None:
+        return part.total
+    return part.vectors[0].astype(np.float64) * part.counts[0]
+
+
+def _parts(proxies):
+    """Yield what `Proxies` hold of each class, as copies."""
+    for start, stop in pairwise(proxies.offsets):
+        yield PointsOfOne(
+            proxies.vectors[start:stop],
+            proxies.counts[start:stop],
+            proxies.indices[start:stop],
+            proxies.spreads[start:stop],
+        ).copies()
+
+
+def _all_joined(part, statistics):
+    """Weight, moments and sample of a class and of more samples."""
+    weight, moments, sample = statistics
+    return (
+        part.weight + weight,
+        _joined(part.moments, moments),
+        _joined(part.sample, sample),
+    )
 
 
 def _joined(some, more):
@@ -446,12 +703,7 @@ def merged(learner, mine, theirs):
     learnt : Learnt
         What is known together.
     """
-    moved = {
-        label: part._replace(
-            indices=np.where(part.indices < 0, -1, part.indices + mine.n_samples)
-        )
-        for label, part in theirs.memory.items()
-    }
+    moved = {label: part.moved(mine.n_samples) for label, part in theirs.memory.items()}
     new = {label: part for label, part in moved.items() if label not in mine.memory}
     shared = [
         label

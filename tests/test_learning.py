@@ -388,6 +388,122 @@ class TestErrorsChangeNothing:
         assert clf.classes_.tolist() == ["a", "b", "c"]
 
 
+class TestPending:
+    """Small parts wait to be learnt together, which nobody is to notice."""
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    @pytest.mark.parametrize("generator", ["mean", "all"])
+    def test_any_parts_give_what_fit_gives_to_the_bit(
+        self, digits, generator, weighted, monkeypatch
+    ):
+        X, y = digits
+        weights = np.random.default_rng(0).uniform(0.1, 3, len(y)) if weighted else None
+        whole = ImprintClassifier(generator).fit(X, y, sample_weight=weights)
+        for n_parts, every, most in ((2, 1, 2**24), (40, 7, 2**24), (40, 50, 10**5)):
+            monkeypatch.setattr("skimprint._learning._MAX_PENDING", most)
+            clf = ImprintClassifier(generator)
+            for i, rows in enumerate(np.array_split(np.arange(len(y)), n_parts)):
+                part = None if weights is None else weights[rows]
+                clf.partial_fit(X[rows], y[rows], sample_weight=part)
+                if i % every == 0:
+                    clf.predict(X[:2])
+            order = np.lexsort([clf.proxy_indices_, clf.proxy_labels_])
+            np.testing.assert_array_equal(clf.proxies_[order], whole.proxies_)
+            assert clf.n_samples_seen_ == len(y)
+
+    @pytest.fixture
+    def waiting(self, digits):
+        """A classifier with samples that wait, and what it is to predict."""
+        X, y = digits
+        clf = ImprintClassifier("mean").fit(X[y < 8], y[y < 8])
+        expected = clone(clf).fit(X, y).predict(X)
+        for label in (8, 9):
+            clf.partial_fit(X[y == label], y[y == label])
+        assert clf._learnt.pending is not None
+        return clf, X, expected
+
+    def test_is_bounded(self, digits, monkeypatch):
+        X, y = digits
+        monkeypatch.setattr("skimprint._learning._MAX_PENDING", 3 * X[:20].nbytes)
+        clf = ImprintClassifier("mean")
+        for rows in np.array_split(np.arange(len(y)), len(y) // 20):
+            clf.partial_fit(X[rows], y[rows])
+            pending = clf._learnt.pending
+            assert pending is None or len(pending.batches) <= 3
+
+    def test_predictions_of_8_threads(self, waiting):
+        clf, X, expected = waiting
+        with ThreadPoolExecutor(8) as pool:
+            for found in pool.map(lambda _: clf.predict(X), range(16)):
+                np.testing.assert_array_equal(found, expected)
+        assert clf._learnt.pending.batches is None
+
+    def test_nothing_is_lost_if_it_is_interrupted(self, waiting, monkeypatch):
+        clf, X, expected = waiting
+
+        def interrupt(*_, **__):
+            raise KeyboardInterrupt
+
+        for learn in (lambda: clf.predict(X), lambda: clf.forget(3)):
+            with monkeypatch.context() as patch:
+                patch.setattr("skimprint._memory.Learner.learn", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    learn()
+        np.testing.assert_array_equal(clf.predict(X), expected)
+
+    @pytest.mark.parametrize(
+        "X, y, message",
+        [
+            (np.ones((1, 3)), [1], "3 features"),
+            (np.full((1, 1024), np.nan), [1], "NaN"),
+            (np.ones((1, 1024)), ["text"], "type of those"),
+            (np.ones((2, 1024)), [1], "inconsistent"),
+        ],
+    )
+    def test_errors_are_raised_at_once(self, waiting, X, y, message):
+        clf, queries, expected = waiting
+        before = clf._learnt
+        with pytest.raises(ValueError, match=message):
+            clf.partial_fit(X, y)
+        assert clf._learnt is before
+        np.testing.assert_array_equal(clf.predict(queries), expected)
+
+    def test_pickles_and_copies_have_learnt_it(self, waiting):
+        clf, X, expected = waiting
+        assert clf._learnt.pending is not None
+        twin = pickle.loads(pickle.dumps(clf))
+        assert twin._learnt.pending is None
+        np.testing.assert_array_equal(twin.predict(X), expected)
+
+    def test_samples_may_be_changed_afterwards(self, digits):
+        X, y = digits[0].copy(), digits[1]
+        expected = ImprintClassifier("mean").fit(X, y).proxies_
+        clf = ImprintClassifier("mean").partial_fit(X[:250], y[:250])
+        clf.partial_fit(X[250:], y[250:])
+        X[:] = 0
+        np.testing.assert_array_equal(clf.proxies_, expected)
+
+    def test_parameters_are_those_of_their_time(self, digits):
+        X, y = np.abs(digits[0][:100]), digits[1][:100]
+        clfs = [ImprintClassifier("mean").fit(X, y) for _ in range(2)]
+        for clf in clfs:
+            clf.partial_fit(X[::2], y[::2])
+            if clf is clfs[0]:
+                clf.predict(X)
+            clf.set_params(support_norm="power").partial_fit(X[1::2], y[1::2])
+        np.testing.assert_array_equal(clfs[0].proxies_, clfs[1].proxies_)
+
+    def test_labels_of_other_types_and_lengths(self):
+        clf = ImprintClassifier("mean").fit(np.eye(4)[:1], [1])
+        for row, label in zip(np.eye(4)[1:], (True, 2.0, -3), strict=True):
+            clf.partial_fit(row[None], [label])
+        np.testing.assert_array_equal(clf.classes_, [-3, 1, 2])
+        clf = ImprintClassifier("mean").fit(np.eye(4)[:1], ["a"])
+        for row, label in zip(np.eye(4)[1:], ("b" * 9, "c", "b"), strict=True):
+            clf.partial_fit(row[None], [label])
+        assert clf.classes_.tolist() == ["a", "b", "b" * 9, "c"]
+
+
 class TestForget:
     def test_everything_and_learn_again(self, clf):
         clf.forget(["a", "b"])

@@ -9,6 +9,9 @@ from sklearn.base import BaseEstimator
 from .._groups import Buffer
 from .._threads import run_tasks
 
+# Points remembered of a class for each of its proxies.
+_POINTS_PER_PROXY = 10
+
 
 class Proxies(NamedTuple):
     """What a generator returns, in the order of the classes.
@@ -51,6 +54,29 @@ class ProxyGenerator(BaseEstimator, ABC):
 
     #: Whether the proxies are support samples, rather than means of them.
     selects = False
+
+    #: Whether samples in any parts, but in their order, give the same, to the bit.
+    learns_in_order = False
+
+    def n_remembered(self, n_proxies):
+        """How many points are to stand for the samples of a class.
+
+        More samples of a class that is known join such points, and new proxies are
+        made of both.
+
+        Parameters
+        ----------
+        n_proxies : ndarray of shape (n_classes,)
+            How many proxies each class gets, at most.
+
+        Returns
+        -------
+        n_points : ndarray of shape (n_classes,)
+            About as many; 0 where the proxies themselves will do.
+        """
+        if self.selects:
+            return np.zeros_like(n_proxies)
+        return n_proxies * _POINTS_PER_PROXY
 
     @abstractmethod
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):

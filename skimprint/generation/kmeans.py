@@ -2,6 +2,7 @@
 
 from numbers import Integral, Real
 
+import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from .._kmeans import elsewhere, grouped_kmeans
@@ -68,6 +69,9 @@ class KMeansProxies(ProxyGenerator):
         self.max_iter = max_iter
         self.tol = tol
         self.spherical = spherical
+
+    def n_remembered(self, n_proxies):
+        return np.where(n_proxies > 1, super().n_remembered(n_proxies), 0)
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         if elsewhere.is_possible(support):

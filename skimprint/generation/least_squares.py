@@ -81,6 +81,9 @@ class LeastSquaresProxies(ProxyGenerator):
         self.alpha = alpha
         self.prior = prior
 
+    def n_remembered(self, n_proxies):
+        return np.where(n_proxies > 1, super().n_remembered(n_proxies), 0)
+
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         means = MeanProxies() if np.all(n_proxies == 1) else KMeansProxies()
         return means.generate(

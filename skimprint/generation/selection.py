@@ -26,6 +26,7 @@ class AllProxies(ProxyGenerator):
     """
 
     selects = True
+    learns_in_order = True
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         return selected(support, support.order, support.offsets)
