@@ -41,9 +41,12 @@ class ScoresElsewhere:
         elif compare.metric in ("euclidean", "mahalanobis"):
             self.offset = queries.bring(compare.half_squares[:, 0])
         if compare.whitening is not None:
+            n_features, n_directions = compare.whitening.basis.shape
+            names = ("origin", "basis", "inside")
+            if 2 * n_directions > n_features:  # then one product costs less than two
+                names = ("origin", "matrix")
             self.whitening = {
-                name: queries.bring(getattr(compare.whitening, name))
-                for name in ("origin", "matrix", "basis", "inside")
+                name: queries.bring(getattr(compare.whitening, name)) for name in names
             }
 
     def for_each_block(self, score, use):
@@ -105,7 +108,7 @@ class ScoresElsewhere:
     def _whitened(self, X):
         parts = self.whitening
         X = X - parts["origin"]
-        if parts["matrix"] is not None:
+        if "matrix" in parts:
             return X @ parts["matrix"]
         basis = parts["basis"]
         inside = ((X @ basis) * parts["inside"]) @ self.xp.matrix_transpose(basis)

@@ -102,6 +102,23 @@ def test_torch_as_if_elsewhere(nothing_on_host, setting, split, monkeypatch):
         )
 
 
+def test_whitening_in_few_directions(nothing_on_host, split, monkeypatch):
+    """Of few samples, the basis of what varies is smaller than all features."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    X, queries, y, _ = split
+    X, y = X[:30], y[:30]
+    params = {"shrinkage": 0.5, "metric": "euclidean"}
+    _, expected = in_numpy(params, X, y, queries)
+    with sklearn.config_context(array_api_dispatch=True):
+        clf = ImprintClassifier(random_state=0, **params)
+        clf.fit(torch.asarray(X), torch.asarray(y))
+        scores = clf.decision_function(torch.asarray(queries))
+    np.testing.assert_allclose(
+        scores.numpy(), expected["decision_function"], rtol=2e-4, atol=2e-5
+    )
+
+
 def test_text_labels_give_numpy_predictions(xp, split):
     X, queries, y, y_queries = split
     names = np.array(list("abcdefghij"))
