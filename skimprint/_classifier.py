@@ -23,7 +23,13 @@ from ._backend import (
     placed,
     readable,
 )
-from ._calibration import Calibration, familiarities, fit_temperature, hold_out
+from ._calibration import (
+    Calibration,
+    CovarianceWithout,
+    familiarities,
+    fit_temperature,
+    hold_out,
+)
 from ._elsewhere import ScoresElsewhere
 from ._groups import Buffer
 from ._head import Head
@@ -209,9 +215,8 @@ default="dot"
     and scores at most 10,000 of them. A proxy that is the sample is left out; a mean
     of ``n`` samples that it is among becomes the mean of the other ``n - 1``. What all
     classes have in common stays as it is, and is made anew when it is needed after
-    `partial_fit`, `forget` or `merge`. So does the covariance of
-    ``metric="mahalanobis"``: with few samples per feature, distances of samples that
-    it was made of are too small, and too many queries are rejected.
+    `partial_fit`, `forget` or `merge`. From the covariance of ``metric="mahalanobis"``
+    the sample is taken out, but its shrinkage stays.
 
     With scikit-learn's ``array_api_dispatch``, results follow ``X`` to its namespace
     and device; labels that are text, and the attributes, are NumPy arrays.
@@ -1069,36 +1074,51 @@ default="dot"
         familiar = np.empty(n, dtype=head.proxies.dtype)
         compare = self._similarity(head, normalized=True)
 
-        for block in compare.blocks(n):
+        def leave_out(block):
             some = held_out.keep(block)
             queries = compare.prepare(some.rows)
             similarities = compare.finish(compare.ranks(queries), queries)
+            without = None
+            if self.metric == "mahalanobis":
+                without = CovarianceWithout(head, some)
+                similarities = without.to_all(similarities, queries, compare.proxies)
+
+            def to_own(which, vectors):
+                """Similarities of some of the samples to vectors of their own."""
+                similar = compare.one_by_one(queries[which], vectors)
+                if without is None:
+                    return similar
+                vectors = compare.project(vectors)
+                return without.one_by_one(similar, queries[which], vectors, which)
+
             if head.mean_weight:
-                self._compare_blends_without(head, compare, queries, some, similarities)
+                self._compare_blends_without(head, to_own, some, similarities)
             else:
                 left = head.renormalize(some.left, some.own, self._proxy_norm())
                 changed = np.flatnonzero(some.own >= 0)
-                similar = compare.one_by_one(queries, left)
-                similarities[some.own[changed], changed] = similar[changed]
+                own = some.own[changed]
+                similarities[own, changed] = to_own(changed, left[changed])
             similarities[some.own[some.gone], np.flatnonzero(some.gone)] = -np.inf
             familiar[block] = self._familiarity(head, similarities)
             scores[block] = self._aggregate(head, similarities).T
+
+        for block in compare.blocks(n):
+            leave_out(block)
         temperature = fit_temperature(scores, held_out.codes, held_out.weights)
         return temperature, familiar, held_out.weights
 
-    def _compare_blends_without(self, head, compare, queries, held_out, similarities):
+    def _compare_blends_without(self, head, to_own, held_out, similarities):
         """Compare samples with what the proxies of their class blend into without them.
 
         Parameters
         ----------
         head : Head
             Made with all samples.
-        compare : ProxySimilarity
-            Of its proxies.
-        queries : ndarray of shape (n, n_features)
-            The samples, prepared.
+        to_own : callable
+            From numbers of samples, of shape (m,), and vectors, of shape (m,
+            n_features), to the similarities of the ones to the others.
         held_out : HeldOut
-            What they change.
+            The samples, and what they change.
         similarities : ndarray of shape (n_proxies, n)
             To be changed for the proxies of each sample's class.
         """
@@ -1116,9 +1136,8 @@ default="dot"
             means = head.renormalize(means, some.own, norm)
             blends = head.blended(vectors, means[:, None])
             n_proxies = stop - start
-            similar = compare.one_by_one(
-                np.repeat(queries[columns], n_proxies, axis=0),
-                blends.reshape(-1, blends.shape[-1]),
+            similar = to_own(
+                np.repeat(columns, n_proxies), blends.reshape(-1, blends.shape[-1])
             )
             similarities[start:stop, columns] = similar.reshape(-1, n_proxies).T
 

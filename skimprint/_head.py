@@ -78,6 +78,8 @@ class Head:
         What they are without it.
     covariance, factor : ndarray of shape (n_features, n_features) or None
         Within-class covariance, and what makes Mahalanobis distances Euclidean ones.
+    covariance_shrinkage : float or None
+        That of this covariance.
     calibration : Calibration or None
         What leaving samples out has shown, once it has been asked for.
     shrinkage : float or None
@@ -129,9 +131,11 @@ class Head:
         self.shrinkage = self.whitening = None
         if shrinkage is not None and self.moments is not None:
             self._whiten(parts, shrinkage, shared)
-        self.covariance = self.factor = None
+        self.covariance = self.covariance_shrinkage = self.factor = None
         if mahalanobis and self.moments is not None:
-            self.covariance = within_class_covariance(self.moments)
+            self.covariance, self.covariance_shrinkage = within_class_covariance(
+                self.moments
+            )
             self.factor = precision_cholesky(self._whitened(self.covariance))
 
         vectors = np.concatenate([part.vectors for part in parts])

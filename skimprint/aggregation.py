@@ -184,6 +184,13 @@ class ProxySimilarity:
         """Prepared queries in the space of the proxies."""
         return self.whitening(X) if self.folds else X
 
+    def project(self, vectors):
+        """Vectors in the place of proxies, as prepared queries meet them."""
+        vectors = vectors.astype(self.proxies.dtype, copy=False)
+        if self.origin is not None:
+            vectors = vectors - self.origin
+        return vectors if self.factor is None else vectors @ self.factor
+
     def one_by_one(self, X, vectors):
         """Similarity of each query to one vector of its own.
 
@@ -205,10 +212,7 @@ class ProxySimilarity:
                 vectors = l2_normalize(vectors)
             products = np.einsum("ij,ij->i", self._whitened(X), vectors)
             return self.finish(products[None], X)[0]
-        if self.origin is not None:
-            vectors = vectors - self.origin
-        if self.factor is not None:
-            vectors = vectors @ self.factor
+        vectors = self.project(vectors)
         order = {"manhattan": 1, "chebyshev": np.inf}.get(self.metric, 2)
         return -np.linalg.norm(X - vectors, ord=order, axis=1)
 

@@ -224,6 +224,8 @@ def within_class_covariance(moments):
     -------
     covariance : ndarray of shape (n_features, n_features)
         Of dtype float64. The identity where no class varies (one sample per class).
+    shrinkage : float
+        The share ``s``.
 
     References
     ----------
@@ -232,7 +234,7 @@ def within_class_covariance(moments):
     """
     total, d = moments.weights.sum(), moments.means.shape[1]
     if not moments.varies:
-        return np.eye(d)
+        return np.eye(d), 1.0
     covariance = moments.scatter / total
     variance = np.trace(covariance) / d
     # |S - variance I|^2 and the expected squared error of S: Ledoit and Wolf's d^2, b^2
@@ -242,7 +244,7 @@ def within_class_covariance(moments):
     shrinkage = np.clip(error / dispersion, 0, 1) if dispersion > 0 else 1.0
     covariance *= 1 - shrinkage
     covariance[np.diag_indices(d)] += shrinkage * variance
-    return covariance
+    return covariance, float(shrinkage)
 
 
 def precision_cholesky(covariance):

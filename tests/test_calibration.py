@@ -83,6 +83,60 @@ def test_as_if_each_sample_were_left_out(few, params, outlier_score):
     np.testing.assert_allclose(clf.temperature_, expected, rtol=1e-2)
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"generator": "mean"},
+        {"generator": "all"},
+        {"generator": "all", "mean_weight": 0.5},
+        {"generator": "mean", "shrinkage": 0.5},
+    ],
+    ids=str,
+)
+def test_mahalanobis_distances_by_the_covariance_without_the_query(few, params):
+    X, y = few[0][:, ::16], few[1]
+    clf = ImprintClassifier(metric="mahalanobis", **params, **AUTO, contamination=0.1)
+    clf.fit(X, y)
+    head, n = clf._head(), len(y)
+    rows = X / np.linalg.norm(X, axis=1, keepdims=True)
+
+    def whitened(vectors):
+        return vectors if head.whitening is None else head.whitening(vectors)
+
+    familiar = []
+    for i, row in enumerate(rows):
+        residual = row - rows[y == y[i]].mean(axis=0)
+        n_class = np.sum(y == y[i])
+        share = (1 - head.covariance_shrinkage) * n_class / (n_class - 1) / n
+        covariance = clf.covariance_ - share * np.outer(residual, residual)
+        covariance *= n / (n - 1)
+        left = np.arange(n) != i
+        if head.whitening is None:
+            proxies = clone(clf).set_params(temperature=1.0, outlier_threshold=None)
+            proxies = proxies.fit(X[left], y[left]).proxies_
+            apart = row - proxies
+        else:
+            turn = head.whitening.turn(np.eye(len(row)))
+            covariance = turn.T @ covariance @ turn
+            means = [rows[left][y[left] == c].mean(axis=0) for c in clf.classes_]
+            means = whitened(np.array(means))
+            query = whitened(row[None])[0]
+            apart = query / np.linalg.norm(query)
+            apart = apart - means / np.linalg.norm(means, axis=1, keepdims=True)
+        squares = np.einsum("ij,ij->i", apart @ np.linalg.inv(covariance), apart)
+        familiar.append(-np.sqrt(squares.min()))
+    expected = np.quantile(familiar, 0.1, method="inverted_cdf")
+    np.testing.assert_allclose(clf.outlier_threshold_, expected, rtol=1e-6)
+
+
+def test_mahalanobis_rejects_about_the_share_asked_for(digits):
+    X, y = digits
+    X, queries, y, _ = train_test_split(X, y, test_size=0.5, random_state=0, stratify=y)
+    clf = ImprintClassifier("mean", metric="mahalanobis", **AUTO, contamination=0.1)
+    rejected = np.mean(clf.fit(X, y).predict(queries) == -1)
+    assert rejected == pytest.approx(0.1, abs=0.05)
+
+
 def test_weights_count_as_copies_that_are_left_out_together(few):
     X, y = few
     weights = np.random.default_rng(0).integers(1, 4, len(y)).astype(float)

@@ -28,7 +28,7 @@ def residuals(X, y):
 def test_is_ledoit_wolf_of_the_residuals(digits):
     X, y = digits
     expected, _ = ledoit_wolf(residuals(X.astype(float), y), assume_centered=True)
-    covariance = within_class_covariance(pooled(X, y))
+    covariance = within_class_covariance(pooled(X, y))[0]
     np.testing.assert_allclose(covariance, expected, atol=1e-8)
 
 
@@ -37,20 +37,20 @@ def test_weights_are_repetitions():
     X, y, weights = rng.normal(size=(30, 4)), rng.integers(0, 3, 30), np.arange(30) % 4
     X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
     np.testing.assert_allclose(
-        within_class_covariance(pooled(X, y, weights)),
+        within_class_covariance(pooled(X, y, weights))[0],
         within_class_covariance(
             pooled(np.repeat(X, weights, axis=0), np.repeat(y, weights))
-        ),
+        )[0],
     )
 
 
 def test_is_the_identity_where_nothing_varies():
     moments = pooled(np.eye(3), np.arange(3))
-    np.testing.assert_array_equal(within_class_covariance(moments), np.eye(3))
+    np.testing.assert_array_equal(within_class_covariance(moments)[0], np.eye(3))
     copies = np.full((3, 3), 0.1)
     assert not np.array_equal(np.average(copies, 0, [1, 1, 1]), copies[0])
     moments = pooled(copies, np.zeros(3, int))
-    np.testing.assert_array_equal(within_class_covariance(moments), np.eye(3))
+    np.testing.assert_array_equal(within_class_covariance(moments)[0], np.eye(3))
 
 
 def test_is_the_covariance_of_lda_without_shrinkage():
@@ -60,7 +60,7 @@ def test_is_the_covariance_of_lda_without_shrinkage():
     y = rng.integers(0, 4, len(X))
     lda = LinearDiscriminantAnalysis(solver="lsqr", store_covariance=True).fit(X, y)
     np.testing.assert_allclose(
-        within_class_covariance(pooled(X, y)), lda.covariance_, atol=1e-3
+        within_class_covariance(pooled(X, y))[0], lda.covariance_, atol=1e-3
     )
 
 
