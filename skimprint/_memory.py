@@ -1,13 +1,14 @@
 """What a classifier remembers of each class, and how it learns more of it."""
 
 from collections.abc import Mapping
+from copy import copy
 from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from ._groups import GroupedRows, row_keys
+from ._groups import GroupedRows, offsets_of, row_keys
 from ._leave_one_out import LeftOut
 from ._moments import Moments, moments_of
 from ._n_proxies import N_PROXIES, choose_n_proxies
@@ -17,6 +18,9 @@ from .generation.mean import MeanProxies, Sums
 
 # Samples kept of each class to choose parameters by, where any are chosen.
 SAMPLE_SIZE = 200
+
+# Features that decide whether a row is in a sample: more would take longer.
+_HASHED_FEATURES = 64
 
 
 class ClassMemory(NamedTuple):
@@ -522,7 +526,10 @@ class Learner(NamedTuple):
             sample_weight=points.counts,
             spread=points.spreads,
         ).without_weightless()
-        summaries = self._compress(groups, self._bounds(labels))
+        bounds = self._bounds(labels)
+        if self.generator.selects:
+            groups = _thinned(groups, 2 * bounds)
+        summaries = self._compress(groups, bounds)
         memory = {}
         for group, proxies in enumerate(self._generate(labels, groups)):
             summary = summaries[group]
@@ -546,13 +553,16 @@ class Learner(NamedTuple):
         """What to remember of the samples of a class besides its proxies, or None.
 
         As many as twice the bound are remembered as they are. Of more, some are drawn,
-        and share the weight of the samples that their proxies stand for.
+        and share the weight of the samples that their proxies stand for; or, where
+        proxies are samples, as many are kept as a sample of all that will come.
         """
         n = support.sizes[group]
         if not bound or n <= len(proxies.counts):
             return None
         index = support.indices(group)
-        if n > 2 * bound:
+        if n > 2 * bound and self.generator.selects:
+            index = _smallest_keys(support, group, 2 * bound)
+        elif n > 2 * bound:
             drawn = np.random.default_rng(self.seed).permutation(n)[:bound]
             index = index[np.sort(drawn)]
         rows = support.take(index)
@@ -561,7 +571,9 @@ class Learner(NamedTuple):
             weights = support.sample_weight[index].astype(float)
         spreads = np.zeros(len(index))
         points = PointsOfOne(rows, weights, index, spreads)
-        return points if n <= 2 * bound else sharing(points, proxies)
+        if n <= 2 * bound or self.generator.selects:
+            return points
+        return sharing(points, proxies)
 
     def _compress(self, groups, bounds):
         """What to remember of the points of each class; a list, None for proxies only.
@@ -617,6 +629,32 @@ def _parts(proxies):
             proxies.indices[start:stop],
             proxies.spreads[start:stop],
         ).copies()
+
+
+def _smallest_keys(groups, group, most):
+    """Row numbers of a sample of a group that its values alone decide on, in order."""
+    index = groups.indices(group)
+    some_features = slice(None, None, -(-groups.n_features // _HASHED_FEATURES))
+    keys = row_keys(groups.take(index)[:, some_features], seed=0)
+    return index[np.sort(np.argsort(keys, kind="stable")[:most])]
+
+
+def _thinned(groups, most):
+    """Of each group such a sample, of so many rows; all rows where it has no more.
+
+    A sample of parts is one of the whole: each row has the same chance.
+    """
+    kept = [
+        groups.indices(group)
+        if not most[group] or size <= most[group]
+        else _smallest_keys(groups, group, most[group])
+        for group, size in enumerate(groups.sizes)
+    ]
+    thinned = copy(groups)
+    thinned.order = np.concatenate(kept)
+    thinned.sizes = np.array([len(index) for index in kept])
+    thinned.offsets = offsets_of(thinned.sizes)
+    return thinned
 
 
 def _all_joined(part, statistics):

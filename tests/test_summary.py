@@ -8,7 +8,9 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import euclidean_distances
 
 from skimprint import ImprintClassifier
+from skimprint._groups import row_keys
 from skimprint._summary import PointsOfOne, _merge_nearest, compressed, sharing
+from skimprint.generation._base import POINTS_PER_PROXY
 
 
 def points_of(vectors, counts=None):
@@ -133,3 +135,19 @@ class TestInTheClassifier:
         clf = ImprintClassifier(generator, n_proxies=1)
         clf.fit(class_of_many, np.zeros(900, int))
         assert clf._learnt.memory[0].summary is None
+
+
+def test_of_medoids_a_sample_of_all_samples_is_remembered():
+    """Those with the smallest keys, in whatever order and parts they came."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 4))
+    keys = row_keys(X, seed=0)
+    expected = set(np.argsort(keys)[: 2 * 3 * POINTS_PER_PROXY])
+    for n_parts in (1, 7):
+        clf = ImprintClassifier("kmedoids", 3, support_norm=None, random_state=0)
+        for rows in np.array_split(np.arange(500), n_parts):
+            clf.partial_fit(X[rows], np.zeros(len(rows), int))
+        summary = clf._learnt.memory[0].summary
+        assert set(summary.indices) == expected
+        np.testing.assert_array_equal(summary.vectors, X[summary.indices])
+        assert (summary.counts == 1).all()

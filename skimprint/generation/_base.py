@@ -10,7 +10,7 @@ from .._groups import Buffer
 from .._threads import run_tasks
 
 # Points remembered of a class for each of its proxies.
-_POINTS_PER_PROXY = 10
+POINTS_PER_PROXY = 10
 
 
 class Proxies(NamedTuple):
@@ -76,7 +76,7 @@ class ProxyGenerator(BaseEstimator, ABC):
         """
         if self.selects:
             return np.zeros_like(n_proxies)
-        return n_proxies * _POINTS_PER_PROXY
+        return n_proxies * POINTS_PER_PROXY
 
     @abstractmethod
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
