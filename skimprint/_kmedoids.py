@@ -36,7 +36,7 @@ def grouped_kmedoids(
         The medoids.
     """
 
-    def pick(rows, k):
+    def pick(rows, k, _index):
         distances = squared_distances(rows)
         np.sqrt(distances, out=distances)
         n_groups, n, _ = distances.shape

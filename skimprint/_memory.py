@@ -1,26 +1,22 @@
 """What a classifier remembers of each class, and how it learns more of it."""
 
 from collections.abc import Mapping
-from copy import copy
 from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from ._groups import GroupedRows, offsets_of, row_keys
+from ._groups import GroupedRows, row_keys
 from ._leave_one_out import LeftOut
 from ._moments import Moments, moments_of
 from ._n_proxies import N_PROXIES, choose_n_proxies
-from ._summary import PointsOfOne, compressed, sharing
+from ._summary import PointsOfOne, sharing
 from ._threads import run_tasks
 from .generation.mean import MeanProxies, Sums
 
 # Samples kept of each class to choose parameters by, where any are chosen.
 SAMPLE_SIZE = 200
-
-# Features that decide whether a row is in a sample: more would take longer.
-_HASHED_FEATURES = 64
 
 
 class ClassMemory(NamedTuple):
@@ -200,10 +196,24 @@ class Points(NamedTuple):
     @classmethod
     def of(cls, memories):
         """What stands for the samples of some classes."""
-        points = [part.points for part in memories]
+        return cls.of_parts([part.points for part in memories])
+
+    @classmethod
+    def of_parts(cls, parts):
+        """Points of each of some classes."""
         return cls(
-            *map(np.concatenate, zip(*points, strict=True)),
-            np.repeat(np.arange(len(points)), [len(part.counts) for part in points]),
+            *map(np.concatenate, zip(*parts, strict=True)),
+            np.repeat(np.arange(len(parts)), [len(part.counts) for part in parts]),
+        )
+
+    def grouped(self):
+        """Their vectors by class, with weights and spreads."""
+        return GroupedRows(
+            self.vectors,
+            self.codes,
+            self.codes.max() + 1,
+            sample_weight=self.counts,
+            spread=self.spreads,
         )
 
 
@@ -519,24 +529,18 @@ class Learner(NamedTuple):
         """
         known = [learnt.memory[label] for label in labels]
         points = Points(*map(np.concatenate, zip(Points.of(known), more, strict=True)))
-        groups = GroupedRows(
-            points.vectors,
-            points.codes,
-            len(labels),
-            sample_weight=points.counts,
-            spread=points.spreads,
-        ).without_weightless()
-        bounds = self._bounds(labels)
-        if self.generator.selects:
-            groups = _thinned(groups, 2 * bounds)
-        summaries = self._compress(groups, bounds)
+        groups = points.grouped().without_weightless()
+        summaries = self._condense(groups, points.indices, self._bounds(labels))
+        indices = points.indices
+        if self.generator.selects and None not in summaries:
+            # It selects among what is remembered, which goes on to be remembered.
+            points = Points.of_parts(summaries)
+            groups, indices = points.grouped(), points.indices
         memory = {}
         for group, proxies in enumerate(self._generate(labels, groups)):
             summary = summaries[group]
-            if summary is not None:
-                summary = summary._replace(indices=points.indices[summary.indices])
             memory[labels[group]] = ClassMemory(
-                *proxies._replace(indices=points.indices[proxies.indices]),
+                *proxies._replace(indices=indices[proxies.indices]),
                 *_all_joined(known[group], statistics[group]),
                 summary=summary,
             )
@@ -554,15 +558,13 @@ class Learner(NamedTuple):
 
         As many as twice the bound are remembered as they are. Of more, some are drawn,
         and share the weight of the samples that their proxies stand for; or, where
-        proxies are samples, as many are kept as a sample of all that will come.
+        proxies are samples, the generator says which.
         """
         n = support.sizes[group]
         if not bound or n <= len(proxies.counts):
             return None
         index = support.indices(group)
-        if n > 2 * bound and self.generator.selects:
-            index = _smallest_keys(support, group, 2 * bound)
-        elif n > 2 * bound:
+        if n > 2 * bound and not self.generator.selects:
             drawn = np.random.default_rng(self.seed).permutation(n)[:bound]
             index = index[np.sort(drawn)]
         rows = support.take(index)
@@ -571,29 +573,36 @@ class Learner(NamedTuple):
             weights = support.sample_weight[index].astype(float)
         spreads = np.zeros(len(index))
         points = PointsOfOne(rows, weights, index, spreads)
-        if n <= 2 * bound or self.generator.selects:
-            return points
-        return sharing(points, proxies)
+        if self.generator.selects:
+            return self.generator.condense(points, bound).copies()
+        return points if n <= 2 * bound else sharing(points, proxies)
 
-    def _compress(self, groups, bounds):
+    def _condense(self, groups, indices, bounds):
         """What to remember of the points of each class; a list, None for proxies only.
 
-        More than twice the bound are merged.
+        Parameters
+        ----------
+        groups : GroupedRows
+            The points, by class.
+        indices : ndarray of shape (n_points,)
+            Their training rows.
+        bounds : ndarray of shape (n_classes,)
+            About how many are to be remembered of each class; 0 for none.
         """
         found = [None] * len(groups)
 
-        def compress(group):
+        def condense(group):
             index = groups.indices(group)
             points = PointsOfOne(
                 groups.take(index),
                 groups.sample_weight[index],
-                index,
+                indices[index],
                 groups.spread[index],
             )
-            found[group] = compressed(points, bounds[group])
+            found[group] = self.generator.condense(points, bounds[group])
 
         bounded = np.flatnonzero(bounds)
-        run_tasks(compress, bounded, groups.sizes[bounded], n_jobs=self.n_jobs)
+        run_tasks(condense, bounded, groups.sizes[bounded], n_jobs=self.n_jobs)
         return found
 
     def _generate(self, labels, support):
@@ -629,32 +638,6 @@ def _parts(proxies):
             proxies.indices[start:stop],
             proxies.spreads[start:stop],
         ).copies()
-
-
-def _smallest_keys(groups, group, most):
-    """Row numbers of a sample of a group that its values alone decide on, in order."""
-    index = groups.indices(group)
-    some_features = slice(None, None, -(-groups.n_features // _HASHED_FEATURES))
-    keys = row_keys(groups.take(index)[:, some_features], seed=0)
-    return index[np.sort(np.argsort(keys, kind="stable")[:most])]
-
-
-def _thinned(groups, most):
-    """Of each group such a sample, of so many rows; all rows where it has no more.
-
-    A sample of parts is one of the whole: each row has the same chance.
-    """
-    kept = [
-        groups.indices(group)
-        if not most[group] or size <= most[group]
-        else _smallest_keys(groups, group, most[group])
-        for group, size in enumerate(groups.sizes)
-    ]
-    thinned = copy(groups)
-    thinned.order = np.concatenate(kept)
-    thinned.sizes = np.array([len(index) for index in kept])
-    thinned.offsets = offsets_of(thinned.sizes)
-    return thinned
 
 
 def _all_joined(part, statistics):

@@ -1,8 +1,10 @@
 """Generators that select samples of each group: farthest points, largest covariance.
 
 All of them take no more arithmetic than their definitions ask for, and work on groups
-of one size together. Rows without weight are never selected; apart from that, weights
-do not matter.
+of one size together. Rows without weight are never selected. Apart from that, weights
+matter for the sums of covariances and for the mean that the farthest points start from.
+There, a row counts as often as its weight says. Rows with a spread are means: they count
+so, too, but are not selected.
 """
 
 from typing import NamedTuple
@@ -36,8 +38,9 @@ def select(
     n_selected : int or ndarray of shape (n_groups,)
         Number of rows to pick. A group that has no more keeps all, in their order.
     pick : callable
-        From rows of groups of one size, of shape (n_groups, n, d), and the number k
-        to their selected rows, of shape (n_groups, k); k is less than n.
+        From rows of groups of one size, of shape (n_groups, n, d), the number k, less
+        than n, and the numbers of the rows in X, of shape (n_groups, n), to those of
+        the selected rows within their group, of shape (n_groups, k).
     needs_gram : bool, default=False
         Whether pick stores n x n values per group.
     reads_only : bool, default=False
@@ -63,7 +66,7 @@ def select(
             shape = (*index.shape, groups.n_features)
             gather = groups.peek if reads_only else groups.stack
             rows = gather(bucket, out=buffer.empty(shape, groups.dtype))
-            index = np.take_along_axis(index, pick(rows, int(k)), axis=1)
+            index = np.take_along_axis(index, pick(rows, int(k), index), axis=1)
         indices[offsets[bucket][:, None] + np.arange(k)] = index
 
     def row_bytes(n):
@@ -75,12 +78,36 @@ def select(
     return Selection(indices, offsets)
 
 
-def grouped_cov_max(groups, n_selected, *, n_jobs=None):
-    """Rows whose covariances with all rows of their group sum up highest.
+def covariance_sums(rows, weights=None):
+    """Sums of the covariances of each row with all rows of its group.
 
     The covariance of two rows is taken over features. The n x n matrix of a group is
     not needed: with centred rows, the sum over j of ``x_i @ x_j`` is ``x_i @ s`` with
     the sum s of all rows, and centring s alone comes to the same.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_groups, n, d)
+        Rows by group.
+    weights : ndarray of shape (n_groups, n), default=None
+        How often each row counts; `None` is once.
+
+    Returns
+    -------
+    sums : ndarray of shape (n_groups, n)
+        But for a factor that all of a group have in common.
+    """
+    # For groups this small, einsum is twice as fast as a product.
+    if weights is None:
+        sums = np.einsum("bnd->bd", rows)
+    else:
+        sums = np.einsum("bnd,bn->bd", rows, weights.astype(rows.dtype))
+    sums -= sums.mean(axis=1, keepdims=True)
+    return np.einsum("bnd,bd->bn", rows, sums)
+
+
+def grouped_cov_max(groups, n_selected, *, n_jobs=None):
+    """Rows whose covariances with all rows of their group sum up highest.
 
     Parameters
     ----------
@@ -97,12 +124,14 @@ def grouped_cov_max(groups, n_selected, *, n_jobs=None):
         Highest sum first; of equal ones, the first row.
     """
 
-    def pick(rows, k):
-        # For groups this small, einsum is twice as fast as a product.
-        sums = np.einsum("bnd->bd", rows)
-        sums -= sums.mean(axis=1, keepdims=True)
-        scores = np.einsum("bnd,bd->bn", rows, sums)
-        return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    groups = groups.without_weightless()
+
+    def pick(rows, k, index):
+        weights, spreads = groups.sample_weight, groups.spread
+        sums = covariance_sums(rows, None if weights is None else weights[index])
+        if spreads is not None:
+            sums[spreads[index] > 0] = -np.inf
+        return np.argsort(-sums, axis=1, kind="stable")[:, :k]
 
     return select(groups, n_selected, pick, reads_only=True, n_jobs=n_jobs)
 
@@ -129,9 +158,11 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
         Of equally far rows, the first is taken.
     """
 
-    def pick(rows, k):
+    groups = groups.without_weightless()
+
+    def pick(rows, k, index):
         n_groups, n, _ = rows.shape
-        groups = np.arange(n_groups)
+        each = np.arange(n_groups)
         # All inner products are few operations, unless there are many more of them
         # than the selected rows have.
         if n <= 8 * k:
@@ -139,30 +170,39 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
             sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
 
             def to_row(chosen):
-                return distances[groups, chosen]
+                return distances[each, chosen]
 
         else:
             rows -= np.einsum("bnd->bd", rows)[:, None] / n
             sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
 
             def to_row(chosen):
-                found = (rows @ rows[groups, chosen][:, :, None])[:, :, 0]
+                found = (rows @ rows[each, chosen][:, :, None])[:, :, 0]
                 found *= -2
                 found += sq_norms
-                found += sq_norms[groups, chosen][:, None]
+                found += sq_norms[each, chosen][:, None]
                 return found
 
         selected = np.empty((n_groups, k), np.intp)
-        if start == "random":
-            selected[:, 0] = np.random.default_rng(seed).integers(n)
-        else:
-            selected[:, 0] = sq_norms.argmax(axis=1)
         closest = np.full((n_groups, n), np.inf, rows.dtype)
+        if start == "random":
+            merit = np.tile(np.random.default_rng(seed).random(n), (n_groups, 1))
+        elif groups.sample_weight is None:
+            merit = sq_norms.copy()  # rows are centred by now
+        else:
+            weights = groups.sample_weight[index].astype(rows.dtype)
+            means = np.einsum("bnd,bn->bd", rows, weights)
+            means /= weights.sum(axis=1)[:, None]
+            merit = sq_norms - 2 * np.einsum("bnd,bd->bn", rows, means)
+        if groups.spread is not None:
+            merit[groups.spread[index] > 0] = -np.inf
+            closest[groups.spread[index] > 0] = -1
+        selected[:, 0] = merit.argmax(axis=1)
         for c in range(1, k):
             previous = selected[:, c - 1]
             np.minimum(closest, to_row(previous), out=closest)
             # Rounding and copies of selected rows must not bring one back.
-            closest[groups, previous] = -1
+            closest[each, previous] = -1
             selected[:, c] = closest.argmax(axis=1)
         return selected
 

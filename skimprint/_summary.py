@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._groups import row_keys
+
 
 class PointsOfOne(NamedTuple):
     """What stands for the samples of one class.
@@ -65,6 +67,17 @@ def compressed(points, bound):
     return kept
 
 
+def sampled(points, most):
+    """Some of the points, at most so many: their values alone decide which.
+
+    A sample of samples of parts is a sample of the whole: all have the same chance.
+    """
+    if len(points.counts) <= most:
+        return points
+    keys = row_keys(points.vectors, seed=0)
+    return points.take(np.sort(np.argsort(keys, kind="stable")[:most]))
+
+
 def sharing(points, proxies):
     """Points with the weight of the proxies that they are nearest to.
 
@@ -91,10 +104,19 @@ def sharing(points, proxies):
 
 def _merged(points, n_left):
     """Points merged into so many, each with the weighted mean of what it is made of."""
+    return _means(points, _merge_nearest(points.vectors, points.counts, n_left), n_left)
+
+
+def mean_of(points):
+    """A single point with the weighted mean of some."""
+    return _means(points, np.zeros(len(points.counts), np.intp), 1)
+
+
+def _means(points, labels, n_labels):
+    """Weighted means of the points of each label."""
     vectors, counts = points.vectors, points.counts
-    labels = _merge_nearest(vectors, counts, n_left)
     order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], np.arange(n_left))
+    starts = np.searchsorted(labels[order], np.arange(n_labels))
     totals = np.add.reduceat(counts[order], starts)
     shares = (counts / totals[labels]).astype(vectors.dtype)
     means = np.add.reduceat((vectors * shares[:, None])[order], starts)

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from .._groups import Buffer
+from .._summary import compressed, sampled
 from .._threads import run_tasks
 
 # Points remembered of a class for each of its proxies.
@@ -74,9 +75,26 @@ class ProxyGenerator(BaseEstimator, ABC):
         n_points : ndarray of shape (n_classes,)
             About as many; 0 where the proxies themselves will do.
         """
-        if self.selects:
-            return np.zeros_like(n_proxies)
         return n_proxies * POINTS_PER_PROXY
+
+    def condense(self, points, bound):
+        """Fewer points that stand for the samples of a class.
+
+        Parameters
+        ----------
+        points : PointsOfOne
+            Samples, and what stood for those before them.
+        bound : int
+            Of `n_remembered`.
+
+        Returns
+        -------
+        points : PointsOfOne
+            At most twice as many as the bound.
+        """
+        if self.selects:
+            return sampled(points, 2 * bound)
+        return compressed(points, bound)
 
     @abstractmethod
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):

@@ -5,7 +5,7 @@ from numbers import Integral
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._kmedoids import grouped_kmedoids
-from ._base import POINTS_PER_PROXY, ProxyGenerator, selected
+from ._base import ProxyGenerator, selected
 
 
 class KMedoidsProxies(ProxyGenerator):
@@ -51,10 +51,6 @@ class KMedoidsProxies(ProxyGenerator):
     def __init__(self, init="k-medoids++", max_iter=300):
         self.init = init
         self.max_iter = max_iter
-
-    def n_remembered(self, n_proxies):
-        # What a sample costs in bookkeeping is little beside pairwise distances.
-        return n_proxies * POINTS_PER_PROXY
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         indices, offsets = grouped_kmedoids(

@@ -3,8 +3,9 @@
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from .._groups import offsets_of, row_keys
-from .._selection import grouped_cov_max, grouped_fps
+from .._groups import GroupedRows, offsets_of, row_keys
+from .._selection import covariance_sums, grouped_cov_max, grouped_fps
+from .._summary import mean_of
 from ._base import ProxyGenerator, selected
 
 
@@ -28,6 +29,9 @@ class AllProxies(ProxyGenerator):
     selects = True
     learns_in_order = True
 
+    def n_remembered(self, n_proxies):
+        return np.zeros_like(n_proxies)
+
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         return selected(support, support.order, support.offsets)
 
@@ -49,6 +53,9 @@ class RandomProxies(ProxyGenerator):
     """
 
     selects = True
+
+    def n_remembered(self, n_proxies):
+        return np.zeros_like(n_proxies)
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         picks = []
@@ -97,6 +104,24 @@ class FarthestPointProxies(ProxyGenerator):
     def __init__(self, start="farthest"):
         self.start = start
 
+    def n_remembered(self, n_proxies):
+        return n_proxies  # of two each: every one more takes a pass over all samples
+
+    def condense(self, points, bound):
+        # A sample would lack the farthest points. The mean is what they start from.
+        if len(points.counts) <= 2 * bound:
+            return points
+        groups = GroupedRows(
+            points.vectors,
+            np.zeros(len(points.counts), np.intp),
+            1,
+            sample_weight=points.counts,
+            spread=points.spreads,
+        )
+        kept, _ = grouped_fps(groups, 2 * bound - 1, start=self.start)
+        left_out = np.setdiff1d(np.arange(len(points.counts)), kept)
+        return points.take(np.sort(kept)).joined(mean_of(points.take(left_out)))
+
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         indices, offsets = grouped_fps(
             support, n_proxies, start=self.start, seed=seed, n_jobs=n_jobs
@@ -125,6 +150,17 @@ class CovMaxProxies(ProxyGenerator):
     """
 
     selects = True
+
+    def condense(self, points, bound):
+        # A sample would lack the highest sums. Those that are left out go on counting
+        # in the sums of the others, by their mean.
+        if len(points.counts) <= 2 * bound:
+            return points
+        sums = covariance_sums(points.vectors[None], points.counts[None])[0]
+        sums[points.spreads > 0] = -np.inf
+        order = np.argsort(-sums, kind="stable")
+        kept, left_out = np.split(order, [2 * bound - 1])
+        return points.take(np.sort(kept)).joined(mean_of(points.take(left_out)))
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         indices, offsets = grouped_cov_max(support, n_proxies, n_jobs=n_jobs)
