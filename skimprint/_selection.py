@@ -2,9 +2,9 @@
 
 All of them take no more arithmetic than their definitions ask for, and work on groups
 of one size together. Rows without weight are never selected. Apart from that, weights
-matter for the sums of covariances and for the mean that the farthest points start from.
-There, a row counts as often as its weight says. Rows with a spread are means: they count
-so, too, but are not selected.
+matter for the sums of covariances, and for the mean that the farthest points start
+from: there, a row counts as often as its weight says. Rows with a spread are means.
+They count, but are not selected.
 """
 
 from typing import NamedTuple

@@ -102,21 +102,28 @@ def sharing(points, proxies):
     return points.joined(proxies.take(found == 0))
 
 
-def _merged(points, n_left):
-    """Points merged into so many, each with the weighted mean of what it is made of."""
-    return _means(points, _merge_nearest(points.vectors, points.counts, n_left), n_left)
-
-
 def mean_of(points):
     """A single point with the weighted mean of some."""
-    return _means(points, np.zeros(len(points.counts), np.intp), 1)
-
-
-def _means(points, labels, n_labels):
-    """Weighted means of the points of each label."""
     vectors, counts = points.vectors, points.counts
+    total = counts.sum()
+    mean = np.einsum("ij,i->j", vectors, (counts / total).astype(vectors.dtype))
+    distances = np.einsum("ij,ij->i", vectors, vectors) + points.spreads
+    distances += mean @ mean - 2 * np.einsum("ij,j->i", vectors, mean)
+    nearest = distances.argmin()
+    return PointsOfOne(
+        mean[None],
+        np.array([total]),
+        points.indices[[nearest]],
+        np.maximum(distances[[nearest]], 0),
+    )
+
+
+def _merged(points, n_left):
+    """Points merged into so many, each with the weighted mean of what it is made of."""
+    vectors, counts = points.vectors, points.counts
+    labels = _merge_nearest(vectors, counts, n_left)
     order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], np.arange(n_labels))
+    starts = np.searchsorted(labels[order], np.arange(n_left))
     totals = np.add.reduceat(counts[order], starts)
     shares = (counts / totals[labels]).astype(vectors.dtype)
     means = np.add.reduceat((vectors * shares[:, None])[order], starts)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skimprint._groups import GroupedRows
+from skimprint._groups import GroupedRows, row_keys
 from skimprint.normalization import l2_normalize
 
 
@@ -44,3 +44,23 @@ def test_buckets_hold_groups_alike_within_their_bound(data):
     assert sorted(bucket.tolist() for bucket in buckets) == [[0], [1], [2], [3]]
     buckets = groups.buckets(np.ones(4), lambda size: size, max_bytes=6)
     assert sorted(bucket.tolist() for bucket in buckets) == [[0], [1], [2], [3]]
+
+
+class TestRowKeys:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("d", [1, 2, 3, 64])
+    def test_look_random_even_for_round_numbers(self, dtype, d):
+        rows = np.zeros((4000, d), dtype)
+        rows[:, 0] = np.arange(4000)
+        keys = row_keys(rows, seed=0)
+        assert keys.dtype == np.uint64
+        assert len(np.unique(keys)) == 4000
+        shares = np.histogram(keys / 2.0**64, bins=8, range=(0, 1))[0] / 4000
+        np.testing.assert_allclose(shares, 1 / 8, atol=0.03)
+
+    def test_depend_on_values_and_seed_only(self):
+        rows = np.random.default_rng(0).normal(size=(50, 7))
+        keys = row_keys(rows, seed=3)
+        np.testing.assert_array_equal(row_keys(np.asfortranarray(rows), 3), keys)
+        np.testing.assert_array_equal(row_keys(rows[::-1], seed=3), keys[::-1])
+        assert not np.isin(row_keys(rows, seed=4), keys).any()

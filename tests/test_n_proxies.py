@@ -11,7 +11,7 @@ from skimprint.generation import GENERATORS, AllProxies
 def blobs(n_blobs, n_each=30, seed=0):
     """Samples of narrow clusters that lie in different directions."""
     rng = np.random.default_rng(seed)
-    centers = rng.standard_normal((n_blobs, 16))
+    centers = rng.standard_normal((n_blobs, 64))
     rows = np.repeat(centers, n_each, axis=0)
     return rows + 0.1 * rng.standard_normal(rows.shape)
 

@@ -9,7 +9,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 
 from skimprint import ImprintClassifier
 from skimprint._groups import row_keys
-from skimprint._summary import PointsOfOne, _merge_nearest, compressed, sharing
+from skimprint._summary import PointsOfOne, _merge_nearest, compressed, mean_of, sharing
 from skimprint.generation._base import POINTS_PER_PROXY
 
 
@@ -151,3 +151,35 @@ def test_of_medoids_a_sample_of_all_samples_is_remembered():
         assert set(summary.indices) == expected
         np.testing.assert_array_equal(summary.vectors, X[summary.indices])
         assert (summary.counts == 1).all()
+
+
+@pytest.mark.parametrize("generator", ["cov_max", "fps"])
+def test_parts_select_as_one_fit(generator):
+    """Candidates and the mean of all others are enough for that."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(900, 16)), np.zeros(900, int)
+    clf = ImprintClassifier(generator, 5, support_norm=None, random_state=0)
+    whole = clone(clf).fit(X, y)
+    for rows in np.array_split(np.arange(900), 6):
+        clf.partial_fit(X[rows], y[rows])
+    summary = clf._learnt.memory[0].summary
+    assert len(summary.counts) == 2 * 5 * POINTS_PER_PROXY
+    assert summary.counts.sum() == pytest.approx(900)
+    np.testing.assert_array_equal(clf.proxy_indices_, whole.proxy_indices_)
+    one, other = (clone(whole).fit(X[i::2], y[i::2]) for i in range(2))
+    found = {row.tobytes() for row in one.merge(other).proxies_}
+    assert found == {row.tobytes() for row in whole.proxies_}
+
+
+def test_a_mean_stands_for_all():
+    rng = np.random.default_rng(0)
+    points = PointsOfOne(
+        rng.normal(size=(20, 3)), rng.random(20), np.arange(20) + 5, rng.random(20)
+    )
+    found = mean_of(points)
+    expected = np.average(points.vectors, axis=0, weights=points.counts)
+    np.testing.assert_allclose(found.vectors, [expected])
+    np.testing.assert_allclose(found.counts, [points.counts.sum()])
+    distances = ((points.vectors - expected) ** 2).sum(axis=1) + points.spreads
+    assert found.indices[0] == distances.argmin() + 5
+    np.testing.assert_allclose(found.spreads, [distances.min()])

@@ -104,9 +104,6 @@ class FarthestPointProxies(ProxyGenerator):
     def __init__(self, start="farthest"):
         self.start = start
 
-    def n_remembered(self, n_proxies):
-        return n_proxies  # of two each: every one more takes a pass over all samples
-
     def condense(self, points, bound):
         # A sample would lack the farthest points. The mean is what they start from.
         if len(points.counts) <= 2 * bound:
