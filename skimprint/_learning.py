@@ -47,8 +47,8 @@ class LearningMixin:
 
         A new class gets the proxies that `fit` would give it. Of a known class, points
         that stand for its samples, weighted by them, join the new samples, and the
-        generator is applied to both. Points are proxies, or where proxies are means,
-        a summary of up to 20 samples or local means for each of them. This gives what
+        generator is applied to both. Points are proxies, or a summary of up to 20
+        samples or local means for each of them (30 for k-medoids). This gives what
         `fit` gives to all samples at once for the generators ``"mean"``,
         ``"least_squares"`` with one proxy, ``"all"`` and ``"random"``; with the others
         it is an approximation whose memory stays bounded.

@@ -52,6 +52,10 @@ class KMedoidsProxies(ProxyGenerator):
         self.init = init
         self.max_iter = max_iter
 
+    def n_remembered(self, n_proxies):
+        # Medoids are samples: of too few, none is as central as one of all would be.
+        return n_proxies * 15
+
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         indices, offsets = grouped_kmedoids(
             support,
