@@ -24,7 +24,7 @@ from skimprint.generation import GENERATORS
 
 N_FEATURES = 768
 ONE_CLASS = 20
-DRAWS = 5
+DRAWS = 10
 KNOWN = [10, 100, 1000, 10_000]
 DATA_SETS = [
     "usps_mobilenet_v1",
