@@ -28,7 +28,7 @@ test-vision: .venv-vision/.installed  ## the loaders of timm, torchvision and op
 lint: .venv/.lint  ## formatting, lint and the validation of public docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python tests/validate_docstrings.py
+	$(BIN)/python tools/validate_docstrings.py
 
 docs: .venv/.docs  ## the documentation, into docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -E -b html docs docs/_build/html

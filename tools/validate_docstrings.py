@@ -1,4 +1,4 @@
-"""Validate all public docstrings: ``python tests/validate_docstrings.py``.
+"""Validate all public docstrings: ``python tools/validate_docstrings.py``.
 
 numpydoc's checks are chosen in pyproject.toml. Beyond them, every public class and
 function has an example, which the doctests run.
