@@ -73,11 +73,17 @@ def _way(n, k, job):
     if k in (1, n):
         route = _keep if k == n else _average
         return route, max(1, _ROW_BYTES // (n * d * itemsize)), n
-    columns = job.options["n_init"] * _PASSES * k
-    # Inner products cost half of what n columns of distances do.
-    if n <= min(max(_SMALL, 2 * columns), _MAX_GRAM):
+    if fits_gram_space(n, k, job.options["n_init"]):
         return _in_gram_space, max(1, _GRAM_BYTES // (n * n * itemsize)), n * n
-    return _on_rows, 1, 2 * n * columns
+    return _on_rows, 1, 2 * n * job.options["n_init"] * _PASSES * k
+
+
+def fits_gram_space(n, k, n_init):
+    """Whether inner products of all n rows of a group cost less than k distances do.
+
+    They cost half of what n columns of distances do.
+    """
+    return n <= np.minimum(np.maximum(_SMALL, 2 * n_init * _PASSES * k), _MAX_GRAM)
 
 
 def _keep(job, bucket):

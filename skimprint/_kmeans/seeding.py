@@ -8,12 +8,22 @@ from .._blas import dot_transposed, squared_distances
 # candidates are compared there.
 _SAMPLE = 12
 _LEAST = 200
-_MORE = 4
+MORE = 4
+
+# Candidates whose potentials differ by less, relatively, count as equal, and the first
+# is taken. Two rows that are each other's nearest often give the same potential; then
+# rounding must not decide, since it differs from device to device.
+SLACK = 1e-5
 
 
 def n_trials(n_clusters):
     """Candidates that each step compares in scikit-learn."""
     return 2 + int(np.log(n_clusters))
+
+
+def sample_size(n_clusters):
+    """Rows in the sample of `seed_rows`."""
+    return np.maximum(_SAMPLE * n_clusters, _LEAST)
 
 
 def _draw(cumulative, uniforms):
@@ -66,7 +76,9 @@ def seed_batch(distances, weights, n_clusters, rng, trials=None):
         candidates = _draw(potential, rng.random(trials))
         found = distances(candidates)
         kept = np.minimum(found, closest[:, None])
-        best = np.einsum("bln,bn->bl", kept, weights).argmin(axis=1)
+        potentials = np.einsum("bln,bn->bl", kept, weights)
+        least = potentials.min(axis=1, keepdims=True)
+        best = (potentials <= least * (1 + SLACK)).argmax(axis=1)
         seeds[:, c] = candidates[groups, best]
         labels[found[groups, best] < closest] = c
         closest = kept[groups, best]
@@ -109,7 +121,7 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng):
     """
     chances = sq_norms + (sq_norms.mean() or 1)
     cumulative = np.cumsum(chances, dtype=np.float64)
-    size = max(_SAMPLE * n_clusters, _LEAST)
+    size = int(sample_size(n_clusters))
     thresholds = (np.arange(size) + rng.random()) * (cumulative[-1] / size)
     drawn = np.searchsorted(cumulative, thresholds, side="right")
     sample, counts = np.unique(np.minimum(drawn, len(X) - 1), return_counts=True)
@@ -120,7 +132,7 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng):
         importance.astype(X.dtype)[None],
         n_clusters,
         rng,
-        _MORE * n_trials(n_clusters),
+        MORE * n_trials(n_clusters),
     )
     seeds = sample[seeds[0]]
     to_seeds = dot_transposed(X, X[seeds], -2.0).T + sq_norms
