@@ -142,10 +142,10 @@ class Head:
         counts = np.concatenate([part.counts for part in parts])
         moments = self.moments
         if self.whitening is not None:
-            vectors = self.whitening(vectors.astype(np.float64, copy=False))
             if learnt.generator.uses_moments:
                 moments = moments.whitened(self.whitening)
             self.whitening = self.whitening.astype(learnt.dtype)
+            vectors = self.whitening(vectors)
         left_out = None
         if learnt.generator.uses_sample:
             left_out = left_out_of(parts, _max_rows(len(parts)))
