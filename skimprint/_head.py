@@ -74,8 +74,6 @@ class Head:
         Their training rows.
     mean_weight : float
         Share of the class mean in them.
-    unblended : ndarray of shape (n_proxies_total, n_features)
-        What they are without it.
     covariance, factor : ndarray of shape (n_features, n_features) or None
         Within-class covariance, and what makes Mahalanobis distances Euclidean ones.
     covariance_shrinkage : float or None
@@ -164,7 +162,7 @@ class Head:
             l2_normalize(vectors, out=vectors)
         elif proxy_norm is not None:
             vectors = proxy_norm(vectors)
-        self.proxies = self.unblended = vectors
+        self.proxies = vectors
         if mean_weight:
             means = np.stack([part.mean for part in parts])
             means = self.renormalize(means, np.arange(len(means)), proxy_norm)
