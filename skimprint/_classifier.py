@@ -124,11 +124,12 @@ default="dot"
         queries get unit length again.
         Clusters and chosen samples are those of the space as it was; least squares
         are solved in the whitened one. `None` does not whiten.
-    mean_weight : float in [0, 1], default=0.0
+    mean_weight : float in [0, 1] or "auto", default=0.0
         Share of the class mean in each proxy ``p``: it becomes ``(1 - mean_weight) * p
         + mean_weight * mean``, both normalised (and whitened) before, but not after.
         Queries so meet the nearest proxy and the mean of its class at once, which
-        steadies proxies of few samples. Not for ``"least_squares"`` and ``"quantile"``.
+        steadies proxies of few samples. Not for ``"least_squares"`` and ``"quantile"``:
+        ``"auto"`` is 0 for them, and one half for all others.
     temperature : float or "auto", default=1.0
         Class probabilities are the softmax of the scores divided by it. ``"auto"``
         makes the classes of support samples most likely, each of them scored by the
@@ -259,7 +260,7 @@ default="dot"
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "weights": [StrOptions({"uniform", "distance"})],
         "shrinkage": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
-        "mean_weight": [Interval(Real, 0, 1, closed="both")],
+        "mean_weight": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "temperature": [
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"auto"}),
@@ -454,7 +455,7 @@ default="dot"
             self._proxy_norm(),
             mahalanobis=self.metric == "mahalanobis",
             shrinkage=self.shrinkage,
-            mean_weight=self.mean_weight,
+            mean_weight=self._mean_weight(),
             previous=previous,
             shared=shared,
         )
@@ -483,6 +484,17 @@ default="dot"
         if self.proxy_norm == "quantile":
             return "quantile"
         return _norm(self.proxy_norm, "proxy_norm")
+
+    def _mean_weight(self):
+        """Share of the class mean in each proxy."""
+        if self.mean_weight != "auto":
+            return self.mean_weight
+        return 0.5 if self._proxies_are_points() else 0.0
+
+    def _proxies_are_points(self):
+        """Whether proxies are in the space of the normalised embeddings."""
+        generator = make_generator(self.generator)
+        return self.proxy_norm != "quantile" and not generator.uses_moments
 
     def predict(self, X):
         """Label of each query.
@@ -788,13 +800,11 @@ default="dot"
                 "weights='distance' needs a distance, which metric='dot' is not. "
                 "Use metric='cosine' or 'euclidean', or weights='uniform'."
             )
-        if self.mean_weight and (
-            self.proxy_norm == "quantile" or make_generator(self.generator).uses_moments
-        ):
+        if self._mean_weight() and not self._proxies_are_points():
             raise ValueError(
                 "mean_weight needs proxies that are points of the normalised space, "
                 "unlike those of 'least_squares' or proxy_norm='quantile': pass "
-                "mean_weight=0."
+                "mean_weight=0, or 'auto'."
             )
         same_norms = (
             self.support_norm is None
@@ -1126,10 +1136,13 @@ default="dot"
         for code in np.unique(held_out.codes):
             columns = np.flatnonzero(held_out.codes == code)
             some = held_out.keep(columns)
-            mean = head.memory[head.classes[code].item()].mean
+            memory = head.memory[head.classes[code].item()]
+            mean = memory.mean
             means = mean + some.shift[:, None] * (mean - some.rows)
             start, stop = head.offsets[code : code + 2]
-            vectors = np.repeat(head.unblended[None, start:stop], len(columns), axis=0)
+            of_class = np.arange(start, stop)
+            vectors = head.renormalize(memory.vectors, of_class, norm)
+            vectors = np.repeat(vectors[None], len(columns), axis=0)
             changed = np.flatnonzero((some.own >= 0) & ~some.gone)
             left = head.renormalize(some.left, some.own, norm)
             vectors[changed, some.own[changed] - start] = left[changed]

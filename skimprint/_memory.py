@@ -502,11 +502,9 @@ class Learner(NamedTuple):
         if not (self.with_moments or self.with_sample):
             return weight, None, None
         rows = support.rows(group)
-        return (
-            weight,
-            moments_of(rows, weights) if self.with_moments else None,
-            Sample.of(rows, weights) if self.with_sample else None,
-        )
+        sample = Sample.of(rows, weights) if self.with_sample else None
+        moments = moments_of(rows, weights) if self.with_moments else None
+        return weight, _sharing(moments, sample), sample
 
     def unite(self, labels, learnt, more, statistics):
         """Generate the proxies of known classes again, from them and more points.
@@ -643,11 +641,17 @@ def _parts(proxies):
 def _all_joined(part, statistics):
     """Weight, moments and sample of a class and of more samples."""
     weight, moments, sample = statistics
-    return (
-        part.weight + weight,
-        _joined(part.moments, moments),
-        _joined(part.sample, sample),
-    )
+    both = _joined(part.sample, sample)
+    return part.weight + weight, _sharing(_joined(part.moments, moments), both), both
+
+
+def _sharing(moments, sample):
+    """Moments that keep the rows of a sample, where both have the same ones."""
+    if moments is None or sample is None or moments.rows is None:
+        return moments
+    if not np.array_equal(moments.rows, sample.rows):
+        return moments
+    return moments._replace(rows=sample.rows, row_weights=sample.weights)
 
 
 def _joined(some, more):
