@@ -125,10 +125,16 @@ class ProxyGenerator(BaseEstimator, ABC):
 
         Parameters
         ----------
-        support, seed, n_jobs, progress
-            As for `generate`. A class is done once for each number.
+        support : GroupedRows
+            The normalised support embeddings, by class.
         numbers : list of ndarray of shape (n_classes,)
-            Numbers of proxies.
+            How many proxies each class gets each time, at most.
+        seed : int, default=0
+            Each class starts from this same seed, each time.
+        n_jobs : int, default=None
+            Number of threads across classes.
+        progress : callable, default=None
+            As for `generate`. A class is done once for each number.
 
         Returns
         -------
