@@ -61,8 +61,9 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
 
     Chooses what ``GridSearchCV(ImprintClassifier(), param_grid)`` chooses, by the same
     scores. But the proxies of a fold are made once for all candidates that agree on
-    them, and so are their normalisation, covariance and whitening; candidates that
-    differ in ``n_neighbors`` or ``weights`` share what they find near each query.
+    them, and so are their normalisation, covariance and whitening; k-means of several
+    ``n_proxies`` shares what it does to the samples; candidates that differ in
+    ``query_norm``, ``n_neighbors`` or ``weights`` share what they find near each query.
 
     Parameters
     ----------
@@ -77,7 +78,8 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
     cv : int, cross-validation generator or iterable, default=None
         How to split, as in `GridSearchCV`: five stratified folds by default.
     n_jobs : int, default=None
-        Number of threads across folds and sets of proxies.
+        Number of threads across folds and ways to make proxies; several ``n_proxies``
+        are one way.
 
     Attributes
     ----------
