@@ -33,7 +33,7 @@ from ._calibration import (
 from ._elsewhere import ScoresElsewhere
 from ._groups import Buffer
 from ._head import Head
-from ._learning import LearningMixin
+from ._learning import LearningMixin, features_of
 from ._progress import CallbackSupportMixin
 from ._threads import run_blocks
 from .aggregation import (
@@ -352,7 +352,7 @@ default="dot"
         """
         self._check_combinations()
         learnt = self._learn(self._start(), X, y, sample_weight, callbacks=True)
-        self._adopt(learnt, X, self._make_head(learnt))
+        self._adopt(learnt, features_of(X), self._make_head(learnt))
         return self
 
     @property
@@ -511,7 +511,11 @@ default="dot"
             The `outlier_label`, where `score_samples` is less than
             ``outlier_threshold_``.
         """
-        given, X = X, self._validate_scored(X)
+        queries = self._validate_scored(X)
+        return follow(X, self._predicted(queries))
+
+    def _predicted(self, X):
+        """Labels of queries from `_validate_scored`."""
         head = self._head()
         winners = np.empty(len(X), dtype=np.intp)
 
@@ -520,9 +524,9 @@ default="dot"
 
         self._score_blocks(head, X, choose, winners_only=True)
         if self.outlier_threshold is None:
-            return follow(given, head.classes[winners])
+            return head.classes[winners]
         is_outlier = self._familiarities(head, X) < self._threshold(head)
-        return follow(given, self._labels_of(head, winners, is_outlier))
+        return self._labels_of(head, winners, is_outlier)
 
     def score_samples(self, X):
         """How familiar each query is: its similarity to what was learnt.
@@ -744,7 +748,7 @@ default="dot"
         compare = self._similarity(head)
 
         def find(block):
-            queries = compare.prepare(X[block])
+            queries = compare.prepare(X, block)
             similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
 
         run_blocks(find, compare.blocks(len(X)))
@@ -902,7 +906,7 @@ default="dot"
 
         def rank(block):
             with np.errstate(invalid="ignore" if looks else "warn"):
-                queries = compare.prepare(X[block])
+                queries = compare.prepare(X, block)
                 memory = buffer.empty(
                     (head.n_proxies * len(queries),), head.proxies.dtype
                 )
@@ -920,9 +924,9 @@ default="dot"
                     return
                 scores = compare.finish(max_scores(ranks, head.offsets), queries)
             elif self.aggregation == "mnn":
-                scores = self._votes(compare, compare.prepare(X[block]), head)
+                scores = self._votes(compare, compare.prepare(X, block), head)
             else:
-                queries = compare.prepare(X[block])
+                queries = compare.prepare(X, block)
                 similarities = compare.finish(compare.ranks(queries), queries)
                 scores = self._aggregate(head, similarities)
             use(block, scores.argmax(axis=0) if winners_only else scores)
@@ -979,7 +983,7 @@ default="dot"
         """
         compare = self._similarity(head)
         for block in compare.blocks(len(X)):
-            queries = compare.prepare(X[block])
+            queries = compare.prepare(X, block)
             use(block, compare.finish(compare.ranks(queries), queries))
 
     def _familiarity(self, head, similarities):

@@ -44,7 +44,9 @@ class LloydResult(NamedTuple):
     n_iter: int
 
 
-def lloyd_kmeans(X, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical):
+def lloyd_kmeans(
+    X, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical, samples=None
+):
     """Cluster the rows of one group.
 
     Parameters
@@ -66,6 +68,8 @@ def lloyd_kmeans(X, weights, n_clusters, rng, *, n_init, max_iter, tol, spherica
         variance of the rows, summed over features.
     spherical : bool
         Whether centres are scaled to unit length.
+    samples : dict, default=None
+        As for `seed_rows`.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def lloyd_kmeans(X, weights, n_clusters, rng, *, n_init, max_iter, tol, spherica
     tol = tol * variance
     best = None
     for _ in range(n_init):
-        seeds, distances = seed_rows(X, sq_norms, weights, n_clusters, rng)
+        seeds, distances = seed_rows(X, sq_norms, weights, n_clusters, rng, samples)
         run = _lloyd(
             X, sq_norms, weights, X[seeds], distances, max_iter, tol, spherical
         )

@@ -27,12 +27,18 @@ _GRAM_BYTES = 2**19
 _ROW_BYTES = 2**21
 
 
-class Job(NamedTuple):
-    """What is asked for, and where the answer goes."""
+class Run(NamedTuple):
+    """A clustering of every group, and where it goes."""
 
-    groups: GroupedRows
     n_centers: np.ndarray  # (n_groups,): at most the size of the group
     result: tuple  # GroupedKMeansResult, filled in group by group
+
+
+class Job(NamedTuple):
+    """What is asked for."""
+
+    groups: GroupedRows
+    runs: list  # of Run: what they do to the same rows is done once
     seed: int
     spherical: bool
     options: dict  # of both kinds of Lloyd's algorithm
@@ -47,23 +53,30 @@ class Job(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Some groups of one size and number of centres, and their way."""
+    """Some groups of one size and number of centres, and their way in some runs."""
 
     route: Callable
     groups: np.ndarray
+    runs: list
     cost: float
 
 
 def plan(job):
     """Split a job into tasks, in a way that does not depend on the threads."""
-    sizes, n_centers = job.groups.sizes, job.n_centers
+    sizes = job.groups.sizes
     tasks = []
-    for same in alike(sizes, n_centers):
-        n, k = int(sizes[same[0]]), int(n_centers[same[0]])
-        route, per_task, cost = _way(n, k, job)
-        for start in range(0, len(same), per_task):
-            bucket = same[start : start + per_task]
-            tasks.append(Task(route, bucket, cost * len(bucket)))
+    for same in alike(sizes, *(run.n_centers for run in job.runs)):
+        n = int(sizes[same[0]])
+        ways = {}
+        for run in job.runs:
+            route, per_task, cost = _way(n, int(run.n_centers[same[0]]), job)
+            runs, costs = ways.setdefault((route, per_task), ([], []))
+            runs.append(run)
+            costs.append(cost)
+        for (route, per_task), (runs, costs) in ways.items():
+            for start in range(0, len(same), per_task):
+                bucket = same[start : start + per_task]
+                tasks.append(Task(route, bucket, runs, sum(costs) * len(bucket)))
     return tasks
 
 
@@ -86,15 +99,15 @@ def fits_gram_space(n, k, n_init):
     return n <= np.minimum(np.maximum(_SMALL, 2 * n_init * _PASSES * k), _MAX_GRAM)
 
 
-def _keep(job, bucket):
+def _keep(job, bucket, runs):
     """Every row is a centre."""
-    index = job.groups.stack_indices(bucket)
-    k = index.shape[1]
-    job.result.centers[_stacked(job, bucket)] = job.rows(bucket)
-    job.result.labels[index] = np.arange(k)
+    index, rows = job.groups.stack_indices(bucket), job.rows(bucket)
+    for run in runs:
+        run.result.centers[_stacked(run, bucket)] = rows
+        run.result.labels[index] = np.arange(index.shape[1])
 
 
-def _average(job, bucket):
+def _average(job, bucket, runs):
     """The mean is the only centre."""
     rows, weights = job.rows(bucket), job.groups.stack_weights(bucket)
     members = np.zeros(weights.shape, np.int32)
@@ -105,17 +118,16 @@ def _average(job, bucket):
     rows -= centers
     centers += origin
     sq_distances = np.einsum("bnd,bnd->bn", rows, rows)
-    job.result.centers[_stacked(job, bucket)] = centers
-    job.result.inertia[bucket] = np.einsum(
-        "bn,bn->b", sq_distances, weights, dtype=np.float64
-    )
-    job.result.n_iter[bucket] = 1
+    inertia = np.einsum("bn,bn->b", sq_distances, weights, dtype=np.float64)
+    for run in runs:
+        run.result.centers[_stacked(run, bucket)] = centers
+        run.result.inertia[bucket] = inertia
+        run.result.n_iter[bucket] = 1
 
 
-def _in_gram_space(job, bucket):
+def _in_gram_space(job, bucket, runs):
     """Lloyd's algorithm on inner products, for groups of one size together."""
-    groups, result = job.groups, job.result
-    k, n = int(job.n_centers[bucket[0]]), int(groups.sizes[bucket[0]])
+    groups, n = job.groups, int(job.groups.sizes[bucket[0]])
     step = max(1, _ROW_BYTES // (n * groups.n_features * groups.dtype.itemsize))
     chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
     G = np.empty((len(bucket), n, n), groups.dtype)
@@ -125,29 +137,40 @@ def _in_gram_space(job, bucket):
             rows -= _means(rows)
         gram_each(rows, out=G[chunk])
     weights = groups.stack_weights(bucket)
-    found = gram_kmeans(G, weights, k, np.random.default_rng(job.seed), **job.options)
+    index = groups.stack_indices(bucket)
+    members = []
+    for run in runs:
+        k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
+        found = gram_kmeans(G, weights, k, rng, **job.options)
+        members.append(found.members)
+        run.result.labels[index] = found.labels
+        run.result.inertia[bucket] = found.inertia
+        run.result.n_iter[bucket] = found.n_iter
     for chunk in chunks:
-        members, w = found.members[chunk], weights[chunk]
-        centers = _centers(job.rows(bucket[chunk]), members, w, k, job)
-        result.centers[_stacked(job, bucket[chunk])] = centers
-    result.labels[groups.stack_indices(bucket)] = found.labels
-    result.inertia[bucket] = found.inertia
-    result.n_iter[bucket] = found.n_iter
+        rows = job.rows(bucket[chunk])
+        for run, labels in zip(runs, members, strict=True):
+            k = int(run.n_centers[bucket[0]])
+            centers = _centers(rows, labels[chunk], weights[chunk], k, job)
+            run.result.centers[_stacked(run, bucket[chunk])] = centers
 
 
-def _on_rows(job, bucket):
+def _on_rows(job, bucket, runs):
     """Lloyd's algorithm on the rows of one group."""
     rows, weights = job.rows(bucket), job.groups.stack_weights(bucket)
     # The lengths of spherical centres refer to the origin, so there it must stay.
     origin = 0 if job.spherical else _means(rows)
     rows -= origin
-    k = int(job.n_centers[bucket[0]])
-    rng = np.random.default_rng(job.seed)
-    found = lloyd_kmeans(rows[0], weights[0], k, rng, **job.options)
-    job.result.centers[_stacked(job, bucket)] = found.centers + origin
-    job.result.labels[job.groups.stack_indices(bucket)] = found.labels
-    job.result.inertia[bucket] = found.inertia
-    job.result.n_iter[bucket] = found.n_iter
+    index = job.groups.stack_indices(bucket)
+    samples = {} if len(runs) > 1 else None
+    for run in runs:
+        k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
+        found = lloyd_kmeans(
+            rows[0], weights[0], k, rng, samples=samples, **job.options
+        )
+        run.result.centers[_stacked(run, bucket)] = found.centers + origin
+        run.result.labels[index] = found.labels
+        run.result.inertia[bucket] = found.inertia
+        run.result.n_iter[bucket] = found.n_iter
 
 
 def _means(rows):
@@ -176,21 +199,21 @@ def _centers(rows, members, weights, k, job):
     return centers
 
 
-def _stacked(job, bucket):
+def _stacked(run, bucket):
     """Indices of the centres of groups that have the same number of them."""
-    k = job.n_centers[bucket[0]]
-    return job.result.offsets[bucket][:, None] + np.arange(k)
+    k = run.n_centers[bucket[0]]
+    return run.result.offsets[bucket][:, None] + np.arange(k)
 
 
 def label_weightless(job, groups):
     """Give rows that took no part the label of the nearest centre of their group."""
-    result = job.result
     for group in np.flatnonzero(groups.sizes != job.groups.sizes):
         index = groups.indices(group)
         index = index[groups.sample_weight[index] == 0]
-        centers = result.centers[result.offsets[group] : result.offsets[group + 1]]
-        mean = centers.mean(axis=0)
-        centers = centers - mean
-        distances = dot_transposed(groups.take(index) - mean, centers, -2.0)
-        distances += np.einsum("ij,ij->i", centers, centers)
-        result.labels[index] = distances.argmin(axis=1)
+        for _, result in job.runs:
+            centers = result.centers[result.offsets[group] : result.offsets[group + 1]]
+            mean = centers.mean(axis=0)
+            centers = centers - mean
+            distances = dot_transposed(groups.take(index) - mean, centers, -2.0)
+            distances += np.einsum("ij,ij->i", centers, centers)
+            result.labels[index] = distances.argmin(axis=1)

@@ -85,7 +85,7 @@ def seed_batch(distances, weights, n_clusters, rng, trials=None):
     return seeds, labels, closest
 
 
-def seed_rows(X, sq_norms, weights, n_clusters, rng):
+def seed_rows(X, sq_norms, weights, n_clusters, rng, samples=None):
     """Seed one group, given its rows.
 
     The seeds are chosen in a sample, from the distances within it. The sample is a
@@ -106,6 +106,8 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng):
         Number of seeds.
     rng : numpy.random.Generator
         Source of the draws.
+    samples : dict, default=None
+        Keeps the last sample of these rows, for a call that would draw it again.
 
     Returns
     -------
@@ -119,17 +121,15 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng):
     .. [1] Bachem, Lucic and Krause, "Scalable k-Means Clustering via Lightweight
        Coresets", KDD 2018.
     """
-    chances = sq_norms + (sq_norms.mean() or 1)
-    cumulative = np.cumsum(chances, dtype=np.float64)
-    size = int(sample_size(n_clusters))
-    thresholds = (np.arange(size) + rng.random()) * (cumulative[-1] / size)
-    drawn = np.searchsorted(cumulative, thresholds, side="right")
-    sample, counts = np.unique(np.minimum(drawn, len(X) - 1), return_counts=True)
-    importance = counts / chances[sample] * weights[sample]
-    distances = squared_distances(X[None, sample])[0]
+    samples = {} if samples is None else samples
+    drawn = int(sample_size(n_clusters)), rng.random()
+    if drawn not in samples:
+        samples.clear()
+        samples[drawn] = _sample(X, sq_norms, weights, *drawn)
+    sample, importance, distances = samples[drawn]
     seeds, _, _ = seed_batch(
         lambda candidates: distances[candidates],
-        importance.astype(X.dtype)[None],
+        importance[None],
         n_clusters,
         rng,
         MORE * n_trials(n_clusters),
@@ -138,3 +138,15 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng):
     to_seeds = dot_transposed(X, X[seeds], -2.0).T + sq_norms
     to_seeds += sq_norms[seeds][:, None]
     return seeds, np.maximum(to_seeds, 0, out=to_seeds)
+
+
+def _sample(X, sq_norms, weights, size, uniform):
+    """Rows drawn with one uniform number: indices, weights and squared distances."""
+    chances = sq_norms + (sq_norms.mean() or 1)
+    cumulative = np.cumsum(chances, dtype=np.float64)
+    thresholds = (np.arange(size) + uniform) * (cumulative[-1] / size)
+    drawn = np.searchsorted(cumulative, thresholds, side="right")
+    sample, counts = np.unique(np.minimum(drawn, len(X) - 1), return_counts=True)
+    importance = counts / chances[sample] * weights[sample]
+    distances = squared_distances(X[None, sample])[0]
+    return sample, importance.astype(X.dtype), distances

@@ -10,8 +10,17 @@ from joblib import parallel_config
 from sklearn.cluster import KMeans, kmeans_plusplus
 from threadpoolctl import threadpool_info
 
+from skimprint._blas import gram_each
+from skimprint._blas import squared_distances as all_distances
 from skimprint._groups import GroupedRows
-from skimprint._kmeans import gram, grouped_kmeans, lloyd, routes
+from skimprint._kmeans import (
+    gram,
+    grouped_kmeans,
+    grouped_kmeans_each,
+    lloyd,
+    routes,
+    seeding,
+)
 from skimprint._kmeans.seeding import seed_rows
 from skimprint._threads import one_blas_thread
 from skimprint.normalization import l2_normalize
@@ -191,6 +200,39 @@ def test_same_bits_for_any_company_order_threads_and_layout(spherical):
             assert left[2] == expected.inertia[group]
 
 
+@pytest.mark.parametrize("spherical, n_init", [(False, 1), (True, 1), (False, 3)])
+def test_several_numbers_at_once_are_the_same_bits(spherical, n_init):
+    sizes = [*RAGGED, 240, 240, 1200]
+    X, codes = blobs(sizes, 33, 6)
+    weights = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
+    groups = GroupedRows(X, codes, len(sizes), sample_weight=weights)
+    some = np.arange(len(sizes)) % 7 + 1
+    numbers = [1, 2, some, 5, 5, 10, 20]
+    options = {"seed": 3, "n_init": n_init, "spherical": spherical}
+    expected = [grouped_kmeans(groups, number, **options) for number in numbers]
+    results = grouped_kmeans_each(groups, numbers, n_jobs=2, **options)
+    for result, other in zip(results, expected, strict=True):
+        assert_same_bits(result, other)
+
+
+def test_several_numbers_share_their_samples_and_inner_products(monkeypatch):
+    X, codes = blobs([150, 1200], 33, 6)
+    groups = GroupedRows(X, codes, 2)
+    calls = []
+
+    def counted(function):
+        def called(*args, **kwargs):
+            calls.append(function.__name__)
+            return function(*args, **kwargs)
+
+        return called
+
+    monkeypatch.setattr(seeding, "squared_distances", counted(all_distances))
+    monkeypatch.setattr(routes, "gram_each", counted(gram_each))
+    grouped_kmeans_each(groups, [2, 5, 10], seed=0)
+    assert sorted(calls) == ["gram_each", "squared_distances"]
+
+
 @pytest.mark.parametrize("spread", [1.0, 30.0], ids=["structured", "unstructured"])
 def test_inertia_is_that_of_scikit_learn(route, spread):
     """On average: a single run may end in either direction."""
@@ -218,7 +260,7 @@ def test_iterations_are_those_of_scikit_learn(route, monkeypatch):
         seeds = kmeans_plusplus(rows, k, random_state=0)[1]
         return seeds, squared_distances(rows[seeds], rows)
 
-    def seed_rows(X, sq_norms, weights, k, rng):
+    def seed_rows(X, sq_norms, weights, k, rng, samples):
         return from_stream(len(X), k)
 
     def seed_batch(distances, weights, k, rng):
