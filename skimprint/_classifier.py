@@ -935,7 +935,7 @@ default="dot"
         """
         compare = self._similarity(head)
         if self._scores_elsewhere(X):
-            there = ScoresElsewhere(compare, head.offsets, X)
+            there = ScoresElsewhere(compare, head, X)
             if winners_only:
                 there.for_each_block(there.winners, use)
             else:
@@ -1069,7 +1069,7 @@ default="dot"
             familiar[block] = self._familiarity(head, similarities)
 
         if self.outlier_score == "similarity" and self._scores_elsewhere(X):
-            there = ScoresElsewhere(self._similarity(head), head.offsets, X)
+            there = ScoresElsewhere(self._similarity(head), head, X)
             there.for_each_block(there.nearest, familiar.__setitem__)
             return familiar
         self._compare_blocks(head, X, keep)

@@ -89,6 +89,8 @@ class Head:
         That of the whitening.
     whitening : Whitening or None
         What queries go through too.
+    elsewhere : tuple or None
+        What `ScoresElsewhere` keeps of the proxies on a device.
     similarity : callable
         `ProxySimilarity`, or what stands in for it.
     """
@@ -180,7 +182,12 @@ class Head:
                 shared["kernel"] = support and KernelRidge(support)
             self.kernel = shared["kernel"]
         self.calibration = None
+        self.elsewhere = None
         self.similarity = ProxySimilarity
+
+    def __getstate__(self):
+        # Arrays of a device stay there.
+        return vars(self) | {"elsewhere": None}
 
     def blended(self, vectors, means):
         """Proxies of normalised vectors and class means, of the same shape."""
