@@ -230,22 +230,32 @@ def _kernel(A, B):
 
 def _factor(support):
     """Cholesky factor of the regularised kernel of all samples, for `cho_solve`."""
-    matrix = _kernel(support.rows, support.rows)
+    matrix = _triangle(support.rows)
     matrix[np.diag_indices(len(matrix))] += (ALPHA / support.weights).astype(
         matrix.dtype
     )
     return linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
 
 
+def _triangle(rows):
+    """Kernel between rows, the lower triangle in LAPACK's order: half of the work."""
+    (multiply,) = linalg.get_blas_funcs(("syrk",), (rows,))
+    matrix = multiply(SHARPNESS, rows.T, trans=1, lower=1)
+    matrix -= SHARPNESS
+    return np.exp(matrix, out=matrix)
+
+
 def _normal_equations(support, landmarks):
     """Cholesky factor and right side of the equations for the landmarks' weights."""
     # In double precision: squared, the kernel has not enough digits left in single.
-    matrix = ALPHA * _kernel(landmarks, landmarks).astype(np.float64)
+    matrix = ALPHA * _triangle(landmarks).astype(np.float64)
     right = np.zeros((len(landmarks), support.n_classes))
     for block in _blocks(len(support.rows), len(landmarks)):
         root = np.sqrt(support.weights[block])[:, None]
         kernel = root * _kernel(support.rows[block], landmarks)
-        matrix += kernel.T @ kernel
+        matrix = linalg.blas.dsyrk(
+            1.0, kernel.T, beta=1.0, c=matrix, lower=1, overwrite_c=1
+        )
         right += kernel.T @ (root * support.targets(block))
     matrix[np.diag_indices(len(matrix))] *= 1 + _JITTER
     factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
