@@ -321,8 +321,8 @@ class LearningMixin:
             generator.uses_moments
             or self.metric == "mahalanobis"
             or self.shrinkage is not None
-            or self._mean_weight()
-            > 0  # chosen samples do not average to the class mean
+            # Chosen samples do not average to the class mean.
+            or self._mean_weight() > 0
         )
 
     def _uses_sample(self, generator):
