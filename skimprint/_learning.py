@@ -331,8 +331,8 @@ class LearningMixin:
             generator.uses_moments
             or self.metric == "mahalanobis"
             or self.shrinkage is not None
-            or self._mean_weight()
-            > 0  # chosen samples do not average to the class mean
+            # Chosen samples do not average to the class mean.
+            or self._mean_weight() > 0
         )
 
     def _sample_size(self, generator):
