@@ -15,8 +15,9 @@ from .sums import cluster_sums
 # What a run of Lloyd's algorithm on rows costs, in passes over all rows of a group.
 _PASSES = 12
 
-# Groups up to this size share the overhead of array operations with others.
-_SMALL = 200
+# Groups up to this size take less than the array operations that larger ones need for
+# each by itself.
+_SMALL = 300
 
 # Largest group for which inner products are stored: 32 MiB in float32.
 _MAX_GRAM = 2896
@@ -25,6 +26,11 @@ _MAX_GRAM = 2896
 # which they are made: few enough to stay in the cache, enough to be worth the calls.
 _GRAM_BYTES = 2**19
 _ROW_BYTES = 2**21
+
+# Of larger groups, few still go together: otherwise threads would wait for each other
+# to leave the interpreter. The bytes bound what a task needs beside the rows.
+_FEW = 8
+_TASK_BYTES = 2**24
 
 
 class Job(NamedTuple):
@@ -39,11 +45,25 @@ class Job(NamedTuple):
     buffer: Buffer
 
     def rows(self, bucket):
-        """Rows of some groups, of shape (n_groups, n, d); gone with the next call."""
+        """Rows of some groups, of shape (n_groups, n, d), to read only.
+
+        They are gone with the next call.
+        """
+        return self.groups.peek(bucket, out=self._memory(bucket))
+
+    def centred_rows(self, bucket):
+        """The same to write on, less the mean of each group; and these means."""
+        memory = self._memory(bucket)
+        # The lengths of spherical centres refer to the origin, so there it must stay.
+        if self.spherical:
+            return self.groups.stack(bucket, out=memory), np.zeros((), memory.dtype)
+        rows = self.groups.peek(bucket, out=memory)
+        means = _means(rows)
+        return np.subtract(rows, means, out=memory), means
+
+    def _memory(self, bucket):
         shape = len(bucket), self.groups.sizes[bucket[0]], self.groups.n_features
-        return self.groups.stack(
-            bucket, out=self.buffer.empty(shape, self.groups.dtype)
-        )
+        return self.buffer.empty(shape, self.groups.dtype)
 
 
 class Task(NamedTuple):
@@ -61,8 +81,7 @@ def plan(job):
     for same in alike(sizes, n_centers):
         n, k = int(sizes[same[0]]), int(n_centers[same[0]])
         route, per_task, cost = _way(n, k, job)
-        for start in range(0, len(same), per_task):
-            bucket = same[start : start + per_task]
+        for bucket in np.array_split(same, -(-len(same) // per_task)):
             tasks.append(Task(route, bucket, cost * len(bucket)))
     return tasks
 
@@ -75,8 +94,10 @@ def _way(n, k, job):
         return route, max(1, _ROW_BYTES // (n * d * itemsize)), n
     columns = job.options["n_init"] * _PASSES * k
     # Inner products cost half of what n columns of distances do.
-    if n <= min(max(_SMALL, 2 * columns), _MAX_GRAM):
-        return _in_gram_space, max(1, _GRAM_BYTES // (n * n * itemsize)), n * n
+    if n <= min(_SMALL + 2 * columns, _MAX_GRAM):
+        n_bytes = n * n * itemsize
+        per_task = max(_GRAM_BYTES // n_bytes, min(_FEW, _TASK_BYTES // n_bytes), 1)
+        return _in_gram_space, per_task, n * n
     return _on_rows, 1, 2 * n * columns
 
 
@@ -90,11 +111,10 @@ def _keep(job, bucket):
 
 def _average(job, bucket):
     """The mean is the only centre."""
-    rows, weights = job.rows(bucket), job.groups.stack_weights(bucket)
-    members = np.zeros(weights.shape, np.int32)
     # Sums of many rows lose less to rounding near their mean.
-    origin = 0 if job.spherical else _means(rows)
-    rows -= origin
+    rows, origin = job.centred_rows(bucket)
+    weights = job.groups.stack_weights(bucket)
+    members = np.zeros(weights.shape, np.int32)
     centers = _centers(rows, members, weights, 1, job)
     rows -= centers
     centers += origin
@@ -114,9 +134,7 @@ def _in_gram_space(job, bucket):
     chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
     G = np.empty((len(bucket), n, n), groups.dtype)
     for chunk in chunks:
-        rows = job.rows(bucket[chunk])
-        if not job.spherical:
-            rows -= _means(rows)
+        rows, _ = job.centred_rows(bucket[chunk])
         gram_each(rows, out=G[chunk])
     weights = groups.stack_weights(bucket)
     found = gram_kmeans(G, weights, k, np.random.default_rng(job.seed), **job.options)
@@ -131,10 +149,8 @@ def _in_gram_space(job, bucket):
 
 def _on_rows(job, bucket):
     """Lloyd's algorithm on the rows of one group."""
-    rows, weights = job.rows(bucket), job.groups.stack_weights(bucket)
-    # The lengths of spherical centres refer to the origin, so there it must stay.
-    origin = 0 if job.spherical else _means(rows)
-    rows -= origin
+    rows, origin = job.centred_rows(bucket)
+    weights = job.groups.stack_weights(bucket)
     k = int(job.n_centers[bucket[0]])
     rng = np.random.default_rng(job.seed)
     found = lloyd_kmeans(rows[0], weights[0], k, rng, **job.options)
