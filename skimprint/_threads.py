@@ -60,6 +60,35 @@ def one_blas_thread():
                 _release_control()
 
 
+class Turns:
+    """Lets one thread at a time do what many small array operations are made of.
+
+    Each of them leaves the interpreter and comes back, and threads that do so at the
+    same time spend most of it on waking each other: two of them take longer than one
+    after the other. What takes long outside of the interpreter is done meanwhile by
+    those that wait for their turn.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *error):
+        self._lock.release()
+
+    @contextmanager
+    def pause(self):
+        """Let others have a turn during one's own."""
+        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.acquire()
+
+
 def run_tasks(function, tasks, costs, *, n_jobs=None, progress=None):
     """Call function on each task, in threads and the most expensive first.
 

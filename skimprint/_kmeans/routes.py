@@ -1,12 +1,15 @@
 """The ways through the k-means engine, and which group takes which."""
 
+import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from .._blas import dot_transposed, gram_each
-from .._groups import Buffer, GroupedRows, alike
+from .._groups import Buffer, GroupedRows, alike, offsets_of
+from .._threads import Turns
 from ..normalization import l2_normalize
 from .gram import gram_kmeans
 from .lloyd import lloyd_kmeans
@@ -29,8 +32,8 @@ _ROW_BYTES = 2**21
 
 # Of larger groups, few still go together: otherwise threads would wait for each other
 # to leave the interpreter. The bytes bound what a task needs beside the rows.
-_FEW = 8
-_TASK_BYTES = 2**24
+_FEW = 16
+_TASK_BYTES = 2**25
 
 
 class Job(NamedTuple):
@@ -43,6 +46,7 @@ class Job(NamedTuple):
     spherical: bool
     options: dict  # of both kinds of Lloyd's algorithm
     buffer: Buffer
+    turns: Turns
 
     def rows(self, bucket):
         """Rows of some groups, of shape (n_groups, n, d), to read only.
@@ -53,13 +57,20 @@ class Job(NamedTuple):
 
     def centred_rows(self, bucket):
         """The same to write on, less the mean of each group; and these means."""
-        memory = self._memory(bucket)
+        rows = self._memory(bucket)
+        origin = np.zeros((len(bucket), 1, rows.shape[2]), rows.dtype)
+        self.centre(bucket, rows, origin)
+        return rows, origin
+
+    def centre(self, bucket, out, origin):
+        """Put rows into out, less the mean of each group, which origin gets."""
         # The lengths of spherical centres refer to the origin, so there it must stay.
         if self.spherical:
-            return self.groups.stack(bucket, out=memory), np.zeros((), memory.dtype)
-        rows = self.groups.peek(bucket, out=memory)
-        means = _means(rows)
-        return np.subtract(rows, means, out=memory), means
+            self.groups.stack(bucket, out=out)
+            return
+        rows = self.groups.peek(bucket, out=out)
+        origin[:] = _means(rows)
+        np.subtract(rows, origin, out=out)
 
     def _memory(self, bucket):
         shape = len(bucket), self.groups.sizes[bucket[0]], self.groups.n_features
@@ -74,16 +85,47 @@ class Task(NamedTuple):
     cost: float
 
 
-def plan(job):
-    """Split a job into tasks, in a way that does not depend on the threads."""
+def plan(job, n_threads=1):
+    """Split a job into tasks.
+
+    Results do not depend on it, for no group depends on its company.
+    """
     sizes, n_centers = job.groups.sizes, job.n_centers
-    tasks = []
+    row_bytes = job.groups.n_features * job.groups.dtype.itemsize
+    tasks, large = [], {}
     for same in alike(sizes, n_centers):
         n, k = int(sizes[same[0]]), int(n_centers[same[0]])
         route, per_task, cost = _way(n, k, job)
-        for bucket in np.array_split(same, -(-len(same) // per_task)):
-            tasks.append(Task(route, bucket, cost * len(bucket)))
+        if route is _on_rows:
+            large.setdefault(k, []).append(same)
+            continue
+        n_tasks = _n_tasks(len(same), len(same) / per_task, n_threads)
+        tasks += [
+            Task(route, bucket, cost * len(bucket))
+            for bucket in np.array_split(same, n_tasks)
+        ]
+    for k, lists in large.items():
+        groups = np.concatenate(lists)
+        ends = np.cumsum(sizes[groups])
+        least = max(ends[-1] * row_bytes / _TASK_BYTES, len(groups) / _FEW)
+        n_tasks = _n_tasks(len(groups), least, n_threads)
+        task = (ends - sizes[groups] / 2) * n_tasks // ends[-1]
+        tasks += [
+            Task(_on_rows, bucket, 2 * sizes[bucket].sum() * _columns(k, job))
+            for bucket in np.split(groups, np.flatnonzero(np.diff(task)) + 1)
+        ]
     return tasks
+
+
+def _n_tasks(n_groups, least, n_threads):
+    """Number of tasks, at least so many, and as many for each thread."""
+    n_tasks = -(-math.ceil(least) // n_threads) * n_threads
+    return min(n_tasks, n_groups)
+
+
+def _columns(k, job):
+    """Columns of distances from all rows of a group that it takes to cluster it."""
+    return job.options["n_init"] * _PASSES * k
 
 
 def _way(n, k, job):
@@ -92,13 +134,12 @@ def _way(n, k, job):
     if k in (1, n):
         route = _keep if k == n else _average
         return route, max(1, _ROW_BYTES // (n * d * itemsize)), n
-    columns = job.options["n_init"] * _PASSES * k
     # Inner products cost half of what n columns of distances do.
-    if n <= min(_SMALL + 2 * columns, _MAX_GRAM):
+    if n <= min(_SMALL + 2 * _columns(k, job), _MAX_GRAM):
         n_bytes = n * n * itemsize
         per_task = max(_GRAM_BYTES // n_bytes, min(_FEW, _TASK_BYTES // n_bytes), 1)
         return _in_gram_space, per_task, n * n
-    return _on_rows, 1, 2 * n * columns
+    return _on_rows, _FEW, 2 * n * _columns(k, job)
 
 
 def _keep(job, bucket):
@@ -137,7 +178,9 @@ def _in_gram_space(job, bucket):
         rows, _ = job.centred_rows(bucket[chunk])
         gram_each(rows, out=G[chunk])
     weights = groups.stack_weights(bucket)
-    found = gram_kmeans(G, weights, k, np.random.default_rng(job.seed), **job.options)
+    rng = np.random.default_rng(job.seed)
+    with job.turns:
+        found = gram_kmeans(G, weights, k, rng, **job.options)
     for chunk in chunks:
         members, w = found.members[chunk], weights[chunk]
         centers = _centers(job.rows(bucket[chunk]), members, w, k, job)
@@ -148,16 +191,25 @@ def _in_gram_space(job, bucket):
 
 
 def _on_rows(job, bucket):
-    """Lloyd's algorithm on the rows of one group."""
-    rows, origin = job.centred_rows(bucket)
-    weights = job.groups.stack_weights(bucket)
+    """Lloyd's algorithm on the rows of groups that may differ in size."""
+    groups, result = job.groups, job.result
+    offsets = offsets_of(groups.sizes[bucket])
+    rows = job.buffer.empty((offsets[-1], groups.n_features), groups.dtype)
+    origins = np.zeros((len(bucket), 1, groups.n_features), groups.dtype)
+    for group, (start, stop), origin in zip(
+        bucket, pairwise(offsets), origins, strict=True
+    ):
+        job.centre([group], rows[None, start:stop], origin[None])
+    index = np.concatenate([groups.indices(group) for group in bucket])
+    weights = np.concatenate([groups.stack_weights([group])[0] for group in bucket])
     k = int(job.n_centers[bucket[0]])
     rng = np.random.default_rng(job.seed)
-    found = lloyd_kmeans(rows[0], weights[0], k, rng, **job.options)
-    job.result.centers[_stacked(job, bucket)] = found.centers + origin
-    job.result.labels[job.groups.stack_indices(bucket)] = found.labels
-    job.result.inertia[bucket] = found.inertia
-    job.result.n_iter[bucket] = found.n_iter
+    with job.turns as turns:
+        found = lloyd_kmeans(rows, offsets, weights, k, rng, turns, **job.options)
+    result.centers[_stacked(job, bucket)] = found.centers + origins
+    result.labels[index] = found.labels
+    result.inertia[bucket] = found.inertia
+    result.n_iter[bucket] = found.n_iter
 
 
 def _means(rows):
