@@ -31,9 +31,10 @@ _GRAM_BYTES = 2**19
 _ROW_BYTES = 2**21
 
 # Of larger groups, few still go together: otherwise threads would wait for each other
-# to leave the interpreter. The bytes bound what a task needs beside the rows.
+# to leave the interpreter. The bytes bound what all of at least two threads need beside
+# the rows.
 _FEW = 16
-_TASK_BYTES = 2**25
+_TASKS_BYTES = 2**26
 
 
 class Job(NamedTuple):
@@ -92,10 +93,11 @@ def plan(job, n_threads=1):
     """
     sizes, n_centers = job.groups.sizes, job.n_centers
     row_bytes = job.groups.n_features * job.groups.dtype.itemsize
+    task_bytes = _TASKS_BYTES // max(n_threads, 2)
     tasks, large = [], {}
     for same in alike(sizes, n_centers):
         n, k = int(sizes[same[0]]), int(n_centers[same[0]])
-        route, per_task, cost = _way(n, k, job)
+        route, per_task, cost = _way(n, k, job, task_bytes)
         if route is _on_rows:
             large.setdefault(k, []).append(same)
             continue
@@ -107,7 +109,7 @@ def plan(job, n_threads=1):
     for k, lists in large.items():
         groups = np.concatenate(lists)
         ends = np.cumsum(sizes[groups])
-        least = max(ends[-1] * row_bytes / _TASK_BYTES, len(groups) / _FEW)
+        least = max(ends[-1] * row_bytes / task_bytes, len(groups) / _FEW)
         n_tasks = _n_tasks(len(groups), least, n_threads)
         task = (ends - sizes[groups] / 2) * n_tasks // ends[-1]
         tasks += [
@@ -128,7 +130,7 @@ def _columns(k, job):
     return job.options["n_init"] * _PASSES * k
 
 
-def _way(n, k, job):
+def _way(n, k, job, task_bytes):
     """The route of groups of n rows and k centres, their number per task, the cost."""
     d, itemsize = job.groups.n_features, job.groups.dtype.itemsize
     if k in (1, n):
@@ -137,7 +139,7 @@ def _way(n, k, job):
     # Inner products cost half of what n columns of distances do.
     if n <= min(_SMALL + 2 * _columns(k, job), _MAX_GRAM):
         n_bytes = n * n * itemsize
-        per_task = max(_GRAM_BYTES // n_bytes, min(_FEW, _TASK_BYTES // n_bytes), 1)
+        per_task = max(_GRAM_BYTES // n_bytes, min(_FEW, task_bytes // n_bytes), 1)
         return _in_gram_space, per_task, n * n
     return _on_rows, _FEW, 2 * n * _columns(k, job)
 
