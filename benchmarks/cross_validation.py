@@ -1,4 +1,4 @@
-"""ImprintClassifierCV beside GridSearchCV, on grids that share much and nothing."""
+"""ImprintClassifierCV beside GridSearchCV, on grids that share much and little."""
 
 import warnings
 
@@ -41,7 +41,7 @@ GRIDS = {
         "shrinkage": [0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, "auto"],
         "proxy_norm": [None, "l2"],
     },
-    "nothing shared: 60 clusterings": {
+    "60 clusterings: 30 numbers of proxies, 2 norms": {
         "n_proxies": list(range(1, 31)),
         "support_norm": [None, "l2"],
     },

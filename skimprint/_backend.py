@@ -333,6 +333,17 @@ class Elsewhere:
         index = self.xp.asarray(rows, device=self.device)
         return to_host(self.xp.take(self.array, index, axis=0))
 
+    def on_cuda(self):
+        """The array as CuPy's, in the same memory; `None` where that cannot be."""
+        is_cupy = is_cupy_array(self.array)
+        if not is_cupy and getattr(self.device, "type", None) != "cuda":
+            return None
+        with contextlib.suppress(ImportError):
+            import cupy
+
+            return self.array if is_cupy else cupy.from_dlpack(self.array.detach())
+        return None
+
     def rows(self, index, dtype):
         """Rows by their numbers where they are, in a dtype given as NumPy's."""
         index = self.xp.asarray(index, device=self.device)

@@ -33,7 +33,7 @@ from ._calibration import (
 from ._elsewhere import ScoresElsewhere
 from ._groups import Buffer
 from ._head import Head
-from ._learning import LearningMixin
+from ._learning import LearningMixin, features_of
 from ._progress import CallbackSupportMixin
 from ._threads import run_blocks
 from .aggregation import (
@@ -124,11 +124,12 @@ default="dot"
         queries get unit length again.
         Clusters and chosen samples are those of the space as it was; least squares
         are solved in the whitened one. `None` does not whiten.
-    mean_weight : float in [0, 1], default=0.0
+    mean_weight : float in [0, 1] or "auto", default=0.0
         Share of the class mean in each proxy ``p``: it becomes ``(1 - mean_weight) * p
         + mean_weight * mean``, both normalised (and whitened) before, but not after.
         Queries so meet the nearest proxy and the mean of its class at once, which
-        steadies proxies of few samples. Not for ``"least_squares"`` and ``"quantile"``.
+        steadies proxies of few samples. Not for ``"least_squares"`` and ``"quantile"``:
+        ``"auto"`` is 0 for them, and one half for all others.
     temperature : float or "auto", default=1.0
         Class probabilities are the softmax of the scores divided by it. ``"auto"``
         makes the classes of support samples most likely, each of them scored by the
@@ -259,7 +260,7 @@ default="dot"
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "weights": [StrOptions({"uniform", "distance"})],
         "shrinkage": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
-        "mean_weight": [Interval(Real, 0, 1, closed="both")],
+        "mean_weight": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "temperature": [
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"auto"}),
@@ -351,7 +352,7 @@ default="dot"
         """
         self._check_combinations()
         learnt = self._learn(self._start(), X, y, sample_weight, callbacks=True)
-        self._adopt(learnt, X, self._make_head(learnt))
+        self._adopt(learnt, features_of(X), self._make_head(learnt))
         return self
 
     @property
@@ -454,7 +455,7 @@ default="dot"
             self._proxy_norm(),
             mahalanobis=self.metric == "mahalanobis",
             shrinkage=self.shrinkage,
-            mean_weight=self.mean_weight,
+            mean_weight=self._mean_weight(),
             previous=previous,
             shared=shared,
         )
@@ -484,6 +485,17 @@ default="dot"
             return "quantile"
         return _norm(self.proxy_norm, "proxy_norm")
 
+    def _mean_weight(self):
+        """Share of the class mean in each proxy."""
+        if self.mean_weight != "auto":
+            return self.mean_weight
+        return 0.5 if self._proxies_are_points() else 0.0
+
+    def _proxies_are_points(self):
+        """Whether proxies are in the space of the normalised embeddings."""
+        generator = make_generator(self.generator)
+        return self.proxy_norm != "quantile" and not generator.uses_moments
+
     def predict(self, X):
         """Label of each query.
 
@@ -499,7 +511,11 @@ default="dot"
             The `outlier_label`, where `score_samples` is less than
             ``outlier_threshold_``.
         """
-        given, X = X, self._validate_scored(X)
+        queries = self._validate_scored(X)
+        return follow(X, self._predicted(queries))
+
+    def _predicted(self, X):
+        """Labels of queries from `_validate_scored`."""
         head = self._head()
         winners = np.empty(len(X), dtype=np.intp)
 
@@ -508,9 +524,9 @@ default="dot"
 
         self._score_blocks(head, X, choose, winners_only=True)
         if self.outlier_threshold is None:
-            return follow(given, head.classes[winners])
+            return head.classes[winners]
         is_outlier = self._familiarities(head, X) < self._threshold(head)
-        return follow(given, self._labels_of(head, winners, is_outlier))
+        return self._labels_of(head, winners, is_outlier)
 
     def score_samples(self, X):
         """How familiar each query is: its similarity to what was learnt.
@@ -732,7 +748,7 @@ default="dot"
         compare = self._similarity(head)
 
         def find(block):
-            queries = compare.prepare(X[block])
+            queries = compare.prepare(X, block)
             similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
 
         run_blocks(find, compare.blocks(len(X)))
@@ -788,13 +804,11 @@ default="dot"
                 "weights='distance' needs a distance, which metric='dot' is not. "
                 "Use metric='cosine' or 'euclidean', or weights='uniform'."
             )
-        if self.mean_weight and (
-            self.proxy_norm == "quantile" or make_generator(self.generator).uses_moments
-        ):
+        if self._mean_weight() and not self._proxies_are_points():
             raise ValueError(
                 "mean_weight needs proxies that are points of the normalised space, "
                 "unlike those of 'least_squares' or proxy_norm='quantile': pass "
-                "mean_weight=0."
+                "mean_weight=0, or 'auto'."
             )
         same_norms = (
             self.support_norm is None
@@ -892,7 +906,7 @@ default="dot"
 
         def rank(block):
             with np.errstate(invalid="ignore" if looks else "warn"):
-                queries = compare.prepare(X[block])
+                queries = compare.prepare(X, block)
                 memory = buffer.empty(
                     (head.n_proxies * len(queries),), head.proxies.dtype
                 )
@@ -910,9 +924,9 @@ default="dot"
                     return
                 scores = compare.finish(max_scores(ranks, head.offsets), queries)
             elif self.aggregation == "mnn":
-                scores = self._votes(compare, compare.prepare(X[block]), head)
+                scores = self._votes(compare, compare.prepare(X, block), head)
             else:
-                queries = compare.prepare(X[block])
+                queries = compare.prepare(X, block)
                 similarities = compare.finish(compare.ranks(queries), queries)
                 scores = self._aggregate(head, similarities)
             use(block, scores.argmax(axis=0) if winners_only else scores)
@@ -969,7 +983,7 @@ default="dot"
         """
         compare = self._similarity(head)
         for block in compare.blocks(len(X)):
-            queries = compare.prepare(X[block])
+            queries = compare.prepare(X, block)
             use(block, compare.finish(compare.ranks(queries), queries))
 
     def _familiarity(self, head, similarities):
@@ -1126,10 +1140,13 @@ default="dot"
         for code in np.unique(held_out.codes):
             columns = np.flatnonzero(held_out.codes == code)
             some = held_out.keep(columns)
-            mean = head.memory[head.classes[code].item()].mean
+            memory = head.memory[head.classes[code].item()]
+            mean = memory.mean
             means = mean + some.shift[:, None] * (mean - some.rows)
             start, stop = head.offsets[code : code + 2]
-            vectors = np.repeat(head.unblended[None, start:stop], len(columns), axis=0)
+            of_class = np.arange(start, stop)
+            vectors = head.renormalize(memory.vectors, of_class, norm)
+            vectors = np.repeat(vectors[None], len(columns), axis=0)
             changed = np.flatnonzero((some.own >= 0) & ~some.gone)
             left = head.renormalize(some.left, some.own, norm)
             vectors[changed, some.own[changed] - start] = left[changed]

@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from copy import copy
 from functools import wraps
 from numbers import Integral
 
@@ -15,8 +16,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
+from ._backend import placed
 from ._classifier import ImprintClassifier
-from ._validation import DTYPES
+from ._learning import features_of
+from ._validation import DTYPES, seed_from
 from .aggregation import UNIT_LENGTH, ProxySimilarity, largest_rows
 from .generation import make_generator
 
@@ -38,6 +41,9 @@ _ONLY_PREDICTION = {
     "weights",
 }
 
+# Candidates that differ in no others learn together.
+_MANY = {"n_proxies"} | _ONLY_HEAD | _ONLY_PREDICTION
+
 
 def _of_the_best(name):
     """A method of `ImprintClassifier`, with its docstring, of the best one."""
@@ -55,8 +61,9 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
 
     Chooses what ``GridSearchCV(ImprintClassifier(), param_grid)`` chooses, by the same
     scores. But the proxies of a fold are made once for all candidates that agree on
-    them, and so are their normalisation, covariance and whitening; candidates that
-    differ in ``n_neighbors`` or ``weights`` share what they find near each query.
+    them, and so are their normalisation, covariance and whitening; k-means of several
+    ``n_proxies`` shares what it does to the samples; candidates that differ in
+    ``query_norm``, ``n_neighbors`` or ``weights`` share what they find near each query.
 
     Parameters
     ----------
@@ -71,7 +78,8 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
     cv : int, cross-validation generator or iterable, default=None
         How to split, as in `GridSearchCV`: five stratified folds by default.
     n_jobs : int, default=None
-        Number of threads across folds and sets of proxies.
+        Number of threads across folds and ways to make proxies; several ``n_proxies``
+        are one way.
 
     Attributes
     ----------
@@ -163,29 +171,35 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
             ParameterGrid({"n_proxies": [1, 2, 5, 10, 20]} if grid is None else grid)
         )
         classifiers = [_with(estimator, params) for params in candidates]
-        scorer = check_scoring(classifiers[0], self.scoring)
-        if self.scoring is None and type(estimator).score is ClassifierMixin.score:
-            scorer = _accuracy
-        check_X_y(X, y, dtype=DTYPES, estimator=self)
-        X, y, sample_weight = indexable(X, y, sample_weight)
-        splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
-
-        groups = _agreeing(classifiers, _ONLY_HEAD | _ONLY_PREDICTION)
         for clf in classifiers:  # once, in place of before each prediction
             clf._validate_params()
             clf._check_combinations()
-        folds = (_Fold(X, y, sample_weight, *split) for split in splits)
+            if isinstance(clf.random_state, np.random.RandomState):
+                clf.random_state = seed_from(clf.random_state)  # that of all folds
+        scorer = check_scoring(classifiers[0], self.scoring)
+        valid_X, _ = check_X_y(X, y, dtype=DTYPES, estimator=self)
+        X, y, sample_weight = indexable(X, y, sample_weight)
+        splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
+        samples = X
+        if (
+            self.scoring is None
+            and type(estimator).score is ClassifierMixin.score
+            and type(estimator).predict is ImprintClassifier.predict
+        ):
+            scorer, samples = _accuracy, valid_X
+
+        groups = _agreeing(map(_Candidate, range(len(classifiers)), classifiers), _MANY)
+        folds = (_Fold(samples, y, sample_weight, *split) for split in splits)
         results = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-            delayed(_evaluate)([classifiers[i] for i in group], scorer, fold)
+            delayed(_evaluate)(group, scorer, fold)
             for fold in folds
             for group in groups
         )
         # Of each candidate and split: score, time to fit, time to score.
         measured = np.empty((3, len(candidates), len(splits)))
-        results = iter(results)
-        for fold in range(len(splits)):
-            for group in groups:
-                measured[:, group, fold] = np.transpose(next(results))
+        for i, result in enumerate(results):
+            for number, values in result.items():
+                measured[:, number, i // len(groups)] = values
 
         cv_results = _cv_results(candidates, *measured)
         best = int(cv_results["rank_test_score"].argmin())
@@ -230,21 +244,30 @@ def _with(estimator, params):
     return clone(estimator).set_params(**params)
 
 
-def _agreeing(classifiers, but_for):
-    """Lists of the classifiers, by number, that differ in certain parameters only."""
+class _Candidate:
+    """A classifier, its number, and its parameters as something hashable."""
+
+    def __init__(self, number, clf):
+        self.number = number
+        self.clf = clf
+        self.params = {
+            name: repr(value) if hasattr(value, "get_params") else _key(value)
+            for name, value in clf.get_params(deep=False).items()
+        }
+
+    def but_for(self, names):
+        """All parameters but some."""
+        return tuple(
+            (name, value) for name, value in self.params.items() if name not in names
+        )
+
+
+def _agreeing(candidates, but_for):
+    """Lists of the candidates that differ in certain parameters only."""
     lists = defaultdict(list)
-    for i, clf in enumerate(classifiers):
-        lists[_values(clf, but_for)].append(i)
+    for candidate in candidates:
+        lists[candidate.but_for(but_for)].append(candidate)
     return list(lists.values())
-
-
-def _values(clf, but_for):
-    """Parameters of a classifier, but for some, as something hashable."""
-    return tuple(
-        (name, repr(value) if hasattr(value, "get_params") else _key(value))
-        for name, value in sorted(clf.get_params(deep=False).items())
-        if name not in but_for
-    )
 
 
 def _key(value):
@@ -257,8 +280,8 @@ def _key(value):
 
 
 def _accuracy(clf, X, y):
-    """What ``clf.score`` returns, without checks of labels that have been checked."""
-    return float(np.mean(clf.predict(X) == np.asarray(y)))
+    """What ``clf.score`` returns, without checks of what has been checked."""
+    return float(np.mean(clf._predicted(placed(X, clf.device)) == np.asarray(y)))
 
 
 class _Fold:
@@ -273,6 +296,8 @@ class _Fold:
 
     Attributes
     ----------
+    features : dict
+        Number and names of the features.
     shared : dict of dict
         What heads of the same training samples share: by what is done to these.
     """
@@ -283,16 +308,17 @@ class _Fold:
         self.weights = (
             None if sample_weight is None else _safe_indexing(sample_weight, train)
         )
+        self.features = features_of(self.X_train)
         self.shared = defaultdict(dict)
 
 
-def _evaluate(classifiers, scorer, fold):
-    """Scores and times on one fold of classifiers with the same proxies.
+def _evaluate(candidates, scorer, fold):
+    """Scores and times on one fold of candidates that learn together.
 
     Parameters
     ----------
-    classifiers : list of ImprintClassifier
-        Not fitted. They agree in all parameters that proxies depend on.
+    candidates : list of _Candidate
+        They differ in the parameters ``_MANY`` only.
     scorer : callable
         From a fitted classifier, queries and labels to a score.
     fold : _Fold
@@ -300,115 +326,171 @@ def _evaluate(classifiers, scorer, fold):
 
     Returns
     -------
-    results : list of tuple (score, fit_time, score_time)
-        One per classifier; times in seconds.
+    results : dict of {int: tuple (score, fit_time, score_time)}
+        By the number of the candidate; times in seconds.
     """
     start = time.perf_counter()
-    generator = make_generator(classifiers[0].generator)  # that of all
-    learner = max(
-        classifiers,
-        key=lambda clf: (clf._uses_sample(generator), clf._uses_moments(generator)),
-    )
-    learnt = learner._learn(learner._start(), fold.X_train, fold.y_train, fold.weights)
+    same_proxies = _agreeing(candidates, _ONLY_HEAD | _ONLY_PREDICTION)
+    all_learnt = _learn_each([some[0].clf for some in same_proxies], candidates, fold)
     learn_time = time.perf_counter() - start
 
-    results = [None] * len(classifiers)
+    results = {}
     but_for = _ONLY_PROXIES | _ONLY_HEAD | _ONLY_PREDICTION
-    shared = fold.shared[_values(learner, but_for)]
-    for alike in _agreeing(classifiers, _ONLY_PREDICTION):
-        start = time.perf_counter()
-        head = classifiers[alike[0]]._make_head(learnt, shared=shared)
-        fit_time = learn_time + time.perf_counter() - start
-        n_neighbors = max(classifiers[i].n_neighbors for i in alike)
-        head.similarity = _SharedSimilarity(fold.X_test, n_neighbors)
-        for i in alike:
-            clf = classifiers[i]
-            clf._adopt(learnt, fold.X_train, head)
+    shared = fold.shared[candidates[0].but_for(but_for)]
+    for some, learnt in zip(same_proxies, all_learnt, strict=True):
+        for alike in _agreeing(some, _ONLY_PREDICTION):
             start = time.perf_counter()
-            score = scorer(clf, fold.X_test, fold.y_test)
-            results[i] = (score, fit_time, time.perf_counter() - start)
+            head = alike[0].clf._make_head(learnt, shared=shared)
+            fit_time = learn_time + time.perf_counter() - start
+            n_neighbors = max(each.clf.n_neighbors for each in alike)
+            head.similarity = _SharedSimilarity(fold.X_test, n_neighbors)
+            for number, clf in ((each.number, copy(each.clf)) for each in alike):
+                clf._adopt(learnt, fold.features, head)
+                start = time.perf_counter()
+                score = scorer(clf, fold.X_test, fold.y_test)
+                results[number] = score, fit_time, time.perf_counter() - start
     return results
 
 
+def _learn_each(classifiers, candidates, fold):
+    """What classifiers that differ in ``n_proxies`` learn of a fold.
+
+    Moments and samples are kept for all of the candidates, which have such proxies.
+    """
+    clf = classifiers[0]
+    generator = make_generator(clf.generator)
+    learner = clf._learner(generator)._replace(
+        with_moments=any(each.clf._uses_moments(generator) for each in candidates),
+        with_sample=any(each.clf._uses_sample(generator) for each in candidates),
+    )
+    known = clf._start()
+    batch, _, norm = clf._checked(known, fold.X_train, fold.y_train, fold.weights)
+    transform = clf._support_norm(norm)
+    numbers = [each._n_proxies_of for each in classifiers]
+    if not known.memory:
+        return learner.learn_each(numbers, batch, transform, norm)
+    return [
+        learner._replace(n_proxies=each).learn(known, batch, transform, norm)
+        for each in numbers
+    ]
+
+
 class _SharedSimilarity:
-    """In place of `ProxySimilarity`: one for each normalisation of the queries.
+    """In place of `ProxySimilarity`: what is found for some queries is found once.
 
     Parameters
     ----------
-    queries : ndarray of shape (n_queries, n_features)
-        Those to remember results of. If they are in no array, none are remembered.
+    queries : array-like of shape (n_queries, n_features)
+        Those to remember results of, recognised as the array that they are.
     n_neighbors : int
         Most neighbours that will be asked for.
     """
 
     def __init__(self, queries, n_neighbors):
-        self.queries = queries if isinstance(queries, np.ndarray) else np.empty(0)
+        self.queries = queries
         self.n_neighbors = n_neighbors
         self.made = {}
+        self.found = defaultdict(dict)
 
     def __call__(self, proxies, metric, *, query_norm, **params):
         if query_norm not in (None, *UNIT_LENGTH):  # a function of the user's
             return ProxySimilarity(proxies, metric, query_norm=query_norm, **params)
         if query_norm not in self.made:
-            self.made[query_norm] = _RememberingSimilarity(
-                self.queries,
-                min(self.n_neighbors, len(proxies)),
-                proxies,
-                metric,
-                query_norm=query_norm,
-                **params,
+            made = _RememberingSimilarity(
+                proxies, metric, query_norm=query_norm, **params
             )
+            made.queries = self.queries
+            made.n_remembered = min(self.n_neighbors, len(proxies))
+            # By products, queries are ranked alike whether their length is 1 or not.
+            made.found = self.found[made.query_norm, made.last_norm]
+            self.made[query_norm] = made
         return self.made[query_norm]
 
 
 class _RememberingSimilarity(ProxySimilarity):
-    """A `ProxySimilarity` that finds the nearest proxies of known queries once.
+    """A `ProxySimilarity` that compares known queries once.
 
-    Parameters
+    Attributes
     ----------
     queries : ndarray of shape (n_queries, n_features)
-        Those to remember results of.
-    n_neighbors : int
-        How many proxies of each to remember.
-    *args, **params
-        As for `ProxySimilarity`.
+        The queries.
+    n_remembered : int
+        How many of the nearest proxies to remember of each.
+    found : dict of {tuple: _Found}
+        What is known of each block of them: that of all that prepare queries alike.
     """
 
-    def __init__(self, queries, n_neighbors, *args, **params):
-        super().__init__(*args, **params)
-        self.queries = queries  # as long as they are here, their memory is theirs
-        self.n_neighbors = n_neighbors
-        self.prepared = {}
-        self.found = {}
+    def prepare(self, X, block=slice(None)):
+        if X is not self.queries:
+            return super().prepare(X, block)
+        key = block.start, block.stop
+        if key not in self.found:
+            self.found[key] = _Found(super().prepare(X, block))
+        return self.found[key].prepared
 
-    def prepare(self, X):
-        if not np.may_share_memory(X, self.queries):
-            return super().prepare(X)
-        key = X.__array_interface__["data"], X.shape, X.strides, X.dtype
-        if key not in self.prepared:
-            self.prepared[key] = super().prepare(X)
-        return self.prepared[key]
+    def _found(self, X):
+        """What is known of prepared queries, or None."""
+        known = (found for found in self.found.values() if found.prepared is X)
+        return next(known, None)
+
+    def ranks(self, X, out=None):
+        found = self._found(X)
+        # What takes more memory than the queries is not kept.
+        if found is None or len(self.proxies) > X.shape[1]:
+            return super().ranks(X, out)
+        if found.ranks is None:
+            found.ranks = super().ranks(X)
+        return found.ranks.copy(order="K")
 
     def nearest(self, X, n_neighbors):
-        is_known = any(X is block for block in self.prepared.values())
-        if not is_known or n_neighbors > self.n_neighbors:
+        found = self._found(X)
+        if found is None or n_neighbors > self.n_remembered:
             return super().nearest(X, n_neighbors)
-        if id(X) not in self.found:
+        if found.best is None:
             ranks = self.ranks(X)
-            indices = largest_rows(ranks, self.n_neighbors)
+            indices = largest_rows(ranks, self.n_remembered)
             values = np.take_along_axis(ranks, indices, axis=0)
             order = np.argsort(-values, axis=0, kind="stable")
-            indices = np.take_along_axis(indices, order, axis=0)
-            values = np.take_along_axis(values, order, axis=0)
-            self.found[id(X)] = self._exact(X, indices, values), indices
+            found.best = tuple(
+                np.take_along_axis(array, order, axis=0) for array in (indices, values)
+            )
+        indices, values = found.best
+        if self.divide_by_length not in found.similarities:
+            similarities = self._exact(X, indices, values.copy())
+            found.similarities[self.divide_by_length] = similarities
         # By rank, so that fewer neighbours come first. By rounding, their similarities
         # may be equal or, where they are exact, in another order.
-        similarities, indices = (part[:n_neighbors] for part in self.found[id(X)])
+        similarities = found.similarities[self.divide_by_length][:n_neighbors]
+        indices = indices[:n_neighbors]
         order = np.lexsort((indices, -similarities), axis=0)
         return (
             np.take_along_axis(similarities, order, axis=0).T,
             np.take_along_axis(indices, order, axis=0).T,
         )
+
+
+class _Found:
+    """What is known of a block of queries.
+
+    Parameters
+    ----------
+    prepared : ndarray of shape (n_queries, n_features)
+        The queries as they are compared.
+
+    Attributes
+    ----------
+    ranks : ndarray of shape (n_proxies, n_queries) or None
+        What `ProxySimilarity.ranks` returns.
+    best : tuple of two ndarrays of shape (n_remembered, n_queries) or None
+        The nearest proxies of each query, in this order, and their ranks.
+    similarities : dict of {bool: ndarray of shape (n_remembered, n_queries)}
+        What is made of these ranks, divided by the length of the query or not.
+    """
+
+    def __init__(self, prepared):
+        self.prepared = prepared
+        self.ranks = self.best = None
+        self.similarities = {}
 
 
 def _cv_results(candidates, scores, fit_times, score_times):

@@ -192,8 +192,8 @@ class GroupedRows:
 
         Parameters
         ----------
-        counts : ndarray of shape (n_groups,)
-            Groups in a list agree in this number, and in size.
+        counts : ndarray of shape (n_groups,) or (n_counts, n_groups)
+            Groups in a list agree in these numbers, and in size.
         row_bytes : callable
             From the size of a group to the bytes that each of its rows takes.
         max_bytes : int, default=2**20
@@ -206,7 +206,7 @@ class GroupedRows:
             Every group is in one.
         """
         buckets = []
-        for same in alike(self.sizes, counts):
+        for same in alike(self.sizes, *np.atleast_2d(counts)):
             size = self.sizes[same[0]]
             step = max(1, int(max_bytes // max(1, size * row_bytes(size))))
             buckets += [same[i : i + step] for i in range(0, len(same), step)]

@@ -74,8 +74,6 @@ class Head:
         Their training rows.
     mean_weight : float
         Share of the class mean in them.
-    unblended : ndarray of shape (n_proxies_total, n_features)
-        What they are without it.
     covariance, factor : ndarray of shape (n_features, n_features) or None
         Within-class covariance, and what makes Mahalanobis distances Euclidean ones.
     covariance_shrinkage : float or None
@@ -142,10 +140,10 @@ class Head:
         counts = np.concatenate([part.counts for part in parts])
         moments = self.moments
         if self.whitening is not None:
-            vectors = self.whitening(vectors.astype(np.float64, copy=False))
             if learnt.generator.uses_moments:
                 moments = moments.whitened(self.whitening)
             self.whitening = self.whitening.astype(learnt.dtype)
+            vectors = self.whitening(vectors)
         left_out = None
         if learnt.generator.uses_sample:
             left_out = left_out_of(parts, _max_rows(len(parts)))
@@ -164,7 +162,7 @@ class Head:
             l2_normalize(vectors, out=vectors)
         elif proxy_norm is not None:
             vectors = proxy_norm(vectors)
-        self.proxies = self.unblended = vectors
+        self.proxies = vectors
         if mean_weight:
             means = np.stack([part.mean for part in parts])
             means = self.renormalize(means, np.arange(len(means)), proxy_norm)

@@ -1,6 +1,7 @@
 """How an ImprintClassifier learns and forgets."""
 
 import warnings
+from types import MappingProxyType
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -85,12 +86,10 @@ class LearningMixin:
         array(['left'], dtype='<U5')
         """
         self._check_combinations()
-        if hasattr(self, "_learnt"):
-            learnt, named_X = self._learnt, None
-        else:
-            learnt, named_X = self._start(), X
+        is_first = not hasattr(self, "_learnt")
+        learnt = self._start() if is_first else self._learnt
         learnt = self._learn(learnt, X, y, sample_weight, classes)
-        self._commit(learnt, X=named_X)
+        self._commit(learnt, features_of(X) if is_first else {})
         return self
 
     def forget(self, classes):
@@ -218,7 +217,7 @@ class LearningMixin:
         clf._check_params()
         learnt = clf._start()
         a_row = next(iter(learnt.memory.values())).vectors
-        clf._adopt(learnt, a_row, clf._make_head(learnt))
+        clf._adopt(learnt, features_of(a_row), clf._make_head(learnt))
         return clf
 
     def __sklearn_is_fitted__(self):
@@ -241,6 +240,26 @@ class LearningMixin:
         learnt : Learnt
             What is known after.
         """
+        batch, labels, norm = self._checked(learnt, X, y, sample_weight, classes)
+        learner = self._learner(make_generator(self.generator))
+        if learnt.memory and not callbacks:
+            self._n_proxies_of(labels)
+            waiting = self._put_off(learnt, learner, batch, norm)
+            if waiting is not None:
+                return waiting
+        report = fit_progress(
+            self, len(labels), X=batch.X, y=batch.y, callbacks=callbacks
+        )
+        with report as progress:
+            learner = learner._replace(progress=progress)
+            transform = self._support_norm(norm)
+            return learner.learn(learnt.settled(), batch, transform, norm)
+
+    def _checked(self, learnt, X, y, sample_weight, classes=None):
+        """Valid samples as a batch, their labels, and the norm that "auto" stands for.
+
+        The parameters are those of `_learn`.
+        """
         dtypes = embedding_dtypes(X)
         y, sample_weight = to_host(y), to_host(sample_weight)
         if learnt is not getattr(self, "_learnt", None):
@@ -258,18 +277,7 @@ class LearningMixin:
         if learnt.memory:
             _check_width(X, learnt)
             common_label_dtype(learnt, labels, classes_of_y.dtype)
-        batch = Batch(X, y, sample_weight)
-        learner = self._learner(make_generator(self.generator))
-        if learnt.memory and not callbacks:
-            self._n_proxies_of(labels)
-            waiting = self._put_off(learnt, learner, batch, norm)
-            if waiting is not None:
-                return waiting
-        report = fit_progress(self, len(labels), X=X, y=y, callbacks=callbacks)
-        with report as progress:
-            learner = learner._replace(progress=progress)
-            transform = self._support_norm(norm)
-            return learner.learn(learnt.settled(), batch, transform, norm)
+        return Batch(X, y, sample_weight), labels, norm
 
     def _put_off(self, learnt, learner, batch, norm):
         """What is known if a batch is to be learnt later; None if it must be now.
@@ -321,7 +329,8 @@ class LearningMixin:
             generator.uses_moments
             or self.metric == "mahalanobis"
             or self.shrinkage is not None
-            or self.mean_weight > 0  # chosen samples do not average to the class mean
+            or self._mean_weight()
+            > 0  # chosen samples do not average to the class mean
         )
 
     def _uses_sample(self, generator):
@@ -370,8 +379,8 @@ class LearningMixin:
             norm=norm,
         )
 
-    def _adopt(self, learnt, X, head):
-        """Be fitted: know what was learnt of X, and predict by a head made of it."""
+    def _adopt(self, learnt, features, head):
+        """Be fitted: know what was learnt, and predict by a head made of it."""
         if self.aggregation == "mnn" and self.n_neighbors > head.n_proxies:
             warnings.warn(
                 f"n_neighbors={self.n_neighbors} is more than the {head.n_proxies} "
@@ -383,29 +392,25 @@ class LearningMixin:
             self._labels_of(head, np.empty(0, np.intp), np.empty(0, bool))
         if self._calibrates():
             self._calibrated(head)
-        self._commit(learnt, X=X, head=head)
+        self._commit(learnt, features, head=head)
 
-    def _commit(self, learnt, *, X=None, head=None):
+    def _commit(self, learnt, features=MappingProxyType({}), *, head=None):
         """Replace what is known, in one step that no interrupt can cut in two.
 
         Parameters
         ----------
         learnt : Learnt
             What is known from now on.
-        X : array-like of shape (n_samples, n_features), default=None
-            What gives the number and the names of the features.
+        features : dict, default={}
+            Of `features_of`, if what is known is of other samples.
         head : Head, default=None
             Of ``learnt``, if it has been made.
         """
         made = head or getattr(self, "_made", None)
         state = {"_learnt": learnt, "_made": made}
-        if X is not None:
-            notebook = BaseEstimator()
-            validate_data(notebook, X, skip_check_array=True)
-            if not hasattr(notebook, "feature_names_in_"):
-                vars(self).pop("feature_names_in_", None)  # of an earlier fit
-            state |= vars(notebook)
-        vars(self).update(state)
+        if features and "feature_names_in_" not in features:
+            vars(self).pop("feature_names_in_", None)  # of an earlier fit
+        vars(self).update(state | features)
 
     def __getstate__(self):
         # Of forgotten classes nothing may remain.
@@ -417,6 +422,13 @@ class LearningMixin:
         if "_learnt" in state:
             state["_learnt"] = state["_learnt"].settled()
         return state
+
+
+def features_of(X):
+    """The attributes that say how many features samples have, and their names."""
+    notebook = BaseEstimator()
+    validate_data(notebook, X, skip_check_array=True)
+    return vars(notebook)
 
 
 def _are_plain(X, y, learnt):

@@ -9,7 +9,6 @@ the scatter by one outer product, so its scores follow from those of all rows to
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 
 # Shrinkages to choose among.
 SHRINKAGES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
@@ -19,6 +18,9 @@ ALPHAS = tuple(10.0 ** (step / 2) for step in range(-8, 5))
 
 # Mean log-likelihoods that differ by less are equally good.
 _SAME_LIKELIHOOD = 1e-4
+
+# Nor is it worth a step that raises them by less.
+_NO_GAIN = 1e-7
 
 
 class LeftOut(NamedTuple):
@@ -114,10 +116,13 @@ def _last_of_the_best(candidates, codes, importance):
 
     Of equally good ones the last, most regularised one: rounding must not decide.
     """
-    values = np.array(
-        [log_likelihood(some, codes, row_weight=importance)[0] for some in candidates]
-    )
-    return int(np.flatnonzero(values >= values.max() - _SAME_LIKELIHOOD)[-1])
+    values, temperature = [], None
+    for scores in candidates:
+        value, temperature = log_likelihood(
+            scores, codes, row_weight=importance, start=temperature
+        )
+        values.append(value)
+    return int(np.flatnonzero(values >= max(values) - _SAME_LIKELIHOOD)[-1])
 
 
 def whitened_mean_scores(
@@ -165,16 +170,17 @@ def whitened_mean_scores(
 
     origin = means.mean(axis=0)
     centred = means - origin
-    points = spectrum.project(centred)
     coordinates = spectrum.project(rows - origin.astype(rows.dtype))
+    points = spectrum.project(centred).astype(coordinates.dtype, copy=False)
     squares = coordinates**2
 
     for shrinkage in shrinkages:
         scale = spectrum.precision(shrinkage)
-        weighted = (points * scale).astype(coordinates.dtype)
-        products = (coordinates @ weighted.T).astype(np.float64)
-        gram = (points * scale) @ points.T
-        lengths = squares @ scale.astype(squares.dtype)
+        scale = scale.astype(coordinates.dtype, copy=False)
+        weighted = points * scale
+        products = (coordinates @ weighted.T).astype(np.float64, copy=False)
+        gram = (points @ weighted.T).astype(np.float64, copy=False)
+        lengths = squares @ scale
         # Products with the residual r = x - mean of its class
         r_means = products - gram[codes]
         r_x = lengths - products[own]
@@ -318,7 +324,7 @@ def can_be_left_out(class_weight, codes, row_weight=None):
     return class_weight[codes] - weight > 1e-9 * class_weight[codes]
 
 
-def log_likelihood(scores, codes, *, row_weight=None):
+def log_likelihood(scores, codes, *, row_weight=None, start=None):
     """Mean log-probability of the true classes, at the temperature that suits best.
 
     The probabilities are the softmax of the scores over a temperature. The likelihood
@@ -332,6 +338,8 @@ def log_likelihood(scores, codes, *, row_weight=None):
         The true classes.
     row_weight : ndarray of shape (n_rows,), default=None
         The weight of each row in the mean.
+    start : float, default=None
+        A temperature that may be near the best one.
 
     Returns
     -------
@@ -344,36 +352,41 @@ def log_likelihood(scores, codes, *, row_weight=None):
     spread = margins.std()
     if spread == 0:
         return -np.log(scores.shape[1]), np.inf
-    margins = margins / spread
+    margins /= spread
+    largest = margins.max(axis=1)
+    margins -= largest[:, None]
     log_inverse, bound = 1.0, 8.0
+    if start is not None and np.isfinite(start):
+        log_inverse = np.clip(np.log(spread / start), -bound, bound)
 
     def evaluate(log_inverse):
-        scaled = np.exp(log_inverse) * margins
-        log_sum = logsumexp(scaled, axis=1)
-        probabilities = np.exp(scaled - log_sum[:, None])
-        slopes = (probabilities * scaled).sum(axis=1)
-        curvatures = (probabilities * scaled**2).sum(axis=1) - slopes**2
-        average = np.average
-        return (
-            average(log_sum, weights=row_weight),
-            average(slopes, weights=row_weight),
-            average(curvatures + slopes, weights=row_weight),
-            average(curvatures, weights=row_weight),
-        )
+        """Mean loss, and its derivatives by the logarithm; the second without slope."""
+        inverse = np.exp(log_inverse)
+        scaled = inverse * margins
+        shares = np.exp(scaled)
+        sums = shares.sum(axis=1)
+        shares *= scaled
+        slopes = shares.sum(axis=1) / sums
+        variances = np.einsum("ij,ij->i", shares, scaled) / sums - slopes**2
+        losses = np.log(sums) + inverse * largest
+        slopes += inverse * largest
+        return [
+            np.average(each, weights=row_weight) for each in (losses, slopes, variances)
+        ]
 
-    loss, slope, curvature, safe = evaluate(log_inverse)
+    loss, slope, variance = evaluate(log_inverse)
     for _ in range(30):
         # In the logarithm: positive, and well scaled. Where it is not convex, the
         # Gauss-Newton curvature is.
-        step = -slope / max(curvature, safe, _TINY)
+        step = -slope / max(variance + max(slope, 0), _TINY)
         target = np.clip(log_inverse + np.clip(step, -1, 1), -bound, bound)
-        if abs(target - log_inverse) < 1e-3:
+        if abs(slope * (target - log_inverse)) < _NO_GAIN:
             break
         new = evaluate(target)
         if new[0] > loss:
             break
         log_inverse = target
-        loss, slope, curvature, safe = new
+        loss, slope, variance = new
     if loss > np.log(scores.shape[1]):
         return -np.log(scores.shape[1]), np.inf
     return -loss, spread / np.exp(log_inverse)

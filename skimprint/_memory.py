@@ -269,6 +269,18 @@ class Batch(NamedTuple):
     y: np.ndarray
     weights: np.ndarray | None
 
+    def grouped(self, transform):
+        """Classes, in sorted order, and their samples, normalised by a transform."""
+        classes, codes = np.unique(self.y, return_inverse=True)
+        support = GroupedRows(
+            self.X,
+            codes,
+            len(classes),
+            sample_weight=self.weights,
+            transform=transform,
+        )
+        return classes, support.without_weightless()
+
     def copies(self):
         """The same, whatever becomes of the arrays."""
         weights = None if self.weights is None else self.weights.copy()
@@ -379,12 +391,8 @@ class Learner(NamedTuple):
         learnt : Learnt
             What is known after.
         """
-        X, y, weights = batch
-        classes, codes = np.unique(y, return_inverse=True)
+        classes, support = batch.grouped(transform)
         labels, label_dtype = classes.tolist(), classes.dtype
-        support = GroupedRows(
-            X, codes, len(labels), sample_weight=weights, transform=transform
-        ).without_weightless()
         dtype = support.dtype
         if learnt.memory:
             label_dtype = common_label_dtype(learnt, labels, label_dtype)
@@ -402,10 +410,39 @@ class Learner(NamedTuple):
             generator=self.generator,
             label_dtype=label_dtype,
             dtype=dtype,
-            n_features=X.shape[1],
-            n_samples=learnt.n_samples + len(X),
+            n_features=support.n_features,
+            n_samples=learnt.n_samples + len(batch.X),
             norm=norm,
         )
+
+    def learn_each(self, numbers, batch, transform, norm):
+        """Learn samples from nothing several times, with several numbers of proxies.
+
+        Parameters
+        ----------
+        numbers : list of callable
+            Each in the place of ``n_proxies``.
+        batch, transform, norm
+            As for `learn`.
+
+        Returns
+        -------
+        learnt : list of Learnt
+            What `learn` returns for each; but what they have in common is done once.
+        """
+        classes, support = batch.grouped(transform)
+        return [
+            Learnt(
+                Memories(memory),
+                self.generator,
+                classes.dtype,
+                support.dtype,
+                support.n_features,
+                len(batch.X),
+                norm,
+            )
+            for memory in self._imprint_each(numbers, classes.tolist(), support)
+        ]
 
     def imprint(self, labels, support, learnt):
         """Learn classes of which nothing is known.
@@ -426,16 +463,30 @@ class Learner(NamedTuple):
         """
         if isinstance(self.generator, MeanProxies):
             return self._add_up(labels, support, learnt)
-        bounds = self._bounds(labels)
-        memory = {}
-        for group, proxies in enumerate(self._generate(labels, support)):
-            learnt_now = ClassMemory(
-                *proxies,
-                *self._statistics(support, group),
-                summary=self._summarize(support, group, proxies, bounds[group]),
-            )
-            memory[labels[group]] = learnt_now.moved(learnt.n_samples)
-        return memory
+        memory = self._imprint_each([self.n_proxies], labels, support)[0]
+        n = learnt.n_samples
+        return {label: part.moved(n) for label, part in memory.items()}
+
+    def _imprint_each(self, numbers, labels, support):
+        """Memories of classes by several numbers of proxies; see `learn_each`."""
+        if isinstance(self.generator, MeanProxies):
+            return [self._add_up(labels, support, NOTHING)] * len(numbers)
+        statistics = [self._statistics(support, group) for group in range(len(labels))]
+        chosen = [self._numbers(n_proxies, labels, support) for n_proxies in numbers]
+        memories = []
+        for n_proxies, made in zip(
+            numbers, self._generate(support, chosen), strict=True
+        ):
+            bounds = self._bounds(n_proxies, labels)
+            memory = {}
+            for group, proxies in enumerate(_parts(made)):
+                memory[labels[group]] = ClassMemory(
+                    *proxies,
+                    *statistics[group],
+                    summary=self._summarize(support, group, proxies, bounds[group]),
+                )
+            memories.append(memory)
+        return memories
 
     def extend(self, labels, support, learnt):
         """Learn more of known classes.
@@ -502,11 +553,9 @@ class Learner(NamedTuple):
         if not (self.with_moments or self.with_sample):
             return weight, None, None
         rows = support.rows(group)
-        return (
-            weight,
-            moments_of(rows, weights) if self.with_moments else None,
-            Sample.of(rows, weights) if self.with_sample else None,
-        )
+        sample = Sample.of(rows, weights) if self.with_sample else None
+        moments = moments_of(rows, weights) if self.with_moments else None
+        return weight, _sharing(moments, sample), sample
 
     def unite(self, labels, learnt, more, statistics):
         """Generate the proxies of known classes again, from them and more points.
@@ -530,14 +579,17 @@ class Learner(NamedTuple):
         known = [learnt.memory[label] for label in labels]
         points = Points(*map(np.concatenate, zip(Points.of(known), more, strict=True)))
         groups = points.grouped().without_weightless()
-        summaries = self._condense(groups, points.indices, self._bounds(labels))
+        bounds = self._bounds(self.n_proxies, labels)
+        summaries = self._condense(groups, points.indices, bounds)
         indices = points.indices
         if self.generator.selects and None not in summaries:
             # It selects among what is remembered, which goes on to be remembered.
             points = Points.of_parts(summaries)
             groups, indices = points.grouped(), points.indices
         memory = {}
-        for group, proxies in enumerate(self._generate(labels, groups)):
+        chosen = self._numbers(self.n_proxies, labels, groups)
+        made = self._generate(groups, [chosen])[0]
+        for group, proxies in enumerate(_parts(made)):
             summary = summaries[group]
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=indices[proxies.indices]),
@@ -546,9 +598,9 @@ class Learner(NamedTuple):
             )
         return memory
 
-    def _bounds(self, labels):
+    def _bounds(self, n_proxies, labels):
         """How many points are to stand for the samples of each class."""
-        n_proxies = self.n_proxies(labels)
+        n_proxies = n_proxies(labels)
         if n_proxies is None:  # however few are chosen now, later it may be more
             n_proxies = np.full(len(labels), N_PROXIES[-1])
         return self.generator.n_remembered(n_proxies)
@@ -605,21 +657,21 @@ class Learner(NamedTuple):
         run_tasks(condense, bounded, groups.sizes[bounded], n_jobs=self.n_jobs)
         return found
 
-    def _generate(self, labels, support):
-        """Proxies of each group."""
-        n_proxies = self.n_proxies(labels)
-        if n_proxies is None:
-            n_proxies = choose_n_proxies(
-                self.generator, support, seed=self.seed, n_jobs=self.n_jobs
-            )
-        proxies = self.generator.generate(
-            support,
-            n_proxies,
-            seed=self.seed,
-            n_jobs=self.n_jobs,
-            progress=self.progress,
+    def _numbers(self, n_proxies, labels, support):
+        """Number of proxies of each group, given or chosen."""
+        numbers = n_proxies(labels)
+        if numbers is not None:
+            return numbers
+        return choose_n_proxies(
+            self.generator, support, seed=self.seed, n_jobs=self.n_jobs
         )
-        return _parts(proxies)
+
+    def _generate(self, support, numbers):
+        """Proxies of the groups by each of several lists of numbers."""
+        options = {"seed": self.seed, "n_jobs": self.n_jobs, "progress": self.progress}
+        if len(numbers) == 1:
+            return [self.generator.generate(support, numbers[0], **options)]
+        return self.generator.generate_each(support, numbers, **options)
 
 
 def _total_of(part):
@@ -643,11 +695,17 @@ def _parts(proxies):
 def _all_joined(part, statistics):
     """Weight, moments and sample of a class and of more samples."""
     weight, moments, sample = statistics
-    return (
-        part.weight + weight,
-        _joined(part.moments, moments),
-        _joined(part.sample, sample),
-    )
+    both = _joined(part.sample, sample)
+    return part.weight + weight, _sharing(_joined(part.moments, moments), both), both
+
+
+def _sharing(moments, sample):
+    """Moments that keep the rows of a sample, where both have the same ones."""
+    if moments is None or sample is None or moments.rows is None:
+        return moments
+    if not np.array_equal(moments.rows, sample.rows):
+        return moments
+    return moments._replace(rows=sample.rows, row_weights=sample.weights)
 
 
 def _joined(some, more):

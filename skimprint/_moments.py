@@ -1,14 +1,18 @@
 """Sufficient statistics of classes: what is added, and taken away, without the samples.
 
-The scatter of a class, the sum of the outer products of its centred samples, is kept
-as a factor F with scatter = F^T F as long as F has fewer rows than columns, and as the
-matrix from then on: never more than one copy of the samples.
+The scatter of a class, the sum of the outer products of its centred samples, is
+symmetric: of many samples its upper triangle is kept. Few samples are kept as they are:
+their scatter follows from them. So a class of n samples of d features takes no more
+than the smaller of n and (d + 1) / 2 rows.
 """
 
 from copy import copy
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import get_blas_funcs, get_lapack_funcs
+
+from ._groups import row_keys
 
 # Rows whose outer products are summed in one matrix product.
 _BLOCK_ROWS = 512
@@ -30,10 +34,12 @@ class Moments(NamedTuple):
         Sum of the weights.
     mean : ndarray of shape (d,)
         Of dtype float64.
-    factor : ndarray of shape (r, d) or None
-        ``factor.T @ factor`` is the scatter, unless ``matrix`` is it.
-    matrix : ndarray of shape (d, d) or None
-        The scatter.
+    rows : ndarray of shape (n, d) or None
+        The samples, if they take less memory than the triangle, sorted by their keys.
+    row_weights : ndarray of shape (n,) or None
+        Their weights.
+    triangle : ndarray of shape (d * (d + 1) / 2,) or None
+        Upper triangle of the scatter, one column after the other, if there are no rows.
     variance : float
         The trace of the scatter.
     third : ndarray of shape (d,)
@@ -44,17 +50,28 @@ class Moments(NamedTuple):
 
     weight: float
     mean: np.ndarray
-    factor: np.ndarray | None
-    matrix: np.ndarray | None
+    rows: np.ndarray | None
+    row_weights: np.ndarray | None
+    triangle: np.ndarray | None
     variance: float
     third: np.ndarray
     fourth: float
 
+    @property
+    def factor(self):
+        """``factor.T @ factor`` is the scatter: (n, d) of float64, or None."""
+        if self.rows is None:
+            return None
+        return (self.rows - self.mean) * np.sqrt(self.row_weights)[:, None]
+
     def times(self, vector):
         """Product of the scatter and a vector."""
-        if self.matrix is not None:
-            return self.matrix @ vector
-        return self.factor.T @ (self.factor @ vector)
+        if self.rows is not None:
+            factor = self.factor
+            return factor.T @ (factor @ vector)
+        triangle = self.triangle.astype(np.float64, copy=False)
+        multiply = get_blas_funcs("spmv", dtype=np.float64)
+        return multiply(len(vector), 1.0, triangle, vector)
 
     def joined(self, other):
         """Moments of the samples of two parts together; see `joined`."""
@@ -74,22 +91,34 @@ def moments_of(rows, weights=None):
     Returns
     -------
     moments : Moments
-        The scatter has the dtype of the rows.
+        The triangle has the dtype of the rows.
     """
-    weights = np.ones(len(rows)) if weights is None else weights.astype(np.float64)
+    n, d = rows.shape
+    weights = np.ones(n) if weights is None else weights.astype(np.float64, copy=False)
+    is_few = _is_less(n, d)
+    if is_few:  # as in a sample, whatever order they come in
+        order = np.argsort(row_keys(rows, seed=0), kind="stable")
+        rows, weights = rows[order], weights[order]
     total = weights.sum()
-    mean = weights @ rows.astype(np.float64, copy=False) / total
-    residuals = rows - mean
-    squares = np.einsum("ij,ij->i", residuals, residuals)
-    factor = (residuals * np.sqrt(weights)[:, None]).astype(rows.dtype, copy=False)
-    return Moments(
-        total,
-        mean,
-        *_compact([factor], []),
-        weights @ squares,
-        (weights * squares) @ residuals,
-        weights @ squares**2,
-    )
+    blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, n, _BLOCK_ROWS)]
+    mean = sum(weights[b] @ rows[b].astype(np.float64, copy=False) for b in blocks)
+    mean /= total
+    triangle = None if is_few else np.zeros(d * (d + 1) // 2)
+    variance, third, fourth = 0.0, np.zeros(d), 0.0
+    for block in blocks:
+        residuals = rows[block] - mean.astype(rows.dtype, copy=False)
+        of_these = weights[block]
+        squares = np.einsum("ij,ij->i", residuals, residuals).astype(np.float64)
+        variance += of_these @ squares
+        third += (of_these * squares).astype(rows.dtype) @ residuals
+        fourth += of_these @ squares**2
+        if not is_few:
+            residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
+            triangle += _triangle_of_products(residuals)
+    if is_few:
+        return Moments(total, mean, rows, weights, None, variance, third, fourth)
+    triangle = triangle.astype(rows.dtype, copy=False)
+    return Moments(total, mean, None, None, triangle, variance, third, fourth)
 
 
 def joined(first, second):
@@ -105,6 +134,11 @@ def joined(first, second):
     moments : Moments
         As if of all samples, but for rounding.
     """
+    if first.rows is not None and second.rows is not None:
+        return moments_of(
+            np.concatenate([first.rows, second.rows]),
+            np.concatenate([first.row_weights, second.row_weights]),
+        )
     total = first.weight + second.weight
     between = second.mean - first.mean
     mean = first.mean + second.weight / total * between
@@ -126,37 +160,53 @@ def joined(first, second):
             + 4 * (part.third + turned) @ shift
             + square * (2 * part.variance + part.weight * square)
         )
-    parts = [part.factor for part in (first, second) if part.factor is not None]
-    dtype = (first.factor if first.matrix is None else first.matrix).dtype
-    scatter = _compact(
-        [*parts, (apart * between)[None].astype(dtype)],
-        [part.matrix for part in (first, second) if part.matrix is not None],
-    )
-    return Moments(total, mean, *scatter, variance, third, fourth)
+    triangle = np.zeros(len(mean) * (len(mean) + 1) // 2)
+    _add_scatters(triangle, [first, second])
+    triangle += _triangle_of_products(apart * between[None])
+    dtype = (second if first.triangle is None else first).triangle.dtype
+    triangle = triangle.astype(dtype, copy=False)
+    return Moments(total, mean, None, None, triangle, variance, third, fourth)
 
 
-def _compact(factors, matrices):
-    """The sum of scatters as (factor, None) or as (None, matrix)."""
-    n_rows, d = sum(map(len, factors)), factors[0].shape[1]
-    if not matrices and n_rows < d:
-        return np.concatenate(factors), None
-    scatter = np.zeros((d, d))
-    for matrix in matrices:
-        scatter += matrix
-    _add_products(scatter, factors)
-    return None, scatter.astype(factors[0].dtype)
+def _is_less(n, d):
+    """Whether n rows of d values take less memory than a triangle of d columns."""
+    return 2 * n < d + 1
 
 
-def _add_products(scatter, factors, sign=1):
-    """Add the products F^T F to a float64 matrix, many rows at a time."""
+def _triangle_of_products(rows):
+    """Upper triangle of ``rows.T @ rows``, one column after the other."""
+    multiply = get_blas_funcs("syrk", dtype=rows.dtype)
+    return _triangle(multiply(1.0, np.ascontiguousarray(rows).T))
+
+
+def _triangle(matrix):
+    """Upper triangle of a matrix, one column after the other."""
+    pack = get_lapack_funcs("trttp", dtype=matrix.dtype)
+    return pack(matrix, uplo="U")[0]
+
+
+def _symmetric(triangle, d):
+    """The symmetric matrix of an upper triangle."""
+    unpack = get_lapack_funcs("tpttr", dtype=triangle.dtype)
+    matrix = np.triu(unpack(d, triangle, uplo="U")[0])
+    matrix += np.triu(matrix, 1).T
+    return matrix
+
+
+def _add_scatters(triangle, parts, sign=1):
+    """Add the scatters of moments to a float64 triangle, many rows at a time."""
     pending, n_pending = [], 0
-    for i, factor in enumerate(factors):
-        pending.append(factor)
-        n_pending += len(factor)
-        if n_pending >= _BLOCK_ROWS or i == len(factors) - 1:
-            rows = np.concatenate(pending).astype(np.float64, copy=False)
-            scatter += sign * (rows.T @ rows)
+    for part in parts:
+        if part.rows is None:
+            triangle += sign * part.triangle
+            continue
+        pending.append(part.factor)
+        n_pending += len(part.rows)
+        if n_pending >= _BLOCK_ROWS:
+            triangle += sign * _triangle_of_products(np.concatenate(pending))
             pending, n_pending = [], 0
+    if pending:
+        triangle += sign * _triangle_of_products(np.concatenate(pending))
 
 
 class PooledMoments:
@@ -192,31 +242,28 @@ class PooledMoments:
         self.means = np.stack([part.mean for part in parts])
         self.variance = sum(part.variance for part in parts)
         self.fourth = sum(part.fourth for part in parts)
-        self.factor = self._scatter = None
+        self.factor = self._triangle = None
         d = self.means.shape[1]
-        n_rows = [d if part.factor is None else len(part.factor) for part in parts]
+        n_rows = [d if part.rows is None else len(part.rows) for part in parts]
         if sum(n_rows) < d:
             self.factor = np.concatenate([part.factor for part in parts])
         else:
-            self._scatter = self._summed(previous)
+            self._triangle = self._summed(previous)
 
     def _summed(self, previous):
         gone, new = [], list(self.moments.values())
-        scatter = np.zeros(2 * self.means.shape[1:])
+        d = self.means.shape[1]
+        triangle = np.zeros(d * (d + 1) // 2)
         if previous is not None and previous.factor is None:
             lost, changed = _differences(previous.moments, self.moments)
             left = previous.variance - sum(part.variance for part in lost)
             is_precise = left >= _MIN_LEFT * previous.variance
             if is_precise and len(lost) + len(changed) < len(new):
-                scatter += previous.scatter
+                triangle += previous._triangle
                 gone, new = lost, changed
-        for sign, parts in ((-1, gone), (1, new)):
-            for part in parts:
-                if part.matrix is not None:
-                    scatter += sign * part.matrix
-            factors = [part.factor for part in parts if part.factor is not None]
-            _add_products(scatter, factors, sign)
-        return scatter
+        _add_scatters(triangle, gone, sign=-1)
+        _add_scatters(triangle, new)
+        return triangle
 
     def whitened(self, whitening):
         """The weights, means and scatter that whitened samples have."""
@@ -225,7 +272,8 @@ class PooledMoments:
         if self.factor is not None:
             other.factor = whitening.turn(self.factor)
         else:
-            other._scatter = whitening.turn(whitening.turn(self._scatter).T)
+            scatter = whitening.turn(whitening.turn(self.scatter).T)
+            other._triangle = _triangle(scatter)
         return other
 
     @property
@@ -237,10 +285,9 @@ class PooledMoments:
     @property
     def scatter(self):
         """Within-class scatter of all classes: (d, d), float64."""
-        if self._scatter is None:
-            rows = self.factor.astype(np.float64, copy=False)
-            return rows.T @ rows
-        return self._scatter
+        if self._triangle is None:
+            return self.factor.T @ self.factor
+        return _symmetric(self._triangle, self.means.shape[1])
 
 
 def _differences(before, now):

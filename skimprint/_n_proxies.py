@@ -1,6 +1,7 @@
 """How many proxies a class needs, by samples of it that are held out."""
 
 from copy import copy
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,48 +42,56 @@ def choose_n_proxies(generator, support, *, seed, n_jobs=None):
     n_proxies : ndarray of shape (n_classes,)
         Each one of ``N_PROXIES``, less than half of the samples or 1.
     """
-    chosen = np.ones(len(support), dtype=np.intp)
-    tasks = []
-    for group, size in enumerate(support.sizes):
-        if size < 5:  # no half has more than two
+    made, held, classes = [], [], []
+    for group, (first, second) in enumerate(_halves(support)):
+        if min(len(first), len(second)) <= N_PROXIES[1]:
             continue
-        first, second = _halves(support, group)
-        numbers = [k for k in N_PROXIES if k < min(len(first), len(second))]
-        if len(numbers) > 1:
-            tasks.append((group, numbers, first, second))
-            if size < _BOTH_WAYS:
-                tasks.append((group, numbers, second, first))
-    if not tasks:
-        return chosen
+        both_ways = support.sizes[group] < _BOTH_WAYS
+        made += [first, second] if both_ways else [first]
+        held += [second, first] if both_ways else [second]
+        classes += [group] * (1 + both_ways)
+    if not made:
+        return np.ones(len(support), dtype=np.intp)
 
-    # Each half as often as there are numbers to try: all are clustered in one call.
-    trials = [(made, k) for _, numbers, made, _ in tasks for k in numbers]
-    rows, n_proxies = zip(*trials, strict=True)
-    proxies = generator.generate(
-        _grouped(support, rows), np.array(n_proxies), seed=seed, n_jobs=n_jobs
+    made, held, classes = (
+        _grouped(support, made),
+        _grouped(support, held),
+        np.array(classes),
     )
-    distortions = {}
-    start = 0
-    for group, numbers, _, held in tasks:
-        bounds = proxies.offsets[start : start + len(numbers) + 1]
-        start += len(numbers)
-        vectors = proxies.vectors[bounds[0] : bounds[-1]]
-        distances = _distances(support.take(held), vectors)
-        nearest = np.minimum.reduceat(distances, bounds[:-1] - bounds[0], axis=1)
-        weights = support.sample_weight
-        weights = np.ones(len(held)) if weights is None else weights[held]
-        distortions[group] = distortions.get(group, 0) + weights @ nearest
-        chosen[group] = numbers[distortions[group].argmin()]
-    return chosen
+    candidates = np.array(N_PROXIES)
+    possible = candidates < np.minimum(made.sizes, held.sizes)[:, None]
+    possible[:, 0] = True
+    candidates = candidates[possible.any(axis=0)]
+    possible = possible[:, : len(candidates)]
+    # A half with too few samples for a number makes one proxy in its place.
+    trials = list(np.where(possible, candidates, 1).T)
+    proxies = generator.generate_each(made, trials, seed=seed, n_jobs=n_jobs)
+    distortions = np.zeros((len(support), len(candidates)))
+    for bucket, found in _distortions(held, proxies):
+        np.add.at(distortions, classes[bucket], found)
+    excluded = np.ones(distortions.shape, bool)
+    excluded[classes] = ~possible
+    excluded[:, 0] = False
+    distortions[excluded] = np.inf
+    return candidates[distortions.argmin(axis=1)]
 
 
-def _halves(support, group):
-    """Row numbers of the halves of a class; rows that are equal are in the same one."""
-    index = support.indices(group)
-    _, which = np.unique(row_keys(support.take(index), seed=0), return_inverse=True)
-    order = np.argsort(which, kind="stable")[:_MAX_SAMPLES]
-    second = which[order] % 2 == 1
-    return index[order[~second]], index[order[second]]
+def _halves(support):
+    """Yield row numbers of the halves of each class, equal rows in the same one."""
+    keys = np.empty(len(support.order), np.uint64)
+    for slab in support.slabs(_MAX_SAMPLES):
+        part = slice(support.offsets[slab.start], support.offsets[slab.stop])
+        keys[part] = row_keys(support.take(support.order[part]), seed=0)
+    codes = np.repeat(np.arange(len(support)), support.sizes)
+    order = np.lexsort((keys, codes))
+    starts_anew = np.ones(len(order), bool)
+    starts_anew[1:] = (np.diff(keys[order]) != 0) | (np.diff(codes) != 0)
+    which = np.cumsum(starts_anew)
+    index = support.order[order]
+    for start, stop in pairwise(support.offsets):
+        part = slice(start, min(stop, start + _MAX_SAMPLES))
+        second = (which[part] - which[start]) % 2 == 1
+        yield index[part][~second], index[part][second]
 
 
 def _grouped(support, parts):
@@ -94,11 +103,38 @@ def _grouped(support, parts):
     return groups
 
 
-def _distances(rows, vectors):
-    """Squared distances of rows to vectors, of shape (n_rows, n_vectors)."""
-    origin = vectors.mean(axis=0)  # less is lost to rounding near it
-    rows, vectors = rows - origin, vectors - origin
-    distances = -2 * rows @ vectors.T
-    distances += np.einsum("ij,ij->i", vectors, vectors)
-    distances += np.einsum("ij,ij->i", rows, rows)[:, None]
-    return distances
+def _distortions(held, proxies):
+    """Sums of squared distances of held-out samples to their nearest proxies.
+
+    Parameters
+    ----------
+    held : GroupedRows
+        The samples.
+    proxies : list of Proxies
+        Several sets of proxies of the same groups.
+
+    Yields
+    ------
+    bucket : ndarray of shape (n,)
+        Some of the groups.
+    distortions : ndarray of shape (n, n_sets)
+        Theirs, by each set of proxies.
+    """
+    counts = [np.diff(each.offsets) for each in proxies]
+    row_bytes = held.n_features * held.dtype.itemsize
+    for bucket in held.buckets(counts, lambda size: row_bytes):
+        numbers = [each[bucket[0]] for each in counts]
+        vectors = np.concatenate(
+            [
+                each.vectors[each.offsets[bucket][:, None] + np.arange(number)]
+                for each, number in zip(proxies, numbers, strict=True)
+            ],
+            axis=1,
+        )
+        origin = vectors.mean(axis=1, keepdims=True)  # less is lost to rounding near it
+        rows, vectors = held.stack(bucket) - origin, vectors - origin
+        distances = -2 * rows @ vectors.swapaxes(1, 2)
+        distances += np.einsum("bkd,bkd->bk", vectors, vectors)[:, None]
+        distances += np.einsum("bnd,bnd->bn", rows, rows)[:, :, None]
+        nearest = np.minimum.reduceat(distances, offsets_of(numbers)[:-1], axis=2)
+        yield bucket, np.einsum("bn,bnk->bk", held.stack_weights(bucket), nearest)

@@ -107,9 +107,9 @@ class ProxySimilarity:
             n_blocks += n_blocks % 2
         return list(gen_even_slices(n_queries, max(1, n_blocks)))
 
-    def prepare(self, X):
-        """Queries as they are compared: cast, normalised, whitened and projected."""
-        X = np.ascontiguousarray(X, dtype=self.proxies.dtype)
+    def prepare(self, X, block=slice(None)):
+        """A block of queries, cast, normalised, whitened and projected."""
+        X = np.ascontiguousarray(X[block], dtype=self.proxies.dtype)
         if self.query_norm is not None:
             X = self.query_norm(X)
         if self.whitening is not None and not self.folds:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn
+from array_api_compat import array_namespace
 
 from skimprint.datasets import load_digits_embeddings
 
@@ -59,6 +60,7 @@ class Arrays:
             cuda = self.xp.cuda
             if not (cuda.is_available() if hasattr(cuda, "is_initialized") else 1):
                 pytest.skip("needs a GPU")
+        self.xp = array_namespace(self.xp.asarray(0))  # with CuPy's gaps filled
         self.device = device
 
     def __call__(self, array):

@@ -127,6 +127,48 @@ def test_proxies_are_made_once_for_candidates_that_agree(data):
     assert len(calls) == n_classes * (n_folds * n_values + 1)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("random_state", [0, np.random.RandomState(0)])
+def test_any_number_of_jobs_and_kind_of_seed(data, n_jobs, random_state):
+    X, y = data
+    clf = ImprintClassifier(n_proxies=4, random_state=random_state)
+    grid = [{"temperature": ["auto"]}, {"metric": ["mahalanobis"]}, {"n_proxies": [2]}]
+    expected = GridSearchCV(clf, grid, scoring="neg_log_loss").fit(X, y)
+    search = ImprintClassifierCV(clf, grid, scoring="neg_log_loss", n_jobs=n_jobs)
+    search.fit(X, y)
+    for fold in range(5):
+        name = f"split{fold}_test_score"
+        np.testing.assert_array_equal(
+            search.cv_results_[name], expected.cv_results_[name]
+        )
+
+
+def test_classes_of_a_head(data):
+    X, y = data
+    clf = ImprintClassifier(random_state=0, head=(np.eye(12, 64), None))
+    grid = {"n_proxies": [1, 3], "generator": ["kmeans", "mean"]}
+    expected = GridSearchCV(clf, grid, cv=3).fit(X, y)
+    search = ImprintClassifierCV(clf, grid, cv=3).fit(X, y)
+    for name in ("mean_test_score", "std_test_score"):
+        np.testing.assert_array_equal(
+            search.cv_results_[name], expected.cv_results_[name]
+        )
+
+
+def test_a_subclass_predicts_in_its_own_way(data):
+    class Contrary(ImprintClassifier):
+        def predict(self, X):
+            return super().predict(X)[::-1]
+
+    X, y = data
+    grid = {"n_proxies": [1, 2]}
+    expected = GridSearchCV(Contrary(random_state=0), grid).fit(X, y)
+    search = ImprintClassifierCV(Contrary(random_state=0), grid).fit(X, y)
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
+    )
+
+
 def worst_of_many(clf, X, y):
     """Score what is, and what only looks like, a part of the queries."""
     clf = pickle.loads(pickle.dumps(clf))
@@ -159,7 +201,9 @@ def test_scorers_of_all_kinds(data, as_frame):
         )
 
 
-def test_products_are_shared(data, monkeypatch):
+@pytest.mark.parametrize("scoring", [None, "f1_macro"])
+@pytest.mark.parametrize("norms", [[None, "l2"], ["l2", "power"]])
+def test_products_are_shared(data, monkeypatch, scoring, norms):
     calls = []
     ranks = ProxySimilarity.ranks
 
@@ -168,9 +212,16 @@ def test_products_are_shared(data, monkeypatch):
         return ranks(self, X, out)
 
     monkeypatch.setattr(ProxySimilarity, "ranks", counted)
-    grid = {"aggregation": ["mnn"], "n_neighbors": [1, 3, 5], "n_proxies": [2, 4]}
-    ImprintClassifierCV(ImprintClassifier("random"), grid, cv=3).fit(*data)
-    assert calls == [100] * 3 * 2
+    grid = {
+        "aggregation": ["max", "mnn"],
+        "n_neighbors": [1, 3, 5],
+        "n_proxies": [2, 4],
+        "query_norm": norms,
+    }
+    clf = ImprintClassifier("random")
+    ImprintClassifierCV(clf, grid, cv=3, scoring=scoring).fit(*data)
+    # The length of a query makes no difference to products, but its roots do.
+    assert calls == [100] * 3 * 2 * (2 if "power" in norms else 1)
 
 
 def test_one_eigendecomposition_for_all_shrinkages(data, monkeypatch):

@@ -59,7 +59,24 @@ class TestMeanWeight:
         with pytest.raises(ValueError, match="mean_weight needs proxies"):
             clf.fit(*some)
 
-    @pytest.mark.parametrize("mean_weight", [-0.1, 1.1, "auto"])
+    @pytest.mark.parametrize(
+        "params, mean_weight",
+        [
+            ({}, 0.5),
+            ({"generator": "fps"}, 0.5),
+            ({"proxy_norm": "quantile"}, 0.0),
+            ({"generator": "least_squares", "n_proxies": 1}, 0.0),
+        ],
+    )
+    def test_auto_is_one_half_where_proxies_are_points(self, some, params, mean_weight):
+        X, y = some
+        clf = ImprintClassifier(mean_weight="auto", random_state=0, **params)
+        given = ImprintClassifier(mean_weight=mean_weight, random_state=0, **params)
+        np.testing.assert_array_equal(
+            clf.fit(X, y).decision_function(X), given.fit(X, y).decision_function(X)
+        )
+
+    @pytest.mark.parametrize("mean_weight", [-0.1, 1.1, "half"])
     def test_is_a_share(self, some, mean_weight):
         with pytest.raises(ValueError, match="mean_weight"):
             ImprintClassifier(mean_weight=mean_weight).fit(*some)

@@ -14,9 +14,7 @@ def samples(n, d, seed=0):
 
 
 def scatter(moments):
-    if moments.matrix is not None:
-        return moments.matrix
-    return moments.factor.T @ moments.factor
+    return PooledMoments({"a class": moments}).scatter
 
 
 def assert_same(moments, expected, rtol=1e-9):
@@ -69,12 +67,13 @@ def test_parts_in_any_order_make_the_whole(cuts, order, d):
 
 def test_memory_is_never_more_than_the_samples():
     X, _ = samples(40, 8)
-    few, many = moments_of(X[:5]), moments_of(X)
-    assert few.factor.shape == (5, 8)
-    assert few.matrix is None
-    assert many.matrix.shape == (8, 8)
-    assert many.factor is None
-    assert joined(few, few).matrix.shape == (8, 8)
+    few, many = moments_of(X[:4]), moments_of(X)
+    assert few.rows.shape == (4, 8)
+    assert few.triangle is None
+    assert many.triangle.shape == (8 * 9 / 2,)
+    assert many.rows is None
+    assert moments_of(X[:5]).rows is None
+    assert joined(few, few).triangle.shape == (8 * 9 / 2,)
 
 
 @pytest.mark.parametrize("d", [3, 300])
@@ -93,6 +92,13 @@ def test_pooled_moments_follow_what_comes_and_goes(d, dtype):
         rtol=1e-9,
         atol=1e-9,
     )
+
+
+def test_few_samples_give_the_same_bits_in_any_order():
+    X, weights = samples(5, 30)
+    first, second = moments_of(X, weights), moments_of(X[::-1], weights[::-1])
+    for some, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(some, other)
 
 
 def test_few_samples_stay_a_factor():

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from skimprint import ImprintClassifier
+from skimprint._groups import GroupedRows
 from skimprint._n_proxies import N_PROXIES
 from skimprint.generation import GENERATORS, AllProxies
+from skimprint.normalization import l2_normalize
 
 
 def blobs(n_blobs, n_each=30, seed=0):
@@ -68,6 +70,18 @@ def test_every_generator(data, generator):
     numbers = n_proxies_of(auto(generator).fit(*data))
     assert set(numbers.values()) <= set(N_PROXIES)
     assert numbers[5] >= 5
+
+
+@pytest.mark.parametrize("generator", sorted(GENERATORS))
+def test_several_numbers_at_once_are_what_each_gives(data, generator):
+    X, y = data
+    support = GroupedRows(X, np.searchsorted([1, 2, 5], y), 3, transform=l2_normalize)
+    numbers = [np.ones(3, int), np.array([1, 5, 2]), np.full(3, 20)]
+    made = GENERATORS[generator]().generate_each(support, numbers, seed=1, n_jobs=2)
+    for proxies, number in zip(made, numbers, strict=True):
+        alone = GENERATORS[generator]().generate(support, number, seed=1)
+        for values, expected in zip(proxies, alone, strict=True):
+            np.testing.assert_array_equal(values, expected)
 
 
 def test_generators_that_know_their_number(data):

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from skimprint import ImprintClassifier
@@ -30,6 +31,26 @@ def test_the_nearest_whitened_mean_is_lda_without_priors():
     expected = (lda.decision_function(X) - np.log(lda.priors_)).argmax(axis=1)
     np.testing.assert_array_equal(clf.fit(X, y).predict(X), expected)
     assert clf.shrinkage_ == 0.3
+
+
+@pytest.mark.parametrize("shrinkage", [None, 0.3, 1.0])
+def test_mahalanobis_distances_to_means_are_lda_without_priors(shrinkage):
+    X, y = blobs(200, 6)
+    clf = ImprintClassifier("mean", metric="mahalanobis", shrinkage=shrinkage, **PLAIN)
+    clf.fit(X, y)
+
+    class OfTheClassifier(BaseEstimator):
+        def fit(self, X):
+            self.covariance_ = clf.covariance_
+            return self
+
+    lda = LinearDiscriminantAnalysis("lsqr", covariance_estimator=OfTheClassifier())
+    scores = lda.fit(X, y).decision_function(X) - np.log(lda.priors_)
+    np.testing.assert_array_equal(clf.predict(X), scores.argmax(axis=1))
+    # Both are the same but for what depends on the query only.
+    halves = -(clf.decision_function(X) ** 2) / 2
+    apart = scores - halves
+    np.testing.assert_allclose(apart, np.tile(apart[:, :1], 4), atol=1e-8)
 
 
 @pytest.mark.parametrize("n, d", [(200, 6), (12, 40)])

@@ -14,7 +14,7 @@ from joblib import effective_n_jobs
 
 from .._groups import Buffer, offsets_of
 from .._threads import Turns, run_tasks
-from .routes import Job, label_weightless, plan
+from .routes import Job, Run, label_weightless, plan
 
 
 class GroupedKMeansResult(NamedTuple):
@@ -70,32 +70,78 @@ def grouped_kmeans(
     result : GroupedKMeansResult
         Centres of a group with fewer distinct rows than clusters repeat.
     """
+    return grouped_kmeans_each(
+        groups,
+        [n_clusters],
+        seed=seed,
+        n_init=n_init,
+        max_iter=max_iter,
+        tol=tol,
+        spherical=spherical,
+        n_jobs=n_jobs,
+        progress=progress,
+    )[0]
+
+
+def grouped_kmeans_each(
+    groups,
+    numbers,
+    *,
+    seed,
+    n_init=1,
+    max_iter=300,
+    tol=1e-4,
+    spherical=False,
+    n_jobs=None,
+    progress=None,
+):
+    """Cluster the rows of each group several times, into several numbers of clusters.
+
+    To the bit what `grouped_kmeans` makes of each number; but rows are gathered and
+    centred, and their inner products made, once for all.
+
+    Parameters
+    ----------
+    groups, seed, n_init, max_iter, tol, spherical, n_jobs, progress
+        As for `grouped_kmeans`. A group is done once for each number.
+    numbers : list of int or of ndarray of shape (n_groups,)
+        Numbers of clusters.
+
+    Returns
+    -------
+    results : list of GroupedKMeansResult
+        One for each.
+    """
     if spherical:
         groups = groups.normalized()
     engaged = groups.without_weightless()
-    n_centers = np.minimum(n_clusters, engaged.sizes)
-    offsets = offsets_of(n_centers)
-    result = GroupedKMeansResult(
-        np.empty((offsets[-1], groups.n_features), groups.dtype),
-        offsets,
-        np.zeros(len(groups.X), np.int32),
-        np.zeros(len(groups)),
-        np.zeros(len(groups), np.intp),
-    )
+    runs = []
+    for n_clusters in numbers:
+        n_centers = np.minimum(n_clusters, engaged.sizes)
+        offsets = offsets_of(n_centers)
+        result = GroupedKMeansResult(
+            np.empty((offsets[-1], groups.n_features), groups.dtype),
+            offsets,
+            np.zeros(len(groups.X), np.int32),
+            np.zeros(len(groups)),
+            np.zeros(len(groups), np.intp),
+        )
+        runs.append(Run(n_centers, result))
     options = {
         "n_init": n_init,
         "max_iter": max_iter,
         "tol": tol / groups.n_features,
         "spherical": spherical,
     }
-    job = Job(engaged, n_centers, result, seed, spherical, options, Buffer(), Turns())
+    job = Job(engaged, runs, seed, spherical, options, Buffer(), Turns())
     tasks = plan(job, effective_n_jobs(n_jobs))
     run_tasks(
-        lambda task: task.route(job, task.groups),
+        lambda task: task.route(job, task.groups, task.runs),
         tasks,
         [task.cost for task in tasks],
         n_jobs=n_jobs,
-        progress=progress and (lambda task: progress(len(task.groups))),
+        progress=progress
+        and (lambda task: progress(len(task.groups) * len(task.runs))),
     )
     label_weightless(job, groups)
-    return result
+    return [run.result for run in runs]

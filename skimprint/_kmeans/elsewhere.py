@@ -1,8 +1,10 @@
-"""k-means of every class on another device, in the operations of the array API.
+"""k-means of every class on another device.
 
-Classes of about the same size go through the same operations together, the shorter
-ones filled up with copies of a row, without weight. Unlike on the host, the company of
-a class may so change the rounding of its sums; the same call gives the same bits.
+On CUDA, with CuPy, kernels of our own do it, for each class as if it were alone. Else
+it is done in the operations of the array API: classes of about the same size go through
+the same operations together, the shorter ones filled up with copies of a row, without
+weight. There, unlike on the host, the company of a class may change the rounding of its
+sums; the same call gives the same bits.
 """
 
 from typing import NamedTuple
@@ -12,8 +14,9 @@ import numpy as np
 from .._backend import Elsewhere, has_float64, in_halves, normalized, to_host
 from .._groups import offsets_of
 from ..normalization import l2_normalize, power_normalize
+from . import cuda
 from .empty import refill
-from .seeding import n_trials
+from .seeding import SLACK, n_trials
 
 # Rows that are gathered at a time, unless a single class has more.
 _BUCKET_BYTES = 2**28
@@ -106,6 +109,24 @@ def kmeans_elsewhere(
         if progress is not None:
             progress(len(kept))
 
+    def by_kernels(bucket):
+        k = int(n_centers[bucket[0]])
+        found = cuda.cluster_rows(
+            groups.only(bucket),
+            k,
+            seed=seed,
+            n_init=n_init,
+            max_iter=max_iter,
+            tol=tol,
+            spherical=spherical,
+        )
+        slots = (offsets[bucket][:, None] + np.arange(k)).ravel()
+        for name in ("centers", "indices", "counts", "spreads"):
+            getattr(result, name)[slots] = to_host(getattr(found, name))
+        result.inertia[bucket] = to_host(found.inertia).reshape(-1, k).sum(axis=1)
+        if progress is not None:
+            progress(len(bucket))
+
     def cluster(bucket):
         k = int(n_centers[bucket[0]])
         index, stack, means = _gather(groups, bucket, spherical)
@@ -131,7 +152,12 @@ def kmeans_elsewhere(
         if progress is not None:
             progress(len(bucket))
 
-    for bucket in _buckets(groups, n_centers, np.flatnonzero(~is_kept)):
+    others = np.flatnonzero(~is_kept)
+    if cuda.is_possible(groups, n_centers):
+        for bucket in cuda.buckets(groups, n_centers, others, n_init):
+            in_halves(by_kernels, bucket)
+        return result
+    for bucket in _buckets(groups, n_centers, others):
         in_halves(cluster, bucket)
     return result
 
@@ -228,7 +254,12 @@ def _seed(stack, k, rng):
         found = _sq_distances(stack, _choose(stack, stack.rows, drawn))
         kept = xp.minimum(found, closest[:, None, :])
         potentials = xp.sum(kept * stack.weights[:, None, :], axis=2)
-        best = xp.argmin(potentials, axis=1)[:, None]
+        least = xp.min(potentials, axis=1, keepdims=True)
+        n = potentials.shape[1]
+        numbers = xp.where(
+            potentials <= least * (1 + SLACK), _numbers(stack, n)[None, :], n - 1
+        )
+        best = xp.min(numbers, axis=1)[:, None]
         found = _choose(stack, found, best)[:, 0, :]
         labels = xp.where(found < closest, c, labels)
         closest = xp.minimum(found, closest)

@@ -48,7 +48,18 @@ class LloydResult(NamedTuple):
 
 
 def lloyd_kmeans(
-    X, offsets, weights, n_clusters, rng, turns, *, n_init, max_iter, tol, spherical
+    X,
+    offsets,
+    weights,
+    n_clusters,
+    rng,
+    turns,
+    *,
+    n_init,
+    max_iter,
+    tol,
+    spherical,
+    samples=None,
 ):
     """Cluster the rows of each group.
 
@@ -75,6 +86,8 @@ def lloyd_kmeans(
         relative to the variance of its rows, summed over features.
     spherical : bool
         Whether centres are scaled to unit length.
+    samples : dict, default=None
+        As for `seed_rows`.
 
     Returns
     -------
@@ -90,7 +103,9 @@ def lloyd_kmeans(
     tol = tol * variances
     best = None
     for _ in range(n_init):
-        seeds = seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns)
+        seeds = seed_rows(
+            X, offsets, sq_norms, weights, n_clusters, rng, turns, samples
+        )
         run = _lloyd(
             X, offsets, sq_norms, weights, seeds, turns, max_iter, tol, spherical
         )

@@ -13,6 +13,7 @@ from .._threads import Turns
 from ..normalization import l2_normalize
 from .gram import gram_kmeans
 from .lloyd import lloyd_kmeans
+from .seeding import sample_size
 from .sums import cluster_sums
 
 # What a run of Lloyd's algorithm on rows costs, in passes over all rows of a group.
@@ -37,12 +38,18 @@ _FEW = 16
 _TASKS_BYTES = 2**26
 
 
-class Job(NamedTuple):
-    """What is asked for, and where the answer goes."""
+class Run(NamedTuple):
+    """A clustering of every group, and where it goes."""
 
-    groups: GroupedRows
     n_centers: np.ndarray  # (n_groups,): at most the size of the group
     result: tuple  # GroupedKMeansResult, filled in group by group
+
+
+class Job(NamedTuple):
+    """What is asked for."""
+
+    groups: GroupedRows
+    runs: list  # of Run: what they do to the same rows is done once
     seed: int
     spherical: bool
     options: dict  # of both kinds of Lloyd's algorithm
@@ -79,10 +86,11 @@ class Job(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Some groups of one size and number of centres, and their way."""
+    """Some groups of one size and number of centres, and their way in some runs."""
 
     route: Callable
     groups: np.ndarray
+    runs: list
     cost: float
 
 
@@ -91,30 +99,40 @@ def plan(job, n_threads=1):
 
     Results do not depend on it, for no group depends on its company.
     """
-    sizes, n_centers = job.groups.sizes, job.n_centers
-    row_bytes = job.groups.n_features * job.groups.dtype.itemsize
+    sizes, itemsize = job.groups.sizes, job.groups.dtype.itemsize
+    row_bytes = job.groups.n_features * itemsize
     task_bytes = _TASKS_BYTES // max(n_threads, 2)
     tasks, large = [], {}
-    for same in alike(sizes, n_centers):
-        n, k = int(sizes[same[0]]), int(n_centers[same[0]])
-        route, per_task, cost = _way(n, k, job, task_bytes)
-        if route is _on_rows:
-            large.setdefault(k, []).append(same)
-            continue
-        n_tasks = _n_tasks(len(same), len(same) / per_task, n_threads)
-        tasks += [
-            Task(route, bucket, cost * len(bucket))
-            for bucket in np.array_split(same, n_tasks)
-        ]
-    for k, lists in large.items():
+    for same in alike(sizes, *(run.n_centers for run in job.runs)):
+        n = int(sizes[same[0]])
+        ways = {}
+        for i, run in enumerate(job.runs):
+            k = int(run.n_centers[same[0]])
+            ways.setdefault(_way(n, k, job), []).append((i, k))
+        for route, asked in ways.items():
+            if route is _on_rows:
+                samples = tuple(min(n, int(sample_size(k))) for _, k in asked)
+                large.setdefault((tuple(asked), samples), []).append(same)
+                continue
+            runs = [job.runs[i] for i, _ in asked]
+            least = len(same) / _per_task(route, n, job, task_bytes)
+            tasks += [
+                Task(route, bucket, runs, _cost(route, n, asked, job) * len(bucket))
+                for bucket in np.array_split(
+                    same, _n_tasks(len(same), least, n_threads)
+                )
+            ]
+    for (asked, samples), lists in large.items():
         groups = np.concatenate(lists)
+        runs = [job.runs[i] for i, _ in asked]
         ends = np.cumsum(sizes[groups])
-        least = max(ends[-1] * row_bytes / task_bytes, len(groups) / _FEW)
+        n_bytes = ends[-1] * row_bytes + len(groups) * max(samples) ** 2 * itemsize
+        least = max(n_bytes / task_bytes, len(groups) / _FEW)
         n_tasks = _n_tasks(len(groups), least, n_threads)
         task = (ends - sizes[groups] / 2) * n_tasks // ends[-1]
         tasks += [
-            Task(_on_rows, bucket, 2 * sizes[bucket].sum() * _columns(k, job))
-            for bucket in np.split(groups, np.flatnonzero(np.diff(task)) + 1)
+            Task(_on_rows, some, runs, _cost(_on_rows, sizes[some].sum(), asked, job))
+            for some in np.split(groups, np.flatnonzero(np.diff(task)) + 1)
         ]
     return tasks
 
@@ -125,34 +143,55 @@ def _n_tasks(n_groups, least, n_threads):
     return min(n_tasks, n_groups)
 
 
-def _columns(k, job):
+def _columns(k, n_init):
     """Columns of distances from all rows of a group that it takes to cluster it."""
-    return job.options["n_init"] * _PASSES * k
+    return n_init * _PASSES * k
 
 
-def _way(n, k, job, task_bytes):
-    """The route of groups of n rows and k centres, their number per task, the cost."""
-    d, itemsize = job.groups.n_features, job.groups.dtype.itemsize
+def _way(n, k, job):
+    """The route of groups of n rows and k centres."""
     if k in (1, n):
-        route = _keep if k == n else _average
-        return route, max(1, _ROW_BYTES // (n * d * itemsize)), n
-    # Inner products cost half of what n columns of distances do.
-    if n <= min(_SMALL + 2 * _columns(k, job), _MAX_GRAM):
+        return _keep if k == n else _average
+    if fits_gram_space(n, k, job.options["n_init"]):
+        return _in_gram_space
+    return _on_rows
+
+
+def _per_task(route, n, job, task_bytes):
+    """How many groups of n rows, at most, go the same way together."""
+    itemsize = job.groups.dtype.itemsize
+    if route is _in_gram_space:
         n_bytes = n * n * itemsize
-        per_task = max(_GRAM_BYTES // n_bytes, min(_FEW, task_bytes // n_bytes), 1)
-        return _in_gram_space, per_task, n * n
-    return _on_rows, _FEW, 2 * n * _columns(k, job)
+        return max(_GRAM_BYTES // n_bytes, min(_FEW, task_bytes // n_bytes), 1)
+    return max(1, _ROW_BYTES // (n * job.groups.n_features * itemsize))
 
 
-def _keep(job, bucket):
+def _cost(route, n, asked, job):
+    """Relative duration for n rows, given the runs and their numbers of centres."""
+    if route is _in_gram_space:
+        return n * n * len(asked)
+    if route is _on_rows:
+        return 2 * n * sum(_columns(k, job.options["n_init"]) for _, k in asked)
+    return n * len(asked)
+
+
+def fits_gram_space(n, k, n_init):
+    """Whether inner products of all n rows of a group cost less than k distances do.
+
+    They cost half of what n columns of distances do.
+    """
+    return n <= np.minimum(_SMALL + 2 * _columns(k, n_init), _MAX_GRAM)
+
+
+def _keep(job, bucket, runs):
     """Every row is a centre."""
-    index = job.groups.stack_indices(bucket)
-    k = index.shape[1]
-    job.result.centers[_stacked(job, bucket)] = job.rows(bucket)
-    job.result.labels[index] = np.arange(k)
+    index, rows = job.groups.stack_indices(bucket), job.rows(bucket)
+    for run in runs:
+        run.result.centers[_stacked(run, bucket)] = rows
+        run.result.labels[index] = np.arange(index.shape[1])
 
 
-def _average(job, bucket):
+def _average(job, bucket, runs):
     """The mean is the only centre."""
     # Sums of many rows lose less to rounding near their mean.
     rows, origin = job.centred_rows(bucket)
@@ -162,17 +201,16 @@ def _average(job, bucket):
     rows -= centers
     centers += origin
     sq_distances = np.einsum("bnd,bnd->bn", rows, rows)
-    job.result.centers[_stacked(job, bucket)] = centers
-    job.result.inertia[bucket] = np.einsum(
-        "bn,bn->b", sq_distances, weights, dtype=np.float64
-    )
-    job.result.n_iter[bucket] = 1
+    inertia = np.einsum("bn,bn->b", sq_distances, weights, dtype=np.float64)
+    for run in runs:
+        run.result.centers[_stacked(run, bucket)] = centers
+        run.result.inertia[bucket] = inertia
+        run.result.n_iter[bucket] = 1
 
 
-def _in_gram_space(job, bucket):
+def _in_gram_space(job, bucket, runs):
     """Lloyd's algorithm on inner products, for groups of one size together."""
-    groups, result = job.groups, job.result
-    k, n = int(job.n_centers[bucket[0]]), int(groups.sizes[bucket[0]])
+    groups, n = job.groups, int(job.groups.sizes[bucket[0]])
     step = max(1, _ROW_BYTES // (n * groups.n_features * groups.dtype.itemsize))
     chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
     G = np.empty((len(bucket), n, n), groups.dtype)
@@ -180,21 +218,30 @@ def _in_gram_space(job, bucket):
         rows, _ = job.centred_rows(bucket[chunk])
         gram_each(rows, out=G[chunk])
     weights = groups.stack_weights(bucket)
-    rng = np.random.default_rng(job.seed)
-    with job.turns:
-        found = gram_kmeans(G, weights, k, rng, **job.options)
+    index = groups.stack_indices(bucket)
+    members = []
+    for run in runs:
+        k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
+        with job.turns:
+            found = gram_kmeans(G, weights, k, rng, **job.options)
+        members.append(found.members)
+        run.result.labels[index] = found.labels
+        run.result.inertia[bucket] = found.inertia
+        run.result.n_iter[bucket] = found.n_iter
     for chunk in chunks:
-        members, w = found.members[chunk], weights[chunk]
-        centers = _centers(job.rows(bucket[chunk]), members, w, k, job)
-        result.centers[_stacked(job, bucket[chunk])] = centers
-    result.labels[groups.stack_indices(bucket)] = found.labels
-    result.inertia[bucket] = found.inertia
-    result.n_iter[bucket] = found.n_iter
+        rows = job.rows(bucket[chunk])
+        for run, labels in zip(runs, members, strict=True):
+            k = int(run.n_centers[bucket[0]])
+            centers = _centers(rows, labels[chunk], weights[chunk], k, job)
+            run.result.centers[_stacked(run, bucket[chunk])] = centers
 
 
-def _on_rows(job, bucket):
-    """Lloyd's algorithm on the rows of groups that may differ in size."""
-    groups, result = job.groups, job.result
+def _on_rows(job, bucket, runs):
+    """Lloyd's algorithm on the rows of groups that may differ in size.
+
+    Groups whose rows are all in a sample of `seed_rows` must not.
+    """
+    groups = job.groups
     offsets = offsets_of(groups.sizes[bucket])
     rows = job.buffer.empty((offsets[-1], groups.n_features), groups.dtype)
     origins = np.zeros((len(bucket), 1, groups.n_features), groups.dtype)
@@ -204,14 +251,17 @@ def _on_rows(job, bucket):
         job.centre([group], rows[None, start:stop], origin[None])
     index = np.concatenate([groups.indices(group) for group in bucket])
     weights = np.concatenate([groups.stack_weights([group])[0] for group in bucket])
-    k = int(job.n_centers[bucket[0]])
-    rng = np.random.default_rng(job.seed)
-    with job.turns as turns:
-        found = lloyd_kmeans(rows, offsets, weights, k, rng, turns, **job.options)
-    result.centers[_stacked(job, bucket)] = found.centers + origins
-    result.labels[index] = found.labels
-    result.inertia[bucket] = found.inertia
-    result.n_iter[bucket] = found.n_iter
+    samples = {} if len(runs) > 1 else None
+    for run in runs:
+        k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
+        with job.turns as turns:
+            found = lloyd_kmeans(
+                rows, offsets, weights, k, rng, turns, samples=samples, **job.options
+            )
+        run.result.centers[_stacked(run, bucket)] = found.centers + origins
+        run.result.labels[index] = found.labels
+        run.result.inertia[bucket] = found.inertia
+        run.result.n_iter[bucket] = found.n_iter
 
 
 def _means(rows):
@@ -240,21 +290,21 @@ def _centers(rows, members, weights, k, job):
     return centers
 
 
-def _stacked(job, bucket):
+def _stacked(run, bucket):
     """Indices of the centres of groups that have the same number of them."""
-    k = job.n_centers[bucket[0]]
-    return job.result.offsets[bucket][:, None] + np.arange(k)
+    k = run.n_centers[bucket[0]]
+    return run.result.offsets[bucket][:, None] + np.arange(k)
 
 
 def label_weightless(job, groups):
     """Give rows that took no part the label of the nearest centre of their group."""
-    result = job.result
     for group in np.flatnonzero(groups.sizes != job.groups.sizes):
         index = groups.indices(group)
         index = index[groups.sample_weight[index] == 0]
-        centers = result.centers[result.offsets[group] : result.offsets[group + 1]]
-        mean = centers.mean(axis=0)
-        centers = centers - mean
-        distances = dot_transposed(groups.take(index) - mean, centers, -2.0)
-        distances += np.einsum("ij,ij->i", centers, centers)
-        result.labels[index] = distances.argmin(axis=1)
+        for _, result in job.runs:
+            centers = result.centers[result.offsets[group] : result.offsets[group + 1]]
+            mean = centers.mean(axis=0)
+            centers = centers - mean
+            distances = dot_transposed(groups.take(index) - mean, centers, -2.0)
+            distances += np.einsum("ij,ij->i", centers, centers)
+            result.labels[index] = distances.argmin(axis=1)

@@ -10,12 +10,32 @@ from .._blas import squared_distances
 # candidates are compared there.
 _SAMPLE = 12
 _LEAST = 200
-_MORE = 4
+MORE = 4
+
+# Candidates whose potentials differ by less, relatively, count as equal, and the first
+# is taken. Two rows that are each other's nearest often give the same potential; then
+# rounding must not decide, since it differs from device to device.
+SLACK = 1e-5
+
+
+# From this size on, twice as many candidates for each seed cost little beside the
+# inner products of all rows, and bring less inertia.
+_LARGE = 200
 
 
 def n_trials(n_clusters):
     """Candidates that each step compares in scikit-learn."""
-    return 2 + int(np.log(n_clusters))
+    return 2 + np.log(n_clusters).astype(np.intp)
+
+
+def n_exact_trials(n, n_clusters):
+    """Candidates that each step compares where all distances of n rows are known."""
+    return n_trials(n_clusters) * np.where(n > _LARGE, 2, 1)
+
+
+def sample_size(n_clusters):
+    """Rows in the sample of `seed_rows`."""
+    return np.maximum(_SAMPLE * n_clusters, _LEAST)
 
 
 def _draw(cumulative, uniforms):
@@ -68,28 +88,32 @@ def seed_batch(distances, weights, n_clusters, rng, trials=None):
         candidates = _draw(potential, rng.random(trials))
         found = distances(candidates)
         kept = np.minimum(found, closest[:, None])
-        best = np.einsum("bln,bn->bl", kept, weights).argmin(axis=1)
+        potentials = np.einsum("bln,bn->bl", kept, weights)
+        least = potentials.min(axis=1, keepdims=True)
+        best = (potentials <= least * (1 + SLACK)).argmax(axis=1)
         seeds[:, c] = candidates[groups, best]
         labels[found[groups, best] < closest] = c
         closest = kept[groups, best]
     return seeds, labels, closest
 
 
-def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns):
+def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns, samples=None):
     """Seed groups of any size, given their rows.
 
     The seeds of a group are chosen in a sample, from the distances within it. The
     sample is a lightweight coreset [1]_: half of a row's chance is the same for all,
     half is in proportion to its squared length, and its weight makes up for its
     chance. There, candidates cost so little that each step compares more of them,
-    which makes up for what the sample does not show.
+    which makes up for what the sample does not show. Of a group that has no more rows
+    than a sample, all are in it.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
         Rows, group by group, best centred.
     offsets : ndarray of shape (n_groups + 1,)
-        Group ``g`` is ``X[offsets[g]:offsets[g + 1]]``.
+        Group ``g`` is ``X[offsets[g]:offsets[g + 1]]``. All have more rows than a
+        sample, or all are of one size.
     sq_norms : ndarray of shape (n,)
         Squared lengths of the rows.
     weights : ndarray of shape (n,)
@@ -100,6 +124,8 @@ def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns):
         Source of the draws, shared by the groups.
     turns : Turns
         One's own turn, with pauses where there is much to compute.
+    samples : dict, default=None
+        Keeps the last samples of these rows, for a call that would draw them again.
 
     Returns
     -------
@@ -111,13 +137,35 @@ def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns):
     .. [1] Bachem, Lucic and Krause, "Scalable k-Means Clustering via Lightweight
        Coresets", KDD 2018.
     """
-    size = max(_SAMPLE * n_clusters, _LEAST)
-    quantiles = (np.arange(size) + rng.random()) / size
+    samples = {} if samples is None else samples
+    size = min(int(sample_size(n_clusters)), int(np.diff(offsets).min()))
+    drawn = size, rng.random()
+    if drawn not in samples:
+        samples.clear()
+        samples[drawn] = _sample(X, offsets, sq_norms, weights, turns, *drawn)
+    sample, importance, distances = samples[drawn]
+    groups = np.arange(len(sample))[:, None]
+    seeds, _, _ = seed_batch(
+        lambda candidates: distances[groups, candidates],
+        importance,
+        n_clusters,
+        rng,
+        MORE * n_trials(n_clusters),
+    )
+    return np.take_along_axis(sample, seeds, axis=1)
+
+
+def _sample(X, offsets, sq_norms, weights, turns, size, uniform):
+    """Rows drawn with one uniform number: indices, weights and squared distances."""
+    quantiles = (np.arange(size) + uniform) / size
     n_groups = len(offsets) - 1
     sample = np.empty((n_groups, size), np.intp)
     importance = np.empty((n_groups, size), X.dtype)
     distances = np.empty((n_groups, size, size), X.dtype)
     for g, (start, stop) in enumerate(pairwise(offsets)):
+        if stop - start == size:
+            sample[g], importance[g] = np.arange(start, stop), weights[start:stop]
+            continue
         chances = sq_norms[start:stop]
         chances = chances + (chances.mean() or 1)
         cumulative = np.cumsum(chances, dtype=np.float64)
@@ -128,12 +176,4 @@ def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns):
     with turns.pause():
         for each, out in zip(sample, distances, strict=True):
             out[:] = squared_distances(X[None, each])[0]
-    groups = np.arange(n_groups)[:, None]
-    seeds, _, _ = seed_batch(
-        lambda candidates: distances[groups, candidates],
-        importance,
-        n_clusters,
-        rng,
-        _MORE * n_trials(n_clusters),
-    )
-    return np.take_along_axis(sample, seeds, axis=1)
+    return sample, importance, distances

@@ -120,6 +120,30 @@ class ProxyGenerator(BaseEstimator, ABC):
             Vectors, offsets and training rows.
         """
 
+    def generate_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
+        """Generate the proxies of every class several times, in several numbers.
+
+        Parameters
+        ----------
+        support : GroupedRows
+            The normalised support embeddings, by class.
+        numbers : list of ndarray of shape (n_classes,)
+            How many proxies each class gets each time, at most.
+        seed : int, default=0
+            Each class starts from this same seed, each time.
+        n_jobs : int, default=None
+            Number of threads across classes.
+        progress : callable, default=None
+            As for `generate`. A class is done once for each number.
+
+        Returns
+        -------
+        proxies : list of Proxies
+            What `generate` returns for each, to the bit.
+        """
+        options = {"seed": seed, "n_jobs": n_jobs, "progress": progress}
+        return [self.generate(support, number, **options) for number in numbers]
+
     def combine(self, vectors, counts, moments, left_out=None):
         """Let the classes see each other, where a method wants that.
 
@@ -174,8 +198,8 @@ def for_each_bucket(groups, counts, work, *, n_jobs):
     ----------
     groups : GroupedRows
         Rows by group.
-    counts : ndarray of shape (n_groups,)
-        Groups that go together agree in this number, and in size.
+    counts : ndarray of shape (n_groups,) or (n_counts, n_groups)
+        Groups that go together agree in these numbers, and in size.
     work : callable
         Gets the numbers of some groups, of shape (n_alike,), and their rows, of shape
         (n_alike, n, d), which are gone when it returns.
@@ -215,31 +239,60 @@ def synthesized(support, vectors, offsets, *, n_jobs=None):
         distance (the first of several) and the weight of the rows that it is the
         nearest proxy of.
     """
-    n_proxies = np.diff(offsets)
-    indices = np.empty(len(vectors), dtype=np.intp)
-    counts = np.empty(len(vectors))
-    spreads = np.empty(len(vectors))
-    squares = np.einsum("ij,ij->i", vectors, vectors)
+    return synthesized_each(support, [(vectors, offsets)], n_jobs=n_jobs)[0]
+
+
+def synthesized_each(support, made, *, n_jobs=None):
+    """Several times the proxies of every class, each with the nearest row of its class.
+
+    Parameters
+    ----------
+    support, n_jobs
+        As for `synthesized`.
+    made : list of tuple (vectors, offsets)
+        Proxies of all classes.
+
+    Returns
+    -------
+    proxies : list of Proxies
+        What `synthesized` returns for each; but rows are gathered once for all.
+    """
+    found = [
+        Proxies(
+            vectors,
+            offsets,
+            np.empty(len(vectors), dtype=np.intp),
+            np.empty(len(vectors)),
+            np.empty(len(vectors)),
+        )
+        for vectors, offsets in made
+    ]
+    squares = [np.einsum("ij,ij->i", vectors, vectors) for vectors, _ in made]
+    n_proxies = [np.diff(offsets) for _, offsets in made]
 
     def relate(bucket, rows):
-        slots = offsets[bucket][:, None] + np.arange(n_proxies[bucket[0]])
-        index = support.stack_indices(bucket)
-        distances = rows @ vectors[slots].astype(rows.dtype, copy=False).swapaxes(1, 2)
-        distances *= -2
-        distances += np.einsum("bnd,bnd->bn", rows, rows)[:, :, None]
-        distances += squares[slots][:, None, :]
-        counts[slots] = _weights_of_the_nearest(
-            distances.argmin(axis=2), support.stack_weights(bucket), slots.shape[1]
-        )
-        if support.spread is not None:
-            # Of what a row stands for, a sample is farther away than the row itself.
-            distances += support.spread[index][:, :, None]
-        nearest = distances.argmin(axis=1)
-        indices[slots] = np.take_along_axis(index, nearest, axis=1)
-        spreads[slots] = np.take_along_axis(distances, nearest[:, None], axis=1)[:, 0]
+        index, weights = support.stack_indices(bucket), support.stack_weights(bucket)
+        sq_norms = np.einsum("bnd,bnd->bn", rows, rows)[:, :, None]
+        for each, sq, numbers in zip(found, squares, n_proxies, strict=True):
+            slots = each.offsets[bucket][:, None] + np.arange(numbers[bucket[0]])
+            vectors = each.vectors[slots].astype(rows.dtype, copy=False)
+            distances = rows @ vectors.swapaxes(1, 2)
+            distances *= -2
+            distances += sq_norms
+            distances += sq[slots][:, None, :]
+            each.counts[slots] = _weights_of_the_nearest(
+                distances.argmin(axis=2), weights, slots.shape[1]
+            )
+            if support.spread is not None:
+                # Of what a row stands for, a sample is farther away than the row.
+                distances += support.spread[index][:, :, None]
+            nearest = distances.argmin(axis=1)
+            each.indices[slots] = np.take_along_axis(index, nearest, axis=1)
+            spreads = np.take_along_axis(distances, nearest[:, None], axis=1)
+            each.spreads[slots] = np.maximum(spreads[:, 0], 0)
 
     for_each_bucket(support, n_proxies, relate, n_jobs=n_jobs)
-    return Proxies(vectors, offsets, indices, counts, np.maximum(spreads, 0))
+    return found
 
 
 def _weights_of_the_nearest(labels, weights, n_proxies):

@@ -5,8 +5,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from .._kmeans import elsewhere, grouped_kmeans
-from ._base import Proxies, ProxyGenerator, synthesized
+from .._kmeans import elsewhere, grouped_kmeans, grouped_kmeans_each
+from ._base import Proxies, ProxyGenerator, synthesized, synthesized_each
 
 
 class KMeansProxies(ProxyGenerator):
@@ -87,6 +87,16 @@ class KMeansProxies(ProxyGenerator):
         return synthesized(
             support, clustering.centers, clustering.offsets, n_jobs=n_jobs
         )
+
+    def generate_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
+        options = {"seed": seed, "n_jobs": n_jobs, "progress": progress}
+        if elsewhere.is_possible(support):
+            return super().generate_each(support, numbers, **options)
+        clusterings = grouped_kmeans_each(
+            support, numbers, **self.get_params(), **options
+        )
+        made = [(found.centers, found.offsets) for found in clusterings]
+        return synthesized_each(support, made, n_jobs=n_jobs)
 
     def _cluster(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         """Cluster each class; see `generate` for the parameters."""

@@ -10,8 +10,17 @@ from joblib import parallel_config
 from sklearn.cluster import KMeans, kmeans_plusplus
 from threadpoolctl import threadpool_info
 
+from skimprint._blas import gram_each
+from skimprint._blas import squared_distances as all_distances
 from skimprint._groups import GroupedRows
-from skimprint._kmeans import gram, grouped_kmeans, lloyd, routes
+from skimprint._kmeans import (
+    gram,
+    grouped_kmeans,
+    grouped_kmeans_each,
+    lloyd,
+    routes,
+    seeding,
+)
 from skimprint._kmeans.seeding import seed_rows
 from skimprint._threads import Turns, one_blas_thread
 from skimprint.normalization import l2_normalize
@@ -193,13 +202,16 @@ def test_same_bits_for_any_company_order_threads_and_layout(spherical):
 
 @pytest.mark.parametrize("spread", [0.5, 5.0])
 def test_same_bits_alone_and_in_a_batch(route, spread):
-    """Groups that share array operations, and leave them one after the other."""
-    sizes = [90, 90, 61, 240, 90, 33, 150]
+    """Groups that share array operations, and leave them one after the other.
+
+    With as many rows as a sample, with fewer, and with more.
+    """
+    sizes = [90, 90, 61, 240, 90, 33, 200, 310, 270]
     X, codes = blobs(sizes, 40, 12, spread=spread)
-    together = grouped_kmeans(GroupedRows(X, codes, 7), 6, seed=1, n_init=2)
-    threaded = grouped_kmeans(GroupedRows(X, codes, 7), 6, seed=1, n_init=2, n_jobs=3)
+    together = grouped_kmeans(GroupedRows(X, codes, 9), 6, seed=1, n_init=2)
+    threaded = grouped_kmeans(GroupedRows(X, codes, 9), 6, seed=1, n_init=2, n_jobs=3)
     assert_same_bits(threaded, together)
-    for group in range(7):
+    for group in range(9):
         own = codes == group
         groups = GroupedRows(X[own], np.zeros(own.sum(), int), 1)
         alone = grouped_kmeans(groups, 6, seed=1, n_init=2)
@@ -207,6 +219,39 @@ def test_same_bits_alone_and_in_a_batch(route, spread):
         assert_same_bits(left[:2], (alone.centers, alone.labels))
         assert left[2] == alone.inertia[0]
         assert together.n_iter[group] == alone.n_iter[0]
+
+
+@pytest.mark.parametrize("spherical, n_init", [(False, 1), (True, 1), (False, 3)])
+def test_several_numbers_at_once_are_the_same_bits(spherical, n_init):
+    sizes = [*RAGGED, 240, 240, 1200, 1300, 1200]
+    X, codes = blobs(sizes, 33, 6)
+    weights = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
+    groups = GroupedRows(X, codes, len(sizes), sample_weight=weights)
+    some = np.arange(len(sizes)) % 7 + 1
+    numbers = [1, 2, some, 5, 5, 10, 20]
+    options = {"seed": 3, "n_init": n_init, "spherical": spherical}
+    expected = [grouped_kmeans(groups, number, **options) for number in numbers]
+    results = grouped_kmeans_each(groups, numbers, n_jobs=2, **options)
+    for result, other in zip(results, expected, strict=True):
+        assert_same_bits(result, other)
+
+
+def test_several_numbers_share_their_samples_and_inner_products(monkeypatch):
+    X, codes = blobs([150, 1200], 33, 6)
+    groups = GroupedRows(X, codes, 2)
+    calls = []
+
+    def counted(function):
+        def called(*args, **kwargs):
+            calls.append(function.__name__)
+            return function(*args, **kwargs)
+
+        return called
+
+    monkeypatch.setattr(seeding, "squared_distances", counted(all_distances))
+    monkeypatch.setattr(routes, "gram_each", counted(gram_each))
+    grouped_kmeans_each(groups, [2, 5, 10], seed=0)
+    assert sorted(calls) == ["gram_each", "squared_distances"]
 
 
 @pytest.mark.parametrize("spread", [1.0, 30.0], ids=["structured", "unstructured"])
@@ -236,7 +281,7 @@ def test_iterations_are_those_of_scikit_learn(route, monkeypatch):
         seeds = kmeans_plusplus(rows, k, random_state=0)[1]
         return seeds, squared_distances(rows[seeds], rows)
 
-    def seed_rows(X, offsets, sq_norms, weights, k, rng, turns):
+    def seed_rows(X, offsets, sq_norms, weights, k, rng, turns, samples):
         starts = offsets[:-1]
         return np.stack(
             [
