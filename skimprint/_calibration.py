@@ -12,6 +12,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from ._memory import SAMPLE_SIZE
+
 # Bounds for the support samples that are scored, and for their scores.
 _MAX_ROWS = 10_000
 _MAX_SCORES = 2**22
@@ -79,7 +81,7 @@ def hold_out(parts, offsets, *, selects):
     """
     n_classes = len(parts)
     budget = min(_MAX_ROWS, max(1, _MAX_SCORES // n_classes))
-    n_each = max(1, budget // n_classes)
+    n_each = min(max(1, budget // n_classes), SAMPLE_SIZE)
     found = []
     for code, part in enumerate(parts):
         if part.sample is None:

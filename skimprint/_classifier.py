@@ -33,6 +33,7 @@ from ._calibration import (
 from ._elsewhere import ScoresElsewhere
 from ._groups import Buffer
 from ._head import Head
+from ._kernel_ridge import Support
 from ._learning import LearningMixin, features_of
 from ._progress import CallbackSupportMixin
 from ._threads import run_blocks
@@ -46,6 +47,9 @@ from .aggregation import (
 )
 from .generation import make_generator
 from .normalization import l2_normalize, power_normalize
+
+# Normalisations of the support to unit length.
+_UNIT_NORMS = ("l2", "power", "auto")
 
 # More proxies than any class has samples.
 _ALL = np.iinfo(np.int32).max
@@ -130,6 +134,16 @@ default="dot"
         Queries so meet the nearest proxy and the mean of its class at once, which
         steadies proxies of few samples. Not for ``"least_squares"`` and ``"quantile"``:
         ``"auto"`` is 0 for them, and one half for all others.
+    kernel_weight : float in [0, 1], default=0.0
+        Share of a kernel ridge regression in the class scores, which become ``(1 -
+        kernel_weight) * similarity + kernel_weight * regression``: on the one-hot
+        labels of the support samples, before any whitening, with the kernel ``exp(4 *
+        (cosine - 1))`` [3]_ [4]_. It makes use of what proxies do not show, and costs
+        memory and time: up to 1,000 samples of each class are remembered, and queries
+        are compared with up to 8,000 of all; of more, with 4,000 that are landmarks
+        for up to 50,000. Needs ``aggregation="max"``, ``metric="dot"`` or
+        ``"cosine"``, and norms that give unit length, the same for support and
+        queries.
     temperature : float or "auto", default=1.0
         Class probabilities are the softmax of the scores divided by it. ``"auto"``
         makes the classes of support samples most likely, each of them scored by the
@@ -228,6 +242,10 @@ default="dot"
        Collapse and Proxy-Based Aggregation", TMLR 2025, arXiv:2503.14572.
     .. [2] H. Qi, M. Brown, D. G. Lowe, "Low-Shot Learning with Imprinted Weights",
        CVPR 2018.
+    .. [3] R. Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot
+       Classification", ECCV 2022.
+    .. [4] Y. Bendou et al., "ProKeR: A Kernel Perspective on Few-Shot Adaptation of
+       Large Vision-Language Models", CVPR 2025.
 
     Examples
     --------
@@ -261,6 +279,7 @@ default="dot"
         "weights": [StrOptions({"uniform", "distance"})],
         "shrinkage": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
         "mean_weight": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
+        "kernel_weight": [Interval(Real, 0, 1, closed="both")],
         "temperature": [
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"auto"}),
@@ -290,6 +309,7 @@ default="dot"
         weights="uniform",
         shrinkage=None,
         mean_weight=0.0,
+        kernel_weight=0.0,
         temperature=1.0,
         outlier_threshold=None,
         outlier_label=None,
@@ -312,6 +332,7 @@ default="dot"
         self.weights = weights
         self.shrinkage = shrinkage
         self.mean_weight = mean_weight
+        self.kernel_weight = kernel_weight
         self.temperature = temperature
         self.outlier_threshold = outlier_threshold
         self.outlier_label = outlier_label
@@ -456,6 +477,7 @@ default="dot"
             mahalanobis=self.metric == "mahalanobis",
             shrinkage=self.shrinkage,
             mean_weight=self._mean_weight(),
+            with_kernel=self.kernel_weight > 0,
             previous=previous,
             shared=shared,
         )
@@ -613,6 +635,7 @@ default="dot"
 
         def look(block, similarities):
             scores = self._aggregate(head, similarities)
+            scores = self._with_kernel(head, scores, X, block)
             columns = np.arange(scores.shape[1])
             first = winners[block] = scores.argmax(axis=0)
             best = scores[first, columns]
@@ -810,6 +833,8 @@ default="dot"
                 "unlike those of 'least_squares' or proxy_norm='quantile': pass "
                 "mean_weight=0, or 'auto'."
             )
+        if self.kernel_weight:
+            self._check_kernel()
         same_norms = (
             self.support_norm is None
             or self.query_norm == "auto"
@@ -820,6 +845,24 @@ default="dot"
                 "temperature='auto' and outlier_threshold='auto' take support samples "
                 "for queries, so query_norm must be the support_norm, "
                 f"{self.support_norm!r}; got {self.query_norm!r}."
+            )
+
+    def _check_kernel(self):
+        """Refuse parameters that a kernel regression does not go together with."""
+        if self.aggregation != "max" or self.metric not in ("dot", "cosine"):
+            raise ValueError(
+                "kernel_weight needs similarities of the best proxies: aggregation="
+                "'max' and metric='dot' or 'cosine'; got aggregation="
+                f"{self.aggregation!r} and metric={self.metric!r}. Pass "
+                "kernel_weight=0, or these."
+            )
+        norms = self.support_norm, self.query_norm
+        if norms[0] not in _UNIT_NORMS or norms[1] not in ("auto", norms[0]):
+            raise ValueError(
+                "kernel_weight needs support embeddings and queries of unit length, "
+                "normalised alike: support_norm='l2', 'power' or 'auto', and the same "
+                f"for query_norm, or 'auto'; got support_norm={norms[0]!r} and "
+                f"query_norm={norms[1]!r}. Pass kernel_weight=0, or these."
             )
 
     def _calibrates(self):
@@ -847,7 +890,8 @@ default="dot"
 
     def _scores_elsewhere(self, X):
         """Whether queries are on another device, and can be scored by `max` there."""
-        return isinstance(X, Elsewhere) and self._shows_what_is_not_finite()
+        is_there = isinstance(X, Elsewhere)
+        return is_there and not self.kernel_weight and self._shows_what_is_not_finite()
 
     def _validate_scored(self, X):
         """Validate queries for `_score_blocks`, which may look for NaN by itself."""
@@ -891,7 +935,7 @@ default="dot"
         """
         compare = self._similarity(head)
         if self._scores_elsewhere(X):
-            there = ScoresElsewhere(compare, head.offsets, X)
+            there = ScoresElsewhere(compare, head, X)
             if winners_only:
                 there.for_each_block(there.winners, use)
             else:
@@ -919,10 +963,11 @@ default="dot"
         def score(block):
             if self.aggregation == "max":
                 queries, ranks = rank(block)
-                if winners_only:
+                if winners_only and not self.kernel_weight:
                     use(block, best_class(ranks, head.offsets))
                     return
                 scores = compare.finish(max_scores(ranks, head.offsets), queries)
+                scores = self._with_kernel(head, scores, X, block)
             elif self.aggregation == "mnn":
                 scores = self._votes(compare, compare.prepare(X, block), head)
             else:
@@ -937,6 +982,27 @@ default="dot"
                 score(block)
         else:
             run_blocks(score, blocks)
+
+    def _with_kernel(self, head, scores, X, block):
+        """Scores of a block, (n_classes, n_block), the kernel having its share."""
+        if not self.kernel_weight:
+            return scores
+        queries = np.ascontiguousarray(X[block], dtype=head.proxies.dtype)
+        queries = self._query_norm(head)(queries)
+        return self._weighed(scores, self._kernel(head).scores(queries))
+
+    def _weighed(self, scores, of_kernel):
+        """Scores, those of the kernel regression having their share."""
+        return (1 - self.kernel_weight) * scores + self.kernel_weight * of_kernel
+
+    def _kernel(self, head):
+        """The kernel regression."""
+        if head.kernel is None:
+            raise NotFittedError(
+                "kernel_weight needs samples of each class, but was set after fit: "
+                "call fit again."
+            )
+        return head.kernel
 
     def _votes(self, compare, queries, head):
         """Shares of the votes of the nearest proxies, of shape (n_classes, n)."""
@@ -1003,7 +1069,7 @@ default="dot"
             familiar[block] = self._familiarity(head, similarities)
 
         if self.outlier_score == "similarity" and self._scores_elsewhere(X):
-            there = ScoresElsewhere(self._similarity(head), head.offsets, X)
+            there = ScoresElsewhere(self._similarity(head), head, X)
             there.for_each_block(there.nearest, familiar.__setitem__)
             return familiar
         self._compare_blocks(head, X, keep)
@@ -1053,6 +1119,7 @@ default="dot"
             self.n_neighbors,
             self.weights,
             self.outlier_score,
+            self.kernel_weight,
         )
         if head.calibration is None or head.calibration.settings != settings:
             found = self._calibrate(head)
@@ -1118,6 +1185,10 @@ default="dot"
 
         for block in compare.blocks(n):
             leave_out(block)
+        if self.kernel_weight:
+            support = Support.of(parts, head.proxies.dtype)
+            of_kernel = self._kernel(head).scores_without(support, held_out.rows)
+            scores = self._weighed(scores, of_kernel.T)
         temperature = fit_temperature(scores, held_out.codes, held_out.weights)
         return temperature, familiar, held_out.weights
 

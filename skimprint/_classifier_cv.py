@@ -27,7 +27,7 @@ from .generation import make_generator
 # to neither, but to what all classes have in common; to predictions alone. All others
 # make a difference to everything, or may.
 _ONLY_PROXIES = {"generator", "n_proxies", "random_state"}
-_ONLY_HEAD = {"mean_weight", "metric", "proxy_norm", "shrinkage"}
+_ONLY_HEAD = {"kernel_weight", "mean_weight", "metric", "proxy_norm", "shrinkage"}
 _ONLY_PREDICTION = {
     "aggregation",
     "contamination",
@@ -361,7 +361,7 @@ def _learn_each(classifiers, candidates, fold):
     generator = make_generator(clf.generator)
     learner = clf._learner(generator)._replace(
         with_moments=any(each.clf._uses_moments(generator) for each in candidates),
-        with_sample=any(each.clf._uses_sample(generator) for each in candidates),
+        sample_size=max(each.clf._sample_size(generator) for each in candidates),
     )
     known = clf._start()
     batch, _, norm = clf._checked(known, fold.X_train, fold.y_train, fold.weights)

@@ -21,33 +21,47 @@ class ScoresElsewhere:
     ----------
     compare : ProxySimilarity
         By a metric that comes of products, and a norm of ours for the queries.
-    offsets : ndarray of shape (n_classes + 1,)
-        Where the proxies of each class start.
+    head : Head
+        Has the proxies. It keeps what comes of them to the last device that was asked,
+        so that single queries do not wait for a transfer.
     queries : Elsewhere
         Queries of shape (n_queries, n_features).
     """
 
-    def __init__(self, compare, offsets, queries):
+    def __init__(self, compare, head, queries):
         self.compare = compare
-        self.offsets = offsets
+        self.offsets = head.offsets
         self.queries = queries
         self.xp = queries.xp
-        self.facing = queries.bring(np.ascontiguousarray(compare.facing.T))
-        self.origin = queries.bring(compare.origin)
-        self.factor = queries.bring(compare.factor)
-        self.offset = None  # of all similarities to a proxy
+        place = self.xp.__name__, str(queries.device)
+        use = place, compare.metric, compare.query_norm, compare.last_norm
+        kept = head.elsewhere  # once: other threads may replace it
+        if kept is None or kept[0] != use:
+            head.elsewhere = kept = use, self._bring(queries.bring)
+        vars(self).update(kept[1])
+
+    def _bring(self, bring):
+        """What scores need of the proxies, by the names of attributes."""
+        compare = self.compare
+        there = {
+            "facing": bring(np.ascontiguousarray(compare.facing.T)),
+            "origin": bring(compare.origin),
+            "factor": bring(compare.factor),
+            "offset": None,  # of all similarities to a proxy
+        }
         if compare.folds:
-            self.offset = queries.bring(compare.shift)
+            there["offset"] = bring(compare.shift)
         elif compare.metric in ("euclidean", "mahalanobis"):
-            self.offset = queries.bring(compare.half_squares[:, 0])
+            there["offset"] = bring(compare.half_squares[:, 0])
         if compare.whitening is not None:
             n_features, n_directions = compare.whitening.basis.shape
             names = ("origin", "basis", "inside")
             if 2 * n_directions > n_features:  # then one product costs less than two
                 names = ("origin", "matrix")
-            self.whitening = {
-                name: queries.bring(getattr(compare.whitening, name)) for name in names
+            there["whitening"] = {
+                name: bring(getattr(compare.whitening, name)) for name in names
             }
+        return there
 
     def for_each_block(self, score, use):
         """Score blocks of queries, smaller ones where the device lacks memory.

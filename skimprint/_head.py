@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from ._groups import offsets_of
+from ._kernel_ridge import KernelRidge, Support
 from ._leave_one_out import choose_shrinkage
 from ._memory import left_out_of
 from ._moments import PooledMoments
@@ -47,6 +48,8 @@ class Head:
         Of the covariance that whitens the space; `None` leaves the space as it is.
     mean_weight : float, default=0.0
         Share of the normalised class mean in each proxy.
+    with_kernel : bool, default=False
+        Whether there is a kernel regression on the samples.
     previous : Head, default=None
         Of mostly the same classes, to save work.
     shared : dict, default=None
@@ -78,12 +81,16 @@ class Head:
         Within-class covariance, and what makes Mahalanobis distances Euclidean ones.
     covariance_shrinkage : float or None
         That of this covariance.
+    kernel : KernelRidge or None
+        The regression.
     calibration : Calibration or None
         What leaving samples out has shown, once it has been asked for.
     shrinkage : float or None
         That of the whitening.
     whitening : Whitening or None
         What queries go through too.
+    elsewhere : tuple or None
+        What `ScoresElsewhere` keeps of the proxies on a device.
     similarity : callable
         `ProxySimilarity`, or what stands in for it.
     """
@@ -96,6 +103,7 @@ class Head:
         mahalanobis,
         shrinkage=None,
         mean_weight=0.0,
+        with_kernel=False,
         previous=None,
         shared=None,
     ):
@@ -167,8 +175,19 @@ class Head:
             means = np.stack([part.mean for part in parts])
             means = self.renormalize(means, np.arange(len(means)), proxy_norm)
             self.proxies = self.blended(vectors, means[self.codes])
+        self.kernel = None
+        if with_kernel:
+            if "kernel" not in shared:
+                support = Support.of(parts, learnt.dtype)
+                shared["kernel"] = support and KernelRidge(support)
+            self.kernel = shared["kernel"]
         self.calibration = None
+        self.elsewhere = None
         self.similarity = ProxySimilarity
+
+    def __getstate__(self):
+        # Arrays of a device stay there.
+        return vars(self) | {"elsewhere": None}
 
     def blended(self, vectors, means):
         """Proxies of normalised vectors and class means, of the same shape."""

@@ -13,10 +13,12 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from . import _kernel_ridge
 from ._backend import embedding_dtypes, placed, readable, to_host
 from ._groups import GroupedRows
 from ._memory import (
     NOTHING,
+    SAMPLE_SIZE,
     Batch,
     Learner,
     Learnt,
@@ -297,7 +299,7 @@ class LearningMixin:
             self.support_norm,
             norm,
             learner.with_moments,
-            learner.with_sample,
+            learner.sample_size,
         )
         pending = learnt.pending
         # They are None once they are learnt, which another thread may see to any time.
@@ -320,7 +322,7 @@ class LearningMixin:
             seed=seed_from(self.random_state),
             n_jobs=self.n_jobs,
             with_moments=self._uses_moments(generator),
-            with_sample=self._uses_sample(generator),
+            sample_size=self._sample_size(generator),
         )
 
     def _uses_moments(self, generator):
@@ -333,9 +335,12 @@ class LearningMixin:
             > 0  # chosen samples do not average to the class mean
         )
 
-    def _uses_sample(self, generator):
-        """Whether samples of the classes are needed, to leave them out in turn."""
-        return generator.uses_sample or self._calibrates() or self.shrinkage == "auto"
+    def _sample_size(self, generator):
+        """How many samples of each class are kept, at most."""
+        if self.kernel_weight:
+            return _kernel_ridge.SAMPLE_SIZE
+        leaves_out = self._calibrates() or self.shrinkage == "auto"
+        return SAMPLE_SIZE if generator.uses_sample or leaves_out else 0
 
     def _start(self):
         """What is known before any sample: nothing, or the classes of the head."""

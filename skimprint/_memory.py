@@ -15,7 +15,7 @@ from ._summary import PointsOfOne, sharing
 from ._threads import run_tasks
 from .generation.mean import MeanProxies, Sums
 
-# Samples kept of each class to choose parameters by, where any are chosen.
+# Samples of each class to choose parameters by, where any are chosen.
 SAMPLE_SIZE = 200
 
 
@@ -161,18 +161,19 @@ class Sample(NamedTuple):
     keys: np.ndarray
 
     @classmethod
-    def of(cls, rows, weights=None):
+    def of(cls, rows, weights=None, *, size=SAMPLE_SIZE):
         """A sample of the samples of one class."""
         weights = np.ones(len(rows)) if weights is None else weights.astype(float)
-        return cls._smallest(rows, weights, row_keys(rows, seed=0))
+        return cls._smallest(rows, weights, row_keys(rows, seed=0), size)
 
-    def joined(self, other):
+    def joined(self, other, *, size=SAMPLE_SIZE):
         """A sample of what both are samples of."""
-        return self._smallest(*map(np.concatenate, zip(self, other, strict=True)))
+        both = map(np.concatenate, zip(self, other, strict=True))
+        return self._smallest(*both, size)
 
     @classmethod
-    def _smallest(cls, rows, weights, keys):
-        kept = np.argsort(keys, kind="stable")[:SAMPLE_SIZE]
+    def _smallest(cls, rows, weights, keys, size):
+        kept = np.argsort(keys, kind="stable")[:size]
         return cls(rows[kept], weights[kept], keys[kept])
 
 
@@ -358,8 +359,10 @@ class Learner(NamedTuple):
         Seed of the generator.
     n_jobs : int or None
         Number of threads.
-    with_moments, with_sample : bool
-        Whether moments and samples are kept.
+    with_moments : bool
+        Whether moments are kept.
+    sample_size : int
+        How many samples of each class are kept, at most.
     progress : callable or None
         Told of classes that are done.
     """
@@ -369,7 +372,7 @@ class Learner(NamedTuple):
     seed: int
     n_jobs: int | None
     with_moments: bool
-    with_sample: bool
+    sample_size: int
     progress: object = None
 
     def learn(self, learnt, batch, transform, norm):
@@ -538,7 +541,7 @@ class Learner(NamedTuple):
         for group, part in enumerate(_parts(proxies._replace(indices=indices))):
             statistics = self._statistics(support, group)
             if known[group] is not None:
-                statistics = _all_joined(known[group], statistics)
+                statistics = self._joined(known[group], statistics)
             memory[labels[group]] = ClassMemory(
                 *part, *statistics, total=sums.vectors[group].copy()
             )
@@ -550,12 +553,26 @@ class Learner(NamedTuple):
         """Weight, moments and sample of one group; None for what is not kept."""
         weights = support.weights(group)
         weight = float(support.sizes[group] if weights is None else weights.sum())
-        if not (self.with_moments or self.with_sample):
+        if not (self.with_moments or self.sample_size):
             return weight, None, None
         rows = support.rows(group)
-        sample = Sample.of(rows, weights) if self.with_sample else None
+        sample = None
+        if self.sample_size:
+            sample = Sample.of(rows, weights, size=self.sample_size)
         moments = moments_of(rows, weights) if self.with_moments else None
         return weight, _sharing(moments, sample), sample
+
+    def _joined(self, part, statistics):
+        """Weight, moments and sample of a class and of more samples."""
+        weight, moments, sample = statistics
+        if part.moments is not None:  # one of a head has none
+            moments = part.moments if moments is None else part.moments.joined(moments)
+        if part.sample is not None and sample is not None:
+            size = self.sample_size or SAMPLE_SIZE
+            sample = part.sample.joined(sample, size=size)
+        elif sample is None:
+            sample = part.sample
+        return part.weight + weight, _sharing(moments, sample), sample
 
     def unite(self, labels, learnt, more, statistics):
         """Generate the proxies of known classes again, from them and more points.
@@ -593,7 +610,7 @@ class Learner(NamedTuple):
             summary = summaries[group]
             memory[labels[group]] = ClassMemory(
                 *proxies._replace(indices=indices[proxies.indices]),
-                *_all_joined(known[group], statistics[group]),
+                *self._joined(known[group], statistics[group]),
                 summary=summary,
             )
         return memory
@@ -692,13 +709,6 @@ def _parts(proxies):
         ).copies()
 
 
-def _all_joined(part, statistics):
-    """Weight, moments and sample of a class and of more samples."""
-    weight, moments, sample = statistics
-    both = _joined(part.sample, sample)
-    return part.weight + weight, _sharing(_joined(part.moments, moments), both), both
-
-
 def _sharing(moments, sample):
     """Moments that keep the rows of a sample, where both have the same ones."""
     if moments is None or sample is None or moments.rows is None:
@@ -706,13 +716,6 @@ def _sharing(moments, sample):
     if not np.array_equal(moments.rows, sample.rows):
         return moments
     return moments._replace(rows=sample.rows, row_weights=sample.weights)
-
-
-def _joined(some, more):
-    """Statistics of what two memories stand for; one of a head has none."""
-    if some is None or more is None:
-        return more if some is None else some
-    return some.joined(more)
 
 
 def left_out_of(memories, max_rows):
@@ -737,7 +740,8 @@ def left_out_of(memories, max_rows):
     for c in sampled:
         rows, weights, _ = memories[c].sample
         rows, weights = (
-            values[: max(max_rows // len(sampled), 1)] for values in (rows, weights)
+            values[: min(max(max_rows // len(sampled), 1), SAMPLE_SIZE)]
+            for values in (rows, weights)
         )
         share = memories[c].weight / weights.sum()
         parts.append(LeftOut(rows, np.full(len(rows), c), weights, weights * share))

@@ -26,6 +26,7 @@ SETTINGS = {
         "query_norm": "auto",
     },
     "whitened, no norm": {"generator": "mean", "shrinkage": 0.5, "query_norm": None},
+    "kernel": {"kernel_weight": 0.5, "n_proxies": 3},
     "cosine": {"metric": "cosine", "query_norm": None},
     "whitened, cosine": {"metric": "cosine", "shrinkage": 0.5},
     "euclidean": {"metric": "euclidean"},
@@ -143,6 +144,26 @@ def test_learns_and_forgets(xp, split):
     np.testing.assert_array_equal(to_host(predicted), expected.predict(queries))
 
 
+def test_labels_and_weights_may_be_anywhere(xp, split):
+    """Only ``X`` says where results go; a class without any weight is an error."""
+    X, queries, y, _ = split
+    weights = 1.0 + np.arange(len(y)) % 3
+    expected = ImprintClassifier("mean").fit(X, y, weights).decision_function(queries)
+    for y_there, weights_there in ((y, xp(weights)), (xp(y), weights)):
+        clf = ImprintClassifier("mean").fit(xp(X), y_there, weights_there)
+        np.testing.assert_allclose(
+            to_host(clf.decision_function(xp(queries))), expected, rtol=2e-4, atol=2e-5
+        )
+    np.testing.assert_allclose(
+        clf.decision_function(queries), expected, rtol=2e-4, atol=2e-5
+    )
+    weights[y == 4] = 0
+    before = clf.proxies_
+    with pytest.raises(ValueError, match=r"positive for at least one .*\[?4"):
+        clf.fit(xp(X), xp(y), xp(weights))
+    np.testing.assert_array_equal(clf.proxies_, before)
+
+
 def test_what_was_learnt_goes_anywhere(xp, split):
     """Fitted on any device, pickled, and loaded where there is only NumPy."""
     X, queries, y, _ = split
@@ -230,6 +251,61 @@ def test_without_dispatch_results_are_numpy(split):
     clf = ImprintClassifier("mean").fit(torch.asarray(X), torch.asarray(y))
     assert isinstance(clf.predict(torch.asarray(queries)), np.ndarray)
     assert follow(torch.asarray(X), np.ones(2)).__class__ is np.ndarray
+
+
+class TestProxiesStayOnTheDevice:
+    @pytest.fixture
+    def fitted(self, nothing_on_host, split, monkeypatch):
+        """A classifier, queries of PyTorch, and the bytes that are sent to it."""
+        torch = pytest.importorskip("torch", reason="needs torch")
+        monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+        X, queries, y, _ = split
+        sent = []
+        bring = Elsewhere.bring
+
+        def counted(self, array):
+            sent.append(0 if array is None else array.nbytes)
+            return bring(self, array)
+
+        monkeypatch.setattr(Elsewhere, "bring", counted)
+        with sklearn.config_context(array_api_dispatch=True):
+            clf = ImprintClassifier("mean", shrinkage=0.3)
+            yield clf.fit(X[y < 8], y[y < 8]), torch.asarray(queries), sent
+
+    def test_and_are_sent_once(self, fitted):
+        clf, queries, sent = fitted
+        clf.predict(queries[:1])
+        assert sum(sent) > clf.proxies_.nbytes
+        sent.clear()
+        clf.predict(queries[:1])
+        clf.decision_function(queries[:1])
+        clf.score_samples(queries[:1])
+        assert sum(sent) < 1000
+
+    def test_until_more_is_learnt_or_asked_for(self, fitted, split):
+        clf, queries, _ = fitted
+        X, _, y, _ = split
+        for change in (
+            lambda: clf.partial_fit(X[y >= 8], y[y >= 8]),
+            lambda: clf.forget(3),
+            lambda: clf.set_params(metric="euclidean"),
+            lambda: clf.set_params(query_norm=None),
+        ):
+            clf.decision_function(queries)
+            change()
+            np.testing.assert_allclose(
+                clf.decision_function(queries).numpy(),
+                clf.decision_function(queries.numpy()),
+                rtol=1e-3,
+                atol=2e-4,
+            )
+
+    def test_but_are_not_pickled(self, fitted):
+        clf, queries, _ = fitted
+        scores = clf.decision_function(queries)
+        assert b"torch" not in pickle.dumps(clf)
+        again = pickle.loads(pickle.dumps(clf)).decision_function(queries)
+        np.testing.assert_array_equal(again.numpy(), scores.numpy())
 
 
 class TestDevice:

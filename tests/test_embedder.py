@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from embedders import (
     SHARED,
     Lengths,
@@ -252,6 +253,20 @@ def test_output_torch():
     assert isinstance(rows, torch.Tensor)
     assert rows.dtype == torch.float32
     np.testing.assert_array_equal(rows.numpy(), expected)
+
+
+def test_output_torch_does_not_pass_the_host(monkeypatch, nothing_on_host):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    items, labels = [*pictures(), *pictures()], torch.arange(10) % 5
+    expected = ImprintClassifier("mean").fit(vision().transform(items), labels.numpy())
+    expected = expected.decision_function(vision().transform(items))
+    monkeypatch.setattr("skimprint.embedding._pipeline._on_host", None)
+    with sklearn.config_context(array_api_dispatch=True):
+        model = make_pipeline(vision(output="torch"), ImprintClassifier("mean"))
+        scores = model.fit(items, labels).decision_function(items)
+        assert torch.equal(model.predict(items), labels)
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_output_torch_with_cache_duplicates_and_skipped_items(tmp_path):

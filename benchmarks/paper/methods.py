@@ -134,6 +134,9 @@ PEERS = {
 #: What is compared with all of these: one line each.
 OURS = {
     "recommended": lambda seed: ImprintClassifier(**RECOMMENDED, random_state=seed),
+    "recommended, proxies only": lambda seed: ImprintClassifier(
+        **RECOMMENDED | {"kernel_weight": 0}, random_state=seed
+    ),
     "whitened mean": partial(imprint, "mean", 1, shrinkage="auto"),
     "whitened k-means 5": partial(imprint, "kmeans", 5, shrinkage="auto"),
 }

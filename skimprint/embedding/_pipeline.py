@@ -82,9 +82,10 @@ def embed_items(
         with contextlib.closing(batches), progress as advance, telling as tell:
             for indices, rows, failed in batches:
                 if indices:
-                    rows = matrix.put([row_of[index] for index in indices], rows)
+                    matrix.put([row_of[index] for index in indices], rows)
                     if cache is not None:
-                        cache.put([keys[index] for index in indices], rows)
+                        some = [row.tobytes() for row in _on_host(rows)]
+                        cache.put([keys[index] for index in indices], some)
                 if failed and on_error == "raise":
                     _raise(*next(iter(failed.items())), items)
                 failures.update(failed)
@@ -220,10 +221,9 @@ class _Matrix:
                 self._set(places, rows)
 
     def put(self, places, rows):
-        """Set rows that come from the model; return them as bytes, for the cache."""
-        on_host = rows.cpu().numpy() if hasattr(rows, "cpu") else np.asarray(rows)
-        self._set(places, on_host if self.output == "numpy" else self._tensor(rows))
-        return [row.tobytes() for row in on_host]
+        """Set rows that come from the model."""
+        is_numpy = self.output == "numpy"
+        self._set(places, _on_host(rows) if is_numpy else self._tensor(rows))
 
     def take(self, places):
         """Put rows together, with NaN for place -1; None means all, in order."""
@@ -260,6 +260,11 @@ class _Matrix:
     def _tensor(self, rows):
         torch = require("torch", f"output={self.output!r}")
         return torch.as_tensor(rows, dtype=torch.float32, device=self.device)
+
+
+def _on_host(rows):
+    """Rows from the model as a NumPy array."""
+    return rows.cpu().numpy() if hasattr(rows, "cpu") else np.asarray(rows)
 
 
 @contextlib.contextmanager
