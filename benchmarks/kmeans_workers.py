@@ -1,5 +1,6 @@
 """Time to fit with one and two workers."""
 
+import numpy as np
 from _side_by_side import duration, embeddings_like, heading, interleave, ratio, table
 
 from skimprint._groups import GroupedRows
@@ -16,31 +17,53 @@ CASES = [
 REPEATS = 5
 
 
-def control():
-    """The row of a table for products that have nothing to do with k-means."""
+def controls():
+    """Rows of a table for what k-means is made of, each by itself."""
     X, _ = embeddings_like(1, 1300, 768, 20)
+    large = [np.ones(2**24, np.float32) for _ in range(2)]
+    small = [np.ones(2**12, np.float32) for _ in range(2)]
 
-    def products(n_jobs):
-        run_tasks(lambda _: X @ X[:20].T, list(range(500)), [1] * 500, n_jobs=n_jobs)
+    def product(_):
+        return X @ X[:20].T
 
-    seconds = interleave({n: lambda n=n: products(n) for n in (1, 2)}, REPEATS)
-    return [
-        "control: 500 products of 1300 x 768 by 768 x 20",
-        duration(seconds[1]),
-        duration(seconds[2]),
-        ratio(seconds[1], seconds[2]),
-    ]
+    def pass_over_memory(i):
+        np.add(large[i % 2], 1, out=large[i % 2])
+
+    def small_operations(i):
+        for _ in range(1000):
+            np.add(small[i % 2], 1, out=small[i % 2])
+
+    rows = []
+    for name, function, n_tasks in [
+        ("500 products of 1300 x 768 by 768 x 20", product, 500),
+        ("30 additions to 64 MiB", pass_over_memory, 30),
+        ("30,000 additions to 16 KiB", small_operations, 30),
+    ]:
+
+        def run(n_jobs, function=function, n_tasks=n_tasks):
+            run_tasks(function, list(range(n_tasks)), [1] * n_tasks, n_jobs=n_jobs)
+
+        seconds = interleave({n: lambda n=n, run=run: run(n) for n in (1, 2)}, REPEATS)
+        rows.append(
+            [
+                f"control: {name}",
+                duration(seconds[1]),
+                duration(seconds[2]),
+                ratio(seconds[1], seconds[2]),
+            ]
+        )
+    return rows
 
 
 def main():
     heading(
         "k-means of every class: workers",
         f"One against two threads over classes, {REPEATS} interleaved rounds: medians "
-        "and ranges. Results are the same to the bit. The first line is a control: "
-        "what bare matrix products of the same shape gain from a second thread, on "
-        "this machine with whatever else it is doing.",
+        "and ranges. Results are the same to the bit. The first lines are controls: "
+        "what matrix products, memory and small array operations by themselves gain "
+        "from a second thread, on this machine with whatever else it is doing.",
     )
-    rows = [control()]
+    rows = controls()
     for n_classes, n, d, k in CASES:
         X, y = embeddings_like(n_classes, n, d, k)
         groups = GroupedRows(X, y, n_classes)

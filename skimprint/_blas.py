@@ -23,6 +23,7 @@ _WORTH_IT = 2**20
 # Side of the blocks in which a triangle is mirrored: two fit in the L2 cache. Up to
 # this size, half of the products gains nothing.
 _BLOCK = 128
+_ABOVE = np.triu(np.ones((_BLOCK, _BLOCK), bool), 1)
 
 
 def _routine(name):
@@ -133,6 +134,6 @@ def _gram(A, out):
     for start in range(0, n, _BLOCK):
         stop = min(start + _BLOCK, n)
         out[:start, start:stop] = out[start:stop, :start].T
-        diagonal = np.tril(out[start:stop, start:stop])
-        diagonal += np.tril(diagonal, -1).T
-        out[start:stop, start:stop] = diagonal
+        diagonal = out[start:stop, start:stop]
+        above = _ABOVE[: stop - start, : stop - start]
+        np.copyto(diagonal, diagonal.T.copy(), where=above)

@@ -1,13 +1,14 @@
 """Threads across groups, with BLAS held to one thread in each of them."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
 import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be controlled
-from joblib import effective_n_jobs
+from joblib import cpu_count, effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
@@ -31,6 +32,17 @@ def _release_control():
         clear = getattr(library, "clear_controlling_thread", None)
         if clear is not None:
             clear(force=True)
+
+
+@cache
+def _helpers():
+    """Threads that stay.
+
+    On a busy machine it takes milliseconds until a new one has started. Whoever asks
+    for help works too, so that nothing waits for a thread that another call has taken,
+    or that did not survive a fork.
+    """
+    return ThreadPoolExecutor(max(1, cpu_count()), "skimprint")
 
 
 @contextmanager
@@ -60,6 +72,35 @@ def one_blas_thread():
                 _release_control()
 
 
+class Turns:
+    """Lets one thread at a time do what many small array operations are made of.
+
+    Each of them leaves the interpreter and comes back, and threads that do so at the
+    same time spend most of it on waking each other: two of them take longer than one
+    after the other. What takes long outside of the interpreter is done meanwhile by
+    those that wait for their turn.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *error):
+        self._lock.release()
+
+    @contextmanager
+    def pause(self):
+        """Let others have a turn during one's own."""
+        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.acquire()
+
+
 def run_tasks(function, tasks, costs, *, n_jobs=None, progress=None):
     """Call function on each task, in threads and the most expensive first.
 
@@ -77,25 +118,34 @@ def run_tasks(function, tasks, costs, *, n_jobs=None, progress=None):
         Called with each task that is done.
     """
 
-    def run(task):
-        function(task)
-        if progress is not None:
-            progress(task)
+    queue = deque(tasks[i] for i in np.argsort(-np.asarray(costs), kind="stable"))
+    errors = []
 
-    ordered = [tasks[i] for i in np.argsort(-np.asarray(costs), kind="stable")]
-    n_threads = min(effective_n_jobs(n_jobs), len(ordered))
-    with one_blas_thread():
-        if n_threads <= 1:
-            for task in ordered:
-                run(task)
-        else:
-            # joblib's threads are polled for their results, which takes milliseconds.
-            executor = ThreadPoolExecutor(n_threads)
+    def work():
+        while True:
             try:
-                for _ in executor.map(run, ordered):
-                    pass
-            finally:
-                executor.shutdown(cancel_futures=True)
+                task = queue.popleft()
+            except IndexError:
+                return
+            try:
+                function(task)
+                if progress is not None:
+                    progress(task)
+            except BaseException as error:
+                errors.append(error)
+                queue.clear()
+
+    n_threads = min(effective_n_jobs(n_jobs), len(tasks))
+    with one_blas_thread():
+        helpers = [_helpers().submit(work) for _ in range(n_threads - 1)]
+        try:
+            work()
+        finally:
+            queue.clear()
+            # Those that have not begun are not waited for: nothing is left to do.
+            wait([helper for helper in helpers if not helper.cancel()])
+    if errors:
+        raise errors[0]
 
 
 def run_blocks(function, blocks):

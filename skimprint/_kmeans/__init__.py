@@ -10,9 +10,10 @@ other groups nor the number of threads changes a bit of its result.
 from typing import NamedTuple
 
 import numpy as np
+from joblib import effective_n_jobs
 
 from .._groups import Buffer, offsets_of
-from .._threads import run_tasks
+from .._threads import Turns, run_tasks
 from .routes import Job, Run, label_weightless, plan
 
 
@@ -132,8 +133,8 @@ def grouped_kmeans_each(
         "tol": tol / groups.n_features,
         "spherical": spherical,
     }
-    job = Job(engaged, runs, seed, spherical, options, Buffer())
-    tasks = plan(job)
+    job = Job(engaged, runs, seed, spherical, options, Buffer(), Turns())
+    tasks = plan(job, effective_n_jobs(n_jobs))
     run_tasks(
         lambda task: task.route(job, task.groups, task.runs),
         tasks,

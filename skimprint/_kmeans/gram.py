@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .empty import refill
-from .seeding import seed_batch
+from .seeding import n_exact_trials, seed_batch
 from .sums import cluster_sums
 
 
@@ -75,9 +75,10 @@ def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical
         found += sq_norms[groups, candidates][:, :, None]
         return np.maximum(found, 0, out=found)
 
+    trials = n_exact_trials(G.shape[1], n_clusters)
     best = None
     for _ in range(n_init):
-        _, labels, distances = seed_batch(to_rows, weights, n_clusters, rng)
+        _, labels, distances = seed_batch(to_rows, weights, n_clusters, rng, trials)
         _refill(labels, distances, sq_norms, n_clusters, True)
         run = _lloyd(G, sq_norms, weights, labels, n_clusters, max_iter, tol, spherical)
         if best is None:

@@ -1,22 +1,27 @@
 """The ways through the k-means engine, and which group takes which."""
 
+import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from .._blas import dot_transposed, gram_each
-from .._groups import Buffer, GroupedRows, alike
+from .._groups import Buffer, GroupedRows, alike, offsets_of
+from .._threads import Turns
 from ..normalization import l2_normalize
 from .gram import gram_kmeans
 from .lloyd import lloyd_kmeans
+from .seeding import sample_size
 from .sums import cluster_sums
 
 # What a run of Lloyd's algorithm on rows costs, in passes over all rows of a group.
 _PASSES = 12
 
-# Groups up to this size share the overhead of array operations with others.
-_SMALL = 200
+# Groups up to this size take less than the array operations that larger ones need for
+# each by itself.
+_SMALL = 300
 
 # Largest group for which inner products are stored: 32 MiB in float32.
 _MAX_GRAM = 2896
@@ -25,6 +30,12 @@ _MAX_GRAM = 2896
 # which they are made: few enough to stay in the cache, enough to be worth the calls.
 _GRAM_BYTES = 2**19
 _ROW_BYTES = 2**21
+
+# Of larger groups, few still go together: otherwise threads would wait for each other
+# to leave the interpreter. The bytes bound what all of at least two threads need beside
+# the rows.
+_FEW = 16
+_TASKS_BYTES = 2**26
 
 
 class Run(NamedTuple):
@@ -43,13 +54,35 @@ class Job(NamedTuple):
     spherical: bool
     options: dict  # of both kinds of Lloyd's algorithm
     buffer: Buffer
+    turns: Turns
 
     def rows(self, bucket):
-        """Rows of some groups, of shape (n_groups, n, d); gone with the next call."""
+        """Rows of some groups, of shape (n_groups, n, d), to read only.
+
+        They are gone with the next call.
+        """
+        return self.groups.peek(bucket, out=self._memory(bucket))
+
+    def centred_rows(self, bucket):
+        """The same to write on, less the mean of each group; and these means."""
+        rows = self._memory(bucket)
+        origin = np.zeros((len(bucket), 1, rows.shape[2]), rows.dtype)
+        self.centre(bucket, rows, origin)
+        return rows, origin
+
+    def centre(self, bucket, out, origin):
+        """Put rows into out, less the mean of each group, which origin gets."""
+        # The lengths of spherical centres refer to the origin, so there it must stay.
+        if self.spherical:
+            self.groups.stack(bucket, out=out)
+            return
+        rows = self.groups.peek(bucket, out=out)
+        origin[:] = _means(rows)
+        np.subtract(rows, origin, out=out)
+
+    def _memory(self, bucket):
         shape = len(bucket), self.groups.sizes[bucket[0]], self.groups.n_features
-        return self.groups.stack(
-            bucket, out=self.buffer.empty(shape, self.groups.dtype)
-        )
+        return self.buffer.empty(shape, self.groups.dtype)
 
 
 class Task(NamedTuple):
@@ -61,34 +94,85 @@ class Task(NamedTuple):
     cost: float
 
 
-def plan(job):
-    """Split a job into tasks, in a way that does not depend on the threads."""
-    sizes = job.groups.sizes
-    tasks = []
+def plan(job, n_threads=1):
+    """Split a job into tasks.
+
+    Results do not depend on it, for no group depends on its company.
+    """
+    sizes, itemsize = job.groups.sizes, job.groups.dtype.itemsize
+    row_bytes = job.groups.n_features * itemsize
+    task_bytes = _TASKS_BYTES // max(n_threads, 2)
+    tasks, large = [], {}
     for same in alike(sizes, *(run.n_centers for run in job.runs)):
         n = int(sizes[same[0]])
         ways = {}
-        for run in job.runs:
-            route, per_task, cost = _way(n, int(run.n_centers[same[0]]), job)
-            runs, costs = ways.setdefault((route, per_task), ([], []))
-            runs.append(run)
-            costs.append(cost)
-        for (route, per_task), (runs, costs) in ways.items():
-            for start in range(0, len(same), per_task):
-                bucket = same[start : start + per_task]
-                tasks.append(Task(route, bucket, runs, sum(costs) * len(bucket)))
+        for i, run in enumerate(job.runs):
+            k = int(run.n_centers[same[0]])
+            ways.setdefault(_way(n, k, job), []).append((i, k))
+        for route, asked in ways.items():
+            if route is _on_rows:
+                samples = tuple(min(n, int(sample_size(k))) for _, k in asked)
+                large.setdefault((tuple(asked), samples), []).append(same)
+                continue
+            runs = [job.runs[i] for i, _ in asked]
+            least = len(same) / _per_task(route, n, job, task_bytes)
+            tasks += [
+                Task(route, bucket, runs, _cost(route, n, asked, job) * len(bucket))
+                for bucket in np.array_split(
+                    same, _n_tasks(len(same), least, n_threads)
+                )
+            ]
+    for (asked, samples), lists in large.items():
+        groups = np.concatenate(lists)
+        runs = [job.runs[i] for i, _ in asked]
+        ends = np.cumsum(sizes[groups])
+        n_bytes = ends[-1] * row_bytes + len(groups) * max(samples) ** 2 * itemsize
+        least = max(n_bytes / task_bytes, len(groups) / _FEW)
+        n_tasks = _n_tasks(len(groups), least, n_threads)
+        task = (ends - sizes[groups] / 2) * n_tasks // ends[-1]
+        tasks += [
+            Task(_on_rows, some, runs, _cost(_on_rows, sizes[some].sum(), asked, job))
+            for some in np.split(groups, np.flatnonzero(np.diff(task)) + 1)
+        ]
     return tasks
 
 
+def _n_tasks(n_groups, least, n_threads):
+    """Number of tasks, at least so many, and as many for each thread."""
+    n_tasks = -(-math.ceil(least) // n_threads) * n_threads
+    return min(n_tasks, n_groups)
+
+
+def _columns(k, n_init):
+    """Columns of distances from all rows of a group that it takes to cluster it."""
+    return n_init * _PASSES * k
+
+
 def _way(n, k, job):
-    """The route of groups of n rows and k centres, their number per task, the cost."""
-    d, itemsize = job.groups.n_features, job.groups.dtype.itemsize
+    """The route of groups of n rows and k centres."""
     if k in (1, n):
-        route = _keep if k == n else _average
-        return route, max(1, _ROW_BYTES // (n * d * itemsize)), n
+        return _keep if k == n else _average
     if fits_gram_space(n, k, job.options["n_init"]):
-        return _in_gram_space, max(1, _GRAM_BYTES // (n * n * itemsize)), n * n
-    return _on_rows, 1, 2 * n * job.options["n_init"] * _PASSES * k
+        return _in_gram_space
+    return _on_rows
+
+
+def _per_task(route, n, job, task_bytes):
+    """How many groups of n rows, at most, go the same way together."""
+    itemsize = job.groups.dtype.itemsize
+    if route is _in_gram_space:
+        n_bytes = n * n * itemsize
+        return max(_GRAM_BYTES // n_bytes, min(_FEW, task_bytes // n_bytes), 1)
+    return max(1, _ROW_BYTES // (n * job.groups.n_features * itemsize))
+
+
+def _cost(route, n, asked, job):
+    """Relative duration for n rows, given the runs and their numbers of centres."""
+    if route is _in_gram_space:
+        return n * n * len(asked)
+    if route is _on_rows:
+        return 2 * n * sum(_columns(k, job.options["n_init"]) for _, k in asked)
+    return n * len(asked)
 
 
 def fits_gram_space(n, k, n_init):
@@ -96,7 +180,7 @@ def fits_gram_space(n, k, n_init):
 
     They cost half of what n columns of distances do.
     """
-    return n <= np.minimum(np.maximum(_SMALL, 2 * n_init * _PASSES * k), _MAX_GRAM)
+    return n <= np.minimum(_SMALL + 2 * _columns(k, n_init), _MAX_GRAM)
 
 
 def _keep(job, bucket, runs):
@@ -109,11 +193,10 @@ def _keep(job, bucket, runs):
 
 def _average(job, bucket, runs):
     """The mean is the only centre."""
-    rows, weights = job.rows(bucket), job.groups.stack_weights(bucket)
-    members = np.zeros(weights.shape, np.int32)
     # Sums of many rows lose less to rounding near their mean.
-    origin = 0 if job.spherical else _means(rows)
-    rows -= origin
+    rows, origin = job.centred_rows(bucket)
+    weights = job.groups.stack_weights(bucket)
+    members = np.zeros(weights.shape, np.int32)
     centers = _centers(rows, members, weights, 1, job)
     rows -= centers
     centers += origin
@@ -132,16 +215,15 @@ def _in_gram_space(job, bucket, runs):
     chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
     G = np.empty((len(bucket), n, n), groups.dtype)
     for chunk in chunks:
-        rows = job.rows(bucket[chunk])
-        if not job.spherical:
-            rows -= _means(rows)
+        rows, _ = job.centred_rows(bucket[chunk])
         gram_each(rows, out=G[chunk])
     weights = groups.stack_weights(bucket)
     index = groups.stack_indices(bucket)
     members = []
     for run in runs:
         k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
-        found = gram_kmeans(G, weights, k, rng, **job.options)
+        with job.turns:
+            found = gram_kmeans(G, weights, k, rng, **job.options)
         members.append(found.members)
         run.result.labels[index] = found.labels
         run.result.inertia[bucket] = found.inertia
@@ -155,19 +237,28 @@ def _in_gram_space(job, bucket, runs):
 
 
 def _on_rows(job, bucket, runs):
-    """Lloyd's algorithm on the rows of one group."""
-    rows, weights = job.rows(bucket), job.groups.stack_weights(bucket)
-    # The lengths of spherical centres refer to the origin, so there it must stay.
-    origin = 0 if job.spherical else _means(rows)
-    rows -= origin
-    index = job.groups.stack_indices(bucket)
+    """Lloyd's algorithm on the rows of groups that may differ in size.
+
+    Groups whose rows are all in a sample of `seed_rows` must not.
+    """
+    groups = job.groups
+    offsets = offsets_of(groups.sizes[bucket])
+    rows = job.buffer.empty((offsets[-1], groups.n_features), groups.dtype)
+    origins = np.zeros((len(bucket), 1, groups.n_features), groups.dtype)
+    for group, (start, stop), origin in zip(
+        bucket, pairwise(offsets), origins, strict=True
+    ):
+        job.centre([group], rows[None, start:stop], origin[None])
+    index = np.concatenate([groups.indices(group) for group in bucket])
+    weights = np.concatenate([groups.stack_weights([group])[0] for group in bucket])
     samples = {} if len(runs) > 1 else None
     for run in runs:
         k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
-        found = lloyd_kmeans(
-            rows[0], weights[0], k, rng, samples=samples, **job.options
-        )
-        run.result.centers[_stacked(run, bucket)] = found.centers + origin
+        with job.turns as turns:
+            found = lloyd_kmeans(
+                rows, offsets, weights, k, rng, turns, samples=samples, **job.options
+            )
+        run.result.centers[_stacked(run, bucket)] = found.centers + origins
         run.result.labels[index] = found.labels
         run.result.inertia[bucket] = found.inertia
         run.result.n_iter[bucket] = found.n_iter

@@ -1,8 +1,10 @@
 """Greedy k-means++ seeding: of a few candidates, each step keeps the best."""
 
+from itertools import pairwise
+
 import numpy as np
 
-from .._blas import dot_transposed, squared_distances
+from .._blas import squared_distances
 
 # Rows in the sample of `seed_rows`, per seed and at least, and how many times as many
 # candidates are compared there.
@@ -16,9 +18,19 @@ MORE = 4
 SLACK = 1e-5
 
 
+# From this size on, twice as many candidates for each seed cost little beside the
+# inner products of all rows, and bring less inertia.
+_LARGE = 200
+
+
 def n_trials(n_clusters):
     """Candidates that each step compares in scikit-learn."""
-    return 2 + int(np.log(n_clusters))
+    return 2 + np.log(n_clusters).astype(np.intp)
+
+
+def n_exact_trials(n, n_clusters):
+    """Candidates that each step compares where all distances of n rows are known."""
+    return n_trials(n_clusters) * np.where(n > _LARGE, 2, 1)
 
 
 def sample_size(n_clusters):
@@ -85,36 +97,40 @@ def seed_batch(distances, weights, n_clusters, rng, trials=None):
     return seeds, labels, closest
 
 
-def seed_rows(X, sq_norms, weights, n_clusters, rng, samples=None):
-    """Seed one group, given its rows.
+def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns, samples=None):
+    """Seed groups of any size, given their rows.
 
-    The seeds are chosen in a sample, from the distances within it. The sample is a
-    lightweight coreset [1]_: half of a row's chance is the same for all, half is in
-    proportion to its squared length, and its weight makes up for its chance. There,
-    candidates cost so little that each step compares more of them, which makes up
-    for what the sample does not show.
+    The seeds of a group are chosen in a sample, from the distances within it. The
+    sample is a lightweight coreset [1]_: half of a row's chance is the same for all,
+    half is in proportion to its squared length, and its weight makes up for its
+    chance. There, candidates cost so little that each step compares more of them,
+    which makes up for what the sample does not show. Of a group that has no more rows
+    than a sample, all are in it.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        Rows, best centred.
+        Rows, group by group, best centred.
+    offsets : ndarray of shape (n_groups + 1,)
+        Group ``g`` is ``X[offsets[g]:offsets[g + 1]]``. All have more rows than a
+        sample, or all are of one size.
     sq_norms : ndarray of shape (n,)
         Squared lengths of the rows.
     weights : ndarray of shape (n,)
         Weights of the rows.
     n_clusters : int
-        Number of seeds.
+        Number of seeds per group.
     rng : numpy.random.Generator
-        Source of the draws.
+        Source of the draws, shared by the groups.
+    turns : Turns
+        One's own turn, with pauses where there is much to compute.
     samples : dict, default=None
-        Keeps the last sample of these rows, for a call that would draw it again.
+        Keeps the last samples of these rows, for a call that would draw them again.
 
     Returns
     -------
-    seeds : ndarray of shape (n_clusters,)
-        Indices of the rows that are seeds.
-    to_seeds : ndarray of shape (n_clusters, n)
-        Squared distances of all rows to each of them.
+    seeds : ndarray of shape (n_groups, n_clusters)
+        Indices in ``X`` of the rows that are seeds.
 
     References
     ----------
@@ -122,31 +138,42 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng, samples=None):
        Coresets", KDD 2018.
     """
     samples = {} if samples is None else samples
-    drawn = int(sample_size(n_clusters)), rng.random()
+    size = min(int(sample_size(n_clusters)), int(np.diff(offsets).min()))
+    drawn = size, rng.random()
     if drawn not in samples:
         samples.clear()
-        samples[drawn] = _sample(X, sq_norms, weights, *drawn)
+        samples[drawn] = _sample(X, offsets, sq_norms, weights, turns, *drawn)
     sample, importance, distances = samples[drawn]
+    groups = np.arange(len(sample))[:, None]
     seeds, _, _ = seed_batch(
-        lambda candidates: distances[candidates],
-        importance[None],
+        lambda candidates: distances[groups, candidates],
+        importance,
         n_clusters,
         rng,
         MORE * n_trials(n_clusters),
     )
-    seeds = sample[seeds[0]]
-    to_seeds = dot_transposed(X, X[seeds], -2.0).T + sq_norms
-    to_seeds += sq_norms[seeds][:, None]
-    return seeds, np.maximum(to_seeds, 0, out=to_seeds)
+    return np.take_along_axis(sample, seeds, axis=1)
 
 
-def _sample(X, sq_norms, weights, size, uniform):
+def _sample(X, offsets, sq_norms, weights, turns, size, uniform):
     """Rows drawn with one uniform number: indices, weights and squared distances."""
-    chances = sq_norms + (sq_norms.mean() or 1)
-    cumulative = np.cumsum(chances, dtype=np.float64)
-    thresholds = (np.arange(size) + uniform) * (cumulative[-1] / size)
-    drawn = np.searchsorted(cumulative, thresholds, side="right")
-    sample, counts = np.unique(np.minimum(drawn, len(X) - 1), return_counts=True)
-    importance = counts / chances[sample] * weights[sample]
-    distances = squared_distances(X[None, sample])[0]
-    return sample, importance.astype(X.dtype), distances
+    quantiles = (np.arange(size) + uniform) / size
+    n_groups = len(offsets) - 1
+    sample = np.empty((n_groups, size), np.intp)
+    importance = np.empty((n_groups, size), X.dtype)
+    distances = np.empty((n_groups, size, size), X.dtype)
+    for g, (start, stop) in enumerate(pairwise(offsets)):
+        if stop - start == size:
+            sample[g], importance[g] = np.arange(start, stop), weights[start:stop]
+            continue
+        chances = sq_norms[start:stop]
+        chances = chances + (chances.mean() or 1)
+        cumulative = np.cumsum(chances, dtype=np.float64)
+        drawn = np.searchsorted(cumulative, quantiles * cumulative[-1], side="right")
+        drawn = np.minimum(drawn, stop - start - 1)
+        sample[g] = start + drawn
+        importance[g] = weights[sample[g]] / chances[drawn]
+    with turns.pause():
+        for each, out in zip(sample, distances, strict=True):
+            out[:] = squared_distances(X[None, each])[0]
+    return sample, importance, distances

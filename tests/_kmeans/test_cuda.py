@@ -36,17 +36,18 @@ def clustered(gpu, X, codes, k, *, weights=None, norm=None, order=None, **option
 
 # What the routes of the host and the shapes of products differ in: few rows and many,
 # more rows than a tile and more points than a block has, features that do not fill a
-# stage. The numbers repeat, since each shape of a product is compiled.
+# stage. The numbers repeat, since each shape of a product is compiled. The host seeds
+# the groups of a case in one way.
 CASES = {
     "few rows": ([60, 64, 9], 24, 6, {}),
     "two runs": ([60, 64, 40], 24, 8, {"n_init": 2}),
-    "many rows": ([900, 700], 40, 20, {}),
-    "many clusters": ([256, 200], 33, 50, {}),
+    "many rows": ([900, 800], 40, 20, {}),
+    "many clusters": ([256, 210], 33, 50, {}),
     "a single cluster": ([60, 30], 20, 1, {}),
     "on the sphere": ([60, 64], 24, 6, {"spherical": True}),
     "l2": ([60, 64], 24, 5, {"norm": l2_normalize}),
     "square roots": ([60, 64], 24, 5, {"norm": power_normalize}),
-    "three iterations": ([700], 24, 20, {"max_iter": 3}),
+    "three iterations": ([800], 24, 20, {"max_iter": 3}),
 }
 
 
@@ -131,6 +132,7 @@ def test_no_order_of_threads_changes_a_bit(gpu, spherical, monkeypatch):
 
 
 def test_buckets_hold_every_group_once(monkeypatch):
+    """Each holds groups that are seeded in one way: few rows, more, in a sample."""
     X, codes = data([300, 80, 250, 900, 81, 80], 8)
     groups = GroupedRows(X, codes, 6)
     n_centers = np.array([5, 5, 6, 5, 6, 5])
@@ -140,6 +142,13 @@ def test_buckets_hold_every_group_once(monkeypatch):
         assert sorted(np.concatenate(buckets)) == list(range(6))
         assert all(len(set(n_centers[bucket])) == 1 for bucket in buckets)
         assert size > 1 or len(buckets) == 6
+        assert size < 2**31 or sorted(map(list, buckets)) == [
+            [0],
+            [1, 5],
+            [2],
+            [3],
+            [4],
+        ]
 
 
 class Device:
