@@ -141,9 +141,9 @@ default="dot"
         (cosine - 1))`` [3]_ [4]_. It makes use of what proxies do not show, and costs
         memory and time: up to 1,000 samples of each class are remembered, and queries
         are compared with up to 8,000 of all; of more, with 4,000 (or one of each
-        class) that are landmarks for up to 50,000. Needs ``aggregation="max"``, ``metric="dot"`` or
-        ``"cosine"``, and norms that give unit length, the same for support and
-        queries.
+        class) that are landmarks for up to 50,000. Needs ``aggregation="max"``,
+        ``metric="dot"`` or ``"cosine"``, and norms that give unit length, the same for
+        support and queries.
     temperature : float or "auto", default=1.0
         Class probabilities are the softmax of the scores divided by it. ``"auto"``
         makes the classes of support samples most likely, each of them scored by the
