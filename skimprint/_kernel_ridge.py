@@ -13,7 +13,7 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils import gen_batches
 
-from ._groups import row_keys
+from ._groups import offsets_of, row_keys
 from .normalization import l2_normalize
 
 # The kernel and its regularisation, per sample. Cross-validation on the samples of
@@ -74,22 +74,14 @@ class Support(NamedTuple):
         known = [_samples_of(part, _MAX_ROWS // n_classes) for part in parts]
         if None in known:
             return None
-        sizes = np.array([len(rows) for rows, _ in known])
-        if sizes.sum() > _MAX_EXACT:  # the keys that samples are sorted by are random
-            chosen = np.minimum(sizes, max(1, _MAX_LANDMARKS // n_classes))
-        else:
-            chosen = sizes
-        starts = np.cumsum(sizes) - sizes
         rows, weights = map(np.concatenate, zip(*known, strict=True))
-        return cls(
-            rows.astype(dtype, copy=False),
-            np.repeat(np.arange(n_classes), sizes),
-            weights,
-            np.concatenate(
-                [start + np.arange(n) for start, n in zip(starts, chosen, strict=True)]
-            ),
-            n_classes,
-        )
+        offsets = offsets_of([len(rows) for rows, _ in known])
+        codes = np.repeat(np.arange(n_classes), np.diff(offsets))
+        landmarks = np.arange(len(rows))
+        if len(rows) > _MAX_EXACT:  # the keys that samples are sorted by are random
+            within = landmarks - offsets[codes]
+            landmarks = np.flatnonzero(within < max(1, _MAX_LANDMARKS // n_classes))
+        return cls(rows.astype(dtype, copy=False), codes, weights, landmarks, n_classes)
 
     @property
     def is_exact(self):
@@ -231,10 +223,17 @@ def _kernel(A, B):
 def _factor(support):
     """Cholesky factor of the regularised kernel of all samples, for `cho_solve`."""
     matrix = _triangle(support.rows)
-    matrix[np.diag_indices(len(matrix))] += (ALPHA / support.weights).astype(
-        matrix.dtype
-    )
+    penalty = np.maximum(ALPHA / support.weights, _rounding(support.rows))
+    matrix[np.diag_indices(len(matrix))] += penalty.astype(matrix.dtype)
     return linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+
+
+def _rounding(rows):
+    """What rounding may do to the eigenvalues of the kernel of rows.
+
+    Those of equal rows are zero, and only what is added keeps them positive.
+    """
+    return len(rows) * np.finfo(rows.dtype).eps
 
 
 def _triangle(rows):
@@ -258,5 +257,6 @@ def _normal_equations(support, landmarks):
         )
         right += kernel.T @ (root * support.targets(block))
     matrix[np.diag_indices(len(matrix))] *= 1 + _JITTER
+    matrix[np.diag_indices(len(matrix))] += ALPHA * _rounding(landmarks)
     factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
     return factor, right

@@ -103,6 +103,22 @@ def test_weights_count_as_repetition(data, solved):
     assert clf.class_count_.tolist() == repeated.class_count_.tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weight", [1e-8, 1e8, None])
+def test_equal_rows_of_any_weight(data, solved, weight, dtype):
+    """Their kernel is singular, and heavy ones are hardly regularised."""
+    X, y, _ = data
+    X, y = np.repeat(X.astype(dtype), 3, axis=0), np.repeat(y, 3)
+    weights = np.full(len(y), weight)
+    if weight is None:
+        weights = 10.0 ** np.random.default_rng(6).uniform(-8, 8, len(y))
+    clf = only_kernel(temperature="auto").fit(X, y, sample_weight=weights)
+    probabilities = clf.predict_proba(X)
+    assert np.isfinite(probabilities).all()
+    if weight == 1e8 and solved == "exact":
+        assert clf.score(X, y) == 1
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_leaving_out_is_brute_force(data, solved, weighted):
     X, y, _ = data
