@@ -68,7 +68,9 @@ class EmbeddingCache:
     """
 
     def __init__(self, directory):
-        self.directory = Path(directory).expanduser().absolute()
+        # Not by pathlib, which takes longer: one is made for each transform.
+        directory = os.path.expanduser(os.fspath(directory))  # noqa: PTH111
+        self.directory = os.path.join(os.getcwd(), directory)  # noqa: PTH109, PTH118
         self._connections = []  # newest first; they live for one `with` statement
         self._writable = True
 
@@ -181,14 +183,14 @@ class EmbeddingCache:
 
     def _make_directory(self):
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            Path(self.directory).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(
-                f"cache_dir={str(self.directory)!r} cannot be made: {error}"
+                f"cache_dir={self.directory!r} cannot be made: {error}"
             ) from error
 
     def _files(self, number="*"):
-        return list(self.directory.glob(f"embeddings-{number}.sqlite3*"))
+        return list(Path(self.directory).glob(f"embeddings-{number}.sqlite3*"))
 
     def _numbers(self):
         matches = map(_FILE_NAME.fullmatch, os.listdir(self.directory))  # noqa: PTH208
@@ -196,7 +198,7 @@ class EmbeddingCache:
 
     def _open(self, number):
         """Open one file; say so if it is damaged or cannot be used."""
-        path = self.directory / f"embeddings-{number}.sqlite3"
+        path = os.path.join(self.directory, f"embeddings-{number}.sqlite3")  # noqa: PTH118
         connection = None
         try:
             connection = sqlite3.connect(path, timeout=_TIMEOUT, isolation_level=None)
@@ -216,7 +218,7 @@ class EmbeddingCache:
         """Open a file that cannot be written to, or return None."""
         # Without files beside it, which cannot be made, nobody else writes to it.
         alone = not Path(f"{path}-wal").exists()
-        uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+        uri = f"{Path(path).as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
         connection = None
         try:
             connection = sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)

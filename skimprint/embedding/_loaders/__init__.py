@@ -9,7 +9,6 @@ import importlib
 import os
 import threading
 from collections import OrderedDict
-from pathlib import Path
 from stat import S_ISDIR
 
 from .._backbone import Backbone, resolve_device, resolve_dtype
@@ -112,13 +111,14 @@ def _named_backbone(model, options):
     library, name = parse_model_name(model)
     require(library.replace("-", "_"), f"model={model!r}")
     loader = importlib.import_module(f"{__name__}.{_LIBRARIES[library]}")
-    path = Path(name).expanduser()
-    name = str(path) if path.exists() else name
+    path = os.path.expanduser(name)  # noqa: PTH111 (faster, for each transform)
+    stamp = _files_stamp(path)
+    name = name if stamp is None else path
     device, dtype = resolve_device(options.device), resolve_dtype(options.dtype)
     key = (
         library,
         name,
-        _files_stamp(path),
+        stamp,
         device,
         options.revision,
         options.local_files_only,
@@ -140,12 +140,12 @@ def _named_backbone(model, options):
 def _files_stamp(path):
     """Sizes and times of local files, so that changed ones are loaded anew."""
     try:
-        stat = os.stat(path)  # noqa: PTH116 (faster, for each transform)
+        stat = os.stat(path)  # noqa: PTH116 (faster)
     except OSError:
         return None
     stats = [("", stat.st_size, stat.st_mtime_ns)]
     if S_ISDIR(stat.st_mode):
-        _stat_files(os.fspath(path), stats)
+        _stat_files(path, stats)
     return tuple(sorted(stats))
 
 
