@@ -174,7 +174,8 @@ class Head:
         if mean_weight:
             means = np.stack([part.mean for part in parts])
             means = self.renormalize(means, np.arange(len(means)), proxy_norm)
-            self.proxies = self.blended(vectors, means[self.codes])
+            vectors *= 1 - mean_weight
+            vectors += (mean_weight * means)[self.codes]
         self.kernel = None
         if with_kernel:
             if "kernel" not in shared:

@@ -79,7 +79,8 @@ def spectrum_of_scatter(scatter, total_weight):
     spectrum : ScatterSpectrum
         With ``n_directions = n_features``.
     """
-    eigenvalues, basis = linalg.eigh(scatter, check_finite=False)
+    # Divide and conquer takes two thirds of the time of the default.
+    eigenvalues, basis = linalg.eigh(scatter, driver="evd", check_finite=False)
     return ScatterSpectrum(np.maximum(eigenvalues, 0), basis, float(total_weight))
 
 
@@ -101,7 +102,7 @@ def spectrum_of_rows(residuals, total_weight, others=None):
         With at most ``n_rows + n_others`` directions.
     """
     residuals = residuals.astype(np.float64, copy=False)
-    values, vectors = linalg.eigh(residuals @ residuals.T)
+    values, vectors = linalg.eigh(residuals @ residuals.T, driver="evd")
     kept = values > _RANK_TOLERANCE * max(values.max(), 0)
     values = values[kept]
     basis = residuals.T @ (vectors[:, kept] / np.sqrt(values))
