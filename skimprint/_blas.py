@@ -20,10 +20,17 @@ _UPPER = ctypes.c_char(b"U")
 # Below this many multiplications ctypes costs more than a better BLAS gains.
 _WORTH_IT = 2**20
 
-# Side of the blocks in which a triangle is mirrored: two fit in the L2 cache. Up to
-# this size, half of the products gains nothing.
+# Side of the blocks in which a triangle is mirrored: two fit in the L2 cache.
 _BLOCK = 128
 _ABOVE = np.triu(np.ones((_BLOCK, _BLOCK), bool), 1)
+
+# Groups up to this size share products, of so many rows of each with the rest.
+FEW_ROWS = 64
+_ROWS = 8
+
+# How many times their variance the squared lengths of rows may be for the mean to be
+# taken from their inner products, which lose one of their digits then.
+_MAX_LOSS = 10
 
 
 def _routine(name):
@@ -90,29 +97,70 @@ def gram_each(rows, out):
     out : ndarray of shape (n_groups, n, n)
         Where they go; C-contiguous, of the same dtype.
     """
-    _, n, d = rows.shape
-    if n * n * d < _WORTH_IT:
-        # A copy keeps NumPy from computing a triangle, which is slow when small.
-        np.matmul(rows, rows.copy().transpose(0, 2, 1), out=out)
-        return
-    for A, G in zip(rows, out, strict=True):
-        if n <= _BLOCK:
-            dot_transposed(A, A, out=G)
-        else:
+    n = rows.shape[1]
+    if n > FEW_ROWS:
+        for A, G in zip(rows, out, strict=True):
             _gram(A, G)
+        return
+    # From the diagonal on. A block is never square: of rows with themselves NumPy
+    # would compute a triangle, which takes longer when it is small.
+    step = min(_ROWS, -(-n // 2))
+    blocks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    for block in blocks:
+        start = block.start if block.stop < n else max(block.start - 1, 0)
+        others = rows[:, start:].transpose(0, 2, 1)
+        np.matmul(rows[:, block], others, out=out[:, block, start:])
+    for block in blocks:
+        out[:, block, : block.start] = out[:, : block.start, block].transpose(0, 2, 1)
 
 
-def squared_distances(rows):
-    """All squared distances within groups of one size; centres the rows in place."""
-    n_groups, n, _ = rows.shape
-    rows -= np.einsum("bnd->bd", rows)[:, None] / n
-    distances = np.empty((n_groups, n, n), rows.dtype)
-    gram_each(rows, out=distances)
-    sq_norms = np.diagonal(distances, axis1=1, axis2=2).copy()
-    distances *= -2
-    distances += sq_norms[:, :, None]
-    distances += sq_norms[:, None, :]
-    return np.maximum(distances, 0, out=distances)
+def centred_gram(rows, out):
+    """Inner products of the rows of each group, less the mean of the group.
+
+    For small groups: rows are read once and stay as they are.
+
+    Parameters
+    ----------
+    rows, out
+        As for `gram_each`.
+    """
+    gram_each(rows, out)
+    before = np.einsum("bii->b", out)
+    shifts = out.mean(axis=1)
+    shifts -= shifts.mean(axis=1, keepdims=True) / 2
+    out -= shifts[:, :, None] + shifts[:, None]
+    after = np.einsum("bii->b", out)
+    for group in np.flatnonzero(~(before <= _MAX_LOSS * after)):
+        residuals = rows[group] - rows[group].mean(axis=0)
+        gram_each(residuals[None], out[group][None])
+
+
+def squared_distances(rows, out):
+    """All squared distances within groups of one size.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_groups, n, d)
+        As for `gram_each`; centred in place where they are many.
+    out : ndarray of shape (n_groups, n, n)
+        Where they go.
+
+    Returns
+    -------
+    sq_norms : ndarray of shape (n_groups, n)
+        Squared distance of each row from the mean of its group.
+    """
+    if rows.shape[1] > FEW_ROWS:
+        rows -= np.einsum("bnd->bd", rows)[:, None] / rows.shape[1]
+        gram_each(rows, out)
+    else:
+        centred_gram(rows, out)
+    sq_norms = np.diagonal(out, axis1=1, axis2=2).copy()
+    out *= -2
+    out += sq_norms[:, :, None]
+    out += sq_norms[:, None, :]
+    np.maximum(out, 0, out=out)
+    return sq_norms
 
 
 def _gram(A, out):

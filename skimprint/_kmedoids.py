@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from ._blas import squared_distances
 from ._kmeans.seeding import seed_batch
 from ._kmeans.sums import cluster_sums
-from ._selection import select
+from ._selection import distances_within, select
 
 
 def grouped_kmedoids(
@@ -36,8 +35,10 @@ def grouped_kmedoids(
         The medoids.
     """
 
-    def pick(rows, k, _index):
-        distances = squared_distances(rows)
+    groups = groups.without_weightless()
+
+    def pick(bucket, k, buffer):
+        distances, _ = distances_within(groups, bucket, buffer)
         np.sqrt(distances, out=distances)
         n_groups, n, _ = distances.shape
         if init == "heuristic":
@@ -53,7 +54,10 @@ def grouped_kmedoids(
             )
         return _alternate(distances, medoids, max_iter)
 
-    return select(groups, n_clusters, pick, needs_gram=True, n_jobs=n_jobs)
+    def row_bytes(n):
+        return n * groups.dtype.itemsize
+
+    return select(groups, n_clusters, pick, row_bytes=row_bytes, n_jobs=n_jobs)
 
 
 def _alternate(distances, medoids, max_iter):

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._blas import squared_distances
+from ._blas import FEW_ROWS, squared_distances
 from ._groups import Buffer, offsets_of
 from ._threads import run_tasks
 
-# Bytes of rows or inner products of a few small groups that are worked on together.
+# Bytes of rows, or of distances, of a few small groups that are worked on together.
 _BATCH_BYTES = 2**21
 
 
@@ -26,9 +26,7 @@ class Selection(NamedTuple):
     offsets: np.ndarray  # (n_groups + 1,): where each group's rows begin
 
 
-def select(
-    groups, n_selected, pick, *, needs_gram=False, reads_only=False, n_jobs=None
-):
+def select(groups, n_selected, pick, *, row_bytes, n_jobs=None):
     """Pick rows of each group, for groups of one size together.
 
     Parameters
@@ -38,13 +36,11 @@ def select(
     n_selected : int or ndarray of shape (n_groups,)
         Number of rows to pick. A group that has no more keeps all, in their order.
     pick : callable
-        From rows of groups of one size, of shape (n_groups, n, d), the number k, less
-        than n, and the numbers of the rows in X, of shape (n_groups, n), to those of
-        the selected rows within their group, of shape (n_groups, k).
-    needs_gram : bool, default=False
-        Whether pick stores n x n values per group.
-    reads_only : bool, default=False
-        Whether pick leaves the rows as they are, so that it can do without a copy.
+        From groups of one size, of shape (n_groups,), the number k, less than that
+        size, and memory, to the numbers of the selected rows within their group, of
+        shape (n_groups, k).
+    row_bytes : callable
+        From the size of a group to the bytes that pick works on for each row.
     n_jobs : int, default=None
         Number of threads over groups, resolved as joblib does.
 
@@ -53,29 +49,54 @@ def select(
     selection : Selection
         The selected rows.
     """
-    groups = groups.without_weightless()
     counts = np.minimum(n_selected, groups.sizes)
     offsets = offsets_of(counts)
     indices = np.empty(offsets[-1], np.intp)
     buffer = Buffer()
 
     def solve(bucket):
-        k, n = counts[bucket[0]], groups.sizes[bucket[0]]
+        k = int(counts[bucket[0]])
         index = groups.stack_indices(bucket)
-        if k < n:
-            shape = (*index.shape, groups.n_features)
-            gather = groups.peek if reads_only else groups.stack
-            rows = gather(bucket, out=buffer.empty(shape, groups.dtype))
-            index = np.take_along_axis(index, pick(rows, int(k), index), axis=1)
+        if k < index.shape[1]:
+            index = np.take_along_axis(index, pick(bucket, k, buffer), axis=1)
         indices[offsets[bucket][:, None] + np.arange(k)] = index
-
-    def row_bytes(n):
-        return max(groups.n_features, n * needs_gram) * groups.dtype.itemsize
 
     tasks = groups.buckets(counts, row_bytes, _BATCH_BYTES)
     costs = [len(task) * groups.sizes[task[0]] ** 2 for task in tasks]
     run_tasks(solve, tasks, costs, n_jobs=n_jobs)
     return Selection(indices, offsets)
+
+
+def distances_within(groups, bucket, buffer):
+    """Squared distances between the rows of each of some groups of one size.
+
+    Parameters
+    ----------
+    groups : GroupedRows
+        Rows by group.
+    bucket : ndarray of shape (n_groups,)
+        The groups, of n rows each.
+    buffer : Buffer
+        Memory for the rows.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_groups, n, n)
+        Squared distances.
+    sq_norms : ndarray of shape (n_groups, n)
+        Those of each row from the mean of its group.
+    """
+    n, d = groups.sizes[bucket[0]], groups.n_features
+    distances = np.empty((len(bucket), n, n), groups.dtype)
+    sq_norms = np.empty((len(bucket), n), groups.dtype)
+    gather = groups.peek if n <= FEW_ROWS else groups.stack
+    step = max(1, _BATCH_BYTES // (n * d * groups.dtype.itemsize))
+    for start in range(0, len(bucket), step):
+        some = slice(start, start + step)
+        memory = buffer.empty((len(bucket[some]), n, d), groups.dtype)
+        rows = gather(bucket[some], out=memory)
+        sq_norms[some] = squared_distances(rows, out=distances[some])
+    return distances, sq_norms
 
 
 def covariance_sums(rows, weights=None):
@@ -97,13 +118,12 @@ def covariance_sums(rows, weights=None):
     sums : ndarray of shape (n_groups, n)
         But for a factor that all of a group have in common.
     """
-    # For groups this small, einsum is twice as fast as a product.
+    # A product is faster than `sum`, and than einsum.
     if weights is None:
-        sums = np.einsum("bnd->bd", rows)
-    else:
-        sums = np.einsum("bnd,bn->bd", rows, weights.astype(rows.dtype))
-    sums -= sums.mean(axis=1, keepdims=True)
-    return np.einsum("bnd,bd->bn", rows, sums)
+        weights = np.ones((1, rows.shape[1]))
+    sums = weights.astype(rows.dtype)[:, None] @ rows
+    sums -= sums.mean(axis=2, keepdims=True)
+    return (rows @ sums.transpose(0, 2, 1))[:, :, 0]
 
 
 def grouped_cov_max(groups, n_selected, *, n_jobs=None):
@@ -125,15 +145,21 @@ def grouped_cov_max(groups, n_selected, *, n_jobs=None):
     """
 
     groups = groups.without_weightless()
+    weights, spreads = groups.sample_weight, groups.spread
 
-    def pick(rows, k, index):
-        weights, spreads = groups.sample_weight, groups.spread
+    def pick(bucket, k, buffer):
+        index = groups.stack_indices(bucket)
+        memory = buffer.empty((*index.shape, groups.n_features), groups.dtype)
+        rows = groups.peek(bucket, out=memory)
         sums = covariance_sums(rows, None if weights is None else weights[index])
         if spreads is not None:
             sums[spreads[index] > 0] = -np.inf
         return np.argsort(-sums, axis=1, kind="stable")[:, :k]
 
-    return select(groups, n_selected, pick, reads_only=True, n_jobs=n_jobs)
+    def row_bytes(_):
+        return groups.n_features * groups.dtype.itemsize
+
+    return select(groups, n_selected, pick, row_bytes=row_bytes, n_jobs=n_jobs)
 
 
 def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
@@ -159,22 +185,27 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
     """
 
     groups = groups.without_weightless()
+    weights, spreads = groups.sample_weight, groups.spread
 
-    def pick(rows, k, index):
-        n_groups, n, _ = rows.shape
+    def pick(bucket, k, buffer):
+        index = groups.stack_indices(bucket)
+        n_groups, n = index.shape
         each = np.arange(n_groups)
         # All inner products are few operations, unless there are many more of them
         # than the selected rows have.
-        if n <= 8 * k:
-            distances = squared_distances(rows)
-            sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
+        are_all_known = n <= max(8 * k, FEW_ROWS)
+        if are_all_known:
+            distances, merit = distances_within(groups, bucket, buffer)
 
             def to_row(chosen):
                 return distances[each, chosen]
 
         else:
+            shape = (n_groups, n, groups.n_features)
+            rows = groups.stack(bucket, out=buffer.empty(shape, groups.dtype))
             rows -= np.einsum("bnd->bd", rows)[:, None] / n
             sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
+            merit = sq_norms.copy()
 
             def to_row(chosen):
                 found = (rows @ rows[each, chosen][:, :, None])[:, :, 0]
@@ -184,19 +215,20 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
                 return found
 
         selected = np.empty((n_groups, k), np.intp)
-        closest = np.full((n_groups, n), np.inf, rows.dtype)
+        closest = np.full((n_groups, n), np.inf, groups.dtype)
         if start == "random":
             merit = np.tile(np.random.default_rng(seed).random(n), (n_groups, 1))
-        elif groups.sample_weight is None:
-            merit = sq_norms.copy()  # rows are centred by now
-        else:
-            weights = groups.sample_weight[index].astype(rows.dtype)
-            means = np.einsum("bnd,bn->bd", rows, weights)
-            means /= weights.sum(axis=1)[:, None]
-            merit = sq_norms - 2 * np.einsum("bnd,bd->bn", rows, means)
-        if groups.spread is not None:
-            merit[groups.spread[index] > 0] = -np.inf
-            closest[groups.spread[index] > 0] = -1
+        elif weights is not None:
+            shares = weights[index].astype(groups.dtype)
+            shares /= shares.sum(axis=1, keepdims=True)
+            if are_all_known:
+                merit = np.einsum("bij,bj->bi", distances, shares)
+            else:
+                means = np.einsum("bnd,bn->bd", rows, shares)
+                merit -= 2 * np.einsum("bnd,bd->bn", rows, means)
+        if spreads is not None:
+            merit[spreads[index] > 0] = -np.inf
+            closest[spreads[index] > 0] = -1
         selected[:, 0] = merit.argmax(axis=1)
         for c in range(1, k):
             previous = selected[:, c - 1]
@@ -206,4 +238,7 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
             selected[:, c] = closest.argmax(axis=1)
         return selected
 
-    return select(groups, n_selected, pick, needs_gram=True, n_jobs=n_jobs)
+    def row_bytes(n):
+        return max(n, groups.n_features if n > FEW_ROWS else 0) * groups.dtype.itemsize
+
+    return select(groups, n_selected, pick, row_bytes=row_bytes, n_jobs=n_jobs)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._blas import dot_transposed, gram_each
+from .._blas import FEW_ROWS, centred_gram, dot_transposed, gram_each
 from .._groups import Buffer, GroupedRows, alike, offsets_of
 from .._threads import Turns
 from ..normalization import l2_normalize
@@ -215,8 +215,10 @@ def _in_gram_space(job, bucket, runs):
     chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
     G = np.empty((len(bucket), n, n), groups.dtype)
     for chunk in chunks:
-        rows, _ = job.centred_rows(bucket[chunk])
-        gram_each(rows, out=G[chunk])
+        if n <= FEW_ROWS and not job.spherical:
+            centred_gram(job.rows(bucket[chunk]), out=G[chunk])
+        else:
+            gram_each(job.centred_rows(bucket[chunk])[0], out=G[chunk])
     weights = groups.stack_weights(bucket)
     index = groups.stack_indices(bucket)
     members = []

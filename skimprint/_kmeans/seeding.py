@@ -175,5 +175,5 @@ def _sample(X, offsets, sq_norms, weights, turns, size, uniform):
         importance[g] = weights[sample[g]] / chances[drawn]
     with turns.pause():
         for each, out in zip(sample, distances, strict=True):
-            out[:] = squared_distances(X[None, each])[0]
+            squared_distances(X[None, each], out[None])
     return sample, importance, distances
