@@ -16,7 +16,7 @@ from .._backend import Elsewhere, to_host
 from .._groups import alike, offsets_of
 from ..normalization import EPS, l2_normalize, power_normalize
 from .routes import fits_gram_space
-from .seeding import MORE, n_exact_trials, n_trials, sample_size
+from .seeding import MORE, TWICE, n_trials, sample_size
 
 # Bytes of rows and distances that go through the device together, unless a single
 # group has more: enough to fill it, and a fraction of what it has.
@@ -134,7 +134,7 @@ def buckets(groups, n_centers, some, n_init):
     sampled = np.where(exact, n, np.minimum(n, sample_size(k)))
     padded = -(-groups.n_features // _WIDTH) * _WIDTH
     need = 4 * (n * (padded + k) + sampled**2)
-    for same in alike(k, exact, np.where(exact, n_exact_trials(n, k), 0)):
+    for same in alike(k, exact):
         begin, ends = 0, np.cumsum(need[same])
         while begin < len(same):
             room = _BUCKET_BYTES + (ends[begin - 1] if begin else 0)
@@ -345,7 +345,7 @@ class _Work:
         first = int(self.sizes[0])
         exact = fits_gram_space(first, k, n_init)
         sampled = self.sizes if exact else np.minimum(self.sizes, sample_size(k))
-        trials = n_exact_trials(first, k) if exact else MORE * n_trials(k)
+        trials = (TWICE if exact else MORE) * n_trials(k)
         offset = 0.0 if exact else rng.random()
         uniforms = self.bring(rng.random(1 + (k - 1) * trials), np.float64)
         places, tiles = self.bring_all(offsets_of(sampled), _tiles(sampled))

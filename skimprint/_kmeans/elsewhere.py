@@ -16,7 +16,7 @@ from .._groups import offsets_of
 from ..normalization import l2_normalize, power_normalize
 from . import cuda
 from .empty import refill
-from .seeding import SLACK, n_trials
+from .seeding import SLACK, TWICE, n_trials
 
 # Rows that are gathered at a time, unless a single class has more.
 _BUCKET_BYTES = 2**28
@@ -249,8 +249,9 @@ def _seed(stack, k, rng):
     first = _draw(stack, stack.weights, rng.random(1))
     closest = _sq_distances(stack, _choose(stack, stack.rows, first))[:, 0, :]
     labels = xp.zeros(closest.shape, dtype=xp.int64, device=closest.device)
+    trials = TWICE * n_trials(k)
     for c in range(1, k):
-        drawn = _draw(stack, closest * stack.weights, rng.random(n_trials(k)))
+        drawn = _draw(stack, closest * stack.weights, rng.random(trials))
         found = _sq_distances(stack, _choose(stack, stack.rows, drawn))
         kept = xp.minimum(found, closest[:, None, :])
         potentials = xp.sum(kept * stack.weights[:, None, :], axis=2)

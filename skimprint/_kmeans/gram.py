@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .empty import refill
-from .seeding import n_exact_trials, seed_batch
+from .seeding import TWICE, n_trials, seed_batch
 from .sums import cluster_sums
 
 
@@ -75,7 +75,7 @@ def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical
         found += sq_norms[groups, candidates][:, :, None]
         return np.maximum(found, 0, out=found)
 
-    trials = n_exact_trials(G.shape[1], n_clusters)
+    trials = TWICE * n_trials(n_clusters)
     best = None
     for _ in range(n_init):
         _, labels, distances = seed_batch(to_rows, weights, n_clusters, rng, trials)

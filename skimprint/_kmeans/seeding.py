@@ -6,11 +6,14 @@ import numpy as np
 
 from .._blas import squared_distances
 
-# Rows in the sample of `seed_rows`, per seed and at least, and how many times as many
-# candidates are compared there.
+# Rows in the sample of `seed_rows`, per seed and at least.
 _SAMPLE = 12
 _LEAST = 200
+
+# How many times as many candidates as in scikit-learn are compared in a sample, and
+# where the distances of all rows are at hand: they cost little then.
 MORE = 4
+TWICE = 2
 
 # Candidates whose potentials differ by less, relatively, count as equal, and the first
 # is taken. Two rows that are each other's nearest often give the same potential; then
@@ -18,19 +21,9 @@ MORE = 4
 SLACK = 1e-5
 
 
-# From this size on, twice as many candidates for each seed cost little beside the
-# inner products of all rows, and bring less inertia.
-_LARGE = 200
-
-
 def n_trials(n_clusters):
     """Candidates that each step compares in scikit-learn."""
     return 2 + np.log(n_clusters).astype(np.intp)
-
-
-def n_exact_trials(n, n_clusters):
-    """Candidates that each step compares where all distances of n rows are known."""
-    return n_trials(n_clusters) * np.where(n > _LARGE, 2, 1)
 
 
 def sample_size(n_clusters):
