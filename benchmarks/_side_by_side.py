@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info
 EMBEDDINGS = Path(__file__).parents[2] / "shared/data/embeddings"
 
 
-def interleave(contenders, repeats, *, rarely=(), warm_up=True):
+def interleave(contenders, repeats, *, rarely=(), warm_up=True, settle=None):
     """Time contenders in turn, so that what else the machine does hits all alike.
 
     Parameters
@@ -29,6 +29,10 @@ def interleave(contenders, repeats, *, rarely=(), warm_up=True):
         Those of them that only take part in the first two rounds.
     warm_up : bool
         Whether to call each, but for these, once more beforehand.
+    settle : float or None
+        Seconds to wait before each turn, and then to call the contender once before
+        it is timed. Threads of a BLAS go on spinning for up to 0.1 s after a product,
+        and take a core from what follows.
 
     Returns
     -------
@@ -44,6 +48,9 @@ def interleave(contenders, repeats, *, rarely=(), warm_up=True):
         for name, contender in contenders.items():
             if name in rarely and i >= 2:
                 continue
+            if settle is not None:
+                time.sleep(settle)
+                contender()
             start = time.perf_counter()
             contender()
             seconds[name].append(time.perf_counter() - start)

@@ -253,8 +253,14 @@ class Head:
 
     @cached_property
     def facing(self):
-        """Proxies whitened once more, to be multiplied with queries that are not."""
-        return None if self.whitening is None else self.whitening.turn(self.proxies)
+        """Proxies whitened once more, and their products with the origin; or None.
+
+        With them, products need no whitened queries.
+        """
+        if self.whitening is None:
+            return None
+        facing = self.whitening.turn(self.proxies)
+        return facing, facing @ self.whitening.origin
 
     @property
     def n_proxies(self):

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils import gen_batches
 
+from ._blas import dot_transposed
 from ._groups import offsets_of, row_keys
 from .normalization import l2_normalize
 
@@ -118,7 +119,7 @@ class KernelRidge:
     ----------
     landmarks : ndarray of shape (n_landmarks, n_features)
         The samples that queries are compared with.
-    coefficients : ndarray of shape (n_landmarks, n_classes)
+    coefficients : ndarray of shape (n_classes, n_landmarks)
         Their weights in the scores, in the dtype of the landmarks.
     """
 
@@ -131,7 +132,7 @@ class KernelRidge:
         else:
             factor, right = _normal_equations(support, self.landmarks)
             found = linalg.cho_solve(factor, right, check_finite=False)
-        self.coefficients = found.astype(self.landmarks.dtype, copy=False)
+        self.coefficients = np.ascontiguousarray(found.T, self.landmarks.dtype)
 
     def scores(self, X):
         """Scores of queries, near 1 for their class and near 0 for others.
@@ -145,10 +146,11 @@ class KernelRidge:
         -------
         scores : ndarray of shape (n_classes, n_queries)
         """
-        n_classes = self.coefficients.shape[1]
+        n_classes = len(self.coefficients)
         scores = np.empty((n_classes, len(X)), self.coefficients.dtype)
         for block in _blocks(len(X), len(self.landmarks)):
-            scores[:, block] = (_kernel(X[block], self.landmarks) @ self.coefficients).T
+            kernel = _kernel(X[block], self.landmarks)
+            scores[:, block] = dot_transposed(self.coefficients, kernel)
         return scores + 1 / n_classes
 
     def scores_without(self, support, rows):
@@ -175,7 +177,7 @@ class KernelRidge:
         """Scores less 1 / n_classes of each sample without it, (n, n_classes)."""
         if support.is_exact:
             factor = _factor(support)
-            return support.targets() - self.coefficients / _inverse_diagonal(factor)
+            return support.targets() - self.coefficients.T / _inverse_diagonal(factor)
         factor, _ = _normal_equations(support, self.landmarks)
         own = _inverse_diagonal(factor)
         position = np.full(len(support.rows), -1)
@@ -185,13 +187,13 @@ class KernelRidge:
             kernel = _kernel(support.rows[block], self.landmarks).astype(np.float64)
             solved = linalg.cho_solve(factor, kernel.T, check_finite=False).T
             leverage = np.einsum("ij,ij->i", kernel, solved)[:, None]
-            scores = kernel @ self.coefficients
+            scores = kernel @ self.coefficients.T
             # A landmark goes as such too: as one, but with no sample near it, it would
             # serve those of others.
             (among,) = np.nonzero(position[block] >= 0)
             which = position[block][among]
             reach = solved[among, which][:, None]
-            scores[among] -= reach / own[which] * self.coefficients[which]
+            scores[among] -= reach / own[which] * self.coefficients.T[which]
             leverage[among] -= reach**2 / own[which]
             leverage *= support.weights[block][:, None]
             leverage = np.minimum(leverage, 1 - _JITTER)
@@ -214,7 +216,7 @@ def _blocks(n_rows, n_columns):
 
 def _kernel(A, B):
     """Kernel between rows of unit length, of shape (n_a, n_b)."""
-    products = A @ B.T
+    products = dot_transposed(A, B)
     products -= 1
     products *= SHARPNESS
     return np.exp(products, out=products)

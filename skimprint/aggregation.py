@@ -50,8 +50,10 @@ class ProxySimilarity:
     whitening : Whitening, default=None
         What normalised queries go through. Those of a norm that gives unit length get
         it again afterwards.
-    facing : ndarray of shape (n_proxies, n_features), default=None
-        The proxies whitened once more. With them, products take less time.
+    facing : tuple of ndarrays, default=None
+        The proxies whitened once more, of shape (n_proxies, n_features), and their
+        products with the origin of the whitening, of shape (n_proxies,). With them,
+        products take less time.
     """
 
     def __init__(
@@ -95,12 +97,18 @@ class ProxySimilarity:
         # queries need no product of their own with a matrix of all features.
         self.folds = facing is not None and metric in _PRODUCTS
         if self.folds:
-            self.facing = facing / lengths if metric == "cosine" else facing
-            self.shift = self.facing @ whitening.origin
+            self.facing, self.shift = facing
+            if metric == "cosine":
+                self.facing, self.shift = (
+                    self.facing / lengths,
+                    self.shift / lengths.T[0],
+                )
 
     def blocks(self, n_queries):
         """Slices of the queries to compare at a time: of the same size, for threads."""
         row_bytes = max(1, len(self.proxies)) * self.proxies.itemsize
+        if n_queries * row_bytes <= _BLOCK_BYTES:
+            return [slice(0, n_queries)]
         size = int(np.clip(_BLOCK_BYTES // row_bytes, _MIN_BLOCK, _MAX_BLOCK))
         n_blocks = -(-n_queries // size)
         if n_blocks > 1:
