@@ -1,4 +1,4 @@
-"""Tall products through SciPy's BLAS, without the GIL.
+"""Tall products through SciPy's BLAS, without the GIL, and those of small groups.
 
 NumPy and SciPy wheels carry a BLAS each, and they need not be equally fast: on a
 machine with AVX-512, SciPy's (the one behind scikit-learn) can be nearly twice as
@@ -24,12 +24,13 @@ _WORTH_IT = 2**20
 _BLOCK = 128
 _ABOVE = np.triu(np.ones((_BLOCK, _BLOCK), bool), 1)
 
-# Groups up to this size share products, of so many rows of each with the rest.
+# Groups of up to so many rows go through one call together, so many rows of each at a
+# time.
 FEW_ROWS = 64
 _ROWS = 8
 
-# How many times their variance the squared lengths of rows may be for the mean to be
-# taken from their inner products, which lose one of their digits then.
+# How many times the squared distance from the mean the squared length of a typical row
+# may be for the mean to be taken from inner products, which lose a digit then.
 _MAX_LOSS = 10
 
 
@@ -125,13 +126,15 @@ def centred_gram(rows, out):
     rows, out
         As for `gram_each`.
     """
-    gram_each(rows, out)
-    before = np.einsum("bii->b", out)
-    shifts = out.mean(axis=1)
-    shifts -= shifts.mean(axis=1, keepdims=True) / 2
-    out -= shifts[:, :, None] + shifts[:, None]
-    after = np.einsum("bii->b", out)
-    for group in np.flatnonzero(~(before <= _MAX_LOSS * after)):
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram_each(rows, out)
+        before = np.median(np.einsum("bii->bi", out), axis=1)
+        shifts = out.mean(axis=1)
+        shifts -= shifts.mean(axis=1, keepdims=True) / 2
+        out -= shifts[:, :, None] + shifts[:, None]
+        after = np.median(np.einsum("bii->bi", out), axis=1)
+        is_precise = (before / _MAX_LOSS <= after) & np.isfinite(after)
+    for group in np.flatnonzero(~is_precise):
         residuals = rows[group] - rows[group].mean(axis=0)
         gram_each(residuals[None], out[group][None])
 
@@ -156,7 +159,7 @@ def squared_distances(rows, out):
         gram_each(rows, out)
     else:
         centred_gram(rows, out)
-    sq_norms = np.diagonal(out, axis1=1, axis2=2).copy()
+    sq_norms = np.maximum(np.diagonal(out, axis1=1, axis2=2), 0)
     out *= -2
     out += sq_norms[:, :, None]
     out += sq_norms[:, None, :]

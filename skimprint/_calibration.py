@@ -2,7 +2,8 @@
 
 A support sample is scored as a query of which nothing is known: by the proxies as they
 would be without it. A proxy that is the sample is left out; a mean of ``n`` samples
-that it is among becomes the mean of the other ``n - 1``. Everything else stays.
+that it is among becomes the mean of the other ``n - 1``. A whitening is made anew
+without it and a tenth of the others: see `Head.each_without`. Everything else stays.
 """
 
 from itertools import pairwise
@@ -134,17 +135,14 @@ class CovarianceWithout:
     Parameters
     ----------
     head : Head
-        Made with all samples.
+        Made with all samples, and without whitening.
     held_out : HeldOut
         The samples, which are the queries.
     """
 
     def __init__(self, head, held_out):
         means = np.stack([head.memory[c].mean for c in head.classes.tolist()])
-        residuals = held_out.rows - means[held_out.codes]
-        if head.whitening is not None:
-            residuals = head.whitening.turn(residuals)
-        self.residuals = residuals @ head.factor
+        self.residuals = (held_out.rows - means[held_out.codes]) @ head.factor
         total = head.moments.weights.sum()
         times_shift = head.class_count[held_out.codes] * held_out.shift
         share = (1 - head.covariance_shrinkage) * times_shift / total

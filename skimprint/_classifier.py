@@ -906,6 +906,12 @@ default="dot"
                 "metric='mahalanobis' needs the covariance of the support embeddings, "
                 "but was set after fit: call fit again."
             )
+        lacks_whitening = self.shrinkage is not None and head.whitening is None
+        if lacks_whitening and not all(p.is_head for p in head.memory.values()):
+            raise NotFittedError(
+                "shrinkage needs the covariance of the support embeddings, but was set "
+                "after fit: call fit again."
+            )
         query_norm = self._query_norm(head)
         if normalized:  # once more, unit length does no harm, and roots would
             query_norm = l2_normalize if query_norm in UNIT_LENGTH else None
@@ -915,7 +921,8 @@ default="dot"
             query_norm=query_norm,
             factor=head.factor,
             whitening=head.whitening,
-            facing=head.facing,
+            # Each of these rows meets many vectors of its own: better whitened itself.
+            facing=None if normalized else head.facing,
         )
 
     def _score_blocks(self, head, X, use, *, winners_only=False):
@@ -1153,14 +1160,14 @@ default="dot"
         n = len(held_out.rows)
         scores = np.empty((n, len(head.classes)), dtype=head.proxies.dtype)
         familiar = np.empty(n, dtype=head.proxies.dtype)
-        compare = self._similarity(head, normalized=True)
+        proxy_norm = self._proxy_norm()
 
-        def leave_out(block):
+        def leave_out(head, compare, block):
             some = held_out.keep(block)
             queries = compare.prepare(some.rows)
             similarities = compare.finish(compare.ranks(queries), queries)
             without = None
-            if self.metric == "mahalanobis":
+            if self.metric == "mahalanobis" and head.whitening is None:
                 without = CovarianceWithout(head, some)
                 similarities = without.to_all(similarities, queries, compare.proxies)
 
@@ -1175,7 +1182,7 @@ default="dot"
             if head.mean_weight:
                 self._compare_blends_without(head, to_own, some, similarities)
             else:
-                left = head.renormalize(some.left, some.own, self._proxy_norm())
+                left = head.renormalize(some.left, some.own, proxy_norm)
                 changed = np.flatnonzero(some.own >= 0)
                 own = some.own[changed]
                 similarities[own, changed] = to_own(changed, left[changed])
@@ -1183,8 +1190,10 @@ default="dot"
             familiar[block] = self._familiarity(head, similarities)
             scores[block] = self._aggregate(head, similarities).T
 
-        for block in compare.blocks(n):
-            leave_out(block)
+        for fold, without_fold in head.each_without(held_out, proxy_norm):
+            compare = self._similarity(without_fold, normalized=True)
+            for block in compare.blocks(len(fold)):
+                leave_out(without_fold, compare, fold[block])
         if self.kernel_weight:
             support = Support.of(parts, head.proxies.dtype)
             of_kernel = self._kernel(head).scores_without(support, held_out.rows)
@@ -1208,21 +1217,21 @@ default="dot"
             To be changed for the proxies of each sample's class.
         """
         norm = self._proxy_norm()
+        memories = [head.memory[label] for label in head.classes.tolist()]
+        vectors = np.concatenate([memory.vectors for memory in memories])
+        vectors = head.renormalize(vectors, np.arange(len(vectors)), norm)
+        left = head.renormalize(held_out.left, held_out.own, norm)
+        means = np.stack([memory.mean for memory in memories])[held_out.codes]
+        means += held_out.shift[:, None] * (means - held_out.rows)
+        means = head.renormalize(means, held_out.own, norm)
         for code in np.unique(held_out.codes):
             columns = np.flatnonzero(held_out.codes == code)
-            some = held_out.keep(columns)
-            memory = head.memory[head.classes[code].item()]
-            mean = memory.mean
-            means = mean + some.shift[:, None] * (mean - some.rows)
+            own, gone = held_out.own[columns], held_out.gone[columns]
             start, stop = head.offsets[code : code + 2]
-            of_class = np.arange(start, stop)
-            vectors = head.renormalize(memory.vectors, of_class, norm)
-            vectors = np.repeat(vectors[None], len(columns), axis=0)
-            changed = np.flatnonzero((some.own >= 0) & ~some.gone)
-            left = head.renormalize(some.left, some.own, norm)
-            vectors[changed, some.own[changed] - start] = left[changed]
-            means = head.renormalize(means, some.own, norm)
-            blends = head.blended(vectors, means[:, None])
+            of_class = np.repeat(vectors[None, start:stop], len(columns), axis=0)
+            changed = np.flatnonzero((own >= 0) & ~gone)
+            of_class[changed, own[changed] - start] = left[columns[changed]]
+            blends = head.blended(of_class, means[columns][:, None])
             n_proxies = stop - start
             similar = to_own(
                 np.repeat(columns, n_proxies), blends.reshape(-1, blends.shape[-1])

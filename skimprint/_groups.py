@@ -93,6 +93,7 @@ class GroupedRows:
             and isinstance(self.X, np.ndarray)
             and self.X.dtype == self.dtype
             and self.X.flags.c_contiguous
+            and self.X.flags.aligned  # else products would round in another way
             and last - first + 1 == index.size
             and np.all(np.diff(index.ravel()) == 1)
         )

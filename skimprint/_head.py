@@ -1,5 +1,6 @@
 """What predictions need, made of what a classifier remembers."""
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +19,7 @@ from .normalization import (
 from .whitening import (
     Whitening,
     precision_cholesky,
+    spectrum_without,
     within_class_covariance,
     within_class_spectrum,
 )
@@ -26,6 +28,17 @@ from .whitening import (
 # more tell little more, and cost.
 _MAX_LEFT_OUT = 4000
 _MAX_SCORES = 120_000
+
+
+# Parts of the samples that are kept from the covariance while they are scored.
+_N_FOLDS = 10
+
+
+def _origin_of(means):
+    """Where the whitened space has its origin, given the class means."""
+    if len(means) == 1:  # from its own mean, a class would lie in no direction
+        return np.zeros_like(means[0])
+    return means.mean(axis=0)
 
 
 def _max_rows(n_classes):
@@ -158,24 +171,7 @@ class Head:
             if self.whitening is not None:
                 left_out = left_out._replace(rows=self.whitening(left_out.rows))
         vectors = learnt.generator.combine(vectors, counts, moments, left_out)
-        vectors = np.ascontiguousarray(vectors, dtype=learnt.dtype)
-        if proxy_norm == "quantile":
-            from_head = np.array([part.is_head for part in parts])[self.codes]
-            if from_head.any():
-                new = quantile_normalize(vectors[~from_head], vectors[from_head])
-                vectors[~from_head] = new
-            else:
-                vectors = quantile_normalize_by_class(vectors, self.offsets)
-        elif proxy_norm is l2_normalize:
-            l2_normalize(vectors, out=vectors)
-        elif proxy_norm is not None:
-            vectors = proxy_norm(vectors)
-        self.proxies = vectors
-        if mean_weight:
-            means = np.stack([part.mean for part in parts])
-            means = self.renormalize(means, np.arange(len(means)), proxy_norm)
-            vectors *= 1 - mean_weight
-            vectors += (mean_weight * means)[self.codes]
+        self._place(vectors.astype(learnt.dtype, copy=False), proxy_norm)
         self.kernel = None
         if with_kernel:
             if "kernel" not in shared:
@@ -189,6 +185,84 @@ class Head:
     def __getstate__(self):
         # Arrays of a device stay there.
         return vars(self) | {"elsewhere": None}
+
+    def each_without(self, held_out, proxy_norm):
+        """Heads whose whitening does not know some of the samples, fold by fold.
+
+        A sample makes the covariance a little more like its own residual, and so lies
+        nearer to its class than any query does; where features are many, much nearer.
+
+        Parameters
+        ----------
+        held_out : HeldOut
+            Samples, class by class.
+        proxy_norm : "quantile", callable or None
+            Normalisation of the proxies.
+
+        Yields
+        ------
+        fold : ndarray of int
+            Some of the samples.
+        head : Head
+            The same proxies, whitened by covariance and means of all other samples; or
+            this head, if it does not whiten.
+        """
+        codes = held_out.codes
+        parts = self._parts()
+        means = np.stack([part.mean for part in parts])
+        spectrum = None
+        if self.whitening is not None:
+            origin = _origin_of(means)
+            spectrum = within_class_spectrum(self.moments, origin, means)
+        if spectrum is None or not len(spectrum.eigenvalues):
+            yield np.arange(len(codes)), self
+            return
+        vectors = np.concatenate([part.vectors for part in parts])
+        weights = self.class_count[codes] * held_out.shift / (1 + held_out.shift)
+        within = np.arange(len(codes)) - np.searchsorted(codes, codes)
+        for number in range(min(_N_FOLDS, within.max() + 1)):
+            fold = np.flatnonzero(within % _N_FOLDS == number)
+            others, other_means = spectrum_without(
+                spectrum,
+                self.class_count,
+                means,
+                *(values[fold] for values in (held_out.rows, codes, weights)),
+            )
+            head = copy(self)
+            vars(head).pop("facing", None)
+            origin = _origin_of(other_means)
+            head.whitening = Whitening(others, origin, self.shrinkage)
+            head.whitening = head.whitening.astype(self.proxies.dtype)
+            if self.factor is not None:
+                head.covariance = others.covariance(self.covariance_shrinkage)
+                head.factor = precision_cholesky(head._whitened(head.covariance))
+            head._place(head.whitening(vectors), proxy_norm)
+            yield fold, head
+
+    def _parts(self):
+        """What is remembered of each class, in the order of the classes."""
+        return [self.memory[label] for label in self.classes.tolist()]
+
+    def _place(self, vectors, proxy_norm):
+        """Make proxies of vectors: whitened, but neither normalised nor blended."""
+        vectors = np.ascontiguousarray(vectors)
+        if proxy_norm == "quantile":
+            from_head = np.array([part.is_head for part in self._parts()])[self.codes]
+            if from_head.any():
+                new = quantile_normalize(vectors[~from_head], vectors[from_head])
+                vectors[~from_head] = new
+            else:
+                vectors = quantile_normalize_by_class(vectors, self.offsets)
+        elif proxy_norm is l2_normalize:
+            l2_normalize(vectors, out=vectors)
+        elif proxy_norm is not None:
+            vectors = proxy_norm(vectors)
+        self.proxies = vectors
+        if self.mean_weight:
+            means = np.stack([part.mean for part in self._parts()])
+            means = self.renormalize(means, np.arange(len(means)), proxy_norm)
+            # In a new array: what a callable returned may be the user's.
+            self.proxies = self.blended(vectors, means[self.codes])
 
     def blended(self, vectors, means):
         """Proxies of normalised vectors and class means, of the same shape."""
@@ -229,9 +303,7 @@ class Head:
     def _whiten(self, parts, shrinkage, shared):
         """Make the whitening, by a shrinkage that is given or chosen."""
         means = np.stack([part.mean for part in parts])
-        origin = means.mean(axis=0)
-        if len(parts) == 1:  # from its own mean, a class would lie in no direction
-            origin = np.zeros_like(origin)
+        origin = _origin_of(means)
         if "spectrum" not in shared:
             shared["spectrum"] = within_class_spectrum(self.moments, origin, means)
         spectrum = shared["spectrum"]

@@ -126,10 +126,13 @@ class LearningMixin:
         array(['right', 'up'], dtype='<U5')
         """
         check_is_fitted(self)
-        labels = np.atleast_1d(np.asarray(to_host(classes))).tolist()
+        classes = np.atleast_1d(np.asarray(to_host(classes)))
+        labels = classes.tolist()
         learnt = self._learnt.settled()
         memory = learnt.memory
         unknown = [label for label in labels if label not in memory]
+        if classes.dtype.kind == "b" != learnt.label_dtype.kind:
+            unknown = labels  # a mask, whose True would be found as 1
         if unknown:
             raise ValueError(
                 f"classes must be labels that the classifier knows; {unknown} are not "

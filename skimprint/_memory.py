@@ -565,13 +565,17 @@ class Learner(NamedTuple):
     def _joined(self, part, statistics):
         """Weight, moments and sample of a class and of more samples."""
         weight, moments, sample = statistics
-        if part.moments is not None:  # one of a head has none
-            moments = part.moments if moments is None else part.moments.joined(moments)
+        # What is known of some of the samples only would mislead: better none. But a
+        # class of a head has no samples of its own.
+        if part.moments is not None and moments is not None:
+            moments = part.moments.joined(moments)
+        elif not part.is_head:
+            moments = None
         if part.sample is not None and sample is not None:
             size = self.sample_size or SAMPLE_SIZE
             sample = part.sample.joined(sample, size=size)
-        elif sample is None:
-            sample = part.sample
+        elif not part.is_head:
+            sample = None
         return part.weight + weight, _sharing(moments, sample), sample
 
     def unite(self, labels, learnt, more, statistics):

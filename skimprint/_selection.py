@@ -32,7 +32,7 @@ def select(groups, n_selected, pick, *, row_bytes, n_jobs=None):
     Parameters
     ----------
     groups : GroupedRows
-        Rows by group.
+        Rows by group, none of them without weight.
     n_selected : int or ndarray of shape (n_groups,)
         Number of rows to pick. A group that has no more keeps all, in their order.
     pick : callable
@@ -40,7 +40,7 @@ def select(groups, n_selected, pick, *, row_bytes, n_jobs=None):
         size, and memory, to the numbers of the selected rows within their group, of
         shape (n_groups, k).
     row_bytes : callable
-        From the size of a group to the bytes that pick works on for each row.
+        From the size of a group to the bytes that pick keeps for each row.
     n_jobs : int, default=None
         Number of threads over groups, resolved as joblib does.
 
@@ -118,12 +118,13 @@ def covariance_sums(rows, weights=None):
     sums : ndarray of shape (n_groups, n)
         But for a factor that all of a group have in common.
     """
-    # A product is faster than `sum`, and than einsum.
+    # A product is faster than `sum`.
     if weights is None:
         weights = np.ones((1, rows.shape[1]))
     sums = weights.astype(rows.dtype)[:, None] @ rows
     sums -= sums.mean(axis=2, keepdims=True)
-    return (rows @ sums.transpose(0, 2, 1))[:, :, 0]
+    # No product here: it rounds equal rows differently, and their order must stay.
+    return np.einsum("bnd,bd->bn", rows, sums[:, 0])
 
 
 def grouped_cov_max(groups, n_selected, *, n_jobs=None):
@@ -191,8 +192,9 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
         index = groups.stack_indices(bucket)
         n_groups, n = index.shape
         each = np.arange(n_groups)
-        # All inner products are few operations, unless there are many more of them
-        # than the selected rows have.
+        # The inner products of all rows take less time than those with one selected row
+        # after the other, unless rows are many: half of them are needed, in large
+        # products. Of few rows, those of many groups are made together.
         are_all_known = n <= max(8 * k, FEW_ROWS)
         if are_all_known:
             distances, merit = distances_within(groups, bucket, buffer)
@@ -219,8 +221,8 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
         if start == "random":
             merit = np.tile(np.random.default_rng(seed).random(n), (n_groups, 1))
         elif weights is not None:
-            shares = weights[index].astype(groups.dtype)
-            shares /= shares.sum(axis=1, keepdims=True)
+            shares = weights[index] / weights[index].sum(axis=1, keepdims=True)
+            shares = shares.astype(groups.dtype)
             if are_all_known:
                 merit = np.einsum("bij,bj->bi", distances, shares)
             else:

@@ -28,6 +28,11 @@ UNIT_LENGTH = (l2_normalize, power_normalize)
 _BLOCK_BYTES = 2**23
 _MIN_BLOCK, _MAX_BLOCK = 256, 2048
 
+# Few queries whose similarities fit into one block are one: threads of ours that have
+# to be woken cost such a product more than BLAS's own do. Queries are copied where they
+# are whitened or moved, so these are bounded too.
+_QUERY_BYTES = 2**26
+
 # Number of proxies up to which their similarities lie in memory query by query.
 _FEW = 1000
 
@@ -105,9 +110,12 @@ class ProxySimilarity:
                 )
 
     def blocks(self, n_queries):
-        """Slices of the queries to compare at a time: of the same size, for threads."""
-        row_bytes = max(1, len(self.proxies)) * self.proxies.itemsize
-        if n_queries * row_bytes <= _BLOCK_BYTES:
+        """Slices of the queries to compare at a time: one, or an even number."""
+        n_proxies, n_features = self.proxies.shape
+        row_bytes = max(1, n_proxies) * self.proxies.itemsize
+        query_bytes = n_queries * n_features * self.proxies.itemsize
+        is_small = n_queries * row_bytes <= _BLOCK_BYTES and query_bytes <= _QUERY_BYTES
+        if is_small and self.metric not in _CDIST_NAMES:
             return [slice(0, n_queries)]
         size = int(np.clip(_BLOCK_BYTES // row_bytes, _MIN_BLOCK, _MAX_BLOCK))
         n_blocks = -(-n_queries // size)

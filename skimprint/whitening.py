@@ -43,6 +43,13 @@ class ScatterSpectrum(NamedTuple):
         """Coordinates of the rows of X, in the dtype of X."""
         return X @ self.basis.astype(X.dtype, copy=False)
 
+    def covariance(self, shrinkage):
+        """The shrunk covariance, of shape (n_features, n_features)."""
+        scales = (1 - shrinkage) / self.total_weight * self.eigenvalues
+        covariance = (self.basis * scales) @ self.basis.T
+        covariance[np.diag_indices(len(covariance))] += shrinkage * self.variance
+        return covariance
+
     def precision(self, shrinkage):
         """Inverse eigenvalues of the shrunk covariance, of shape (n_directions,).
 
@@ -141,6 +148,45 @@ def within_class_spectrum(moments, origin, means):
     if moments.factor is None:
         return spectrum_of_scatter(moments.scatter, total)
     return spectrum_of_rows(moments.factor, total, means - origin)
+
+
+def spectrum_without(spectrum, class_weight, means, rows, codes, weights):
+    """Spectrum of the scatter within the classes, as it is without some samples.
+
+    Parameters
+    ----------
+    spectrum : ScatterSpectrum
+        With them; its basis spans samples and means.
+    class_weight : ndarray of shape (n_classes,)
+        Sum of the weights of each class.
+    means : ndarray of shape (n_classes, n_features)
+        The class means.
+    rows : ndarray of shape (n, n_features)
+        The samples to do without, but not all that a class has.
+    codes : ndarray of shape (n,)
+        The class of each.
+    weights : ndarray of shape (n,)
+        The weight of each.
+
+    Returns
+    -------
+    spectrum : ScatterSpectrum
+        Of the other samples.
+    means : ndarray of shape (n_classes, n_features)
+        Of the other samples.
+    """
+    left = class_weight - np.bincount(codes, weights, minlength=len(means))
+    left = np.maximum(left, _RANK_TOLERANCE * class_weight)[:, None]
+    residuals = rows - means[codes]
+    sums = np.zeros_like(means)
+    np.add.at(sums, codes, weights[:, None] * residuals)
+    # The class mean moves too, away from what it loses.
+    lost = [np.sqrt(weights)[:, None] * residuals, sums / np.sqrt(left)]
+    coordinates = spectrum.project(np.concatenate(lost))
+    scatter = -coordinates.T @ coordinates
+    scatter[np.diag_indices(len(scatter))] += spectrum.eigenvalues
+    found = spectrum_of_scatter(scatter, spectrum.total_weight - weights.sum())
+    return found._replace(basis=spectrum.basis @ found.basis), means - sums / left
 
 
 class Whitening:

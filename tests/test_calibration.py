@@ -10,6 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from skimprint import ImprintClassifier
 from skimprint._calibration import familiarities, fit_temperature, hold_out
+from skimprint.methods import RECOMMENDED
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,6 @@ def test_as_if_each_sample_were_left_out(few, params, outlier_score):
         {"generator": "mean"},
         {"generator": "all"},
         {"generator": "all", "mean_weight": 0.5},
-        {"generator": "mean", "shrinkage": 0.5},
     ],
     ids=str,
 )
@@ -100,9 +100,6 @@ def test_mahalanobis_distances_by_the_covariance_without_the_query(few, params):
     head, n = clf._head(), len(y)
     rows = X / np.linalg.norm(X, axis=1, keepdims=True)
 
-    def whitened(vectors):
-        return vectors if head.whitening is None else head.whitening(vectors)
-
     familiar = []
     for i, row in enumerate(rows):
         residual = row - rows[y == y[i]].mean(axis=0)
@@ -111,18 +108,8 @@ def test_mahalanobis_distances_by_the_covariance_without_the_query(few, params):
         covariance = clf.covariance_ - share * np.outer(residual, residual)
         covariance *= n / (n - 1)
         left = np.arange(n) != i
-        if head.whitening is None:
-            proxies = clone(clf).set_params(temperature=1.0, outlier_threshold=None)
-            proxies = proxies.fit(X[left], y[left]).proxies_
-            apart = row - proxies
-        else:
-            turn = head.whitening.turn(np.eye(len(row)))
-            covariance = turn.T @ covariance @ turn
-            means = [rows[left][y[left] == c].mean(axis=0) for c in clf.classes_]
-            means = whitened(np.array(means))
-            query = whitened(row[None])[0]
-            apart = query / np.linalg.norm(query)
-            apart = apart - means / np.linalg.norm(means, axis=1, keepdims=True)
+        proxies = clone(clf).set_params(temperature=1.0, outlier_threshold=None)
+        apart = row - proxies.fit(X[left], y[left]).proxies_
         squares = np.einsum("ij,ij->i", apart @ np.linalg.inv(covariance), apart)
         familiar.append(-np.sqrt(squares.min()))
     expected = np.quantile(familiar, 0.1, method="inverted_cdf")
@@ -135,6 +122,44 @@ def test_mahalanobis_rejects_about_the_share_asked_for(digits):
     clf = ImprintClassifier("mean", metric="mahalanobis", **AUTO, contamination=0.1)
     rejected = np.mean(clf.fit(X, y).predict(queries) == -1)
     assert rejected == pytest.approx(0.1, abs=0.05)
+
+
+@pytest.mark.parametrize("n", [100, 300])
+@pytest.mark.parametrize(
+    "params",
+    [
+        RECOMMENDED,
+        RECOMMENDED | {"kernel_weight": 0, "outlier_score": "contrast"},
+        {"generator": "mean", "shrinkage": "auto"},
+        {"generator": "all", "shrinkage": 0.5},
+        {"generator": "mean", "shrinkage": 0.3, "metric": "euclidean"},
+        {"generator": "mean", "shrinkage": 0.5, "metric": "mahalanobis"},
+        {"generator": "mean", "shrinkage": "auto", "proxy_norm": "quantile"},
+    ],
+    ids=str,
+)
+def test_whitening_does_not_know_the_sample(digits, params, n):
+    """Else, of fewer samples than features most queries would be rejected."""
+    X, queries, y, truth = train_test_split(
+        *digits, train_size=n, random_state=0, stratify=digits[1]
+    )
+    clf = ImprintClassifier(**params, **AUTO, contamination=0.1, random_state=0)
+    rejected = np.mean(clf.fit(X, y).predict(queries) == -1)
+    assert rejected == pytest.approx(0.1, abs=0.07)
+    scores = clf._scores(queries)[1].astype(np.float64)
+    ones = np.ones(len(truth))
+    best = best_temperature(scores, np.searchsorted(clf.classes_, truth), ones)
+    assert np.log(clf.temperature_) == pytest.approx(np.log(best), abs=0.5)
+
+
+def test_labels_of_dtype_object(few):
+    X, y = few
+    names = np.array([f"digit {label}" for label in y], dtype=object)
+    auto = AUTO | {"outlier_label": "none"}
+    by_name = ImprintClassifier(**RECOMMENDED, **auto).fit(X, names)
+    by_number = ImprintClassifier(**RECOMMENDED, **AUTO).fit(X, y)
+    assert by_name.temperature_ == by_number.temperature_
+    assert by_name.outlier_threshold_ == by_number.outlier_threshold_
 
 
 def test_weights_count_as_copies_that_are_left_out_together(few):

@@ -505,6 +505,15 @@ class TestPending:
 
 
 class TestForget:
+    def test_a_mask_is_not_taken_for_labels(self):
+        clf = ImprintClassifier("mean").fit(np.eye(3), [0, 1, 2])
+        mask = clf.classes_ == 1
+        assert_unchanged(
+            clf, lambda: clf.forget(mask), ValueError, "must be labels that"
+        )
+        clf = ImprintClassifier("mean").fit(np.eye(2), [False, True])
+        assert clf.forget(np.array([True])).classes_.tolist() == [False]
+
     def test_everything_and_learn_again(self, clf):
         clf.forget(["a", "b"])
         with pytest.raises(NotFittedError):
@@ -770,3 +779,31 @@ class TestThreads:
             writer.result()
         assert seen <= allowed
         assert len(seen) > 3
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"shrinkage": "auto"}, "shrinkage needs the covariance"),
+        ({"metric": "mahalanobis"}, "metric='mahalanobis' needs the covariance"),
+        ({"kernel_weight": 0.5}, "kernel_weight needs samples"),
+    ],
+)
+def test_what_was_set_after_fit_does_not_go_by_later_samples_alone(params, message):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 6)), np.arange(40) % 4
+    clf = ImprintClassifier("mean").fit(X[:30], y[:30]).set_params(**params)
+    for _ in range(2):
+        with pytest.raises(NotFittedError, match=message):
+            clf.predict(X)
+        clf.partial_fit(X[30:], y[30:])
+    assert (clf.fit(X, y).predict(X) == y).any()
+
+
+def test_the_mean_is_that_of_all_samples_though_wanted_only_later():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 6)), np.arange(40) % 2
+    clf = ImprintClassifier("mean").fit(X[:30], y[:30]).set_params(mean_weight=0.5)
+    clf.partial_fit(X[30:], y[30:])
+    expected = ImprintClassifier("mean", mean_weight=0.5).fit(X, y)
+    np.testing.assert_allclose(clf.proxies_, expected.proxies_, atol=1e-9)

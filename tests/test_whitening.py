@@ -10,7 +10,9 @@ from skimprint.whitening import (
     precision_cholesky,
     spectrum_of_rows,
     spectrum_of_scatter,
+    spectrum_without,
     within_class_covariance,
+    within_class_spectrum,
 )
 
 
@@ -153,3 +155,30 @@ def test_few_rows_are_whitened_as_many_are():
     whiten = Whitening(spectrum_of_scatter(R.T @ R, 60), means[0], 0.1)
     few = np.concatenate([whiten(rows) for rows in np.split(X, 15)])  # 4 of 5 features
     np.testing.assert_allclose(few, whiten(X), atol=1e-12)
+
+
+@pytest.mark.parametrize("d", [5, 60])  # less and more than there are samples
+def test_spectrum_without_some_samples(d):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [10, 15, 7])
+    X = rng.normal(size=(len(y), d)) + y[:, None]
+    weights = rng.uniform(0.5, 2, len(y))
+    everything = pooled(X, y, weights)
+    origin = everything.means.mean(axis=0)
+    gone = np.isin(np.arange(len(y)), [0, 1, 2, 11, 30])
+    found, means = spectrum_without(
+        within_class_spectrum(everything, origin, everything.means),
+        everything.weights,
+        everything.means,
+        X[gone],
+        y[gone],
+        weights[gone],
+    )
+    rest = pooled(X[~gone], y[~gone], weights[~gone])
+    np.testing.assert_allclose(means, rest.means)
+    assert found.total_weight == pytest.approx(rest.weights.sum())
+    scatter = (found.basis * found.eigenvalues) @ found.basis.T
+    np.testing.assert_allclose(scatter, rest.scatter, atol=1e-9)
+    expected = 0.8 * rest.scatter / rest.weights.sum()
+    expected += 0.2 * np.trace(rest.scatter) / rest.weights.sum() / d * np.eye(d)
+    np.testing.assert_allclose(found.covariance(0.2), expected, atol=1e-9)

@@ -11,7 +11,7 @@ _SAMPLE = 12
 _LEAST = 200
 
 # How many times as many candidates as in scikit-learn are compared in a sample, and
-# where the distances of all rows are at hand: they cost little then.
+# among all rows of a group: they cost little where distances are at hand.
 MORE = 4
 TWICE = 2
 

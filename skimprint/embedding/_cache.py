@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -68,9 +69,10 @@ class EmbeddingCache:
     """
 
     def __init__(self, directory):
-        # Not by pathlib, which takes longer: one is made for each transform.
-        directory = os.path.expanduser(os.fspath(directory))  # noqa: PTH111
-        self.directory = os.path.join(os.getcwd(), directory)  # noqa: PTH109, PTH118
+        directory = os.fspath(directory)
+        is_relative = not directory.startswith((os.sep, "~"))
+        here = os.getcwd() if is_relative else ""  # noqa: PTH109
+        self.directory = _absolute(directory, here, os.environ.get("HOME"))
         self._connections = []  # newest first; they live for one `with` statement
         self._writable = True
 
@@ -296,6 +298,12 @@ class EmbeddingCache:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+@lru_cache(maxsize=64)
+def _absolute(directory, here, home):
+    """One spelling of a directory; remembered, since pathlib is slow."""
+    return str(Path(here, Path(directory).expanduser()).absolute())
 
 
 def _prepare(connection):
