@@ -153,10 +153,10 @@ def placed(X, where):
     if where == "auto":
         return X
     raise RuntimeError(
-        f"device={where!r} needs this GPU, and PyTorch with CUDA or CuPy to use it; "
-        "none of the two has found it. Install one of them (pip install torch, or pip "
-        "install cupy-cuda12x), or pass device='auto' to use a GPU only where there is "
-        "one."
+        f"device={where!r} needs that GPU, and a build of PyTorch with CUDA, or CuPy, "
+        "to use it; none was found. Install one of them, for this machine's CUDA (for "
+        "CUDA 12: pip install cupy-cuda12x), or pass device='auto' to use a GPU only "
+        "where there is one."
     )
 
 

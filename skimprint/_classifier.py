@@ -228,10 +228,16 @@ default="dot"
 
     ``"auto"`` keeps up to 200 samples of each class, chosen by a hash of their values,
     and scores at most 10,000 of them. A proxy that is the sample is left out; a mean
-    of ``n`` samples that it is among becomes the mean of the other ``n - 1``. What all
-    classes have in common stays as it is, and is made anew when it is needed after
-    `partial_fit`, `forget` or `merge`. From the covariance of ``metric="mahalanobis"``
-    the sample is taken out, but its shrinkage stays.
+    of ``n`` samples that it is among becomes the mean of the other ``n - 1``. To score
+    a tenth of the samples, a whitening (`shrinkage`) is made anew without them, and
+    from the covariance of ``metric="mahalanobis"`` the sample is taken out; the amount
+    of shrinkage stays. All is done again when it is needed after `partial_fit`,
+    `forget` or `merge`.
+
+    Parameters that are set after `fit` take effect with the next one, but for those of
+    predictions, which do at once: `query_norm`, `aggregation`, `metric`,
+    `n_neighbors`, `weights`, `temperature` and those of outliers. Where what they need
+    has not been learnt, there is an error.
 
     With scikit-learn's ``array_api_dispatch``, results follow ``X`` to its namespace
     and device; labels that are text, and the attributes, are NumPy arrays.

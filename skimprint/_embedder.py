@@ -75,7 +75,8 @@ class FoundationEmbedder(
         and processes. See Notes.
     on_error : {"raise", "skip"}, default="raise"
         What to do about an item that cannot be embedded: raise an error that names it,
-        or give it a row of NaN and warn once, with a list of such items.
+        or give it a row of NaN and warn once, with a list of such items. Most
+        classifiers refuse NaN: drop such rows before ``fit`` and ``predict``.
     output : {"numpy", "torch", "cupy"}, default="numpy"
         Kind of array to return. Tensors and CuPy arrays stay on the model's device.
     revision : str, default=None

@@ -362,6 +362,12 @@ class LearningMixin:
             )
         weight, classes = self.head
         weight = getattr(weight, "weight", weight)
+        if not hasattr(weight, "__len__"):
+            raise TypeError(
+                "head must be an array of shape (n_classes, n_features), or a module "
+                f"that has it as its weight; got {type(weight).__name__}. Of a linear "
+                "model of scikit-learn, pass coef_ and classes_."
+            )
         weight = check_array(to_host(weight), dtype=DTYPES, input_name="head")
         classes = np.arange(len(weight)) if classes is None else to_host(classes)
         classes = np.asarray(classes)

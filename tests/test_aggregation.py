@@ -138,3 +138,15 @@ def test_votes_at_distance_zero_outvote_all_others():
         np.array([[0.0, 1e-9, 1e-9]]), np.array([[1, 0, 0]]), 2, "distance"
     )
     np.testing.assert_array_equal(shares, [[0, 1]])
+
+
+def test_blocks_bound_what_predictions_need():
+    few = ProxySimilarity(np.eye(2, 1024, dtype=np.float32), "dot")
+    assert len(few.blocks(10_000)) == 1  # all that BLAS's threads are best at
+    assert len(few.blocks(100_000)) > 20
+    for metric in ("dot", "manhattan"):
+        many = ProxySimilarity(np.eye(5000, 16, dtype=np.float32), metric)
+        sizes = {block.stop - block.start for block in many.blocks(10_000)}
+        assert max(sizes) * 5000 * 4 <= 2**24
+    split = ProxySimilarity(np.eye(2, 16, dtype=np.float32), "manhattan")
+    assert len(split.blocks(10_000)) > 1

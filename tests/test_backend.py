@@ -352,7 +352,7 @@ class TestDevice:
     def test_a_missing_gpu_is_an_error_and_auto_does_without(self, split, monkeypatch):
         monkeypatch.setattr("skimprint._backend._find_gpu", lambda number: None)
         X, queries, y, _ = split
-        with pytest.raises(RuntimeError, match="pip install torch"):
+        with pytest.raises(RuntimeError, match="pip install cupy"):
             ImprintClassifier("mean", device="cuda").fit(X, y)
         clf = ImprintClassifier("mean", device="auto").fit(X, y)
         expected = ImprintClassifier("mean", device="cpu").fit(X, y).predict(queries)

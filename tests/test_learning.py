@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 )
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
@@ -798,6 +799,11 @@ def test_what_was_set_after_fit_does_not_go_by_later_samples_alone(params, messa
             clf.predict(X)
         clf.partial_fit(X[30:], y[30:])
     assert (clf.fit(X, y).predict(X) == y).any()
+
+
+def test_a_head_must_have_weights():
+    with pytest.raises(TypeError, match="pass coef_ and classes_"):
+        ImprintClassifier.from_head(RidgeClassifier())
 
 
 def test_the_mean_is_that_of_all_samples_though_wanted_only_later():

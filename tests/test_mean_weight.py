@@ -175,3 +175,11 @@ class TestRecommended:
         norms = {"support_norm": "power", "query_norm": "power"}
         same = ImprintClassifier("mean", shrinkage="auto", **norms).fit(X, y)
         np.testing.assert_array_equal(clf.predict(X), same.predict(X))
+
+
+def test_what_a_norm_returns_stays_as_it_is():
+    table = np.eye(3, 4)
+    table.setflags(write=False)
+    X, y = np.random.default_rng(0).normal(size=(30, 4)), np.repeat([0, 1, 2], 10)
+    clf = ImprintClassifier("mean", proxy_norm=lambda _: table, mean_weight=0.3)
+    assert clf.fit(X, y).predict(X[:2]).shape == (2,)

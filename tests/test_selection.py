@@ -151,3 +151,11 @@ def test_reference_implementation(name, norm):
         rtol=0,
         atol=1e-5,
     )
+
+
+def test_equal_rows_are_selected_in_their_order():
+    rng = np.random.default_rng(7)
+    X = rng.standard_normal((9, 200)).astype(np.float32)
+    X[8] = X[0]
+    order = grouped_cov_max(GroupedRows(X, np.zeros(9, int), 1), 8).indices.tolist()
+    assert order.index(0) + 1 == order.index(8)

@@ -231,7 +231,7 @@ def _read(path):
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
-        raise ItemError("no such file") from None
+        raise ItemError("no such file (a text needs modality='text')") from None
     except IsADirectoryError:
         raise ItemError(
             "this is a directory, not an image file; list its files, with "

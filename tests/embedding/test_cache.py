@@ -320,3 +320,15 @@ def test_threads_share_a_cache(tmp_path):
     assert len(results) == 4
     for rows in results:
         np.testing.assert_array_equal(rows, EXPECTED)
+
+
+def test_one_directory_by_any_spelling(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spellings = ["rows", "rows/", "./rows", tmp_path / "rows", "~/rows"]
+    assert {EmbeddingCache(each).directory for each in spellings} == {
+        str(tmp_path / "rows")
+    }
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert EmbeddingCache("rows").directory == str(tmp_path / "elsewhere" / "rows")
