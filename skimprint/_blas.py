@@ -128,15 +128,21 @@ def centred_gram(rows, out):
     """
     with np.errstate(over="ignore", invalid="ignore"):
         gram_each(rows, out)
-        before = np.median(np.einsum("bii->bi", out), axis=1)
+        before = _typical(np.einsum("bii->bi", out))
         shifts = out.mean(axis=1)
         shifts -= shifts.mean(axis=1, keepdims=True) / 2
         out -= shifts[:, :, None] + shifts[:, None]
-        after = np.median(np.einsum("bii->bi", out), axis=1)
+        after = _typical(np.einsum("bii->bi", out))
         is_precise = (before / _MAX_LOSS <= after) & np.isfinite(after)
     for group in np.flatnonzero(~is_precise):
         residuals = rows[group] - rows[group].mean(axis=0)
         gram_each(residuals[None], out[group][None])
+
+
+def _typical(values):
+    """A value in the middle of each row; `numpy.median` takes ten times as long."""
+    middle = values.shape[1] // 2
+    return np.partition(values, middle, axis=1)[:, middle]
 
 
 def squared_distances(rows, out):

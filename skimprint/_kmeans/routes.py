@@ -277,11 +277,15 @@ def _means(rows):
 
 def _centers(rows, members, weights, k, job):
     """Means of the members of each cluster, of shape (n_groups, k, d)."""
-    n_groups, _, d = rows.shape
+    n_groups, n, d = rows.shape
     keys = (members + np.arange(0, n_groups * k, k, dtype=np.int32)[:, None]).ravel()
-    weights = weights.ravel()
-    centers = cluster_sums(rows.reshape(-1, d), [keys], [weights], n_groups * k)
-    sizes = np.bincount(keys, weights, minlength=n_groups * k)
+    sizes = np.bincount(keys, weights.ravel(), minlength=n_groups * k)
+    if n <= FEW_ROWS:
+        belongs = members[:, None] == np.arange(k)[:, None]
+        centers = np.matmul(belongs * weights[:, None], rows).reshape(-1, d)
+    else:
+        flat = rows.reshape(-1, d), [keys], [weights.ravel()]
+        centers = cluster_sums(*flat, n_groups * k)
     if job.spherical:
         l2_normalize(centers, out=centers)
     else:
