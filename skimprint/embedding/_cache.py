@@ -309,7 +309,6 @@ def _absolute(directory, here, home):
 def _prepare(connection):
     """Make the table if it is not there, waiting for processes that do the same."""
     connection.execute("PRAGMA cell_size_check=ON")
-    connection.execute("PRAGMA synchronous=NORMAL")
     with contextlib.suppress(sqlite3.OperationalError):
         # Most often it is there: that is found out without a lock for writing.
         connection.execute("SELECT key, value, checksum FROM embeddings LIMIT 0")
@@ -333,6 +332,7 @@ def _prepare(connection):
 
 
 def _write(connection, records):
+    connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.executemany(

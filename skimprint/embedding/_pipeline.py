@@ -151,7 +151,10 @@ def _identify(source, n_items, salt, n_workers, failures, on_error):
             return None
 
     if n_workers == 0 or salt is None:
-        return [identify(index) for index in range(n_items)]
+        try:  # at once, for most often all can be read
+            return [source.identify(index, salt) for index in range(n_items)]
+        except ItemError:
+            return [identify(index) for index in range(n_items)]
     with ThreadPoolExecutor(n_workers, "skimprint-identify") as pool:
         return list(pool.map(identify, range(n_items)))
 
@@ -165,12 +168,12 @@ def _from_cache(cache, first, row_of, matrix, chunk_size=10_000):
     for start in range(0, len(keys), chunk_size):
         chunk = keys[start : start + chunk_size]
         found = cache.get(chunk)
+        places = list(range(start, start + len(chunk)))  # rows are in their order
         if len(found) < len(chunk):
             missing += [first[key] for key in chunk if key not in found]
             chunk = [key for key in chunk if key in found]
-        matrix.put_bytes(
-            [row_of[first[key]] for key in chunk], [found[key] for key in chunk]
-        )
+            places = [row_of[first[key]] for key in chunk]
+        matrix.put_bytes(places, [found[key] for key in chunk])
     return missing
 
 
