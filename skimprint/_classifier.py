@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Bunch, assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from ._backend import (
     Elsewhere,
@@ -876,7 +876,7 @@ default="dot"
         return "auto" in (self.temperature, self.outlier_threshold)
 
     def _validate_queries(self, X, *, ensure_all_finite=True):
-        check_is_fitted(self)
+        self._check_is_fitted()
         self._check_params()  # they may have been set since the fit
         X = validate_data(
             self,

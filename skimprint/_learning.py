@@ -125,7 +125,7 @@ class LearningMixin:
         >>> clf.forget("both").classes_
         array(['right', 'up'], dtype='<U5')
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         classes = np.atleast_1d(np.asarray(to_host(classes)))
         labels = classes.tolist()
         learnt = self._learnt.settled()
@@ -176,7 +176,7 @@ class LearningMixin:
         >>> here.merge(there).classes_
         array(['right', 'up'], dtype='<U5')
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         _check_mergeable(self, other)
         mine, theirs = self._learnt.settled(), other._learnt.settled()
         learner = self._learner(mine.generator)
@@ -224,6 +224,13 @@ class LearningMixin:
         a_row = next(iter(learnt.memory.values())).vectors
         clf._adopt(learnt, features_of(a_row), clf._make_head(learnt))
         return clf
+
+    def _check_is_fitted(self):
+        """Refuse to go on without classes, and say why there are none."""
+        msg = None
+        if hasattr(self, "_learnt"):
+            msg = "%(name)s has forgotten all classes: learn some with partial_fit."
+        check_is_fitted(self, msg=msg)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_learnt") and bool(self._learnt.memory)

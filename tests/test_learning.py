@@ -517,7 +517,7 @@ class TestForget:
 
     def test_everything_and_learn_again(self, clf):
         clf.forget(["a", "b"])
-        with pytest.raises(NotFittedError):
+        with pytest.raises(NotFittedError, match="has forgotten all classes"):
             clf.predict([[1.0, 2.0]])
         clf.partial_fit(np.eye(2), [7, 8])
         assert clf.classes_.tolist() == [7, 8]
