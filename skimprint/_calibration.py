@@ -141,8 +141,8 @@ class CovarianceWithout:
     """
 
     def __init__(self, head, held_out):
-        means = np.stack([head.memory[c].mean for c in head.classes.tolist()])
-        self.residuals = (held_out.rows - means[held_out.codes]) @ head.factor
+        residuals = held_out.rows - head.means[held_out.codes]
+        self.residuals = residuals @ head.factor
         total = head.moments.weights.sum()
         times_shift = head.class_count[held_out.codes] * held_out.shift
         share = (1 - head.covariance_shrinkage) * times_shift / total

@@ -659,7 +659,7 @@ default="dot"
             similarity[block] = similarities[proxy[block], columns]
 
         self._compare_blocks(head, X, look)
-        counts = np.concatenate([head.memory[c].counts for c in head.classes.tolist()])
+        counts = np.concatenate([part.counts for part in head.parts])
         return Bunch(
             label=head.classes[winners],
             proxy=proxy,
@@ -913,7 +913,7 @@ default="dot"
                 "but was set after fit: call fit again."
             )
         lacks_whitening = self.shrinkage is not None and head.whitening is None
-        if lacks_whitening and not all(p.is_head for p in head.memory.values()):
+        if lacks_whitening and not all(part.is_head for part in head.parts):
             raise NotFittedError(
                 "shrinkage needs the covariance of the support embeddings, but was set "
                 "after fit: call fit again."
@@ -1147,7 +1147,7 @@ default="dot"
                 f"do without a sample; those of {type(head.generator).__name__} depend "
                 "on all samples of all classes. Pass numbers, or another generator."
             )
-        parts = [head.memory[label] for label in head.classes.tolist()]
+        parts = head.parts
         if any(part.sample is None and not part.is_head for part in parts):
             raise NotFittedError(
                 "temperature='auto' and outlier_threshold='auto' need samples of each "
@@ -1168,7 +1168,7 @@ default="dot"
         familiar = np.empty(n, dtype=head.proxies.dtype)
         proxy_norm = self._proxy_norm()
 
-        def leave_out(head, compare, block):
+        def leave_out(head, compare, vectors, block):
             some = held_out.keep(block)
             queries = compare.prepare(some.rows)
             similarities = compare.finish(compare.ranks(queries), queries)
@@ -1186,7 +1186,7 @@ default="dot"
                 return without.one_by_one(similar, queries[which], vectors, which)
 
             if head.mean_weight:
-                self._compare_blends_without(head, to_own, some, similarities)
+                self._compare_blends_without(head, vectors, to_own, some, similarities)
             else:
                 left = head.renormalize(some.left, some.own, proxy_norm)
                 changed = np.flatnonzero(some.own >= 0)
@@ -1198,8 +1198,13 @@ default="dot"
 
         for fold, without_fold in head.each_without(held_out, proxy_norm):
             compare = self._similarity(without_fold, normalized=True)
+            vectors = None
+            if head.mean_weight:
+                vectors = without_fold.vectors
+                own = np.arange(len(vectors))
+                vectors = without_fold.renormalize(vectors, own, proxy_norm)
             for block in compare.blocks(len(fold)):
-                leave_out(without_fold, compare, fold[block])
+                leave_out(without_fold, compare, vectors, fold[block])
         if self.kernel_weight:
             support = Support.of(parts, head.proxies.dtype)
             of_kernel = self._kernel(head).scores_without(support, held_out.rows)
@@ -1207,13 +1212,15 @@ default="dot"
         temperature = fit_temperature(scores, held_out.codes, held_out.weights)
         return temperature, familiar, held_out.weights
 
-    def _compare_blends_without(self, head, to_own, held_out, similarities):
+    def _compare_blends_without(self, head, vectors, to_own, held_out, similarities):
         """Compare samples with what the proxies of their class blend into without them.
 
         Parameters
         ----------
         head : Head
             Made with all samples.
+        vectors : ndarray of shape (n_proxies, n_features)
+            Its proxies before they were blended.
         to_own : callable
             From numbers of samples, of shape (m,), and vectors, of shape (m,
             n_features), to the similarities of the ones to the others.
@@ -1223,11 +1230,9 @@ default="dot"
             To be changed for the proxies of each sample's class.
         """
         norm = self._proxy_norm()
-        memories = [head.memory[label] for label in head.classes.tolist()]
-        vectors = np.concatenate([memory.vectors for memory in memories])
-        vectors = head.renormalize(vectors, np.arange(len(vectors)), norm)
+        parts = head.parts
         left = head.renormalize(held_out.left, held_out.own, norm)
-        means = np.stack([memory.mean for memory in memories])[held_out.codes]
+        means = np.stack([parts[code].mean for code in held_out.codes])
         means += held_out.shift[:, None] * (means - held_out.rows)
         means = head.renormalize(means, held_out.own, norm)
         for code in np.unique(held_out.codes):

@@ -157,7 +157,7 @@ class Head:
             )
             self.factor = precision_cholesky(self._whitened(self.covariance))
 
-        vectors = np.concatenate([part.vectors for part in parts])
+        vectors = self.vectors
         counts = np.concatenate([part.counts for part in parts])
         moments = self.moments
         if self.whitening is not None:
@@ -207,17 +207,14 @@ class Head:
             The same proxies, whitened by covariance and means of all other samples; or
             this head, if it does not whiten.
         """
-        codes = held_out.codes
-        parts = self._parts()
-        means = np.stack([part.mean for part in parts])
-        spectrum = None
+        codes, means, spectrum = held_out.codes, self.means, None
         if self.whitening is not None:
             origin = _origin_of(means)
             spectrum = within_class_spectrum(self.moments, origin, means)
         if spectrum is None or not len(spectrum.eigenvalues):
             yield np.arange(len(codes)), self
             return
-        vectors = np.concatenate([part.vectors for part in parts])
+        vectors = self.vectors
         weights = self.class_count[codes] * held_out.shift / (1 + held_out.shift)
         within = np.arange(len(codes)) - np.searchsorted(codes, codes)
         for number in range(min(_N_FOLDS, within.max() + 1)):
@@ -239,15 +236,26 @@ class Head:
             head._place(head.whitening(vectors), proxy_norm)
             yield fold, head
 
-    def _parts(self):
+    @property
+    def parts(self):
         """What is remembered of each class, in the order of the classes."""
         return [self.memory[label] for label in self.classes.tolist()]
+
+    @property
+    def means(self):
+        """The class means, of shape (n_classes, n_features)."""
+        return np.stack([part.mean for part in self.parts])
+
+    @property
+    def vectors(self):
+        """The proxies as they were made, of shape (n_proxies_total, n_features)."""
+        return np.concatenate([part.vectors for part in self.parts])
 
     def _place(self, vectors, proxy_norm):
         """Make proxies of vectors: whitened, but neither normalised nor blended."""
         vectors = np.ascontiguousarray(vectors)
         if proxy_norm == "quantile":
-            from_head = np.array([part.is_head for part in self._parts()])[self.codes]
+            from_head = np.array([part.is_head for part in self.parts])[self.codes]
             if from_head.any():
                 new = quantile_normalize(vectors[~from_head], vectors[from_head])
                 vectors[~from_head] = new
@@ -259,8 +267,9 @@ class Head:
             vectors = proxy_norm(vectors)
         self.proxies = vectors
         if self.mean_weight:
-            means = np.stack([part.mean for part in self._parts()])
-            means = self.renormalize(means, np.arange(len(means)), proxy_norm)
+            means = self.renormalize(
+                self.means, np.arange(len(self.classes)), proxy_norm
+            )
             # In a new array: what a callable returned may be the user's.
             self.proxies = self.blended(vectors, means[self.codes])
 
@@ -302,7 +311,7 @@ class Head:
 
     def _whiten(self, parts, shrinkage, shared):
         """Make the whitening, by a shrinkage that is given or chosen."""
-        means = np.stack([part.mean for part in parts])
+        means = self.means
         origin = _origin_of(means)
         if "spectrum" not in shared:
             shared["spectrum"] = within_class_spectrum(self.moments, origin, means)

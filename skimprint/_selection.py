@@ -1,10 +1,9 @@
 """Generators that select samples of each group: farthest points, largest covariance.
 
-All of them take no more arithmetic than their definitions ask for, and work on groups
-of one size together. Rows without weight are never selected. Apart from that, weights
-matter for the sums of covariances, and for the mean that the farthest points start
-from: there, a row counts as often as its weight says. Rows with a spread are means.
-They count, but are not selected.
+They work on groups of one size together. Rows without weight are never selected. Apart
+from that, weights matter for the sums of covariances, and for the mean that the
+farthest points start from: there, a row counts as often as its weight says. Rows with a
+spread are means. They count, but are not selected.
 """
 
 from typing import NamedTuple
@@ -192,12 +191,17 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
         index = groups.stack_indices(bucket)
         n_groups, n = index.shape
         each = np.arange(n_groups)
+        shares = None
+        if weights is not None:
+            shares = weights[index] / weights[index].sum(axis=1, keepdims=True)
+            shares = shares.astype(groups.dtype)
         # The inner products of all rows take less time than those with one selected row
         # after the other, unless rows are many: half of them are needed, in large
         # products. Of few rows, those of many groups are made together.
-        are_all_known = n <= max(8 * k, FEW_ROWS)
-        if are_all_known:
+        if n <= max(8 * k, FEW_ROWS):
             distances, merit = distances_within(groups, bucket, buffer)
+            if shares is not None:
+                merit = np.einsum("bij,bj->bi", distances, shares)
 
             def to_row(chosen):
                 return distances[each, chosen]
@@ -208,6 +212,9 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
             rows -= np.einsum("bnd->bd", rows)[:, None] / n
             sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
             merit = sq_norms.copy()
+            if shares is not None:
+                means = np.einsum("bnd,bn->bd", rows, shares)
+                merit -= 2 * np.einsum("bnd,bd->bn", rows, means)
 
             def to_row(chosen):
                 found = (rows @ rows[each, chosen][:, :, None])[:, :, 0]
@@ -220,14 +227,6 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
         closest = np.full((n_groups, n), np.inf, groups.dtype)
         if start == "random":
             merit = np.tile(np.random.default_rng(seed).random(n), (n_groups, 1))
-        elif weights is not None:
-            shares = weights[index] / weights[index].sum(axis=1, keepdims=True)
-            shares = shares.astype(groups.dtype)
-            if are_all_known:
-                merit = np.einsum("bij,bj->bi", distances, shares)
-            else:
-                means = np.einsum("bnd,bn->bd", rows, shares)
-                merit -= 2 * np.einsum("bnd,bd->bn", rows, means)
         if spreads is not None:
             merit[spreads[index] > 0] = -np.inf
             closest[spreads[index] > 0] = -1

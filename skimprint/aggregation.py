@@ -104,10 +104,8 @@ class ProxySimilarity:
         if self.folds:
             self.facing, self.shift = facing
             if metric == "cosine":
-                self.facing, self.shift = (
-                    self.facing / lengths,
-                    self.shift / lengths.T[0],
-                )
+                self.facing = self.facing / lengths
+                self.shift = self.shift / lengths[:, 0]
 
     def blocks(self, n_queries):
         """Slices of the queries to compare at a time: one, or an even number."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg
 
+from ._kmeans.sums import cluster_sums
+
 # The smallest shrinkage: 0 would divide by the eigenvalues that are zero.
 _MIN_SHRINKAGE = 1e-6
 
@@ -178,8 +180,7 @@ def spectrum_without(spectrum, class_weight, means, rows, codes, weights):
     left = class_weight - np.bincount(codes, weights, minlength=len(means))
     left = np.maximum(left, _RANK_TOLERANCE * class_weight)[:, None]
     residuals = rows - means[codes]
-    sums = np.zeros_like(means)
-    np.add.at(sums, codes, weights[:, None] * residuals)
+    sums = cluster_sums(residuals, [codes.astype(np.int32)], [weights], len(means))
     # The class mean moves too, away from what it loses.
     lost = [np.sqrt(weights)[:, None] * residuals, sums / np.sqrt(left)]
     coordinates = spectrum.project(np.concatenate(lost))

@@ -151,10 +151,7 @@ def _identify(source, n_items, salt, n_workers, failures, on_error):
             return None
 
     if n_workers == 0 or salt is None:
-        try:  # at once, for most often all can be read
-            return [source.identify(index, salt) for index in range(n_items)]
-        except ItemError:
-            return [identify(index) for index in range(n_items)]
+        return [identify(index) for index in range(n_items)]
     with ThreadPoolExecutor(n_workers, "skimprint-identify") as pool:
         return list(pool.map(identify, range(n_items)))
 

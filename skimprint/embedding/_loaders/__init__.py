@@ -111,8 +111,7 @@ def _named_backbone(model, options):
     library, name = parse_model_name(model)
     require(library.replace("-", "_"), f"model={model!r}")
     loader = importlib.import_module(f"{__name__}.{_LIBRARIES[library]}")
-    # Not by pathlib, which takes longer than all else that is done here.
-    path = os.path.expanduser(name).rstrip("/")  # noqa: PTH111
+    path = os.path.expanduser(name).rstrip("/")  # noqa: PTH111 (faster)
     stamp = _files_stamp(path)
     name = name if stamp is None else path
     device, dtype = resolve_device(options.device), resolve_dtype(options.dtype)
