@@ -18,11 +18,11 @@ import torch
 from _side_by_side import embeddings_like, heading, progress, table
 from sklearn.cluster import KMeans
 
-import skimprint._backend as backend
+import skimprint._arrays.device as backend
 from skimprint import ImprintClassifier
-from skimprint._groups import GroupedRows
-from skimprint._kmeans import cuda, grouped_kmeans
-from skimprint._kmeans.elsewhere import kmeans_elsewhere
+from skimprint._arrays.groups import GroupedRows
+from skimprint.cluster._kmeans import cuda, grouped_kmeans
+from skimprint.cluster._kmeans.on_device import kmeans_on_device
 
 REPEATS = 5
 # Classes, samples of each, features, clusters.
@@ -122,7 +122,7 @@ def fit_rows(case, device):
     n_classes, n, d, k = case
     X, y = embeddings_like(n_classes, n, d, k)
     there = torch.from_numpy(X).to(device)
-    groups = GroupedRows(backend.Elsewhere(there), y, n_classes)
+    groups = GroupedRows(backend.DeviceArray(there), y, n_classes)
     codes = torch.from_numpy(y).to(device)
     classes = [there[codes == c] for c in range(n_classes)]
     clf = ImprintClassifier("kmeans", k, support_norm=None, random_state=0)
@@ -134,7 +134,7 @@ def fit_rows(case, device):
     def by_array_api():
         kept, cuda.is_possible = cuda.is_possible, lambda *_: False
         try:
-            kmeans_elsewhere(groups, k, seed=0)
+            kmeans_on_device(groups, k, seed=0)
         finally:
             cuda.is_possible = kept
 
@@ -146,17 +146,17 @@ def fit_rows(case, device):
         name,
         timed(lambda: there.clone()),
         timed(on_device(groups, k)),
-        timed(lambda: kmeans_elsewhere(groups, k, seed=0)),
+        timed(lambda: kmeans_on_device(groups, k, seed=0)),
         timed(whole),
         timed(by_array_api, once),
         timed(lambda: [torch_kmeans(X, k) for X in classes], once),
         timed(fast_kmeans(classes, k), once),
         timed(lambda: grouped_kmeans(GroupedRows(X, y, n_classes), k, seed=0), once),
     ]
-    found, again = (kmeans_elsewhere(groups, k, seed=0) for _ in range(2))
+    found, again = (kmeans_on_device(groups, k, seed=0) for _ in range(2))
     judged = GroupedRows(groups.X, np.where(y < JUDGED, y, JUDGED), JUDGED + 1)
     judged = judged.only(np.arange(JUDGED))
-    ours = [kmeans_elsewhere(judged, k, seed=s).inertia.sum() for s in range(SEEDS)]
+    ours = [kmeans_on_device(judged, k, seed=s).inertia.sum() for s in range(SEEDS)]
     theirs = [
         KMeans(k, random_state=s).fit(X[y == c]).inertia_
         for s in range(SEEDS)

@@ -13,8 +13,8 @@ from _side_by_side import (
     table,
 )
 
-from skimprint._groups import GroupedRows
-from skimprint._kmeans import grouped_kmeans
+from skimprint._arrays.groups import GroupedRows
+from skimprint.cluster._kmeans import grouped_kmeans
 
 # Classes, samples of each, features, clusters, structure; classes that peers do.
 CASES = [

@@ -21,8 +21,8 @@ CASES = [
 CHILD = """
 import json, resource, sys
 import numpy as np
-from skimprint._groups import GroupedRows
-from skimprint._kmeans import grouped_kmeans
+from skimprint._arrays.groups import GroupedRows
+from skimprint.cluster._kmeans import grouped_kmeans
 
 n_classes, n, d, k, n_jobs = json.loads(sys.argv[1])
 X = np.empty((n_classes * n, d), np.float32)

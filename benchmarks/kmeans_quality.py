@@ -4,8 +4,8 @@ import numpy as np
 from _kmeans_peers import MISSING, faiss, faiss_loop, sklearn_one_thread
 from _side_by_side import embeddings_like, heading, progress, real_embeddings, table
 
-from skimprint._groups import GroupedRows
-from skimprint._kmeans import grouped_kmeans
+from skimprint._arrays.groups import GroupedRows
+from skimprint.cluster._kmeans import grouped_kmeans
 
 # Classes, samples of each, features, clusters.
 CASES = [(400, 16, 512, 4), (40, 300, 512, 10), (12, 1300, 768, 20), (4, 6000, 512, 20)]

@@ -3,8 +3,8 @@
 import numpy as np
 from _side_by_side import duration, embeddings_like, heading, interleave, table
 
-from skimprint._groups import GroupedRows
-from skimprint._kmeans import grouped_kmeans
+from skimprint._arrays.groups import GroupedRows
+from skimprint.cluster._kmeans import grouped_kmeans
 
 BASE = {"n_classes": 4, "n": 1000, "d": 256, "k": 10}
 GROWTH = {

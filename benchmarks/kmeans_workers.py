@@ -3,9 +3,9 @@
 import numpy as np
 from _side_by_side import duration, embeddings_like, heading, interleave, ratio, table
 
-from skimprint._groups import GroupedRows
-from skimprint._kmeans import grouped_kmeans
-from skimprint._threads import run_tasks
+from skimprint._arrays.groups import GroupedRows
+from skimprint._arrays.threads import run_tasks
+from skimprint.cluster._kmeans import grouped_kmeans
 
 # Classes, samples of each, features, clusters.
 CASES = [

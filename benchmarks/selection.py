@@ -12,9 +12,9 @@ from _side_by_side import (
 from sklearn.metrics import pairwise_distances
 from threadpoolctl import ThreadpoolController
 
-from skimprint._groups import GroupedRows
-from skimprint._kmedoids import grouped_kmedoids
-from skimprint._selection import grouped_cov_max, grouped_fps
+from skimprint._arrays.groups import GroupedRows
+from skimprint.cluster._kmedoids import grouped_kmedoids
+from skimprint.cluster._selection import grouped_cov_max, grouped_fps
 
 try:
     import torch

@@ -1,8 +1,7 @@
 """Weight imprinting for scikit-learn."""
 
-from ._classifier import ImprintClassifier
-from ._classifier_cv import ImprintClassifierCV
-from ._embedder import FoundationEmbedder
+from .classifier import ImprintClassifier, ImprintClassifierCV
+from .embedding._embedder import FoundationEmbedder
 
 __version__ = "0.1.0.dev0"
 

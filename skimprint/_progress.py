@@ -78,7 +78,7 @@ def fit_progress(estimator, n_classes, *, X, y, callbacks=True):
     """
     with (
         progress_bar(n_classes, "classes", verbose=estimator.verbose) as advance,
-        told_callbacks(
+        notify_callbacks(
             estimator, n_classes, "class", X=X, y=y, active=callbacks
         ) as tell,
     ):
@@ -95,7 +95,7 @@ def fit_progress(estimator, n_classes, *, X, y, callbacks=True):
 
 
 @contextmanager
-def told_callbacks(estimator, n_tasks, task_name, *, X, y, active=True):
+def notify_callbacks(estimator, n_tasks, task_name, *, X, y, active=True):
     """Tell scikit-learn's callbacks of a fit and of the tasks that it consists of.
 
     Parameters

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.utils import gen_even_slices
 
-from ._blas import dot_transposed
+from ._arrays.blas import dot_transposed
 from .normalization import l2_normalize, power_normalize, row_norms
 
 __all__ = ["max_scores", "vote_shares"]
@@ -55,7 +55,7 @@ class ProxySimilarity:
     whitening : Whitening, default=None
         What normalised queries go through. Those of a norm that gives unit length get
         it again afterwards.
-    facing : tuple of ndarrays, default=None
+    twice_whitened : tuple of ndarrays, default=None
         The proxies whitened once more, of shape (n_proxies, n_features), and their
         products with the origin of the whitening, of shape (n_proxies,). With them,
         products take less time.
@@ -69,7 +69,7 @@ class ProxySimilarity:
         query_norm=None,
         factor=None,
         whitening=None,
-        facing=None,
+        twice_whitened=None,
     ):
         self.metric = metric
         self.whitening = whitening
@@ -97,14 +97,14 @@ class ProxySimilarity:
         elif metric == "cosine":
             lengths = row_norms(proxies)[:, None]
             proxies = proxies / lengths
-        self.proxies = self.facing = proxies
+        self.proxies = self.twice_whitened = proxies
         # A product with whitened queries is one with proxies whitened once more: then
         # queries need no product of their own with a matrix of all features.
-        self.folds = facing is not None and metric in _PRODUCTS
+        self.folds = twice_whitened is not None and metric in _PRODUCTS
         if self.folds:
-            self.facing, self.shift = facing
+            self.twice_whitened, self.shift = twice_whitened
             if metric == "cosine":
-                self.facing = self.facing / lengths
+                self.twice_whitened = self.twice_whitened / lengths
                 self.shift = self.shift / lengths[:, 0]
 
     def blocks(self, n_queries):
@@ -153,8 +153,8 @@ class ProxySimilarity:
         if self.metric in _CDIST_NAMES:
             distances = cdist(self.proxies, X, _CDIST_NAMES[self.metric])
             return np.negative(distances, dtype=self.proxies.dtype, casting="same_kind")
-        few = len(self.facing) <= _FEW
-        A, B = (X, self.facing) if few else (self.facing, X)
+        few = len(self.twice_whitened) <= _FEW
+        A, B = (X, self.twice_whitened) if few else (self.twice_whitened, X)
         if out is not None:
             out = out.reshape(len(A), len(B))
         ranks = dot_transposed(A, B, out=out)
@@ -205,7 +205,7 @@ class ProxySimilarity:
             vectors = vectors - self.origin
         return vectors if self.factor is None else vectors @ self.factor
 
-    def one_by_one(self, X, vectors):
+    def paired(self, X, vectors):
         """Similarity of each query to one vector of its own.
 
         Parameters

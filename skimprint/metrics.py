@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_X_y
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from ._backend import embedding_dtypes, follow, readable, to_host
+from ._arrays.device import embedding_dtypes, like_input, readable, to_host
 from ._validation import check_labels
 from .normalization import l2_normalize
 
@@ -95,7 +95,7 @@ def neural_collapse_score(X, y, *, norm="l2", average="pooled"):
         for residuals in classes.residuals(c):
             scores[c] += np.sum((residuals @ axes) ** 2)
     scores /= classes.sizes * len(classes)
-    return follow(X, scores) if average is None else float(scores.mean())
+    return like_input(X, scores) if average is None else float(scores.mean())
 
 
 @validate_params(_PARAMETERS, prefer_skip_nested_validation=True)
@@ -169,7 +169,7 @@ def variability_collapse_index(X, y, *, norm="l2", average="pooled"):
         if average is None:
             indices[c] = classes.hidden_by(covariance)
     if average is None:
-        return follow(X, indices)
+        return like_input(X, indices)
     return float(classes.hidden_by(covariance / len(classes)))
 
 

@@ -99,4 +99,4 @@ def xp(request, monkeypatch):
 @pytest.fixture
 def nothing_on_host(monkeypatch):
     """Take every array that is not NumPy's for one on another device."""
-    monkeypatch.setattr("skimprint._backend._is_on_host", lambda X: False)
+    monkeypatch.setattr("skimprint._arrays.device._is_on_host", lambda X: False)

@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.neighbors import KNeighborsClassifier
 
 from skimprint import ImprintClassifier, aggregation
+from skimprint._space.whitening import precision_cholesky
 from skimprint.aggregation import (
     METRICS,
     ProxySimilarity,
@@ -16,7 +17,6 @@ from skimprint.aggregation import (
     vote_shares,
 )
 from skimprint.normalization import l2_normalize
-from skimprint.whitening import precision_cholesky
 
 
 def naive_similarity(X, proxies, metric, covariance):

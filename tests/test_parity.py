@@ -17,7 +17,7 @@ from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 
 from skimprint import ImprintClassifier
-from skimprint._kmeans import GroupedKMeansResult
+from skimprint.cluster._kmeans import GroupedKMeansResult
 from skimprint.generation import KMedoidsProxies, LeastSquaresProxies
 
 # What the reference does by another name, or by another default.

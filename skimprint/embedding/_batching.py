@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._backend import free_memory, is_out_of_memory
+from .._arrays.device import free_memory, is_out_of_memory
 from ._inputs import ItemError
 
 # What "auto" starts from: enough to fill the machine, small enough for a large model.

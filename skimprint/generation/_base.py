@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._groups import Buffer
-from .._summary import compressed, sampled
-from .._threads import run_tasks
+from .._arrays.groups import Buffer
+from .._arrays.threads import run_tasks
+from .._memory.points import compressed, sampled
 
 # Points remembered of a class for each of its proxies.
 POINTS_PER_PROXY = 10

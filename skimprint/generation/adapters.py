@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from .._groups import offsets_of
+from .._arrays.groups import offsets_of
 from ._base import ProxyGenerator, synthesized
 
 

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from .._kmeans import elsewhere, grouped_kmeans, grouped_kmeans_each
+from ..cluster._kmeans import grouped_kmeans, grouped_kmeans_each, on_device
 from ._base import Proxies, ProxyGenerator, synthesized, synthesized_each
 
 
@@ -74,8 +74,8 @@ class KMeansProxies(ProxyGenerator):
         return np.where(n_proxies > 1, super().n_remembered(n_proxies), 0)
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        if elsewhere.is_possible(support):
-            found = elsewhere.kmeans_elsewhere(
+        if on_device.is_possible(support):
+            found = on_device.kmeans_on_device(
                 support, n_proxies, seed=seed, progress=progress, **self.get_params()
             )
             return Proxies(
@@ -90,7 +90,7 @@ class KMeansProxies(ProxyGenerator):
 
     def generate_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
         options = {"seed": seed, "n_jobs": n_jobs, "progress": progress}
-        if elsewhere.is_possible(support):
+        if on_device.is_possible(support):
             return super().generate_each(support, numbers, **options)
         clusterings = grouped_kmeans_each(
             support, numbers, **self.get_params(), **options

@@ -4,7 +4,7 @@ from numbers import Integral
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._kmedoids import grouped_kmedoids
+from ..cluster._kmedoids import grouped_kmedoids
 from ._base import ProxyGenerator, selected
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._leave_one_out import choose_alpha
-from ..whitening import spectrum_of_rows, spectrum_of_scatter
+from .._space.leave_one_out import choose_alpha
+from .._space.whitening import spectrum_of_rows, spectrum_of_scatter
 from ._base import ProxyGenerator
 from .kmeans import KMeansProxies
 from .mean import MeanProxies

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from .._groups import Buffer
-from .._threads import run_tasks
+from .._arrays.groups import Buffer
+from .._arrays.threads import run_tasks
 from ._base import Proxies, ProxyGenerator
 
 # Rows that are averaged together: few enough for their float64 copies to stay in cache.

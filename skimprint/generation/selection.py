@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from .._groups import GroupedRows, offsets_of, row_keys
-from .._selection import covariance_sums, grouped_cov_max, grouped_fps
-from .._summary import mean_of
+from .._arrays.groups import GroupedRows, offsets_of, row_keys
+from .._memory.points import mean_of
+from ..cluster._selection import covariance_sums, grouped_cov_max, grouped_fps
 from ._base import ProxyGenerator, selected
 
 

@@ -3,7 +3,7 @@ import pytest
 from embedders import Lengths, embed_text, tiny_vision
 
 from skimprint import FoundationEmbedder
-from skimprint._backend import is_out_of_memory
+from skimprint._arrays.device import is_out_of_memory
 from skimprint.embedding._batching import initial_batch_size
 
 TEXTS = ["x" * n for n in (3, 50, 7, 12, 49, 1, 30, 8, 22, 15)]

@@ -1,0 +1,1 @@
+"""Arrays: devices, rows by group, products, threads."""

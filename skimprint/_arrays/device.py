@@ -1,0 +1,363 @@
+"""Arrays that are not NumPy's: the only module that knows namespaces and devices.
+
+With ``sklearn.set_config(array_api_dispatch=True)``, results follow ``X``. What is
+learnt stays on the host, so that it can be pickled and used on any machine. Arrays in
+the memory of the host are read in place, through NumPy. Of those elsewhere, rows come
+to the host where an algorithm asks for them, and scores are computed where they are.
+"""
+
+import contextlib
+import gc
+import sys
+
+import numpy as np
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_array_api_obj,
+    is_cupy_array,
+    is_numpy_array,
+    is_torch_array,
+)
+from sklearn import get_config
+
+from .._validation import DTYPES
+from ..normalization import EPS, power_normalize
+
+
+def namespace_of(X):
+    """The namespace of an array that results are to follow; None for NumPy's.
+
+    Parameters
+    ----------
+    X : array-like
+        Whatever a user passes.
+
+    Returns
+    -------
+    xp : module or None
+        `None` without scikit-learn's ``array_api_dispatch``, too.
+    """
+    if (
+        not get_config()["array_api_dispatch"]
+        or is_numpy_array(X)
+        or isinstance(X, np.generic)
+        or not is_array_api_obj(X)
+    ):
+        return None
+    return array_namespace(X)
+
+
+def embedding_dtypes(X):
+    """The dtypes that embeddings may have, the first for those that have another.
+
+    Parameters
+    ----------
+    X : array-like
+        Embeddings.
+
+    Returns
+    -------
+    dtypes : tuple of dtype
+        Of the namespace of ``X``, those that its device has.
+    """
+    xp = namespace_of(X)
+    if xp is None:
+        return DTYPES
+    dtypes = [getattr(xp, d.__name__) for d in DTYPES if hasattr(xp, d.__name__)]
+    if not has_float64(device(X)):
+        dtypes.remove(xp.float64)
+    if str(X.dtype).endswith("bfloat16"):
+        dtypes.insert(0, xp.float32)  # holds all its values
+    return tuple(dtypes)
+
+
+def has_float64(where):
+    """Whether a device has double precision."""
+    return not str(where).startswith("mps")
+
+
+def _is_on_host(X):
+    return "cpu" in str(device(X)).lower()
+
+
+def to_host(X):
+    """A NumPy array of what may be an array of any kind.
+
+    Parameters
+    ----------
+    X : array-like
+        Array on any device, list, scalar or None.
+
+    Returns
+    -------
+    X_host : ndarray or as it was
+        What is no array of another namespace comes back as it was. Memory is shared
+        where ``X`` is on the host.
+    """
+    if is_torch_array(X):
+        return X.detach().cpu().numpy()
+    if is_cupy_array(X):
+        return X.get()
+    if is_numpy_array(X) or not is_array_api_obj(X):
+        return X
+    if _is_on_host(X):
+        return np.asarray(X)
+    return np.from_dlpack(X, device="cpu")  # NumPy 2.1
+
+
+def readable(X):
+    """Embeddings whose rows can be read as NumPy arrays, slice by slice.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Validated embeddings.
+
+    Returns
+    -------
+    X_readable : ndarray or DeviceArray
+        An ndarray if ``X`` is in the memory of the host.
+    """
+    if is_numpy_array(X):
+        return X
+    return to_host(X) if _is_on_host(X) else DeviceArray(X)
+
+
+def to_device(X, where):
+    """Embeddings on the device that a classifier computes on.
+
+    Parameters
+    ----------
+    X : ndarray or DeviceArray of shape (n_samples, n_features)
+        From `readable`.
+    where : str or None
+        The parameter `device` of the classifier.
+
+    Returns
+    -------
+    X_placed : ndarray or DeviceArray
+        ``X`` itself where it is to stay, or is on a device of its own.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no such device.
+    """
+    if where in (None, "cpu") or isinstance(X, DeviceArray):
+        return X
+    gpu = _find_gpu(0 if where == "auto" else int(where.partition(":")[2] or 0))
+    if gpu is not None:
+        xp, device = gpu
+        return DeviceArray(xp.asarray(X, device=device))
+    if where == "auto":
+        return X
+    raise RuntimeError(
+        f"device={where!r} needs that GPU, and a build of PyTorch with CUDA, or CuPy, "
+        "to use it; none was found. Install one of them, for this machine's CUDA (for "
+        "CUDA 12: pip install cupy-cuda12x), or pass device='auto' to use a GPU only "
+        "where there is one."
+    )
+
+
+def _find_gpu(number):
+    """Namespace and device of a GPU, by a library that is there; None without one."""
+    with contextlib.suppress(ImportError):
+        import torch
+
+        if torch.cuda.device_count() > number:
+            return array_namespace(torch.empty(0)), torch.device("cuda", number)
+    with contextlib.suppress(ImportError):
+        import cupy
+
+        if cupy.cuda.is_available() and cupy.cuda.runtime.getDeviceCount() > number:
+            return array_namespace(cupy.empty(0)), cupy.cuda.Device(number)
+    return None
+
+
+def like_input(X, result):
+    """Bring a result to where the user's array is.
+
+    Parameters
+    ----------
+    X : array-like
+        What was passed by the user.
+    result : ndarray
+        Made of it.
+
+    Returns
+    -------
+    result : array
+        Of the namespace and device of ``X``. Text stays in NumPy, which alone has it.
+    """
+    xp = namespace_of(X)
+    if xp is None or result.dtype.kind not in "biuf":
+        return result
+    if result.dtype == np.float64 and not has_float64(device(X)):
+        result = result.astype(np.float32)
+    return xp.asarray(result, device=device(X))
+
+
+def is_nonnegative(X):
+    """Whether no value is negative."""
+    if isinstance(X, DeviceArray):
+        return bool(X.xp.min(X.array) >= 0)
+    return X.min() >= 0
+
+
+def normalized(xp, X, norm, *, axis=1):
+    """Rows of any namespace by one of our norms.
+
+    Parameters
+    ----------
+    xp : module
+        The namespace.
+    X : array of shape (n, n_features)
+        The rows; of more dimensions with another ``axis``.
+    norm : `l2_normalize`, `power_normalize` or None
+        What to do with them.
+    axis : int, default=1
+        That of the features.
+
+    Returns
+    -------
+    X_normalized : array of shape (n, n_features)
+        ``X`` itself without a norm.
+    """
+    if norm is None:
+        return X
+    if norm is power_normalize:
+        X = xp.sign(X) * xp.sqrt(xp.abs(X))
+    return X / lengths(xp, X, axis=axis)
+
+
+def lengths(xp, X, *, axis=1):
+    """Euclidean length of each row, at least 1e-12, with an axis of length 1."""
+    squares = xp.sum(X * X, axis=axis, keepdims=True)
+    return xp.clip(xp.sqrt(squares), EPS, None)
+
+
+def in_halves(work, items):
+    """Work on items together, or in halves of halves where memory does not suffice.
+
+    Parameters
+    ----------
+    work : callable
+        Takes some of the items. It is called with fewer if it runs out of memory.
+    items : sequence
+        Of which slices can be taken.
+
+    Raises
+    ------
+    MemoryError
+        If memory does not suffice for a single item.
+    """
+    try:
+        work(items)
+        return
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(items) == 1:
+            raise MemoryError(
+                "The device has not memory enough for a single class or query beside "
+                "what else it holds: free some, or pass NumPy arrays, which stay on "
+                f"the host with device=None. ({error})"
+            ) from error
+    # Outside the handler, so that it does not hold the arrays of what failed.
+    free_memory()
+    middle = len(items) // 2
+    in_halves(work, items[:middle])
+    in_halves(work, items[middle:])
+
+
+def is_out_of_memory(error):
+    """Whether an error says that memory ran out, on whatever device."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    signs = (
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "cublas_status_alloc_failed",
+    )
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+
+
+def free_memory():
+    """Give memory back that a library keeps for later."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    cupy = sys.modules.get("cupy")
+    if cupy is not None:
+        cupy.get_default_memory_pool().free_all_blocks()
+
+
+class DeviceArray:
+    """An array on another device, as a matrix whose rows come when they are asked for.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Of any namespace but NumPy's.
+
+    Attributes
+    ----------
+    array : array of shape (n_samples, n_features)
+        That array.
+    xp : module
+        Its namespace.
+    device : device
+        Where it is.
+    dtype : dtype
+        What NumPy calls the dtype of its values.
+    """
+
+    def __init__(self, X):
+        self.array = X
+        self.xp = array_namespace(X)
+        self.device = device(X)
+        self.shape = X.shape
+        self.dtype = to_host(X[:1, :1]).dtype
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        """Some rows, by a slice or by their numbers: an ndarray on the host."""
+        if isinstance(rows, slice):
+            return to_host(self.array[rows, :])
+        index = self.xp.asarray(rows, device=self.device)
+        return to_host(self.xp.take(self.array, index, axis=0))
+
+    def on_cuda(self):
+        """The array as CuPy's, in the same memory; `None` where that cannot be."""
+        is_cupy = is_cupy_array(self.array)
+        if not is_cupy and getattr(self.device, "type", None) != "cuda":
+            return None
+        with contextlib.suppress(ImportError):
+            import cupy
+
+            return self.array if is_cupy else cupy.from_dlpack(self.array.detach())
+        return None
+
+    def rows(self, index, dtype):
+        """Rows by their numbers where they are, in a dtype given as NumPy's."""
+        index = self.xp.asarray(index, device=self.device)
+        rows = self.xp.take(self.array, index, axis=0)
+        return self.xp.astype(rows, getattr(self.xp, np.dtype(dtype).name))
+
+    def part(self, rows):
+        """Some rows, by a slice, where they are."""
+        return self.array[rows, :]
+
+    def bring(self, array):
+        """A copy of an ndarray where the rows are; `None` stays `None`."""
+        if array is None:
+            return None
+        if array.dtype == np.float64 and not has_float64(self.device):
+            array = array.astype(np.float32)
+        return self.xp.asarray(array, device=self.device)

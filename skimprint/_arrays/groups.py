@@ -1,0 +1,292 @@
+"""Rows of a matrix by group (the samples of each class), without copying the matrix."""
+
+import math
+import threading
+from copy import copy
+
+import numpy as np
+
+from ..normalization import l2_normalize
+
+
+class GroupedRows:
+    """The rows of ``X`` group by group: gathered, cast and transformed when asked for.
+
+    Generators see one class at a time, or a few classes of the same size. Gathering
+    late keeps the memory beyond ``X`` at the size of what is being worked on, and
+    makes every result independent of the memory layout of ``X`` and of the order in
+    which the classes' rows come.
+
+    Parameters
+    ----------
+    X : ndarray or DeviceArray of shape (n_samples, n_features)
+        Floating point of any layout; only ever read.
+    codes : ndarray of shape (n_samples,)
+        Group of each row, in ``range(n_groups)``. Every group has a row.
+    n_groups : int
+        Number of groups.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weight of each row, not negative; `None` weighs all rows alike.
+    transform : callable or None, default=None
+        From rows to the rows that come out, both of shape (n, n_features): the
+        normalisation of the support embeddings.
+    spread : ndarray of shape (n_samples,), default=None
+        Squared distance of what a row stands for from the row itself, where rows are
+        proxies of samples that are gone. `None` is 0 for all.
+
+    Attributes
+    ----------
+    order : ndarray of shape (n_samples,)
+        Row numbers of ``X``, sorted by group, within a group as in ``X``.
+    offsets : ndarray of shape (n_groups + 1,)
+        Group ``g`` is ``order[offsets[g]:offsets[g + 1]]``.
+    sizes : ndarray of shape (n_groups,)
+        Number of rows of each group.
+    dtype : dtype
+        Of the rows that come out: float32 for float32 and float16, else float64.
+    """
+
+    def __init__(
+        self, X, codes, n_groups, *, sample_weight=None, transform=None, spread=None
+    ):
+        self.X = X
+        self.sample_weight = sample_weight
+        self.transform = transform
+        self.spread = spread
+        self.order = np.argsort(codes, kind="stable")
+        self.sizes = np.bincount(codes, minlength=n_groups)
+        self.offsets = offsets_of(self.sizes)
+        self.dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
+
+    def __len__(self):
+        return len(self.sizes)
+
+    @property
+    def n_features(self):
+        return self.X.shape[1]
+
+    def indices(self, group):
+        """Row numbers in ``X`` of one group."""
+        return self.order[self.offsets[group] : self.offsets[group + 1]]
+
+    def rows(self, group):
+        """Rows of one group: a new C-contiguous array of shape (n_c, n_features)."""
+        return self.take(self.indices(group))
+
+    def stack(self, groups, out=None):
+        """Rows of groups of one size: of shape (len(groups), n_c, d), new or in out."""
+        index = self.stack_indices(groups)
+        if out is not None:
+            out = out.reshape(-1, self.n_features)
+        return self.take(index.ravel(), out=out).reshape(*index.shape, -1)
+
+    def peek(self, groups, out):
+        """Rows of groups of one size, to read only: as in X where it has them so.
+
+        That takes consecutive rows that need neither a cast nor normalisation. Else
+        it is `stack`.
+        """
+        index = self.stack_indices(groups)
+        first, last = index[0, 0], index[-1, -1]
+        as_they_are = (
+            self.transform is None
+            and isinstance(self.X, np.ndarray)
+            and self.X.dtype == self.dtype
+            and self.X.flags.c_contiguous
+            and self.X.flags.aligned  # else products would round in another way
+            and last - first + 1 == index.size
+            and np.all(np.diff(index.ravel()) == 1)
+        )
+        if not as_they_are:
+            return self.stack(groups, out=out)
+        return self.X[first : last + 1].reshape(*index.shape, -1)
+
+    def stack_indices(self, groups):
+        """Row numbers in ``X`` of groups of one size: of shape (len(groups), n_c)."""
+        groups = np.asarray(groups)
+        starts = self.offsets[groups][:, None]
+        return self.order[starts + np.arange(self.sizes[groups[0]])]
+
+    def stack_weights(self, groups):
+        """Weights of groups of one size: of shape (len(groups), n_c), all 1 if none."""
+        index = self.stack_indices(groups)
+        if self.sample_weight is None:
+            return np.ones(index.shape, self.dtype)
+        return self.sample_weight[index].astype(self.dtype)
+
+    def take(self, index, out=None):
+        """Rows of ``X`` by number, C-contiguous and transformed: new or in out."""
+        if out is None:
+            rows = np.ascontiguousarray(self.X[index], dtype=self.dtype)
+        elif self.X.dtype == self.dtype and isinstance(self.X, np.ndarray):
+            # Clipping spares `take` a buffer; all indices are in range.
+            rows = np.take(self.X, index, axis=0, out=out, mode="clip")
+        else:
+            rows = out
+            rows[:] = self.X[index]
+        if self.transform is l2_normalize:
+            l2_normalize(rows, out=rows)  # spares a copy
+        elif self.transform is not None:
+            rows[:] = self.transform(rows)
+        return rows
+
+    def only(self, groups):
+        """Some of the groups, in the order given."""
+        other = copy(self)
+        other.sizes = self.sizes[groups]
+        other.offsets = offsets_of(other.sizes)
+        within = np.arange(other.offsets[-1]) - np.repeat(
+            other.offsets[:-1], other.sizes
+        )
+        other.order = self.order[np.repeat(self.offsets[groups], other.sizes) + within]
+        return other
+
+    def normalized(self):
+        """The same groups, with rows that come out l2-normalised."""
+        first = self.transform
+        other = copy(self)
+        if first is None or first is l2_normalize:
+            other.transform = l2_normalize
+        else:
+            other.transform = lambda rows: l2_normalize(first(rows))
+        return other
+
+    def without_weightless(self):
+        """The groups without their rows of no weight.
+
+        A group in which no row has weight keeps all of them, as if they had.
+        """
+        if self.sample_weight is None or self.sample_weight.all():
+            return self
+        other = copy(self)
+        group = np.repeat(np.arange(len(self)), self.sizes)
+        weighs = self.sample_weight[self.order] != 0
+        lost = ~np.bincount(group, weighs, minlength=len(self)).astype(bool)[group]
+        other.sample_weight = self.sample_weight.copy()
+        other.sample_weight[self.order[lost]] = 1
+        other.order = self.order[weighs | lost]
+        other.sizes = np.bincount(group[weighs | lost], minlength=len(self))
+        other.offsets = offsets_of(other.sizes)
+        return other
+
+    def weights(self, group):
+        """Weights of one group's rows, or None where all weigh alike."""
+        if self.sample_weight is None:
+            return None
+        return self.sample_weight[self.indices(group)]
+
+    def slabs(self, max_rows):
+        """Split the groups into runs of consecutive ones, as slices.
+
+        A run has at most ``max_rows`` rows, or is a single group.
+        """
+        slabs, start = [], 0
+        while start < len(self):
+            limit = self.offsets[start] + max_rows
+            stop = int(np.searchsorted(self.offsets, limit, side="right")) - 1
+            slabs.append(slice(start, max(stop, start + 1)))
+            start = slabs[-1].stop
+        return slabs
+
+    def buckets(self, counts, row_bytes, max_bytes=2**20):
+        """Split the groups into lists to be worked on together.
+
+        Parameters
+        ----------
+        counts : ndarray of shape (n_groups,) or (n_counts, n_groups)
+            Groups in a list agree in these numbers, and in size.
+        row_bytes : callable
+            From the size of a group to the bytes that each of its rows takes.
+        max_bytes : int, default=2**20
+            Bound for the arrays of one list, by default half of a second-level cache;
+            a single group may exceed it.
+
+        Returns
+        -------
+        buckets : list of ndarray of int
+            Every group is in one.
+        """
+        buckets = []
+        for same in group_by_equal(self.sizes, *np.atleast_2d(counts)):
+            size = self.sizes[same[0]]
+            step = max(1, int(max_bytes // max(1, size * row_bytes(size))))
+            buckets += [same[i : i + step] for i in range(0, len(same), step)]
+        return buckets
+
+
+def offsets_of(counts):
+    """Where each group's part of a stack starts, and where the last one's ends."""
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def group_by_equal(*properties):
+    """Lists of the groups that agree in all properties.
+
+    Parameters
+    ----------
+    *properties : ndarrays of shape (n_groups,)
+        Such as the size, the number of proxies.
+
+    Returns
+    -------
+    lists : list of ndarray of int
+        Groups in ascending order.
+    """
+    order = np.lexsort(properties)
+    differs = np.zeros(max(len(order) - 1, 0), bool)
+    for values in properties:
+        differs |= np.diff(values[order]) != 0
+    return np.split(order, np.flatnonzero(differs) + 1)
+
+
+def row_keys(rows, seed):
+    """A number for each row that looks random, but depends on its values only.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        Floating point.
+    seed : int
+        Other seeds give other numbers.
+
+    Returns
+    -------
+    keys : ndarray of shape (n,)
+        Of dtype uint64.
+
+    Notes
+    -----
+    Multiply-shift hashing [1]_ of the bytes of a row: those of different rows are
+    equal once in billions.
+
+    References
+    ----------
+    .. [1] M. Thorup, "High Speed Hashing for Integers and Strings", arXiv:1504.06804,
+       Section 3.
+    """
+    rows = np.ascontiguousarray(rows)
+    whole = rows.strides[0] % 8 == 0
+    words = rows.view(np.uint64 if whole else f"u{rows.itemsize}").astype(np.uint64)
+    words ^= words >> 32  # of round numbers, only the highest bits differ
+    rng = np.random.default_rng(seed % 2**64)
+    factors = rng.integers(2**64, size=words.shape[1], dtype=np.uint64) | 1
+    keys = np.einsum("ij,j->i", words, factors)
+    keys ^= keys >> 32
+    keys *= factors[0]
+    return keys ^ (keys >> 32)
+
+
+class Buffer(threading.local):
+    """Memory for gathered rows, one per thread.
+
+    A new array of megabytes costs more in page faults than the copy into it.
+    """
+
+    memory = np.empty(0)
+
+    def empty(self, shape, dtype):
+        """Like `np.empty`, but the memory is that of the call before."""
+        size = math.prod(shape)
+        if self.memory.dtype != dtype or len(self.memory) < size:
+            self.memory = np.empty(size, dtype)
+        return self.memory[:size].reshape(shape)

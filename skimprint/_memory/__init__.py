@@ -1,0 +1,1 @@
+"""What is known of each class, and how it is learnt."""

@@ -1,0 +1,1 @@
+"""The space of the embeddings: moments, whitening, leave-one-out."""

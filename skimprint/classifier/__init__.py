@@ -1,0 +1,6 @@
+"""The estimators: parameters, learning and predictions."""
+
+from ._classifier import ImprintClassifier
+from ._classifier_cv import ImprintClassifierCV
+
+__all__ = ["ImprintClassifier", "ImprintClassifierCV"]

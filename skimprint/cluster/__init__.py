@@ -1,0 +1,5 @@
+"""Clustering of many groups at once."""
+
+from ._grouped_kmeans import GroupedKMeans
+
+__all__ = ["GroupedKMeans"]

@@ -1,0 +1,147 @@
+"""k-means of every class at once: ragged groups, one call.
+
+Each group takes the cheapest of four routes that lead to the same kind of result:
+its rows as they are, a mean, Lloyd's algorithm on inner products, or Lloyd's
+algorithm on rows. Every group draws from a generator of its own, with the same seed,
+and its arithmetic depends on nothing but its own rows, so that neither the company of
+other groups nor the number of threads changes a bit of its result.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from joblib import effective_n_jobs
+
+from ..._arrays.groups import Buffer, offsets_of
+from ..._arrays.threads import Turns, run_tasks
+from .routes import Job, Run, label_weightless, plan
+
+
+class GroupedKMeansResult(NamedTuple):
+    """Clusters of every group."""
+
+    centers: np.ndarray  # (k_total, d): group by group
+    offsets: np.ndarray  # (n_groups + 1,): where each group's centres begin
+    labels: np.ndarray  # (n,): index of a row's centre within its group
+    inertia: np.ndarray  # (n_groups,): weighted sums of squared distances
+    n_iter: np.ndarray  # (n_groups,): iterations, 0 where there were none to make
+
+
+def grouped_kmeans(
+    groups,
+    n_clusters,
+    *,
+    seed,
+    n_init=1,
+    max_iter=300,
+    tol=1e-4,
+    spherical=False,
+    n_jobs=None,
+    progress=None,
+):
+    """Cluster the rows of each group by k-means.
+
+    Parameters
+    ----------
+    groups : GroupedRows
+        Rows by group, with their weights. Rows without weight take no part and get
+        the label of the nearest centre.
+    n_clusters : int or ndarray of shape (n_groups,)
+        Number of clusters of each group. Groups that have no more rows than that
+        keep them as their centres.
+    seed : int
+        Seed of each group's random number generator.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of least inertia is kept.
+    max_iter : int, default=300
+        Bound for the iterations of a run.
+    tol : float, default=1e-4
+        Squared shift of the centres at which a run has converged, relative to the
+        mean variance of the features.
+    spherical : bool, default=False
+        Whether to maximise cosine similarity: rows and centres have unit length.
+    n_jobs : int, default=None
+        Number of threads over groups, resolved as joblib does.
+    progress : callable, default=None
+        Called, from any thread, with the number of groups that are done since.
+
+    Returns
+    -------
+    result : GroupedKMeansResult
+        Centres of a group with fewer distinct rows than clusters repeat.
+    """
+    return grouped_kmeans_each(
+        groups,
+        [n_clusters],
+        seed=seed,
+        n_init=n_init,
+        max_iter=max_iter,
+        tol=tol,
+        spherical=spherical,
+        n_jobs=n_jobs,
+        progress=progress,
+    )[0]
+
+
+def grouped_kmeans_each(
+    groups,
+    numbers,
+    *,
+    seed,
+    n_init=1,
+    max_iter=300,
+    tol=1e-4,
+    spherical=False,
+    n_jobs=None,
+    progress=None,
+):
+    """Cluster the rows of each group several times, into several numbers of clusters.
+
+    To the bit what `grouped_kmeans` makes of each number; but rows are gathered and
+    centred, and their inner products made, once for all.
+
+    Parameters
+    ----------
+    groups, seed, n_init, max_iter, tol, spherical, n_jobs, progress
+        As for `grouped_kmeans`. A group is done once for each number.
+    numbers : list of int or of ndarray of shape (n_groups,)
+        Numbers of clusters.
+
+    Returns
+    -------
+    results : list of GroupedKMeansResult
+        One for each.
+    """
+    if spherical:
+        groups = groups.normalized()
+    engaged = groups.without_weightless()
+    runs = []
+    for n_clusters in numbers:
+        n_centers = np.minimum(n_clusters, engaged.sizes)
+        offsets = offsets_of(n_centers)
+        result = GroupedKMeansResult(
+            np.empty((offsets[-1], groups.n_features), groups.dtype),
+            offsets,
+            np.zeros(len(groups.X), np.int32),
+            np.zeros(len(groups)),
+            np.zeros(len(groups), np.intp),
+        )
+        runs.append(Run(n_centers, result))
+    options = {
+        "n_init": n_init,
+        "max_iter": max_iter,
+        "tol": tol / groups.n_features,
+        "spherical": spherical,
+    }
+    job = Job(engaged, runs, seed, spherical, options, Buffer(), Turns())
+    tasks = plan(job, effective_n_jobs(n_jobs))
+    run_tasks(
+        lambda task: task.route(job, task.groups, task.runs),
+        tasks,
+        [task.cost for task in tasks],
+        n_jobs=n_jobs,
+        progress=progress
+        and (lambda task: progress(len(task.groups) * len(task.runs))),
+    )
+    label_weightless(job, groups)
+    return [run.result for run in runs]

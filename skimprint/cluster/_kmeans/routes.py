@@ -1,0 +1,316 @@
+"""The ways through the k-means engine, and which group takes which."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from ..._arrays.blas import FEW_ROWS, centred_gram, dot_transposed, gram_each
+from ..._arrays.groups import Buffer, GroupedRows, group_by_equal, offsets_of
+from ..._arrays.threads import Turns
+from ...normalization import l2_normalize
+from .gram import gram_kmeans
+from .lloyd import lloyd_kmeans
+from .seeding import sample_size
+from .sums import cluster_sums
+
+# What a run of Lloyd's algorithm on rows costs, in passes over all rows of a group.
+_PASSES = 12
+
+# Groups up to this size take less than the array operations that larger ones need for
+# each by itself.
+_SMALL = 300
+
+# Largest group for which inner products are stored: 32 MiB in float32.
+_MAX_GRAM = 2896
+
+# Bytes of inner products that go through Lloyd's algorithm together, and of rows of
+# which they are made: few enough to stay in the cache, enough to be worth the calls.
+_GRAM_BYTES = 2**19
+_ROW_BYTES = 2**21
+
+# Of larger groups, few still go together: otherwise threads would wait for each other
+# to leave the interpreter. The bytes bound what all of at least two threads need beside
+# the rows.
+_FEW = 16
+_TASKS_BYTES = 2**26
+
+
+class Run(NamedTuple):
+    """A clustering of every group, and where it goes."""
+
+    n_centers: np.ndarray  # (n_groups,): at most the size of the group
+    result: tuple  # GroupedKMeansResult, filled in group by group
+
+
+class Job(NamedTuple):
+    """What is asked for."""
+
+    groups: GroupedRows
+    runs: list  # of Run: what they do to the same rows is done once
+    seed: int
+    spherical: bool
+    options: dict  # of both kinds of Lloyd's algorithm
+    buffer: Buffer
+    turns: Turns
+
+    def rows(self, bucket):
+        """Rows of some groups, of shape (n_groups, n, d), to read only.
+
+        They are gone with the next call.
+        """
+        return self.groups.peek(bucket, out=self._memory(bucket))
+
+    def centred_rows(self, bucket):
+        """The same to write on, less the mean of each group; and these means."""
+        rows = self._memory(bucket)
+        origin = np.zeros((len(bucket), 1, rows.shape[2]), rows.dtype)
+        self.centre(bucket, rows, origin)
+        return rows, origin
+
+    def centre(self, bucket, out, origin):
+        """Put rows into out, less the mean of each group, which origin gets."""
+        # The lengths of spherical centres refer to the origin, so there it must stay.
+        if self.spherical:
+            self.groups.stack(bucket, out=out)
+            return
+        rows = self.groups.peek(bucket, out=out)
+        origin[:] = _means(rows)
+        np.subtract(rows, origin, out=out)
+
+    def _memory(self, bucket):
+        shape = len(bucket), self.groups.sizes[bucket[0]], self.groups.n_features
+        return self.buffer.empty(shape, self.groups.dtype)
+
+
+class Task(NamedTuple):
+    """Some groups of one size and number of centres, and their way in some runs."""
+
+    route: Callable
+    groups: np.ndarray
+    runs: list
+    cost: float
+
+
+def plan(job, n_threads=1):
+    """Split a job into tasks.
+
+    Results do not depend on it, for no group depends on its company.
+    """
+    sizes, itemsize = job.groups.sizes, job.groups.dtype.itemsize
+    row_bytes = job.groups.n_features * itemsize
+    task_bytes = _TASKS_BYTES // max(n_threads, 2)
+    tasks, large = [], {}
+    for same in group_by_equal(sizes, *(run.n_centers for run in job.runs)):
+        n = int(sizes[same[0]])
+        ways = {}
+        for i, run in enumerate(job.runs):
+            k = int(run.n_centers[same[0]])
+            ways.setdefault(_way(n, k, job), []).append((i, k))
+        for route, asked in ways.items():
+            if route is _on_rows:
+                samples = tuple(min(n, int(sample_size(k))) for _, k in asked)
+                large.setdefault((tuple(asked), samples), []).append(same)
+                continue
+            runs = [job.runs[i] for i, _ in asked]
+            least = len(same) / _per_task(route, n, job, task_bytes)
+            tasks += [
+                Task(route, bucket, runs, _cost(route, n, asked, job) * len(bucket))
+                for bucket in np.array_split(
+                    same, _n_tasks(len(same), least, n_threads)
+                )
+            ]
+    for (asked, samples), lists in large.items():
+        groups = np.concatenate(lists)
+        runs = [job.runs[i] for i, _ in asked]
+        ends = np.cumsum(sizes[groups])
+        n_bytes = ends[-1] * row_bytes + len(groups) * max(samples) ** 2 * itemsize
+        least = max(n_bytes / task_bytes, len(groups) / _FEW)
+        n_tasks = _n_tasks(len(groups), least, n_threads)
+        task = (ends - sizes[groups] / 2) * n_tasks // ends[-1]
+        tasks += [
+            Task(_on_rows, some, runs, _cost(_on_rows, sizes[some].sum(), asked, job))
+            for some in np.split(groups, np.flatnonzero(np.diff(task)) + 1)
+        ]
+    return tasks
+
+
+def _n_tasks(n_groups, least, n_threads):
+    """Number of tasks, at least so many, and as many for each thread."""
+    n_tasks = -(-math.ceil(least) // n_threads) * n_threads
+    return min(n_tasks, n_groups)
+
+
+def _columns(k, n_init):
+    """Columns of distances from all rows of a group that it takes to cluster it."""
+    return n_init * _PASSES * k
+
+
+def _way(n, k, job):
+    """The route of groups of n rows and k centres."""
+    if k in (1, n):
+        return _keep if k == n else _average
+    if fits_gram_space(n, k, job.options["n_init"]):
+        return _in_gram_space
+    return _on_rows
+
+
+def _per_task(route, n, job, task_bytes):
+    """How many groups of n rows, at most, go the same way together."""
+    itemsize = job.groups.dtype.itemsize
+    if route is _in_gram_space:
+        n_bytes = n * n * itemsize
+        return max(_GRAM_BYTES // n_bytes, min(_FEW, task_bytes // n_bytes), 1)
+    return max(1, _ROW_BYTES // (n * job.groups.n_features * itemsize))
+
+
+def _cost(route, n, asked, job):
+    """Relative duration for n rows, given the runs and their numbers of centres."""
+    if route is _in_gram_space:
+        return n * n * len(asked)
+    if route is _on_rows:
+        return 2 * n * sum(_columns(k, job.options["n_init"]) for _, k in asked)
+    return n * len(asked)
+
+
+def fits_gram_space(n, k, n_init):
+    """Whether inner products of all n rows of a group cost less than k distances do.
+
+    They cost half of what n columns of distances do.
+    """
+    return n <= np.minimum(_SMALL + 2 * _columns(k, n_init), _MAX_GRAM)
+
+
+def _keep(job, bucket, runs):
+    """Every row is a centre."""
+    index, rows = job.groups.stack_indices(bucket), job.rows(bucket)
+    for run in runs:
+        run.result.centers[_stacked(run, bucket)] = rows
+        run.result.labels[index] = np.arange(index.shape[1])
+
+
+def _average(job, bucket, runs):
+    """The mean is the only centre."""
+    # Sums of many rows lose less to rounding near their mean.
+    rows, origin = job.centred_rows(bucket)
+    weights = job.groups.stack_weights(bucket)
+    members = np.zeros(weights.shape, np.int32)
+    centers = _centers(rows, members, weights, 1, job)
+    rows -= centers
+    centers += origin
+    sq_distances = np.einsum("bnd,bnd->bn", rows, rows)
+    inertia = np.einsum("bn,bn->b", sq_distances, weights, dtype=np.float64)
+    for run in runs:
+        run.result.centers[_stacked(run, bucket)] = centers
+        run.result.inertia[bucket] = inertia
+        run.result.n_iter[bucket] = 1
+
+
+def _in_gram_space(job, bucket, runs):
+    """Lloyd's algorithm on inner products, for groups of one size together."""
+    groups, n = job.groups, int(job.groups.sizes[bucket[0]])
+    step = max(1, _ROW_BYTES // (n * groups.n_features * groups.dtype.itemsize))
+    chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
+    G = np.empty((len(bucket), n, n), groups.dtype)
+    for chunk in chunks:
+        if n <= FEW_ROWS and not job.spherical:
+            centred_gram(job.rows(bucket[chunk]), out=G[chunk])
+        else:
+            gram_each(job.centred_rows(bucket[chunk])[0], out=G[chunk])
+    weights = groups.stack_weights(bucket)
+    index = groups.stack_indices(bucket)
+    members = []
+    for run in runs:
+        k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
+        with job.turns:
+            found = gram_kmeans(G, weights, k, rng, **job.options)
+        members.append(found.members)
+        run.result.labels[index] = found.labels
+        run.result.inertia[bucket] = found.inertia
+        run.result.n_iter[bucket] = found.n_iter
+    for chunk in chunks:
+        rows = job.rows(bucket[chunk])
+        for run, labels in zip(runs, members, strict=True):
+            k = int(run.n_centers[bucket[0]])
+            centers = _centers(rows, labels[chunk], weights[chunk], k, job)
+            run.result.centers[_stacked(run, bucket[chunk])] = centers
+
+
+def _on_rows(job, bucket, runs):
+    """Lloyd's algorithm on the rows of groups that may differ in size.
+
+    Groups whose rows are all in a sample of `seed_rows` must not.
+    """
+    groups = job.groups
+    offsets = offsets_of(groups.sizes[bucket])
+    rows = job.buffer.empty((offsets[-1], groups.n_features), groups.dtype)
+    origins = np.zeros((len(bucket), 1, groups.n_features), groups.dtype)
+    for group, (start, stop), origin in zip(
+        bucket, pairwise(offsets), origins, strict=True
+    ):
+        job.centre([group], rows[None, start:stop], origin[None])
+    index = np.concatenate([groups.indices(group) for group in bucket])
+    weights = np.concatenate([groups.stack_weights([group])[0] for group in bucket])
+    samples = {} if len(runs) > 1 else None
+    for run in runs:
+        k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
+        with job.turns as turns:
+            found = lloyd_kmeans(
+                rows, offsets, weights, k, rng, turns, samples=samples, **job.options
+            )
+        run.result.centers[_stacked(run, bucket)] = found.centers + origins
+        run.result.labels[index] = found.labels
+        run.result.inertia[bucket] = found.inertia
+        run.result.n_iter[bucket] = found.n_iter
+
+
+def _means(rows):
+    """Plain means, of shape (n_groups, 1, d): rounding hurts distances to them least.
+
+    A product is a few times faster than `mean`.
+    """
+    n = rows.shape[1]
+    return np.full((1, n), 1 / n, rows.dtype) @ rows
+
+
+def _centers(rows, members, weights, k, job):
+    """Means of the members of each cluster, of shape (n_groups, k, d)."""
+    n_groups, n, d = rows.shape
+    keys = (members + np.arange(0, n_groups * k, k, dtype=np.int32)[:, None]).ravel()
+    sizes = np.bincount(keys, weights.ravel(), minlength=n_groups * k)
+    if n <= FEW_ROWS:
+        belongs = members[:, None] == np.arange(k)[:, None]
+        centers = np.matmul(belongs * weights[:, None], rows).reshape(-1, d)
+    else:
+        flat = rows.reshape(-1, d), [keys], [weights.ravel()]
+        centers = cluster_sums(*flat, n_groups * k)
+    if job.spherical:
+        l2_normalize(centers, out=centers)
+    else:
+        centers /= np.where(sizes > 0, sizes, 1).astype(rows.dtype)[:, None]
+    centers, sizes = centers.reshape(n_groups, k, d), sizes.reshape(n_groups, k)
+    for group in np.flatnonzero((sizes == 0).any(axis=1)):
+        centers[group, sizes[group] == 0] = centers[group, sizes[group].argmax()]
+    return centers
+
+
+def _stacked(run, bucket):
+    """Indices of the centres of groups that have the same number of them."""
+    k = run.n_centers[bucket[0]]
+    return run.result.offsets[bucket][:, None] + np.arange(k)
+
+
+def label_weightless(job, groups):
+    """Give rows that took no part the label of the nearest centre of their group."""
+    for group in np.flatnonzero(groups.sizes != job.groups.sizes):
+        index = groups.indices(group)
+        index = index[groups.sample_weight[index] == 0]
+        for _, result in job.runs:
+            centers = result.centers[result.offsets[group] : result.offsets[group + 1]]
+            mean = centers.mean(axis=0)
+            centers = centers - mean
+            distances = dot_transposed(groups.take(index) - mean, centers, -2.0)
+            distances += np.einsum("ij,ij->i", centers, centers)
+            result.labels[index] = distances.argmin(axis=1)

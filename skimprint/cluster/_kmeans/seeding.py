@@ -1,0 +1,172 @@
+"""Greedy k-means++ seeding: of a few candidates, each step keeps the best."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from ..._arrays.blas import squared_distances
+
+# Rows in the sample of `seed_rows`, per seed and at least.
+_SAMPLE = 12
+_LEAST = 200
+
+# How many times as many candidates as in scikit-learn are compared in a sample, and
+# among all rows of a group: they cost little where distances are at hand.
+MORE = 4
+TWICE = 2
+
+# Candidates whose potentials differ by less, relatively, count as equal, and the first
+# is taken. Two rows that are each other's nearest often give the same potential; then
+# rounding must not decide, since it differs from device to device.
+SLACK = 1e-5
+
+
+def n_trials(n_clusters):
+    """Candidates that each step compares in scikit-learn."""
+    return 2 + np.log(n_clusters).astype(np.intp)
+
+
+def sample_size(n_clusters):
+    """Rows in the sample of `seed_rows`."""
+    return np.maximum(_SAMPLE * n_clusters, _LEAST)
+
+
+def _draw(cumulative, uniforms):
+    """Indices in proportion to the increments along the last axis.
+
+    Works row by row for a matrix of cumulative sums. What has no mass is not drawn,
+    unless nothing has any.
+    """
+    thresholds = uniforms * cumulative[..., -1:]
+    below = cumulative[..., None, :] <= thresholds[..., :, None]
+    return np.minimum(below.sum(axis=-1), cumulative.shape[-1] - 1)
+
+
+def seed_batch(distances, weights, n_clusters, rng, trials=None):
+    """Seed groups of one size whose distances are at hand.
+
+    Parameters
+    ----------
+    distances : callable
+        From indices of rows, of shape (n_groups, m), to the distances of all rows to
+        them, of shape (n_groups, m, n), which may be overwritten. Squared ones make
+        it k-means++.
+    weights : ndarray of shape (n_groups, n)
+        Weights of the rows.
+    n_clusters : int
+        Number of seeds per group.
+    rng : numpy.random.Generator
+        Its numbers serve all groups, so that none depends on its company.
+    trials : int, default=None
+        Candidates that each step compares, by default as many as in scikit-learn.
+
+    Returns
+    -------
+    seeds : ndarray of shape (n_groups, n_clusters)
+        Indices of the rows that are seeds.
+    labels : ndarray of shape (n_groups, n)
+        Nearest seed of each row.
+    closest : ndarray of shape (n_groups, n)
+        Distance to it.
+    """
+    trials = trials or n_trials(n_clusters)
+    groups = np.arange(len(weights))
+    seeds = np.empty((len(weights), n_clusters), np.intp)
+    labels = np.zeros(weights.shape, np.int32)
+    first = _draw(np.cumsum(weights, axis=1, dtype=np.float64), rng.random(1))
+    seeds[:, 0] = first[:, 0]
+    closest = distances(first)[:, 0]
+    for c in range(1, n_clusters):
+        potential = np.cumsum(closest * weights, axis=1, dtype=np.float64)
+        candidates = _draw(potential, rng.random(trials))
+        found = distances(candidates)
+        kept = np.minimum(found, closest[:, None])
+        potentials = np.einsum("bln,bn->bl", kept, weights)
+        least = potentials.min(axis=1, keepdims=True)
+        best = (potentials <= least * (1 + SLACK)).argmax(axis=1)
+        seeds[:, c] = candidates[groups, best]
+        labels[found[groups, best] < closest] = c
+        closest = kept[groups, best]
+    return seeds, labels, closest
+
+
+def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns, samples=None):
+    """Seed groups of any size, given their rows.
+
+    The seeds of a group are chosen in a sample, from the distances within it. The
+    sample is a lightweight coreset [1]_: half of a row's chance is the same for all,
+    half is in proportion to its squared length, and its weight makes up for its
+    chance. There, candidates cost so little that each step compares more of them,
+    which makes up for what the sample does not show. Of a group that has no more rows
+    than a sample, all are in it.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Rows, group by group, best centred.
+    offsets : ndarray of shape (n_groups + 1,)
+        Group ``g`` is ``X[offsets[g]:offsets[g + 1]]``. All have more rows than a
+        sample, or all are of one size.
+    sq_norms : ndarray of shape (n,)
+        Squared lengths of the rows.
+    weights : ndarray of shape (n,)
+        Weights of the rows.
+    n_clusters : int
+        Number of seeds per group.
+    rng : numpy.random.Generator
+        Source of the draws, shared by the groups.
+    turns : Turns
+        One's own turn, with pauses where there is much to compute.
+    samples : dict, default=None
+        Keeps the last samples of these rows, for a call that would draw them again.
+
+    Returns
+    -------
+    seeds : ndarray of shape (n_groups, n_clusters)
+        Indices in ``X`` of the rows that are seeds.
+
+    References
+    ----------
+    .. [1] Bachem, Lucic and Krause, "Scalable k-Means Clustering via Lightweight
+       Coresets", KDD 2018.
+    """
+    samples = {} if samples is None else samples
+    size = min(int(sample_size(n_clusters)), int(np.diff(offsets).min()))
+    drawn = size, rng.random()
+    if drawn not in samples:
+        samples.clear()
+        samples[drawn] = _sample(X, offsets, sq_norms, weights, turns, *drawn)
+    sample, importance, distances = samples[drawn]
+    groups = np.arange(len(sample))[:, None]
+    seeds, _, _ = seed_batch(
+        lambda candidates: distances[groups, candidates],
+        importance,
+        n_clusters,
+        rng,
+        MORE * n_trials(n_clusters),
+    )
+    return np.take_along_axis(sample, seeds, axis=1)
+
+
+def _sample(X, offsets, sq_norms, weights, turns, size, uniform):
+    """Rows drawn with one uniform number: indices, weights and squared distances."""
+    quantiles = (np.arange(size) + uniform) / size
+    n_groups = len(offsets) - 1
+    sample = np.empty((n_groups, size), np.intp)
+    importance = np.empty((n_groups, size), X.dtype)
+    distances = np.empty((n_groups, size, size), X.dtype)
+    for g, (start, stop) in enumerate(pairwise(offsets)):
+        if stop - start == size:
+            sample[g], importance[g] = np.arange(start, stop), weights[start:stop]
+            continue
+        chances = sq_norms[start:stop]
+        chances = chances + (chances.mean() or 1)
+        cumulative = np.cumsum(chances, dtype=np.float64)
+        drawn = np.searchsorted(cumulative, quantiles * cumulative[-1], side="right")
+        drawn = np.minimum(drawn, stop - start - 1)
+        sample[g] = start + drawn
+        importance[g] = weights[sample[g]] / chances[drawn]
+    with turns.pause():
+        for each, out in zip(sample, distances, strict=True):
+            squared_distances(X[None, each], out[None])
+    return sample, importance, distances

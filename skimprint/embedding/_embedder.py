@@ -1,0 +1,371 @@
+"""FoundationEmbedder: images or texts to embeddings of a frozen foundation model."""
+
+from copy import deepcopy
+from numbers import Integral
+
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.exceptions import NotFittedError
+
+from .._progress import CallbackSupportMixin, notify_callbacks, with_callbacks
+from ._backbone import Options
+from ._cache import EmbeddingCache
+from ._fingerprint import UncacheableError
+from ._inputs import as_items
+from ._loaders import backbone_for
+from ._pipeline import embed_items, first_row
+
+
+class FoundationEmbedder(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
+    """Embeddings of images or texts by a frozen foundation model.
+
+    The model is never trained or changed, so the transformer is stateless: `transform`
+    works without `fit`. With ``cache_dir`` each item is embedded once, whatever
+    pipelines, searches and processes ask for it.
+
+    Parameters
+    ----------
+    model : str, torch.nn.Module or callable, \
+            default="timm:vit_small_patch14_dinov2.lvd142m"
+        What embeds:
+
+        - ``"<library>:<name or local path>"`` for ``timm``, ``torchvision``,
+          ``transformers``, ``sentence-transformers`` and ``open_clip`` (there:
+          ``"open_clip:<architecture>/<weights>"``). Models are loaded when first used,
+          once per process;
+        - a ``torch.nn.Module``, usually with ``preprocess``;
+        - a callable from a list of items to an array of shape (n_items, n_features).
+
+    preprocess : callable, default=None
+        For a ``torch.nn.Module``: from one upright RGB PIL image (or one text, with
+        ``modality="text"``) to a tensor.
+    modality : {"auto", "image", "text"}, default="auto"
+        What items are. `"auto"` asks the model, and takes a ``torch.nn.Module`` for an
+        image model; a pair of image and text towers needs to be told. A callable gets
+        items as they are under `"auto"`, upright RGB PIL images under `"image"` and
+        checked strings under `"text"`.
+    pooling : {"auto", "mean", "cls", "max", "last", "pooler"}, default="auto"
+        How the features of tokens, or of places in an image, become one row. `"auto"`
+        is the model's own way where it has one (for transformers: the common features
+        of a pair; the pooled output of an image model, if it was trained; else the mean
+        over what is no padding).
+    batch_size : int or "auto", default="auto"
+        Most items that go through the model together. When memory runs out, the batch
+        is halved until it fits, and what fitted is remembered.
+    device : str or torch.device, default="auto"
+        Where the model runs. `"auto"` is the best device there is for a named model,
+        and where it is for a module. A module on another device is copied, not moved.
+    dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        Precision of the model's arithmetic, by autocast. `"auto"` is float32, so that
+        embeddings are the same on all machines. Results are float32 always.
+    n_workers : int, default=0
+        Threads that read, decode and preprocess items ahead of the model; 0 does it in
+        turn with the model.
+    cache_dir : path-like, default=None
+        Directory of a cache of embeddings, which may be shared by models, estimators
+        and processes. See Notes.
+    on_error : {"raise", "skip"}, default="raise"
+        What to do about an item that cannot be embedded: raise an error that names it,
+        or give it a row of NaN and warn once, with a list of such items. Most
+        classifiers refuse NaN: drop such rows before ``fit`` and ``predict``.
+    output : {"numpy", "torch", "cupy"}, default="numpy"
+        Kind of array to return. Tensors and CuPy arrays stay on the model's device.
+    revision : str, default=None
+        Branch, tag or commit of a model from a hub.
+    local_files_only : bool, default=False
+        Load named models from this machine only, without any use of the network.
+    trust_remote_code : bool, default=False
+        Let transformers and sentence-transformers run code that comes with a model.
+    model_kwargs : dict, default=None
+        Further arguments of the library's own loading function, such as
+        ``{"pretrained": False}`` for timm.
+    verbose : int, default=0
+        Above 0, show a progress bar with items per second and the time left.
+        scikit-learn's callbacks (1.9 and newer) are told of each batch that
+        `fit_transform` embeds.
+
+    Attributes
+    ----------
+    device_ : torch.device or None
+        Where the model runs; None for a callable.
+    dtype_ : str
+        Precision of the model's arithmetic.
+    pooling_ : str
+        How rows are made; `"model"` is the model's own way.
+    modality_ : {"image", "text", "any"}
+        What items are; `"any"` for a callable that takes them as they are.
+    n_features_out_ : int
+        Number of features of an embedding.
+    fingerprint_ : str
+        Digest of the model's structure and weights, its preprocessing, pooling and
+        precision: what a row in the cache depends on besides its item.
+
+    See Also
+    --------
+    skimprint.testing.check_embedder : Checks of an embedder on items of yours.
+
+    Notes
+    -----
+    Items come as a list, array, pandas or polars Series, or DataFrame of one column. An
+    image model takes paths (strings too), encoded bytes, PIL images, uint8 arrays or
+    tensors (grey, HWC or CHW; channels last where both could be meant), and
+    floating-point tensors, which count as preprocessed. Orientation is taken from EXIF;
+    every mode becomes RGB, where transparency is dropped. A text model takes strings
+    only and never reads a file.
+
+    The cache is a SQLite database in WAL mode (which wants a local disk, not a network
+    file system). A row's key is a digest of the item's content and of ``fingerprint_``,
+    never of a path, so that changed files, weights or settings are never mistaken for
+    the old ones. Rows are stored batch by batch in transactions: a process that is
+    killed loses no more than the batch under way. Rows carry checksums; damaged ones
+    are reported and embedded anew. Where the cache cannot be written, a warning says
+    why and embedding goes on.
+
+    Preprocessing is told apart by what it does to probe images or texts. A module is
+    told apart by its weights, its settings and its code, together with the functions of
+    yours that it calls by name, in other files too. Classes and objects that it finds
+    by a global name are not looked into, nor is installed code: call `clear_cache` when
+    such a one changes what the module does. A callable can be cached only if its
+    ``fingerprint`` attribute is a string, to be changed whenever its results change.
+
+    Examples
+    --------
+    Any callable embeds; here the letters of a text are counted.
+
+    >>> import numpy as np
+    >>> from skimprint import FoundationEmbedder
+    >>> def letters(texts):
+    ...     return [[text.count(letter) for letter in "abc"] for text in texts]
+    >>> FoundationEmbedder(letters, modality="text").transform(["abba", "cab", "abba"])
+    array([[2., 2., 0.],
+           [1., 1., 1.],
+           [2., 2., 0.]], dtype=float32)
+
+    A sentence model, each text embedded once, ever::
+
+        embedder = FoundationEmbedder(
+            "sentence-transformers:all-MiniLM-L6-v2", cache_dir="embeddings"
+        )
+        model = make_pipeline(embedder, ImprintClassifier()).fit(texts, y)
+    """
+
+    def __init__(
+        self,
+        model="timm:vit_small_patch14_dinov2.lvd142m",
+        *,
+        preprocess=None,
+        modality="auto",
+        pooling="auto",
+        batch_size="auto",
+        device="auto",
+        dtype="auto",
+        n_workers=0,
+        cache_dir=None,
+        on_error="raise",
+        output="numpy",
+        revision=None,
+        local_files_only=False,
+        trust_remote_code=False,
+        model_kwargs=None,
+        verbose=0,
+    ):
+        self.model = model
+        self.preprocess = preprocess
+        self.modality = modality
+        self.pooling = pooling
+        self.batch_size = batch_size
+        self.device = device
+        self.dtype = dtype
+        self.n_workers = n_workers
+        self.cache_dir = cache_dir
+        self.on_error = on_error
+        self.output = output
+        self.revision = revision
+        self.local_files_only = local_files_only
+        self.trust_remote_code = trust_remote_code
+        self.model_kwargs = model_kwargs
+        self.verbose = verbose
+
+    @with_callbacks
+    def fit(self, X, y=None):
+        """Load the model and check the settings; nothing is learned.
+
+        Parameters
+        ----------
+        X : sequence of items
+            Images or texts. Only enough of them are embedded to see how long a row is.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : FoundationEmbedder
+            With the attributes that say what will be used.
+        """
+        items, backbone = as_items(X), self._resolve()
+        with notify_callbacks(self, 0, "batch", X=X, y=y):
+            row = first_row(items, backbone, **self._settings())
+        return self._note(backbone, row)
+
+    @with_callbacks
+    def fit_transform(self, X, y=None):
+        """Load the model, check the settings, and embed.
+
+        Parameters
+        ----------
+        X : sequence of items
+            Images or texts.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        X_embedded : array of shape (n_items, n_features_out_)
+            One row for each item.
+        """
+        items, backbone = as_items(X), self._resolve()
+
+        def told(n_batches):
+            return notify_callbacks(self, n_batches, "batch", X=X, y=y)
+
+        embedded = embed_items(items, backbone, **self._settings(), told=told)
+        self._note(backbone, embedded)
+        return embedded
+
+    def transform(self, X):
+        """Embed items.
+
+        Parameters
+        ----------
+        X : sequence of items
+            Images or texts.
+
+        Returns
+        -------
+        X_embedded : array of shape (n_items, n_features)
+            One row for each item.
+        """
+        embedded = embed_items(as_items(X), self._resolve(), **self._settings())
+        self._n_features_out = embedded.shape[1]  # names columns, even without fit
+        return embedded
+
+    def cache_info(self):
+        """Say what the cache holds and how it was used.
+
+        Returns
+        -------
+        info : CacheInfo
+            ``items`` and ``bytes`` of the whole cache, ``hits`` and ``misses`` of all
+            look-ups that this process made in it.
+        """
+        with self._cache() as cache:
+            return cache.info()
+
+    def clear_cache(self):
+        """Remove all embeddings from the cache, those of other models included."""
+        with self._cache() as cache:
+            cache.clear()
+
+    @property
+    def fingerprint_(self):
+        """Digest of model and settings, or None where they cannot be told apart."""
+        if not hasattr(self, "n_features_out_"):
+            raise NotFittedError("fingerprint_ is known after fit: call fit first.")
+        try:
+            return self._resolve().digest()
+        except UncacheableError:
+            return None
+
+    def _resolve(self):
+        """Check the settings and make the model ready, loading it if need be."""
+        _check_choice("on_error", self.on_error, ("raise", "skip"))
+        _check_choice("output", self.output, ("numpy", "torch", "cupy"))
+        _check_count("n_workers", self.n_workers, least=0)
+        if self.batch_size != "auto":
+            _check_count("batch_size", self.batch_size, least=1)
+        options = Options(
+            modality=self.modality,
+            pooling=self.pooling,
+            device=self.device,
+            dtype=self.dtype,
+            revision=self.revision,
+            local_files_only=self.local_files_only,
+            trust_remote_code=self.trust_remote_code,
+            model_kwargs=self.model_kwargs or {},
+        )
+        return backbone_for(self.model, options, self.preprocess)
+
+    def _settings(self):
+        names = (
+            "batch_size",
+            "n_workers",
+            "cache_dir",
+            "on_error",
+            "output",
+            "verbose",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    def _note(self, backbone, embedded):
+        """Keep the facts about a fit as attributes."""
+        self.device_ = backbone.device
+        self.dtype_ = backbone.dtype
+        self.pooling_ = backbone.pooling
+        self.modality_ = backbone.modality
+        self.n_features_out_ = self._n_features_out = embedded.shape[1]
+        return self
+
+    def _cache(self):
+        if self.cache_dir is None:
+            raise ValueError("There is no cache: set cache_dir to a directory.")
+        return EmbeddingCache(self.cache_dir)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def __sklearn_clone__(self):
+        # The model is frozen, so that clones can share it; a deep copy could be large.
+        shared = ("model", "preprocess")
+        parameters = {
+            name: value if name in shared else clone(value, safe=False)
+            for name, value in self.get_params(deep=False).items()
+        }
+        copy = type(self)(**parameters)
+        for name in ("_sklearn_output_config", "_metadata_request"):
+            if hasattr(self, name):
+                setattr(copy, name, deepcopy(getattr(self, name)))
+        if hasattr(
+            self, "_skl_callbacks"
+        ):  # meant to be shared, since scikit-learn 1.9
+            copy._skl_callbacks = self._skl_callbacks
+        return copy
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.no_validation = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        return tags
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not known: expected one of {choices}.")
+
+
+def _check_count(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(
+            f"{name}={value!r} is not possible: expected an integer of at least {least}"
+            f"{' or auto' if name == 'batch_size' else ''}."
+        )

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from skimprint._arrays.groups import GroupedRows, row_keys
+from skimprint.normalization import l2_normalize
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(12, 3)), np.array([2, 0, 1, 1, 2, 0, 2, 1, 2, 2, 0, 3])
+
+
+def test_rows_are_those_of_the_group_in_their_order(data):
+    X, codes = data
+    groups = GroupedRows(X, codes, 4, sample_weight=np.arange(12.0))
+    assert len(groups) == 4
+    for group in range(4):
+        np.testing.assert_array_equal(groups.rows(group), X[codes == group])
+        np.testing.assert_array_equal(
+            groups.weights(group), np.flatnonzero(codes == group)
+        )
+        assert groups.rows(group).flags.c_contiguous
+    np.testing.assert_array_equal(groups.stack([0, 1])[1], X[codes == 1])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_are_cast_and_normalised_and_x_is_left_alone(data, dtype, order):
+    X = np.asarray(data[0], dtype=dtype, order=order)
+    X.flags.writeable = False
+    groups = GroupedRows(X, data[1], 4, transform=l2_normalize)
+    rows = groups.rows(2)
+    assert rows.dtype == (np.float64 if dtype == np.float64 else np.float32)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    rows[:] = 0  # ours to write on
+
+
+def test_buckets_hold_groups_alike_within_their_bound(data):
+    groups = GroupedRows(*data, 4)  # of sizes 3, 3, 5, 1
+    buckets = groups.buckets(np.array([2, 2, 2, 1]), lambda size: 1, max_bytes=6)
+    assert [bucket.tolist() for bucket in buckets] == [[3], [0, 1], [2]]
+    buckets = groups.buckets(np.array([2, 1, 2, 1]), lambda size: 1, max_bytes=6)
+    assert sorted(bucket.tolist() for bucket in buckets) == [[0], [1], [2], [3]]
+    buckets = groups.buckets(np.ones(4), lambda size: size, max_bytes=6)
+    assert sorted(bucket.tolist() for bucket in buckets) == [[0], [1], [2], [3]]
+
+
+class TestRowKeys:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("d", [1, 2, 3, 64])
+    def test_look_random_even_for_round_numbers(self, dtype, d):
+        rows = np.zeros((4000, d), dtype)
+        rows[:, 0] = np.arange(4000)
+        keys = row_keys(rows, seed=0)
+        assert keys.dtype == np.uint64
+        assert len(np.unique(keys)) == 4000
+        shares = np.histogram(keys / 2.0**64, bins=8, range=(0, 1))[0] / 4000
+        np.testing.assert_allclose(shares, 1 / 8, atol=0.03)
+
+    def test_depend_on_values_and_seed_only(self):
+        rows = np.random.default_rng(0).normal(size=(50, 7))
+        keys = row_keys(rows, seed=3)
+        np.testing.assert_array_equal(row_keys(np.asfortranarray(rows), 3), keys)
+        np.testing.assert_array_equal(row_keys(rows[::-1], seed=3), keys[::-1])
+        assert not np.isin(row_keys(rows, seed=4), keys).any()
+
+
+def test_rows_that_are_not_aligned_are_copied():
+    X = np.frombuffer(b"x" + np.eye(4, dtype=np.float32).tobytes(), np.float32, 16, 1)
+    groups = GroupedRows(X.reshape(4, 4), np.repeat([0, 1], 2), 2)
+    rows = groups.peek([0, 1], out=np.empty((2, 2, 4), np.float32))
+    assert rows.flags.aligned
+    np.testing.assert_array_equal(rows.reshape(4, 4), np.eye(4))

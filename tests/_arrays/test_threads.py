@@ -1,0 +1,68 @@
+"""Tasks across threads: what errors and interrupts leave behind."""
+
+import threading
+
+import pytest
+from threadpoolctl import threadpool_info
+
+from skimprint._arrays import threads as _threads
+from skimprint._arrays.threads import run_tasks
+
+
+def blas_threads():
+    info = threadpool_info()
+    return [library["num_threads"] for library in info if library["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("n_jobs, by_helper", [(1, False), (2, False), (2, True)])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_errors_reach_the_caller_and_later_calls_work(n_jobs, by_helper, error):
+    """Whether the caller has the task that fails or another thread."""
+    caller, before, failed = threading.get_ident(), blas_threads(), threading.Event()
+
+    def task(number):
+        if by_helper == (threading.get_ident() == caller):
+            assert failed.wait(10)
+            return
+        failed.set()
+        raise error("as expected")
+
+    with pytest.raises(error, match="as expected"):
+        run_tasks(task, list(range(100)), [1] * 100, n_jobs=n_jobs)
+    assert blas_threads() == before
+    done = []
+    run_tasks(done.append, list(range(100)), [1] * 100, n_jobs=n_jobs)
+    assert sorted(done) == list(range(100))
+    assert blas_threads() == before
+
+
+def test_after_an_error_no_task_begins_and_those_that_have_are_waited_for(monkeypatch):
+    caller, begun, ended = threading.get_ident(), [], []
+    entered, leave, wait = threading.Event(), threading.Event(), _threads.wait
+
+    def task(number):
+        begun.append(number)
+        if threading.get_ident() == caller:
+            assert entered.wait(10)
+            raise KeyboardInterrupt
+        entered.set()
+        assert leave.wait(10)
+        ended.append(number)
+
+    def release(futures):
+        leave.set()
+        return wait(futures)
+
+    monkeypatch.setattr(_threads, "wait", release)
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(task, list(range(100)), [1] * 100, n_jobs=2)
+    assert len(begun) == 2
+    assert len(ended) == 1
+
+
+def test_errors_of_progress_reach_the_caller():
+    def progress(task):
+        raise ValueError(f"after {task}")
+
+    with pytest.raises(ValueError, match="after 1"):
+        run_tasks(lambda task: None, [1], [1], progress=progress)

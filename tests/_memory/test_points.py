@@ -1,0 +1,191 @@
+"""What stands for the samples of a class while more is learnt."""
+
+import numpy as np
+import pytest
+from scipy.cluster.hierarchy import fcluster, linkage
+from sklearn.base import clone
+from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics.pairwise import euclidean_distances
+
+from skimprint import ImprintClassifier
+from skimprint._arrays.groups import row_keys
+from skimprint._memory.points import (
+    PointsOfOne,
+    _merge_nearest,
+    compressed,
+    mean_of,
+    sharing,
+)
+from skimprint.generation._base import POINTS_PER_PROXY
+
+
+def points_of(vectors, counts=None):
+    n = len(vectors)
+    counts = np.ones(n) if counts is None else counts
+    return PointsOfOne(vectors, counts, np.arange(n), np.zeros(n))
+
+
+def inertia(vectors, labels, weights=None):
+    """Sum of squared distances to the means of the clusters."""
+    weights = np.ones(len(vectors)) if weights is None else weights
+    total = 0
+    for label in np.unique(labels):
+        part, w = vectors[labels == label], weights[labels == label]
+        total += w @ np.square(part - np.average(part, axis=0, weights=w)).sum(axis=1)
+    return total
+
+
+class TestMergeNearest:
+    def test_finds_what_ward_finds_where_clusters_are_clear(self):
+        rng = np.random.default_rng(0)
+        truth = np.repeat(np.arange(12), 8)
+        X = 20 * rng.normal(size=(12, 6))[truth] + rng.normal(size=(96, 6))
+        labels = _merge_nearest(X, np.ones(96), 12)
+        ward = fcluster(linkage(X, "ward"), 12, "maxclust")
+        assert adjusted_rand_score(labels, ward) == 1
+
+    def test_adds_as_little_as_ward_where_they_are_not(self):
+        X = np.random.default_rng(0).normal(size=(300, 10))
+        labels = _merge_nearest(X, np.ones(300), 100)
+        ward = fcluster(linkage(X, "ward"), 100, "maxclust")
+        assert sorted(set(labels)) == list(range(100))
+        assert inertia(X, labels) < 1.02 * inertia(X, ward)
+
+    def test_weights_are_copies(self):
+        rng = np.random.default_rng(0)
+        X, weights = rng.normal(size=(40, 5)), rng.integers(1, 4, 40)
+        labels = _merge_nearest(X, weights.astype(float), 15)
+        of_copies = _merge_nearest(
+            np.repeat(X, weights, axis=0), np.ones(weights.sum()), 15
+        )
+        np.testing.assert_allclose(
+            inertia(X, labels, weights),
+            inertia(np.repeat(X, weights, axis=0), of_copies),
+            rtol=0.1,
+        )
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_points_that_are_alike(self, dtype):
+        X = np.ones((50, 3), dtype) / 3
+        assert len(np.unique(_merge_nearest(X, np.full(50, 1e-200), 7))) == 7
+
+
+class TestCompressed:
+    @pytest.mark.parametrize("n", [20, 21, 47, 200])
+    def test_keeps_weight_and_mean_and_is_bounded(self, n):
+        rng = np.random.default_rng(n)
+        X, counts = rng.normal(size=(n, 8)), rng.uniform(0.1, 5, n)
+        found = compressed(points_of(X, counts), 10)
+        assert len(found.counts) == n if n <= 20 else 10 <= len(found.counts) <= 20
+        np.testing.assert_allclose(found.counts.sum(), counts.sum())
+        np.testing.assert_allclose(
+            found.counts @ found.vectors, counts @ X, rtol=1e-9, atol=1e-9
+        )
+        assert len(set(found.indices)) == len(found.indices)
+
+    def test_training_rows_are_members(self):
+        X = np.random.default_rng(0).normal(size=(21, 4))
+        found = compressed(points_of(X), 10)
+        apart = np.square(X[found.indices] - found.vectors).sum(axis=1)
+        np.testing.assert_allclose(found.spreads, apart, atol=1e-12)
+
+
+def test_sharing_keeps_the_weight_of_every_proxy():
+    rng = np.random.default_rng(0)
+    proxies = points_of(np.eye(3), np.array([5.0, 3.0, 2.0]))
+    drawn = points_of(np.eye(3)[[0, 0, 1]] + 0.01 * rng.normal(size=(3, 3)))
+    found = sharing(drawn, proxies)
+    np.testing.assert_allclose(found.counts, [2.5, 2.5, 3, 2])
+    np.testing.assert_array_equal(found.vectors[3], proxies.vectors[2])
+
+
+class TestInTheClassifier:
+    @pytest.fixture
+    def class_of_many(self):
+        rng = np.random.default_rng(0)
+        centers = rng.normal(size=(30, 16))
+        return centers[rng.integers(30, size=900)] + 0.5 * rng.normal(size=(900, 16))
+
+    def test_parts_cluster_about_as_well_as_one_fit(self, class_of_many):
+        """With nothing but proxies to go on, they are 8 % worse, both of them."""
+        X, y = class_of_many, np.zeros(len(class_of_many), int)
+
+        def cost(clf):
+            proxies = clf._learnt.memory[0].vectors
+            return euclidean_distances(X, proxies, squared=True).min(axis=1).sum()
+
+        streamed, merged = [], []
+        for seed in range(5):
+            clf = ImprintClassifier(n_proxies=20, support_norm=None, random_state=seed)
+            whole = cost(clone(clf).fit(X, y))
+            parts = clone(clf)
+            for rows in np.array_split(np.arange(len(X)), 10):
+                parts.partial_fit(X[rows], y[rows])
+                assert len(parts._learnt.memory[0].summary.counts) <= 400
+            streamed.append(cost(parts) / whole)
+            one, other = (clone(clf).fit(X[i::2], y[i::2]) for i in range(2))
+            merged.append(cost(one.merge(other)) / whole)
+        assert np.mean(streamed) < 1.03
+        assert np.mean(merged) < 1.07
+
+    @pytest.mark.parametrize("n", [15, 300, 900])
+    def test_one_chunk_is_a_fit(self, class_of_many, n):
+        X, y = class_of_many[:n], np.zeros(n, int)
+        clf = ImprintClassifier(n_proxies=20, random_state=0)
+        expected = clone(clf).fit(X, y).proxies_
+        other = clone(clf).fit(X[:5], np.ones(5, int)).partial_fit(X, y)
+        np.testing.assert_array_equal(other.proxies_[: len(expected)], expected)
+
+    @pytest.mark.parametrize("generator", ["mean", "all", "random", "least_squares"])
+    def test_exact_generators_need_none(self, class_of_many, generator):
+        clf = ImprintClassifier(generator, n_proxies=1)
+        clf.fit(class_of_many, np.zeros(900, int))
+        assert clf._learnt.memory[0].summary is None
+
+
+def test_of_medoids_a_sample_of_all_samples_is_remembered():
+    """Those with the smallest keys, in whatever order and parts they came."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 4))
+    keys = row_keys(X, seed=0)
+    expected = set(np.argsort(keys)[:90])  # thirty for each of three proxies
+    for n_parts in (1, 7):
+        clf = ImprintClassifier("kmedoids", 3, support_norm=None, random_state=0)
+        for rows in np.array_split(np.arange(500), n_parts):
+            clf.partial_fit(X[rows], np.zeros(len(rows), int))
+        summary = clf._learnt.memory[0].summary
+        assert set(summary.indices) == expected
+        np.testing.assert_array_equal(summary.vectors, X[summary.indices])
+        assert (summary.counts == 1).all()
+
+
+@pytest.mark.parametrize("generator", ["cov_max", "fps"])
+def test_parts_select_as_one_fit(generator):
+    """Candidates and the mean of all others are enough for that."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(900, 16)), np.zeros(900, int)
+    clf = ImprintClassifier(generator, 5, support_norm=None, random_state=0)
+    whole = clone(clf).fit(X, y)
+    for rows in np.array_split(np.arange(900), 6):
+        clf.partial_fit(X[rows], y[rows])
+    summary = clf._learnt.memory[0].summary
+    assert len(summary.counts) == 2 * 5 * POINTS_PER_PROXY
+    assert summary.counts.sum() == pytest.approx(900)
+    np.testing.assert_array_equal(clf.proxy_indices_, whole.proxy_indices_)
+    one, other = (clone(whole).fit(X[i::2], y[i::2]) for i in range(2))
+    found = {row.tobytes() for row in one.merge(other).proxies_}
+    assert found == {row.tobytes() for row in whole.proxies_}
+
+
+def test_a_mean_stands_for_all():
+    rng = np.random.default_rng(0)
+    points = PointsOfOne(
+        rng.normal(size=(20, 3)), rng.random(20), np.arange(20) + 5, rng.random(20)
+    )
+    found = mean_of(points)
+    expected = np.average(points.vectors, axis=0, weights=points.counts)
+    np.testing.assert_allclose(found.vectors, [expected])
+    np.testing.assert_allclose(found.counts, [points.counts.sum()])
+    distances = ((points.vectors - expected) ** 2).sum(axis=1) + points.spreads
+    assert found.indices[0] == distances.argmin() + 5
+    np.testing.assert_allclose(found.spreads, [distances.min()])

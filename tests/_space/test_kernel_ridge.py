@@ -1,0 +1,299 @@
+"""Kernel ridge regression on the support samples, and its share of the scores."""
+
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.kernel_ridge import KernelRidge as ScikitKernelRidge
+from sklearn.model_selection import GridSearchCV
+
+from skimprint import ImprintClassifier, ImprintClassifierCV
+from skimprint._memory import learner as _memory
+from skimprint._space import kernel_ridge as _kernel_ridge
+from skimprint.classifier import _learning
+from skimprint.methods import RECOMMENDED
+from skimprint.normalization import l2_normalize
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(4, 12))
+    y = np.repeat(np.arange(4), [30, 20, 10, 5])
+    X = centers[y] + rng.normal(size=(len(y), 12))
+    order = rng.permutation(len(y))
+    return X[order], y[order], rng.normal(size=(50, 12)) + centers[rng.integers(4)]
+
+
+@pytest.fixture(params=["exact", "landmarks"])
+def solved(request, monkeypatch):
+    """All samples as landmarks, or eight of each class."""
+    if request.param == "landmarks":
+        monkeypatch.setattr(_kernel_ridge, "_MAX_EXACT", 20)
+        monkeypatch.setattr(_kernel_ridge, "_MAX_LANDMARKS", 32)
+    return request.param
+
+
+def only_kernel(**params):
+    return ImprintClassifier("mean", kernel_weight=1, **params)
+
+
+def one_hot(y, n_classes):
+    return np.eye(n_classes)[y] - 1 / n_classes
+
+
+def test_is_kernel_ridge_regression(data):
+    X, y, queries = data
+    expected = ScikitKernelRidge(alpha=0.01, kernel="rbf", gamma=2).fit(
+        l2_normalize(X), one_hot(y, 4)
+    )
+    np.testing.assert_allclose(
+        only_kernel().fit(X, y).decision_function(queries),
+        expected.predict(l2_normalize(queries)) + 1 / 4,
+        atol=1e-8,
+    )
+
+
+def test_landmarks_are_fitted_to_all_samples(data, monkeypatch):
+    X, y, queries = data
+    monkeypatch.setattr(_kernel_ridge, "_MAX_EXACT", 20)
+    monkeypatch.setattr(_kernel_ridge, "_MAX_LANDMARKS", 32)
+    clf = only_kernel().fit(X, y)
+    landmarks = clf._head().kernel.landmarks
+    assert len(landmarks) == 8 + 8 + 8 + 5
+    among, within = (
+        np.exp(4 * (l2_normalize(rows) @ landmarks.T - 1)) for rows in (X, landmarks)
+    )
+    coefficients = np.linalg.solve(
+        among.T @ among + 0.01 * within, among.T @ one_hot(y, 4)
+    )
+    scores = np.exp(4 * (l2_normalize(queries) @ landmarks.T - 1)) @ coefficients
+    np.testing.assert_allclose(
+        clf.decision_function(queries), scores + 1 / 4, atol=1e-4
+    )
+
+
+def test_has_its_share_of_the_scores(data):
+    X, y, queries = data
+    of_kernel, of_proxies, both = (
+        ImprintClassifier("mean", kernel_weight=weight)
+        .fit(X, y)
+        .decision_function(queries)
+        for weight in (1, 0, 0.3)
+    )
+    np.testing.assert_allclose(both, 0.3 * of_kernel + 0.7 * of_proxies, atol=1e-12)
+
+
+def test_weights_count_as_repetition(data, solved):
+    X, y, queries = data
+    weights = np.random.default_rng(1).integers(0, 4, len(y))
+    weights[y == 3] = 1
+    clf = only_kernel().fit(X, y, sample_weight=weights)
+    repeated = only_kernel().fit(np.repeat(X, weights, axis=0), np.repeat(y, weights))
+    if solved == "exact":
+        np.testing.assert_allclose(
+            clf.decision_function(queries),
+            repeated.decision_function(queries),
+            atol=1e-7,
+        )
+    assert clf.class_count_.tolist() == repeated.class_count_.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weight", [1e-8, 1e8, None])
+def test_equal_rows_of_any_weight(data, solved, weight, dtype):
+    """Their kernel is singular, and heavy ones are hardly regularised."""
+    X, y, _ = data
+    X, y = np.repeat(X.astype(dtype), 3, axis=0), np.repeat(y, 3)
+    weights = np.full(len(y), weight)
+    if weight is None:
+        weights = 10.0 ** np.random.default_rng(6).uniform(-8, 8, len(y))
+    clf = only_kernel(temperature="auto").fit(X, y, sample_weight=weights)
+    probabilities = clf.predict_proba(X)
+    assert np.isfinite(probabilities).all()
+    if weight == 1e8 and solved == "exact":
+        assert clf.score(X, y) == 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_leaving_out_is_brute_force(data, solved, weighted):
+    X, y, _ = data
+    X = l2_normalize(X)
+    weights = np.random.default_rng(2).uniform(0.5, 2, len(y)) if weighted else None
+    clf = only_kernel().fit(X, y, sample_weight=weights)
+    parts = [clf._head().memory[label] for label in range(4)]
+    support = _kernel_ridge.Support.of(parts, X.dtype)
+    regression = _kernel_ridge.KernelRidge(support)
+    found = regression.scores_without(support, support.rows)
+    for i in range(0, len(y), 7):
+        others = np.arange(len(y)) != i
+        landmarks = np.flatnonzero(others[support.landmarks])
+        without = _kernel_ridge.KernelRidge(
+            support._replace(
+                rows=support.rows[others],
+                codes=support.codes[others],
+                weights=support.weights[others],
+                landmarks=(np.cumsum(others) - 1)[support.landmarks[landmarks]],
+            )
+        )
+        expected = without.scores(support.rows[i : i + 1])[:, 0]
+        np.testing.assert_allclose(found[:, i], expected, atol=1e-5)
+
+
+def test_learns_and_forgets_as_one_fit(data):
+    X, y, queries = data
+    whole = ImprintClassifier("mean", kernel_weight=0.5).fit(X, y)
+    parts = ImprintClassifier("mean", kernel_weight=0.5)
+    for rows in np.array_split(np.arange(len(y)), 4):
+        parts.partial_fit(X[rows], y[rows])
+    np.testing.assert_allclose(
+        parts.decision_function(queries), whole.decision_function(queries), atol=1e-12
+    )
+    known = y != 2
+    fresh = ImprintClassifier("mean", kernel_weight=0.5).fit(X[known], y[known])
+    np.testing.assert_array_equal(
+        parts.forget(2).decision_function(queries), fresh.decision_function(queries)
+    )
+    loaded = pickle.loads(pickle.dumps(whole))
+    np.testing.assert_array_equal(loaded.predict(queries), whole.predict(queries))
+
+
+def test_does_not_depend_on_the_order_of_samples(data, solved):
+    X, y, queries = data
+    order = np.random.default_rng(3).permutation(len(y))
+    scores, again = (
+        only_kernel().fit(X[rows], y[rows]).decision_function(queries)
+        for rows in (np.arange(len(y)), order)
+    )
+    np.testing.assert_array_equal(scores, again)
+
+
+def test_a_class_of_a_head_is_its_row(data):
+    X, y, queries = data
+    head = np.random.default_rng(4).normal(size=(2, 12))
+    clf = only_kernel(head=(head, [10, 11])).fit(X, y)
+    alike = only_kernel().fit(np.vstack([X, head]), np.concatenate([y, [10, 11]]))
+    np.testing.assert_allclose(
+        clf.decision_function(queries),
+        alike.decision_function(queries),
+        atol=1e-12,
+    )
+
+
+def test_no_more_samples_are_remembered_than_said(data, monkeypatch):
+    monkeypatch.setattr(_kernel_ridge, "SAMPLE_SIZE", 6)
+    X, y, _ = data
+    clf = only_kernel().fit(X[:40], y[:40]).partial_fit(X[40:], y[40:])
+    sizes = [len(clf._head().memory[label].sample.rows) for label in range(4)]
+    assert sizes == [6, 6, 6, 5]
+
+
+def test_chooses_by_no_more_samples_than_without(data, monkeypatch):
+    for module in (_memory, _learning):
+        monkeypatch.setattr(module, "SAMPLE_SIZE", 6)
+    X, y, _ = data
+    whitened = [
+        ImprintClassifier("mean", shrinkage="auto", kernel_weight=weight).fit(X, y)
+        for weight in (0, 0.5)
+    ]
+    assert whitened[0].shrinkage_ == whitened[1].shrinkage_
+
+
+def test_probabilities_by_left_out_samples(data, solved):
+    X, y, _ = data
+    clf = ImprintClassifier("mean", kernel_weight=0.5, temperature="auto").fit(X, y)
+    fixed = ImprintClassifier("mean", kernel_weight=0.5, temperature=1e-3).fit(X, y)
+
+    def loss(model):
+        rng = np.random.default_rng(5)
+        held = rng.normal(size=(200, 12)) + X[rng.integers(len(X), size=200)] * 0
+        return -np.log(model.predict_proba(held).max(axis=1)).mean()
+
+    assert 0 < clf.temperature_ < np.inf
+    assert loss(clf) > loss(fixed)  # less sure of noise
+
+
+def test_explains_what_it_predicts(data):
+    X, y, queries = data
+    clf = ImprintClassifier("mean", kernel_weight=0.8).fit(X, y)
+    why = clf.explain(queries)
+    np.testing.assert_array_equal(why.label, clf.predict(queries))
+    scores = np.sort(clf.decision_function(queries), axis=1)
+    np.testing.assert_allclose(why.margin, scores[:, -1] - scores[:, -2])
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_cross_validation_is_the_grid_search(data, n_jobs):
+    X, y, _ = data
+    grid = {
+        "kernel_weight": [0.0, 0.5, 1.0],
+        "n_proxies": [1, 3],
+        "shrinkage": [None, "auto"],
+    }
+    clf = ImprintClassifier(random_state=0)
+    ours = ImprintClassifierCV(clf, grid, n_jobs=n_jobs).fit(X, y)
+    theirs = GridSearchCV(clf, grid).fit(X, y)
+    np.testing.assert_array_equal(
+        ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"]
+    )
+
+
+def test_results_follow_arrays_elsewhere(data, monkeypatch):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    X, y, queries = data
+    clf = ImprintClassifier("mean", kernel_weight=0.5).fit(X, y)
+    with sklearn.config_context(array_api_dispatch=True):
+        there = ImprintClassifier("mean", kernel_weight=0.5)
+        there.fit(torch.asarray(X), torch.asarray(y))
+        scores = there.decision_function(torch.asarray(queries))
+        assert isinstance(there.predict(torch.asarray(queries)), torch.Tensor)
+    np.testing.assert_allclose(scores.numpy(), clf.decision_function(queries))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"aggregation": "mnn"},
+        {"metric": "euclidean"},
+        {"support_norm": None, "query_norm": None},
+        {"query_norm": None},
+        {"support_norm": "power"},
+        {"support_norm": np.abs, "query_norm": np.abs},
+    ],
+)
+def test_what_it_does_not_go_with(data, params):
+    X, y, _ = data
+    with pytest.raises(ValueError, match=r"kernel_weight needs .* kernel_weight=0"):
+        ImprintClassifier(kernel_weight=0.5, **params).fit(X, y)
+
+
+def test_needs_samples(data):
+    X, y, queries = data
+    clf = ImprintClassifier("mean").fit(X, y)
+    clf.kernel_weight = 0.5
+    with pytest.raises(sklearn.exceptions.NotFittedError, match="call fit again"):
+        clf.predict(queries)
+
+
+def test_nan_in_a_query_is_an_error(data):
+    X, y, queries = data
+    clf = ImprintClassifier("mean", kernel_weight=0.5).fit(X, y)
+    queries[3, 2] = np.nan
+    with pytest.raises(ValueError, match="contains NaN"):
+        clf.predict(queries)
+
+
+@pytest.mark.parametrize("shots", [1, 2, 5])
+def test_recommended_works_with_few_samples(data, shots):
+    X, y, _ = data
+    rows = np.concatenate([np.flatnonzero(y == c)[:shots] for c in range(4)])
+    clf = ImprintClassifier(**RECOMMENDED, random_state=0).fit(X[rows], y[rows])
+    assert clf.score(X, y) > 0.6
+
+
+def test_one_class_and_no_queries(data):
+    X, y, queries = data
+    clf = only_kernel().fit(X, np.zeros(len(y)))
+    assert set(clf.predict(queries)) == {0.0}

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.linear_model import Ridge
+
+from skimprint._space.leave_one_out import (
+    can_be_left_out,
+    log_likelihood,
+    ridge_scores,
+    whitened_mean_scores,
+)
+from skimprint._space.whitening import spectrum_of_rows, spectrum_of_scatter
+
+SHRINKAGES = [0.01, 0.3, 0.9, 1.0]
+
+
+def unbalanced(n_features, *, weighted=False):
+    rng = np.random.default_rng(n_features)
+    codes = np.repeat(np.arange(4), [2, 3, 5, 10])
+    X = rng.normal(size=(20, n_features)) + rng.normal(size=(4, n_features))[codes] + 1
+    weight = rng.uniform(0.2, 3, 20) if weighted else np.ones(20)
+    return X, codes, weight
+
+
+def statistics(X, codes, weight):
+    onehot = np.eye(4)[codes] * weight[:, None]
+    class_weight = onehot.sum(axis=0)
+    return class_weight, onehot.T @ X / class_weight[:, None]
+
+
+def spectrum(X, codes, weight, means):
+    residuals = (X - means[codes]) * np.sqrt(weight)[:, None]
+    if len(X) < X.shape[1]:
+        return spectrum_of_rows(residuals, weight.sum(), means - means.mean(axis=0))
+    return spectrum_of_scatter(residuals.T @ residuals, weight.sum())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_features", [3, 40])
+def test_whitened_mean_is_brute_force(n_features, weighted):
+    X, codes, weight = unbalanced(n_features, weighted=weighted)
+    class_weight, means = statistics(X, codes, weight)
+    residuals = X - means[codes]
+    total = weight.sum()
+    variance = (weight @ residuals**2).sum() / n_features / total
+    scores = whitened_mean_scores(
+        spectrum(X, codes, weight, means),
+        class_weight,
+        means,
+        X,
+        codes,
+        SHRINKAGES,
+        row_weight=weight,
+    )
+    for shrinkage, actual in zip(SHRINKAGES, scores, strict=True):
+        for i in range(len(X)):
+            kept = np.arange(len(X)) != i
+            _, m = statistics(X[kept], codes[kept], weight[kept])
+            r = X[kept] - m[codes[kept]]
+            covariance = (1 - shrinkage) / total * (r.T * weight[kept]) @ r
+            covariance += shrinkage * variance * np.eye(n_features)
+            inverse = np.linalg.inv(covariance)
+            x, m = X[i] - m.mean(axis=0), m - m.mean(axis=0)
+            lengths = np.sqrt(
+                np.einsum("ij,jk,ik->i", m, inverse, m) * (x @ inverse @ x)
+            )
+            np.testing.assert_allclose(actual[i], m @ inverse @ x / lengths, atol=1e-6)
+
+
+def test_some_rows_are_scored_as_among_all():
+    X, codes, weight = unbalanced(6)
+    class_weight, means = statistics(X, codes, weight)
+    args = spectrum(X, codes, weight, means), class_weight, means
+    some = np.array([1, 7, 12])
+    (expected,) = whitened_mean_scores(*args, X, codes, [0.4])
+    (actual,) = whitened_mean_scores(*args, X[some], codes[some], [0.4])
+    np.testing.assert_allclose(actual, expected[some])
+
+
+def test_float32_rows_are_near_enough():
+    X, codes, weight = unbalanced(40)
+    class_weight, means = statistics(X, codes, weight)
+    args = spectrum(X, codes, weight, means), class_weight, means
+    for expected, actual in zip(
+        whitened_mean_scores(*args, X, codes, SHRINKAGES),
+        whitened_mean_scores(*args, X.astype(np.float32), codes, SHRINKAGES),
+        strict=True,
+    ):
+        np.testing.assert_allclose(actual, expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_features", [3, 40])
+def test_ridge_is_brute_force(n_features, weighted):
+    X, codes, weight = unbalanced(n_features, weighted=weighted)
+    root = np.sqrt(weight)[:, None]
+    targets = np.eye(4)[codes]
+    alphas = [0.01, 1.0]
+    scores = ridge_scores(
+        spectrum_of_rows(X * root, weight.sum()),
+        (targets * weight[:, None]).T @ X,
+        X,
+        codes,
+        alphas,
+        row_weight=weight,
+    )
+    for alpha, actual in zip(alphas, scores, strict=True):
+        for i in range(len(X)):
+            kept = np.arange(len(X)) != i
+            ridge = Ridge(alpha=alpha * weight.sum(), fit_intercept=False)
+            ridge.fit(X[kept], targets[kept], sample_weight=weight[kept])
+            np.testing.assert_allclose(actual[i], ridge.predict(X[[i]])[0], atol=1e-6)
+
+
+def test_the_only_row_of_a_class_stays():
+    codes = np.array([0, 1, 1])
+    mask = can_be_left_out(np.array([1.0, 2.0]), codes)
+    np.testing.assert_array_equal(mask, [False, True, True])
+    weight = np.array([0.5, 2.0, 0.0])
+    mask = can_be_left_out(np.array([0.5, 2.0]), codes, weight)
+    np.testing.assert_array_equal(mask, [False, False, True])
+
+
+@pytest.mark.parametrize("signal", [0.3, 3.0])
+def test_likelihood_is_the_best_over_temperatures(signal):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 5, 200)
+    scores = rng.normal(size=(200, 5)) + signal * np.eye(5)[codes]
+    weight = rng.uniform(size=200)
+
+    def loss(log_inverse):
+        log_p = log_softmax(np.exp(log_inverse) * scores, axis=1)
+        return -np.average(log_p[np.arange(200), codes], weights=weight)
+
+    best = minimize_scalar(loss, bounds=(-6, 6), method="bounded")
+    value, temperature = log_likelihood(scores, codes, row_weight=weight)
+    assert value == pytest.approx(-best.fun, abs=1e-5)
+    assert temperature == pytest.approx(np.exp(-best.x), rel=1e-2)
+    scaled, _ = log_likelihood(100 * scores - 3, codes, row_weight=weight)
+    assert scaled == pytest.approx(value, abs=1e-5)
+
+
+def test_likelihood_of_no_information_is_chance():
+    codes = np.arange(12) % 3
+    wrong = -np.eye(3)[codes]
+    for scores in (np.zeros((12, 3)), wrong):
+        value, _ = log_likelihood(scores, codes)
+        assert value == pytest.approx(-np.log(3), abs=1e-3)
+
+
+def test_likelihood_of_separated_classes_is_nearly_zero():
+    codes = np.arange(12) % 3
+    value, _ = log_likelihood(np.eye(3)[codes], codes)
+    assert value == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,817 @@
+"""Learn and forget: random programs against a model that refits from what is left."""
+
+import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+from skimprint import ImprintClassifier
+from skimprint.generation import KMeansProxies, LeastSquaresProxies, make_generator
+
+# What any chunks and orders give alike, and what is approximate for a class that is
+# learnt more than once.
+EXACT = {
+    "mean": ImprintClassifier("mean"),
+    "all": ImprintClassifier("all"),
+    "random": ImprintClassifier("random", n_proxies=2, random_state=0),
+    "least_squares": ImprintClassifier("least_squares", n_proxies=1, proxy_norm=None),
+    "mean, mahalanobis": ImprintClassifier("mean", metric="mahalanobis"),
+    "all, mahalanobis": ImprintClassifier("all", metric="mahalanobis"),
+    "mean, whitened": ImprintClassifier("mean", shrinkage=0.3),
+    "all, whitened": ImprintClassifier("all", shrinkage="auto", metric="euclidean"),
+    "all, towards the mean": ImprintClassifier("all", mean_weight=0.4, shrinkage=0.2),
+    "least_squares, alpha chosen": ImprintClassifier(
+        LeastSquaresProxies(alpha="auto"), n_proxies=1, proxy_norm=None
+    ),
+    "least_squares, whitened": ImprintClassifier(
+        "least_squares", n_proxies=1, shrinkage=0.5, query_norm=None, proxy_norm=None
+    ),
+}
+CLUSTERED = {
+    "kmeans, towards the mean": ImprintClassifier(
+        n_proxies=2, shrinkage="auto", mean_weight=0.5, random_state=0
+    ),
+    "kmeans": ImprintClassifier("kmeans", n_proxies=2, random_state=0),
+    "kmedoids": ImprintClassifier("kmedoids", n_proxies=2, random_state=0),
+    "fps": ImprintClassifier("fps", n_proxies=2),
+    "cov_max": ImprintClassifier("cov_max", n_proxies=2),
+    "least_squares": ImprintClassifier("least_squares", n_proxies=2, random_state=0),
+    "kmeans, mahalanobis": ImprintClassifier(
+        KMeansProxies(n_init=2), n_proxies=3, metric="mahalanobis", random_state=0
+    ),
+    "kmeans, whitened": ImprintClassifier(
+        n_proxies=2, shrinkage="auto", random_state=0
+    ),
+}
+N_FEATURES = 4
+QUERIES = np.random.default_rng(99).normal(size=(30, N_FEATURES))
+
+some_labels = st.lists(st.sampled_from(["a", "bb", "ccc", "d" * 9]), min_size=1)
+seeds = st.integers(0, 2**16)
+weightings = st.sampled_from([None, "some zero"])
+
+
+def samples(labels, seed, weighting):
+    """Rows about a centre of each class, and weights that leave no class out."""
+    rng = np.random.default_rng(seed)
+    y = np.array(labels)
+    centers = np.array([[len(label), ord(label[0]) % 5, 1, -2] for label in labels])
+    X = centers + rng.normal(size=(len(y), N_FEATURES))
+    if weighting is None:
+        return X, y, None
+    weights = rng.integers(0, 3, len(y)).astype(float)
+    weights[np.unique(y, return_index=True)[1]] = 1.5
+    return X, y, weights
+
+
+def without(batch, gone):
+    """A batch of samples without those of some classes."""
+    X, y, weights = batch
+    left = ~np.isin(y, list(gone))
+    return X[left], y[left], None if weights is None else weights[left]
+
+
+def proxies_by_class(clf):
+    return {label: clf.proxies_[clf.proxy_labels_ == label] for label in clf.classes_}
+
+
+class Program(RuleBasedStateMachine):
+    """Runs a classifier beside the list of all that it should know."""
+
+    def __init__(self, clf, *, exact):
+        super().__init__()
+        self.clf = clone(clf)
+        self.exact = exact
+        # Whether proxies depend on other classes.
+        generator = make_generator(clf.generator)
+        self.shared = generator.uses_moments or clf.shrinkage is not None
+        # What has been learnt since fit, step by step: how, and from what.
+        self.steps = []
+        self.rows = []  # label of each training row, forgotten ones included
+        self.counts = {}
+        self.pieces = {}  # in how many steps a class has been learnt
+
+    def note(self, step, batch):
+        self.steps.append((step, batch))
+        self.rows += batch[1].tolist()
+        weights = np.ones(len(batch[1])) if batch[2] is None else batch[2]
+        for label in np.unique(batch[1]).tolist():
+            more = weights[batch[1] == label].sum()
+            self.counts[label] = self.counts.get(label, 0) + more
+            self.pieces[label] = self.pieces.get(label, 0) + 1
+
+    @rule(labels=some_labels, seed=seeds, weighting=weightings)
+    def fit(self, labels, seed, weighting):
+        X, y, weights = batch = samples(labels, seed, weighting)
+        self.clf.fit(X, y, sample_weight=weights)
+        self.steps, self.rows, self.counts, self.pieces = [], [], {}, {}
+        self.note("partial_fit", batch)
+
+    @rule(labels=some_labels, seed=seeds, weighting=weightings)
+    def partial_fit(self, labels, seed, weighting):
+        X, y, weights = batch = samples(labels, seed, weighting)
+        self.clf.partial_fit(X, y, sample_weight=weights)
+        self.note("partial_fit", batch)
+
+    @precondition(lambda self: self.counts)
+    @rule(labels=some_labels, seed=seeds, weighting=weightings)
+    def merge(self, labels, seed, weighting):
+        X, y, weights = batch = samples(labels, seed, weighting)
+        other = clone(self.clf).fit(X, y, sample_weight=weights)
+        self.clf.merge(other)
+        self.note("merge", batch)
+
+    @precondition(lambda self: self.counts)
+    @rule(data=st.data())
+    def forget(self, data):
+        known = st.sampled_from(sorted(self.counts))
+        gone = data.draw(st.sets(known, min_size=1), "classes")
+        self.clf.forget(sorted(gone))
+        for label in gone:
+            del self.counts[label], self.pieces[label]
+        self.steps = [(step, without(batch, gone)) for step, batch in self.steps]
+        self.steps = [(step, batch) for step, batch in self.steps if len(batch[1])]
+        if self.counts:
+            self.assert_as_if_never_seen()
+
+    @precondition(lambda self: self.counts)
+    @rule()
+    def forget_what_is_not_known(self):
+        before = pickle.dumps(self.clf)
+        with pytest.raises(ValueError, match=r"'zebra'.* are not among"):
+            self.clf.forget([sorted(self.counts)[0], "zebra"])
+        assert pickle.dumps(self.clf) == before
+
+    @rule()
+    def pickle(self):
+        self.clf = pickle.loads(pickle.dumps(self.clf))
+
+    def assert_as_if_never_seen(self):
+        other = clone(self.clf)
+        for step, (X, y, weights) in self.steps:
+            if step == "merge" and hasattr(other, "classes_"):
+                other.merge(clone(other).fit(X, y, sample_weight=weights))
+            else:
+                other.partial_fit(X, y, sample_weight=weights)
+        np.testing.assert_array_equal(self.clf.classes_, other.classes_)
+        assert self.clf.classes_.dtype == other.classes_.dtype
+        if self.shared:
+            np.testing.assert_allclose(self.clf.proxies_, other.proxies_, 1e-6, 1e-9)
+        else:
+            np.testing.assert_array_equal(self.clf.proxies_, other.proxies_)
+        np.testing.assert_allclose(
+            self.clf.decision_function(QUERIES),
+            other.decision_function(QUERIES),
+            rtol=1e-6,
+            atol=1e-9,
+        )
+
+    @precondition(lambda self: not self.counts)
+    @invariant()
+    def knows_nothing(self):
+        with pytest.raises(NotFittedError):
+            check_is_fitted(self.clf)
+        with pytest.raises(NotFittedError):
+            self.clf.predict(QUERIES)
+
+    @precondition(lambda self: self.counts)
+    @invariant()
+    def state_is_whole(self):
+        clf = self.clf
+        assert clf.classes_.tolist() == sorted(self.counts)
+        expected = [self.counts[label] for label in clf.classes_.tolist()]
+        np.testing.assert_allclose(clf.class_count_, expected)
+        assert clf.n_samples_seen_ == len(self.rows)
+        labels_of_rows = np.array(self.rows)[clf.proxy_indices_]
+        np.testing.assert_array_equal(labels_of_rows, clf.proxy_labels_)
+        assert np.isfinite(clf.proxies_).all()
+
+    @precondition(lambda self: self.counts)
+    @invariant()
+    def same_as_a_refit(self):
+        parts = [without(batch, ()) for _, batch in self.steps]
+        X = np.concatenate([part[0] for part in parts])
+        y = np.concatenate([part[1] for part in parts])
+        weights = np.concatenate(
+            [np.ones(len(part[1])) if part[2] is None else part[2] for part in parts]
+        )
+        refit = clone(self.clf).fit(X, y, sample_weight=weights)
+        np.testing.assert_array_equal(self.clf.classes_, refit.classes_)
+        every = self.exact or max(self.pieces.values()) == 1
+        mine, expected = proxies_by_class(self.clf), proxies_by_class(refit)
+        for label in self.clf.classes_.tolist():
+            if every:
+                np.testing.assert_allclose(mine[label], expected[label], 1e-6, 1e-9)
+            elif self.pieces[label] == 1 and not self.shared:
+                np.testing.assert_array_equal(mine[label], expected[label])
+        # Few samples and copies of them can make a covariance singular; its inverse is
+        # of no use then, and rounding errors decide what it is.
+        regular = True
+        if self.clf.metric == "mahalanobis" and every:
+            covariance = refit.covariance_
+            np.testing.assert_allclose(self.clf.covariance_, covariance, 1e-6, 1e-9)
+            regular = np.linalg.cond(covariance) < 1e6
+        if every and regular:
+            np.testing.assert_allclose(
+                self.clf.decision_function(QUERIES),
+                refit.decision_function(QUERIES),
+                rtol=1e-6,
+                atol=1e-9,
+            )
+            np.testing.assert_array_equal(
+                self.clf.predict(QUERIES), refit.predict(QUERIES)
+            )
+
+
+@pytest.mark.parametrize(
+    "clf, exact",
+    [pytest.param(clf, True, id=f"exact {name}") for name, clf in EXACT.items()]
+    + [pytest.param(clf, False, id=f"{name}") for name, clf in CLUSTERED.items()],
+)
+def test_random_programs(clf, exact):
+    run_state_machine_as_test(
+        lambda: Program(clf, exact=exact),
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.fixture
+def clf():
+    """Two classes by their mean, of rows without normalisation."""
+    clf = ImprintClassifier("mean", support_norm=None, proxy_norm=None)
+    return clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"])
+
+
+def assert_unchanged(clf, learn, error, message):
+    """Calling learn raises, and leaves the classifier as it was, to the bit."""
+    before = pickle.dumps(clf)
+    with pytest.raises(error, match=message):
+        learn()
+    assert pickle.dumps(clf) == before
+
+
+class TestLabels:
+    @pytest.mark.parametrize(
+        "first, then",
+        [
+            (["a", "b"], ["a" * 30, "b"]),
+            (["long" * 9, "b"], ["c", "d"]),
+            ([0, 1], [1.0, 2.0]),
+            ([1.0, 2.0], [3, 2]),
+            ([False, True], [True, False]),
+            ([True, False], [2, 3]),
+            ([-(2**40), 3], [7, 3]),
+        ],
+    )
+    def test_of_mixed_sizes_and_types(self, first, then):
+        clf = ImprintClassifier("mean").partial_fit(np.eye(2, 4), first)
+        clf.partial_fit(np.eye(4)[2:], then)
+        expected = np.unique(np.concatenate([first, then]))
+        np.testing.assert_array_equal(clf.classes_, expected)
+        assert clf.classes_.dtype == expected.dtype
+        assert clf.predict(np.eye(4)).dtype == expected.dtype
+        assert clf.predict(np.eye(4)[3:])[0] in then
+
+    @pytest.mark.parametrize(
+        "first, then", [([0, 1], ["a", "b"]), (["a", "b"], [1.0, 2.0])]
+    )
+    def test_text_and_numbers_do_not_mix(self, first, then):
+        clf = ImprintClassifier("mean").fit(np.eye(2), first)
+        other = ImprintClassifier("mean").fit(np.eye(2), then)
+        message = "Labels must be of the type of those that the classifier knows"
+        assert_unchanged(
+            clf, lambda: clf.partial_fit(np.eye(2), then), ValueError, message
+        )
+        assert_unchanged(clf, lambda: clf.merge(other), ValueError, message)
+
+    def test_expected_classes(self, clf):
+        assert_unchanged(
+            clf,
+            lambda: clf.partial_fit([[1.0, 1.0]], ["c"], classes=["a", "b"]),
+            ValueError,
+            r"not in classes: \['c'\]",
+        )
+        clf.partial_fit([[1.0, 1.0]], ["c"], classes=["c", "never seen"])
+        assert clf.classes_.tolist() == ["a", "b", "c"]
+
+    def test_narrow_again_when_the_long_ones_are_forgotten(self, clf):
+        clf.partial_fit([[1.0, 1.0]], ["a very long label"])
+        assert clf.forget("a very long label").classes_.dtype == "<U1"
+
+
+class TestErrorsChangeNothing:
+    @pytest.mark.parametrize(
+        "X, y, message",
+        [
+            ([[1.0, 2.0, 3.0]], ["a"], "3 features"),
+            ([[1.0, np.nan]], ["a"], "NaN"),
+            ([[1.0, 2.0]], ["a", "b"], "inconsistent"),
+            ([[1.0, 2.0]], [0.5], "continuous"),
+        ],
+    )
+    def test_bad_samples(self, clf, X, y, message):
+        assert_unchanged(clf, lambda: clf.partial_fit(X, y), ValueError, message)
+
+    def test_weightless_class(self, clf):
+        assert_unchanged(
+            clf,
+            lambda: clf.partial_fit(np.eye(2), ["a", "c"], sample_weight=[1, 0]),
+            ValueError,
+            r"zero for all of \['c'\]",
+        )
+
+    @pytest.mark.parametrize("known", [True, False])
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+    @pytest.mark.parametrize("learn", ["fit", "partial_fit", "merge"])
+    def test_interrupted_in_the_middle(self, digits, known, error, learn):
+        X, y = digits[0][:200], digits[1][:200]
+        calls_left = 1000
+
+        def first_rows(X_c, n_proxies, random_state):
+            nonlocal calls_left
+            calls_left -= 1
+            if not calls_left:
+                raise error
+            return X_c[:n_proxies]
+
+        clf = ImprintClassifier(first_rows, n_proxies=2)
+        other = clone(clf).fit(X, y)
+        if known:
+            clf.fit(X, y)
+        elif learn == "merge":
+            clf.fit(X[y == 0], y[y == 0])
+        before = {name: id(value) for name, value in vars(clf).items()}
+        predictions = clf.predict(X) if hasattr(clf, "classes_") else None
+        calls_left = 4 if known or learn != "merge" else 1
+        with pytest.raises(error):
+            clf.merge(other) if learn == "merge" else getattr(clf, learn)(X, y)
+        after = {name: id(value) for name, value in vars(clf).items()}
+        assert before | {"_made": 0} == after | {"_made": 0}
+        if predictions is None:
+            with pytest.raises(NotFittedError):
+                clf.predict(X)
+        else:
+            np.testing.assert_array_equal(clf.predict(X), predictions)
+
+    def test_feature_names(self):
+        X = pd.DataFrame(np.eye(2), columns=["x", "y"])
+        clf = ImprintClassifier("mean").partial_fit(X, ["a", "b"])
+        swapped = X[["y", "x"]]
+        assert_unchanged(
+            clf, lambda: clf.partial_fit(swapped, ["a", "b"]), ValueError, "same order"
+        )
+        clf.partial_fit(X, ["a", "c"])
+        assert clf.feature_names_in_.tolist() == ["x", "y"]
+        assert clf.classes_.tolist() == ["a", "b", "c"]
+
+
+class TestPending:
+    """Small parts wait to be learnt together, which nobody is to notice."""
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    @pytest.mark.parametrize("generator", ["mean", "all"])
+    def test_any_parts_give_what_fit_gives_to_the_bit(
+        self, digits, generator, weighted, monkeypatch
+    ):
+        X, y = digits
+        weights = np.random.default_rng(0).uniform(0.1, 3, len(y)) if weighted else None
+        whole = ImprintClassifier(generator).fit(X, y, sample_weight=weights)
+        for n_parts, every, most in ((2, 1, 2**24), (40, 7, 2**24), (40, 50, 10**5)):
+            monkeypatch.setattr("skimprint.classifier._learning._MAX_PENDING", most)
+            clf = ImprintClassifier(generator)
+            for i, rows in enumerate(np.array_split(np.arange(len(y)), n_parts)):
+                part = None if weights is None else weights[rows]
+                clf.partial_fit(X[rows], y[rows], sample_weight=part)
+                if i % every == 0:
+                    clf.predict(X[:2])
+            order = np.lexsort([clf.proxy_indices_, clf.proxy_labels_])
+            np.testing.assert_array_equal(clf.proxies_[order], whole.proxies_)
+            assert clf.n_samples_seen_ == len(y)
+
+    @pytest.fixture
+    def waiting(self, digits):
+        """A classifier with samples that wait, and what it is to predict."""
+        X, y = digits
+        clf = ImprintClassifier("mean").fit(X[y < 8], y[y < 8])
+        expected = clone(clf).fit(X, y).predict(X)
+        for label in (8, 9):
+            clf.partial_fit(X[y == label], y[y == label])
+        assert clf._learnt.pending is not None
+        return clf, X, expected
+
+    def test_is_bounded(self, digits, monkeypatch):
+        X, y = digits
+        monkeypatch.setattr(
+            "skimprint.classifier._learning._MAX_PENDING", 3 * X[:20].nbytes
+        )
+        clf = ImprintClassifier("mean")
+        for rows in np.array_split(np.arange(len(y)), len(y) // 20):
+            clf.partial_fit(X[rows], y[rows])
+            pending = clf._learnt.pending
+            assert pending is None or len(pending.batches) <= 3
+
+    def test_predictions_of_8_threads(self, waiting):
+        clf, X, expected = waiting
+        with ThreadPoolExecutor(8) as pool:
+            for found in pool.map(lambda _: clf.predict(X), range(16)):
+                np.testing.assert_array_equal(found, expected)
+        assert clf._learnt.pending.batches is None
+
+    def test_nothing_is_lost_if_it_is_interrupted(self, waiting, monkeypatch):
+        clf, X, expected = waiting
+
+        def interrupt(*_, **__):
+            raise KeyboardInterrupt
+
+        for learn in (lambda: clf.predict(X), lambda: clf.forget(3)):
+            with monkeypatch.context() as patch:
+                patch.setattr("skimprint._memory.learner.Learner.learn", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    learn()
+        np.testing.assert_array_equal(clf.predict(X), expected)
+
+    @pytest.mark.parametrize(
+        "X, y, message",
+        [
+            (np.ones((1, 3)), [1], "3 features"),
+            (np.full((1, 1024), np.nan), [1], "NaN"),
+            (np.ones((1, 1024)), ["text"], "type of those"),
+            (np.ones((2, 1024)), [1], "inconsistent"),
+        ],
+    )
+    def test_errors_are_raised_at_once(self, waiting, X, y, message):
+        clf, queries, expected = waiting
+        before = clf._learnt
+        with pytest.raises(ValueError, match=message):
+            clf.partial_fit(X, y)
+        assert clf._learnt is before
+        np.testing.assert_array_equal(clf.predict(queries), expected)
+
+    def test_pickles_and_copies_have_learnt_it(self, waiting):
+        clf, X, expected = waiting
+        assert clf._learnt.pending is not None
+        twin = pickle.loads(pickle.dumps(clf))
+        assert twin._learnt.pending is None
+        np.testing.assert_array_equal(twin.predict(X), expected)
+
+    def test_samples_may_be_changed_afterwards(self, digits):
+        X, y = digits[0].copy(), digits[1]
+        expected = ImprintClassifier("mean").fit(X, y).proxies_
+        clf = ImprintClassifier("mean").partial_fit(X[:250], y[:250])
+        clf.partial_fit(X[250:], y[250:])
+        X[:] = 0
+        np.testing.assert_array_equal(clf.proxies_, expected)
+
+    def test_parameters_are_those_of_their_time(self, digits):
+        X, y = np.abs(digits[0][:100]), digits[1][:100]
+        clfs = [ImprintClassifier("mean").fit(X, y) for _ in range(2)]
+        for clf in clfs:
+            clf.partial_fit(X[::2], y[::2])
+            if clf is clfs[0]:
+                clf.predict(X)
+            clf.set_params(support_norm="power").partial_fit(X[1::2], y[1::2])
+        np.testing.assert_array_equal(clfs[0].proxies_, clfs[1].proxies_)
+
+    def test_labels_of_other_types_and_lengths(self):
+        clf = ImprintClassifier("mean").fit(np.eye(4)[:1], [1])
+        for row, label in zip(np.eye(4)[1:], (True, 2.0, -3), strict=True):
+            clf.partial_fit(row[None], [label])
+        np.testing.assert_array_equal(clf.classes_, [-3, 1, 2])
+        clf = ImprintClassifier("mean").fit(np.eye(4)[:1], ["a"])
+        for row, label in zip(np.eye(4)[1:], ("b" * 9, "c", "b"), strict=True):
+            clf.partial_fit(row[None], [label])
+        assert clf.classes_.tolist() == ["a", "b", "b" * 9, "c"]
+
+
+class TestForget:
+    def test_a_mask_is_not_taken_for_labels(self):
+        clf = ImprintClassifier("mean").fit(np.eye(3), [0, 1, 2])
+        mask = clf.classes_ == 1
+        assert_unchanged(
+            clf, lambda: clf.forget(mask), ValueError, "must be labels that"
+        )
+        clf = ImprintClassifier("mean").fit(np.eye(2), [False, True])
+        assert clf.forget(np.array([True])).classes_.tolist() == [False]
+
+    def test_everything_and_learn_again(self, clf):
+        clf.forget(["a", "b"])
+        with pytest.raises(NotFittedError, match="has forgotten all classes"):
+            clf.predict([[1.0, 2.0]])
+        clf.partial_fit(np.eye(2), [7, 8])
+        assert clf.classes_.tolist() == [7, 8]
+        np.testing.assert_array_equal(clf.predict(np.eye(2)), [7, 8])
+
+    @pytest.mark.parametrize("gone", [["b"], ["a", "b"]])
+    @pytest.mark.parametrize("generator", ["mean", "kmeans", "all", "least_squares"])
+    def test_no_trace_in_the_bytes(self, generator, gone):
+        X, y = np.random.default_rng(0).normal(size=(60, 8)), np.repeat(["a", "b"], 30)
+        clf = ImprintClassifier(
+            generator, n_proxies=2, metric="mahalanobis", support_norm=None
+        ).fit(X, y)
+        clf.predict(X)
+        known = [clf._learnt.memory[label].vectors for label in gone]
+        traces = [row.tobytes() for row in np.concatenate([*known, X[y == gone[0]]])]
+        dump = pickle.dumps(clf)
+        assert any(trace in dump for trace in traces)
+        clf.forget(gone)
+        dump = pickle.dumps(clf)
+        values = np.concatenate([*known, X[np.isin(y, gone)]]).ravel()
+        assert not any(value.tobytes() in dump for value in values)
+
+    def test_what_is_left_keeps_its_precision(self):
+        """Sums are not updated by taking away far more than what is left."""
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(60, 3)) * np.repeat([1e-4, 1e6], 30)[:, None]
+        y = np.repeat(["small", "large"], 30)
+        y[0] = "other"
+        clf = ImprintClassifier("mean", metric="mahalanobis", support_norm=None)
+        refit = clone(clf).fit(X[:30], y[:30])
+        clf.fit(X, y).forget("large")
+        np.testing.assert_allclose(clf.covariance_, refit.covariance_, rtol=1e-9)
+
+    def test_labels_that_compare_equal(self):
+        clf = ImprintClassifier("mean").fit(np.eye(3), [0, 1, 2])
+        assert clf.forget([1.0, 1]).classes_.tolist() == [0, 2]
+
+    def test_nothing(self, clf):
+        assert clf.forget([]).classes_.tolist() == ["a", "b"]
+
+
+class TestMerge:
+    @pytest.mark.parametrize(
+        "name, value",
+        [
+            ("generator", "kmeans"),
+            ("n_proxies", 3),
+            ("support_norm", "l2"),
+            ("metric", "mahalanobis"),
+        ],
+    )
+    def test_other_parameters(self, clf, name, value):
+        other = clone(clf).set_params(**{name: value})
+        other.fit(np.eye(2), ["a", "c"])
+        assert_unchanged(clf, lambda: clf.merge(other), ValueError, f"; {name} is")
+
+    def test_parameters_of_components(self, digits):
+        X, y = digits
+        one = ImprintClassifier(KMeansProxies(), n_proxies=2).fit(X[:50], y[:50])
+        other = ImprintClassifier(KMeansProxies(tol=0.1), n_proxies=2)
+        other.fit(X[50:], y[50:])
+        with pytest.raises(ValueError, match="generator__tol"):
+            one.merge(other)
+
+    def test_other_widths_and_other_things(self, clf):
+        wide = clone(clf).fit(np.eye(3), ["a", "b", "c"])
+        assert_unchanged(clf, lambda: clf.merge(wide), ValueError, "2 features")
+        assert_unchanged(clf, lambda: clf.merge("b"), TypeError, "ImprintClassifier")
+        assert_unchanged(
+            clf, lambda: clf.merge(clone(clf)), NotFittedError, "not fitted"
+        )
+
+    @pytest.mark.parametrize("name", EXACT)
+    def test_associative(self, digits, name):
+        X, y = digits[0][:240], digits[1][:240]
+        parts = [slice(0, 70), slice(70, 150), slice(150, 240)]
+
+        def fitted(part):
+            return clone(EXACT[name]).fit(X[part], y[part])
+
+        left = fitted(parts[0]).merge(fitted(parts[1])).merge(fitted(parts[2]))
+        right = fitted(parts[0]).merge(fitted(parts[1]).merge(fitted(parts[2])))
+        whole = clone(EXACT[name]).fit(X, y)
+        for clf in (left, right):
+            np.testing.assert_allclose(clf.proxies_, whole.proxies_, 1e-3, 1e-5)
+            if name in ("all", "random"):
+                np.testing.assert_array_equal(clf.proxy_indices_, whole.proxy_indices_)
+            np.testing.assert_array_equal(
+                clf.predict(digits[0]), whole.predict(digits[0])
+            )
+
+    def test_itself_doubles_the_weights(self, clf):
+        proxies = clf.proxies_
+        clf.merge(clf)
+        np.testing.assert_array_equal(clf.proxies_, proxies)
+        np.testing.assert_array_equal(clf.class_count_, [4, 2])
+
+    def test_other_stays_as_it_is(self, clf):
+        other = clone(clf).fit([[1.0, 1.0], [2.0, 2.0]], ["a", "c"])
+        assert_unchanged_by_merging = pickle.dumps(other)
+        clf.merge(other)
+        assert pickle.dumps(other) == assert_unchanged_by_merging
+
+
+class TestWeights:
+    @pytest.mark.parametrize("name", EXACT)
+    def test_chunks_give_what_fit_gives(self, digits, name):
+        X, y = digits[0][:200], digits[1][:200]
+        weights = np.random.default_rng(0).integers(1, 4, len(y)).astype(float)
+        whole = clone(EXACT[name]).fit(X, y, sample_weight=weights)
+        parts = clone(EXACT[name])
+        for rows in np.array_split(np.arange(len(y)), 7):
+            parts.partial_fit(X[rows], y[rows], sample_weight=weights[rows])
+        np.testing.assert_allclose(parts.class_count_, whole.class_count_)
+        np.testing.assert_allclose(parts.proxies_, whole.proxies_, 1e-3, 1e-5)
+
+
+class TestHead:
+    weight = np.array([[0.0, 2.0, 0.0], [1.0, 0.0, 0.5]])
+
+    @pytest.mark.parametrize("generator", ["mean", "kmeans", "all", "random"])
+    def test_predicts_like_the_head(self, generator):
+        clf = ImprintClassifier.from_head(
+            self.weight,
+            ["up", "right"],
+            generator=generator,
+            support_norm=None,
+            proxy_norm=None,
+            query_norm=None,
+        )
+        check_is_fitted(clf)
+        X = np.random.default_rng(0).normal(size=(50, 3))
+        expected = np.array(["up", "right"])[(X @ self.weight.T).argmax(axis=1)]
+        np.testing.assert_array_equal(clf.predict(X), expected)
+        np.testing.assert_array_equal(clf.proxies_, self.weight[[1, 0]])
+        np.testing.assert_array_equal(clf.proxy_indices_, [-1, -1])
+
+    def test_torch_linear(self):
+        torch = pytest.importorskip("torch", reason="needs torch")
+        layer = torch.nn.Linear(3, 2)
+        clf = ImprintClassifier.from_head(layer, generator="mean", proxy_norm=None)
+        weight = layer.weight.detach().numpy()
+        np.testing.assert_allclose(
+            clf.proxies_, weight / np.linalg.norm(weight, axis=1, keepdims=True), 1e-6
+        )
+        assert clf.classes_.tolist() == [0, 1]
+
+    def test_new_classes_leave_the_head_alone(self):
+        clf = ImprintClassifier.from_head(self.weight, ["up", "right"])
+        before = clf.proxies_
+        clf.partial_fit([[0.0, -1.0, 0.0]], ["down"])
+        assert clf.classes_.tolist() == ["down", "right", "up"]
+        np.testing.assert_array_equal(clf.proxies_[1:], before)
+        assert clf.forget("down").classes_.tolist() == ["right", "up"]
+        np.testing.assert_array_equal(clf.proxies_, before)
+
+    def test_is_the_reference_of_quantiles(self):
+        clf = ImprintClassifier.from_head(
+            self.weight,
+            ["up", "right"],
+            generator="mean",
+            support_norm=None,
+            proxy_norm="quantile",
+        ).partial_fit([[5.0, 7.0, 6.0]], ["a new one"])
+        # The quantiles 1/6, 1/2, 5/6 of 0, 0, 0, 0.5, 1, 2, in the order of the row.
+        np.testing.assert_allclose(clf.proxies_[0], [0, 7 / 6, 0.25])
+        np.testing.assert_array_equal(clf.proxies_[1:], self.weight[[1, 0]])
+
+    def test_in_a_pipeline_and_cloned(self):
+        clf = ImprintClassifier("mean", head=(self.weight, ["up", "right"]))
+        X = [[0.0, -1.0, 0.0], [0.0, -2.0, 0.1]]
+        model = clone(make_pipeline(StandardScaler(with_std=False), clf))
+        model.fit(X, ["down", "down"])
+        assert model.classes_.tolist() == ["down", "right", "up"]
+        model.fit(X, ["under", "under"])  # forgets all but the head
+        assert model.classes_.tolist() == ["right", "under", "up"]
+
+    def test_one_head_in_two_classifiers_is_merged_once(self):
+        parts = [
+            ImprintClassifier.from_head(self.weight, ["up", "right"], generator="mean")
+            for _ in range(2)
+        ]
+        parts[0].partial_fit([[0.0, -1.0, 0.0]], ["down"])
+        parts[1].partial_fit([[-1.0, 0.0, 0.0]], ["left"])
+        merged = parts[0].merge(parts[1])
+        assert merged.classes_.tolist() == ["down", "left", "right", "up"]
+        np.testing.assert_array_equal(merged.class_count_, 1)
+
+    @pytest.mark.parametrize(
+        "head, message",
+        [
+            (([[1.0, 0.0]], ["a", "b"]), "a different label for each of its 1 rows"),
+            ((np.eye(2), ["a", "a"]), "1 of them different"),
+            ((np.eye(2),), "tuple"),
+            (([[np.inf, 0.0]], ["a"]), "infinity"),
+        ],
+    )
+    def test_not_valid(self, head, message):
+        with pytest.raises(ValueError, match=message):
+            ImprintClassifier(head=head).fit(np.eye(2), ["c", "d"])
+
+    def test_of_another_width(self):
+        with pytest.raises(ValueError, match="X has 2 features, but the head has 3"):
+            ImprintClassifier(head=(self.weight, None)).fit(np.eye(2), [5, 6])
+
+
+class TestThreads:
+    @pytest.mark.parametrize("aggregation", ["max", "mnn"])
+    def test_predictions_agree(self, digits, aggregation):
+        X, y = digits
+        clf = ImprintClassifier(n_proxies=3, aggregation=aggregation, random_state=0)
+        clf.fit(X, y)
+        expected = clf.predict(X)
+        scores = clf.decision_function(X)
+        clf.forget(9).partial_fit(X[y == 9], y[y == 9])  # its head is still to be made
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: clf.predict(X), range(40)))
+            found_scores = list(pool.map(lambda _: clf.decision_function(X), range(40)))
+        for each in found:
+            np.testing.assert_array_equal(each, expected)
+        for each in found_scores:
+            np.testing.assert_array_equal(each, scores)
+
+    def test_predictions_while_learning_are_of_before_or_after(self, digits):
+        X, y = digits
+        clf = ImprintClassifier("mean").fit(X[y < 5], y[y < 5])
+        chunks = [(X[y == label], y[y == label]) for label in range(5, 10)]
+        twin = clone(clf).fit(X[y < 5], y[y < 5])
+        allowed = {twin.predict(X).tobytes()}
+        for chunk in chunks:
+            allowed.add(twin.partial_fit(*chunk).predict(X).tobytes())
+            allowed.add(twin.forget(chunk[1][0]).predict(X).tobytes())
+        n_predictions, done = [], threading.Event()
+
+        def wait_for_predictions():
+            enough = len(n_predictions) + 3
+            while len(n_predictions) < enough:
+                time.sleep(1e-4)
+
+        def learn():
+            try:
+                for chunk in 2 * chunks:
+                    clf.partial_fit(*chunk)
+                    wait_for_predictions()
+                    clf.forget(chunk[1][0])
+                    wait_for_predictions()
+            finally:
+                done.set()
+
+        def watch(_):
+            seen = set()
+            while not done.is_set():
+                n_predictions.append(1)
+                seen.add(clf.predict(X).tobytes())
+            return seen
+
+        with ThreadPoolExecutor(4) as pool:
+            writer = pool.submit(learn)
+            seen = set().union(*pool.map(watch, range(3)))
+            writer.result()
+        assert seen <= allowed
+        assert len(seen) > 3
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"shrinkage": "auto"}, "shrinkage needs the covariance"),
+        ({"metric": "mahalanobis"}, "metric='mahalanobis' needs the covariance"),
+        ({"kernel_weight": 0.5}, "kernel_weight needs samples"),
+    ],
+)
+def test_what_was_set_after_fit_does_not_go_by_later_samples_alone(params, message):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 6)), np.arange(40) % 4
+    clf = ImprintClassifier("mean").fit(X[:30], y[:30]).set_params(**params)
+    for _ in range(2):
+        with pytest.raises(NotFittedError, match=message):
+            clf.predict(X)
+        clf.partial_fit(X[30:], y[30:])
+    assert (clf.fit(X, y).predict(X) == y).any()
+
+
+def test_a_head_must_have_weights():
+    with pytest.raises(TypeError, match="pass coef_ and classes_"):
+        ImprintClassifier.from_head(RidgeClassifier())
+
+
+def test_the_mean_is_that_of_all_samples_though_wanted_only_later():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 6)), np.arange(40) % 2
+    clf = ImprintClassifier("mean").fit(X[:30], y[:30]).set_params(mean_weight=0.5)
+    clf.partial_fit(X[30:], y[30:])
+    expected = ImprintClassifier("mean", mean_weight=0.5).fit(X, y)
+    np.testing.assert_allclose(clf.proxies_, expected.proxies_, atol=1e-9)

@@ -1,0 +1,500 @@
+"""The per-class k-means engine against its definition and against scikit-learn."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joblib import parallel_config
+from sklearn.cluster import KMeans, kmeans_plusplus
+from threadpoolctl import threadpool_info
+
+from skimprint._arrays.blas import gram_each
+from skimprint._arrays.blas import squared_distances as all_distances
+from skimprint._arrays.groups import GroupedRows
+from skimprint._arrays.threads import Turns, one_blas_thread
+from skimprint.cluster._kmeans import (
+    gram,
+    grouped_kmeans,
+    grouped_kmeans_each,
+    lloyd,
+    routes,
+    seeding,
+)
+from skimprint.cluster._kmeans.seeding import seed_rows
+from skimprint.normalization import l2_normalize
+
+
+@pytest.fixture(params=["gram", "rows"])
+def route(request, monkeypatch):
+    """Send every group with more rows than clusters one way."""
+    limit = 10_000 if request.param == "gram" else 0
+    monkeypatch.setattr(routes, "_SMALL", limit)
+    monkeypatch.setattr(routes, "_MAX_GRAM", limit)
+    return request.param
+
+
+def blobs(sizes, d, n_blobs, *, seed=0, spread=0.5, dtype=np.float32):
+    """Groups that are mixtures of blobs, in random order of rows."""
+    rng = np.random.default_rng(seed)
+    codes = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    centers = rng.standard_normal((len(sizes), n_blobs, d))
+    X = centers[codes, rng.integers(n_blobs, size=len(codes))]
+    X = X + spread * rng.standard_normal(X.shape)
+    return X.astype(dtype), codes
+
+
+def squared_distances(X, centers):
+    X, centers = X.astype(np.float64), centers.astype(np.float64)
+    return ((X[:, None] - centers[None]) ** 2).sum(axis=2)
+
+
+def of_group(result, codes, group):
+    """Centres, labels and inertia of one group."""
+    start, stop = result.offsets[group : group + 2]
+    labels = result.labels[codes == group]
+    return result.centers[start:stop], labels, result.inertia[group]
+
+
+def assert_same_bits(a, b):
+    for left, right in zip(a, b, strict=True):
+        np.testing.assert_array_equal(left, right, strict=True)
+
+
+RAGGED = [1, 2, 3, 4, 5, 17, 17, 17, 40, 230, 700, 5, 1]
+
+
+def test_shapes_and_dtypes():
+    X, codes = blobs(RAGGED, 6, 3)
+    result = grouped_kmeans(GroupedRows(X, codes, len(RAGGED)), 4, seed=0)
+    n_centers = np.minimum(RAGGED, 4)
+    np.testing.assert_array_equal(np.diff(result.offsets), n_centers)
+    assert result.centers.shape == (n_centers.sum(), 6)
+    assert result.centers.dtype == np.float32
+    assert result.labels.shape == (len(X),)
+    assert result.inertia.shape == result.n_iter.shape == (len(RAGGED),)
+    assert result.inertia.dtype == np.float64
+    assert np.isfinite(result.centers).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_result_is_a_fixed_point(route, dtype):
+    """Labels are the nearest centres, and centres the means of their members."""
+    X, codes = blobs([150, 90, 90, 300], 20, 5, dtype=dtype)
+    groups = GroupedRows(X, codes, 4)
+    result = grouped_kmeans(groups, 5, seed=0, tol=0)
+    assert result.centers.dtype == groups.dtype
+    rtol = 1e-4 if groups.dtype == np.float32 else 1e-9
+    for group in range(4):
+        rows = X[codes == group]
+        centers, labels, inertia = of_group(result, codes, group)
+        distances = squared_distances(rows, centers)
+        own = distances[np.arange(len(rows)), labels]
+        np.testing.assert_allclose(own, distances.min(axis=1), rtol=rtol)
+        np.testing.assert_allclose(inertia, own.sum(), rtol=rtol)
+        means = [rows[labels == j].mean(axis=0, dtype=np.float64) for j in range(5)]
+        np.testing.assert_allclose(centers, means, rtol=rtol, atol=rtol)
+
+
+def test_inertia_of_tight_clusters_far_apart():
+    X, codes = blobs([1500], 20, 5, spread=1e-3)
+    X *= 30
+    result = grouped_kmeans(GroupedRows(X, codes, 1), 5, seed=0, n_init=5)
+    exact = squared_distances(X, result.centers).min(axis=1).sum()
+    np.testing.assert_allclose(result.inertia, exact, rtol=1e-3)
+
+
+def test_one_mean_of_many_rows():
+    X = np.full((200_000, 2), 0.1, np.float32)
+    result = grouped_kmeans(GroupedRows(X, np.zeros(len(X), int), 1), 1, seed=0)
+    np.testing.assert_allclose(result.centers, 0.1, rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_properties(data):
+    draw = data.draw
+    n = draw(st.integers(1, 60), label="n")
+    k = draw(st.integers(1, 8), label="k")
+    seed = draw(st.integers(0, 10**6), label="seed")
+    gram_limit = draw(st.sampled_from([0, 10_000]), label="gram_limit")
+    distinct = draw(st.integers(1, n), label="distinct rows")
+    scale = draw(st.sampled_from([1e-3, 1.0, 1e3]), label="scale")
+    offset = draw(st.sampled_from([0.0, 10.0]), label="offset")
+    weighted = draw(st.booleans(), label="weighted")
+    spherical = draw(st.booleans(), label="spherical")
+
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((distinct, 7))[rng.integers(distinct, size=n)]
+    X = (scale * (X + offset)).astype(np.float64)
+    w = rng.integers(0, 4, size=n).astype(np.float64) if weighted else None
+    groups = GroupedRows(X, np.zeros(n, int), 1, sample_weight=w)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(routes, "_SMALL", gram_limit)
+        patch.setattr(routes, "_MAX_GRAM", gram_limit)
+        runs = [
+            grouped_kmeans(groups, k, seed=seed, max_iter=m, tol=0, spherical=spherical)
+            for m in (1, 2, 3, 300)
+        ]
+    inertia = [run.inertia[0] for run in runs]
+    rows = X / np.linalg.norm(X, axis=1, keepdims=True) if spherical else X
+    if w is None or not w.any():
+        w = np.ones(n)
+    spread = w.sum() * np.square(rows - rows.mean(axis=0)).sum(axis=1).max()
+    spread = max(spread, w.sum() * np.square(rows).sum(axis=1).max() * 1e-3)
+    # More iterations never make it worse.
+    assert all(np.diff(inertia) <= 1e-9 * spread)
+
+    centers, labels = runs[-1].centers, runs[-1].labels
+    assert np.isfinite(centers).all()
+    distances = squared_distances(rows, centers)
+    own = distances[np.arange(n), labels]
+    assert np.all(own <= distances.min(axis=1) + 1e-9 * spread)
+    np.testing.assert_allclose(inertia[-1], own @ w, atol=1e-8 * spread)
+    for j in np.unique(labels[w > 0]):
+        mean = np.average(rows[labels == j], axis=0, weights=w[labels == j])
+        length = np.linalg.norm(mean)
+        if spherical and length > 1e-6:
+            mean /= length
+        np.testing.assert_allclose(centers[j], mean, atol=1e-8 * np.abs(rows).max())
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_same_bits_for_any_company_order_threads_and_layout(spherical):
+    sizes = [*RAGGED, 1200]
+    X, codes = blobs(sizes, 33, 6)
+    C = len(sizes)
+    n_clusters = np.array([7 + g % 3 for g in range(C)])
+    options = {"seed": 3, "n_init": 2, "spherical": spherical}
+    expected = grouped_kmeans(GroupedRows(X, codes, C), n_clusters, **options)
+
+    for n_jobs in (2, 3):
+        threaded = grouped_kmeans(
+            GroupedRows(X, codes, C), n_clusters, n_jobs=n_jobs, **options
+        )
+        assert_same_bits(threaded, expected)
+
+    padded = np.zeros((2 * len(X), 40), np.float32)
+    padded[::2, 3:36] = X
+    for layout in (np.asfortranarray(X), padded[::2, 3:36], X[::-1].copy()[::-1]):
+        again = grouped_kmeans(GroupedRows(layout, codes, C), n_clusters, **options)
+        assert_same_bits(again, expected)
+
+    reverse = grouped_kmeans(
+        GroupedRows(X, C - 1 - codes, C), n_clusters[::-1], **options
+    )
+    np.testing.assert_array_equal(reverse.labels, expected.labels)
+    np.testing.assert_array_equal(reverse.inertia[::-1], expected.inertia)
+    for group in range(C):
+        left = of_group(reverse, C - 1 - codes, C - 1 - group)
+        assert_same_bits(left[:2], of_group(expected, codes, group)[:2])
+
+    for subset in ([4], [5, 7], [8, 13], [0, 9, 10, 12]):
+        keep = np.isin(codes, subset)
+        groups = GroupedRows(X[keep], np.searchsorted(subset, codes[keep]), len(subset))
+        part = grouped_kmeans(groups, n_clusters[subset], **options)
+        for i, group in enumerate(subset):
+            left = of_group(part, np.searchsorted(subset, codes[keep]), i)
+            assert_same_bits(left[:2], of_group(expected, codes, group)[:2])
+            assert left[2] == expected.inertia[group]
+
+
+@pytest.mark.parametrize("spread", [0.5, 5.0])
+def test_same_bits_alone_and_in_a_batch(route, spread):
+    """Groups that share array operations, and leave them one after the other.
+
+    With as many rows as a sample, with fewer, and with more.
+    """
+    sizes = [90, 90, 61, 240, 90, 33, 200, 310, 270]
+    X, codes = blobs(sizes, 40, 12, spread=spread)
+    together = grouped_kmeans(GroupedRows(X, codes, 9), 6, seed=1, n_init=2)
+    threaded = grouped_kmeans(GroupedRows(X, codes, 9), 6, seed=1, n_init=2, n_jobs=3)
+    assert_same_bits(threaded, together)
+    for group in range(9):
+        own = codes == group
+        groups = GroupedRows(X[own], np.zeros(own.sum(), int), 1)
+        alone = grouped_kmeans(groups, 6, seed=1, n_init=2)
+        left = of_group(together, codes, group)
+        assert_same_bits(left[:2], (alone.centers, alone.labels))
+        assert left[2] == alone.inertia[0]
+        assert together.n_iter[group] == alone.n_iter[0]
+
+
+@pytest.mark.parametrize("spherical, n_init", [(False, 1), (True, 1), (False, 3)])
+def test_several_numbers_at_once_are_the_same_bits(spherical, n_init):
+    sizes = [*RAGGED, 240, 240, 1200, 1300, 1200]
+    X, codes = blobs(sizes, 33, 6)
+    weights = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
+    groups = GroupedRows(X, codes, len(sizes), sample_weight=weights)
+    some = np.arange(len(sizes)) % 7 + 1
+    numbers = [1, 2, some, 5, 5, 10, 20]
+    options = {"seed": 3, "n_init": n_init, "spherical": spherical}
+    expected = [grouped_kmeans(groups, number, **options) for number in numbers]
+    results = grouped_kmeans_each(groups, numbers, n_jobs=2, **options)
+    for result, other in zip(results, expected, strict=True):
+        assert_same_bits(result, other)
+
+
+def test_several_numbers_share_their_samples_and_inner_products(monkeypatch):
+    X, codes = blobs([150, 1200], 33, 6)
+    groups = GroupedRows(X, codes, 2)
+    calls = []
+
+    def counted(function):
+        def called(*args, **kwargs):
+            calls.append(function.__name__)
+            return function(*args, **kwargs)
+
+        return called
+
+    monkeypatch.setattr(seeding, "squared_distances", counted(all_distances))
+    monkeypatch.setattr(routes, "gram_each", counted(gram_each))
+    grouped_kmeans_each(groups, [2, 5, 10], seed=0)
+    assert sorted(calls) == ["gram_each", "squared_distances"]
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0], ids=["structured", "unstructured"])
+def test_inertia_is_that_of_scikit_learn(route, spread):
+    """On average: a single run may end in either direction."""
+    sizes = np.arange(100, 116)
+    X, codes = blobs(sizes, 24, 6, spread=spread)
+    groups = GroupedRows(X, codes, len(sizes))
+    ours, theirs = [], []
+    for seed in range(6):
+        ours.extend(grouped_kmeans(groups, 6, seed=seed).inertia)
+        for group in range(len(sizes)):
+            peer = KMeans(6, n_init=1, random_state=seed).fit(X[codes == group])
+            theirs.append(peer.inertia_)
+    assert np.sum(ours) <= 1.02 * np.sum(theirs)
+
+
+def test_iterations_are_those_of_scikit_learn(route, monkeypatch):
+    """From the seeds that its random stream gives, KMeans comes to the same centres."""
+    sizes = np.arange(60, 90)
+    X, codes = blobs(sizes, 12, 6, spread=0.8, dtype=np.float64)
+    # A group is known by its size to the function that draws its seeds.
+    centred = {n: X[codes == g] - X[codes == g].mean(0) for g, n in enumerate(sizes)}
+
+    def from_stream(n, k):
+        rows = centred[n]
+        seeds = kmeans_plusplus(rows, k, random_state=0)[1]
+        return seeds, squared_distances(rows[seeds], rows)
+
+    def seed_rows(X, offsets, sq_norms, weights, k, rng, turns, samples):
+        starts = offsets[:-1]
+        return np.stack(
+            [
+                a + from_stream(n, k)[0]
+                for a, n in zip(starts, np.diff(offsets), strict=True)
+            ]
+        )
+
+    def seed_batch(distances, weights, k, rng, trials):
+        seeds, to_seeds = from_stream(weights.shape[1], k)
+        labels = to_seeds.argmin(axis=0).astype(np.int32)
+        return seeds[None], labels[None], to_seeds.min(axis=0)[None]
+
+    monkeypatch.setattr(lloyd, "seed_rows", seed_rows)
+    monkeypatch.setattr(gram, "seed_batch", seed_batch)
+    result = grouped_kmeans(GroupedRows(X, codes, len(sizes)), 6, seed=0)
+    for group in range(len(sizes)):
+        peer = KMeans(6, n_init=1, random_state=0).fit(X[codes == group])
+        centers, labels, inertia = of_group(result, codes, group)
+        np.testing.assert_array_equal(labels, peer.labels_)
+        np.testing.assert_allclose(centers, peer.cluster_centers_, atol=1e-12)
+        np.testing.assert_allclose(inertia, peer.inertia_)
+        assert result.n_iter[group] == peer.n_iter_
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_features", [8, 200])
+def test_bounds_hold(dtype, n_features, monkeypatch):
+    """After each move of the centres, on both sides, and they rule something out."""
+    X, _ = blobs([1500], n_features, 12, spread=2.0, dtype=dtype)
+    X -= X.mean(axis=0)
+    settled = []
+
+    class Checked(lloyd._Bounds):
+        def drift(self, labels, old, new):
+            shift = super().drift(labels, old, new)
+            own = np.arange(len(X)), labels
+            exact = squared_distances(X, new[0]) - np.square(X, dtype=np.float64).sum(
+                axis=1, keepdims=True
+            )
+            assert (exact[own] <= self.upper + self.slack / 2).all()
+            exact[own] = np.inf
+            assert (exact >= self.lower - self.slack[:, None] / 2).all()
+            settled.append((self.lower.min(axis=1) >= self.upper + self.slack).mean())
+            return shift
+
+    monkeypatch.setattr(lloyd, "_Bounds", Checked)
+    rng = np.random.default_rng(0)
+    options = {"n_init": 2, "max_iter": 300, "tol": 0, "spherical": False}
+    weights = np.ones(len(X), dtype)
+    with Turns() as turns:
+        lloyd.lloyd_kmeans(X, np.array([0, 1500]), weights, 12, rng, turns, **options)
+    assert max(settled) > 0.5
+
+
+def test_seeds_follow_the_weights_and_what_is_far():
+    """A sample of the rows shows clusters that few rows, or few of weight, make up."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 30), dtype=np.float32)
+    X[:1000, 0] += 200  # has no weight to speak of
+    X[1000:1003, 1] += 500
+    weights = np.where(np.arange(2000) < 1000, 1e-6, 1).astype(np.float32)
+    X -= X.mean(axis=0)
+    sq_norms = np.square(X).sum(axis=1)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        offsets = np.array([0, 2000])
+        with Turns() as turns:
+            seeds = seed_rows(X, offsets, sq_norms, weights, 2, rng, turns)[0]
+        assert seeds.min() >= 1000
+        assert seeds.min() < 1003 <= seeds.max()
+
+
+def test_more_runs_are_not_worse(route):
+    X, codes = blobs([80] * 20, 10, 8)
+    groups = GroupedRows(X, codes, 20)
+    one = grouped_kmeans(groups, 8, seed=0).inertia
+    five = grouped_kmeans(groups, 8, seed=0, n_init=5).inertia
+    assert np.all(five <= one)
+    assert five.sum() < one.sum()
+
+
+def test_rows_are_the_centres_of_small_groups():
+    X, codes = blobs([3, 5, 2], 4, 2)
+    result = grouped_kmeans(GroupedRows(X, codes, 3), 5, seed=0)
+    for group in range(3):
+        centers, labels, inertia = of_group(result, codes, group)
+        np.testing.assert_array_equal(centers, X[codes == group])
+        np.testing.assert_array_equal(labels, np.arange(len(centers)))
+        assert inertia == 0
+
+
+def test_one_cluster_is_the_weighted_mean():
+    X, codes = blobs([30, 1, 500], 8, 3)
+    w = np.random.default_rng(0).integers(1, 5, size=len(X))
+    weighted = GroupedRows(X, codes, 3, sample_weight=w.astype(float))
+    repeated = GroupedRows(np.repeat(X, w, axis=0), np.repeat(codes, w), 3)
+    a, b = (grouped_kmeans(g, 1, seed=0) for g in (weighted, repeated))
+    np.testing.assert_allclose(a.centers, b.centers, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(a.inertia, b.inertia, rtol=1e-5)
+    for group in range(3):
+        mean = np.average(X[codes == group], axis=0, weights=w[codes == group])
+        np.testing.assert_allclose(a.centers[group], mean, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_without_weight_are_as_good_as_absent(route):
+    X, codes = blobs([60, 8, 40, 6, 5], 10, 4)
+    w = np.random.default_rng(1).integers(0, 3, size=len(X)).astype(float)
+    w[codes == 4] = 0
+    lost = codes == 4
+    with_zeros = grouped_kmeans(GroupedRows(X, codes, 5, sample_weight=w), 4, seed=0)
+    kept = (w > 0) | lost
+    without = grouped_kmeans(
+        GroupedRows(X[kept], codes[kept], 5, sample_weight=np.where(lost, 1, w)[kept]),
+        4,
+        seed=0,
+    )
+    np.testing.assert_array_equal(with_zeros.centers, without.centers)
+    np.testing.assert_array_equal(with_zeros.labels[kept], without.labels)
+    for group in range(5):
+        centers, labels, _ = of_group(with_zeros, codes, group)
+        distances = squared_distances(X[codes == group], centers)
+        own = distances[np.arange(len(labels)), labels]
+        np.testing.assert_allclose(own, distances.min(axis=1), atol=1e-4)
+
+
+def test_fewer_distinct_rows_than_clusters(route):
+    """Centres repeat, without a warning."""
+    rng = np.random.default_rng(0)
+    distinct = rng.standard_normal((3, 12)).astype(np.float32) + 5
+    X = distinct[rng.integers(3, size=100)]
+    result = grouped_kmeans(GroupedRows(X, np.zeros(100, int), 1), 6, seed=0)
+    assert result.centers.shape == (6, 12)
+    nearest = squared_distances(result.centers, distinct).min(axis=1)
+    np.testing.assert_allclose(nearest, 0, atol=1e-8)
+    assert len(np.unique(result.labels)) == 3
+    np.testing.assert_allclose(result.inertia, 0, atol=1e-3)
+    assert result.n_iter[0] < 10
+
+
+def test_spherical_maximises_cosine(route):
+    X, codes = blobs([90, 60], 15, 4)
+    result = grouped_kmeans(GroupedRows(X, codes, 2), 4, seed=0, spherical=True)
+    np.testing.assert_allclose(np.linalg.norm(result.centers, axis=1), 1, rtol=1e-5)
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    for group in range(2):
+        centers, labels, inertia = of_group(result, codes, group)
+        cosine = unit[codes == group] @ centers.T
+        np.testing.assert_array_equal(labels, cosine.argmax(axis=1))
+        np.testing.assert_allclose(inertia, (2 - 2 * cosine.max(axis=1)).sum(), 1e-4)
+        sums = [unit[codes == group][labels == j].sum(axis=0) for j in range(4)]
+        sums = np.array(sums) / np.linalg.norm(sums, axis=1, keepdims=True)
+        np.testing.assert_allclose(centers, sums, atol=1e-5)
+    normalized = grouped_kmeans(GroupedRows(unit, codes, 2), 4, seed=0, spherical=True)
+    np.testing.assert_array_equal(normalized.labels, result.labels)
+
+
+def test_normalised_rows_are_clustered_as_such():
+    X, codes = blobs([50, 300], 12, 4)
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    a = grouped_kmeans(GroupedRows(X, codes, 2, transform=l2_normalize), 4, seed=0)
+    b = grouped_kmeans(GroupedRows(unit, codes, 2), 4, seed=0)
+    np.testing.assert_array_equal(a.labels, b.labels)
+    np.testing.assert_allclose(a.centers, b.centers, atol=1e-6)
+
+
+def test_a_large_offset_does_not_hurt(route):
+    """Float32 rows far from the origin: the reason for centring them."""
+    X, codes = blobs([100], 16, 5, spread=0.1)
+    near = grouped_kmeans(GroupedRows(X, codes, 1), 5, seed=0)
+    far = grouped_kmeans(GroupedRows(X + np.float32(300), codes, 1), 5, seed=0)
+    np.testing.assert_array_equal(near.labels, far.labels)
+
+
+def test_blas_threads_are_restored_after_concurrent_fits():
+    def blas_threads():
+        info = threadpool_info()
+        return [lib["num_threads"] for lib in info if lib["user_api"] == "blas"]
+
+    before = blas_threads()
+    inside, leave = threading.Event(), threading.Event()
+
+    def first():
+        with one_blas_thread():
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait(10)
+    with one_blas_thread():
+        leave.set()
+        thread.join()
+        # The first to come has left; the second still works.
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+
+def test_threads_come_from_the_context_of_joblib():
+    """None means what surrounds the fit allows: 1 inside a worker of a grid search."""
+    X, codes = blobs([300] * 6, 16, 4)
+    groups = GroupedRows(X, codes, 6)
+    threads = set()
+    take = GroupedRows.take
+
+    def spy(self, *args, **kwargs):
+        threads.add(threading.get_ident())
+        return take(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GroupedRows, "take", spy)
+        alone = grouped_kmeans(groups, 4, seed=0)
+        assert threads == {threading.get_ident()}
+        with parallel_config("threading", n_jobs=2):
+            inside = grouped_kmeans(groups, 4, seed=0)
+    assert_same_bits(inside, alone)

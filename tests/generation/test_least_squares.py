@@ -1,0 +1,85 @@
+"""Least squares whose regularisation is chosen by the samples."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+
+from skimprint import ImprintClassifier
+from skimprint._space.leave_one_out import ALPHAS, log_likelihood
+from skimprint.generation import LeastSquaresProxies
+
+
+def least_squares(alpha, **params):
+    norms = {"proxy_norm": None, "query_norm": None}
+    params = norms | {"n_proxies": 1} | params
+    return ImprintClassifier(LeastSquaresProxies(alpha=alpha), **params)
+
+
+def alpha_of(clf):
+    clf.predict(np.zeros((1, clf.n_features_in_)))
+    return clf.generator_.alpha_
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_features", [5, 80])
+def test_the_best_is_that_of_ridge_regressions_without_each_sample(
+    n_features, weighted
+):
+    rng = np.random.default_rng(n_features)
+    y = rng.integers(0, 3, 60)
+    X = rng.normal(size=(60, n_features)) + 2 * rng.normal(size=(3, n_features))[y]
+    weight = rng.integers(1, 4, 60).astype(float) if weighted else np.ones(60)
+    total = weight.sum()
+    candidates = np.array(ALPHAS) * (weight @ X**2).sum() / n_features / total
+    values = []
+    for alpha in candidates:
+        scores = np.empty((60, 3))
+        for i in range(60):
+            kept = np.arange(60) != i
+            ridge = Ridge(alpha=alpha * total, fit_intercept=False)
+            ridge.fit(X[kept], np.eye(3)[y[kept]], sample_weight=weight[kept])
+            scores[i] = ridge.predict(X[[i]])[0]
+        values.append(log_likelihood(scores, y, row_weight=weight)[0])
+    clf = least_squares("auto", support_norm=None).fit(X, y, sample_weight=weight)
+    chosen = values[np.abs(candidates / alpha_of(clf) - 1).argmin()]
+    assert chosen >= max(values) - 2e-4
+    given = least_squares(alpha_of(clf), support_norm=None)
+    given.fit(X, y, sample_weight=weight)
+    np.testing.assert_array_equal(given.proxies_, clf.proxies_)
+
+
+@pytest.mark.parametrize("shrinkage", [None, 0.5])
+def test_any_parts_and_order_choose_the_same(digits, shrinkage):
+    X, y = digits
+    clf = least_squares("auto", shrinkage=shrinkage)
+    whole = clone(clf).fit(X, y)
+    for rows in np.array_split(np.random.default_rng(0).permutation(len(y)), 5):
+        clf.partial_fit(X[rows], y[rows])
+    np.testing.assert_allclose(alpha_of(clf), alpha_of(whole), rtol=1e-4)
+    clf.forget([3, 4])
+    rest = clone(clf).fit(X[~np.isin(y, [3, 4])], y[~np.isin(y, [3, 4])])
+    np.testing.assert_allclose(alpha_of(clf), alpha_of(rest), rtol=1e-4)
+
+
+def test_one_sample_per_class_says_nothing():
+    clf = least_squares("auto").fit(np.eye(3), [0, 1, 2])
+    assert alpha_of(clf) == pytest.approx(10 / 3)
+    np.testing.assert_array_equal(clf.predict(np.eye(3)), [0, 1, 2])
+
+
+def test_is_as_good_as_the_best_of_the_papers(digits):
+    X, y = digits
+    train, test = np.arange(len(y)) % 3 == 0, np.arange(len(y)) % 3 == 1
+
+    def accuracy(alpha):
+        return least_squares(alpha).fit(X[train], y[train]).score(X[test], y[test])
+
+    best = max(accuracy(alpha) for alpha in (4e-5, 1e-3, 1e-2))
+    assert accuracy("auto") > best - 0.005
+
+
+@pytest.mark.parametrize("alpha", [0, -1.0, "best"])
+def test_other_alphas_are_refused(alpha):
+    with pytest.raises(ValueError, match="alpha"):
+        least_squares(alpha).fit(np.eye(3), [0, 1, 2])
