@@ -33,3 +33,31 @@ def shortened(labels, most=10):
     shown = ", ".join(repr(label) for label in labels[:most])
     more = f", ... ({len(labels)} in all)" if len(labels) > most else ""
     return f"[{shown}{more}]"
+
+
+def check_returned(array, shape, dtype, parameter):
+    """Refuse what a user's function returned, unless it has the shape and is finite.
+
+    Parameters
+    ----------
+    array : array-like
+        What the function returned.
+    shape : tuple of int
+        What was asked for.
+    dtype : dtype
+        What the array is cast to.
+    parameter : str
+        The parameter that is the function.
+
+    Returns
+    -------
+    array : ndarray of this shape and dtype
+    """
+    array = np.asarray(array, dtype=dtype)
+    if array.shape != shape:
+        raise ValueError(
+            f"{parameter} must return an array of shape {shape}; got {array.shape}."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{parameter} must return finite values; got NaN or infinity.")
+    return array

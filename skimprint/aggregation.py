@@ -1,313 +1,40 @@
-"""AGG, the aggregation step of the framework: from queries and proxies to class scores.
+"""AGG, the aggregation step of the framework: from similarities to class scores.
 
-Similarities have the proxies as rows and the queries as columns. Of many proxies they
-lie in memory so, and the maximum over the proxies of a class runs along contiguous
-memory, for any class sizes. Of few proxies the product is faster the other way round.
+What the parameter `aggregation` may name is an entry of `AGGREGATIONS`. A new one is a
+subclass of `Aggregation` and one entry. Similarities have the proxies as rows, class by
+class, and the queries as columns.
 """
 
 from itertools import pairwise
+from numbers import Integral
 
 import numpy as np
-from scipy.spatial.distance import cdist
-from sklearn.utils import gen_even_slices
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
 
-from ._arrays.blas import dot_transposed
-from .normalization import l2_normalize, power_normalize, row_norms
+from ._arrays.device import to_host
+from ._arrays.groups import offsets_of
+from ._scoring.similarity import largest_rows
+from ._validation import check_returned
 
-__all__ = ["max_scores", "vote_shares"]
-
-METRICS = ("chebyshev", "cosine", "dot", "euclidean", "mahalanobis", "manhattan")
-_PRODUCTS = ("cosine", "dot")
-_CDIST_NAMES = {"chebyshev": "chebyshev", "manhattan": "cityblock"}
-
-# Norms whose results have unit length.
-UNIT_LENGTH = (l2_normalize, power_normalize)
-
-# Blocks of queries: their similarities stay in the last-level cache, but no block is so
-# narrow that the matrix product loses its speed to packing the proxies.
-_BLOCK_BYTES = 2**23
-_MIN_BLOCK, _MAX_BLOCK = 256, 2048
-
-# Few queries whose similarities fit into one block are one: threads of ours that have
-# to be woken cost such a product more than BLAS's own do. Queries are copied where they
-# are whitened or moved, so these are bounded too.
-_QUERY_BYTES = 2**26
-
-# Number of proxies up to which their similarities lie in memory query by query.
-_FEW = 1000
+__all__ = ["Votes", "max_scores", "vote_shares"]
 
 
-class ProxySimilarity:
-    """Similarity of queries to a fixed set of proxies, under one metric.
-
-    Distances are negated, so that larger always means closer.
-
-    Parameters
-    ----------
-    proxies : ndarray of shape (n_proxies, n_features)
-        The proxies; queries are cast to their dtype.
-    metric : {"chebyshev", "cosine", "dot", "euclidean", "mahalanobis", "manhattan"}
-        Similarity (``"dot"``, ``"cosine"``) or distance.
-    query_norm : callable or None, default=None
-        From queries to normalised queries, both of shape (n, n_features).
-    factor : ndarray of shape (n_features, n_features), default=None
-        For ``metric="mahalanobis"``: ``X @ factor`` has the distances sought.
-    whitening : Whitening, default=None
-        What normalised queries go through. Those of a norm that gives unit length get
-        it again afterwards.
-    twice_whitened : tuple of ndarrays, default=None
-        The proxies whitened once more, of shape (n_proxies, n_features), and their
-        products with the origin of the whitening, of shape (n_proxies,). With them,
-        products take less time.
-    """
-
-    def __init__(
-        self,
-        proxies,
-        metric,
-        *,
-        query_norm=None,
-        factor=None,
-        whitening=None,
-        twice_whitened=None,
-    ):
-        self.metric = metric
-        self.whitening = whitening
-        # The norm before the whitening, and the one of what is compared.
-        first, last = query_norm, None
-        if query_norm is l2_normalize or whitening is not None:
-            unit_length = query_norm in UNIT_LENGTH
-            first = query_norm if whitening is not None else None
-            last = l2_normalize if unit_length else None
-        self.divide_by_length = metric == "cosine"
-        if metric in _PRODUCTS and last is not None:
-            # The length of a query scales its products: no need to touch the query.
-            last = None
-            self.divide_by_length = True
-        self.query_norm, self.last_norm = first, last
-        self.origin = self.factor = None
-        if metric in ("euclidean", "mahalanobis"):
-            # Distances from afar are small differences of large products: come close.
-            self.origin = proxies.mean(axis=0)
-            proxies = proxies - self.origin
-            if metric == "mahalanobis":
-                self.factor = factor.astype(proxies.dtype)
-                proxies = proxies @ self.factor
-            self.half_squares = np.einsum("ij,ij->i", proxies, proxies)[:, None] / 2
-        elif metric == "cosine":
-            lengths = row_norms(proxies)[:, None]
-            proxies = proxies / lengths
-        self.proxies = self.twice_whitened = proxies
-        # A product with whitened queries is one with proxies whitened once more: then
-        # queries need no product of their own with a matrix of all features.
-        self.folds = twice_whitened is not None and metric in _PRODUCTS
-        if self.folds:
-            self.twice_whitened, self.shift = twice_whitened
-            if metric == "cosine":
-                self.twice_whitened = self.twice_whitened / lengths
-                self.shift = self.shift / lengths[:, 0]
-
-    def blocks(self, n_queries):
-        """Slices of the queries to compare at a time: one, or an even number."""
-        n_proxies, n_features = self.proxies.shape
-        row_bytes = max(1, n_proxies) * self.proxies.itemsize
-        query_bytes = n_queries * n_features * self.proxies.itemsize
-        is_small = n_queries * row_bytes <= _BLOCK_BYTES and query_bytes <= _QUERY_BYTES
-        if is_small and self.metric not in _CDIST_NAMES:
-            return [slice(0, n_queries)]
-        size = int(np.clip(_BLOCK_BYTES // row_bytes, _MIN_BLOCK, _MAX_BLOCK))
-        n_blocks = -(-n_queries // size)
-        if n_blocks > 1:
-            n_blocks += n_blocks % 2
-        return list(gen_even_slices(n_queries, max(1, n_blocks)))
-
-    def prepare(self, X, block=slice(None)):
-        """A block of queries, cast, normalised, whitened and projected."""
-        X = np.ascontiguousarray(X[block], dtype=self.proxies.dtype)
-        if self.query_norm is not None:
-            X = self.query_norm(X)
-        if self.whitening is not None and not self.folds:
-            X = self.whitening(X)
-        if self.last_norm is not None:
-            X = self.last_norm(X)
-        if self.origin is not None:
-            X = X - self.origin
-        return X if self.factor is None else X @ self.factor
-
-    def ranks(self, X, out=None):
-        """Values that order the proxies of a query as their similarities do.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_queries, n_features)
-            Prepared queries.
-        out : ndarray of shape (n_proxies * n_queries,), default=None
-            Memory for the result, if it should not be new.
-
-        Returns
-        -------
-        ranks : ndarray of shape (n_proxies, n_queries)
-            To be made similarities by `finish`; the transpose is C-contiguous where
-            there are few proxies.
-        """
-        if self.metric in _CDIST_NAMES:
-            distances = cdist(self.proxies, X, _CDIST_NAMES[self.metric])
-            return np.negative(distances, dtype=self.proxies.dtype, casting="same_kind")
-        few = len(self.twice_whitened) <= _FEW
-        A, B = (X, self.twice_whitened) if few else (self.twice_whitened, X)
-        if out is not None:
-            out = out.reshape(len(A), len(B))
-        ranks = dot_transposed(A, B, out=out)
-        if few:
-            ranks = ranks.T
-        if self.metric in ("euclidean", "mahalanobis"):
-            ranks -= self.half_squares
-        if self.folds:
-            ranks -= self.shift[:, None]
-        return ranks
-
-    def finish(self, ranks, X):
-        """Make similarities of ranks, in place; any subset of a query's will do.
-
-        Parameters
-        ----------
-        ranks : ndarray of shape (any, n_queries)
-            Values from `ranks`, the queries in their order.
-        X : ndarray of shape (n_queries, n_features)
-            Prepared queries.
-
-        Returns
-        -------
-        similarities : ndarray of shape (any, n_queries)
-            ``ranks``, changed.
-        """
-        if self.divide_by_length:
-            ranks /= row_norms(self._whitened(X))
-            if self.metric == "cosine":
-                np.clip(ranks, -1, 1, out=ranks)  # what rounding may exceed
-        elif self.metric in ("euclidean", "mahalanobis"):
-            # |x - p|^2 = |x|^2 - 2 (x.p - |p|^2 / 2), which rounding may make negative.
-            ranks *= -2
-            ranks += np.einsum("ij,ij->i", X, X)
-            np.maximum(ranks, 0, out=ranks)
-            np.sqrt(ranks, out=ranks)
-            np.negative(ranks, out=ranks)
-        return ranks
-
-    def _whitened(self, X):
-        """Prepared queries in the space of the proxies."""
-        return self.whitening(X) if self.folds else X
-
-    def project(self, vectors):
-        """Vectors in the place of proxies, as prepared queries meet them."""
-        vectors = vectors.astype(self.proxies.dtype, copy=False)
-        if self.origin is not None:
-            vectors = vectors - self.origin
-        return vectors if self.factor is None else vectors @ self.factor
-
-    def paired(self, X, vectors):
-        """Similarity of each query to one vector of its own.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_queries, n_features)
-            Prepared queries.
-        vectors : ndarray of shape (n_queries, n_features)
-            What takes the place of a proxy.
-
-        Returns
-        -------
-        similarities : ndarray of shape (n_queries,)
-            As to proxies.
-        """
-        vectors = vectors.astype(self.proxies.dtype)
-        if self.metric in _PRODUCTS:
-            if self.metric == "cosine":
-                vectors = l2_normalize(vectors)
-            products = np.einsum("ij,ij->i", self._whitened(X), vectors)
-            return self.finish(products[None], X)[0]
-        vectors = self.project(vectors)
-        order = {"manhattan": 1, "chebyshev": np.inf}.get(self.metric, 2)
-        return -np.linalg.norm(X - vectors, ord=order, axis=1)
-
-    def nearest(self, X, n_neighbors):
-        """The most similar proxies of each query.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_queries, n_features)
-            Prepared queries.
-        n_neighbors : int
-            How many, at most ``n_proxies``.
-
-        Returns
-        -------
-        similarities : ndarray of shape (n_queries, n_neighbors)
-            Largest first.
-        indices : ndarray of shape (n_queries, n_neighbors)
-            Of the proxies; of equally similar ones the first comes first.
-        """
-        ranks = self.ranks(X)
-        indices = largest_rows(ranks, n_neighbors)
-        similarities = self._exact(X, indices, np.take_along_axis(ranks, indices, 0))
-        order = np.argsort(-similarities, axis=0, kind="stable")
-        return (
-            np.take_along_axis(similarities, order, 0).T,
-            np.take_along_axis(indices, order, 0).T,
-        )
-
-    def _exact(self, X, indices, ranks):
-        """Similarities of chosen proxies, without the cancellation of |x|^2 - 2 x.p."""
-        if self.metric not in ("euclidean", "mahalanobis"):
-            return self.finish(ranks, X)
-        for chosen, values in zip(indices, ranks, strict=True):
-            values[:] = -np.linalg.norm(X - self.proxies[chosen], axis=1)
-        return ranks
-
-
-def largest_rows(ranks, n_largest):
-    """Rows that have the largest values of each column.
-
-    Parameters
-    ----------
-    ranks : ndarray of shape (n_proxies, n_queries)
-        Values.
-    n_largest : int
-        How many.
-
-    Returns
-    -------
-    indices : ndarray of shape (min(n_largest, n_proxies), n_queries)
-        Of the rows, ascending; of equal values the first ones are taken.
-    """
-    n_proxies = len(ranks)
-    if n_largest >= n_proxies:
-        return np.broadcast_to(np.arange(n_proxies)[:, None], ranks.shape)
-    kth = n_proxies - n_largest
-    indices = np.argpartition(ranks, kth, axis=0)[kth:]
-    # Partitioning takes any of those that are equally far at the border.
-    border = np.take_along_axis(ranks, indices[:1], axis=0)
-    tied = np.count_nonzero(ranks >= border, axis=0) > n_largest
-    if tied.any():
-        order = np.argsort(-ranks[:, tied], axis=0, kind="stable")
-        indices[:, tied] = order[:n_largest]
-    indices.sort(axis=0)
-    return indices
-
-
-def max_scores(ranks, offsets):
+def max_scores(ranks, offsets, xp=np):
     """Take the largest value over the proxies of each class.
 
     Parameters
     ----------
-    ranks : ndarray of shape (n_proxies, n_queries)
+    ranks : array of shape (n_proxies, n_queries)
         Similarities, or values that order as they do.
     offsets : ndarray of shape (n_classes + 1,)
         The proxies of class ``c`` are rows ``offsets[c]`` to ``offsets[c + 1]``.
+    xp : module, default=numpy
+        The array namespace of the ranks.
 
     Returns
     -------
-    scores : ndarray of shape (n_classes, n_queries)
+    scores : array of shape (n_classes, n_queries)
         The maximum of each class; ``ranks`` itself where each has one proxy.
 
     Examples
@@ -319,46 +46,71 @@ def max_scores(ranks, offsets):
            [2., 2.]])
     """
     counts = np.diff(offsets)
-    largest, n_classes, n_queries = counts.max(), len(counts), ranks.shape[1]
+    largest, n_classes = int(counts.max()), len(counts)
     if largest == 1:
         return ranks
-    ranks = np.ascontiguousarray(ranks)
+    if xp is np:
+        ranks = np.ascontiguousarray(ranks)
     if counts.min() == largest:
-        return ranks.reshape(n_classes, largest, n_queries).max(axis=1)
+        return xp.max(xp.reshape(ranks, (n_classes, largest, -1)), axis=1)
     # `np.maximum.reduceat` takes ten times as long. Going through the classes, or
     # the first, second, ... proxies of all, takes sqrt(n_proxies) steps at most.
     if n_classes <= largest:
-        return np.stack([ranks[a:b].max(axis=0) for a, b in pairwise(offsets)])
-    scores = ranks[offsets[:-1]]
+        parts = [ranks[start:stop, :] for start, stop in pairwise(offsets.tolist())]
+        return xp.stack([xp.max(part, axis=0) for part in parts])
+
+    def rows(array, index):
+        return xp.take(array, _on_device_of(ranks, xp, index), axis=0)
+
+    order = np.argsort(-counts, kind="stable")  # those with most proxies come first
+    firsts, counts = offsets[order], counts[order]
+    scores = rows(ranks, firsts)
     for i in range(1, largest):
-        more = np.flatnonzero(counts > i)
-        scores[more] = np.maximum(scores[more], ranks[offsets[more] + i])
-    return scores
+        n = int(np.count_nonzero(counts > i))
+        scores[:n, :] = xp.maximum(scores[:n, :], rows(ranks, firsts[:n] + i))
+    return rows(scores, np.argsort(order))
 
 
-def best_class(ranks, offsets):
+def best_class(ranks, offsets, xp=np):
     """Find the class with the largest of `max_scores`, the first of several.
 
     Parameters
     ----------
-    ranks : ndarray of shape (n_proxies, n_queries)
+    ranks : array of shape (n_proxies, n_queries)
         As for `max_scores`.
     offsets : ndarray of shape (n_classes + 1,)
         As for `max_scores`.
+    xp : module, default=numpy
+        The array namespace of the ranks.
 
     Returns
     -------
     winners : ndarray of shape (n_queries,)
         Index of a class for each query.
     """
-    if not ranks.flags.f_contiguous:
-        return max_scores(ranks, offsets).argmax(axis=0)
-    # It is the class of the best proxy, which is found query by query.
-    codes = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    return codes[ranks.argmax(axis=0)]
+    if xp is np and ranks.flags.f_contiguous:
+        # It is the class of the best proxy, which is found query by query.
+        return codes_of(offsets)[ranks.argmax(axis=0)]
+    scores = max_scores(ranks, offsets, xp)
+    if xp is np:
+        return scores.argmax(axis=0)
+    # On a device, `argmax` may find any of several.
+    n_classes = scores.shape[0]
+    classes = _on_device_of(ranks, xp, np.arange(n_classes))[:, None]
+    is_best = scores == xp.max(scores, axis=0, keepdims=True)
+    return to_host(xp.min(xp.where(is_best, classes, n_classes), axis=0))
 
 
-def vote_shares(distances, codes, n_classes, weights="uniform"):
+def _on_device_of(array, xp, index):
+    return index if xp is np else xp.asarray(index, device=array.device)
+
+
+def codes_of(offsets):
+    """Index of the class of each proxy: (n_proxies,)."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def vote_shares(distances, codes, n_classes, weights="uniform", voters=None):
     """Count the votes of the nearest proxies, as shares.
 
     Parameters
@@ -372,13 +124,15 @@ def vote_shares(distances, codes, n_classes, weights="uniform"):
     weights : {"uniform", "distance"}, default="uniform"
         Whether all votes count alike, or by the inverse of the distance; then proxies
         at distance zero outvote all others.
+    voters : ndarray of shape (n_queries, n_neighbors), default=None
+        Which of the neighbours vote, if not all of them.
 
     Returns
     -------
     shares : ndarray of shape (n_queries, n_classes)
-        Non-negative, with sum 1 but for rounding. Of classes with equally many votes
-        the one whose nearest voter is closest is larger by the least possible amount,
-        so that the largest share is the prediction.
+        Non-negative, with sum 1 up to rounding, or 0 where nobody votes. Of classes
+        with equally many votes the one whose nearest voter is closest is larger by the
+        least possible amount, so that the largest share is the prediction.
 
     Examples
     --------
@@ -399,11 +153,14 @@ def vote_shares(distances, codes, n_classes, weights="uniform"):
             votes = 1 / distances.astype(np.float64)
         votes[exact.any(axis=1)] = 0
         votes[exact] = 1
+    if voters is not None:
+        votes *= voters
     rows = np.arange(n_queries)[:, None]
     shares = np.bincount(
         (rows * n_classes + codes).ravel(), votes.ravel(), n_queries * n_classes
     ).reshape(n_queries, n_classes)
-    shares /= votes.sum(axis=1, keepdims=True)
+    totals = votes.sum(axis=1, keepdims=True)
+    shares /= np.where(totals > 0, totals, 1)
     shares = shares.astype(distances.dtype)
 
     nearest = np.full(shares.shape, n_neighbors)  # rank of each class's nearest voter
@@ -415,3 +172,323 @@ def vote_shares(distances, codes, n_classes, weights="uniform"):
         tied.sum(axis=1, keepdims=True) > 1, np.nextafter(best, 2), best
     )
     return shares
+
+
+class Aggregation:
+    """Make class scores of similarities.
+
+    A subclass overrides `scores`, and more where it knows a shorter way.
+
+    Attributes
+    ----------
+    is_callable : bool
+        Whether it is a user's function, which may be unsafe in threads.
+    has_device_form : bool
+        Whether `of_queries` and `winners` take a similarity on a device.
+    shows_non_finite : bool
+        Whether NaN or infinity in all similarities of a query reach its scores.
+    """
+
+    is_callable = False
+    has_device_form = False
+    shows_non_finite = False
+
+    def check(self, metric):
+        """Refuse a metric that the aggregation does not go together with.
+
+        Parameters
+        ----------
+        metric : type[Similarity]
+            The metric.
+
+        Raises
+        ------
+        ValueError
+            If it is of no use here; the message says what is.
+        """
+
+    def scores(self, similarities, offsets, metric):
+        """Aggregate the similarities of queries to all proxies.
+
+        Parameters
+        ----------
+        similarities : ndarray of shape (n_proxies, n_queries)
+            Distances negated.
+        offsets : ndarray of shape (n_classes + 1,)
+            The proxies of class ``c`` are rows ``offsets[c]`` to ``offsets[c + 1]``.
+        metric : Similarity or type[Similarity]
+            The metric.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_classes, n_queries)
+            In the dtype of the similarities.
+        """
+        raise NotImplementedError
+
+    def without(self, similarities, gone, offsets, metric):
+        """Aggregate the similarities of queries, each to the proxies that it leaves.
+
+        Parameters
+        ----------
+        similarities : ndarray of shape (n_proxies, n_queries)
+            Distances negated.
+        gone : ndarray of shape (n_proxies, n_queries)
+            Which proxies there are not for a query.
+        offsets, metric
+            As for `scores`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_classes, n_queries)
+            By `scores` of the rows that are left, for each set of them. A class may
+            have none.
+        """
+        alike = {}
+        for query, column in enumerate(np.packbits(gone, axis=0).T):
+            alike.setdefault(column.tobytes(), []).append(query)
+        scores = np.empty((len(offsets) - 1, similarities.shape[1]), similarities.dtype)
+        codes = codes_of(offsets)
+        for queries in alike.values():
+            left = ~gone[:, queries[0]]
+            counts = np.bincount(codes[left], minlength=len(scores))
+            some = similarities[left][:, queries]
+            scores[:, queries] = self.scores(some, offsets_of(counts), metric)
+        return scores
+
+    def of_queries(self, similarity, queries, offsets, rank=None):
+        """Score queries.
+
+        Parameters
+        ----------
+        similarity : Similarity
+            Compares them with the proxies.
+        queries : array of shape (n_queries, n_features)
+            Prepared queries.
+        offsets : ndarray of shape (n_classes + 1,)
+            As for `scores`.
+        rank : callable, default=None
+            In place of ``similarity.ranks``.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_classes, n_queries)
+        """
+        ranks = (rank or similarity.ranks)(queries)
+        return self.scores(similarity.finish(ranks, queries), offsets, similarity)
+
+    def winners(self, similarity, queries, offsets, rank=None):
+        """Find the class with the best score of each query, the first of several.
+
+        Parameters
+        ----------
+        similarity, queries, offsets, rank
+            As for `of_queries`.
+
+        Returns
+        -------
+        winners : ndarray of shape (n_queries,)
+            Index of a class.
+        """
+        return self.of_queries(similarity, queries, offsets, rank).argmax(axis=0)
+
+
+class _Max(Aggregation):
+    """The largest similarity of each class; without any proxy left, minus infinity."""
+
+    has_device_form = True
+    shows_non_finite = True
+
+    def scores(self, similarities, offsets, metric):
+        return max_scores(similarities, offsets)
+
+    def without(self, similarities, gone, offsets, metric):
+        return max_scores(np.where(gone, -np.inf, similarities), offsets)
+
+    def of_queries(self, similarity, queries, offsets, rank=None):
+        ranks = (rank or similarity.ranks)(queries)
+        scores = max_scores(ranks, offsets, similarity.xp)
+        return to_host(similarity.finish(scores, queries))
+
+    def winners(self, similarity, queries, offsets, rank=None):
+        ranks = (rank or similarity.ranks)(queries)
+        return best_class(ranks, offsets, similarity.xp)
+
+
+class Votes(Aggregation, BaseEstimator):
+    """Let the proxies that are nearest to a query vote for their classes.
+
+    The aggregation `m`-nearest neighbours of the framework, ``aggregation="mnn"``.
+    Scores are shares of the votes.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=5
+        Number of proxies that vote; at most all of them.
+    weights : {"uniform", "distance"}, default="uniform"
+        Whether votes count alike or by the inverse of their distance
+        (``1 - similarity`` for ``metric="cosine"``).
+
+    See Also
+    --------
+    vote_shares : The votes of given neighbours.
+
+    Examples
+    --------
+    >>> from skimprint.aggregation import Votes
+    >>> Votes(n_neighbors=3, weights="distance")
+    Votes(n_neighbors=3, weights='distance')
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's convention)
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "weights": [StrOptions({"uniform", "distance"})],
+    }
+
+    def __init__(self, n_neighbors=5, weights="uniform"):
+        self.n_neighbors = n_neighbors
+        self.weights = weights
+
+    def check(self, metric):
+        """Refuse votes by distance with a metric that is no distance.
+
+        Parameters
+        ----------
+        metric : type[Similarity]
+            The metric.
+
+        Raises
+        ------
+        ValueError
+            If it has no distances.
+        """
+        if self.weights == "distance" and metric.zero_distance is None:
+            raise ValueError(
+                f"weights='distance' needs a distance, which metric={metric.name!r} is "
+                "not. Use metric='cosine' or 'euclidean', or weights='uniform'."
+            )
+
+    def scores(self, similarities, offsets, metric):
+        """Count the votes of the proxies that are most similar to each query.
+
+        Parameters
+        ----------
+        similarities : ndarray of shape (n_proxies, n_queries)
+            Distances negated.
+        offsets : ndarray of shape (n_classes + 1,)
+            The proxies of class ``c`` are rows ``offsets[c]`` to ``offsets[c + 1]``.
+        metric : Similarity or type[Similarity]
+            The metric.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_classes, n_queries)
+            Shares of the votes.
+        """
+        return self.without(similarities, None, offsets, metric)
+
+    def without(self, similarities, gone, offsets, metric):
+        """Count the votes of the most similar proxies among those that are left.
+
+        Parameters
+        ----------
+        similarities : ndarray of shape (n_proxies, n_queries)
+            Distances negated.
+        gone : ndarray of shape (n_proxies, n_queries) or None
+            Which proxies there are not for a query, and do not vote.
+        offsets, metric
+            As for `scores`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_classes, n_queries)
+            Shares of the votes.
+        """
+        if gone is not None:
+            similarities = np.where(gone, -np.inf, similarities)
+        nearest = largest_rows(similarities, self.n_neighbors)
+        values = np.take_along_axis(similarities, nearest, axis=0)
+        order = np.argsort(-values, axis=0, kind="stable")
+        values, nearest = (
+            np.take_along_axis(array, order, axis=0) for array in (values, nearest)
+        )
+        voters = None
+        if gone is not None:
+            voters = ~np.take_along_axis(gone, nearest, axis=0).T
+        return self._shares(values.T, nearest.T, offsets, metric, voters)
+
+    def of_queries(self, similarity, queries, offsets, rank=None):
+        """Count the votes of the proxies that are nearest to each query.
+
+        Parameters
+        ----------
+        similarity : Similarity
+            Compares them with the proxies.
+        queries : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+        offsets : ndarray of shape (n_classes + 1,)
+            As for `scores`.
+        rank : callable, default=None
+            Not used: distances are more exact than ranks.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_classes, n_queries)
+            Shares of the votes.
+        """
+        n_neighbors = min(self.n_neighbors, int(offsets[-1]))
+        found = similarity.nearest(queries, n_neighbors)
+        return self._shares(*found, offsets, similarity)
+
+    def _shares(self, similarities, nearest, offsets, metric, voters=None):
+        """Votes of the nearest proxies, both of shape (n_queries, n_neighbors)."""
+        distances = (metric.zero_distance or 0) - similarities
+        codes = codes_of(offsets)[nearest]
+        n_classes = len(offsets) - 1
+        return vote_shares(distances, codes, n_classes, self.weights, voters).T
+
+
+class _Function(Aggregation):
+    """A user's function of similarities, of shape (n_queries, n_proxies), and classes.
+
+    Parameters
+    ----------
+    function : callable
+        ``f(similarities, proxy_classes)`` returns scores of shape (n_queries,
+        n_classes).
+    """
+
+    is_callable = True
+
+    def __init__(self, function):
+        self.function = function
+
+    def scores(self, similarities, offsets, metric):
+        shape = similarities.shape[1], len(offsets) - 1
+        scores = self.function(similarities.T, codes_of(offsets))
+        return check_returned(scores, shape, similarities.dtype, "aggregation").T
+
+
+AGGREGATIONS = {"max": _Max(), "mnn": Votes()}
+
+
+def make_aggregation(value):
+    """Find the aggregation that a parameter stands for.
+
+    Parameters
+    ----------
+    value : str, Aggregation or callable
+        The parameter `aggregation`.
+
+    Returns
+    -------
+    aggregation : Aggregation
+        With valid parameters.
+    """
+    if isinstance(value, str):
+        return AGGREGATIONS[value]
+    if not isinstance(value, Aggregation):
+        return _Function(value)
+    if isinstance(value, BaseEstimator):
+        value._validate_params()
+    return value

@@ -1,8 +1,17 @@
-"""NORM, the normalisation step of the framework: array in, array out."""
+"""NORM, the normalisation step of the framework: array in, array out.
 
+What a parameter of the classifier may name is an entry of `NORMS` (for the support and
+the queries) or `PROXY_NORMS`. A new norm is one entry: the registry holds all that the
+rest of the package asks of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+
+from ._validation import check_returned
 
 __all__ = ["l2_normalize", "power_normalize", "quantile_normalize"]
 
@@ -33,7 +42,7 @@ def l2_normalize(X, *, out=None):
     array([[0.6, 0.8],
            [0. , 0. ]])
     """
-    return np.divide(X, row_norms(X)[:, None], out=out)
+    return np.divide(X, lengths(np, X), out=out)
 
 
 def power_normalize(X):
@@ -65,15 +74,26 @@ def power_normalize(X):
     array([[ 0.6, -0.8],
            [ 0. ,  0. ]])
     """
-    roots = np.sqrt(np.abs(X))
-    np.copysign(roots, X, out=roots)
-    return l2_normalize(roots, out=roots)
+    return NORMS["power"](X)
 
 
-def row_norms(X):
-    """Euclidean length of each row, at least 1e-12 so that it can be divided by."""
-    norms = np.sqrt(np.einsum("ij,ij->i", X, X))
-    return np.maximum(norms, EPS, out=norms)
+def squared_lengths(xp, X, *, axis=1):
+    """Sum the squares of each row, in any namespace: of the shape of X but for axis.
+
+    The axis stays, with length 1. NumPy sums the squares of a matrix without an array
+    of all squares.
+    """
+    if xp is np and axis == 1:
+        return np.einsum("ij,ij->i", X, X)[:, None]
+    return xp.sum(X * X, axis=axis, keepdims=True)
+
+
+def lengths(xp, X, *, axis=1):
+    """Take the Euclidean length of each row, at least 1e-12, with an axis of length 1.
+
+    The bound makes it something to divide by.
+    """
+    return xp.clip(xp.sqrt(squared_lengths(xp, X, axis=axis)), EPS, None)
 
 
 def quantile_normalize(X, reference):
@@ -140,3 +160,217 @@ def quantile_normalize_by_class(proxies, offsets):
         reference.sort(kind="stable")
         normalized[start:stop] = quantile_normalize(proxies[start:stop], reference)
     return normalized
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A normalisation, with all that the rest of the package has to know of it.
+
+    Parameters
+    ----------
+    name : str or None
+        How a parameter names it; `None` for the norm that changes nothing.
+    before : callable, default=None
+        ``before(xp, X)`` is done to the values first, in any array namespace ``xp``.
+        It returns a new array.
+    unit_length : bool, default=False
+        Whether rows are scaled to unit Euclidean length, after that.
+    """
+
+    name: str | None
+    before: Callable | None = None
+    unit_length: bool = False
+
+    # Whether it is a user's function: it may be unsafe in threads, needs NumPy arrays,
+    # and what it returns is checked.
+    is_callable = False
+
+    # Whether each row is normalised by itself.
+    is_pointwise = True
+
+    def __call__(self, X, *, out=None):
+        """Normalise rows on the host.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            Rows.
+        out : ndarray of shape (n, n_features), default=None
+            Where to put the result, if not in a new array; may be ``X`` itself.
+
+        Returns
+        -------
+        X_normalized : ndarray of shape (n, n_features)
+            ``X`` itself, where nothing is to be done and ``out`` is `None`.
+        """
+        if self.before is not None:
+            X = self.before(np, X)
+            out = X if out is None else out  # the array is new
+        if self.unit_length:
+            return l2_normalize(X, out=out)
+        if out is None or out is X:
+            return X
+        out[:] = X
+        return out
+
+    def on_device(self, xp, X, *, axis=1):
+        """Normalise rows of any array namespace.
+
+        Parameters
+        ----------
+        xp : module
+            The namespace.
+        X : array of shape (n, n_features)
+            The rows; of more dimensions with another ``axis``.
+        axis : int, default=1
+            That of the features.
+
+        Returns
+        -------
+        X_normalized : array of shape (n, n_features)
+            ``X`` itself, where nothing is to be done.
+        """
+        if self.before is not None:
+            X = self.before(xp, X)
+        return X / lengths(xp, X, axis=axis) if self.unit_length else X
+
+    @property
+    def has_device_form(self):
+        """Whether `on_device` can be called."""
+        return not self.is_callable
+
+    @property
+    def is_scaling(self):
+        """Whether each row is only multiplied by a number."""
+        return self.unit_length and self.before is None
+
+    def of_proxies(self, vectors, offsets, is_head):
+        """Normalise the proxies of all classes.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n_proxies, n_features)
+            The proxies, class by class. They may be changed.
+        offsets : ndarray of shape (n_classes + 1,)
+            The proxies of class ``c`` are ``vectors[offsets[c]:offsets[c + 1]]``.
+        is_head : ndarray of shape (n_classes,)
+            Whether a class comes from a linear head.
+
+        Returns
+        -------
+        proxies : ndarray of shape (n_proxies, n_features)
+            Normalised; it may be ``vectors``.
+        """
+        return self(vectors, out=vectors)
+
+    def in_place_of(self, vectors, own, proxies, codes, is_head):
+        """Normalise vectors that take the places of proxies.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n, n_features)
+            Not normalised.
+        own : ndarray of shape (n,)
+            The proxies whose places they take.
+        proxies : ndarray of shape (n_proxies, n_features)
+            All proxies, normalised.
+        codes : ndarray of shape (n_proxies,)
+            Index of the class of each proxy.
+        is_head : ndarray of shape (n_classes,)
+            Whether a class comes from a linear head.
+
+        Returns
+        -------
+        normalized : ndarray of shape (n, n_features)
+            As the proxies are.
+        """
+        return self(vectors)
+
+
+@dataclass(frozen=True)
+class _Quantile(Norm):
+    """Give all proxies the distribution of those of a head, or of the classes before.
+
+    The first class of all, or a head, has no reference and stays as it is.
+    """
+
+    is_pointwise = False
+    has_device_form = False
+
+    def of_proxies(self, vectors, offsets, is_head):
+        from_head = np.repeat(is_head, np.diff(offsets))
+        if not from_head.any():
+            return quantile_normalize_by_class(vectors, offsets)
+        vectors[~from_head] = quantile_normalize(
+            vectors[~from_head], vectors[from_head]
+        )
+        return vectors
+
+    def in_place_of(self, vectors, own, proxies, codes, is_head):
+        # The values of the proxy whose place a vector takes, in the vector's order.
+        ranks = np.argsort(np.argsort(vectors, axis=1, kind="stable"), axis=1)
+        values = np.sort(proxies, axis=1)[own]
+        normalized = np.take_along_axis(values, ranks, axis=1)
+        if not is_head.any():
+            first = codes[own] == 0
+            normalized[first] = vectors[first]
+        return normalized
+
+
+@dataclass(frozen=True)
+class _Function(Norm):
+    """Normalise by a user's function, whose result is checked."""
+
+    function: Callable = field(default=None, hash=False, kw_only=True)
+
+    is_callable = True
+
+    def __call__(self, X, *, out=None):
+        # A copy, for the function may write on what it gets.
+        found = self.function(X.copy())
+        found = check_returned(found, X.shape, X.dtype, self.name)
+        return super().__call__(found, out=out)
+
+    def of_proxies(self, vectors, offsets, is_head):
+        return self(vectors)
+
+
+def _signed_roots(xp, X):
+    return xp.copysign(xp.sqrt(xp.abs(X)), X)
+
+
+IDENTITY = Norm(None)
+
+NORMS = {
+    "l2": Norm("l2", unit_length=True),
+    "power": Norm("power", before=_signed_roots, unit_length=True),
+}
+
+PROXY_NORMS = {"l2": NORMS["l2"], "quantile": _Quantile("quantile")}
+
+
+def make_norm(value, parameter, registry=NORMS):
+    """Find the norm that a parameter stands for.
+
+    Parameters
+    ----------
+    value : str, callable, Norm or None
+        The parameter: a name in the registry, or a function from an array of shape (n,
+        n_features) to one of the same shape.
+    parameter : str
+        Its name, for errors.
+    registry : dict of {str: Norm}, default=NORMS
+        The names.
+
+    Returns
+    -------
+    norm : Norm
+        `IDENTITY` for `None`.
+    """
+    if value is None:
+        return IDENTITY
+    if isinstance(value, Norm):
+        return value
+    if isinstance(value, str):
+        return registry[value]
+    return _Function(parameter, function=value)

@@ -2,113 +2,41 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from array_api_compat import array_namespace
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.distance import cdist
 from sklearn.neighbors import KNeighborsClassifier
 
-from skimprint import ImprintClassifier, aggregation
-from skimprint._space.whitening import precision_cholesky
+from skimprint._arrays.device import to_host
+from skimprint._arrays.groups import offsets_of
+from skimprint._scoring.similarity import METRICS
 from skimprint.aggregation import (
-    METRICS,
-    ProxySimilarity,
+    AGGREGATIONS,
+    Votes,
     best_class,
+    codes_of,
+    make_aggregation,
     max_scores,
     vote_shares,
 )
-from skimprint.normalization import l2_normalize
 
 
-def naive_similarity(X, proxies, metric, covariance):
-    """Similarities of shape (n_queries, n_proxies), by definition, in float64."""
-    X, proxies = X.astype(float), proxies.astype(float)
-    if metric == "dot":
-        return X @ proxies.T
-    if metric == "cosine":
-        return 1 - cdist(X, proxies, "cosine")
-    if metric == "mahalanobis":
-        return -cdist(X, proxies, "mahalanobis", VI=np.linalg.inv(covariance))
-    return -cdist(X, proxies, {"manhattan": "cityblock"}.get(metric, metric))
-
-
-@pytest.fixture(scope="module")
-def problem():
-    rng = np.random.default_rng(0)
-    root = rng.normal(size=(6, 6))
-    return {
-        "X": rng.normal(size=(40, 6)).astype(np.float32),
-        "proxies": rng.normal(size=(15, 6)).astype(np.float32),
-        "covariance": root @ root.T + np.eye(6),
-    }
-
-
-@pytest.mark.parametrize("query_norm", [None, l2_normalize, np.tanh])
-@pytest.mark.parametrize("metric", METRICS)
-def test_similarities_are_their_definition(problem, metric, query_norm):
-    X, proxies, covariance = problem.values()
-    compare = ProxySimilarity(
-        proxies, metric, query_norm=query_norm, factor=precision_cholesky(covariance)
-    )
-    expected = naive_similarity(
-        X if query_norm is None else query_norm(X), proxies, metric, covariance
-    )
-    queries = compare.prepare(X)
-    ranks = compare.ranks(queries)
-    np.testing.assert_array_equal(ranks.argsort(axis=0).T, expected.argsort(axis=1))
-    similarities = compare.finish(ranks, queries).T
-    np.testing.assert_allclose(similarities, expected, rtol=1e-4, atol=1e-5)
-    assert similarities.dtype == np.float32
-
-    nearest, indices = compare.nearest(queries, 4)
-    np.testing.assert_array_equal(indices, expected.argsort(axis=1)[:, :-5:-1])
-    np.testing.assert_allclose(
-        nearest, np.take_along_axis(expected, indices, 1), rtol=1e-5, atol=1e-6
-    )
-
-
-def test_the_distance_to_itself_is_zero():
-    proxies = np.random.default_rng(0).normal(1000, 1, size=(20, 8)).astype(np.float32)
-    compare = ProxySimilarity(proxies, "euclidean")
-    similarities, indices = compare.nearest(compare.prepare(proxies), 1)
-    np.testing.assert_array_equal(indices[:, 0], np.arange(20))
-    np.testing.assert_array_equal(similarities, 0)
-
-
-def test_equally_similar_proxies_come_in_their_order():
-    compare = ProxySimilarity(np.ones((6, 2)), "dot")
-    for n_neighbors in (1, 3, 6):
-        _, indices = compare.nearest(np.ones((1, 2)), n_neighbors)
-        np.testing.assert_array_equal(indices, [np.arange(n_neighbors)])
-
-
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(1, 5))
-def test_max_scores_is_the_maximum_of_each_class(counts, n_queries):
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict", "torch"])
+@settings(deadline=None)  # the first import of a library takes seconds
+@given(counts=st.lists(st.integers(1, 4), min_size=1, max_size=6), n=st.integers(1, 5))
+def test_max_scores_is_the_maximum_of_each_class(library, counts, n):
     rng = np.random.default_rng(0)
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    ranks = rng.normal(size=(offsets[-1], n_queries))
+    ranks = rng.normal(size=(offsets[-1], n))
     expected = [ranks[a:b].max(axis=0) for a, b in pairwise(offsets)]
-    np.testing.assert_array_equal(max_scores(ranks, offsets), expected)
+    xp = pytest.importorskip(library, reason=f"needs {library}")
     winners = np.argmax(expected, axis=0)
     for order in "CF":
-        found = best_class(np.asarray(ranks, order=order), offsets)
-        np.testing.assert_array_equal(found, winners)
-
-
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("k", [1, 3])
-def test_predictions_have_the_best_score(metric, k, monkeypatch):
-    """To the bit, however similarities lie in memory."""
-    rng = np.random.default_rng(0)
-    proxies = rng.integers(-1, 2, size=(8 * k, 5)).astype(np.float32)  # many ties
-    X = rng.integers(-1, 2, size=(300, 5)).astype(np.float32)
-    clf = ImprintClassifier("all", metric=metric).fit(
-        proxies + 2, np.repeat(np.arange(8), k)
-    )
-    for few in (0, 1000):
-        monkeypatch.setattr(aggregation, "_FEW", few)
-        scores = clf.decision_function(X + 2)
-        predicted = scores[np.arange(len(X)), clf.predict(X + 2)]
-        np.testing.assert_array_equal(predicted, scores.max(axis=1))
+        there = xp.asarray(np.asarray(ranks, order=order))
+        xp = np if library == "numpy" else array_namespace(there)
+        found = max_scores(there, offsets, xp)
+        np.testing.assert_array_equal(to_host(found), expected)
+        np.testing.assert_array_equal(best_class(there, offsets, xp), winners)
 
 
 def test_votes_of_one_by_distance_are_those_of_scikit_learn():
@@ -140,13 +68,85 @@ def test_votes_at_distance_zero_outvote_all_others():
     np.testing.assert_array_equal(shares, [[0, 1]])
 
 
-def test_blocks_bound_what_predictions_need():
-    few = ProxySimilarity(np.eye(2, 1024, dtype=np.float32), "dot")
-    assert len(few.blocks(10_000)) == 1  # all that BLAS's threads are best at
-    assert len(few.blocks(100_000)) > 20
-    for metric in ("dot", "manhattan"):
-        many = ProxySimilarity(np.eye(5000, 16, dtype=np.float32), metric)
-        sizes = {block.stop - block.start for block in many.blocks(10_000)}
-        assert max(sizes) * 5000 * 4 <= 2**24
-    split = ProxySimilarity(np.eye(2, 16, dtype=np.float32), "manhattan")
-    assert len(split.blocks(10_000)) > 1
+def mean_of_class(similarities, proxy_classes):
+    """Mean similarity of each of four classes; minus one without proxies."""
+    classes = [similarities[:, proxy_classes == c] for c in range(4)]
+    means = [some.mean(axis=1) if some.shape[1] else -1 for some in classes]
+    return np.stack(np.broadcast_arrays(*means), axis=1)
+
+
+@pytest.fixture
+def problem():
+    """Similarities, proxies that are gone, offsets."""
+    rng = np.random.default_rng(0)
+    similarities = -rng.random((12, 20)).astype(np.float32)
+    gone = rng.random((12, 20)) < 0.2
+    gone[4, :3] = True  # all of a class
+    gone[:, 5] = False
+    return similarities, gone, np.array([0, 4, 5, 9, 12])
+
+
+@pytest.mark.parametrize(
+    "value, of_none",
+    [("max", -np.inf), ("mnn", 0), (Votes(3, "distance"), 0), (Votes(50), 0)],
+)
+def test_without_proxies_is_with_those_that_are_left(problem, value, of_none):
+    """As if each query were the only one, and the others were not there."""
+    similarities, gone, offsets = problem
+    aggregation, metric = make_aggregation(value), METRICS["euclidean"]
+    found = aggregation.without(similarities, gone, offsets, metric)
+    assert found.dtype == np.float32
+    codes = codes_of(offsets)
+    for query, left in enumerate(~gone.T):
+        there, counts = np.unique(codes[left], return_counts=True)
+        expected = np.full(4, of_none, np.float32)
+        expected[there] = aggregation.scores(
+            similarities[left, query][:, None], offsets_of(counts), metric
+        )[:, 0]
+        np.testing.assert_allclose(found[:, query], expected, rtol=1e-6)
+
+
+def test_a_function_sees_the_proxies_that_are_left(problem):
+    similarities, gone, offsets = problem
+    aggregation, metric = make_aggregation(mean_of_class), METRICS["euclidean"]
+    found = aggregation.without(similarities, gone, offsets, metric)
+    codes = codes_of(offsets)
+    for query, left in enumerate(~gone.T):
+        expected = mean_of_class(similarities[left, query][None], codes[left])[0]
+        np.testing.assert_allclose(found[:, query], expected, rtol=1e-6)
+
+
+def test_no_mask_is_the_plain_way(problem):
+    similarities, gone, offsets = problem
+    for value in (*AGGREGATIONS, mean_of_class):
+        aggregation = make_aggregation(value)
+        how = offsets, METRICS["cosine"]
+        np.testing.assert_array_equal(
+            aggregation.without(similarities, np.zeros_like(gone), *how),
+            aggregation.scores(similarities, *how),
+        )
+
+
+def test_a_function_gets_no_proxy_that_is_gone():
+    similarities = np.arange(8.0).reshape(4, 2)
+    gone = np.array([[1, 0], [0, 0], [0, 1], [0, 1]], dtype=bool)
+    seen = []
+
+    def function(similarities, proxy_classes):
+        seen.append((similarities.tolist(), proxy_classes.tolist()))
+        return np.zeros((len(similarities), 2))
+
+    how = np.array([0, 2, 4]), METRICS["dot"]
+    make_aggregation(function).without(similarities, gone, *how)
+    assert seen == [([[2, 4, 6]], [0, 1, 1]), ([[1, 3]], [0, 0])]
+
+
+def test_votes_have_valid_parameters_and_a_distance():
+    with pytest.raises(ValueError, match="'n_neighbors' parameter of Votes must be"):
+        make_aggregation(Votes(0))
+    with pytest.raises(ValueError, match="needs a distance, which metric='dot' is not"):
+        Votes(weights="distance").check(METRICS["dot"])
+    for metric in METRICS.values():
+        Votes().check(metric)
+        if metric.name != "dot":
+            Votes(weights="distance").check(metric)

@@ -7,10 +7,10 @@ from sklearn.preprocessing import normalize
 
 from skimprint.normalization import (
     l2_normalize,
+    lengths,
     power_normalize,
     quantile_normalize,
     quantile_normalize_by_class,
-    row_norms,
 )
 
 matrices = hnp.arrays(
@@ -23,7 +23,7 @@ matrices = hnp.arrays(
 @given(matrices)
 def test_l2_is_that_of_scikit_learn(X):
     normalized = l2_normalize(X)
-    tall = row_norms(X) > 1e-5  # below, scikit-learn takes a row for zero
+    tall = lengths(np, X)[:, 0] > 1e-5  # below, scikit-learn takes a row for zero
     np.testing.assert_allclose(normalized[tall], normalize(X)[tall], rtol=1e-5)
     assert normalized.dtype == X.dtype
     assert np.isfinite(normalized).all()

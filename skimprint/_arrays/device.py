@@ -22,7 +22,6 @@ from array_api_compat import (
 from sklearn import get_config
 
 from .._validation import DTYPES
-from ..normalization import EPS, power_normalize
 
 
 def namespace_of(X):
@@ -203,38 +202,6 @@ def is_nonnegative(X):
     if isinstance(X, DeviceArray):
         return bool(X.xp.min(X.array) >= 0)
     return X.min() >= 0
-
-
-def normalized(xp, X, norm, *, axis=1):
-    """Rows of any namespace by one of our norms.
-
-    Parameters
-    ----------
-    xp : module
-        The namespace.
-    X : array of shape (n, n_features)
-        The rows; of more dimensions with another ``axis``.
-    norm : `l2_normalize`, `power_normalize` or None
-        What to do with them.
-    axis : int, default=1
-        That of the features.
-
-    Returns
-    -------
-    X_normalized : array of shape (n, n_features)
-        ``X`` itself without a norm.
-    """
-    if norm is None:
-        return X
-    if norm is power_normalize:
-        X = xp.sign(X) * xp.sqrt(xp.abs(X))
-    return X / lengths(xp, X, axis=axis)
-
-
-def lengths(xp, X, *, axis=1):
-    """Euclidean length of each row, at least 1e-12, with an axis of length 1."""
-    squares = xp.sum(X * X, axis=axis, keepdims=True)
-    return xp.clip(xp.sqrt(squares), EPS, None)
 
 
 def in_halves(work, items):

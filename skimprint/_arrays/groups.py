@@ -3,10 +3,11 @@
 import math
 import threading
 from copy import copy
+from dataclasses import replace
 
 import numpy as np
 
-from ..normalization import l2_normalize
+from ..normalization import IDENTITY, make_norm
 
 
 class GroupedRows:
@@ -27,7 +28,7 @@ class GroupedRows:
         Number of groups.
     sample_weight : ndarray of shape (n_samples,), default=None
         Weight of each row, not negative; `None` weighs all rows alike.
-    transform : callable or None, default=None
+    transform : Norm, callable or None, default=None
         From rows to the rows that come out, both of shape (n, n_features): the
         normalisation of the support embeddings.
     spread : ndarray of shape (n_samples,), default=None
@@ -51,7 +52,7 @@ class GroupedRows:
     ):
         self.X = X
         self.sample_weight = sample_weight
-        self.transform = transform
+        self.transform = make_norm(transform, "transform")
         self.spread = spread
         self.order = np.argsort(codes, kind="stable")
         self.sizes = np.bincount(codes, minlength=n_groups)
@@ -89,7 +90,7 @@ class GroupedRows:
         index = self.stack_indices(groups)
         first, last = index[0, 0], index[-1, -1]
         as_they_are = (
-            self.transform is None
+            self.transform == IDENTITY
             and isinstance(self.X, np.ndarray)
             and self.X.dtype == self.dtype
             and self.X.flags.c_contiguous
@@ -124,11 +125,7 @@ class GroupedRows:
         else:
             rows = out
             rows[:] = self.X[index]
-        if self.transform is l2_normalize:
-            l2_normalize(rows, out=rows)  # spares a copy
-        elif self.transform is not None:
-            rows[:] = self.transform(rows)
-        return rows
+        return self.transform(rows, out=rows)
 
     def only(self, groups):
         """Some of the groups, in the order given."""
@@ -143,12 +140,8 @@ class GroupedRows:
 
     def normalized(self):
         """The same groups, with rows that come out l2-normalised."""
-        first = self.transform
         other = copy(self)
-        if first is None or first is l2_normalize:
-            other.transform = l2_normalize
-        else:
-            other.transform = lambda rows: l2_normalize(first(rows))
+        other.transform = replace(self.transform, unit_length=True)
         return other
 
     def without_weightless(self):

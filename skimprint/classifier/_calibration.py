@@ -38,6 +38,8 @@ class HeldOut(NamedTuple):
         The class of each.
     weights : ndarray of shape (n,)
         The share of the support set that each stands for.
+    weight : ndarray of shape (n,)
+        The weight of each.
     own : ndarray of shape (n,)
         The proxy that changes; -1 for none.
     gone : ndarray of shape (n,)
@@ -51,6 +53,7 @@ class HeldOut(NamedTuple):
     rows: np.ndarray
     codes: np.ndarray
     weights: np.ndarray
+    weight: np.ndarray
     own: np.ndarray
     gone: np.ndarray
     left: np.ndarray
@@ -95,7 +98,7 @@ def hold_out(parts, offsets, *, selects):
             own = np.where(own < 0, -1, own + offsets[code])
             rest = np.maximum(part.weight - weights, _NOTHING * part.weight)
             codes, shift = np.full(len(rows), code), weights / rest
-            all_of_class = rows, codes, share, own, gone, left, shift
+            all_of_class = rows, codes, share, weights, own, gone, left, shift
             found.append([values[usable] for values in all_of_class])
     if not found:
         return None
@@ -121,69 +124,6 @@ def _leave_each_out(part, rows, weights, *, selects):
     rest = np.where(gone, 1, rest)[:, None]
     left = (counts[:, None] * vectors[own] - weights[:, None] * rows) / rest
     return own, gone, left
-
-
-class CovarianceWithout:
-    """Mahalanobis distances by the covariance as it is without the query itself.
-
-    Without a sample ``x`` of weight ``w``, of a class of weight ``n`` and mean ``m``,
-    the scatter within classes is less by ``c r r^T``, with ``r = x - m`` and ``c = n w
-    / (n - w)``. With the shrinkage ``s`` held, the covariance ``C`` of samples of
-    weight ``N`` becomes ``N / (N - w) (C - b r r^T)``, with ``b = (1 - s) c / N``, and
-    its inverse follows by the formula of Sherman and Morrison.
-
-    Parameters
-    ----------
-    head : Head
-        Made with all samples, and without whitening.
-    held_out : HeldOut
-        The samples, which are the queries.
-    """
-
-    def __init__(self, head, held_out):
-        residuals = held_out.rows - head.means[held_out.codes]
-        self.residuals = residuals @ head.factor
-        total = head.moments.weights.sum()
-        times_shift = head.class_count[held_out.codes] * held_out.shift
-        share = (1 - head.covariance_shrinkage) * times_shift / total
-        leverage = share * np.einsum("ij,ij->i", self.residuals, self.residuals)
-        self.gain = share / np.maximum(1 - leverage, _NOTHING)
-        self.scale = 1 - times_shift / (1 + held_out.shift) / total
-
-    def to_all(self, similarities, queries, proxies):
-        """Similarities of each query to proxies: (n_proxies, n), as these are.
-
-        Parameters
-        ----------
-        similarities : ndarray of shape (n_proxies, n)
-            By the covariance of all samples.
-        queries : ndarray of shape (n, n_features)
-            Prepared queries.
-        proxies : ndarray of shape (n_proxies, n_features)
-            Where they meet them.
-        """
-        along = np.einsum("ij,ij->i", queries, self.residuals)
-        along = along - proxies @ self.residuals.T
-        return self._without(similarities, along, slice(None))
-
-    def paired(self, similarities, queries, vectors, which):
-        """Similarity of each query to one vector of its own: (n,), as these are.
-
-        Parameters
-        ----------
-        similarities : ndarray of shape (n,)
-            By the covariance of all samples.
-        queries, vectors : ndarray of shape (n, n_features)
-            Prepared queries, and where they meet the vectors.
-        which : ndarray of shape (n,)
-            The sample that each query is.
-        """
-        along = np.einsum("ij,ij->i", queries - vectors, self.residuals[which])
-        return self._without(similarities, along, which)
-
-    def _without(self, similarities, along, which):
-        squares = similarities**2 + self.gain[which] * along**2
-        return -np.sqrt(self.scale[which] * squares)
 
 
 def familiarities(similarities, offsets, *, contrast, n_nearest):

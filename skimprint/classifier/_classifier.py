@@ -15,7 +15,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
 from .._arrays.device import (
-    DeviceArray,
     embedding_dtypes,
     is_nonnegative,
     like_input,
@@ -26,30 +25,14 @@ from .._arrays.device import (
 from .._arrays.groups import Buffer
 from .._arrays.threads import run_blocks
 from .._progress import CallbackSupportMixin
-from .._scoring.on_device import ScoresElsewhere
+from .._scoring.similarity import METRICS
 from .._space.kernel_ridge import Support
-from ..aggregation import (
-    METRICS,
-    UNIT_LENGTH,
-    best_class,
-    largest_rows,
-    max_scores,
-    vote_shares,
-)
+from ..aggregation import AGGREGATIONS, Votes, make_aggregation
 from ..generation import make_generator
-from ..normalization import l2_normalize, power_normalize
-from ._calibration import (
-    Calibration,
-    CovarianceWithout,
-    familiarities,
-    fit_temperature,
-    hold_out,
-)
+from ..normalization import IDENTITY, NORMS, PROXY_NORMS, make_norm
+from ._calibration import Calibration, familiarities, fit_temperature, hold_out
 from ._head import Head
 from ._learning import LearningMixin, features_of
-
-# Normalisations of the support to unit length.
-_UNIT_NORMS = ("l2", "power", "auto")
 
 # More proxies than any class has samples.
 _ALL = np.iinfo(np.int32).max
@@ -276,11 +259,17 @@ default="dot"
             StrOptions({"auto"}),
             Mapping,
         ],
-        "support_norm": [StrOptions({"l2", "power", "auto"}), callable, None],
-        "proxy_norm": [StrOptions({"l2", "quantile"}), callable, None],
-        "query_norm": [StrOptions({"l2", "power", "auto"}), callable, None],
-        "aggregation": [StrOptions({"max", "mnn"}), callable],
-        "metric": [StrOptions(set(METRICS))],
+        # Views of registries, to which entries may be added.
+        "support_norm": [
+            StrOptions(NORMS.keys()),
+            StrOptions({"auto"}),
+            callable,
+            None,
+        ],
+        "proxy_norm": [StrOptions(PROXY_NORMS.keys()), callable, None],
+        "query_norm": [StrOptions(NORMS.keys()), StrOptions({"auto"}), callable, None],
+        "aggregation": [StrOptions(AGGREGATIONS.keys()), callable],
+        "metric": [StrOptions(METRICS.keys())],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "weights": [StrOptions({"uniform", "distance"})],
         "shrinkage": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
@@ -480,7 +469,7 @@ default="dot"
         return Head(
             learnt,
             self._proxy_norm(),
-            mahalanobis=self.metric == "mahalanobis",
+            mahalanobis=METRICS[self.metric].needs_covariance,
             shrinkage=self.shrinkage,
             mean_weight=self._mean_weight(),
             with_kernel=self.kernel_weight > 0,
@@ -495,7 +484,7 @@ default="dot"
         return learnt.norm or ("power" if is_nonnegative(X) else "l2")
 
     def _support_norm(self, chosen):
-        return _norm(chosen or self.support_norm, "support_norm")
+        return make_norm(chosen or self.support_norm, "support_norm")
 
     def _query_norm(self, head):
         norm = self.query_norm
@@ -506,12 +495,16 @@ default="dot"
                 "support_norm='auto' is chosen by the support embeddings, but was set "
                 "after fit: call fit again."
             )
-        return _norm(norm, "query_norm")
+        return make_norm(norm, "query_norm")
 
     def _proxy_norm(self):
-        if self.proxy_norm == "quantile":
-            return "quantile"
-        return _norm(self.proxy_norm, "proxy_norm")
+        return make_norm(self.proxy_norm, "proxy_norm", PROXY_NORMS)
+
+    def _aggregation(self):
+        """The aggregation, and the parameters of votes."""
+        if self.aggregation == "mnn":
+            return Votes(self.n_neighbors, self.weights)
+        return make_aggregation(self.aggregation)
 
     def _mean_weight(self):
         """Share of the class mean in each proxy."""
@@ -522,7 +515,7 @@ default="dot"
     def _proxies_are_points(self):
         """Whether proxies are in the space of the normalised embeddings."""
         generator = make_generator(self.generator)
-        return self.proxy_norm != "quantile" and not generator.uses_moments
+        return self._proxy_norm().is_pointwise and not generator.uses_moments
 
     def predict(self, X):
         """Label of each query.
@@ -639,8 +632,11 @@ default="dot"
         winners, seconds, proxy = np.empty((3, n), dtype=np.intp)
         similarity, margin, familiarity = np.empty((3, n), dtype=head.proxies.dtype)
 
+        compare = self._similarity(head)
+
         def look(block, similarities):
-            scores = self._aggregate(head, similarities)
+            aggregation = self._aggregation()
+            scores = aggregation.scores(similarities, head.offsets, compare)
             scores = self._with_kernel(head, scores, X, block)
             columns = np.arange(scores.shape[1])
             first = winners[block] = scores.argmax(axis=0)
@@ -829,12 +825,7 @@ default="dot"
                 "device must be 'cpu', 'cuda', 'cuda:N' with a number N, 'auto' or "
                 f"None; got {self.device!r}."
             )
-        votes_by_distance = self.aggregation == "mnn" and self.weights == "distance"
-        if votes_by_distance and self.metric == "dot":
-            raise ValueError(
-                "weights='distance' needs a distance, which metric='dot' is not. "
-                "Use metric='cosine' or 'euclidean', or weights='uniform'."
-            )
+        self._aggregation().check(METRICS[self.metric])
         if self._mean_weight() and not self._proxies_are_points():
             raise ValueError(
                 "mean_weight needs proxies that are points of the normalised space, "
@@ -857,7 +848,7 @@ default="dot"
 
     def _check_kernel(self):
         """Refuse parameters that a kernel regression does not go together with."""
-        if self.aggregation != "max" or self.metric not in ("dot", "cosine"):
+        if self.aggregation != "max" or not METRICS[self.metric].is_product:
             raise ValueError(
                 "kernel_weight needs similarities of the best proxies: aggregation="
                 "'max' and metric='dot' or 'cosine'; got aggregation="
@@ -865,7 +856,9 @@ default="dot"
                 "kernel_weight=0, or these."
             )
         norms = self.support_norm, self.query_norm
-        if norms[0] not in _UNIT_NORMS or norms[1] not in ("auto", norms[0]):
+        is_auto = norms[0] == "auto"
+        has_unit_length = is_auto or make_norm(norms[0], "support_norm").unit_length
+        if not has_unit_length or norms[1] not in ("auto", norms[0]):
             raise ValueError(
                 "kernel_weight needs support embeddings and queries of unit length, "
                 "normalised alike: support_norm='l2', 'power' or 'auto', and the same "
@@ -890,26 +883,29 @@ default="dot"
         return to_device(readable(X), self.device)
 
     def _shows_what_is_not_finite(self):
-        """Whether scores by `max` are not finite for a query that is not."""
-        is_product = self.metric in ("cosine", "dot", "euclidean", "mahalanobis")
+        """Whether scores are not finite for a query that is not."""
         return (
-            is_product and self.aggregation == "max" and not callable(self.query_norm)
+            METRICS[self.metric].shows_non_finite
+            and self._aggregation().shows_non_finite
+            and not callable(self.query_norm)
         )
 
-    def _scores_on_device(self, X):
-        """Whether queries are on another device, and can be scored by `max` there."""
-        is_there = isinstance(X, DeviceArray)
-        return is_there and not self.kernel_weight and self._shows_what_is_not_finite()
+    def _near_queries(self, compare, X):
+        """What compares queries where they are, if scores can be computed there."""
+        has_form = self._aggregation().has_device_form and not self.kernel_weight
+        return compare.to(X) if has_form else compare
 
     def _validate_scored(self, X):
         """Validate queries for `_score_blocks`, which may look for NaN by itself."""
+        self._check_is_fitted()
+        self._check_params()  # they may have been set since the fit
         is_near = namespace_of(X) is None and self.device in (None, "cpu")
         looks_later = is_near and self._shows_what_is_not_finite()
         return self._validate_queries(X, ensure_all_finite=not looks_later)
 
     def _similarity(self, head, *, normalized=False):
         """What compares queries, or rows that are normalised, with the proxies."""
-        if self.metric == "mahalanobis" and head.factor is None:
+        if METRICS[self.metric].needs_covariance and head.factor is None:
             raise NotFittedError(
                 "metric='mahalanobis' needs the covariance of the support embeddings, "
                 "but was set after fit: call fit again."
@@ -922,16 +918,24 @@ default="dot"
             )
         query_norm = self._query_norm(head)
         if normalized:  # once more, unit length does no harm, and roots would
-            query_norm = l2_normalize if query_norm in UNIT_LENGTH else None
-        return head.similarity(
-            head.proxies,
-            self.metric,
-            query_norm=query_norm,
-            factor=head.factor,
-            whitening=head.whitening,
-            # Each of these rows meets many vectors of its own: better whitened itself.
-            twice_whitened=None if normalized else head.twice_whitened,
-        )
+            query_norm = NORMS["l2"] if query_norm.unit_length else IDENTITY
+        use = self.metric, query_norm, normalized
+        kept = head.compared  # once: other threads may replace it
+        if kept is None or kept[0] != use or kept[1] is not head.proxies:
+            similarity = head.similarity(
+                self.metric,
+                head.proxies,
+                query_norm=query_norm,
+                factor=head.factor,
+                whitening=head.whitening,
+                # Each of these rows meets many vectors of its own: better whitened
+                # itself.
+                twice_whitened=None if normalized else head.twice_whitened,
+            )
+            kept = use, head.proxies, similarity
+            if not normalized:
+                head.compared = kept
+        return kept[2]
 
     def _score_blocks(self, head, X, use, *, winners_only=False):
         """Score blocks of queries, several at a time.
@@ -948,55 +952,36 @@ default="dot"
         winners_only : bool, default=False
             Whether it gets the index of the best class of each query instead.
         """
-        compare = self._similarity(head)
-        if self._scores_on_device(X):
-            there = ScoresElsewhere(compare, head, X)
-            if winners_only:
-                there.for_each_block(there.winners, use)
-            else:
-                there.for_each_block(
-                    there.scores, lambda block, scores: use(block, scores.T)
-                )
-            return
+        compare = self._near_queries(self._similarity(head), X)
+        aggregation = self._aggregation()
         buffer = Buffer()
         # Of few proxies, looking through all queries would be a large part of the work.
         # NaN and infinity spread to the scores, where one look per query finds them.
-        looks = self._shows_what_is_not_finite()
+        looks = self._shows_what_is_not_finite() and compare.xp is np
 
-        def rank(block):
-            with np.errstate(invalid="ignore" if looks else "warn"):
-                queries = compare.prepare(X, block)
+        def score(block):
+            def rank(queries):
                 memory = buffer.empty(
                     (head.n_proxies * len(queries),), head.proxies.dtype
                 )
                 ranks = compare.ranks(queries, out=memory)
-            if looks and not np.isfinite(ranks[0]).all():
-                name = type(self).__name__
-                assert_all_finite(X[block], estimator_name=name, input_name="X")
-            return queries, ranks
+                if looks and not np.isfinite(ranks[0]).all():
+                    name = type(self).__name__
+                    assert_all_finite(X[block], estimator_name=name, input_name="X")
+                return ranks
 
-        def score(block):
-            if self.aggregation == "max":
-                queries, ranks = rank(block)
-                if winners_only and not self.kernel_weight:
-                    use(block, best_class(ranks, head.offsets))
-                    return
-                scores = compare.finish(max_scores(ranks, head.offsets), queries)
-                scores = self._with_kernel(head, scores, X, block)
-            elif self.aggregation == "mnn":
-                scores = self._votes(compare, compare.prepare(X, block), head)
-            else:
+            with np.errstate(invalid="ignore" if looks else "warn"):
                 queries = compare.prepare(X, block)
-                similarities = compare.finish(compare.ranks(queries), queries)
-                scores = self._aggregate(head, similarities)
+                how = queries, head.offsets, rank if compare.xp is np else None
+                if winners_only and not self.kernel_weight:
+                    use(block, aggregation.winners(compare, *how))
+                    return
+                scores = aggregation.of_queries(compare, *how)
+            scores = self._with_kernel(head, scores, X, block)
             use(block, scores.argmax(axis=0) if winners_only else scores)
 
-        blocks = compare.blocks(len(X))
-        if callable(self.aggregation):
-            for block in blocks:  # somebody else's code need not be safe in threads
-                score(block)
-        else:
-            run_blocks(score, blocks)
+        # Somebody else's code need not be safe in threads.
+        compare.for_each_block(score, X, in_threads=not aggregation.is_callable)
 
     def _with_kernel(self, head, scores, X, block):
         """Scores of a block, (n_classes, n_block), the kernel having its share."""
@@ -1018,36 +1003,6 @@ default="dot"
                 "call fit again."
             )
         return head.kernel
-
-    def _votes(self, compare, queries, head):
-        """Shares of the votes of the nearest proxies, of shape (n_classes, n)."""
-        n_neighbors = min(self.n_neighbors, head.n_proxies)
-        return self._shares(head, *compare.nearest(queries, n_neighbors))
-
-    def _shares(self, head, similarities, nearest):
-        """Votes of the nearest proxies, both of shape (n_queries, n_neighbors)."""
-        closest = 1 if self.metric in ("dot", "cosine") else 0
-        distances = closest - similarities
-        return vote_shares(
-            distances, head.codes[nearest], len(head.classes), self.weights
-        ).T
-
-    def _aggregate(self, head, similarities):
-        """Scores, of shape (n_classes, n), of similarities, of (n_proxies, n)."""
-        if self.aggregation == "max":
-            return max_scores(similarities, head.offsets)
-        if self.aggregation == "mnn":
-            nearest = largest_rows(similarities, self.n_neighbors)
-            values = np.take_along_axis(similarities, nearest, axis=0)
-            order = np.argsort(-values, axis=0, kind="stable")
-            return self._shares(
-                head,
-                np.take_along_axis(values, order, axis=0).T,
-                np.take_along_axis(nearest, order, axis=0).T,
-            )
-        shape = similarities.shape[1], len(head.classes)
-        scores = self.aggregation(similarities.T, head.codes)
-        return _checked(scores, shape, similarities.dtype, "aggregation").T
 
     def _compare_blocks(self, head, X, use):
         """Compare blocks of queries to all proxies.
@@ -1083,9 +1038,13 @@ default="dot"
         def keep(block, similarities):
             familiar[block] = self._familiarity(head, similarities)
 
-        if self.outlier_score == "similarity" and self._scores_on_device(X):
-            there = ScoresElsewhere(self._similarity(head), head, X)
-            there.for_each_block(there.nearest, familiar.__setitem__)
+        there = self._near_queries(self._similarity(head), X)
+        if self.outlier_score == "similarity" and there.xp is not np:
+
+            def find(block):
+                familiar[block] = there.best(there.prepare(X, block))
+
+            there.for_each_block(find, X)
             return familiar
         self._compare_blocks(head, X, keep)
         return familiar
@@ -1168,24 +1127,25 @@ default="dot"
         n = len(held_out.rows)
         scores = np.empty((n, len(head.classes)), dtype=head.proxies.dtype)
         familiar = np.empty(n, dtype=head.proxies.dtype)
-        proxy_norm = self._proxy_norm()
+        proxy_norm, aggregation = self._proxy_norm(), self._aggregation()
 
         def leave_out(head, compare, vectors, block):
             some = held_out.keep(block)
             queries = compare.prepare(some.rows)
             similarities = compare.finish(compare.ranks(queries), queries)
-            without = None
-            if self.metric == "mahalanobis" and head.whitening is None:
-                without = CovarianceWithout(head, some)
-                similarities = without.to_all(similarities, queries, compare.proxies)
+            without = compare.without(
+                rows=some.rows,
+                means=head.means[some.codes],
+                class_weight=head.class_count[some.codes],
+                weight=some.weight,
+                total=head.moments and head.moments.weights.sum(),
+                shrinkage=head.covariance_shrinkage,
+            )
+            similarities = without.to_all(similarities, queries)
 
             def to_own(which, vectors):
                 """Similarities of some of the samples to vectors of their own."""
-                similar = compare.paired(queries[which], vectors)
-                if without is None:
-                    return similar
-                vectors = compare.project(vectors)
-                return without.paired(similar, queries[which], vectors, which)
+                return without.paired(queries[which], vectors, which)
 
             if head.mean_weight:
                 self._compare_blends_without(head, vectors, to_own, some, similarities)
@@ -1194,9 +1154,13 @@ default="dot"
                 changed = np.flatnonzero(some.own >= 0)
                 own = some.own[changed]
                 similarities[own, changed] = to_own(changed, left[changed])
-            similarities[some.own[some.gone], np.flatnonzero(some.gone)] = -np.inf
+            gone = np.zeros(similarities.shape, bool)
+            gone[some.own[some.gone], np.flatnonzero(some.gone)] = True
+            scores[block] = aggregation.without(
+                similarities, gone, head.offsets, compare
+            ).T
+            similarities[gone] = -np.inf
             familiar[block] = self._familiarity(head, similarities)
-            scores[block] = self._aggregate(head, similarities).T
 
         for fold, without_fold in head.each_without(held_out, proxy_norm):
             compare = self._similarity(without_fold, normalized=True)
@@ -1262,28 +1226,6 @@ default="dot"
 
         self._score_blocks(head, X, keep)
         return head, all_scores
-
-
-def _norm(norm, name):
-    """The function that a normalisation parameter stands for, or None."""
-    if norm is None or norm == "l2":
-        return norm and l2_normalize
-    if norm == "power":
-        return power_normalize
-    # A copy, for the function may write on what it gets.
-    return lambda X: _checked(norm(X.copy()), X.shape, X.dtype, name)
-
-
-def _checked(array, shape, dtype, name):
-    """What a callable parameter returned, if it is of the right shape and finite."""
-    array = np.asarray(array, dtype=dtype)
-    if array.shape != shape:
-        raise ValueError(
-            f"{name} must return an array of shape {shape}; got {array.shape}."
-        )
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must return finite values; got NaN or infinity.")
-    return array
 
 
 def _keep_winner(probabilities, scores):

@@ -17,10 +17,11 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
 from .._arrays.device import to_device
+from .._scoring.similarity import largest_rows
 from .._validation import DTYPES, seed_from
-from ..aggregation import UNIT_LENGTH, ProxySimilarity, largest_rows
 from ..generation import make_generator
 from ._classifier import ImprintClassifier
+from ._head import make_similarity
 from ._learning import features_of
 
 # Parameters that make a difference to the proxies, but not to the moments of samples;
@@ -376,7 +377,7 @@ def _learn_each(classifiers, candidates, fold):
 
 
 class _SharedSimilarity:
-    """In place of `ProxySimilarity`: what is found for some queries is found once.
+    """In place of `make_similarity`: what is found for some queries is found once.
 
     Parameters
     ----------
@@ -389,29 +390,25 @@ class _SharedSimilarity:
     def __init__(self, queries, n_neighbors):
         self.queries = queries
         self.n_neighbors = n_neighbors
-        self.made = {}
         self.found = defaultdict(dict)
 
-    def __call__(self, proxies, metric, *, query_norm, **params):
-        if query_norm not in (None, *UNIT_LENGTH):  # a function of the user's
-            return ProxySimilarity(proxies, metric, query_norm=query_norm, **params)
-        if query_norm not in self.made:
-            made = _RememberingSimilarity(
-                proxies, metric, query_norm=query_norm, **params
-            )
-            made.queries = self.queries
-            made.n_remembered = min(self.n_neighbors, len(proxies))
-            # By products, queries are ranked alike whether their length is 1 or not.
-            made.found = self.found[made.query_norm, made.last_norm]
-            self.made[query_norm] = made
-        return self.made[query_norm]
+    def __call__(self, metric, proxies, *, query_norm, **params):
+        similarity = make_similarity(metric, proxies, query_norm=query_norm, **params)
+        if query_norm.is_callable:
+            return similarity
+        # By products, queries are ranked alike whether their length is 1 or not.
+        found = self.found[similarity.query_norm, similarity.last_norm]
+        n_remembered = min(self.n_neighbors, len(proxies))
+        return _RememberingSimilarity(similarity, self.queries, n_remembered, found)
 
 
-class _RememberingSimilarity(ProxySimilarity):
-    """A `ProxySimilarity` that compares known queries once.
+class _RememberingSimilarity:
+    """A `Similarity` that compares known queries once.
 
-    Attributes
+    Parameters
     ----------
+    similarity : Similarity
+        What compares them.
     queries : ndarray of shape (n_queries, n_features)
         The queries.
     n_remembered : int
@@ -420,12 +417,25 @@ class _RememberingSimilarity(ProxySimilarity):
         What is known of each block of them: that of all that prepare queries alike.
     """
 
+    def __init__(self, similarity, queries, n_remembered, found):
+        self.similarity = similarity
+        self.queries = queries
+        self.n_remembered = n_remembered
+        self.found = found
+
+    def __getattr__(self, name):
+        return getattr(self.similarity, name)
+
+    def to(self, X):
+        there = self.similarity.to(X)
+        return self if there is self.similarity else there
+
     def prepare(self, X, block=slice(None)):
         if X is not self.queries:
-            return super().prepare(X, block)
+            return self.similarity.prepare(X, block)
         key = block.start, block.stop
         if key not in self.found:
-            self.found[key] = _Found(super().prepare(X, block))
+            self.found[key] = _Found(self.similarity.prepare(X, block))
         return self.found[key].prepared
 
     def _found(self, X):
@@ -437,15 +447,15 @@ class _RememberingSimilarity(ProxySimilarity):
         found = self._found(X)
         # What takes more memory than the queries is not kept.
         if found is None or len(self.proxies) > X.shape[1]:
-            return super().ranks(X, out)
+            return self.similarity.ranks(X, out)
         if found.ranks is None:
-            found.ranks = super().ranks(X)
+            found.ranks = self.similarity.ranks(X)
         return found.ranks.copy(order="K")
 
     def nearest(self, X, n_neighbors):
         found = self._found(X)
         if found is None or n_neighbors > self.n_remembered:
-            return super().nearest(X, n_neighbors)
+            return self.similarity.nearest(X, n_neighbors)
         if found.best is None:
             ranks = self.ranks(X)
             indices = largest_rows(ranks, self.n_remembered)
@@ -455,12 +465,13 @@ class _RememberingSimilarity(ProxySimilarity):
                 np.take_along_axis(array, order, axis=0) for array in (indices, values)
             )
         indices, values = found.best
-        if self.divide_by_length not in found.similarities:
-            similarities = self._exact(X, indices, values.copy())
-            found.similarities[self.divide_by_length] = similarities
+        divides = getattr(self.similarity, "divide_by_length", False)
+        if divides not in found.similarities:
+            similarities = self.similarity._exact(X, indices, values.copy())
+            found.similarities[divides] = similarities
         # By rank, so that fewer neighbours come first. By rounding, their similarities
         # may be equal or, where they are exact, in another order.
-        similarities = found.similarities[self.divide_by_length][:n_neighbors]
+        similarities = found.similarities[divides][:n_neighbors]
         indices = indices[:n_neighbors]
         order = np.lexsort((indices, -similarities), axis=0)
         return (
@@ -480,7 +491,7 @@ class _Found:
     Attributes
     ----------
     ranks : ndarray of shape (n_proxies, n_queries) or None
-        What `ProxySimilarity.ranks` returns.
+        What `Similarity.ranks` returns.
     best : tuple of two ndarrays of shape (n_remembered, n_queries) or None
         The nearest proxies of each query, in this order, and their ranks.
     similarities : dict of {bool: ndarray of shape (n_remembered, n_queries)}

@@ -7,6 +7,7 @@ import numpy as np
 
 from .._arrays.groups import offsets_of
 from .._memory.learner import left_out_of
+from .._scoring.similarity import METRICS
 from .._space.kernel_ridge import KernelRidge, Support
 from .._space.leave_one_out import choose_shrinkage
 from .._space.moments import PooledMoments
@@ -16,12 +17,6 @@ from .._space.whitening import (
     spectrum_without,
     within_class_covariance,
     within_class_spectrum,
-)
-from ..aggregation import ProxySimilarity
-from ..normalization import (
-    l2_normalize,
-    quantile_normalize,
-    quantile_normalize_by_class,
 )
 
 # Samples to leave out in turn, and scores of them by class, to choose something by:
@@ -46,6 +41,11 @@ def _max_rows(n_classes):
     return min(_MAX_LEFT_OUT, _MAX_SCORES // n_classes)
 
 
+def make_similarity(metric, proxies, **params):
+    """Compare queries with proxies under a metric, given by its name."""
+    return METRICS[metric](proxies, **params)
+
+
 class Head:
     """The classes in sorted order, with their normalised proxies.
 
@@ -53,7 +53,7 @@ class Head:
     ----------
     learnt : Learnt
         All that is known.
-    proxy_norm : "quantile", callable or None
+    proxy_norm : Norm
         Normalisation of the proxies.
     mahalanobis : bool
         Whether the covariance is needed.
@@ -102,10 +102,11 @@ class Head:
         That of the whitening.
     whitening : Whitening or None
         What queries go through too.
-    elsewhere : tuple or None
-        What `ScoresElsewhere` keeps of the proxies on a device.
+    compared : tuple or None
+        What was compared with queries last, and how: metric and norm, proxies,
+        similarity.
     similarity : callable
-        `ProxySimilarity`, or what stands in for it.
+        From the name of a metric and the parameters of a `Similarity` to one.
     """
 
     def __init__(
@@ -179,12 +180,11 @@ class Head:
                 shared["kernel"] = support and KernelRidge(support)
             self.kernel = shared["kernel"]
         self.calibration = None
-        self.elsewhere = None
-        self.similarity = ProxySimilarity
+        self.compared = None
+        self.similarity = make_similarity
 
     def __getstate__(self):
-        # Arrays of a device stay there.
-        return vars(self) | {"elsewhere": None}
+        return vars(self) | {"compared": None}
 
     def each_without(self, held_out, proxy_norm):
         """Heads whose whitening does not know some of the samples, fold by fold.
@@ -196,7 +196,7 @@ class Head:
         ----------
         held_out : HeldOut
             Samples, class by class.
-        proxy_norm : "quantile", callable or None
+        proxy_norm : Norm
             Normalisation of the proxies.
 
         Yields
@@ -242,6 +242,11 @@ class Head:
         return [self.memory[label] for label in self.classes.tolist()]
 
     @property
+    def is_head(self):
+        """Whether each class comes from a linear head: (n_classes,)."""
+        return np.array([part.is_head for part in self.parts])
+
+    @property
     def means(self):
         """The class means, of shape (n_classes, n_features)."""
         return np.stack([part.mean for part in self.parts])
@@ -254,17 +259,7 @@ class Head:
     def _place(self, vectors, proxy_norm):
         """Make proxies of vectors: whitened, but neither normalised nor blended."""
         vectors = np.ascontiguousarray(vectors)
-        if proxy_norm == "quantile":
-            from_head = np.array([part.is_head for part in self.parts])[self.codes]
-            if from_head.any():
-                new = quantile_normalize(vectors[~from_head], vectors[from_head])
-                vectors[~from_head] = new
-            else:
-                vectors = quantile_normalize_by_class(vectors, self.offsets)
-        elif proxy_norm is l2_normalize:
-            l2_normalize(vectors, out=vectors)
-        elif proxy_norm is not None:
-            vectors = proxy_norm(vectors)
+        vectors = proxy_norm.of_proxies(vectors, self.offsets, self.is_head)
         self.proxies = vectors
         if self.mean_weight:
             means = self.renormalize(
@@ -286,7 +281,7 @@ class Head:
             Not normalised.
         own : ndarray of shape (n,)
             The proxies whose places they take.
-        proxy_norm : "quantile", callable or None
+        proxy_norm : Norm
             Normalisation of the proxies.
 
         Returns
@@ -297,17 +292,9 @@ class Head:
         vectors = vectors.astype(self.proxies.dtype)
         if self.whitening is not None:
             vectors = self.whitening(vectors)
-        if proxy_norm is None:
-            return vectors
-        if proxy_norm != "quantile":
-            return proxy_norm(vectors)
-        ranks = np.argsort(np.argsort(vectors, axis=1, kind="stable"), axis=1)
-        values = np.sort(self.proxies, axis=1)[own]
-        normalized = np.take_along_axis(values, ranks, axis=1)
-        first = self.codes[own] == 0
-        if not any(part.is_head for part in self.memory.values()):
-            normalized[first] = vectors[first]  # the first class has no reference
-        return normalized
+        return proxy_norm.in_place_of(
+            vectors, own, self.proxies, self.codes, self.is_head
+        )
 
     def _whiten(self, parts, shrinkage, shared):
         """Make the whitening, by a shrinkage that is given or chosen."""

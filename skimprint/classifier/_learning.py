@@ -28,6 +28,7 @@ from .._memory.learner import (
     merged,
 )
 from .._progress import fit_progress
+from .._scoring.similarity import METRICS
 from .._space import kernel_ridge as _kernel_ridge
 from .._validation import DTYPES, check_labels, seed_from, shortened
 from ..generation import make_generator
@@ -339,7 +340,7 @@ class LearningMixin:
         """Whether moments of the classes are needed."""
         return (
             generator.uses_moments
-            or self.metric == "mahalanobis"
+            or METRICS[self.metric].needs_covariance
             or self.shrinkage is not None
             # Chosen samples do not average to the class mean.
             or self._mean_weight() > 0

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..._arrays.device import DeviceArray, to_host
 from ..._arrays.groups import group_by_equal, offsets_of
-from ...normalization import EPS, l2_normalize, power_normalize
+from ...normalization import EPS
 from .routes import fits_gram_space
 from .seeding import MORE, TWICE, n_trials, sample_size
 
@@ -42,8 +42,6 @@ _SHARED = 38 * 1024
 
 # For the kernels, a null pointer.
 _NOTHING = np.uint64(0)
-
-_NORMS = {None: 0, l2_normalize: 1, power_normalize: 2}
 
 
 class Clusters(NamedTuple):
@@ -199,7 +197,9 @@ def cluster(
         Number of centres of each group.
     weights : ndarray of shape (m,) or None
         Positive weights of these rows.
-    norm, spherical, seed, n_init, max_iter, tol
+    norm : Norm
+        Normalisation of the rows, with a form on devices.
+    spherical, seed, n_init, max_iter, tol
         As in `kmeans_on_device`; ``tol`` relative to all features together.
 
     Returns
@@ -251,8 +251,8 @@ class _Work:
         self.squares = xp.empty(self.n, xp.float32)
         if order is not None:
             order = self.bring(order, np.int64)
-        if spherical and norm is None:  # the other norms give unit length anyway
-            norm = l2_normalize
+        if norm.before is not None:  # the kernel does no more than scale rows
+            X, order = norm.before(xp, X if order is None else X[order]), None
         launch(
             "gather",
             (-(-self.n // 8), 1),
@@ -263,7 +263,7 @@ class _Work:
             self.n,
             self.d,
             self.padded,
-            _NORMS[norm],
+            spherical or norm.unit_length,
             np.float32(EPS),
         )
         self.means = None

@@ -69,10 +69,9 @@ __device__ inline double block_scan(double x, double *scratch) {
   return x;
 }
 
-// Rows in the order of the groups, normalised: a warp each.
-// norm: 0 none, 1 l2, 2 square roots with their signs, then l2.
+// Rows in the order of the groups, of unit length if scaled: a warp each.
 extern "C" __global__ void gather(const float *X, const long long *order, float *rows,
-                                  int n, int d, int padded, int norm, float eps) {
+                                  int n, int d, int padded, int scaled, float eps) {
   int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (row >= n) return;
   const float *from = X + (order ? order[row] : row) * d;
@@ -81,11 +80,10 @@ extern "C" __global__ void gather(const float *X, const long long *order, float 
 #pragma unroll 8
   for (int j = lane; j < padded; j += 32) {
     float x = j < d ? from[j] : 0;
-    if (norm == 2) x = copysignf(sqrtf(fabsf(x)), x);
     square += x * x;
     to[j] = x;
   }
-  if (!norm) return;
+  if (!scaled) return;
   float length = fmaxf(sqrtf(warp_sum(square)), eps);
   for (int j = lane; j < padded; j += 32) to[j] /= length;
 }

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..._arrays.device import DeviceArray, has_float64, in_halves, normalized, to_host
+from ..._arrays.device import DeviceArray, has_float64, in_halves, to_host
 from ..._arrays.groups import offsets_of
-from ...normalization import l2_normalize, power_normalize
+from ...normalization import lengths
 from . import cuda
 from .empty import refill
 from .seeding import SLACK, TWICE, n_trials
@@ -52,8 +52,7 @@ class _Stack(NamedTuple):
 
 def is_possible(groups):
     """Whether rows are elsewhere, and can be normalised there."""
-    norms = (None, l2_normalize, power_normalize)
-    return isinstance(groups.X, DeviceArray) and groups.transform in norms
+    return isinstance(groups.X, DeviceArray) and groups.transform.has_device_form
 
 
 def kmeans_on_device(
@@ -192,9 +191,9 @@ def _gather(groups, bucket, spherical):
     if groups.sample_weight is not None:
         weights *= groups.sample_weight[index]
     rows = there.rows(index.ravel(), groups.dtype)
-    rows = normalized(xp, rows, groups.transform)
-    if spherical:
-        rows = normalized(xp, rows, l2_normalize)
+    rows = groups.transform.on_device(xp, rows)
+    if spherical and not groups.transform.unit_length:
+        rows = rows / lengths(xp, rows)
     rows = xp.reshape(rows, (*index.shape, -1))
     means = np.zeros((1, 1, 1), groups.dtype)
     if not spherical:  # rounding hurts distances the least about the plain mean
@@ -307,7 +306,7 @@ def _means(stack, labels, k, spherical):
     shares = xp.astype(members, stack.weights.dtype) * stack.weights[:, None, :]
     sums = shares @ stack.rows
     if spherical:
-        return normalized(xp, sums, l2_normalize, axis=2)
+        return sums / lengths(xp, sums, axis=2)
     sizes = xp.sum(shares, axis=2)[:, :, None]
     return sums / xp.where(sizes > 0, sizes, 1)
 

@@ -9,7 +9,7 @@ from skimprint._arrays.device import DeviceArray
 from skimprint._arrays.groups import GroupedRows
 from skimprint.cluster._kmeans import cuda, grouped_kmeans
 from skimprint.cluster._kmeans.on_device import kmeans_on_device
-from skimprint.normalization import l2_normalize, power_normalize
+from skimprint.normalization import IDENTITY, NORMS
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def data(sizes, d, seed=0):
     return (X + rng.normal(size=X.shape)).astype(np.float32), codes
 
 
-def clustered(gpu, X, codes, k, *, weights=None, norm=None, order=None, **options):
+def clustered(gpu, X, codes, k, *, weights=None, norm=IDENTITY, order=None, **options):
     """The clusters by the kernels."""
     sizes = np.bincount(codes)
     settings = {"seed": 0, "n_init": 1, "max_iter": 300, "tol": 1e-4 / X.shape[1]}
@@ -45,8 +45,8 @@ CASES = {
     "many clusters": ([256, 210], 33, 50, {}),
     "a single cluster": ([60, 30], 20, 1, {}),
     "on the sphere": ([60, 64], 24, 6, {"spherical": True}),
-    "l2": ([60, 64], 24, 5, {"norm": l2_normalize}),
-    "square roots": ([60, 64], 24, 5, {"norm": power_normalize}),
+    "l2": ([60, 64], 24, 5, {"norm": NORMS["l2"]}),
+    "square roots": ([60, 64], 24, 5, {"norm": NORMS["power"]}),
     "three iterations": ([800], 24, 20, {"max_iter": 3}),
 }
 
@@ -103,7 +103,7 @@ def test_empty_clusters_get_the_farthest_rows(gpu):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 8)).astype(np.float32)
     X[17] += 10
-    work = cuda._Work(gpu, X, None, np.array([60]), 5, None, None, False, 1e-5)
+    work = cuda._Work(gpu, X, None, np.array([60]), 5, None, IDENTITY, False, 1e-5)
     work.seed(np.random.default_rng(0), 1)
     work.centers[:] = work.centers[0]
     work.center_squares[:] = work.center_squares[0]
@@ -188,7 +188,7 @@ def test_engine_of_other_devices_uses_the_kernels(gpu, on_cuda, layout):
     X, codes = X[mixed], codes[mixed]
     weights = rng.random(len(X)) + 0.5
     X = X.astype(layout) if layout == "float16" else np.asarray(X, order=layout)
-    options = {"transform": l2_normalize, "sample_weight": weights}
+    options = {"transform": NORMS["l2"], "sample_weight": weights}
     there = GroupedRows(on_cuda(X), codes, 5, **options)
     found = kmeans_on_device(there, 6, seed=0)
     assert "nearest" in gpu.launches

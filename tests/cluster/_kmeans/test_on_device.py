@@ -8,7 +8,7 @@ from skimprint._arrays.device import DeviceArray
 from skimprint._arrays.groups import GroupedRows
 from skimprint.cluster._kmeans import grouped_kmeans, on_device
 from skimprint.cluster._kmeans.on_device import kmeans_on_device
-from skimprint.normalization import l2_normalize, power_normalize
+from skimprint.normalization import NORMS
 
 SIZES = [90, 100, 5, 400, 430, 1, 3000]
 FIELDS = ("centers", "indices", "counts", "spreads", "inertia")
@@ -35,7 +35,7 @@ def grouped(X, codes, **options):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("transform", [None, l2_normalize, power_normalize])
+@pytest.mark.parametrize("transform", [None, *NORMS.values()])
 def test_what_it_returns_belongs_together(there, transform, dtype):
     X, codes = data(dtype=dtype)
     found = kmeans_on_device(grouped(there(X), codes, transform=transform), 7, seed=0)
@@ -156,6 +156,6 @@ def test_progress_counts_all_groups(there):
 
 def test_functions_of_the_user_need_the_host(there):
     X, codes = data(sizes=[10])
-    assert on_device.is_possible(grouped(there(X), codes, transform=l2_normalize))
+    assert on_device.is_possible(grouped(there(X), codes, transform=NORMS["l2"]))
     assert not on_device.is_possible(grouped(there(X), codes, transform=np.sqrt))
     assert not on_device.is_possible(grouped(X, codes))

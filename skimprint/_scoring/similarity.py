@@ -1,0 +1,690 @@
+"""Similarities of queries to proxies: a class for each metric, registered in `METRICS`.
+
+Similarities have the proxies as rows and the queries as columns. Of many proxies they
+lie in memory so, and the maximum over the proxies of a class runs along contiguous
+memory, for any class sizes. Of few proxies the product is faster the other way round.
+
+A metric that is made of products runs on any device: its formulae stand once, over an
+array namespace ``xp``. NumPy keeps to the memory that there is.
+"""
+
+from copy import copy
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from sklearn.utils import gen_batches, gen_even_slices
+
+from .._arrays.blas import dot_transposed
+from .._arrays.device import DeviceArray, in_halves, to_host
+from .._arrays.threads import run_blocks
+from ..normalization import IDENTITY, NORMS, l2_normalize, lengths, squared_lengths
+
+# Blocks of queries: their similarities stay in the last-level cache, but no block is so
+# narrow that the matrix product loses its speed to packing the proxies.
+_BLOCK_BYTES = 2**23
+_MIN_BLOCK, _MAX_BLOCK = 256, 2048
+
+# Few queries whose similarities fit into one block are one: threads of ours that have
+# to be woken cost such a product more than BLAS's own do. Queries are copied where they
+# are whitened or moved, so these are bounded too.
+_QUERY_BYTES = 2**26
+
+# Similarities of a block on a device: a fraction of its memory, and enough to fill it.
+_DEVICE_BLOCK_BYTES = 2**28
+
+# Number of proxies up to which their similarities lie in memory query by query.
+_FEW = 1000
+
+# Queries that meet vectors of their own, in products of which the diagonal is meant.
+_PAIRS = 32
+
+# What is left of a class below this share of its weight is rounding.
+_NO_WEIGHT = 1e-6
+
+
+class Similarity:
+    """Compare queries with a fixed set of proxies, under one metric.
+
+    A metric is a subclass that overrides `compare`, and an entry in `METRICS`.
+    Distances are negated, so that larger always means closer.
+
+    Parameters
+    ----------
+    proxies : ndarray of shape (n_proxies, n_features)
+        The proxies; queries are cast to their dtype.
+    query_norm : Norm, default=IDENTITY
+        Normalisation of the queries.
+    whitening : Whitening, default=None
+        What normalised queries go through. Those of a norm that gives unit length get
+        it again afterwards.
+    twice_whitened : tuple of ndarrays, default=None
+        The proxies whitened once more, of shape (n_proxies, n_features), and their
+        products with the origin of the whitening, of shape (n_proxies,). With them,
+        products take less time.
+    factor : ndarray of shape (n_features, n_features), default=None
+        For a metric that needs a covariance: ``X @ factor`` has the distances sought.
+
+    Attributes
+    ----------
+    name : str
+        How the parameter `metric` calls it.
+    needs_covariance : bool
+        Whether it needs a ``factor``.
+    zero_distance : float or None
+        The similarity of what is equal, so that ``zero_distance - similarity`` is a
+        distance; `None` where there is none.
+    is_product : bool
+        Whether it is the product of a query and a proxy, or of their directions.
+    has_device_form : bool
+        Whether it can be computed in any array namespace.
+    shows_non_finite : bool
+        Whether a query with NaN or infinity has no finite similarity.
+    """
+
+    name = None
+    needs_covariance = False
+    zero_distance = 0
+    is_product = False
+    has_device_form = False
+    shows_non_finite = False
+
+    # The namespace of the arrays, and what there is of them on another device.
+    xp = np
+    _there = None
+
+    def __init__(
+        self,
+        proxies,
+        *,
+        query_norm=IDENTITY,
+        whitening=None,
+        twice_whitened=None,
+        factor=None,
+    ):
+        self.proxies = proxies
+        self.whitening = whitening
+        # The norm before the whitening, and the one of what is compared.
+        self.query_norm, self.last_norm = query_norm, IDENTITY
+        if whitening is not None and query_norm.unit_length:
+            self.last_norm = NORMS["l2"]
+        elif whitening is None and query_norm.is_scaling:
+            self.query_norm, self.last_norm = IDENTITY, query_norm
+
+    def __getstate__(self):
+        # Arrays of a device stay there.
+        return vars(self) | {"_there": None}
+
+    def compare(self, queries, vectors):
+        """Compare prepared queries with vectors.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+        vectors : ndarray of shape (n_vectors, n_features)
+            Proxies, or what takes their place.
+
+        Returns
+        -------
+        similarities : ndarray of shape (n_vectors, n_queries)
+            The larger, the closer.
+        """
+        raise NotImplementedError
+
+    def to(self, X):
+        """Find the same similarity where queries are.
+
+        Parameters
+        ----------
+        X : ndarray or DeviceArray of shape (n_queries, n_features)
+            The queries.
+
+        Returns
+        -------
+        similarity : Similarity
+            This one for queries on the host, and where the metric or the norm has no
+            form on devices: then rows come to the host. Else one whose arrays have been
+            brought to the device; they are kept for the device that was asked last.
+        """
+        norms = self.query_norm, self.last_norm
+        has_form = self.has_device_form and all(norm.has_device_form for norm in norms)
+        if not (has_form and isinstance(X, DeviceArray)):
+            return self
+        place = X.xp.__name__, str(X.device)
+        kept = self._there  # once: other threads may replace it
+        if kept is None or kept[0] != place:
+            self._there = kept = place, self._brought(X)
+        return kept[1]
+
+    def for_each_block(self, work, X, *, in_threads=True):
+        """Call a function for blocks of queries, where they are.
+
+        Parameters
+        ----------
+        work : callable
+            Gets the slice of a block, to be prepared. On a device that lacks memory it
+            is called again for halves of a block.
+        X : ndarray or DeviceArray of shape (n_queries, n_features)
+            The queries, for which `to` has returned this similarity.
+        in_threads : bool, default=True
+            Whether it may be called from several threads.
+        """
+        blocks = self.blocks(len(X))
+        if self.xp is not np:
+            for block in blocks:
+                in_halves(
+                    lambda queries: work(slice(queries.start, queries.stop)),
+                    range(block.start, block.stop),
+                )
+        elif in_threads:
+            run_blocks(work, blocks)
+        else:
+            for block in blocks:
+                work(block)
+
+    def blocks(self, n_queries):
+        """Slices of the queries to compare at a time: one, or an even number."""
+        n_proxies, n_features = self.proxies.shape
+        row_bytes = max(1, n_proxies) * self.proxies.itemsize
+        if self.xp is not np:
+            return list(
+                gen_batches(n_queries, max(1, _DEVICE_BLOCK_BYTES // row_bytes))
+            )
+        query_bytes = n_queries * n_features * self.proxies.itemsize
+        is_small = n_queries * row_bytes <= _BLOCK_BYTES and query_bytes <= _QUERY_BYTES
+        if is_small and self.has_device_form:
+            return [slice(0, n_queries)]
+        size = int(np.clip(_BLOCK_BYTES // row_bytes, _MIN_BLOCK, _MAX_BLOCK))
+        n_blocks = -(-n_queries // size)
+        if n_blocks > 1:
+            n_blocks += n_blocks % 2
+        return list(gen_even_slices(n_queries, max(1, n_blocks)))
+
+    def prepare(self, X, block=slice(None)):
+        """Cast, normalise, whiten and project a block of queries."""
+        if self.xp is np:
+            X = np.ascontiguousarray(X[block], dtype=self.proxies.dtype)
+        else:
+            X = self.xp.astype(X.part(block), self.compared.dtype)
+        X = self._normalized(self.query_norm, X)
+        if self.whitening is not None:
+            X = self._whiten_queries(X)
+        return self._placed(self._normalized(self.last_norm, X))
+
+    def _normalized(self, norm, X):
+        return norm(X) if self.xp is np else norm.on_device(self.xp, X)
+
+    def _whiten_queries(self, X):
+        return self.whitening(X)
+
+    def _placed(self, X):
+        """Rows of the space of the proxies, moved to where the metric compares them."""
+        return X
+
+    def project(self, vectors):
+        """Move vectors in the place of proxies to where prepared queries meet them."""
+        return self._placed(vectors.astype(self.proxies.dtype, copy=False))
+
+    def ranks(self, X, out=None):
+        """Order the proxies of each query as their similarities do.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+        out : ndarray of shape (n_proxies * n_queries,), default=None
+            Memory that may be used for the result.
+
+        Returns
+        -------
+        ranks : ndarray of shape (n_proxies, n_queries)
+            To be made similarities by `finish`; the transpose may be C-contiguous.
+        """
+        return np.asarray(self.compare(X, self.proxies), dtype=self.proxies.dtype)
+
+    def finish(self, ranks, X):
+        """Make similarities of ranks, in place; any subset of a query's will do.
+
+        Parameters
+        ----------
+        ranks : ndarray of shape (any, n_queries)
+            Values from `ranks`, the queries in their order.
+        X : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+
+        Returns
+        -------
+        similarities : ndarray of shape (any, n_queries)
+            ``ranks``, changed.
+        """
+        return ranks
+
+    def paired(self, X, vectors):
+        """Compare each query with one vector of its own.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+        vectors : ndarray of shape (n_queries, n_features)
+            What takes the place of a proxy.
+
+        Returns
+        -------
+        similarities : ndarray of shape (n_queries,)
+            As to proxies.
+        """
+        vectors = self.project(vectors)
+        found = np.empty(len(X), self.proxies.dtype)
+        for part in gen_batches(len(X), _PAIRS):
+            found[part] = np.diagonal(self.compare(X[part], vectors[part]))
+        return found
+
+    def nearest(self, X, n_neighbors):
+        """Find the most similar proxies of each query.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+        n_neighbors : int
+            How many, at most ``n_proxies``.
+
+        Returns
+        -------
+        similarities : ndarray of shape (n_queries, n_neighbors)
+            Largest first.
+        indices : ndarray of shape (n_queries, n_neighbors)
+            Of the proxies; of equally similar ones the first comes first.
+        """
+        ranks = self.ranks(X)
+        indices = largest_rows(ranks, n_neighbors)
+        similarities = self._exact(X, indices, np.take_along_axis(ranks, indices, 0))
+        order = np.argsort(-similarities, axis=0, kind="stable")
+        return (
+            np.take_along_axis(similarities, order, 0).T,
+            np.take_along_axis(indices, order, 0).T,
+        )
+
+    def _exact(self, X, indices, ranks):
+        """Similarities of chosen proxies, as exact as they can be."""
+        return self.finish(ranks, X)
+
+    def best(self, X):
+        """Compare prepared queries with their nearest proxies: (n_queries,)."""
+        ranks = self.xp.max(self.ranks(X), axis=0, keepdims=True)
+        return to_host(self.finish(ranks, X)[0, :])
+
+    def without(self, *, rows, means, class_weight, weight, total, shrinkage):
+        """Compare samples of the support by the metric as it is without each of them.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, n_features)
+            The samples, normalised, which are the queries.
+        means : ndarray of shape (n, n_features)
+            The means of their classes.
+        class_weight : ndarray of shape (n,)
+            The weights of their classes.
+        weight : ndarray of shape (n,)
+            Their own weights.
+        total : float
+            The weight of all samples.
+        shrinkage : float or None
+            That of the covariance.
+
+        Returns
+        -------
+        without : Unchanged
+            Here the metric that does not depend on samples.
+        """
+        return Unchanged(self)
+
+
+class Unchanged:
+    """Compare samples by a metric that is the same without them.
+
+    Parameters
+    ----------
+    similarity : Similarity
+        Compares queries with proxies.
+    """
+
+    def __init__(self, similarity):
+        self.similarity = similarity
+
+    def to_all(self, similarities, queries):
+        """Similarities of each sample to all proxies, without itself.
+
+        Parameters
+        ----------
+        similarities : ndarray of shape (n_proxies, n)
+            By the metric of all samples.
+        queries : ndarray of shape (n, n_features)
+            The samples, as prepared queries.
+
+        Returns
+        -------
+        similarities : ndarray of shape (n_proxies, n)
+        """
+        return similarities
+
+    def paired(self, queries, vectors, which):
+        """Similarity of each query to one vector of its own, without the sample.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (m, n_features)
+            Prepared queries.
+        vectors : ndarray of shape (m, n_features)
+            What takes the place of a proxy.
+        which : ndarray of shape (m,)
+            The sample that each query is.
+
+        Returns
+        -------
+        similarities : ndarray of shape (m,)
+        """
+        return self.similarity.paired(queries, vectors)
+
+
+class _Minkowski(Similarity):
+    """Distances that come of differences, feature by feature: on the host."""
+
+    def compare(self, queries, vectors):
+        distances = cdist(vectors, queries, self.cdist_name)
+        return np.negative(distances, dtype=vectors.dtype, casting="same_kind")
+
+    def paired(self, X, vectors):
+        return -np.linalg.norm(X - self.project(vectors), ord=self.order, axis=1)
+
+
+class Chebyshev(_Minkowski):
+    """Largest difference of a feature, negated."""
+
+    name = cdist_name = "chebyshev"
+    order = np.inf
+
+
+class Manhattan(_Minkowski):
+    """Sum of the differences of all features, negated."""
+
+    name = "manhattan"
+    cdist_name = "cityblock"
+    order = 1
+
+
+class _ByProducts(Similarity):
+    """A metric that comes of the products of queries and proxies.
+
+    Attributes
+    ----------
+    compared : array of shape (n_proxies, n_features)
+        What is multiplied with the prepared queries.
+    shift : array of shape (n_proxies,) or None
+        What is taken from the products.
+    """
+
+    has_device_form = True
+    shows_non_finite = True
+    divide_by_length = False
+    folds = False
+    origin = factor = shift = None
+
+    def _brought(self, X):
+        """A copy that has its arrays where queries are."""
+        there = copy(self)
+        there.xp = X.xp
+        for name in ("compared", "origin", "factor", "shift"):
+            setattr(there, name, X.bring(getattr(self, name)))
+        if self.whitening is not None:
+            there.whitening = _whitening_of(self.whitening, X.bring)
+        return there
+
+    def ranks(self, X, out=None):
+        few = self.compared.shape[0] <= _FEW
+        A, B = (X, self.compared) if few else (self.compared, X)
+        if self.xp is not np:
+            ranks = A @ B.T
+        else:
+            if out is not None:
+                out = out.reshape(len(A), len(B))
+            ranks = dot_transposed(A, B, out=out)
+        if few:
+            ranks = ranks.T
+        if self.shift is not None:
+            ranks -= self.shift[:, None]
+        return ranks
+
+    def _in_place(self, name, values, *args):
+        """A function of the namespace: NumPy's needs no other memory."""
+        function = getattr(self.xp, name)
+        return function(values, *args, **({"out": values} if self.xp is np else {}))
+
+
+class Dot(_ByProducts):
+    """Product of query and proxy."""
+
+    name = "dot"
+    zero_distance = None
+    is_product = True
+
+    def __init__(self, proxies, *, twice_whitened=None, **params):
+        super().__init__(proxies, **params)
+        if self.last_norm.is_scaling:
+            # The length of a query scales its products: no need to touch the query.
+            self.last_norm = IDENTITY
+            self.divide_by_length = True
+        self.compared = proxies
+        # A product with whitened queries is one with proxies whitened once more: then
+        # queries need no product of their own with a matrix of all features.
+        self.folds = twice_whitened is not None
+        if self.folds:
+            self.compared, self.shift = twice_whitened
+
+    def _whiten_queries(self, X):
+        return X if self.folds else self.whitening(X)
+
+    def _whitened(self, X):
+        """Prepared queries in the space of the proxies."""
+        return self.whitening(X) if self.folds else X
+
+    def finish(self, ranks, X):
+        if self.divide_by_length:
+            ranks /= lengths(self.xp, self._whitened(X))[:, 0]
+        return ranks
+
+    def paired(self, X, vectors):
+        vectors = self._directions(vectors.astype(self.proxies.dtype))
+        products = np.einsum("ij,ij->i", self._whitened(X), vectors)
+        return self.finish(products[None], X)[0]
+
+    def _directions(self, vectors):
+        """What vectors are compared by."""
+        return vectors
+
+
+class Cosine(Dot):
+    """Product of the directions of query and proxy."""
+
+    name = "cosine"
+    zero_distance = 1
+
+    def __init__(self, proxies, **params):
+        super().__init__(proxies, **params)
+        self.divide_by_length = True
+        sizes = lengths(np, proxies)
+        self.proxies = proxies / sizes
+        self.compared = self.compared / sizes if self.folds else self.proxies
+        if self.folds:
+            self.shift = self.shift / sizes[:, 0]
+
+    def finish(self, ranks, X):
+        ranks = super().finish(ranks, X)
+        return self._in_place("clip", ranks, -1, 1)  # what rounding may exceed
+
+    def _directions(self, vectors):
+        return l2_normalize(vectors)
+
+
+class Euclidean(_ByProducts):
+    """Euclidean distance, negated."""
+
+    name = "euclidean"
+
+    def __init__(self, proxies, **params):
+        super().__init__(proxies, **params)
+        # Distances from afar are small differences of large products: come close.
+        self.origin = proxies.mean(axis=0)
+        self.proxies = self.compared = self._placed(proxies)
+        self.shift = squared_lengths(np, self.proxies)[:, 0] / 2
+
+    def _placed(self, X):
+        return X - self.origin
+
+    def finish(self, ranks, X):
+        # |x - p|^2 = |x|^2 - 2 (x.p - |p|^2 / 2), which rounding may make negative.
+        ranks *= -2
+        ranks += squared_lengths(self.xp, X)[:, 0]
+        ranks = self._in_place("clip", ranks, 0, None)
+        ranks = self._in_place("sqrt", ranks)
+        return self._in_place("negative", ranks)
+
+    def paired(self, X, vectors):
+        return -np.linalg.norm(X - self.project(vectors), axis=1)
+
+    def _exact(self, X, indices, ranks):
+        # Without the cancellation of |x|^2 - 2 x.p.
+        for chosen, values in zip(indices, ranks, strict=True):
+            values[:] = -np.linalg.norm(X - self.proxies[chosen], axis=1)
+        return ranks
+
+
+class Mahalanobis(Euclidean):
+    """Distance under the covariance within the classes, negated."""
+
+    name = "mahalanobis"
+    needs_covariance = True
+
+    def __init__(self, proxies, *, factor, **params):
+        self.exact_factor, self.factor = factor, factor.astype(proxies.dtype)
+        super().__init__(proxies, **params)
+
+    def _placed(self, X):
+        return super()._placed(X) @ self.factor
+
+    def without(self, *, rows, means, class_weight, weight, total, shrinkage):
+        if self.whitening is not None:
+            return Unchanged(self)  # its covariance is that of other samples
+        return WithoutThemselves(
+            self, rows - means, class_weight, weight, total, shrinkage
+        )
+
+
+class WithoutThemselves(Unchanged):
+    """Mahalanobis distances by the covariance as it is without the query itself.
+
+    Parameters
+    ----------
+    similarity : Mahalanobis
+        Compares queries with proxies by the covariance of all samples.
+    residuals : ndarray of shape (n, n_features)
+        The samples less the means of their classes.
+    class_weight, weight, total, shrinkage
+        As for `Similarity.without`.
+
+    Notes
+    -----
+    Let ``S`` be the scatter within the classes, of samples of weight ``N``, and ``C =
+    (1 - s) S / N + s v I`` the covariance with the shrinkage ``s``. A class of weight
+    ``n`` and mean ``m`` loses a sample ``x`` of weight ``w``: its mean moves to ``m -
+    w / (n - w) r``, with ``r = x - m``, and its scatter about the mean is less by ``c r
+    r^T``, with ``c = w + w^2 / (n - w) = n w / (n - w)``. With ``s`` and the part ``s v
+    I`` held, relative to the weight that is left, ``C`` becomes ``C' = N / (N - w) (C -
+    b r r^T)``, with ``b = (1 - s) c / N``. By the formula of Sherman and Morrison ::
+
+        (C - b r r^T)^-1 = C^-1 + b / (1 - b r^T C^-1 r) C^-1 r r^T C^-1
+
+    so that the squared distance of a query from a proxy, whose difference is ``d``, is
+    ``(N - w) / N (d^T C^-1 d + g (d^T C^-1 r)^2)``, with the gain ``g = b / (1 - b r^T
+    C^-1 r)``. In coordinates times the factor ``F``, ``C^-1 = F F^T``, these are plain
+    products.
+    """
+
+    def __init__(self, similarity, residuals, class_weight, weight, total, shrinkage):
+        super().__init__(similarity)
+        self.residuals = residuals @ similarity.exact_factor
+        rest = np.maximum(class_weight - weight, _NO_WEIGHT * class_weight)
+        moved = weight / rest
+        lost = class_weight * moved
+        share = (1 - shrinkage) * lost / total
+        leverage = share * np.einsum("ij,ij->i", self.residuals, self.residuals)
+        self.gain = share / np.maximum(1 - leverage, _NO_WEIGHT)
+        self.scale = 1 - lost / (1 + moved) / total
+
+    def to_all(self, similarities, queries):
+        along = np.einsum("ij,ij->i", queries, self.residuals)
+        along = along - self.similarity.proxies @ self.residuals.T
+        return self._without(similarities, along, slice(None))
+
+    def paired(self, queries, vectors, which):
+        similarities = self.similarity.paired(queries, vectors)
+        differences = queries - self.similarity.project(vectors)
+        along = np.einsum("ij,ij->i", differences, self.residuals[which])
+        return self._without(similarities, along, which)
+
+    def _without(self, similarities, along, which):
+        squares = similarities**2 + self.gain[which] * along**2
+        return -np.sqrt(self.scale[which] * squares)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (Chebyshev, Cosine, Dot, Euclidean, Mahalanobis, Manhattan)
+}
+
+
+def _whitening_of(whitening, bring):
+    """A whitening as a function of rows on a device."""
+    n_features, n_directions = whitening.basis.shape
+    origin, outside = bring(whitening.origin), whitening.outside
+    if 2 * n_directions > n_features:  # then one product costs less than two
+        matrix = bring(whitening.matrix)
+        return lambda X: (X - origin) @ matrix
+    basis, inside = bring(whitening.basis), bring(whitening.inside)
+
+    def whiten(X):
+        X = X - origin
+        return outside * X + ((X @ basis) * inside) @ basis.T
+
+    return whiten
+
+
+def largest_rows(ranks, n_largest):
+    """Find the rows that have the largest values of each column.
+
+    Parameters
+    ----------
+    ranks : ndarray of shape (n_proxies, n_queries)
+        Values.
+    n_largest : int
+        How many.
+
+    Returns
+    -------
+    indices : ndarray of shape (min(n_largest, n_proxies), n_queries)
+        Of the rows, ascending; of equal values the first ones are taken.
+    """
+    n_proxies = len(ranks)
+    if n_largest >= n_proxies:
+        return np.broadcast_to(np.arange(n_proxies)[:, None], ranks.shape)
+    kth = n_proxies - n_largest
+    indices = np.argpartition(ranks, kth, axis=0)[kth:]
+    # Partitioning takes any of those that are equally far at the border.
+    border = np.take_along_axis(ranks, indices[:1], axis=0)
+    tied = np.count_nonzero(ranks >= border, axis=0) > n_largest
+    if tied.any():
+        order = np.argsort(-ranks[:, tied], axis=0, kind="stable")
+        indices[:, tied] = order[:n_largest]
+    indices.sort(axis=0)
+    return indices
