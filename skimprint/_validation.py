@@ -1,6 +1,7 @@
 """What several estimators check in the same way."""
 
 import warnings
+from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
@@ -15,8 +16,13 @@ DTYPES = (np.float64, np.float32, np.float16)
 
 def check_labels(y):
     """Refuse what are no class labels, such as continuous targets."""
-    if y.dtype.kind in "biuSU":
+    if y.dtype.kind in "biuU":
         return  # cannot be anything else, and looking takes as long as a small fit
+    if y.dtype.kind == "S":
+        raise ValueError(
+            "y must be numbers, text or booleans; got bytes. Decode them first: "
+            "np.char.decode(y)."
+        )
     with warnings.catch_warnings():
         # A sample or two per class is nothing to warn of here.
         warnings.filterwarnings("ignore", "The number of unique classes is greater")
@@ -81,3 +87,115 @@ def check_parameter(estimator, name):
             {name: getattr(estimator, name)},
             caller_name=type(estimator).__name__,
         )
+
+
+def joint_label_dtype(dtype, labels, other_dtype, others):
+    """Find a dtype that holds two sets of labels without changing any of them.
+
+    Parameters
+    ----------
+    dtype, other_dtype : dtype
+        Of the arrays that the labels come from.
+    labels, others : list
+        The labels, as Python objects.
+
+    Returns
+    -------
+    dtype : dtype
+
+    Raises
+    ------
+    ValueError
+        If labels are of different types, or one of them would lose digits.
+    """
+    kinds = {_label_kind(dtype), _label_kind(other_dtype)}
+    if len(kinds) > 1:
+        raise ValueError(
+            "Labels must be of the type of those that the classifier knows, such as "
+            f"{labels[0]!r}; got {others[0]!r}."
+        )
+    joint = np.result_type(dtype, other_dtype)
+    if "number" in kinds and joint.kind == "f":
+        both = [*labels, *others]
+        if "f" not in dtype.kind + other_dtype.kind:  # int64 and uint64
+            fits = [d for d in (np.int64, np.uint64) if _holds(np.dtype(d), both)]
+            joint = np.dtype(fits[0]) if fits else joint
+        for label in both:
+            if (
+                joint.kind == "f"
+                and isinstance(label, int)
+                and int(float(label)) != label
+            ):
+                raise ValueError(
+                    f"No dtype holds all labels: {label!r} would lose digits beside "
+                    f"labels of {dtype} and {other_dtype}. Convert labels to one type, "
+                    "such as text."
+                )
+    return joint
+
+
+def _label_kind(dtype):
+    """Name what a label is: numbers go together, other kinds only with their own."""
+    return {"U": "text", "O": "object"}.get(
+        dtype.kind, "number" if dtype.kind in "biuf" else dtype.kind
+    )
+
+
+def _holds(dtype, labels):
+    info = np.iinfo(dtype)
+    return all(info.min <= label <= info.max for label in labels)
+
+
+def check_finite(X, *, name, estimator, start=0):
+    """Refuse rows that have NaN or infinity, and name them.
+
+    Parameters
+    ----------
+    X : array-like of shape (n,) or (n, n_features)
+        Values; what cannot be read as floats is left to others.
+    name : str
+        What the user calls the array.
+    estimator : str
+        Who cannot use such rows.
+    start : int, default=0
+        The number of the first row.
+
+    Raises
+    ------
+    ValueError
+        If there are any.
+    """
+    try:
+        values = np.asarray(X, dtype=np.float64)
+        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    except (TypeError, ValueError):
+        return
+    bad = np.flatnonzero(~finite)
+    if len(bad):
+        what = "NaN" if np.isnan(values[bad]).any() else "infinity"
+        raise ValueError(
+            f"{name} contains {what}: {len(bad)} of {len(values)} rows have NaN or "
+            f"infinity, rows {shortened((bad + start).tolist())}. {estimator} cannot "
+            "use them: leave them out, or put numbers in their places."
+        )
+
+
+@contextmanager
+def naming_rows(estimator, **arrays):
+    """Let errors about NaN and infinity name the rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Who validates the arrays.
+    **arrays : array-like
+        What is validated, by the names that the user knows.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "NaN" in str(error) or "infinity" in str(error):
+            for name, array in arrays.items():
+                owner = type(estimator).__name__
+                check_finite(array, name=name, estimator=owner)
+        raise

@@ -92,14 +92,38 @@ def best_class(ranks, offsets, xp=np):
     if xp is np and ranks.flags.f_contiguous:
         # It is the class of the best proxy, which is found query by query.
         return codes_of(offsets)[ranks.argmax(axis=0)]
-    scores = max_scores(ranks, offsets, xp)
+    return _first_best(max_scores(ranks, offsets, xp), xp)
+
+
+def _first_best(scores, xp):
+    """Find the row with the largest value of each column, the first of several."""
     if xp is np:
         return scores.argmax(axis=0)
     # On a device, `argmax` may find any of several.
     n_classes = scores.shape[0]
-    classes = _on_device_of(ranks, xp, np.arange(n_classes))[:, None]
+    classes = _on_device_of(scores, xp, np.arange(n_classes))[:, None]
     is_best = scores == xp.max(scores, axis=0, keepdims=True)
     return to_host(xp.min(xp.where(is_best, classes, n_classes), axis=0))
+
+
+def keep_winners(scores, winners):
+    """Let winners stay ahead where rounding has evened out their scores.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_classes, n_queries)
+        Changed in place, by the least possible amount.
+    winners : ndarray of shape (n_queries,)
+        The class that is to have the first largest score of each query.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_classes, n_queries)
+    """
+    lost = np.flatnonzero(scores.argmax(axis=0) != winners)
+    best = scores[:, lost].max(axis=0)
+    scores[winners[lost], lost] = np.nextafter(best, np.inf)
+    return scores
 
 
 def _on_device_of(array, xp, index):
@@ -313,7 +337,8 @@ class _Max(Aggregation):
     def of_queries(self, similarity, queries, offsets, rank=None):
         ranks = (rank or similarity.ranks)(queries)
         scores = max_scores(ranks, offsets, similarity.xp)
-        return to_host(similarity.finish(scores, queries))
+        winners = _first_best(scores, similarity.xp)
+        return keep_winners(to_host(similarity.finish(scores, queries)), winners)
 
     def winners(self, similarity, queries, offsets, rank=None):
         ranks = (rank or similarity.ranks)(queries)

@@ -42,7 +42,11 @@ def l2_normalize(X, *, out=None):
     array([[0.6, 0.8],
            [0. , 0. ]])
     """
-    return np.divide(X, lengths(np, X), out=out)
+    sizes = lengths(np, X)
+    if not np.isfinite(sizes).all():  # the squares are too large: scale rows before
+        X = X / np.maximum(np.abs(X).max(axis=1, keepdims=True), 1)
+        sizes = lengths(np, X)
+    return np.divide(X, sizes, out=out)
 
 
 def power_normalize(X):

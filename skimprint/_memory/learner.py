@@ -7,6 +7,7 @@ import numpy as np
 
 from .._arrays.groups import GroupedRows
 from .._space.moments import MomentColumns, are_few, joined, moments_of
+from .._validation import joint_label_dtype
 from .columns import Ragged, Samples, n_bytes, take
 from .state import BLOCK_BYTES, Block, Needs, State, as_objects, split
 
@@ -46,6 +47,18 @@ class Batch(NamedTuple):
         ]
         return kinds[0] == kinds[1]
 
+    @property
+    def absent_labels(self):
+        """The classes of no weight: list of label."""
+        return self.classes[self.is_absent].tolist()
+
+    @property
+    def is_absent(self):
+        """Which classes have no weight: ndarray of bool, of shape (n_classes,)."""
+        if self.weights is None:
+            return np.zeros(len(self.classes), bool)
+        return np.bincount(self.codes, self.weights, len(self.classes)) == 0
+
     def copies(self):
         """Copy the arrays, whatever becomes of them."""
         weights = None if self.weights is None else self.weights.copy()
@@ -84,12 +97,14 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
     state : State
         What is known after.
     """
-    labels, support = batch.classes.tolist(), _grouped(plan, batch)
-    is_known = np.array([label in state.places for label in labels])
+    labels, support = batch.classes.tolist(), _grouped(plan, batch, state.dtype)
+    absent = batch.is_absent
+    is_known = np.array([label in state.places for label in labels]) & ~absent
+    is_new = ~is_known & ~absent
     options = {"seed": plan.seed, "n_jobs": n_jobs, "progress": progress}
     known, new = [], []
-    if not is_known.all():
-        some, rows = _only(labels, support, ~is_known)
+    if is_new.any():
+        some, rows = _only(labels, support, is_new)
         imprint = plan.generator.learn_each(rows, [plan.numbers(some)], **options)[0]
         blocks = _blocks(plan.needs, some, rows, imprint)
         new += [block.moved(state.n_samples) for block in blocks]
@@ -105,9 +120,10 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         known,
         new,
         label_dtype=common_label_dtype(state, labels, batch.classes.dtype),
-        dtype=state.dtype or support.dtype,
+        dtype=support.dtype,
         n_features=support.n_features,
         n_samples=state.n_samples + len(batch.X),
+        absent=state.absent.union(batch.absent_labels),
     )
 
 
@@ -127,6 +143,7 @@ def learn_each(plans, batch, *, n_jobs=None):
         What `learn` returns for each; but what they have in common is done once.
     """
     labels, support = batch.classes.tolist(), _grouped(plans[0], batch)
+    labels, support = _only(labels, support, ~batch.is_absent)
     imprints = plans[0].generator.learn_each(
         support,
         [plan.numbers(labels) for plan in plans],
@@ -134,7 +151,11 @@ def learn_each(plans, batch, *, n_jobs=None):
         n_jobs=n_jobs,
     )
     nothing = State(
-        {}, (), batch.classes.dtype, support.dtype, support.n_features, len(batch.X)
+        label_dtype=batch.classes.dtype,
+        dtype=support.dtype,
+        n_features=support.n_features,
+        n_samples=len(batch.X),
+        absent=frozenset(batch.absent_labels),
     )
     states = []
     for imprint in imprints:
@@ -197,6 +218,7 @@ def merge(plan, mine, theirs, *, n_jobs=None):
         label_dtype=common_label_dtype(mine, list(theirs.places), theirs.label_dtype),
         dtype=np.result_type(mine.dtype, theirs.dtype),
         n_samples=mine.n_samples + theirs.n_samples,
+        absent=mine.absent | theirs.absent,
     )
 
 
@@ -215,33 +237,25 @@ def common_label_dtype(state, labels, dtype):
     Returns
     -------
     dtype : dtype
-        That holds both.
-
-    Raises
-    ------
-    ValueError
-        If only one of both is text.
+        That holds both; see `joint_label_dtype`.
     """
-    if not state.places:
+    known = [*state.places, *state.absent]
+    if not known or dtype == state.label_dtype:
         return dtype
-    known = next(iter(state.places))
-    if isinstance(known, str) != isinstance(labels[0], str):
-        raise ValueError(
-            "Labels must be of the type of those that the classifier knows, such as "
-            f"{known!r}; got {labels[0]!r}."
-        )
-    return np.result_type(state.label_dtype, dtype)
+    return joint_label_dtype(state.label_dtype, known, dtype, labels)
 
 
-def _grouped(plan, batch):
-    """Group samples by class, without those of no weight."""
-    return GroupedRows(
+def _grouped(plan, batch, dtype=None):
+    """Group samples by class, without those of no weight, in a dtype."""
+    groups = GroupedRows(
         batch.X,
         batch.codes,
         len(batch.classes),
         sample_weight=batch.weights,
         transform=plan.support_norm,
     ).without_weightless()
+    groups.dtype = dtype or groups.dtype
+    return groups
 
 
 def _only(labels, support, chosen):

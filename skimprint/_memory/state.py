@@ -118,6 +118,8 @@ class State:
         Number of features.
     n_samples : int
         Number of training rows so far.
+    absent : frozenset of label
+        Classes of which only samples without weight have been seen.
     """
 
     places: dict[Hashable, tuple[Block, int]] = field(default_factory=dict)
@@ -126,6 +128,7 @@ class State:
     dtype: np.dtype | None = None
     n_features: int | None = None
     n_samples: int = 0
+    absent: frozenset = frozenset()
 
     def __getstate__(self):
         # Places follow from the blocks; labels are written once.
@@ -216,7 +219,9 @@ class State:
                 block = joined([blocks.pop(), block])
             blocks.append(block)
             places.update(_places_in([block]))
-        return replace(self, places=places, blocks=tuple(blocks), **fields)
+        absent = frozenset(fields.pop("absent", self.absent)) - places.keys()
+        blocks = tuple(blocks)
+        return replace(self, places=places, blocks=blocks, absent=absent, **fields)
 
 
 def _places_in(blocks):

@@ -123,7 +123,7 @@ class Scorer:
             )
             return found
 
-        def keep(block, similarities):
+        def keep(block, queries, similarities):
             found[block] = self.familiarity(similarities, score)
 
         self._compare_blocks(X, keep)
@@ -183,8 +183,9 @@ class Scorer:
             (3, len(X)), dtype=head.proxies.dtype
         )
 
-        def look(block, similarities):
-            scores = aggregation.scores(similarities, head.offsets, compare)
+        def look(block, queries, similarities):
+            # As `scores` has them: one ranking decides.
+            scores = aggregation.of_queries(compare, queries, head.offsets)
             scores = self._with_kernel(scores, X, block)
             columns = np.arange(scores.shape[1])
             winner[block] = first = scores.argmax(axis=0)
@@ -256,6 +257,8 @@ class Scorer:
 
         def score(block):
             def rank(queries):
+                if compare.xp is not np:
+                    return compare.ranks(queries)
                 size, dtype = head.n_proxies * len(queries), head.proxies.dtype
                 ranks = compare.ranks(queries, out=buffer.empty((size,), dtype))
                 if looks and not np.isfinite(ranks[0]).all():
@@ -277,9 +280,10 @@ class Scorer:
     def _compare_blocks(self, X, use):
         """Compare blocks of queries to all proxies.
 
-        `use` gets the slice of a block and its similarities, (n_proxies, n_block).
+        `use` gets the slice of a block, its prepared queries and their similarities,
+        of shape (n_proxies, n_block).
         """
         compare = self.similarity
         for block in compare.blocks(len(X)):
             queries = compare.prepare(X, block)
-            use(block, compare.finish(compare.ranks(queries), queries))
+            use(block, queries, compare.finish(compare.ranks(queries), queries))

@@ -55,6 +55,7 @@ def fit_temperature(
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern
        Neural Networks", ICML 2017.
     """
+    scores = scores.astype(np.float64, copy=False)
     margins = scores - scores[np.arange(len(scores)), codes][:, None]
     there = np.isfinite(margins)
     spread = margins.std() if there.all() else margins[there].std()

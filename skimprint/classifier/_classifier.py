@@ -30,7 +30,7 @@ from .._types import (
     RandomState,
 )
 from .._validation import check_parameter
-from ..aggregation import AGGREGATIONS, Aggregation
+from ..aggregation import AGGREGATIONS, Aggregation, keep_winners
 from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
 from ._calibration import calibrate
@@ -43,7 +43,7 @@ from ._learning import (
     features_of,
     rejected_labels,
     start,
-    warn_of_few_proxies,
+    warn_of_proxies,
 )
 from ._rejection import Rejection
 
@@ -408,7 +408,9 @@ default="dot"
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights. A sample of weight 2 counts as two, one of weight
             zero as absent. Generators that choose samples, and functions, only
-            distinguish zero from the rest.
+            distinguish zero from the rest. A class without weight stays in
+            ``classes_``, but is never predicted: its probability is 0, its score the
+            smallest finite one.
 
         Returns
         -------
@@ -579,7 +581,7 @@ default="dot"
     @property
     def classes_(self) -> np.ndarray:
         """The labels, sorted: ndarray of shape (n_classes,)."""
-        return self._scorer("classes_").head.classes
+        return self._scorer("classes_").head.all_classes
 
     @property
     def proxies_(self) -> np.ndarray:
@@ -600,7 +602,8 @@ default="dot"
     @property
     def class_count_(self) -> np.ndarray:
         """Weight of the samples of each class: ndarray of shape (n_classes,)."""
-        return self._scorer("class_count_").head.space.class_weights
+        head = self._scorer("class_count_").head
+        return head.widened(head.space.class_weights, 0)
 
     @property
     def covariance_(self) -> np.ndarray:
@@ -783,8 +786,11 @@ default="dot"
             of ``classes_[1]`` less that of ``classes_[0]``.
         """
         scores = self._scores(X)
+        limit = np.finfo(scores.dtype).max
+        scores = self._fitted.scorer.head.widened(scores, -limit)
         if scores.shape[1] == 2:
-            scores = scores[:, 1] - scores[:, 0]
+            with np.errstate(over="ignore"):
+                scores = np.clip(scores[:, 1] - scores[:, 0], -limit, limit)
         return like_input(X, scores)
 
     def predict_proba(self, X: Array) -> Array:
@@ -800,7 +806,7 @@ default="dot"
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return like_input(X, self._probabilities(X, softmax))
+        return like_input(X, self._probabilities(X, softmax, 0))
 
     def predict_log_proba(self, X: Array) -> Array:
         """Predict the logarithms of class probabilities.
@@ -815,7 +821,7 @@ default="dot"
         log_probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return like_input(X, self._probabilities(X, log_softmax))
+        return like_input(X, self._probabilities(X, log_softmax, -np.inf))
 
     def kproxies(
         self, X: Array, n_neighbors: int | None = None, return_similarity: bool = True
@@ -876,10 +882,18 @@ default="dot"
         queries, check = self._checked(X, scored=True)
         return self._fitted.scorer.scores(queries, check)
 
-    def _probabilities(self, X, softmax):
-        scores = self._scores(X)
-        temperature = self._temperature(self._fitted.scorer)
-        return _keep_winner(softmax(scores / temperature, axis=1), scores)
+    def _probabilities(self, X, softmax, absent):
+        """Make probabilities of scores; those of an absent class are given."""
+        scores, scorer = self._scores(X), self._fitted.scorer
+        temperature = self._temperature(scorer)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            scaled = scores / temperature
+        if not np.isfinite(scaled).all():  # of a tiny temperature, the lead decides
+            lead = scores - scores.max(axis=1, keepdims=True)
+            scaled = np.maximum(lead.astype(np.float64) / temperature, -1e300)
+        probabilities = softmax(scaled, axis=1).astype(scores.dtype, copy=False)
+        keep_winners(probabilities.T, scores.argmax(axis=1))
+        return scorer.head.widened(probabilities, absent)
 
     def _temperature(self, scorer):
         """Find what scores are divided by."""
@@ -922,7 +936,7 @@ default="dot"
     def _adopt(self, fitted, features):
         """Become fitted, unless parameters do not go with what was learnt."""
         scorer = fitted.scorer
-        warn_of_few_proxies(scorer)
+        warn_of_proxies(scorer)
         if self.rejection is not None:
             nothing = np.empty(0, np.intp), np.empty(0, bool)
             rejected_labels(scorer.head.classes, *nothing, self.rejection.label)
@@ -960,12 +974,3 @@ default="dot"
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         return tags
-
-
-def _keep_winner(probabilities, scores):
-    """Let the class with the best score stay ahead where softmax evens it out."""
-    winners = scores.argmax(axis=1)
-    lost = np.flatnonzero(probabilities.argmax(axis=1) != winners)
-    best = probabilities[lost].max(axis=1)
-    probabilities[lost, winners[lost]] = np.nextafter(best, np.inf)
-    return probabilities

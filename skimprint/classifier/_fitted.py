@@ -47,7 +47,7 @@ class Fitted:
 
     @property
     def knows_classes(self):
-        """Whether there are any classes."""
+        """Whether there are any classes to predict."""
         state, queue = self._learnt
         return bool(state.places or queue)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from .._space.space import origin_of
 from .._space.whitening import Whitening, precision_cholesky
+from ..normalization import squared_lengths
 
 
 class Head:
@@ -22,7 +23,9 @@ class Head:
     Attributes
     ----------
     classes : ndarray of shape (n_classes,)
-        The labels.
+        The labels that can be predicted.
+    all_classes : ndarray of shape (n_all_classes,)
+        These and, in sorted order, those of which no sample had weight.
     offsets : ndarray of shape (n_classes + 1,)
         Where the proxies of each class start.
     codes : ndarray of shape (n_proxies_total,)
@@ -50,7 +53,12 @@ class Head:
         labels = state.column(lambda block: block.labels)
         # For text, NumPy's own choice: as wide as the longest label that is left.
         is_text = state.label_dtype.kind in "US"
-        self.classes = np.array(labels.tolist(), None if is_text else state.label_dtype)
+        dtype = None if is_text else state.label_dtype
+        self.classes = self.all_classes = np.array(labels.tolist(), dtype)
+        if state.absent:
+            labels = [*labels.tolist(), *state.absent]
+            self.all_classes = np.unique(np.array(labels, dtype))
+            self.classes = self.classes.astype(self.all_classes.dtype)
         self.offsets, self.codes = points.offsets, points.codes
         self.counts, self.indices = points.values.counts, points.values.indices
         self.dtype = state.dtype
@@ -85,6 +93,28 @@ class Head:
     def n_proxies(self):
         """Number of proxies of all classes."""
         return len(self.proxies)
+
+    def widened(self, values, fill):
+        """Put a value in the places of the classes that cannot be predicted.
+
+        Parameters
+        ----------
+        values : ndarray of shape (..., n_classes)
+            One for each class that can be.
+        fill : float
+            For those that cannot.
+
+        Returns
+        -------
+        widened : ndarray of shape (..., n_all_classes)
+            ``values`` itself where they are all classes.
+        """
+        if self.classes is self.all_classes:
+            return values
+        shape = *values.shape[:-1], len(self.all_classes)
+        widened = np.full(shape, fill, values.dtype)
+        widened[..., np.searchsorted(self.all_classes, self.classes)] = values
+        return widened
 
     def rewhitened(self, spectrum, means):
         """Make the same head in another space.
@@ -155,6 +185,11 @@ class Head:
         self.proxies = self.plan.proxy_norm.of_proxies(
             vectors, self.offsets, self.space.is_head
         )
+        if not np.isfinite(squared_lengths(np, self.proxies)).all():
+            raise ValueError(
+                f"X is too large for {self.dtype}: squared lengths of proxies are not "
+                "finite. Scale the embeddings, or use norms that give unit length."
+            )
         if self.plan.mean_weight:
             means = self.normalized(self.space.means, np.arange(len(self.classes)))
             # In a new array: what a callable returned may be the user's.

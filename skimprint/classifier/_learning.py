@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import check_array
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
@@ -25,7 +25,17 @@ from .._memory.learner import Batch, common_label_dtype
 from .._memory.state import Needs, State, head_block
 from .._plan import Plan, first_difference
 from .._space.moments import MomentColumns
-from .._validation import DTYPES, check_labels, shortened
+from .._validation import (
+    DTYPES,
+    check_finite,
+    check_labels,
+    joint_label_dtype,
+    naming_rows,
+    shortened,
+)
+
+# Not to divide by zero.
+_TINY = np.finfo(np.float64).tiny
 
 if TYPE_CHECKING:
     pass
@@ -50,21 +60,31 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
     """
     dtypes = embedding_dtypes(X)
     y, sample_weight = to_host(y), to_host(sample_weight)
-    if fitted is None:
-        X, y = check_X_y(X, y, dtype=dtypes, estimator=clf)
-    elif hasattr(clf, "feature_names_in_") or not _are_plain(X, y, clf.n_features_in_):
-        X, y = validate_data(clf, X, y, dtype=dtypes, reset=False)
+    with naming_rows(clf, X=to_host(X), y=y, sample_weight=sample_weight):
+        if fitted is None:
+            X, y = check_X_y(X, y, dtype=dtypes, estimator=clf)
+        elif hasattr(clf, "feature_names_in_") or not _are_plain(X, y, clf):
+            X, y = validate_data(clf, X, y, dtype=dtypes, reset=False)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, y, ensure_non_negative=True
+            )
     X = to_device(readable(X), clf.device)
     check_labels(y)
     classes_of_y, codes = np.unique(y, return_inverse=True)
     labels = classes_of_y.tolist()
     if classes is not None:
         _check_expected(labels, classes)
-    weights = _check_weights(sample_weight, codes, classes_of_y)
+    batch = Batch(X, classes_of_y, codes, sample_weight)
+    if batch.is_absent.all():
+        raise ValueError(
+            "sample_weight must be positive for at least one sample; it is zero for "
+            "all of them."
+        )
     if fitted is not None and fitted.knows_classes:
         # The labels that wait to be learnt are of a type that has been checked.
         common_label_dtype(fitted.last_state, labels, classes_of_y.dtype)
-    return Batch(X, classes_of_y, codes, weights)
+    return batch
 
 
 def checked_queries(clf, X, *, looks_later):
@@ -87,17 +107,22 @@ def checked_queries(clf, X, *, looks_later):
         Raises an error if a block of the queries, which starts at a row, has NaN.
     """
     is_near = namespace_of(X) is None and clf.device in (None, "cpu")
-    X = validate_data(
-        clf,
-        X,
-        dtype=embedding_dtypes(X),
-        reset=False,
-        ensure_all_finite=not (looks_later and is_near),
-    )
+    with naming_rows(clf, X=to_host(X)):
+        X = validate_data(
+            clf,
+            X,
+            dtype=embedding_dtypes(X),
+            reset=False,
+            ensure_all_finite=not (looks_later and is_near),
+        )
 
     def check(block, start):
         name = type(clf).__name__
-        assert_all_finite(block, estimator_name=name, input_name="X")
+        check_finite(block, name="X", estimator=name, start=start)
+        raise ValueError(
+            f"X is too large: scores of queries from row {start} on are not finite. "
+            "Scale the embeddings, or use norms that give unit length."
+        )
 
     return to_device(readable(X), clf.device), check
 
@@ -165,13 +190,14 @@ def check_labels_to_forget(state, classes):
     """
     classes = np.atleast_1d(np.asarray(to_host(classes)))
     labels = classes.tolist()
-    unknown = [label for label in labels if label not in state.places]
+    known = state.places.keys() | state.absent
+    unknown = [label for label in labels if label not in known]
     if classes.dtype.kind == "b" != state.label_dtype.kind:
         unknown = labels  # a mask, whose True would be found as 1
     if unknown:
         raise ValueError(
             f"classes must be labels that the classifier knows; {unknown} are not "
-            f"among {shortened(sorted(state.places))}."
+            f"among {shortened(sorted(known))}."
         )
     return list(dict.fromkeys(labels))
 
@@ -232,20 +258,37 @@ def rejected_labels(classes, winners, is_rejected, label):
     -------
     labels : ndarray of shape (n,)
     """
-    if isinstance(label, str) != isinstance(classes[0], str):
+    array, known = np.asarray(label), classes.tolist()
+    try:
+        if array.ndim:
+            raise ValueError("It must be a single label.")
+        dtype = joint_label_dtype(classes.dtype, known, array.dtype, [array.item()])
+    except (TypeError, ValueError) as error:
         raise ValueError(
             "The label of the rejection must be of the type of the labels, such as "
-            f"{classes[0]!r}; got {label!r}."
-        )
-    dtype = np.result_type(classes.dtype, np.asarray(label).dtype)
+            f"{known[0]!r}; got {label!r}. {error}"
+        ) from error
     labels = classes[winners].astype(dtype)
     labels[is_rejected] = label
     return labels
 
 
-def warn_of_few_proxies(scorer):
-    """Warn where more proxies are to vote than there are."""
+def warn_of_proxies(scorer):
+    """Warn where proxies are too few to vote, or too much alike to be told apart."""
     aggregation, n_proxies = scorer.plan.aggregation, scorer.head.n_proxies
+    proxies = scorer.head.proxies
+    if scorer.plan.metric.is_product and n_proxies > 1:
+        residuals = proxies - proxies.mean(axis=0, dtype=np.float64)
+        spread = np.vdot(residuals, residuals) / max(np.vdot(proxies, proxies), _TINY)
+        eps = np.finfo(proxies.dtype).eps
+        if 10 * eps**2 < spread < 100 * eps:
+            warnings.warn(
+                f"The embeddings are nearly parallel: proxies differ by {spread:.1g} "
+                f"of their squared length, which products in {proxies.dtype} hardly "
+                "tell. Pass whitening='auto', metric='euclidean' or float64.",
+                UserWarning,
+                stacklevel=4,
+            )
     if aggregation.votes and aggregation.n_neighbors > n_proxies:
         warnings.warn(
             f"n_neighbors={aggregation.n_neighbors} is more than the {n_proxies} "
@@ -289,7 +332,7 @@ def _checked_head(head):
     return weight, classes
 
 
-def _are_plain(X, y, n_features):
+def _are_plain(X, y, clf):
     """Tell whether samples are arrays that validation would not refuse or change.
 
     Of a small part, validation takes longer than all the rest.
@@ -299,25 +342,11 @@ def _are_plain(X, y, n_features):
         and X.ndim == 2
         and len(X) == len(y) > 0
         and y.ndim == 1
-        and X.shape[1] == n_features
+        and X.shape[1] == clf.n_features_in_
         and X.dtype in DTYPES
         and y.dtype.kind in "biuU"
         and bool(np.isfinite(X).all())
     )
-
-
-def _check_weights(sample_weight, codes, classes):
-    """Validate weights, some of them positive in each class, or None."""
-    if sample_weight is None:
-        return None
-    sample_weight = _check_sample_weight(sample_weight, codes, ensure_non_negative=True)
-    totals = np.bincount(codes, weights=sample_weight)
-    if not totals.all():
-        raise ValueError(
-            "sample_weight must be positive for at least one sample of each class; "
-            f"it is zero for all of {classes[totals == 0].tolist()}."
-        )
-    return sample_weight
 
 
 def _check_expected(labels, classes):

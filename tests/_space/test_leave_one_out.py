@@ -1,12 +1,11 @@
+"""Closed forms of leaving samples out: against refits without each of them."""
+
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from sklearn.linear_model import Ridge
 
 from skimprint._space.leave_one_out import (
     can_be_left_out,
-    log_likelihood,
     ridge_scores,
     whitened_mean_scores,
 )
@@ -120,36 +119,3 @@ def test_the_only_row_of_a_class_stays():
     weight = np.array([0.5, 2.0, 0.0])
     mask = can_be_left_out(np.array([0.5, 2.0]), codes, weight)
     np.testing.assert_array_equal(mask, [False, False, True])
-
-
-@pytest.mark.parametrize("signal", [0.3, 3.0])
-def test_likelihood_is_the_best_over_temperatures(signal):
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, 5, 200)
-    scores = rng.normal(size=(200, 5)) + signal * np.eye(5)[codes]
-    weight = rng.uniform(size=200)
-
-    def loss(log_inverse):
-        log_p = log_softmax(np.exp(log_inverse) * scores, axis=1)
-        return -np.average(log_p[np.arange(200), codes], weights=weight)
-
-    best = minimize_scalar(loss, bounds=(-6, 6), method="bounded")
-    value, temperature = log_likelihood(scores, codes, row_weight=weight)
-    assert value == pytest.approx(-best.fun, abs=1e-5)
-    assert temperature == pytest.approx(np.exp(-best.x), rel=1e-2)
-    scaled, _ = log_likelihood(100 * scores - 3, codes, row_weight=weight)
-    assert scaled == pytest.approx(value, abs=1e-5)
-
-
-def test_likelihood_of_no_information_is_chance():
-    codes = np.arange(12) % 3
-    wrong = -np.eye(3)[codes]
-    for scores in (np.zeros((12, 3)), wrong):
-        value, _ = log_likelihood(scores, codes)
-        assert value == pytest.approx(-np.log(3), abs=1e-3)
-
-
-def test_likelihood_of_separated_classes_is_nearly_zero():
-    codes = np.arange(12) % 3
-    value, _ = log_likelihood(np.eye(3)[codes], codes)
-    assert value == pytest.approx(0, abs=1e-6)

@@ -11,7 +11,8 @@ from sklearn.cluster import AgglomerativeClustering, Birch, KMeans
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.fixes import parse_version
 
-from skimprint import ImprintClassifier
+from skimprint import ImprintClassifier, Rejection
+from skimprint.aggregation import Votes
 from skimprint.generation import (
     GENERATORS,
     FarthestPointProxies,
@@ -182,7 +183,7 @@ class TestUnusualInput:
         with pytest.warns(
             UserWarning, match="n_neighbors=50 is more than the 9 proxies"
         ):
-            clf = fit(*data, aggregation="mnn", n_neighbors=50)
+            clf = fit(*data, aggregation=Votes(50))
         assert clf.score(*data) > 0.8, "ties go to the nearest, not to the first class"
 
     def test_empty_queries_are_refused(self, data):
@@ -233,9 +234,14 @@ class TestBadInput:
             ("query_norm", "quantile"),
             ("aggregation", "mean"),
             ("metric", "euclid"),
-            ("n_neighbors", 0),
-            ("weights", "inverse"),
+            ("aggregation", Votes),
+            ("whitening", 1.1),
+            ("whitening", "some"),
+            ("mean_weight", -1),
+            ("kernel_weight", "auto"),
+            ("head", [[1.0]]),
             ("temperature", 0),
+            ("rejection", -1),
             ("random_state", "seed"),
             ("n_jobs", 1.5),
             ("verbose", "loud"),
@@ -263,6 +269,19 @@ class TestBadInput:
     def test_parameters_of_components(self, data, generator, message):
         with pytest.raises(ValueError, match=message):
             fit(*data, generator)
+
+    @pytest.mark.parametrize(
+        "votes, message",
+        [
+            (Votes(0), "'n_neighbors' parameter of Votes"),
+            (Votes(1.5), "'n_neighbors' parameter of Votes"),
+            (Votes(weights="inverse"), "'weights' parameter of Votes"),
+        ],
+        ids=str,
+    )
+    def test_parameters_of_votes(self, data, votes, message):
+        with pytest.raises(ValueError, match=message):
+            fit(*data, aggregation=votes)
 
     @pytest.mark.parametrize(
         "generator, error, message",
@@ -321,13 +340,17 @@ class TestBadInput:
             fit(*data, KMeans(init="foo"))
 
     @pytest.mark.parametrize(
-        "parameter, value",
-        [("metric", "foo"), ("weights", "foo"), ("temperature", 0), ("n_neighbors", 0)],
+        "parameter, value, method",
+        [
+            ("temperature", 0, "predict_proba"),
+            ("rejection", "some", "predict"),
+            ("rejection", Rejection, "score_samples"),
+        ],
     )
-    def test_parameters_set_after_fit(self, data, parameter, value):
-        clf = fit(*data, aggregation="mnn").set_params(**{parameter: value})
+    def test_parameters_set_after_fit(self, data, parameter, value, method):
+        clf = fit(*data).set_params(**{parameter: value})
         with pytest.raises(ValueError, match=f"'{parameter}' parameter"):
-            clf.predict_proba(data[0])
+            getattr(clf, method)(data[0])
 
     @pytest.mark.parametrize(
         "n_proxies, message",
@@ -345,16 +368,16 @@ class TestBadInput:
         with pytest.raises(
             ValueError, match=r"metric='dot' is not. Use metric='cosine'"
         ):
-            fit(*data, aggregation="mnn", weights="distance")
+            fit(*data, aggregation=Votes(weights="distance"))
 
-    def test_a_metric_that_was_set_too_late(self, data):
+    def test_the_covariance_exists_only_with_its_metric(self, data):
         X, y = data
         clf = fit(X, y, metric="mahalanobis")
         assert clf.covariance_.shape == (5, 5)
         clf.set_params(metric="dot").fit(X, y)
         assert not hasattr(clf, "covariance_")
-        with pytest.raises(NotFittedError, match="set after fit: call fit again"):
-            clf.set_params(metric="mahalanobis").predict(X)
+        clf.set_params(metric="mahalanobis")
+        assert not hasattr(clf, "covariance_")
 
     def test_sample_weights(self, data):
         X, y = data
@@ -386,7 +409,7 @@ class TestBadInput:
         clf.predict_proba(X)
         clf.kproxies(X)
         clone(clf).fit(X, y)
-        clf.set_params(query_norm=lambda X: np.multiply(X, 2, out=X)).predict(X)
+        fit(X, y, query_norm=lambda X: np.multiply(X, 2, out=X)).predict(X)
         np.testing.assert_array_equal(X, before)
 
 
@@ -402,8 +425,8 @@ class TestBadInput:
         {"metric": "euclidean"},
         {"metric": "mahalanobis"},
         {"metric": "chebyshev"},
-        {"shrinkage": 0.5},
-        {"aggregation": "mnn", "n_neighbors": 2},
+        {"whitening": 0.5},
+        {"aggregation": Votes(2)},
     ],
     ids=str,
 )

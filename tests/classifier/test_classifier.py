@@ -22,6 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from skimprint import ImprintClassifier
+from skimprint.aggregation import Votes
 from skimprint.generation import (
     GENERATORS,
     KMeansProxies,
@@ -69,9 +70,7 @@ class TestScikitLearn:
             ImprintClassifier("fps"),
             ImprintClassifier("kmedoids"),
             ImprintClassifier("least_squares", n_proxies=1),
-            ImprintClassifier(
-                "mean", metric="mahalanobis", aggregation="mnn", n_neighbors=1
-            ),
+            ImprintClassifier("mean", metric="mahalanobis", aggregation=Votes(1)),
             ImprintClassifier("random"),
             ImprintClassifier(MeanProxies(), metric="manhattan", support_norm=None),
         ],
@@ -183,16 +182,15 @@ class TestIdentities:
         knn.fit(clf.proxies_, clf.proxy_labels_)
         expected = knn.predict(normalize(X_query))
         np.testing.assert_array_equal(clf.predict(X_query), expected)
-        clf.set_params(metric=metric)
+        clf.set_params(metric=metric).fit(X, y)
         np.testing.assert_array_equal(clf.predict(X_query), expected)
 
     def test_the_query_norm_cannot_change_the_argmax_of_products(self, split):
         X, X_query, y, _ = split
         clf = ImprintClassifier("kmeans", n_proxies=3, random_state=0).fit(X, y)
         predicted = clf.predict(X_query)
-        np.testing.assert_array_equal(
-            clf.set_params(query_norm=None).predict(X_query), predicted
-        )
+        clf.set_params(query_norm=None).fit(X, y)
+        np.testing.assert_array_equal(clf.predict(X_query), predicted)
         np.testing.assert_array_equal(
             clf.decision_function(X_query).argmax(axis=1), predicted
         )
@@ -210,9 +208,8 @@ class TestIdentities:
             support_norm=None,
             proxy_norm=None,
             query_norm=None,
-            aggregation="mnn",
+            aggregation=Votes(weights=weights),
             metric=metric,
-            weights=weights,
         ).fit(X, y)
         knn = KNeighborsClassifier(
             metric=metric, weights=weights, algorithm="brute"
@@ -352,33 +349,36 @@ class TestPredictions:
     ):
         X, X_query, y, _ = split
         clf = ImprintClassifier(
-            "all", aggregation="mnn", metric="euclidean", n_neighbors=n_neighbors,
+            "all",
+            aggregation=Votes(n_neighbors),
+            metric="euclidean",
             temperature=temperature,
-        ).fit(X, y)  # fmt: skip
+        ).fit(X, y)
         predicted = clf.predict(X_query)
         for method in ("decision_function", "predict_proba", "predict_log_proba"):
             scores = getattr(clf, method)(X_query)
             np.testing.assert_array_equal(scores.argmax(axis=1), predicted)
 
+    @pytest.mark.filterwarnings("ignore:The embeddings are nearly parallel")
     def test_votes_of_copies_and_of_what_is_in_the_same_direction(self):
         rng = np.random.default_rng(0)
         v = rng.normal(size=64).astype(np.float32)
         near = v + 1e-3 * rng.normal(size=64).astype(np.float32)
         X = np.stack([3 * v, 7 * v, near, 1.5 * near])
         clf = ImprintClassifier(
-            "all", aggregation="mnn", metric="cosine", weights="distance", n_neighbors=4
+            "all", aggregation=Votes(4, weights="distance"), metric="cosine"
         ).fit(X, [0, 0, 1, 1])
         scores = clf.decision_function(np.stack([v, 2 * v, X[0]]))
         assert np.isfinite(scores).all()
         np.testing.assert_array_equal(clf.predict_proba(X).argmax(axis=1), [0, 0, 1, 1])
 
     @pytest.mark.parametrize("metric", ["euclidean", "mahalanobis"])
-    @pytest.mark.parametrize("aggregation", ["max", "mnn"])
+    @pytest.mark.parametrize("aggregation", ["max", Votes(1)], ids=str)
     def test_distances_far_from_the_origin(self, split, metric, aggregation):
         X, X_query, y, _ = split
         clf = ImprintClassifier(
-            "mean", metric=metric, aggregation=aggregation, n_neighbors=1,
-            support_norm=None, proxy_norm=None, query_norm=None,
+            "mean", metric=metric, aggregation=aggregation, support_norm=None,
+            proxy_norm=None, query_norm=None,
         )  # fmt: skip
         far = clone(clf).fit(X + 300, y).predict(X_query + 300)
         assert np.mean(far == clf.fit(X, y).predict(X_query)) > 0.99
@@ -406,8 +406,9 @@ class TestPredictions:
         X, X_query, y, _ = split
         clf = ImprintClassifier(n_proxies=3, random_state=0).fit(X, y)
         scores = clf.decision_function(X_query)
-        monkeypatch.setattr("skimprint.aggregation._MIN_BLOCK", 7)
-        monkeypatch.setattr("skimprint.aggregation._MAX_BLOCK", 7)
+        monkeypatch.setattr("skimprint._scoring.similarity._BLOCK_BYTES", 1)
+        monkeypatch.setattr("skimprint._scoring.similarity._MIN_BLOCK", 7)
+        monkeypatch.setattr("skimprint._scoring.similarity._MAX_BLOCK", 7)
         np.testing.assert_allclose(clf.decision_function(X_query), scores, rtol=1e-5)
 
 

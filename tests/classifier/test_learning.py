@@ -36,19 +36,19 @@ EXACT = {
     "least_squares": ImprintClassifier("least_squares", n_proxies=1, proxy_norm=None),
     "mean, mahalanobis": ImprintClassifier("mean", metric="mahalanobis"),
     "all, mahalanobis": ImprintClassifier("all", metric="mahalanobis"),
-    "mean, whitened": ImprintClassifier("mean", shrinkage=0.3),
-    "all, whitened": ImprintClassifier("all", shrinkage="auto", metric="euclidean"),
-    "all, towards the mean": ImprintClassifier("all", mean_weight=0.4, shrinkage=0.2),
+    "mean, whitened": ImprintClassifier("mean", whitening=0.3),
+    "all, whitened": ImprintClassifier("all", whitening="auto", metric="euclidean"),
+    "all, towards the mean": ImprintClassifier("all", mean_weight=0.4, whitening=0.2),
     "least_squares, alpha chosen": ImprintClassifier(
         LeastSquaresProxies(alpha="auto"), n_proxies=1, proxy_norm=None
     ),
     "least_squares, whitened": ImprintClassifier(
-        "least_squares", n_proxies=1, shrinkage=0.5, query_norm=None, proxy_norm=None
+        "least_squares", n_proxies=1, whitening=0.5, query_norm=None, proxy_norm=None
     ),
 }
 CLUSTERED = {
     "kmeans, towards the mean": ImprintClassifier(
-        n_proxies=2, shrinkage="auto", mean_weight=0.5, random_state=0
+        n_proxies=2, whitening="auto", mean_weight=0.5, random_state=0
     ),
     "kmeans": ImprintClassifier("kmeans", n_proxies=2, random_state=0),
     "kmedoids": ImprintClassifier("kmedoids", n_proxies=2, random_state=0),
@@ -59,7 +59,7 @@ CLUSTERED = {
         KMeansProxies(n_init=2), n_proxies=3, metric="mahalanobis", random_state=0
     ),
     "kmeans, whitened": ImprintClassifier(
-        n_proxies=2, shrinkage="auto", random_state=0
+        n_proxies=2, whitening="auto", random_state=0
     ),
 }
 N_FEATURES = 4
@@ -103,7 +103,7 @@ class Program(RuleBasedStateMachine):
         self.exact = exact
         # Whether proxies depend on other classes.
         generator = make_generator(clf.generator)
-        self.shared = generator.uses_moments or clf.shrinkage is not None
+        self.shared = generator.combines or clf.whitening is not None
         # What has been learnt since fit, step by step: how, and from what.
         self.steps = []
         self.rows = []  # label of each training row, forgotten ones included
@@ -336,12 +336,12 @@ class TestErrorsChangeNothing:
     def test_bad_samples(self, clf, X, y, message):
         assert_unchanged(clf, lambda: clf.partial_fit(X, y), ValueError, message)
 
-    def test_weightless_class(self, clf):
+    def test_weightless(self, clf):
         assert_unchanged(
             clf,
-            lambda: clf.partial_fit(np.eye(2), ["a", "c"], sample_weight=[1, 0]),
+            lambda: clf.partial_fit(np.eye(2), ["a", "c"], sample_weight=[0, 0]),
             ValueError,
-            r"zero for all of \['c'\]",
+            "zero for all of them",
         )
 
     @pytest.mark.parametrize("known", [True, False])
@@ -370,7 +370,7 @@ class TestErrorsChangeNothing:
         with pytest.raises(error):
             clf.merge(other) if learn == "merge" else getattr(clf, learn)(X, y)
         after = {name: id(value) for name, value in vars(clf).items()}
-        assert before | {"_made": 0} == after | {"_made": 0}
+        assert before == after
         if predictions is None:
             with pytest.raises(NotFittedError):
                 clf.predict(X)
@@ -387,124 +387,6 @@ class TestErrorsChangeNothing:
         clf.partial_fit(X, ["a", "c"])
         assert clf.feature_names_in_.tolist() == ["x", "y"]
         assert clf.classes_.tolist() == ["a", "b", "c"]
-
-
-class TestPending:
-    """Small parts wait to be learnt together, which nobody is to notice."""
-
-    @pytest.mark.parametrize("weighted", [False, True])
-    @pytest.mark.parametrize("generator", ["mean", "all"])
-    def test_any_parts_give_what_fit_gives_to_the_bit(
-        self, digits, generator, weighted, monkeypatch
-    ):
-        X, y = digits
-        weights = np.random.default_rng(0).uniform(0.1, 3, len(y)) if weighted else None
-        whole = ImprintClassifier(generator).fit(X, y, sample_weight=weights)
-        for n_parts, every, most in ((2, 1, 2**24), (40, 7, 2**24), (40, 50, 10**5)):
-            monkeypatch.setattr("skimprint.classifier._learning._MAX_PENDING", most)
-            clf = ImprintClassifier(generator)
-            for i, rows in enumerate(np.array_split(np.arange(len(y)), n_parts)):
-                part = None if weights is None else weights[rows]
-                clf.partial_fit(X[rows], y[rows], sample_weight=part)
-                if i % every == 0:
-                    clf.predict(X[:2])
-            order = np.lexsort([clf.proxy_indices_, clf.proxy_labels_])
-            np.testing.assert_array_equal(clf.proxies_[order], whole.proxies_)
-            assert clf.n_samples_seen_ == len(y)
-
-    @pytest.fixture
-    def waiting(self, digits):
-        """A classifier with samples that wait, and what it is to predict."""
-        X, y = digits
-        clf = ImprintClassifier("mean").fit(X[y < 8], y[y < 8])
-        expected = clone(clf).fit(X, y).predict(X)
-        for label in (8, 9):
-            clf.partial_fit(X[y == label], y[y == label])
-        assert clf._learnt.pending is not None
-        return clf, X, expected
-
-    def test_is_bounded(self, digits, monkeypatch):
-        X, y = digits
-        monkeypatch.setattr(
-            "skimprint.classifier._learning._MAX_PENDING", 3 * X[:20].nbytes
-        )
-        clf = ImprintClassifier("mean")
-        for rows in np.array_split(np.arange(len(y)), len(y) // 20):
-            clf.partial_fit(X[rows], y[rows])
-            pending = clf._learnt.pending
-            assert pending is None or len(pending.batches) <= 3
-
-    def test_predictions_of_8_threads(self, waiting):
-        clf, X, expected = waiting
-        with ThreadPoolExecutor(8) as pool:
-            for found in pool.map(lambda _: clf.predict(X), range(16)):
-                np.testing.assert_array_equal(found, expected)
-        assert clf._learnt.pending.batches is None
-
-    def test_nothing_is_lost_if_it_is_interrupted(self, waiting, monkeypatch):
-        clf, X, expected = waiting
-
-        def interrupt(*_, **__):
-            raise KeyboardInterrupt
-
-        for learn in (lambda: clf.predict(X), lambda: clf.forget(3)):
-            with monkeypatch.context() as patch:
-                patch.setattr("skimprint._memory.learner.Learner.learn", interrupt)
-                with pytest.raises(KeyboardInterrupt):
-                    learn()
-        np.testing.assert_array_equal(clf.predict(X), expected)
-
-    @pytest.mark.parametrize(
-        "X, y, message",
-        [
-            (np.ones((1, 3)), [1], "3 features"),
-            (np.full((1, 1024), np.nan), [1], "NaN"),
-            (np.ones((1, 1024)), ["text"], "type of those"),
-            (np.ones((2, 1024)), [1], "inconsistent"),
-        ],
-    )
-    def test_errors_are_raised_at_once(self, waiting, X, y, message):
-        clf, queries, expected = waiting
-        before = clf._learnt
-        with pytest.raises(ValueError, match=message):
-            clf.partial_fit(X, y)
-        assert clf._learnt is before
-        np.testing.assert_array_equal(clf.predict(queries), expected)
-
-    def test_pickles_and_copies_have_learnt_it(self, waiting):
-        clf, X, expected = waiting
-        assert clf._learnt.pending is not None
-        twin = pickle.loads(pickle.dumps(clf))
-        assert twin._learnt.pending is None
-        np.testing.assert_array_equal(twin.predict(X), expected)
-
-    def test_samples_may_be_changed_afterwards(self, digits):
-        X, y = digits[0].copy(), digits[1]
-        expected = ImprintClassifier("mean").fit(X, y).proxies_
-        clf = ImprintClassifier("mean").partial_fit(X[:250], y[:250])
-        clf.partial_fit(X[250:], y[250:])
-        X[:] = 0
-        np.testing.assert_array_equal(clf.proxies_, expected)
-
-    def test_parameters_are_those_of_their_time(self, digits):
-        X, y = np.abs(digits[0][:100]), digits[1][:100]
-        clfs = [ImprintClassifier("mean").fit(X, y) for _ in range(2)]
-        for clf in clfs:
-            clf.partial_fit(X[::2], y[::2])
-            if clf is clfs[0]:
-                clf.predict(X)
-            clf.set_params(support_norm="power").partial_fit(X[1::2], y[1::2])
-        np.testing.assert_array_equal(clfs[0].proxies_, clfs[1].proxies_)
-
-    def test_labels_of_other_types_and_lengths(self):
-        clf = ImprintClassifier("mean").fit(np.eye(4)[:1], [1])
-        for row, label in zip(np.eye(4)[1:], (True, 2.0, -3), strict=True):
-            clf.partial_fit(row[None], [label])
-        np.testing.assert_array_equal(clf.classes_, [-3, 1, 2])
-        clf = ImprintClassifier("mean").fit(np.eye(4)[:1], ["a"])
-        for row, label in zip(np.eye(4)[1:], ("b" * 9, "c", "b"), strict=True):
-            clf.partial_fit(row[None], [label])
-        assert clf.classes_.tolist() == ["a", "b", "b" * 9, "c"]
 
 
 class TestForget:
@@ -533,7 +415,9 @@ class TestForget:
             generator, n_proxies=2, metric="mahalanobis", support_norm=None
         ).fit(X, y)
         clf.predict(X)
-        known = [clf._learnt.memory[label].vectors for label in gone]
+        known = [
+            clf._fitted.state.gather([label]).proxies.values.vectors for label in gone
+        ]
         traces = [row.tobytes() for row in np.concatenate([*known, X[y == gone[0]]])]
         dump = pickle.dumps(clf)
         assert any(trace in dump for trace in traces)
@@ -784,34 +668,6 @@ class TestThreads:
         assert len(seen) > 3
 
 
-@pytest.mark.parametrize(
-    "params, message",
-    [
-        ({"shrinkage": "auto"}, "shrinkage needs the covariance"),
-        ({"metric": "mahalanobis"}, "metric='mahalanobis' needs the covariance"),
-        ({"kernel_weight": 0.5}, "kernel_weight needs samples"),
-    ],
-)
-def test_what_was_set_after_fit_does_not_go_by_later_samples_alone(params, message):
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(40, 6)), np.arange(40) % 4
-    clf = ImprintClassifier("mean").fit(X[:30], y[:30]).set_params(**params)
-    for _ in range(2):
-        with pytest.raises(NotFittedError, match=message):
-            clf.predict(X)
-        clf.partial_fit(X[30:], y[30:])
-    assert (clf.fit(X, y).predict(X) == y).any()
-
-
 def test_a_head_must_have_weights():
     with pytest.raises(TypeError, match="pass coef_ and classes_"):
         ImprintClassifier.from_head(RidgeClassifier())
-
-
-def test_the_mean_is_that_of_all_samples_though_wanted_only_later():
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(40, 6)), np.arange(40) % 2
-    clf = ImprintClassifier("mean").fit(X[:30], y[:30]).set_params(mean_weight=0.5)
-    clf.partial_fit(X[30:], y[30:])
-    expected = ImprintClassifier("mean", mean_weight=0.5).fit(X, y)
-    np.testing.assert_allclose(clf.proxies_, expected.proxies_, atol=1e-9)

@@ -27,16 +27,16 @@ def test_the_nearest_whitened_mean_is_lda_without_priors():
     residuals = X - np.array([X[y == c].mean(axis=0) for c in range(4)])[y]
     X = X / residuals.std(axis=0)  # scikit-learn scales before it shrinks
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(X, y)
-    clf = ImprintClassifier("mean", metric="euclidean", shrinkage=0.3, **PLAIN)
+    clf = ImprintClassifier("mean", metric="euclidean", whitening=0.3, **PLAIN)
     expected = (lda.decision_function(X) - np.log(lda.priors_)).argmax(axis=1)
     np.testing.assert_array_equal(clf.fit(X, y).predict(X), expected)
-    assert clf.shrinkage_ == 0.3
+    assert clf.whitening_ == 0.3
 
 
-@pytest.mark.parametrize("shrinkage", [None, 0.3, 1.0])
-def test_mahalanobis_distances_to_means_are_lda_without_priors(shrinkage):
+@pytest.mark.parametrize("whitening", [None, 0.3, 1.0])
+def test_mahalanobis_distances_to_means_are_lda_without_priors(whitening):
     X, y = blobs(200, 6)
-    clf = ImprintClassifier("mean", metric="mahalanobis", shrinkage=shrinkage, **PLAIN)
+    clf = ImprintClassifier("mean", metric="mahalanobis", whitening=whitening, **PLAIN)
     clf.fit(X, y)
 
     class OfTheClassifier(BaseEstimator):
@@ -54,42 +54,39 @@ def test_mahalanobis_distances_to_means_are_lda_without_priors(shrinkage):
 
 
 @pytest.mark.parametrize("n, d", [(200, 6), (12, 40)])
-def test_with_all_shrinkage_only_centres_and_scales(n, d):
+def test_with_all_whitening_only_centres_and_scales(n, d):
     X, y = blobs(n, d)
     origin = np.mean([X[y == c].mean(axis=0) for c in range(4)], axis=0)
-    whitened = ImprintClassifier("mean", shrinkage=1.0, support_norm=None)
-    whitened.set_params(query_norm="l2").fit(X, y)
-    # The first norm of the queries only changes their lengths.
-    whitened.set_params(query_norm=None)
-    plain = ImprintClassifier("mean", support_norm=None, query_norm=None)
-    plain.fit(X - origin, y)
+    norms = {"support_norm": None, "query_norm": None}
+    whitened = ImprintClassifier("mean", whitening=1.0, **norms).fit(X, y)
+    plain = ImprintClassifier("mean", **norms).fit(X - origin, y)
     np.testing.assert_allclose(whitened.proxies_, plain.proxies_, atol=1e-9)
     np.testing.assert_array_equal(whitened.predict(X), plain.predict(X - origin))
 
 
-@pytest.mark.parametrize("shrinkage", [0.01, 0.7, "auto"])
-def test_mahalanobis_distances_do_not_see_the_whitening(shrinkage):
+@pytest.mark.parametrize("whitening", [0.01, 0.7, "auto"])
+def test_mahalanobis_distances_do_not_see_the_whitening(whitening):
     X, y = blobs(200, 6)
     clf = ImprintClassifier("kmeans", n_proxies=3, metric="mahalanobis", **PLAIN)
     clf.set_params(random_state=0).fit(X, y)
     scores = clf.decision_function(X)
-    whitened = clf.set_params(shrinkage=shrinkage).fit(X, y)
+    whitened = clf.set_params(whitening=whitening).fit(X, y)
     np.testing.assert_allclose(whitened.decision_function(X), scores, rtol=1e-6)
 
 
 @pytest.mark.parametrize("d", [6, 300])
-@pytest.mark.parametrize("shrinkage", [0.2, "auto"])
+@pytest.mark.parametrize("whitening", [0.2, "auto"])
 @pytest.mark.parametrize("n_proxies", [1, 3])
-def test_any_chunks_and_any_order_give_the_same(d, shrinkage, n_proxies):
+def test_any_chunks_and_any_order_give_the_same(d, whitening, n_proxies):
     X, y = blobs(120, d)
     generator = "mean" if n_proxies == 1 else "all"
-    clf = ImprintClassifier(generator, shrinkage=shrinkage)
+    clf = ImprintClassifier(generator, whitening=whitening)
     whole = clf.fit(X, y)
-    chunked = ImprintClassifier(generator, shrinkage=shrinkage)
+    chunked = ImprintClassifier(generator, whitening=whitening)
     order = np.random.default_rng(1).permutation(len(X))
     for part in np.array_split(order, 5):
         chunked.partial_fit(X[part], y[part])
-    assert chunked.shrinkage_ == whole.shrinkage_
+    assert chunked.whitening_ == whole.whitening_
     np.testing.assert_allclose(
         chunked.decision_function(X), whole.decision_function(X), atol=1e-8
     )
@@ -97,18 +94,18 @@ def test_any_chunks_and_any_order_give_the_same(d, shrinkage, n_proxies):
 
 def test_forgetting_forgets_the_covariance_too():
     X, y = blobs(120, 6)
-    clf = ImprintClassifier("mean", shrinkage="auto").fit(X, y).forget(3)
-    fresh = ImprintClassifier("mean", shrinkage="auto").fit(X[y != 3], y[y != 3])
+    clf = ImprintClassifier("mean", whitening="auto").fit(X, y).forget(3)
+    fresh = ImprintClassifier("mean", whitening="auto").fit(X[y != 3], y[y != 3])
     np.testing.assert_allclose(
         clf.decision_function(X), fresh.decision_function(X), atol=1e-9
     )
-    assert clf.shrinkage_ == fresh.shrinkage_
+    assert clf.whitening_ == fresh.whitening_
 
 
 def test_one_sample_per_class_is_only_centred():
     X, y = np.random.default_rng(0).normal(size=(5, 8)), np.arange(5)
-    clf = ImprintClassifier("kmeans", shrinkage="auto").fit(X, y)
-    assert clf.shrinkage_ == 1.0
+    clf = ImprintClassifier("kmeans", whitening="auto").fit(X, y)
+    assert clf.whitening_ == 1.0
     unit = X / np.linalg.norm(X, axis=1, keepdims=True)
     centred = unit - unit.mean(axis=0)
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
@@ -117,14 +114,14 @@ def test_one_sample_per_class_is_only_centred():
 
 def test_whitens_beside_the_classes_of_a_head():
     X, y = blobs(60, 6)
-    clf = ImprintClassifier.from_head(np.eye(6), list("abcdef"), shrinkage="auto")
+    clf = ImprintClassifier.from_head(np.eye(6), list("abcdef"), whitening="auto")
     scores = clf.decision_function(X)
     with pytest.raises(AttributeError, match="after support embeddings"):
-        clf.shrinkage_  # noqa: B018
+        clf.whitening_  # noqa: B018
     unit = X / np.linalg.norm(X, axis=1, keepdims=True)
     np.testing.assert_allclose(scores, unit)
     clf.partial_fit(X, np.array(list("wxyz"))[y])
-    assert 0 < clf.shrinkage_ <= 1
+    assert 0 < clf.whitening_ <= 1
     assert clf.classes_.tolist() == list("abcdefwxyz")
 
 
@@ -133,7 +130,7 @@ def test_whitens_beside_the_classes_of_a_head():
 def test_float32_stays_float32_and_is_safe_in_threads(generator, metric):
     X, y = blobs(100, 12)
     X = X.astype(np.float32)
-    clf = ImprintClassifier(generator, metric=metric, shrinkage="auto", n_proxies=2)
+    clf = ImprintClassifier(generator, metric=metric, whitening="auto", n_proxies=2)
     clf.fit(X, y)
     assert clf.proxies_.dtype == clf.decision_function(X).dtype == np.float32
     copy = pickle.loads(pickle.dumps(clf))
@@ -147,17 +144,17 @@ def test_float32_stays_float32_and_is_safe_in_threads(generator, metric):
 def test_whitening_helps_on_digits(digits):
     X, y = digits
     plain = ImprintClassifier("mean").fit(X[:300], y[:300])
-    whitened = ImprintClassifier("mean", shrinkage="auto").fit(X[:300], y[:300])
+    whitened = ImprintClassifier("mean", whitening="auto").fit(X[:300], y[:300])
     gain = whitened.score(X[300:], y[300:]) - plain.score(X[300:], y[300:])
     assert gain > 0.03
 
 
-@pytest.mark.parametrize("shrinkage", [None, 0.2])
+@pytest.mark.parametrize("whitening", [None, 0.2])
 @pytest.mark.parametrize("metric", ["dot", "euclidean"])
-def test_power_is_l2_of_roots_taken_before(digits, shrinkage, metric):
+def test_power_is_l2_of_roots_taken_before(digits, whitening, metric):
     X, y = digits[0][:300].astype(float), digits[1][:300]
     roots = np.sign(X) * np.sqrt(np.abs(X))
-    clf = ImprintClassifier("mean", shrinkage=shrinkage, metric=metric)
+    clf = ImprintClassifier("mean", whitening=whitening, metric=metric)
     expected = clf.fit(roots, y).decision_function(roots)
     clf.set_params(support_norm="power", query_norm="power").fit(X, y)
     np.testing.assert_allclose(clf.decision_function(X), expected, atol=1e-7)
@@ -168,8 +165,8 @@ def test_power_is_l2_of_roots_taken_before(digits, shrinkage, metric):
 @pytest.mark.parametrize("norms", [{}, PLAIN], ids=["unit length", "as they are"])
 def test_proxies_are_whitened_twice_or_queries_once(metric, n, d, norms):
     X, y = blobs(n, d)
-    clf = ImprintClassifier("mean", metric=metric, shrinkage=0.1, **norms).fit(X, y)
-    head = clf._head()
+    clf = ImprintClassifier("mean", metric=metric, whitening=0.1, **norms).fit(X, y)
+    head = clf._fitted.scorer.head
     unit = (lambda rows: rows) if norms else l2_normalize
     queries = unit(head.whitening(unit(X)))
     if metric == "cosine":

@@ -6,7 +6,8 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
 from skimprint import ImprintClassifier
-from skimprint._space.leave_one_out import ALPHAS, log_likelihood
+from skimprint._space.leave_one_out import ALPHAS
+from skimprint._space.likelihood import fit_temperature
 from skimprint.generation import LeastSquaresProxies
 
 
@@ -40,7 +41,7 @@ def test_the_best_is_that_of_ridge_regressions_without_each_sample(
             ridge = Ridge(alpha=alpha * total, fit_intercept=False)
             ridge.fit(X[kept], np.eye(3)[y[kept]], sample_weight=weight[kept])
             scores[i] = ridge.predict(X[[i]])[0]
-        values.append(log_likelihood(scores, y, row_weight=weight)[0])
+        values.append(fit_temperature(scores, y, weight)[0])
     clf = least_squares("auto", support_norm=None).fit(X, y, sample_weight=weight)
     chosen = values[np.abs(candidates / alpha_of(clf) - 1).argmin()]
     assert chosen >= max(values) - 2e-4
@@ -49,10 +50,10 @@ def test_the_best_is_that_of_ridge_regressions_without_each_sample(
     np.testing.assert_array_equal(given.proxies_, clf.proxies_)
 
 
-@pytest.mark.parametrize("shrinkage", [None, 0.5])
-def test_any_parts_and_order_choose_the_same(digits, shrinkage):
+@pytest.mark.parametrize("whitening", [None, 0.5])
+def test_any_parts_and_order_choose_the_same(digits, whitening):
     X, y = digits
-    clf = least_squares("auto", shrinkage=shrinkage)
+    clf = least_squares("auto", whitening=whitening)
     whole = clone(clf).fit(X, y)
     for rows in np.array_split(np.random.default_rng(0).permutation(len(y)), 5):
         clf.partial_fit(X[rows], y[rows])

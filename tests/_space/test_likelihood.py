@@ -1,0 +1,104 @@
+"""The temperature that makes the true classes most likely."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from skimprint._space.likelihood import fit_temperature
+
+
+@pytest.mark.parametrize("signal", [0.3, 3.0])
+def test_likelihood_is_the_best_over_temperatures(signal):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 5, 200)
+    scores = rng.normal(size=(200, 5)) + signal * np.eye(5)[codes]
+    weight = rng.uniform(size=200)
+
+    def loss(log_inverse):
+        log_p = log_softmax(np.exp(log_inverse) * scores, axis=1)
+        return -np.average(log_p[np.arange(200), codes], weights=weight)
+
+    best = minimize_scalar(loss, bounds=(-6, 6), method="bounded")
+    value, temperature = fit_temperature(scores, codes, weight)
+    assert value == pytest.approx(-best.fun, abs=1e-5)
+    assert temperature == pytest.approx(np.exp(-best.x), rel=1e-2)
+    scaled, _ = fit_temperature(100 * scores - 3, codes, weight)
+    assert scaled == pytest.approx(value, abs=1e-5)
+
+
+def test_likelihood_of_no_information_is_chance():
+    codes = np.arange(12) % 3
+    wrong = -np.eye(3)[codes]
+    for scores in (np.zeros((12, 3)), wrong):
+        value, _ = fit_temperature(scores, codes)
+        assert value == pytest.approx(-np.log(3), abs=1e-3)
+
+
+def test_likelihood_of_separated_classes_is_nearly_zero():
+    codes = np.arange(12) % 3
+    value, _ = fit_temperature(np.eye(3)[codes], codes)
+    assert value == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("inverse", [1e-3, 0.5, 30.0])
+def test_temperature_of_scores_drawn_from_it(inverse):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(20_000, 5))
+    codes = (inverse * scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    _, temperature = fit_temperature(scores, codes, bound=np.log(1e6), no_gain=1e-15)
+    assert 1 / temperature == pytest.approx(inverse, rel=0.05, abs=0.03)
+    _, scaled = fit_temperature(1e-4 * scores, codes, bound=np.log(1e6), no_gain=1e-15)
+    assert scaled == pytest.approx(1e-4 * temperature, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_classes_that_a_row_cannot_have(dtype):
+    """Their scores are minus infinity: as if the class were not there."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, 200)
+    scores = (rng.normal(size=(200, 3)) + np.eye(3)[codes]).astype(dtype)
+    expected = fit_temperature(scores, codes, no_gain=1e-15)
+    gone = np.full((200, 2), -np.inf, dtype)
+    found = fit_temperature(np.hstack([scores, gone]), codes, no_gain=1e-15)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_scores_that_do_not_differ_have_any_temperature():
+    codes = np.arange(12) % 3
+    scores = np.repeat(np.arange(12.0), 3).reshape(12, 3)
+    value, temperature = fit_temperature(scores, codes)
+    assert value == pytest.approx(-np.log(3))
+    assert temperature == np.inf
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 2**16),
+    scale=st.sampled_from([1e-6, 1.0, 1e6]),
+    start=st.sampled_from([None, 1e-9, 1.0, 1e9, np.inf]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_any_start_scale_and_dtype_find_the_same(seed, scale, start, dtype):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 4, 100)
+    scores = rng.normal(size=(100, 4)) + 2 * np.eye(4)[codes]
+    expected = fit_temperature(scores, codes, no_gain=1e-15)
+    start = None if start is None else scale * start
+    found = fit_temperature(
+        (scale * scores).astype(dtype), codes, start=start, no_gain=1e-15
+    )
+    assert found[0] == pytest.approx(expected[0], abs=1e-4)
+    assert found[1] == pytest.approx(scale * expected[1], rel=1e-2)
+
+
+def test_weights_are_repetitions():
+    rng = np.random.default_rng(0)
+    codes, weights = rng.integers(0, 3, 60), rng.integers(0, 4, 60)
+    scores = rng.normal(size=(60, 3)) + np.eye(3)[codes]
+    found = fit_temperature(scores, codes, weights.astype(float), no_gain=1e-15)
+    rows = np.repeat(np.arange(60), weights)
+    expected = fit_temperature(scores[rows], codes[rows], no_gain=1e-15)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -1,0 +1,222 @@
+"""What is fitted: samples that wait in a queue, and parameters that do not change."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from skimprint import ImprintClassifier, Rejection
+from skimprint.aggregation import Votes
+
+
+def queue_of(clf):
+    """The batches that wait to be learnt."""
+    return clf._fitted._learnt[1]
+
+
+class TestQueue:
+    """Small parts wait to be learnt together, which nobody is to notice."""
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    @pytest.mark.parametrize("generator", ["mean", "all"])
+    def test_any_parts_give_what_fit_gives_to_the_bit(
+        self, digits, generator, weighted, monkeypatch
+    ):
+        X, y = digits
+        weights = np.random.default_rng(0).uniform(0.1, 3, len(y)) if weighted else None
+        whole = ImprintClassifier(generator).fit(X, y, sample_weight=weights)
+        for n_parts, every, most in ((2, 1, 2**24), (40, 7, 2**24), (40, 50, 10**5)):
+            monkeypatch.setattr("skimprint.classifier._fitted._MAX_QUEUE_BYTES", most)
+            clf = ImprintClassifier(generator)
+            for i, rows in enumerate(np.array_split(np.arange(len(y)), n_parts)):
+                part = None if weights is None else weights[rows]
+                clf.partial_fit(X[rows], y[rows], sample_weight=part)
+                if i % every == 0:
+                    clf.predict(X[:2])
+            order = np.lexsort([clf.proxy_indices_, clf.proxy_labels_])
+            np.testing.assert_array_equal(clf.proxies_[order], whole.proxies_)
+            assert clf.n_samples_seen_ == len(y)
+
+    @pytest.fixture
+    def waiting(self, digits):
+        """A classifier with samples that wait, and what it is to predict."""
+        X, y = digits
+        clf = ImprintClassifier("mean").fit(X[y < 8], y[y < 8])
+        expected = clone(clf).fit(X, y).predict(X)
+        for label in (8, 9):
+            clf.partial_fit(X[y == label], y[y == label])
+        assert len(queue_of(clf)) == 2
+        return clf, X, expected
+
+    def test_is_bounded(self, digits, monkeypatch):
+        X, y = digits
+        most = 3 * X[:20].nbytes
+        monkeypatch.setattr("skimprint.classifier._fitted._MAX_QUEUE_BYTES", most)
+        clf, longest = ImprintClassifier("mean"), 0
+        for rows in np.array_split(np.arange(len(y)), len(y) // 20):
+            clf.partial_fit(X[rows], y[rows])
+            longest = max(longest, len(queue_of(clf)))
+        assert longest == 3
+
+    def test_predictions_of_8_threads(self, waiting):
+        clf, X, expected = waiting
+        with ThreadPoolExecutor(8) as pool:
+            for found in pool.map(lambda _: clf.predict(X), range(16)):
+                np.testing.assert_array_equal(found, expected)
+        assert not queue_of(clf)
+
+    def test_nothing_is_lost_if_it_is_interrupted(self, waiting, monkeypatch):
+        clf, X, expected = waiting
+
+        def interrupt(*_, **__):
+            raise KeyboardInterrupt
+
+        for learn in (lambda: clf.predict(X), lambda: clf.forget(3)):
+            with monkeypatch.context() as patch:
+                patch.setattr("skimprint.classifier._fitted.learn", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    learn()
+        np.testing.assert_array_equal(clf.predict(X), expected)
+
+    @pytest.mark.parametrize(
+        "X, y, message",
+        [
+            (np.ones((1, 3)), [1], "3 features"),
+            (np.full((1, 1024), np.nan), [1], "NaN"),
+            (np.ones((1, 1024)), ["text"], "type of those"),
+            (np.ones((2, 1024)), [1], "inconsistent"),
+        ],
+    )
+    def test_errors_are_raised_at_once(self, waiting, X, y, message):
+        clf, queries, expected = waiting
+        before = clf._fitted
+        with pytest.raises(ValueError, match=message):
+            clf.partial_fit(X, y)
+        assert clf._fitted is before
+        np.testing.assert_array_equal(clf.predict(queries), expected)
+
+    def test_pickles_and_copies_have_learnt_it(self, waiting):
+        clf, X, expected = waiting
+        assert queue_of(clf)
+        twin = pickle.loads(pickle.dumps(clf))
+        assert not queue_of(twin)
+        np.testing.assert_array_equal(twin.predict(X), expected)
+
+    def test_samples_may_be_changed_afterwards(self, digits):
+        X, y = digits[0].copy(), digits[1]
+        expected = ImprintClassifier("mean").fit(X, y).proxies_
+        clf = ImprintClassifier("mean").partial_fit(X[:250], y[:250])
+        clf.partial_fit(X[250:], y[250:])
+        X[:] = 0
+        np.testing.assert_array_equal(clf.proxies_, expected)
+
+    def test_labels_of_other_types_and_lengths(self):
+        clf = ImprintClassifier("mean").fit(np.eye(4)[:1], [1])
+        for row, label in zip(np.eye(4)[1:], (True, 2.0, -3), strict=True):
+            clf.partial_fit(row[None], [label])
+        np.testing.assert_array_equal(clf.classes_, [-3, 1, 2])
+        clf = ImprintClassifier("mean").fit(np.eye(4)[:1], ["a"])
+        for row, label in zip(np.eye(4)[1:], ("b" * 9, "c", "b"), strict=True):
+            clf.partial_fit(row[None], [label])
+        assert clf.classes_.tolist() == ["a", "b", "b" * 9, "c"]
+
+
+def everything_said(clf, X):
+    """All that a classifier says of queries, as bytes."""
+    methods = ("predict", "decision_function", "predict_log_proba", "score_samples")
+    said = [getattr(clf, name)(X) for name in methods]
+    return [array.tobytes() for array in (*said, *clf.kproxies(X, 3))]
+
+
+class TestSetAfterFit:
+    """Parameters take effect with the next fit, but for those of decisions alone."""
+
+    @pytest.fixture
+    def fitted(self, digits):
+        X, y = digits[0][:200, :64], digits[1][:200]
+        return ImprintClassifier(n_proxies=3, random_state=0).fit(X, y), X, y
+
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"generator": "mean"},
+            {"generator": "least_squares", "n_proxies": 1},
+            {"n_proxies": 2},
+            {"n_proxies": {0: 1}},
+            {"support_norm": "power"},
+            {"proxy_norm": "quantile"},
+            {"query_norm": None},
+            {"aggregation": "mnn"},
+            {"aggregation": Votes(3)},
+            {"aggregation": lambda similarities, proxy_classes: similarities},
+            {"metric": "euclidean"},
+            {"metric": "mahalanobis"},
+            {"whitening": 0.5},
+            {"whitening": "auto"},
+            {"mean_weight": 0.5},
+            {"kernel_weight": 0.5},
+            {"head": (np.eye(2, 64), ["a", "b"])},
+            {"random_state": 7},
+        ],
+        ids=str,
+    )
+    def test_is_without_effect_until_the_next_fit(self, fitted, params):
+        clf, X, y = fitted
+        twin = pickle.loads(pickle.dumps(clf))
+        clf.set_params(**params)
+        assert everything_said(clf, X) == everything_said(twin, X)
+        for model in (clf, twin):
+            model.partial_fit(X[:50] + 0.1, y[:50]).partial_fit(X[50:60], y[50:60] + 10)
+        assert everything_said(clf, X) == everything_said(twin, X)
+        for model in (clf, twin):
+            model.forget(3)
+        assert everything_said(clf, X) == everything_said(twin, X)
+        np.testing.assert_array_equal(clf.proxies_, twin.proxies_)
+
+    def test_takes_effect_with_the_next_fit(self, fitted):
+        clf, X, y = fitted
+        params = {"metric": "euclidean", "whitening": 0.5, "aggregation": Votes(3)}
+        clf.set_params(**params).predict(X)
+        fresh = clone(clf).fit(X, y)
+        assert everything_said(clf.fit(X, y), X) == everything_said(fresh, X)
+
+    def test_temperature_and_rejection_act_at_once(self, fitted):
+        clf, X, y = fitted
+        probabilities = clf.predict_proba(X)
+        clf.set_params(temperature=0.1, rejection=Rejection(-1, threshold=0.9))
+        fresh = clone(clf).fit(X, y)
+        assert everything_said(clf, X) == everything_said(fresh, X)
+        assert clf.predict_proba(X).max() > probabilities.max()
+        assert 0 < np.mean(clf.predict(X) == -1) < 1
+        clf.set_params(rejection__threshold=-2.0, rejection__score="contrast")
+        fresh = clone(clf).fit(X, y)
+        assert everything_said(clf, X) == everything_said(fresh, X)
+        assert -1 not in clf.predict(X)
+        assert -1 not in clf.set_params(rejection=None).predict(X)
+
+    @pytest.mark.parametrize(
+        "params", [{"temperature": "auto"}, {"rejection": Rejection(-1)}], ids=str
+    )
+    def test_what_needs_samples_asks_for_a_fit(self, fitted, params):
+        clf, X, y = fitted
+        clf.set_params(**params)
+        method = clf.predict if "rejection" in params else clf.predict_proba
+        with pytest.raises(NotFittedError, match="call fit again"):
+            method(X)
+        clf.partial_fit(X[:50] + 0.1, y[:50])  # those of later samples would not do
+        with pytest.raises(NotFittedError, match="call fit again"):
+            method(X)
+        clf.fit(X, y)
+        assert method(X).shape[0] == len(X)
+
+    def test_a_merge_goes_by_the_parameters_of_the_fits(self, fitted):
+        clf, X, y = fitted
+        other = clone(clf).fit(X[:50], y[:50])
+        twin = pickle.loads(pickle.dumps(clf)).merge(other)
+        clf.set_params(metric="euclidean", n_proxies=9)
+        assert everything_said(clf.merge(other), X) == everything_said(twin, X)
+        with pytest.raises(ValueError, match="n_proxies is 2 instead of 3"):
+            clf.merge(clone(clf).set_params(metric="dot", n_proxies=2).fit(X, y))

@@ -1,0 +1,138 @@
+"""Rejecting queries that belong to no known class."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, train_test_split
+
+from skimprint import ImprintClassifier, Rejection
+from skimprint.aggregation import Votes
+
+
+@pytest.fixture(scope="module")
+def few(digits):
+    """Some 60 digits: (60, 1024) float64 and their labels."""
+    X, y = digits
+    order = np.argsort(y[:150], kind="stable")[::2]
+    return X[order].astype(np.float64), y[order]
+
+
+class TestRejection:
+    def test_below_the_threshold(self, few):
+        X, y = few
+        clf = ImprintClassifier("mean", rejection=Rejection(-1, threshold=0.9))
+        predictions = clf.fit(X, y).predict(X)
+        is_rejected = clf.score_samples(X) < 0.9
+        assert is_rejected.any()
+        assert not is_rejected.all()
+        np.testing.assert_array_equal(predictions == -1, is_rejected)
+        plain = ImprintClassifier("mean").fit(X, y).predict(X)
+        np.testing.assert_array_equal(predictions[~is_rejected], plain[~is_rejected])
+        assert clf.rejection_threshold_ == 0.9
+
+    def test_rejects_about_the_share_asked_for(self, digits):
+        X, X_test, y, _ = train_test_split(*digits, random_state=0)
+        rejection = Rejection(-1, rate=0.1)
+        clf = ImprintClassifier("mean", rejection=rejection).fit(X, y)
+        assert 0.03 < np.mean(clf.predict(X_test) == -1) < 0.2
+
+    def test_longer_label_than_the_classes(self):
+        clf = ImprintClassifier("mean", rejection=Rejection("a" * 20, threshold=2))
+        assert clf.fit(np.eye(2), ["b", "c"]).predict(np.eye(2))[0] == "a" * 20
+
+    def test_score_is_that_of_the_nearest_proxy(self, few):
+        X, y = few
+        for metric in ("dot", "cosine", "euclidean", "mahalanobis", "manhattan"):
+            clf = ImprintClassifier("kmeans", 2, metric=metric, aggregation=Votes(2))
+            clf.fit(X, y)
+            nearest = clf.kproxies(X, n_neighbors=1)[0][:, 0]
+            np.testing.assert_allclose(clf.score_samples(X), nearest, atol=1e-5)
+
+    @pytest.mark.parametrize("score", ["similarity", "contrast"])
+    def test_a_single_class(self, few, score):
+        X, y = few
+        rejection = Rejection(-1, score=score)
+        clf = ImprintClassifier("all", temperature="auto", rejection=rejection)
+        clf.fit(X[y == 1], y[y == 1])
+        assert np.isfinite(clf.rejection_threshold_)
+        assert clf.temperature_ == 1
+
+    def test_one_sample_a_class_tells_nothing(self):
+        clf = ImprintClassifier("mean", temperature="auto", rejection=Rejection(-1))
+        with pytest.warns(UserWarning, match="Two samples of a class are needed"):
+            clf.fit(np.eye(3), [0, 1, 2])
+        assert (clf.temperature_, clf.rejection_threshold_) == (1, -np.inf)
+        assert clf.predict([[-1.0, -1.0, -1.0]]) != -1
+
+    def test_a_head_without_samples_competes(self, few):
+        X, y = few
+        clf = ImprintClassifier(
+            "mean",
+            head=(X[:2], [100, 101]),
+            temperature="auto",
+            rejection=Rejection(-1),
+        ).fit(X, y)
+        assert np.isfinite(clf.rejection_threshold_)
+
+    @pytest.mark.parametrize(
+        "params, message",
+        [
+            (
+                {"rejection": Rejection("unknown", threshold=0.5)},
+                "label of the rejection must be of the type of the labels",
+            ),
+            (
+                {"rejection": Rejection(-1), "query_norm": None},
+                "query_norm must be the support_norm",
+            ),
+            (
+                {"rejection": Rejection(-1), "generator": "least_squares"},
+                "those of LeastSquaresProxies",
+            ),
+            ({"rejection": Rejection(-1, rate=1.0)}, "'rate' parameter of Rejection"),
+            (
+                {"rejection": Rejection(-1, threshold="low")},
+                "'threshold' parameter of Rejection",
+            ),
+            ({"rejection": Rejection(-1, score=0)}, "'score' parameter of Rejection"),
+            ({"rejection": -1}, "'rejection' parameter of ImprintClassifier"),
+            ({"temperature": "warm"}, "temperature"),
+        ],
+    )
+    def test_not_valid(self, few, params, message):
+        clf = ImprintClassifier(**params)
+        with pytest.raises(ValueError, match=message):
+            clf.fit(*few)
+        assert not hasattr(clf, "classes_")
+
+    @pytest.mark.parametrize(
+        "params, message",
+        [
+            ({"threshold": "low"}, "'threshold' parameter of Rejection"),
+            ({"rate": -0.1}, "'rate' parameter of Rejection"),
+            ({"score": "distance"}, "'score' parameter of Rejection"),
+            ({"label": "unknown"}, "label of the rejection must be of the type"),
+        ],
+    )
+    def test_not_valid_after_fit(self, few, params, message):
+        rejection = Rejection(-1, threshold=0.5)
+        clf = ImprintClassifier("mean", rejection=rejection).fit(*few)
+        rejection.set_params(**params)
+        with pytest.raises(ValueError, match=message):
+            clf.predict(few[0])
+
+    def test_its_parameters_are_those_of_the_classifier(self, few):
+        X, y = few
+        clf = ImprintClassifier("mean", rejection=Rejection(-1))
+        assert clf.get_params()["rejection__rate"] == 0.05
+        copy = clone(clf).set_params(rejection__rate=0.5)
+        assert clf.rejection.rate == 0.05
+        assert copy.fit(X, y).rejection_threshold_ > clf.fit(X, y).rejection_threshold_
+        grid = {"rejection__rate": [0.05, 0.5], "rejection__score": ["contrast"]}
+        search = GridSearchCV(clf, grid, cv=2, error_score="raise").fit(X, y)
+        assert search.best_params_["rejection__rate"] == 0.05
+
+    def test_the_threshold_exists_only_with_a_rejection(self, few):
+        clf = ImprintClassifier("mean").fit(*few)
+        with pytest.raises(AttributeError, match="only with a rejection"):
+            clf.rejection_threshold_  # noqa: B018
