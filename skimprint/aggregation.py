@@ -7,6 +7,8 @@ class, and the queries as columns.
 
 from itertools import pairwise
 from numbers import Integral
+from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -20,7 +22,7 @@ from ._validation import check_returned
 __all__ = ["Votes", "max_scores", "vote_shares"]
 
 
-def max_scores(ranks, offsets, xp=np):
+def max_scores(ranks: Any, offsets: np.ndarray, xp: ModuleType = np) -> Any:
     """Take the largest value over the proxies of each class.
 
     Parameters
@@ -110,7 +112,13 @@ def codes_of(offsets):
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
-def vote_shares(distances, codes, n_classes, weights="uniform", voters=None):
+def vote_shares(
+    distances: np.ndarray,
+    codes: np.ndarray,
+    n_classes: int,
+    weights: Literal["uniform", "distance"] = "uniform",
+    voters: np.ndarray | None = None,
+) -> np.ndarray:
     """Count the votes of the nearest proxies, as shares.
 
     Parameters
@@ -235,7 +243,7 @@ class Aggregation:
             Distances negated.
         gone : ndarray of shape (n_proxies, n_queries)
             Which proxies there are not for a query.
-        offsets, metric
+        offsets, metric : ndarray and Similarity
             As for `scores`.
 
         Returns
@@ -282,8 +290,8 @@ class Aggregation:
 
         Parameters
         ----------
-        similarity, queries, offsets, rank
-            As for `of_queries`.
+        similarity, queries, offsets, rank : as for `of_queries`
+            The same.
 
         Returns
         -------
@@ -345,7 +353,11 @@ class Votes(Aggregation, BaseEstimator):
         "weights": [StrOptions({"uniform", "distance"})],
     }
 
-    def __init__(self, n_neighbors=5, weights="uniform"):
+    def __init__(
+        self,
+        n_neighbors: int = 5,
+        weights: Literal["uniform", "distance"] = "uniform",
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.weights = weights
 
@@ -396,7 +408,7 @@ class Votes(Aggregation, BaseEstimator):
             Distances negated.
         gone : ndarray of shape (n_proxies, n_queries) or None
             Which proxies there are not for a query, and do not vote.
-        offsets, metric
+        offsets, metric : ndarray and Similarity
             As for `scores`.
 
         Returns
