@@ -4,7 +4,9 @@ import warnings
 from numbers import Integral
 
 import numpy as np
+from sklearn import get_config
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 
 # What embeddings come in. Half precision is kept as it is and cast block by block.
@@ -61,3 +63,21 @@ def check_returned(array, shape, dtype, parameter):
     if not np.isfinite(array).all():
         raise ValueError(f"{parameter} must return finite values; got NaN or infinity.")
     return array
+
+
+def check_parameter(estimator, name):
+    """Refuse an invalid value of a parameter that was set after fit.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Has constraints of its parameters.
+    name : str
+        The parameter.
+    """
+    if not get_config()["skip_parameter_validation"]:
+        validate_parameter_constraints(
+            {name: estimator._parameter_constraints[name]},
+            {name: getattr(estimator, name)},
+            caller_name=type(estimator).__name__,
+        )

@@ -201,6 +201,10 @@ class Aggregation:
     has_device_form = False
     shows_non_finite = False
 
+    # Whether the nearest proxies vote, and how many: of others, for `kproxies`.
+    votes = False
+    n_neighbors = 5
+
     def check(self, metric):
         """Refuse a metric that the aggregation does not go together with.
 
@@ -352,6 +356,8 @@ class Votes(Aggregation, BaseEstimator):
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "weights": [StrOptions({"uniform", "distance"})],
     }
+
+    votes = True
 
     def __init__(
         self,

@@ -1,13 +1,17 @@
 """Settings of `ImprintClassifier`: the published methods, and the recommended one."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
+
+from .aggregation import Votes
 
 #: Parameters of each published method. ``"hosoda"`` takes the classes seen before as
 #: reference distribution, as the paper's comparison does; ``"westerhoff"`` is the
 #: paper's best method, and the default of `ImprintClassifier`; ``"least_squares"`` is
 #: the paper's oracle, with the weights of the classes corrected: see `prior` of
 #: `skimprint.generation.LeastSquaresProxies` for the published ones.
-PUBLISHED_METHODS = MappingProxyType(
+PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "qi": {
             "generator": "mean",
@@ -28,9 +32,8 @@ PUBLISHED_METHODS = MappingProxyType(
             "support_norm": None,
             "proxy_norm": None,
             "query_norm": None,
-            "aggregation": "mnn",
+            "aggregation": Votes(n_neighbors=1),
             "metric": "euclidean",
-            "n_neighbors": 1,
         },
         "westerhoff": {
             "generator": "kmeans",
@@ -56,7 +59,7 @@ PUBLISHED_METHODS = MappingProxyType(
 #: their class, and half of the score by kernel regression on the samples. That half
 #: costs memory and time in predictions: without it, with ``kernel_weight=0``, the
 #: setting is still the most accurate one that needs proxies only.
-RECOMMENDED = MappingProxyType(
+RECOMMENDED: Mapping[str, Any] = MappingProxyType(
     {
         "generator": "kmeans",
         "n_proxies": 20,
@@ -65,7 +68,12 @@ RECOMMENDED = MappingProxyType(
         "proxy_norm": "l2",
         "query_norm": "auto",
         "aggregation": "max",
-        "shrinkage": "auto",
+        "whitening": "auto",
         "kernel_weight": 0.5,
     }
+)
+
+#: All settings by the names that `ImprintClassifier.from_method` knows.
+METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {**PUBLISHED_METHODS, "recommended": RECOMMENDED}
 )

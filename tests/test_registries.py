@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from skimprint import ImprintClassifier, ImprintClassifierCV
+from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
 from skimprint._arrays.device import to_host
 from skimprint._scoring.similarity import METRICS, Similarity
 from skimprint.aggregation import AGGREGATIONS, Aggregation, max_scores
@@ -129,8 +129,8 @@ def test_learns_in_parts_and_forgets(data, params):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"outlier_threshold": "auto", "outlier_label": -1},
-        {"shrinkage": 0.5},
+        {"rejection": Rejection(-1)},
+        {"whitening": 0.5},
         {"generator": "all"},
         {"mean_weight": 0.5},
         {"generator": "mean", "head": (np.eye(3, 64, dtype=np.float32), [20, 21, 22])},

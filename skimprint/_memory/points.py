@@ -1,62 +1,28 @@
-"""Summaries: a bounded number of weighted points that stand for the samples of a class.
+"""Summarise the samples of a class by a bounded number of weighted points.
 
-Proxies alone forget too much: what is clustered anew from them and from more samples is
-worse with every part. Ten times as many points are nearly as good as the samples.
+Proxies alone forget too much: what is clustered again from them and from more samples
+gets worse with every part. Ten times as many points are nearly as good as the samples.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 
 from .._arrays.groups import row_keys
-
-
-class PointsOfOne(NamedTuple):
-    """What stands for the samples of one class.
-
-    Attributes
-    ----------
-    vectors : ndarray of shape (n, n_features)
-        Samples, means of samples or proxies.
-    counts : ndarray of shape (n,)
-        The weight of the samples that each stands for.
-    indices : ndarray of shape (n,)
-        The training row that each is or stands by; -1 for a row of a head.
-    spreads : ndarray of shape (n,)
-        Squared distance of a point from its training row.
-    """
-
-    vectors: np.ndarray
-    counts: np.ndarray
-    indices: np.ndarray
-    spreads: np.ndarray
-
-    def take(self, part):
-        """Some of the points."""
-        return PointsOfOne(*(values[part] for values in self))
-
-    def joined(self, other):
-        """These points and others."""
-        return PointsOfOne(*map(np.concatenate, zip(self, other, strict=True)))
-
-    def copies(self):
-        """Arrays of its own. Views would keep the rest of what they view alive."""
-        return PointsOfOne(*(values.copy() for values in self))
+from .columns import Points
 
 
 def compressed(points, bound):
-    """Points of one class, some of them merged if they are more than twice the bound.
+    """Merge some points of a class if they are more than twice the bound.
 
     Parameters
     ----------
-    points : PointsOfOne
+    points : Points
         What stands for the samples.
     bound : int
         About how many there are to be.
 
     Returns
     -------
-    points : PointsOfOne
+    points : Points
         At most twice as many. Their weighted mean is what it was.
     """
     kept, n_read = points.take(slice(2 * bound)), 2 * bound
@@ -68,7 +34,7 @@ def compressed(points, bound):
 
 
 def sampled(points, most):
-    """Some of the points, at most so many: their values alone decide which.
+    """Take some of the points, at most so many: their values alone decide which.
 
     A sample of samples of parts is a sample of the whole: all have the same chance.
     """
@@ -79,18 +45,18 @@ def sampled(points, most):
 
 
 def sharing(points, proxies):
-    """Points with the weight of the proxies that they are nearest to.
+    """Give points the weight of the proxies that they are nearest to.
 
     Parameters
     ----------
-    points : PointsOfOne
+    points : Points
         Some of the samples that the proxies were made of.
-    proxies : PointsOfOne
+    proxies : Points
         The proxies.
 
     Returns
     -------
-    points : PointsOfOne
+    points : Points
         Their counts add up to those of the proxies. A proxy that is nearest to none
         stands for itself.
     """
@@ -103,14 +69,14 @@ def sharing(points, proxies):
 
 
 def mean_of(points):
-    """A single point with the weighted mean of some."""
+    """Replace points by a single one, their weighted mean."""
     vectors, counts = points.vectors, points.counts
     total = counts.sum()
     mean = np.einsum("ij,i->j", vectors, (counts / total).astype(vectors.dtype))
     distances = np.einsum("ij,ij->i", vectors, vectors) + points.spreads
     distances += mean @ mean - 2 * np.einsum("ij,j->i", vectors, mean)
     nearest = distances.argmin()
-    return PointsOfOne(
+    return Points(
         mean[None],
         np.array([total]),
         points.indices[[nearest]],
@@ -119,7 +85,7 @@ def mean_of(points):
 
 
 def _merged(points, n_left):
-    """Points merged into so many, each with the weighted mean of what it is made of."""
+    """Merge points into so many, each the weighted mean of what it is made of."""
     vectors, counts = points.vectors, points.counts
     labels = _merge_nearest(vectors, counts, n_left)
     order = np.argsort(labels, kind="stable")
@@ -131,7 +97,7 @@ def _merged(points, n_left):
     apart = vectors - means[labels]
     distances = np.einsum("ij,ij->i", apart, apart) + points.spreads
     nearest = np.lexsort([distances, labels])[starts]
-    return PointsOfOne(means, totals, points.indices[nearest], distances[nearest])
+    return Points(means, totals, points.indices[nearest], distances[nearest])
 
 
 def _merge_nearest(vectors, weights, n_left):

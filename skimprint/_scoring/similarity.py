@@ -92,6 +92,9 @@ class Similarity:
     xp = np
     _there = None
 
+    # Whether the length of a query is left to `finish`.
+    divide_by_length = False
+
     def __init__(
         self,
         proxies,
@@ -222,14 +225,14 @@ class Similarity:
         """Move vectors in the place of proxies to where prepared queries meet them."""
         return self._placed(vectors.astype(self.proxies.dtype, copy=False))
 
-    def ranks(self, X, out=None):
+    def ranks(self, X, buffer=None):
         """Order the proxies of each query as their similarities do.
 
         Parameters
         ----------
         X : ndarray of shape (n_queries, n_features)
             Prepared queries.
-        out : ndarray of shape (n_proxies * n_queries,), default=None
+        buffer : Buffer, default=None
             Memory that may be used for the result.
 
         Returns
@@ -298,15 +301,15 @@ class Similarity:
         """
         ranks = self.ranks(X)
         indices = largest_rows(ranks, n_neighbors)
-        similarities = self._exact(X, indices, np.take_along_axis(ranks, indices, 0))
+        similarities = self.exact(X, indices, np.take_along_axis(ranks, indices, 0))
         order = np.argsort(-similarities, axis=0, kind="stable")
         return (
             np.take_along_axis(similarities, order, 0).T,
             np.take_along_axis(indices, order, 0).T,
         )
 
-    def _exact(self, X, indices, ranks):
-        """Similarities of chosen proxies, as exact as they can be."""
+    def exact(self, X, indices, ranks):
+        """Compare with chosen proxies, as exactly as can be: ranks to similarities."""
         return self.finish(ranks, X)
 
     def best(self, X):
@@ -396,7 +399,6 @@ class _ByProducts(Similarity):
 
     has_device_form = True
     shows_non_finite = True
-    divide_by_length = False
     folds = False
     origin = factor = shift = None
 
@@ -411,14 +413,13 @@ class _ByProducts(Similarity):
             there.query_whitening = self.query_whitening and there.whitening
         return there
 
-    def ranks(self, X, out=None):
+    def ranks(self, X, buffer=None):
         few = self.compared.shape[0] <= _FEW
         A, B = (X, self.compared) if few else (self.compared, X)
         if self.xp is not np:
             ranks = A @ B.T
         else:
-            if out is not None:
-                out = out.reshape(len(A), len(B))
+            out = buffer and buffer.empty((len(A), len(B)), A.dtype)
             ranks = dot_transposed(A, B, out=out)
         if few:
             ranks = ranks.T
@@ -521,7 +522,7 @@ class Euclidean(_ByProducts):
     def paired(self, X, vectors, which=None):
         return -np.linalg.norm(X - self.project(vectors), axis=1)
 
-    def _exact(self, X, indices, ranks):
+    def exact(self, X, indices, ranks):
         # Without the cancellation of |x|^2 - 2 x.p.
         for chosen, values in zip(indices, ranks, strict=True):
             values[:] = -np.linalg.norm(X - self.proxies[chosen], axis=1)

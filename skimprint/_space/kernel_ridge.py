@@ -14,8 +14,8 @@ from scipy import linalg
 from sklearn.utils import gen_batches
 
 from .._arrays.blas import dot_transposed
-from .._arrays.groups import offsets_of, row_keys
 from ..normalization import l2_normalize
+from .leave_one_out import LeftOut
 
 # The kernel and its regularisation, per sample. Cross-validation on the samples of
 # several data sets finds both to matter little: half and twice of either are as good.
@@ -45,7 +45,7 @@ class Support(NamedTuple):
     rows : ndarray of shape (n, n_features)
         The samples, of unit length.
     codes : ndarray of shape (n,)
-        The class of each.
+        The class of each, in ascending order.
     weights : ndarray of shape (n,)
         The weight of the samples that each stands for.
     landmarks : ndarray of shape (n_landmarks,)
@@ -61,28 +61,35 @@ class Support(NamedTuple):
     n_classes: int
 
     @classmethod
-    def of(cls, parts, dtype):
-        """What is remembered of each class: a Support, or None if that is nothing.
+    def of(cls, samples, class_weights, head):
+        """Take samples of each class, or its row where it comes from a head.
 
         Parameters
         ----------
-        parts : list of ClassMemory
-            The classes. Of one that came from a head, the row is the sample.
-        dtype : dtype
-            Of the rows.
+        samples : Ragged of Samples
+            What is kept of each class.
+        class_weights : ndarray of shape (n_classes,)
+            Weight of the samples of each class.
+        head : Ragged of Points
+            The row of each class that comes from a head; none of other classes.
+
+        Returns
+        -------
+        support : Support
         """
-        n_classes = len(parts)
-        known = [_samples_of(part, _MAX_ROWS // n_classes) for part in parts]
-        if None in known:
-            return None
-        rows, weights = map(np.concatenate, zip(*known, strict=True))
-        offsets = offsets_of([len(rows) for rows, _ in known])
-        codes = np.repeat(np.arange(n_classes), np.diff(offsets))
+        n_classes = len(samples)
+        most = max(1, min(SAMPLE_SIZE, _MAX_ROWS // n_classes))
+        kept = LeftOut.of(samples, class_weights, most)
+        rows = np.concatenate([kept.rows, l2_normalize(head.values.vectors)])
+        weights = np.concatenate([kept.shares, head.values.counts])
+        codes = np.concatenate([kept.codes, head.codes])
+        order = np.argsort(codes, kind="stable")
+        rows, weights, codes = rows[order], weights[order], codes[order]
         landmarks = np.arange(len(rows))
         if len(rows) > _MAX_EXACT:  # the keys that samples are sorted by are random
-            within = landmarks - offsets[codes]
+            within = landmarks - np.searchsorted(codes, codes)
             landmarks = np.flatnonzero(within < max(1, _MAX_LANDMARKS // n_classes))
-        return cls(rows.astype(dtype, copy=False), codes, weights, landmarks, n_classes)
+        return cls(rows, codes, weights, landmarks, n_classes)
 
     @property
     def is_exact(self):
@@ -90,21 +97,11 @@ class Support(NamedTuple):
         return len(self.landmarks) == len(self.rows)
 
     def targets(self, block=slice(None)):
-        """Labels of some samples as what is regressed on, of shape (n, n_classes)."""
+        """Encode labels of some samples to regress on: of shape (n, n_classes)."""
         codes = self.codes[block]
         targets = np.full((len(codes), self.n_classes), -1 / self.n_classes)
         targets[np.arange(len(codes)), codes] += 1
         return targets
-
-
-def _samples_of(part, most):
-    """Rows and weights of the samples of a class, at most so many; None for none."""
-    if part.sample is None:
-        if not part.is_head:
-            return None
-        return l2_normalize(part.vectors), part.counts
-    rows, weights = (values[: max(1, most)] for values in part.sample[:2])
-    return rows, weights * (part.weight / weights.sum())
 
 
 class KernelRidge:
@@ -153,25 +150,33 @@ class KernelRidge:
             scores[:, block] = dot_transposed(self.coefficients, kernel)
         return scores + 1 / n_classes
 
-    def scores_without(self, support, rows):
-        """Scores of samples as they would be without the sample itself.
+    def scores_without(self, support, left_out):
+        """Score samples as queries that the regression was not fitted to.
 
         Parameters
         ----------
         support : Support
             What the regression was fitted to.
-        rows : ndarray of shape (n, n_features)
-            Some of its samples, in any order.
+        left_out : LeftOut
+            Some of its samples.
 
         Returns
         -------
         scores : ndarray of shape (n_classes, n)
+            See Notes.
+
+        Notes
+        -----
+        With the kernel matrix K, the diagonal penalty P and ``A = K + P``, the fitted
+        coefficients are ``a = A^-1 T`` for targets T. Without sample i, its prediction
+        is ``T_i - a_i / (A^-1)_ii``: the identity of leave-one-out residuals of
+        Rasmussen and Williams, "Gaussian Processes for Machine Learning", Section
+        5.4.2. With landmarks, the leverage h of a sample in the normal equations makes
+        its prediction ``(f_i - h T_i) / (1 - h)``; where it is a landmark itself, its
+        own coefficient is taken out before by the same identity.
         """
-        left_out = self._all_without(support)
-        keys = row_keys(support.rows, seed=0)
-        order = np.argsort(keys, kind="stable")
-        which = order[np.searchsorted(keys[order], row_keys(rows, seed=0))]
-        return left_out[which].T + 1 / support.n_classes
+        which = np.searchsorted(support.codes, left_out.codes) + left_out.numbers
+        return self._all_without(support)[which].T + 1 / support.n_classes
 
     def _all_without(self, support):
         """Scores less 1 / n_classes of each sample without it, (n, n_classes)."""

@@ -1,4 +1,4 @@
-"""Leave-one-out scores in closed form: what the data say about shrinkage and alpha.
+"""Choose shrinkage and alpha by leave-one-out scores in closed form.
 
 Everything is computed in the eigenbasis of a scatter matrix, where each amount of
 regularisation only changes the weights of the coordinates. Leaving a row out changes
@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .likelihood import fit_temperature
+
 # Shrinkages to choose among.
 SHRINKAGES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
 
@@ -19,8 +21,8 @@ ALPHAS = tuple(10.0 ** (step / 2) for step in range(-8, 5))
 # Mean log-likelihoods that differ by less are equally good.
 _SAME_LIKELIHOOD = 1e-4
 
-# Nor is it worth a step that raises them by less.
-_NO_GAIN = 1e-7
+# Samples of each class that are kept where something is chosen by leaving them out.
+SAMPLE_SIZE = 200
 
 
 class LeftOut(NamedTuple):
@@ -31,25 +33,41 @@ class LeftOut(NamedTuple):
     rows : ndarray of shape (n, n_features)
         The samples.
     codes : ndarray of shape (n,)
-        The class of each.
-    weight : ndarray of shape (n,)
+        The class of each, in ascending order.
+    weights : ndarray of shape (n,)
         The weight that each has in its class.
-    importance : ndarray of shape (n,)
+    shares : ndarray of shape (n,)
         The weight of the samples that each stands for.
+    numbers : ndarray of shape (n,)
+        The place of each among the samples that are kept of its class.
     """
 
     rows: np.ndarray
     codes: np.ndarray
-    weight: np.ndarray
-    importance: np.ndarray
+    weights: np.ndarray
+    shares: np.ndarray
+    numbers: np.ndarray
 
-    def keep(self, mask):
-        """Some of the samples."""
-        return LeftOut(*(array[mask] for array in self))
+    @classmethod
+    def of(cls, samples, class_weights, most):
+        """Take at most so many of the samples that are kept of each class."""
+        kept = samples.take(np.arange(len(samples)), most=most)
+        rows, weights, _ = kept.values
+        codes = kept.codes
+        totals = np.bincount(codes, weights, minlength=len(samples))
+        with np.errstate(divide="ignore"):
+            shares = weights * (class_weights / totals)[codes]
+        return cls(
+            rows, codes, weights, shares, np.arange(len(rows)) - kept.offsets[codes]
+        )
+
+    def take(self, part):
+        """Take some of the samples."""
+        return LeftOut(*(values[part] for values in self))
 
 
 def choose_shrinkage(spectrum, class_weight, means, left_out):
-    """The shrinkage that makes left-out samples the most likely.
+    """Choose the shrinkage that makes left-out samples the most likely.
 
     Parameters
     ----------
@@ -67,20 +85,20 @@ def choose_shrinkage(spectrum, class_weight, means, left_out):
     shrinkage : float
         One of ``SHRINKAGES``; 1 if there is nothing to judge by.
     """
-    left_out = left_out.keep(
-        can_be_left_out(class_weight, left_out.codes, left_out.weight)
+    left_out = left_out.take(
+        can_be_left_out(class_weight, left_out.codes, left_out.weights)
     )
     if len(left_out.rows) == 0 or len(means) == 1 or spectrum.variance == 0:
         return 1.0
-    rows, codes, weight, importance = left_out
+    rows, codes, weight, shares, _ = left_out
     scores = whitened_mean_scores(
         spectrum, class_weight, means, rows, codes, SHRINKAGES, row_weight=weight
     )
-    return SHRINKAGES[_last_of_the_best(scores, codes, importance)]
+    return SHRINKAGES[_last_of_the_best(scores, codes, shares)]
 
 
 def choose_alpha(spectrum, class_weight, means, left_out):
-    """The regularisation of ridge regression that makes left-out samples most likely.
+    """Choose the regularisation of ridge regression that makes left-out samples likely.
 
     Parameters
     ----------
@@ -100,35 +118,33 @@ def choose_alpha(spectrum, class_weight, means, left_out):
         of a feature: of unit length, few samples tell each other apart best with much.
     """
     alphas = spectrum.variance * np.array(ALPHAS)
-    left_out = left_out.keep(
-        can_be_left_out(class_weight, left_out.codes, left_out.weight)
+    left_out = left_out.take(
+        can_be_left_out(class_weight, left_out.codes, left_out.weights)
     )
     if len(left_out.rows) == 0 or len(means) == 1 or spectrum.variance == 0:
         return 10 * spectrum.variance or 1.0
-    rows, codes, weight, importance = left_out
+    rows, codes, weight, shares, _ = left_out
     sums = means * class_weight[:, None]
     scores = ridge_scores(spectrum, sums, rows, codes, alphas, row_weight=weight)
-    return float(alphas[_last_of_the_best(scores, codes, importance)])
+    return float(alphas[_last_of_the_best(scores, codes, shares)])
 
 
-def _last_of_the_best(candidates, codes, importance):
-    """The last of the candidates whose scores give samples the highest likelihood.
+def _last_of_the_best(candidates, codes, shares):
+    """Find the last of the candidates whose scores give samples the best likelihood.
 
     Of equally good ones the last, most regularised one: rounding must not decide.
     """
     values, temperature = [], None
     for scores in candidates:
-        value, temperature = log_likelihood(
-            scores, codes, row_weight=importance, start=temperature
-        )
-        values.append(value)
+        value, temperature = fit_temperature(scores, codes, shares, start=temperature)
+        values.append(max(value, -np.log(scores.shape[1])))  # no worse than chance
     return int(np.flatnonzero(values >= max(values) - _SAME_LIKELIHOOD)[-1])
 
 
 def whitened_mean_scores(
     spectrum, class_weight, means, rows, codes, shrinkages, *, row_weight=None
 ):
-    r"""Cosine of each row to the whitened class means, all made without that row.
+    r"""Compute cosines of rows to the whitened class means, all made without the row.
 
     The space is whitened by the shrunk covariance :math:`(1 - s) S / N + s v I`, for
     the scatter :math:`S` within the classes, and its origin is the mean of the class
@@ -218,7 +234,7 @@ class _Products(NamedTuple):
 
 
 def _cosines_without(products, origin_shift, lost, owned, move):
-    """Cosines of rows and points, each row forgotten by origin, scatter and own point.
+    """Compute cosines of rows and points, each row forgotten by what it is part of.
 
     Parameters
     ----------
@@ -264,7 +280,7 @@ def _cosines_without(products, origin_shift, lost, owned, move):
 
 
 def ridge_scores(spectrum, class_sums, rows, codes, alphas, *, row_weight=None):
-    r"""Predictions of ridge regression on one-hot targets, each made without its row.
+    r"""Predict by ridge regression on one-hot targets, each row without itself.
 
     Parameters
     ----------
@@ -304,7 +320,7 @@ def ridge_scores(spectrum, class_sums, rows, codes, alphas, *, row_weight=None):
 
 
 def can_be_left_out(class_weight, codes, row_weight=None):
-    """Which rows leave something of their class when they go.
+    """Tell which rows leave something of their class when they go.
 
     Parameters
     ----------
@@ -324,80 +340,12 @@ def can_be_left_out(class_weight, codes, row_weight=None):
     return class_weight[codes] - weight > 1e-9 * class_weight[codes]
 
 
-def log_likelihood(scores, codes, *, row_weight=None, start=None):
-    """Mean log-probability of the true classes, at the temperature that suits best.
-
-    The probabilities are the softmax of the scores over a temperature. The likelihood
-    is concave in the inverse temperature, which Newton's method finds.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_rows, n_classes)
-        Scores, the larger the better.
-    codes : ndarray of shape (n_rows,)
-        The true classes.
-    row_weight : ndarray of shape (n_rows,), default=None
-        The weight of each row in the mean.
-    start : float, default=None
-        A temperature that may be near the best one.
-
-    Returns
-    -------
-    value : float
-        At most 0, and at least ``-log(n_classes)``.
-    temperature : float
-        The best temperature; infinite if the scores are worse than chance.
-    """
-    margins = scores - scores[np.arange(len(scores)), codes][:, None]
-    spread = margins.std()
-    if spread == 0:
-        return -np.log(scores.shape[1]), np.inf
-    margins /= spread
-    largest = margins.max(axis=1)
-    margins -= largest[:, None]
-    log_inverse, bound = 1.0, 8.0
-    if start is not None and np.isfinite(start):
-        log_inverse = np.clip(np.log(spread / start), -bound, bound)
-
-    def evaluate(log_inverse):
-        """Mean loss, and its derivatives by the logarithm; the second without slope."""
-        inverse = np.exp(log_inverse)
-        scaled = inverse * margins
-        shares = np.exp(scaled)
-        sums = shares.sum(axis=1)
-        shares *= scaled
-        slopes = shares.sum(axis=1) / sums
-        variances = np.einsum("ij,ij->i", shares, scaled) / sums - slopes**2
-        losses = np.log(sums) + inverse * largest
-        slopes += inverse * largest
-        return [
-            np.average(each, weights=row_weight) for each in (losses, slopes, variances)
-        ]
-
-    loss, slope, variance = evaluate(log_inverse)
-    for _ in range(30):
-        # In the logarithm: positive, and well scaled. Where it is not convex, the
-        # Gauss-Newton curvature is.
-        step = -slope / max(variance + max(slope, 0), _TINY)
-        target = np.clip(log_inverse + np.clip(step, -1, 1), -bound, bound)
-        if abs(slope * (target - log_inverse)) < _NO_GAIN:
-            break
-        new = evaluate(target)
-        if new[0] > loss:
-            break
-        log_inverse = target
-        loss, slope, variance = new
-    if loss > np.log(scores.shape[1]):
-        return -np.log(scores.shape[1]), np.inf
-    return -loss, spread / np.exp(log_inverse)
-
-
 _EPS = 1e-9  # of a leverage: below it, a row is all that there is in its direction
 _TINY = np.finfo(np.float64).tiny
 
 
 def _share_of_rest(class_weight, codes, row_weight):
-    """Weight of each row, as a share of its class without it.
+    """Compute the weight of each row as a share of its class without it.
 
     1 for a row that is its whole class: finite, and not to be used.
     """

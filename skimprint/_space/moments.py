@@ -1,4 +1,4 @@
-"""Sufficient statistics of classes: what is added, and taken away, without the samples.
+"""Sufficient statistics of classes: add and take away classes without their samples.
 
 The scatter of a class, the sum of the outer products of its centred samples, is
 symmetric: of many samples its upper triangle is kept. Few samples are kept as they are:
@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
-from .._arrays.groups import row_keys
+from .._arrays.groups import offsets_of
+from .._memory.columns import Ragged
 
 # Rows whose outer products are summed in one matrix product.
 _BLOCK_ROWS = 512
@@ -34,10 +35,8 @@ class Moments(NamedTuple):
         Sum of the weights.
     mean : ndarray of shape (d,)
         Of dtype float64.
-    rows : ndarray of shape (n, d) or None
-        The samples, if they take less memory than the triangle, sorted by their keys.
-    row_weights : ndarray of shape (n,) or None
-        Their weights.
+    rows, row_weights : ndarray of shape (n, d) and (n,), or None
+        The samples and their weights, if they take less memory than the triangle.
     triangle : ndarray of shape (d * (d + 1) / 2,) or None
         Upper triangle of the scatter, one column after the other, if there are no rows.
     variance : float
@@ -73,18 +72,14 @@ class Moments(NamedTuple):
         multiply = get_blas_funcs("spmv", dtype=np.float64)
         return multiply(len(vector), 1.0, triangle, vector)
 
-    def joined(self, other):
-        """Moments of the samples of two parts together; see `joined`."""
-        return joined(self, other)
-
 
 def moments_of(rows, weights=None):
-    """Moments of the samples of one class.
+    """Compute the moments of the samples of one class.
 
     Parameters
     ----------
     rows : ndarray of shape (n, d)
-        The samples.
+        The samples; few are kept, so let them be sorted by their keys.
     weights : ndarray of shape (n,), default=None
         Their weights; all 1 if `None`.
 
@@ -95,10 +90,7 @@ def moments_of(rows, weights=None):
     """
     n, d = rows.shape
     weights = np.ones(n) if weights is None else weights.astype(np.float64, copy=False)
-    is_few = _is_less(n, d)
-    if is_few:  # as in a sample, whatever order they come in
-        order = np.argsort(row_keys(rows, seed=0), kind="stable")
-        rows, weights = rows[order], weights[order]
+    is_few = are_few(n, d)
     total = weights.sum()
     blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, n, _BLOCK_ROWS)]
     mean = sum(weights[b] @ rows[b].astype(np.float64, copy=False) for b in blocks)
@@ -122,7 +114,7 @@ def moments_of(rows, weights=None):
 
 
 def joined(first, second):
-    """Moments of the samples of two parts together.
+    r"""Join the moments of two parts that have not both kept their samples.
 
     Parameters
     ----------
@@ -132,13 +124,22 @@ def joined(first, second):
     Returns
     -------
     moments : Moments
-        As if of all samples, but for rounding.
+        As if of all samples, up to rounding.
+
+    Notes
+    -----
+    About the mean of all, the residual :math:`r` of a sample from the mean of its part
+    becomes :math:`r + s`, with the shift :math:`s` of that mean. Sums over a part of
+    weight :math:`w` and scatter :math:`S`, whose residuals sum to zero, become
+
+    .. math::
+
+        \sum |r + s|^2 &= v + w |s|^2, \\
+        \sum |r + s|^2 (r + s) &= t + 2 S s + (v + w |s|^2) s, \\
+        \sum |r + s|^4 &= f + 4 (t + S s) \cdot s + |s|^2 (2 v + w |s|^2),
+
+    with its variance :math:`v`, third moment :math:`t` and fourth moment :math:`f`.
     """
-    if first.rows is not None and second.rows is not None:
-        return moments_of(
-            np.concatenate([first.rows, second.rows]),
-            np.concatenate([first.row_weights, second.row_weights]),
-        )
     total = first.weight + second.weight
     between = second.mean - first.mean
     mean = first.mean + second.weight / total * between
@@ -168,7 +169,7 @@ def joined(first, second):
     return Moments(total, mean, None, None, triangle, variance, third, fourth)
 
 
-def _is_less(n, d):
+def are_few(n, d):
     """Whether n rows of d values take less memory than a triangle of d columns."""
     return 2 * n < d + 1
 
@@ -209,13 +210,91 @@ def _add_scatters(triangle, parts, sign=1):
         triangle += sign * _triangle_of_products(np.concatenate(pending))
 
 
+class MomentColumns(NamedTuple):
+    """Moments of classes, in columns.
+
+    Attributes
+    ----------
+    weights, variances, fourths : ndarray of shape (n_classes,)
+        As in `Moments`; the weight is 0 for a class of a head.
+    means, thirds : ndarray of shape (n_classes, d)
+        As in `Moments`; the mean is the row for a class of a head.
+    triangles : Ragged of Triangles
+        One for each class, or none where the samples are kept.
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    variances: np.ndarray
+    thirds: np.ndarray
+    fourths: np.ndarray
+    triangles: Ragged
+
+    @classmethod
+    def of(cls, moments, dtype):
+        """Make columns of the moments of each class."""
+        triangles = [m.triangle for m in moments if m.triangle is not None]
+        d = len(moments[0].mean)
+        stacked = np.empty((len(triangles), d * (d + 1) // 2), dtype)
+        for triangle, out in zip(triangles, stacked, strict=True):
+            out[:] = triangle
+        return cls(
+            np.array([m.weight for m in moments]),
+            np.stack([m.mean for m in moments]),
+            np.array([m.variance for m in moments]),
+            np.stack([m.third for m in moments]),
+            np.array([m.fourth for m in moments]),
+            Ragged(
+                Triangles(stacked),
+                offsets_of([m.triangle is not None for m in moments]),
+            ),
+        )
+
+    @classmethod
+    def of_head(cls, rows):
+        """Make columns of classes of a head, which have no samples of their own."""
+        n, d = rows.shape
+        zeros = np.zeros(n)
+        no_triangles = Triangles(np.empty((0, d * (d + 1) // 2), rows.dtype))
+        none = Ragged(no_triangles, np.zeros(n + 1, np.intp))
+        means = rows.astype(np.float64)
+        return cls(zeros, means, zeros, np.zeros((n, d)), zeros, none)
+
+    def one(self, place, samples):
+        """Take the moments of one class, and its samples where they are kept for it."""
+        rows = row_weights = triangle = None
+        start, stop = self.triangles.offsets[place : place + 2]
+        if stop > start:
+            triangle = self.triangles.values.triangle[start]
+        elif samples is not None:
+            part = slice(*samples.offsets[place : place + 2])
+            rows = samples.values.rows[part]
+            row_weights = samples.values.weights[part]
+        return Moments(
+            self.weights[place],
+            self.means[place],
+            rows,
+            row_weights,
+            triangle,
+            self.variances[place],
+            self.thirds[place],
+            self.fourths[place],
+        )
+
+
+class Triangles(NamedTuple):
+    """Upper triangles of scatters, of shape (n, d * (d + 1) / 2)."""
+
+    triangle: np.ndarray
+
+
 class PooledMoments:
     """Moments of all classes, to be asked for what the classes have in common.
 
     Parameters
     ----------
-    moments : dict of {label: Moments}
-        Of each class, in the order of the classes.
+    state : State
+        Knows moments of some classes. Those of a head have none.
     previous : PooledMoments, default=None
         Of mostly the same classes: what has changed since is added and taken away,
         which spares the sum over all.
@@ -223,9 +302,9 @@ class PooledMoments:
     Attributes
     ----------
     weights : ndarray of shape (n_classes,)
-        Sum of the weights of each class.
+        Sum of the weights of each class that has moments.
     means : ndarray of shape (n_classes, d)
-        Mean of each class.
+        Mean of each of them.
     factor : ndarray of shape (r, d) or None
         ``factor.T @ factor`` is the within-class scatter; `None` if r is not less
         than d.
@@ -235,34 +314,42 @@ class PooledMoments:
         Sum of ``w |r|^4`` over all residuals.
     """
 
-    def __init__(self, moments, previous=None):
-        parts = list(moments.values())
-        self.moments = moments
-        self.weights = np.array([part.weight for part in parts])
-        self.means = np.stack([part.mean for part in parts])
-        self.variance = sum(part.variance for part in parts)
-        self.fourth = sum(part.fourth for part in parts)
+    def __init__(self, state, previous=None):
+        columns = state.column(
+            lambda block: (
+                block.moments._replace(triangles=None, thirds=None),
+                block.labels,
+            )
+        )
+        moments, labels = columns
+        known = moments.weights > 0
+        self.weights = moments.weights[known]
+        self.means = moments.means[known]
+        self.variance = sum(moments.variances[known])
+        self.fourth = sum(moments.fourths[known])
+        self._places = {label: state.places[label] for label in labels[known].tolist()}
         self.factor = self._triangle = None
         d = self.means.shape[1]
-        n_rows = [d if part.rows is None else len(part.rows) for part in parts]
+        n_rows = [_n_rows(place, d) for place in self._places.values()]
         if sum(n_rows) < d:
-            self.factor = np.concatenate([part.factor for part in parts])
+            factors = [_moments_at(place).factor for place in self._places.values()]
+            self.factor = np.concatenate(factors)
         else:
             self._triangle = self._summed(previous)
 
     def _summed(self, previous):
-        gone, new = [], list(self.moments.values())
+        gone, new = [], list(self._places.values())
         d = self.means.shape[1]
         triangle = np.zeros(d * (d + 1) // 2)
         if previous is not None and previous.factor is None:
-            lost, changed = _differences(previous.moments, self.moments)
-            left = previous.variance - sum(part.variance for part in lost)
+            lost, changed = _differences(previous._places, self._places)
+            left = previous.variance - sum(_moments_at(p).variance for p in lost)
             is_precise = left >= _MIN_LEFT * previous.variance
             if is_precise and len(lost) + len(changed) < len(new):
                 triangle += previous._triangle
                 gone, new = lost, changed
-        _add_scatters(triangle, gone, sign=-1)
-        _add_scatters(triangle, new)
+        _add_scatters(triangle, map(_moments_at, gone), sign=-1)
+        _add_scatters(triangle, map(_moments_at, new))
         return triangle
 
     def whitened(self, whitening):
@@ -270,9 +357,9 @@ class PooledMoments:
         other = copy(self)
         other.means = whitening(self.means)
         if self.factor is not None:
-            other.factor = whitening.turn(self.factor)
+            other.factor = whitening.apply(self.factor)
         else:
-            scatter = whitening.turn(whitening.turn(self.scatter).T)
+            scatter = whitening.apply(whitening.apply(self.scatter).T)
             other._triangle = _triangle(scatter)
         return other
 
@@ -290,8 +377,20 @@ class PooledMoments:
         return _symmetric(self._triangle, self.means.shape[1])
 
 
+def _n_rows(place, d):
+    """Number of rows whose products make the scatter of a class."""
+    block, number = place
+    has_triangle = np.diff(block.moments.triangles.offsets[number : number + 2])[0]
+    return d if has_triangle else block.samples.sizes[number]
+
+
+def _moments_at(place):
+    block, number = place
+    return block.moments.one(number, block.samples)
+
+
 def _differences(before, now):
-    """The values that only the first dict has, and those that only the second has."""
-    gone = [old for label, old in before.items() if now.get(label) is not old]
-    new = [value for label, value in now.items() if before.get(label) is not value]
+    """List the places that only the first dict has, and those only the second has."""
+    gone = [place for label, place in before.items() if now.get(label) is not place]
+    new = [place for label, place in now.items() if before.get(label) is not place]
     return gone, new

@@ -74,7 +74,7 @@ class ScatterSpectrum(NamedTuple):
 
 
 def spectrum_of_scatter(scatter, total_weight):
-    """Spectrum of a scatter matrix, in all directions.
+    """Compute the spectrum of a scatter matrix, in all directions.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def spectrum_of_scatter(scatter, total_weight):
 
 
 def spectrum_of_rows(residuals, total_weight, others=None):
-    """Spectrum of the scatter of few rows, without the matrix of all features.
+    """Compute the spectrum of the scatter of few rows, without the matrix of features.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def spectrum_of_rows(residuals, total_weight, others=None):
 
 
 def within_class_spectrum(moments, origin, means):
-    """Spectrum of the scatter within the classes, in the smaller of the two spaces.
+    """Compute the spectrum of the scatter within classes, in the smaller space.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def within_class_spectrum(moments, origin, means):
 
 
 def spectrum_without(spectrum, class_weight, means, rows, codes, weights):
-    """Spectrum of the scatter within the classes, as it is without some samples.
+    """Compute the spectrum of the scatter within classes without some samples.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def spectrum_without(spectrum, class_weight, means, rows, codes, weights):
 
 
 class Whitening:
-    """From the space of the embeddings to where the shrunk covariance is the identity.
+    """Map embeddings to the space where the shrunk covariance is the identity.
 
     The whitening is the symmetric one, ``(X - origin) covariance^(-1/2)``, with
     ``covariance = (1 - s) S / N + s variance I``.
@@ -229,10 +229,10 @@ class Whitening:
         whitened : ndarray of shape (n, n_features)
             In the dtype of ``X``. Where nothing varies, ``X - origin``.
         """
-        return self.turn(X - self.origin.astype(X.dtype, copy=False))
+        return self.apply(X - self.origin.astype(X.dtype, copy=False))
 
-    def turn(self, X):
-        """Differences of rows in the whitened space, which has them without origin."""
+    def apply(self, X):
+        """Whiten differences of rows, which have no origin."""
         n_features, n_directions = self.basis.shape
         if 2 * n_directions > n_features and len(X) > n_features:
             return X @ self.matrix.astype(X.dtype, copy=False)
@@ -248,7 +248,7 @@ class Whitening:
         return matrix
 
     def astype(self, dtype):
-        """The same, ready for rows of a dtype."""
+        """Prepare the same whitening for rows of a dtype."""
         other = copy(self)
         vars(other).pop("matrix", None)
         for name in ("origin", "basis", "inside"):
@@ -257,7 +257,7 @@ class Whitening:
 
 
 def within_class_covariance(moments):
-    """Pooled within-class covariance with Ledoit-Wolf shrinkage.
+    """Estimate the pooled within-class covariance with Ledoit-Wolf shrinkage.
 
     Samples are centred on their class mean; the shrinkage ``(1 - s) S + s tr(S) / d I``
     is the one that Ledoit and Wolf [1]_ find closest to the true covariance, for the
@@ -296,7 +296,7 @@ def within_class_covariance(moments):
 
 
 def precision_cholesky(covariance):
-    """Factor F of the inverse covariance: |F^T x| is the Mahalanobis length of x.
+    """Factor the inverse covariance: |F^T x| is the Mahalanobis length of x.
 
     Parameters
     ----------

@@ -2,5 +2,6 @@
 
 from ._classifier import ImprintClassifier
 from ._classifier_cv import ImprintClassifierCV
+from ._rejection import Rejection
 
-__all__ = ["ImprintClassifier", "ImprintClassifierCV"]
+__all__ = ["ImprintClassifier", "ImprintClassifierCV", "Rejection"]

@@ -1,46 +1,54 @@
 """ImprintClassifier: the framework, from support embeddings to labels."""
 
-import re
-import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
-from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.exceptions import NotFittedError
-from sklearn.utils import Bunch, assert_all_finite
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from .._arrays.device import (
-    embedding_dtypes,
-    is_nonnegative,
-    like_input,
-    namespace_of,
-    readable,
-    to_device,
-)
-from .._arrays.groups import Buffer
-from .._arrays.threads import run_blocks
-from .._progress import CallbackSupportMixin
+from .._arrays.device import like_input
+from .._memory.learner import learn, merge
+from .._progress import CallbackSupportMixin, fit_progress
 from .._scoring.similarity import METRICS
-from .._space.kernel_ridge import Support
-from ..aggregation import AGGREGATIONS, Votes, make_aggregation
-from ..generation import make_generator
-from ..normalization import IDENTITY, NORMS, PROXY_NORMS, make_norm
-from ._calibration import Calibration, familiarities, fit_temperature, hold_out
-from ._head import Head
-from ._learning import LearningMixin, features_of
+from .._types import (
+    AggregationType,
+    Array,
+    Generator,
+    HasWeight,
+    Head,
+    Method,
+    Metric,
+    Parameters,
+    ProxyNorm,
+    QueryNorm,
+    RandomState,
+)
+from .._validation import check_parameter
+from ..aggregation import AGGREGATIONS, Aggregation
+from ..methods import METHODS
+from ..normalization import NORMS, PROXY_NORMS
+from ._calibration import calibrate
+from ._fitted import Fitted
+from ._learning import (
+    check_labels_to_forget,
+    check_mergeable,
+    checked_batch,
+    checked_queries,
+    features_of,
+    rejected_labels,
+    start,
+    warn_of_few_proxies,
+)
+from ._rejection import Rejection
 
-# More proxies than any class has samples.
-_ALL = np.iinfo(np.int32).max
 
-
-class ImprintClassifier(
-    LearningMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
-):
+class ImprintClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """Classify embeddings by their similarity to proxies of each class.
 
     Weight imprinting turns the embeddings of a frozen foundation model into a
@@ -63,13 +71,10 @@ class ImprintClassifier(
         - a callable ``f(X_c, n_proxies, random_state)`` that returns an array of shape
           (n_proxies, n_features).
 
-    n_proxies : int, dict of {label: int} or "auto", default=20
+    n_proxies : int or dict of {label: int}, default=20
         Number of proxies per class. A class with no more samples than this keeps its
-        samples as they are. ``"mean"`` and ``"all"`` ignore it. ``"auto"`` chooses of
-        1, 2, 5, 10 and 20, for each class by itself: the number whose proxies of one
-        half of the samples are the nearest to the other half. A class of fewer than
-        five samples gets one. In `partial_fit` and `merge` a known class decides anew,
-        by the proxies it remembers and what is new.
+        samples as they are. ``"mean"`` and ``"all"`` ignore it. `ImprintClassifierCV`
+        chooses it.
     support_norm : {"l2", "power", "auto"}, callable or None, default="l2"
         Normalisation of the support embeddings (the framework's NORM_pre). ``"power"``
         takes signed square roots first, which often helps where no embedding has
@@ -84,9 +89,10 @@ class ImprintClassifier(
     query_norm : {"l2", "power", "auto"}, callable or None, default="l2"
         Normalisation of the queries (NORM_inf). ``"auto"`` is that of the support. A
         callable gets them in blocks and must treat each row by itself.
-    aggregation : {"max", "mnn"} or callable, default="max"
+    aggregation : {"max", "mnn"}, Votes or callable, default="max"
         From similarities to class scores: the largest similarity of each class, or the
-        votes of the ``n_neighbors`` nearest proxies. A callable
+        votes of the nearest proxies, of five for ``"mnn"``; see
+        `skimprint.aggregation.Votes` for others. A callable
         ``f(similarities, proxy_classes)`` gets an array of shape (n_queries,
         n_proxies), distances negated, and the index into ``classes_`` of each proxy;
         it returns scores of shape (n_queries, n_classes), the largest one winning.
@@ -95,15 +101,10 @@ default="dot"
         Similarity or distance of a query to a proxy. Mahalanobis distances use the
         pooled within-class covariance of the support embeddings, shrunk by the rule of
         Ledoit and Wolf.
-    n_neighbors : int, default=5
-        Number of proxies that vote in ``aggregation="mnn"``; at most all of them.
-    weights : {"uniform", "distance"}, default="uniform"
-        Whether votes count alike or by the inverse of their distance
-        (``1 - similarity`` for ``metric="cosine"``).
-    shrinkage : float in [0, 1], "auto" or None, default=None
+    whitening : float in [0, 1], "auto" or None, default=None
         Whitens the space in which queries meet proxies: by the pooled covariance
         within the classes of the normalised support embeddings, shrunk to
-        ``(1 - shrinkage) * S + shrinkage * mean_variance * I``, about the mean of the
+        ``(1 - whitening) * S + whitening * mean_variance * I``, about the mean of the
         class means. ``"auto"`` is the value of ten that makes samples the most likely
         that are left out in turn, by the cosine to the whitened class means; at most
         200 samples of each class are kept for that. ``proxy_norm`` applies after the
@@ -131,21 +132,9 @@ default="dot"
         Class probabilities are the softmax of the scores divided by it. ``"auto"``
         makes the classes of support samples most likely, each of them scored by the
         proxies as they would be without it; see Notes.
-    outlier_threshold : float or "auto", default=None
-        Queries whose `score_samples` are below get the `outlier_label`; with `None`
-        no query does. ``"auto"`` rejects the share `contamination` of the support
-        samples, each of them scored by the proxies as they would be without it.
-    outlier_label : label, default=None
-        What `predict` returns for outliers: text if the classes are text, else a
-        number.
-    outlier_score : {"similarity", "contrast"}, default="similarity"
-        What `score_samples` returns: the similarity to the nearest proxy, or that to
-        the best class less a third of that to the second best, which detects unknown
-        classes better where there are many. With contrast, and proxies that are
-        samples, the two nearest of each class count.
-    contamination : float, default=0.05
-        Share of the queries of known classes that ``outlier_threshold="auto"``
-        rejects.
+    rejection : Rejection or None, default=None
+        Lets `predict` return a label of its own for queries that belong to no known
+        class; see `skimprint.Rejection`. With `None` no query is rejected.
     head : tuple (weight, classes), default=None
         A linear classifier to start from: its weights, of shape (n_classes,
         n_features), or a module that has them as ``weight``, and their labels (`None`
@@ -185,13 +174,14 @@ default="dot"
         The component that made the proxies.
     temperature_ : float
         The temperature, chosen or given.
-    outlier_threshold_ : float
-        The threshold, chosen or given. Only with an ``outlier_threshold``.
+    rejection_threshold_ : float
+        The threshold below which queries are rejected, chosen or given. Only with a
+        ``rejection``.
     covariance_ : ndarray of shape (n_features, n_features)
         Shrunk within-class covariance of the support embeddings, before any
         whitening. Only with ``metric="mahalanobis"``.
-    shrinkage_ : float
-        The shrinkage of the whitening. Only with ``shrinkage``.
+    whitening_ : float
+        The shrinkage of the whitening, chosen or given. Only with ``whitening``.
     support_norm_ : {"l2", "power"}, callable or None
         The normalisation of the support embeddings, chosen or given.
     n_features_in_ : int
@@ -212,15 +202,15 @@ default="dot"
     ``"auto"`` keeps up to 200 samples of each class, chosen by a hash of their values,
     and scores at most 10,000 of them. A proxy that is the sample is left out; a mean
     of ``n`` samples that it is among becomes the mean of the other ``n - 1``. To score
-    a tenth of the samples, a whitening (`shrinkage`) is made anew without them, and
-    from the covariance of ``metric="mahalanobis"`` the sample is taken out; the amount
-    of shrinkage stays. All is done again when it is needed after `partial_fit`,
-    `forget` or `merge`.
+    a tenth of the samples, a `whitening` is made again without them, and from the
+    covariance of ``metric="mahalanobis"`` the sample is taken out; the amount of
+    shrinkage stays. All is done again when it is needed after `partial_fit`, `forget`
+    or `merge`.
 
-    Parameters that are set after `fit` take effect with the next one, but for those of
-    predictions, which do at once: `query_norm`, `aggregation`, `metric`,
-    `n_neighbors`, `weights`, `temperature` and those of outliers. Where what they need
-    has not been learnt, there is an error.
+    Parameters that are set after `fit` take effect with the next one, also in
+    `partial_fit`, but for `temperature` and `rejection`, which do at once; where what
+    they need has not been learnt, there is an error. `device`, `n_jobs` and `verbose`,
+    which make no difference to results, act at once too.
 
     With scikit-learn's ``array_api_dispatch``, results follow ``X`` to its namespace
     and device; labels that are text, and the attributes, are NumPy arrays.
@@ -252,13 +242,9 @@ default="dot"
     True
     """
 
-    _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's convention)
+    _parameter_constraints: ClassVar[dict] = {
         "generator": "no_validation",  # `make_generator` knows, and says what would do
-        "n_proxies": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"auto"}),
-            Mapping,
-        ],
+        "n_proxies": [Interval(Integral, 1, None, closed="left"), Mapping],
         # Views of registries, to which entries may be added.
         "support_norm": [
             StrOptions(NORMS.keys()),
@@ -268,21 +254,16 @@ default="dot"
         ],
         "proxy_norm": [StrOptions(PROXY_NORMS.keys()), callable, None],
         "query_norm": [StrOptions(NORMS.keys()), StrOptions({"auto"}), callable, None],
-        "aggregation": [StrOptions(AGGREGATIONS.keys()), callable],
+        "aggregation": [StrOptions(AGGREGATIONS.keys()), Aggregation, callable],
         "metric": [StrOptions(METRICS.keys())],
-        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-        "weights": [StrOptions({"uniform", "distance"})],
-        "shrinkage": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
+        "whitening": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
         "mean_weight": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "kernel_weight": [Interval(Real, 0, 1, closed="both")],
         "temperature": [
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"auto"}),
         ],
-        "outlier_threshold": [Real, StrOptions({"auto"}), None],
-        "outlier_label": "no_validation",
-        "outlier_score": [StrOptions({"similarity", "contrast"})],
-        "contamination": [Interval(Real, 0, 1, closed="left")],
+        "rejection": [Rejection, None],
         "head": [tuple, None],
         "random_state": ["random_state"],
         "device": [str, None],
@@ -292,29 +273,24 @@ default="dot"
 
     def __init__(
         self,
-        generator="kmeans",
-        n_proxies=20,
+        generator: Generator = "kmeans",
+        n_proxies: int | Mapping[Any, int] = 20,
         *,
-        support_norm="l2",
-        proxy_norm="l2",
-        query_norm="l2",
-        aggregation="max",
-        metric="dot",
-        n_neighbors=5,
-        weights="uniform",
-        shrinkage=None,
-        mean_weight=0.0,
-        kernel_weight=0.0,
-        temperature=1.0,
-        outlier_threshold=None,
-        outlier_label=None,
-        outlier_score="similarity",
-        contamination=0.05,
-        head=None,
-        random_state=None,
-        device=None,
-        n_jobs=None,
-        verbose=0,
+        support_norm: QueryNorm = "l2",
+        proxy_norm: ProxyNorm = "l2",
+        query_norm: QueryNorm = "l2",
+        aggregation: AggregationType = "max",
+        metric: Metric = "dot",
+        whitening: float | Literal["auto"] | None = None,
+        mean_weight: float | Literal["auto"] = 0.0,
+        kernel_weight: float = 0.0,
+        temperature: float | Literal["auto"] = 1.0,
+        rejection: Rejection | None = None,
+        head: Head | None = None,
+        random_state: RandomState = None,
+        device: str | None = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
     ):
         self.generator = generator
         self.n_proxies = n_proxies
@@ -323,27 +299,105 @@ default="dot"
         self.query_norm = query_norm
         self.aggregation = aggregation
         self.metric = metric
-        self.n_neighbors = n_neighbors
-        self.weights = weights
-        self.shrinkage = shrinkage
+        self.whitening = whitening
         self.mean_weight = mean_weight
         self.kernel_weight = kernel_weight
         self.temperature = temperature
-        self.outlier_threshold = outlier_threshold
-        self.outlier_label = outlier_label
-        self.outlier_score = outlier_score
-        self.contamination = contamination
+        self.rejection = rejection
         self.head = head
         self.random_state = random_state
         self.device = device
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @classmethod
+    def from_method(
+        cls, name: Method, /, **changes: Unpack[Parameters]
+    ) -> "ImprintClassifier":
+        """Make a classifier with the setting of a published method, or the recommended.
+
+        Parameters
+        ----------
+        name : {"hosoda", "janson", "least_squares", "qi", "recommended", "westerhoff"}
+            One of `skimprint.methods`.
+        **changes : dict
+            Parameters that are to be others.
+
+        Returns
+        -------
+        classifier : ImprintClassifier
+            Not fitted.
+
+        Raises
+        ------
+        ValueError
+            If there is no such method.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> ImprintClassifier.from_method("westerhoff", n_proxies=5)
+        ImprintClassifier(n_proxies=5)
+        """
+        if name not in METHODS:
+            raise ValueError(f"name must be one of {sorted(METHODS)}; got {name!r}.")
+        method = {key: clone(v, safe=False) for key, v in METHODS[name].items()}
+        return cls(**(method | changes))
+
+    @classmethod
+    def from_head(
+        cls,
+        weight: ArrayLike | HasWeight,
+        classes: ArrayLike | None = None,
+        **params: Unpack[Parameters],
+    ) -> "ImprintClassifier":
+        """Start from the weights of a linear classifier, to add classes beside its own.
+
+        The setting of Qi et al. [2]_: a network's last layer keeps its classes, and
+        new ones are imprinted next to them with `partial_fit`.
+
+        Parameters
+        ----------
+        weight : array-like of shape (n_classes, n_features) or module
+            A row per class, or something that has them as its attribute ``weight``,
+            such as a ``torch.nn.Linear``. A bias is left out: proxies have none.
+        classes : array-like of shape (n_classes,), default=None
+            The labels of the rows; by default their numbers.
+        **params : dict
+            Parameters of the classifier.
+
+        Returns
+        -------
+        classifier : ImprintClassifier
+            It knows the classes of the head and can predict them.
+
+        Raises
+        ------
+        ValueError
+            If the weights or the labels are not valid.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> weight = [[0.0, 1.0], [1.0, 0.0]]
+        >>> clf = ImprintClassifier.from_head(weight, ["up", "right"], generator="mean")
+        >>> clf.partial_fit([[-1.0, 0.1]], ["left"]).predict([[-2.0, 0.0], [0.0, 3.0]])
+        array(['left', 'up'], dtype='<U5')
+        """
+        clf = cls(**(params | {"head": (weight, classes)}))
+        clf._validate_params()
+        plan, state = start(clf, None)
+        a_row = next(iter(state.blocks)).proxies.values.vectors[:1]
+        clf._adopt(Fitted(plan, state), features_of(a_row))
+        return clf
+
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: Array, y: Array, sample_weight: Array | None = None
+    ) -> "ImprintClassifier":
         """Imprint the classes: make the proxies of each from its support embeddings.
 
-        What was learnt before is forgotten, but for the classes of a ``head``.
+        What was learnt before is forgotten, except for the classes of a ``head``.
 
         Parameters
         ----------
@@ -366,159 +420,236 @@ default="dot"
         ValueError
             If a parameter, the embeddings, the labels or the weights are not valid.
         """
-        self._check_combinations()
-        learnt = self._learn(self._start(), X, y, sample_weight, callbacks=True)
-        self._adopt(learnt, features_of(X), self._make_head(learnt))
+        batch = checked_batch(self, X, y, sample_weight)
+        plan, state = start(self, batch)
+        report = fit_progress(self, len(batch.classes), X=batch.X, y=y)
+        with report as progress:
+            state = learn(plan, state, batch, n_jobs=self.n_jobs, progress=progress)
+        self._adopt(Fitted(plan, state), features_of(X))
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(
+        self,
+        X: Array,
+        y: Array,
+        classes: Array | None = None,
+        sample_weight: Array | None = None,
+    ) -> "ImprintClassifier":
+        """Imprint new classes, and learn more of known ones.
+
+        A new class gets the proxies that `fit` would give it. Of a known class, points
+        that stand for its samples, weighted by them, join the new samples, and the
+        generator is applied to both. Points are proxies, or a summary of up to 20
+        samples or local means for each of them (30 for k-medoids). This gives what
+        `fit` gives to all samples at once for the generators ``"mean"``,
+        ``"least_squares"`` with one proxy, ``"all"`` and ``"random"``; with the others
+        it is an approximation whose memory stays bounded.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            More support embeddings.
+        y : array-like of shape (n_samples,)
+            Their labels, known or new.
+        classes : array-like of shape (n_classes,), default=None
+            The labels to expect. New labels are welcome at any time, so this is never
+            needed; if it is passed, other labels in ``y`` are an error.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, as in `fit`.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The classifier. An error or an interrupt leaves it as it was.
+
+        Raises
+        ------
+        ValueError
+            If the embeddings, the labels or the weights are not valid.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> clf = ImprintClassifier("mean")
+        >>> clf.partial_fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"]).classes_
+        array(['right', 'up'], dtype='<U5')
+        >>> clf.partial_fit([[-1.0, 0.0]], ["left"]).predict([[-3.0, 1.0]])
+        array(['left'], dtype='<U5')
+        """
+        fitted = vars(self).get("_fitted")
+        batch = checked_batch(self, X, y, sample_weight, fitted=fitted, classes=classes)
+        if fitted is None:
+            fitted = Fitted(*start(self, batch))
+        fitted.plan.numbers(batch.classes.tolist())
+        after = fitted.enqueued(batch) if fitted.knows_classes else None
+        if after is None:
+            report = fit_progress(
+                self, len(batch.classes), X=batch.X, y=y, callbacks=False
+            )
+            with report as progress:
+                state = learn(
+                    fitted.plan,
+                    fitted.state,
+                    batch,
+                    n_jobs=self.n_jobs,
+                    progress=progress,
+                )
+            after = fitted.replaced(state)
+        self._set_fitted(after, features_of(X) if not hasattr(self, "_fitted") else {})
+        return self
+
+    def forget(self, classes: Array) -> "ImprintClassifier":
+        """Forget classes, as if they had never been seen.
+
+        Neither predictions nor pickles hold anything of them. Proxies of other classes
+        stay as they are, to the bit, where the generator looks at each class alone;
+        what classes have in common (least squares, covariances, whitening) is what it
+        were without them, up to rounding.
+
+        Parameters
+        ----------
+        classes : label or array-like of shape (n_classes,)
+            The labels to forget.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The classifier. If it has no classes left, it can learn but not predict.
+
+        Raises
+        ------
+        ValueError
+            If a label is not known; nothing is forgotten then.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> X = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+        >>> clf = ImprintClassifier("mean").fit(X, ["up", "right", "both"])
+        >>> clf.forget("both").classes_
+        array(['right', 'up'], dtype='<U5')
+        """
+        self._check_is_fitted()
+        labels = check_labels_to_forget(self._fitted.state, classes)
+        self._set_fitted(self._fitted.replaced(self._fitted.state.changed(labels)))
+        return self
+
+    def merge(self, other: "ImprintClassifier") -> "ImprintClassifier":
+        """Take in what another classifier has learnt.
+
+        For training in parts, on several machines say. Classes that only one of both
+        knows are taken as they are. Of a class that both know, the proxies are
+        generated again from what both remember of its samples;
+        the result is that of one `fit` for the generators of which `partial_fit`
+        says so.
+
+        Parameters
+        ----------
+        other : ImprintClassifier
+            Fitted with the same parameters; only ``random_state``, ``n_jobs`` and
+            ``verbose`` may differ. It stays as it is.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The classifier. Training rows of ``other`` are numbered after its own.
+
+        Raises
+        ------
+        ValueError
+            If the classifiers have different parameters or features; the message
+            names the first that differs.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> here = ImprintClassifier("mean").fit([[0.0, 1.0]], ["up"])
+        >>> there = ImprintClassifier("mean").fit([[1.0, 0.0]], ["right"])
+        >>> here.merge(there).classes_
+        array(['right', 'up'], dtype='<U5')
+        """
+        self._check_is_fitted()
+        plan = check_mergeable(self, other)
+        mine, theirs = self._fitted.state, other._fitted.state
+        state = merge(plan, mine, theirs, n_jobs=self.n_jobs)
+        self._set_fitted(self._fitted.replaced(state, plan))
         return self
 
     @property
-    def classes_(self):
+    def classes_(self) -> np.ndarray:
         """The labels, sorted: ndarray of shape (n_classes,)."""
-        return self._head("classes_").classes
+        return self._scorer("classes_").head.classes
 
     @property
-    def proxies_(self):
+    def proxies_(self) -> np.ndarray:
         """The normalised proxies: ndarray of shape (n_proxies_total, n_features)."""
-        return self._head("proxies_").proxies
+        return self._scorer("proxies_").head.proxies
 
     @property
-    def proxy_labels_(self):
+    def proxy_labels_(self) -> np.ndarray:
         """The label of each proxy: ndarray of shape (n_proxies_total,)."""
-        head = self._head("proxy_labels_")
+        head = self._scorer("proxy_labels_").head
         return head.classes[head.codes]
 
     @property
-    def proxy_indices_(self):
+    def proxy_indices_(self) -> np.ndarray:
         """The training row of each proxy: ndarray of shape (n_proxies_total,)."""
-        return self._head("proxy_indices_").indices
+        return self._scorer("proxy_indices_").head.indices
 
     @property
-    def class_count_(self):
+    def class_count_(self) -> np.ndarray:
         """Weight of the samples of each class: ndarray of shape (n_classes,)."""
-        return self._head("class_count_").class_count
+        return self._scorer("class_count_").head.space.class_weights
 
     @property
-    def covariance_(self):
+    def covariance_(self) -> np.ndarray:
         """Shrunk within-class covariance: ndarray of shape (n_features, n_features)."""
-        covariance = self._head("covariance_").covariance
+        covariance = self._scorer("covariance_").head.covariance
         if covariance is None:
             raise AttributeError("covariance_ exists only with metric='mahalanobis'.")
         return covariance
 
     @property
-    def shrinkage_(self):
+    def whitening_(self) -> float:
         """Shrinkage of the whitening: float."""
-        head = self._head("shrinkage_")
-        if head.shrinkage is None:
+        shrinkage = self._scorer("whitening_").head.shrinkage
+        if shrinkage is None:
             raise AttributeError(
-                "shrinkage_ exists only with shrinkage, and after support embeddings."
+                "whitening_ exists only with whitening, and after support embeddings."
             )
-        return head.shrinkage
+        return shrinkage
 
     @property
-    def support_norm_(self):
+    def support_norm_(self) -> Any:
         """Normalisation of the support embeddings, chosen or given."""
-        return self._head("support_norm_").norm or self.support_norm
+        return self._scorer("support_norm_").plan.support_norm_value
 
     @property
-    def generator_(self):
+    def generator_(self) -> Any:
         """The component that made the proxies: ProxyGenerator."""
-        self._head("generator_")
-        return self._learnt.settled().generator
+        return self._scorer("generator_").plan.generator
 
     @property
-    def temperature_(self):
+    def temperature_(self) -> float:
         """What scores are divided by for probabilities: float."""
-        return self._temperature(self._head("temperature_"))
+        return self._temperature(self._scorer("temperature_"))
 
     @property
-    def outlier_threshold_(self):
-        """Queries that are less familiar are outliers: float."""
-        head = self._head("outlier_threshold_")
-        if self.outlier_threshold is None:
-            raise AttributeError(
-                "outlier_threshold_ exists only with an outlier_threshold."
-            )
-        return self._threshold(head)
+    def rejection_threshold_(self) -> float:
+        """Queries that are less familiar are rejected: float."""
+        scorer = self._scorer("rejection_threshold_")
+        if self.rejection is None:
+            raise AttributeError("rejection_threshold_ exists only with a rejection.")
+        return self._threshold(scorer)
 
     @property
-    def n_samples_seen_(self):
+    def n_samples_seen_(self) -> int:
         """Number of training rows so far, forgotten ones included: int."""
-        self._head("n_samples_seen_")
-        return self._learnt.settled().n_samples
+        return self._scorer("n_samples_seen_").head.space.state.n_samples
 
-    def _head(self, name="classes_"):
-        """What predictions need, made anew if the classifier has learnt since.
-
-        Parameters
-        ----------
-        name : str
-            The attribute it is needed for.
-        """
-        if not self.__sklearn_is_fitted__():
-            raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} before fit."
-            )
-        head, learnt = self._made, self._learnt.settled()
-        if head is None or head.memory is not learnt.memory:
-            # One assignment, of something complete: other threads may be predicting.
-            self._made = head = self._make_head(learnt, previous=head)
-        return head
-
-    def _make_head(self, learnt, previous=None, shared=None):
-        return Head(
-            learnt,
-            self._proxy_norm(),
-            mahalanobis=METRICS[self.metric].needs_covariance,
-            shrinkage=self.shrinkage,
-            mean_weight=self._mean_weight(),
-            with_kernel=self.kernel_weight > 0,
-            previous=previous,
-            shared=shared,
-        )
-
-    def _choose_norm(self, learnt, X):
-        """The norm that "auto" stands for, by what is known or else by samples."""
-        if self.support_norm != "auto":
-            return None
-        return learnt.norm or ("power" if is_nonnegative(X) else "l2")
-
-    def _support_norm(self, chosen):
-        return make_norm(chosen or self.support_norm, "support_norm")
-
-    def _query_norm(self, head):
-        norm = self.query_norm
-        if norm == "auto":
-            norm = head.norm or self.support_norm
-        if norm == "auto":
-            raise NotFittedError(
-                "support_norm='auto' is chosen by the support embeddings, but was set "
-                "after fit: call fit again."
-            )
-        return make_norm(norm, "query_norm")
-
-    def _proxy_norm(self):
-        return make_norm(self.proxy_norm, "proxy_norm", PROXY_NORMS)
-
-    def _aggregation(self):
-        """The aggregation, and the parameters of votes."""
-        if self.aggregation == "mnn":
-            return Votes(self.n_neighbors, self.weights)
-        return make_aggregation(self.aggregation)
-
-    def _mean_weight(self):
-        """Share of the class mean in each proxy."""
-        if self.mean_weight != "auto":
-            return self.mean_weight
-        return 0.5 if self._proxies_are_points() else 0.0
-
-    def _proxies_are_points(self):
-        """Whether proxies are in the space of the normalised embeddings."""
-        generator = make_generator(self.generator)
-        return self._proxy_norm().is_pointwise and not generator.uses_moments
-
-    def predict(self, X):
-        """Label of each query.
+    def predict(self, X: Array) -> Array:
+        """Predict the label of each query.
 
         Parameters
         ----------
@@ -529,28 +660,24 @@ default="dot"
         -------
         y : ndarray of shape (n_samples,)
             The class with the largest score; of several, the first in ``classes_``.
-            The `outlier_label`, where `score_samples` is less than
-            ``outlier_threshold_``.
+            The label of the `rejection`, where `score_samples` is less than
+            ``rejection_threshold_``.
         """
-        queries = self._validate_scored(X)
-        return like_input(X, self._predicted(queries))
+        queries, check = self._checked(X, scored=True)
+        return like_input(X, self._predicted(queries, check))
 
-    def _predicted(self, X):
-        """Labels of queries from `_validate_scored`."""
-        head = self._head()
-        winners = np.empty(len(X), dtype=np.intp)
+    def _predicted(self, X, check):
+        """Predict labels of queries that have been validated."""
+        scorer = self._fitted.scorer
+        classes, winners = scorer.head.classes, scorer.winners(X, check)
+        if self.rejection is None:
+            return classes[winners]
+        familiar = scorer.familiarities(X, self._familiarity)
+        is_rejected = familiar < self._threshold(scorer)
+        return rejected_labels(classes, winners, is_rejected, self.rejection.label)
 
-        def choose(block, found):
-            winners[block] = found
-
-        self._score_blocks(head, X, choose, winners_only=True)
-        if self.outlier_threshold is None:
-            return head.classes[winners]
-        is_outlier = self._familiarities(head, X) < self._threshold(head)
-        return self._labels_of(head, winners, is_outlier)
-
-    def score_samples(self, X):
-        """How familiar each query is: its similarity to what was learnt.
+    def score_samples(self, X: Array) -> Array:
+        """Tell how familiar each query is: its similarity to what was learnt.
 
         Parameters
         ----------
@@ -560,26 +687,27 @@ default="dot"
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            The larger, the more familiar: see `outlier_score`. Distances are negated.
-            The same for any `aggregation`.
+            The larger, the more familiar: see `skimprint.Rejection`. Distances are
+            negated. The same for any `aggregation`.
 
         Examples
         --------
-        >>> from skimprint import ImprintClassifier
-        >>> clf = ImprintClassifier(
-        ...     "mean", outlier_threshold=0.5, outlier_label="neither"
-        ... ).fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+        >>> from skimprint import ImprintClassifier, Rejection
+        >>> rejection = Rejection("neither", threshold=0.5)
+        >>> clf = ImprintClassifier("mean", rejection=rejection)
+        >>> clf = clf.fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
         >>> X = [[0.0, 2.0], [-1.0, -1.0]]
         >>> clf.score_samples(X).round(2)
         array([ 1.  , -0.71])
         >>> clf.predict(X)
         array(['up', 'neither'], dtype='<U7')
         """
-        queries = self._validate_queries(X)
-        return like_input(X, self._familiarities(self._head(), queries))
+        queries, _ = self._checked(X)
+        scorer = self._fitted.scorer
+        return like_input(X, scorer.familiarities(queries, self._familiarity))
 
-    def explain(self, X):
-        """Why each query gets its class: the proxy that won, its lead, its sample.
+    def explain(self, X: Array) -> Bunch:
+        """Explain the class of each query: the proxy that won, its lead, its sample.
 
         Parameters
         ----------
@@ -592,7 +720,7 @@ default="dot"
             Arrays of shape (n_samples,):
 
             label
-                The class with the largest score, also for outliers.
+                The class with the largest score, also for queries that are rejected.
             proxy
                 The row of ``proxies_`` that is nearest among those of this class.
             similarity
@@ -626,49 +754,22 @@ default="dot"
         >>> why.training_row, why.n_samples
         (array([0]), array([2.]))
         """
-        X = self._validate_queries(X)
-        head = self._head()
-        n = len(X)
-        winners, seconds, proxy = np.empty((3, n), dtype=np.intp)
-        similarity, margin, familiarity = np.empty((3, n), dtype=head.proxies.dtype)
-
-        compare = self._similarity(head)
-
-        def look(block, similarities):
-            aggregation = self._aggregation()
-            scores = aggregation.scores(similarities, head.offsets, compare)
-            scores = self._with_kernel(head, scores, X, block)
-            columns = np.arange(scores.shape[1])
-            first = winners[block] = scores.argmax(axis=0)
-            best = scores[first, columns]
-            if len(scores) == 1:
-                second, lead = first, np.inf
-            else:
-                others = scores.copy()
-                others[first, columns] = -np.inf
-                second = others.argmax(axis=0)
-                lead = best - others[second, columns]
-            seconds[block], margin[block] = second, lead
-            familiarity[block] = self._familiarity(head, similarities)
-            similarities[head.codes[:, None] != first] = -np.inf
-            proxy[block] = similarities.argmax(axis=0)
-            similarity[block] = similarities[proxy[block], columns]
-
-        self._compare_blocks(head, X, look)
-        counts = np.concatenate([part.counts for part in head.parts])
+        queries, _ = self._checked(X)
+        head = self._fitted.scorer.head
+        found = self._fitted.scorer.explain(queries, self._familiarity)
         return Bunch(
-            label=head.classes[winners],
-            proxy=proxy,
-            similarity=similarity,
-            training_row=head.indices[proxy],
-            n_samples=counts[proxy],
-            runner_up=head.classes[seconds],
-            margin=margin,
-            familiarity=familiarity,
+            label=head.classes[found["winner"]],
+            proxy=found["proxy"],
+            similarity=found["similarity"],
+            training_row=head.indices[found["proxy"]],
+            n_samples=head.counts[found["proxy"]],
+            runner_up=head.classes[found["second"]],
+            margin=found["margin"],
+            familiarity=found["familiarity"],
         )
 
-    def decision_function(self, X):
-        """Score of each class: the similarity of its best proxy, or its share of votes.
+    def decision_function(self, X: Array) -> Array:
+        """Score each class: by the similarity of its best proxy, or its share of votes.
 
         Parameters
         ----------
@@ -681,13 +782,13 @@ default="dot"
             In the order of ``classes_``, distances negated. For two classes the score
             of ``classes_[1]`` less that of ``classes_[0]``.
         """
-        _, scores = self._scores(X)
+        scores = self._scores(X)
         if scores.shape[1] == 2:
             scores = scores[:, 1] - scores[:, 0]
         return like_input(X, scores)
 
-    def predict_proba(self, X):
-        """Probability of each class: softmax of the scores divided by `temperature`.
+    def predict_proba(self, X: Array) -> Array:
+        """Predict class probabilities: the softmax of scores over the `temperature`.
 
         Parameters
         ----------
@@ -699,13 +800,10 @@ default="dot"
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        head, scores = self._scores(X)
-        temperature = self._temperature(head)
-        probabilities = softmax(scores / temperature, axis=1)
-        return like_input(X, _keep_winner(probabilities, scores))
+        return like_input(X, self._probabilities(X, softmax))
 
-    def predict_log_proba(self, X):
-        """Logarithm of the probability of each class.
+    def predict_log_proba(self, X: Array) -> Array:
+        """Predict the logarithms of class probabilities.
 
         Parameters
         ----------
@@ -717,12 +815,11 @@ default="dot"
         log_probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        head, scores = self._scores(X)
-        temperature = self._temperature(head)
-        probabilities = log_softmax(scores / temperature, axis=1)
-        return like_input(X, _keep_winner(probabilities, scores))
+        return like_input(X, self._probabilities(X, log_softmax))
 
-    def kproxies(self, X, n_neighbors=None, return_similarity=True):
+    def kproxies(
+        self, X: Array, n_neighbors: int | None = None, return_similarity: bool = True
+    ) -> Array:
         """Find the proxies that each query is most similar to.
 
         What `kneighbors` is to a nearest-neighbours classifier.
@@ -732,8 +829,8 @@ default="dot"
         X : array-like of shape (n_samples, n_features)
             The queries.
         n_neighbors : int, default=None
-            Number of proxies for each query; by default the parameter `n_neighbors`,
-            or all proxies if they are fewer.
+            Number of proxies for each query; by default as many as vote, or five, or
+            all proxies if they are fewer.
         return_similarity : bool, default=True
             Whether to return the similarities too.
 
@@ -758,474 +855,111 @@ default="dot"
         >>> clf.proxy_labels_[indices]
         array([['up', 'both']], dtype='<U5')
         """
-        given, X = X, self._validate_queries(X)
-        head = self._head()
-        n_proxies = head.n_proxies
+        queries, _ = self._checked(X)
+        scorer = self._fitted.scorer
+        n_proxies = scorer.head.n_proxies
         if n_neighbors is None:
-            n_neighbors = min(self.n_neighbors, n_proxies)
+            n_neighbors = min(scorer.plan.aggregation.n_neighbors, n_proxies)
         elif not (isinstance(n_neighbors, Integral) and 1 <= n_neighbors <= n_proxies):
             raise ValueError(
                 f"n_neighbors must be an int from 1 to {n_proxies}, the number of "
                 f"proxies; got {n_neighbors!r}."
             )
-        similarities = np.empty((len(X), n_neighbors), dtype=head.proxies.dtype)
-        indices = np.empty((len(X), n_neighbors), dtype=np.intp)
-        compare = self._similarity(head)
+        similarities, indices = scorer.nearest(queries, n_neighbors)
+        indices = like_input(X, indices)
+        if not return_similarity:
+            return indices
+        return like_input(X, similarities), indices
 
-        def find(block):
-            queries = compare.prepare(X, block)
-            similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
+    def _scores(self, X):
+        """Score each class for each query: (n_queries, n_classes)."""
+        queries, check = self._checked(X, scored=True)
+        return self._fitted.scorer.scores(queries, check)
 
-        run_blocks(find, compare.blocks(len(X)))
-        indices = like_input(given, indices)
-        return (
-            (like_input(given, similarities), indices) if return_similarity else indices
+    def _probabilities(self, X, softmax):
+        scores = self._scores(X)
+        temperature = self._temperature(self._fitted.scorer)
+        return _keep_winner(softmax(scores / temperature, axis=1), scores)
+
+    def _temperature(self, scorer):
+        """Find what scores are divided by."""
+        check_parameter(self, "temperature")
+        if self.temperature == "auto":
+            return calibrate(scorer, self._familiarity).temperature
+        return self.temperature
+
+    def _threshold(self, scorer):
+        """Find the familiarity below which queries are rejected."""
+        if self.rejection.threshold == "auto":
+            found = calibrate(scorer, self.rejection.score)
+            return found.threshold(self.rejection.rate)
+        return self.rejection.threshold
+
+    @property
+    def _familiarity(self):
+        """Which familiarity is told."""
+        if self.rejection is None:
+            return "similarity"
+        check_parameter(self, "rejection")
+        self.rejection._validate_params()
+        return self.rejection.score
+
+    def _checked(self, X, *, scored=False):
+        """Validate queries, and say how to check them later if they are scored."""
+        self._check_is_fitted()
+        return checked_queries(
+            self, X, looks_later=scored and self._fitted.scorer.checks_finite
         )
+
+    def _scorer(self, name):
+        """Find what scores queries; it is needed for an attribute."""
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r} before fit."
+            )
+        return self._fitted.scorer
+
+    def _adopt(self, fitted, features):
+        """Become fitted, unless parameters do not go with what was learnt."""
+        scorer = fitted.scorer
+        warn_of_few_proxies(scorer)
+        if self.rejection is not None:
+            nothing = np.empty(0, np.intp), np.empty(0, bool)
+            rejected_labels(scorer.head.classes, *nothing, self.rejection.label)
+            self._familiarity  # noqa: B018 - it is validated
+            self._threshold(scorer)
+        self._temperature(scorer)
+        self._set_fitted(fitted, features)
+
+    def _set_fitted(self, fitted, features=None):
+        """Replace what is known, in one step that no interrupt can cut in two.
+
+        Parameters
+        ----------
+        fitted : Fitted
+            What is known from now on.
+        features : dict, default=None
+            Of `features_of`, if what is known is of other samples.
+        """
+        features = features or {}
+        if features and "feature_names_in_" not in features:
+            vars(self).pop("feature_names_in_", None)  # of an earlier fit
+        vars(self).update(features | {"_fitted": fitted})
+
+    def _check_is_fitted(self):
+        """Refuse to go on without classes, and say why there are none."""
+        msg = None
+        if hasattr(self, "_fitted"):
+            msg = "%(name)s has forgotten all classes: learn some with partial_fit."
+        check_is_fitted(self, msg=msg)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_fitted") and self._fitted.knows_classes
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         return tags
-
-    def _n_proxies_of(self, labels):
-        """Number of proxies of each class, shape (n_classes,); None for "auto"."""
-        if isinstance(self.n_proxies, str):
-            return None
-        if not isinstance(self.n_proxies, Mapping):
-            return np.full(len(labels), min(self.n_proxies, _ALL))
-        missing = [label for label in labels if label not in self.n_proxies]
-        if missing:
-            raise ValueError(
-                "n_proxies must have a number for each class; it has none for "
-                f"{missing} (its keys are {list(self.n_proxies)})."
-            )
-        counts = [self.n_proxies[label] for label in labels]
-        for label, count in zip(labels, counts, strict=True):
-            if not isinstance(count, Integral) or count < 1:
-                raise ValueError(
-                    "n_proxies must map each label to an int of at least 1; got "
-                    f"{count!r} for {label!r}."
-                )
-        return np.array([min(count, _ALL) for count in counts])
-
-    def _check_params(self):
-        if not get_config()["skip_parameter_validation"]:
-            self._validate_params()
-        self._check_combinations()
-
-    def _check_combinations(self):
-        """Refuse parameters that do not go together."""
-        if self.outlier_threshold is not None and self.outlier_label is None:
-            raise ValueError(
-                "outlier_threshold needs an outlier_label, which predict returns for "
-                "outliers: pass outlier_label=-1, say, or for text 'unknown'."
-            )
-        if self.device and not re.fullmatch(r"cpu|auto|cuda(:\d+)?", self.device):
-            raise ValueError(
-                "device must be 'cpu', 'cuda', 'cuda:N' with a number N, 'auto' or "
-                f"None; got {self.device!r}."
-            )
-        self._aggregation().check(METRICS[self.metric])
-        if self._mean_weight() and not self._proxies_are_points():
-            raise ValueError(
-                "mean_weight needs proxies that are points of the normalised space, "
-                "unlike those of 'least_squares' or proxy_norm='quantile': pass "
-                "mean_weight=0, or 'auto'."
-            )
-        if self.kernel_weight:
-            self._check_kernel()
-        same_norms = (
-            self.support_norm is None
-            or self.query_norm == "auto"
-            or self.query_norm == self.support_norm
-        )
-        if self._calibrates() and not same_norms:
-            raise ValueError(
-                "temperature='auto' and outlier_threshold='auto' take support samples "
-                "for queries, so query_norm must be the support_norm, "
-                f"{self.support_norm!r}; got {self.query_norm!r}."
-            )
-
-    def _check_kernel(self):
-        """Refuse parameters that a kernel regression does not go together with."""
-        if self.aggregation != "max" or not METRICS[self.metric].is_product:
-            raise ValueError(
-                "kernel_weight needs similarities of the best proxies: aggregation="
-                "'max' and metric='dot' or 'cosine'; got aggregation="
-                f"{self.aggregation!r} and metric={self.metric!r}. Pass "
-                "kernel_weight=0, or these."
-            )
-        norms = self.support_norm, self.query_norm
-        is_auto = norms[0] == "auto"
-        has_unit_length = is_auto or make_norm(norms[0], "support_norm").unit_length
-        if not has_unit_length or norms[1] not in ("auto", norms[0]):
-            raise ValueError(
-                "kernel_weight needs support embeddings and queries of unit length, "
-                "normalised alike: support_norm='l2', 'power' or 'auto', and the same "
-                f"for query_norm, or 'auto'; got support_norm={norms[0]!r} and "
-                f"query_norm={norms[1]!r}. Pass kernel_weight=0, or these."
-            )
-
-    def _calibrates(self):
-        """Whether temperature or threshold are found by leaving samples out."""
-        return "auto" in (self.temperature, self.outlier_threshold)
-
-    def _validate_queries(self, X, *, ensure_all_finite=True):
-        self._check_is_fitted()
-        self._check_params()  # they may have been set since the fit
-        X = validate_data(
-            self,
-            X,
-            dtype=embedding_dtypes(X),
-            reset=False,
-            ensure_all_finite=ensure_all_finite,
-        )
-        return to_device(readable(X), self.device)
-
-    def _shows_what_is_not_finite(self):
-        """Whether scores are not finite for a query that is not."""
-        return (
-            METRICS[self.metric].shows_non_finite
-            and self._aggregation().shows_non_finite
-            and not callable(self.query_norm)
-        )
-
-    def _near_queries(self, compare, X):
-        """What compares queries where they are, if scores can be computed there."""
-        has_form = self._aggregation().has_device_form and not self.kernel_weight
-        return compare.to(X) if has_form else compare
-
-    def _validate_scored(self, X):
-        """Validate queries for `_score_blocks`, which may look for NaN by itself."""
-        self._check_is_fitted()
-        self._check_params()  # they may have been set since the fit
-        is_near = namespace_of(X) is None and self.device in (None, "cpu")
-        looks_later = is_near and self._shows_what_is_not_finite()
-        return self._validate_queries(X, ensure_all_finite=not looks_later)
-
-    def _similarity(self, head, *, normalized=False):
-        """What compares queries, or rows that are normalised, with the proxies."""
-        if METRICS[self.metric].needs_covariance and head.factor is None:
-            raise NotFittedError(
-                "metric='mahalanobis' needs the covariance of the support embeddings, "
-                "but was set after fit: call fit again."
-            )
-        lacks_whitening = self.shrinkage is not None and head.whitening is None
-        if lacks_whitening and not all(part.is_head for part in head.parts):
-            raise NotFittedError(
-                "shrinkage needs the covariance of the support embeddings, but was set "
-                "after fit: call fit again."
-            )
-        query_norm = self._query_norm(head)
-        if normalized:  # once more, unit length does no harm, and roots would
-            query_norm = NORMS["l2"] if query_norm.unit_length else IDENTITY
-        use = self.metric, query_norm, normalized
-        kept = head.compared  # once: other threads may replace it
-        if kept is None or kept[0] != use or kept[1] is not head.proxies:
-            similarity = head.similarity(
-                self.metric,
-                head.proxies,
-                query_norm=query_norm,
-                factor=head.factor,
-                whitening=head.whitening,
-                # Each of these rows meets many vectors of its own: better whitened
-                # itself.
-                twice_whitened=None if normalized else head.twice_whitened,
-            )
-            kept = use, head.proxies, similarity
-            if not normalized:
-                head.compared = kept
-        return kept[2]
-
-    def _score_blocks(self, head, X, use, *, winners_only=False):
-        """Score blocks of queries, several at a time.
-
-        Parameters
-        ----------
-        head : Head
-            What to score them by.
-        X : ndarray of shape (n_samples, n_features)
-            Queries from `_validate_scored`.
-        use : callable
-            Gets the slice of a block and its scores, of shape (n_classes, n_block),
-            which are gone when it returns.
-        winners_only : bool, default=False
-            Whether it gets the index of the best class of each query instead.
-        """
-        compare = self._near_queries(self._similarity(head), X)
-        aggregation = self._aggregation()
-        buffer = Buffer()
-        # Of few proxies, looking through all queries would be a large part of the work.
-        # NaN and infinity spread to the scores, where one look per query finds them.
-        looks = self._shows_what_is_not_finite() and compare.xp is np
-
-        def score(block):
-            def rank(queries):
-                memory = buffer.empty(
-                    (head.n_proxies * len(queries),), head.proxies.dtype
-                )
-                ranks = compare.ranks(queries, out=memory)
-                if looks and not np.isfinite(ranks[0]).all():
-                    name = type(self).__name__
-                    assert_all_finite(X[block], estimator_name=name, input_name="X")
-                return ranks
-
-            with np.errstate(invalid="ignore" if looks else "warn"):
-                queries = compare.prepare(X, block)
-                how = queries, head.offsets, rank if compare.xp is np else None
-                if winners_only and not self.kernel_weight:
-                    use(block, aggregation.winners(compare, *how))
-                    return
-                scores = aggregation.of_queries(compare, *how)
-            scores = self._with_kernel(head, scores, X, block)
-            use(block, scores.argmax(axis=0) if winners_only else scores)
-
-        # Somebody else's code need not be safe in threads.
-        compare.for_each_block(score, X, in_threads=not aggregation.is_callable)
-
-    def _with_kernel(self, head, scores, X, block):
-        """Scores of a block, (n_classes, n_block), the kernel having its share."""
-        if not self.kernel_weight:
-            return scores
-        queries = np.ascontiguousarray(X[block], dtype=head.proxies.dtype)
-        queries = self._query_norm(head)(queries)
-        return self._weighed(scores, self._kernel(head).scores(queries))
-
-    def _weighed(self, scores, of_kernel):
-        """Scores, those of the kernel regression having their share."""
-        return (1 - self.kernel_weight) * scores + self.kernel_weight * of_kernel
-
-    def _kernel(self, head):
-        """The kernel regression."""
-        if head.kernel is None:
-            raise NotFittedError(
-                "kernel_weight needs samples of each class, but was set after fit: "
-                "call fit again."
-            )
-        return head.kernel
-
-    def _compare_blocks(self, head, X, use):
-        """Compare blocks of queries to all proxies.
-
-        Parameters
-        ----------
-        head : Head
-            Has the proxies.
-        X : ndarray of shape (n_samples, n_features)
-            Validated queries.
-        use : callable
-            Gets the slice of a block and its similarities, of shape (n_proxies,
-            n_block), which it may change.
-        """
-        compare = self._similarity(head)
-        for block in compare.blocks(len(X)):
-            queries = compare.prepare(X, block)
-            use(block, compare.finish(compare.ranks(queries), queries))
-
-    def _familiarity(self, head, similarities):
-        """What `score_samples` makes of similarities, of shape (n_proxies, n)."""
-        return familiarities(
-            similarities,
-            head.offsets,
-            contrast=self.outlier_score == "contrast",
-            n_nearest=2 if head.generator.selects else 1,
-        )
-
-    def _familiarities(self, head, X):
-        """What `score_samples` makes of validated queries."""
-        familiar = np.empty(len(X), dtype=head.proxies.dtype)
-
-        def keep(block, similarities):
-            familiar[block] = self._familiarity(head, similarities)
-
-        there = self._near_queries(self._similarity(head), X)
-        if self.outlier_score == "similarity" and there.xp is not np:
-
-            def find(block):
-                familiar[block] = there.best(there.prepare(X, block))
-
-            there.for_each_block(find, X)
-            return familiar
-        self._compare_blocks(head, X, keep)
-        return familiar
-
-    def _labels_of(self, head, winners, is_outlier):
-        """Labels of the winning classes, and the outlier label.
-
-        Parameters
-        ----------
-        head : Head
-            Has the classes.
-        winners : ndarray of shape (n,)
-            Indices into them.
-        is_outlier : ndarray of shape (n,)
-            Where to put the outlier label.
-        """
-        if isinstance(self.outlier_label, str) != isinstance(head.classes[0], str):
-            raise ValueError(
-                "outlier_label must be of the type of the labels, such as "
-                f"{head.classes[0]!r}; got {self.outlier_label!r}."
-            )
-        label = np.asarray(self.outlier_label)
-        dtype = np.result_type(head.classes.dtype, label.dtype)
-        labels = head.classes[winners].astype(dtype)
-        labels[is_outlier] = self.outlier_label
-        return labels
-
-    def _temperature(self, head):
-        """What scores are divided by."""
-        if self.temperature == "auto":
-            return self._calibrated(head).temperature
-        return self.temperature
-
-    def _threshold(self, head):
-        """Below which familiarity makes an outlier."""
-        if self.outlier_threshold == "auto":
-            return self._calibrated(head).threshold(self.contamination)
-        return self.outlier_threshold
-
-    def _calibrated(self, head):
-        """What leaving out support samples shows: a Calibration, kept in the head."""
-        settings = (
-            self.metric,
-            self.query_norm,
-            self.aggregation,
-            self.n_neighbors,
-            self.weights,
-            self.outlier_score,
-            self.kernel_weight,
-        )
-        if head.calibration is None or head.calibration.settings != settings:
-            found = self._calibrate(head)
-            head.calibration = Calibration(settings, *found)
-        return head.calibration
-
-    def _calibrate(self, head):
-        """Temperature, familiarities and weights of support samples left out."""
-        if head.generator.uses_moments:
-            raise ValueError(
-                "temperature='auto' and outlier_threshold='auto' need proxies that can "
-                f"do without a sample; those of {type(head.generator).__name__} depend "
-                "on all samples of all classes. Pass numbers, or another generator."
-            )
-        parts = head.parts
-        if any(part.sample is None and not part.is_head for part in parts):
-            raise NotFittedError(
-                "temperature='auto' and outlier_threshold='auto' need samples of each "
-                "class, but were set after fit: call fit again."
-            )
-        held_out = hold_out(parts, head.offsets, selects=head.generator.selects)
-        if held_out is None:
-            warnings.warn(
-                "No class has proxies left without one of its samples: temperature="
-                "'auto' is taken as 1, and outlier_threshold='auto' rejects nothing. "
-                "Two samples of a class are needed.",
-                UserWarning,
-                stacklevel=5,
-            )
-            return 1.0, np.empty(0), np.empty(0)
-        n = len(held_out.rows)
-        scores = np.empty((n, len(head.classes)), dtype=head.proxies.dtype)
-        familiar = np.empty(n, dtype=head.proxies.dtype)
-        proxy_norm, aggregation = self._proxy_norm(), self._aggregation()
-
-        def leave_out(head, compare, vectors, block):
-            some = held_out.keep(block)
-            queries = compare.prepare(some.rows)
-            similarities = compare.finish(compare.ranks(queries), queries)
-            without = compare.without(
-                rows=some.rows,
-                means=head.means[some.codes],
-                class_weight=head.class_count[some.codes],
-                weight=some.weight,
-                total=head.moments and head.moments.weights.sum(),
-                shrinkage=head.covariance_shrinkage,
-            )
-            similarities = without.to_all(similarities, queries)
-
-            def to_own(which, vectors):
-                """Similarities of some of the samples to vectors of their own."""
-                return without.paired(queries[which], vectors, which)
-
-            if head.mean_weight:
-                self._compare_blends_without(head, vectors, to_own, some, similarities)
-            else:
-                left = head.renormalize(some.left, some.own, proxy_norm)
-                changed = np.flatnonzero(some.own >= 0)
-                own = some.own[changed]
-                similarities[own, changed] = to_own(changed, left[changed])
-            gone = np.zeros(similarities.shape, bool)
-            gone[some.own[some.gone], np.flatnonzero(some.gone)] = True
-            scores[block] = aggregation.without(
-                similarities, gone, head.offsets, compare
-            ).T
-            similarities[gone] = -np.inf
-            familiar[block] = self._familiarity(head, similarities)
-
-        for fold, without_fold in head.each_without(held_out, proxy_norm):
-            compare = self._similarity(without_fold, normalized=True)
-            vectors = None
-            if head.mean_weight:
-                vectors = without_fold.vectors
-                own = np.arange(len(vectors))
-                vectors = without_fold.renormalize(vectors, own, proxy_norm)
-            for block in compare.blocks(len(fold)):
-                leave_out(without_fold, compare, vectors, fold[block])
-        if self.kernel_weight:
-            support = Support.of(parts, head.proxies.dtype)
-            of_kernel = self._kernel(head).scores_without(support, held_out.rows)
-            scores = self._weighed(scores, of_kernel.T)
-        temperature = fit_temperature(scores, held_out.codes, held_out.weights)
-        return temperature, familiar, held_out.weights
-
-    def _compare_blends_without(self, head, vectors, to_own, held_out, similarities):
-        """Compare samples with what the proxies of their class blend into without them.
-
-        Parameters
-        ----------
-        head : Head
-            Made with all samples.
-        vectors : ndarray of shape (n_proxies, n_features)
-            Its proxies before they were blended.
-        to_own : callable
-            From numbers of samples, of shape (m,), and vectors, of shape (m,
-            n_features), to the similarities of the ones to the others.
-        held_out : HeldOut
-            The samples, and what they change.
-        similarities : ndarray of shape (n_proxies, n)
-            To be changed for the proxies of each sample's class.
-        """
-        norm = self._proxy_norm()
-        parts = head.parts
-        left = head.renormalize(held_out.left, held_out.own, norm)
-        means = np.stack([parts[code].mean for code in held_out.codes])
-        means += held_out.shift[:, None] * (means - held_out.rows)
-        means = head.renormalize(means, held_out.own, norm)
-        for code in np.unique(held_out.codes):
-            columns = np.flatnonzero(held_out.codes == code)
-            own, gone = held_out.own[columns], held_out.gone[columns]
-            start, stop = head.offsets[code : code + 2]
-            of_class = np.repeat(vectors[None, start:stop], len(columns), axis=0)
-            changed = np.flatnonzero((own >= 0) & ~gone)
-            of_class[changed, own[changed] - start] = left[columns[changed]]
-            blends = head.blended(of_class, means[columns][:, None])
-            n_proxies = stop - start
-            similar = to_own(
-                np.repeat(columns, n_proxies), blends.reshape(-1, blends.shape[-1])
-            )
-            similarities[start:stop, columns] = similar.reshape(-1, n_proxies).T
-
-    def _scores(self, X):
-        """A head, and scores of shape (n_samples, n_classes) in its dtype."""
-        X = self._validate_scored(X)
-        head = self._head()
-        all_scores = np.empty((len(X), len(head.classes)), dtype=head.proxies.dtype)
-
-        def keep(block, scores):
-            all_scores[block] = scores.T
-
-        self._score_blocks(head, X, keep)
-        return head, all_scores
 
 
 def _keep_winner(probabilities, scores):

@@ -20,6 +20,7 @@ __all__ = [
     "KMedoidsProxies",
     "LeastSquaresProxies",
     "MeanProxies",
+    "ProxyGenerator",
     "RandomProxies",
 ]
 

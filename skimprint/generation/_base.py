@@ -1,57 +1,42 @@
 """The protocol of GEN: from the support rows of every class to its proxies."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._arrays.groups import Buffer
+from .._arrays.groups import Buffer, GroupedRows
 from .._arrays.threads import run_tasks
-from .._memory.points import compressed, sampled
+from .._memory.columns import Points, Ragged, joined
+from .._memory.points import compressed, sampled, sharing
+from .._memory.state import Imprint, Needs
 
 # Points remembered of a class for each of its proxies.
 POINTS_PER_PROXY = 10
 
-
-class Proxies(NamedTuple):
-    """What a generator returns, in the order of the classes.
-
-    Attributes
-    ----------
-    vectors : ndarray of shape (n_proxies_total, n_features)
-        The proxies.
-    offsets : ndarray of shape (n_classes + 1,)
-        The proxies of class ``c`` are ``vectors[offsets[c]:offsets[c + 1]]``.
-    indices : ndarray of shape (n_proxies_total,)
-        The training row that a proxy is, or that stands for a synthetic one.
-    counts : ndarray of shape (n_proxies_total,)
-        The weight of the samples that a proxy stands for.
-    spreads : ndarray of shape (n_proxies_total,)
-        Squared distance of a proxy from its training row.
-    """
-
-    vectors: np.ndarray
-    offsets: np.ndarray
-    indices: np.ndarray
-    counts: np.ndarray
-    spreads: np.ndarray
+# What is left of a count below this share is rounding.
+_ROUNDING = 1e-6
 
 
 class ProxyGenerator(BaseEstimator, ABC):
-    """Base class of the generators.
+    """Base class of the generators: makes proxies of classes, and learns more of them.
 
     A generator holds its own parameters only. The number of proxies, the seed and
-    the number of jobs belong to the classifier, which passes them on.
+    the number of jobs belong to the classifier, which passes them on. One that only
+    defines `generate` learns in parts, forgets and merges too: points that stand for
+    the samples of a class, up to 20 for each proxy, join new samples, and `generate`
+    is applied to both. `selected` and `synthesized` make what `generate` returns.
     """
 
-    _parameter_constraints: dict = {}  # noqa: RUF012 (scikit-learn's convention)
+    _parameter_constraints: ClassVar[dict] = {}
 
-    #: Whether `combine` needs the moments of the classes.
-    uses_moments = False
+    #: What must be remembered of each class for `combine`.
+    needs = Needs()
 
-    #: Whether `combine` needs samples of the classes, to leave them out in turn.
-    uses_sample = False
+    #: Whether `combine` makes the proxies of a class depend on all other classes.
+    combines = False
 
     #: Whether the proxies are support samples, rather than means of them.
     selects = False
@@ -59,45 +44,24 @@ class ProxyGenerator(BaseEstimator, ABC):
     #: Whether samples in any parts, but in their order, give the same, to the bit.
     learns_in_order = False
 
-    def n_remembered(self, n_proxies):
-        """How many points are to stand for the samples of a class.
-
-        More samples of a class that is known join such points, and new proxies are
-        made of both.
-
-        Parameters
-        ----------
-        n_proxies : ndarray of shape (n_classes,)
-            How many proxies each class gets, at most.
-
-        Returns
-        -------
-        n_points : ndarray of shape (n_classes,)
-            About as many; 0 where the proxies themselves will do.
-        """
-        return n_proxies * POINTS_PER_PROXY
-
-    def condense(self, points, bound):
-        """Fewer points that stand for the samples of a class.
-
-        Parameters
-        ----------
-        points : PointsOfOne
-            Samples, and what stood for those before them.
-        bound : int
-            Of `n_remembered`.
-
-        Returns
-        -------
-        points : PointsOfOne
-            At most twice as many as the bound.
-        """
-        if self.selects:
-            return sampled(points, 2 * bound)
-        return compressed(points, bound)
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        # A class that generates in its own way must not inherit shortcuts of another.
+        if "generate" in vars(cls):
+            for name in ("generate_each", "learn_each", "update", "learns_in_order"):
+                if name not in vars(cls):
+                    setattr(cls, name, vars(ProxyGenerator)[name])
 
     @abstractmethod
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
+    def generate(
+        self,
+        support: GroupedRows,
+        n_proxies: np.ndarray,
+        *,
+        seed: int = 0,
+        n_jobs: int | None = None,
+        progress: Callable[[int], Any] | None = None,
+    ) -> Ragged:
         """Generate the proxies of every class.
 
         Parameters
@@ -116,11 +80,13 @@ class ProxyGenerator(BaseEstimator, ABC):
 
         Returns
         -------
-        proxies : Proxies
-            Vectors, offsets and training rows.
+        proxies : Ragged of Points
+            The proxies of each class. Their indices are rows of ``support``.
         """
 
-    def generate_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
+    def generate_each(
+        self, support: GroupedRows, numbers: Sequence[np.ndarray], **options: Any
+    ) -> list[Ragged]:
         """Generate the proxies of every class several times, in several numbers.
 
         Parameters
@@ -129,22 +95,198 @@ class ProxyGenerator(BaseEstimator, ABC):
             The normalised support embeddings, by class.
         numbers : list of ndarray of shape (n_classes,)
             How many proxies each class gets each time, at most.
-        seed : int, default=0
-            Each class starts from this same seed, each time.
-        n_jobs : int, default=None
-            Number of threads across classes.
-        progress : callable, default=None
-            As for `generate`. A class is done once for each number.
+        **options : dict
+            ``seed``, ``n_jobs`` and ``progress``, as for `generate`. A class is done
+            once for each number.
 
         Returns
         -------
-        proxies : list of Proxies
+        proxies : list of Ragged
             What `generate` returns for each, to the bit.
         """
-        options = {"seed": seed, "n_jobs": n_jobs, "progress": progress}
         return [self.generate(support, number, **options) for number in numbers]
 
-    def combine(self, vectors, counts, moments, left_out=None):
+    def learn_each(
+        self, support: GroupedRows, numbers: Sequence[np.ndarray], **options: Any
+    ) -> list[Imprint]:
+        """Learn classes of which nothing is known, with several numbers of proxies.
+
+        Parameters
+        ----------
+        support, numbers, **options
+            As for `generate_each`.
+
+        Returns
+        -------
+        imprints : list of Imprint
+            For each of the numbers.
+        """
+        if len(numbers) == 1:
+            made = [self.generate(support, numbers[0], **options)]
+        else:
+            made = self.generate_each(support, numbers, **options)
+        seed = options.get("seed", 0)
+        return [
+            Imprint(proxies, self._remember(support, proxies, number, seed))
+            for proxies, number in zip(made, numbers, strict=True)
+        ]
+
+    def update(
+        self,
+        known: Imprint,
+        support: GroupedRows,
+        rows: np.ndarray,
+        n_proxies: np.ndarray,
+        **options: Any,
+    ) -> Imprint:
+        """Learn more of known classes.
+
+        Parameters
+        ----------
+        known : Imprint
+            Of the classes.
+        support : GroupedRows
+            More samples of the same classes, or points that stand for some, with their
+            spreads.
+        rows : ndarray of shape (n_samples,)
+            The training row of each row of ``support``.
+        n_proxies : ndarray of shape (n_classes,)
+            How many proxies each class gets, at most.
+        **options : dict
+            ``seed``, ``n_jobs`` and ``progress``, as for `generate`.
+
+        Returns
+        -------
+        imprint : Imprint
+            Of the classes, as far as what is remembered tells.
+        """
+        before, order = self.points(known), support.order
+        n, no_spread = len(order), support.spread is None
+        more = Points(
+            support.take(order),
+            np.ones(n) if no_weights(support) else support.sample_weight[order] * 1.0,
+            rows[order],
+            np.zeros(n) if no_spread else support.spread[order],
+        )
+        points = before.values.joined(more)
+        codes = np.repeat(np.arange(len(support)), support.sizes)
+        groups = GroupedRows(
+            points.vectors,
+            np.concatenate([before.codes, codes]),
+            len(support),
+            sample_weight=points.counts,
+            spread=points.spreads,
+        ).without_weightless()
+        memory = self._condense_each(
+            groups, points.indices, self.n_remembered(n_proxies), options.get("n_jobs")
+        )
+        indices = points.indices
+        if self.selects and (memory.sizes > 0).all():
+            # It selects among what is remembered, which goes on to be remembered.
+            groups, indices = memory.grouped(), memory.values.indices
+        proxies = self.generate(groups, n_proxies, **options)
+        indices = indices[proxies.values.indices]
+        return Imprint(proxies.with_values(indices=indices), memory)
+
+    def points(self, known: Imprint) -> Ragged:
+        """Find the points that stand for the samples of known classes.
+
+        Parameters
+        ----------
+        known : Imprint
+            Of the classes.
+
+        Returns
+        -------
+        points : Ragged of Points
+            What is remembered of each class, or else its proxies.
+        """
+        n = len(known.proxies)
+        remembered = known.memory.sizes > 0
+        if not remembered.any():
+            return known.proxies
+        both = joined([known.proxies, known.memory])
+        return both.take(np.where(remembered, n, 0) + np.arange(n))
+
+    def without(
+        self, proxies: Points, rows: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Leave each of some samples out of the proxies of its class.
+
+        A proxy that is the sample is gone. A mean of samples with the weight ``n``, the
+        sample ``x`` of weight ``w`` among them, becomes ``(n mean - w x) / (n - w)``.
+
+        Parameters
+        ----------
+        proxies : Points
+            Those of the class.
+        rows : ndarray of shape (n_samples, n_features)
+            The samples.
+        weights : ndarray of shape (n_samples,)
+            Their weights.
+
+        Returns
+        -------
+        own : ndarray of shape (n_samples,)
+            The proxy that changes without each sample; -1 for none.
+        gone : ndarray of bool of shape (n_samples,)
+            Whether that proxy is gone.
+        left : ndarray of shape (n_samples, n_features)
+            What it becomes, before the normalisation of proxies.
+        """
+        vectors, rows = proxies.vectors.astype(np.float64), rows.astype(np.float64)
+        if len(vectors) == 1:
+            distances = np.square(rows - vectors).sum(axis=1, keepdims=True)
+        else:
+            distances = np.einsum("ij,ij->i", vectors, vectors) - 2 * rows @ vectors.T
+        own = distances.argmin(axis=1)
+        if self.selects:
+            gone = (vectors[own] == rows).all(axis=1)
+            return np.where(gone, own, -1), gone, rows
+        counts = proxies.counts[own]
+        rest = counts - weights
+        gone = rest <= _ROUNDING * counts
+        rest = np.where(gone, 1, rest)[:, None]
+        left = (counts[:, None] * vectors[own] - weights[:, None] * rows) / rest
+        return own, gone, left
+
+    def n_remembered(self, n_proxies: np.ndarray) -> np.ndarray:
+        """Say how many points are to stand for the samples of a class.
+
+        Parameters
+        ----------
+        n_proxies : ndarray of shape (n_classes,)
+            How many proxies each class gets, at most.
+
+        Returns
+        -------
+        n_points : ndarray of shape (n_classes,)
+            About as many; 0 where the proxies themselves will do.
+        """
+        return n_proxies * POINTS_PER_PROXY
+
+    def condense(self, points: Points, bound: int) -> Points:
+        """Reduce points to fewer ones that stand for the samples of a class.
+
+        Parameters
+        ----------
+        points : Points
+            Samples, and what stood for those before them.
+        bound : int
+            Of `n_remembered`.
+
+        Returns
+        -------
+        points : Points
+            At most twice as many as the bound.
+        """
+        if self.selects:
+            return sampled(points, 2 * bound)
+        return compressed(points, bound)
+
+    def combine(
+        self, vectors: np.ndarray, counts: np.ndarray, moments: Any, left_out: Any
+    ) -> np.ndarray:
         """Let the classes see each other, where a method wants that.
 
         Parameters
@@ -154,9 +296,9 @@ class ProxyGenerator(BaseEstimator, ABC):
         counts : ndarray of shape (n_proxies_total,)
             The weight of the samples that each stands for.
         moments : PooledMoments or None
-            Of all classes, if the generator uses them.
+            Of all classes, if they are among the `needs`.
         left_out : LeftOut or None
-            Samples of all classes, if the generator uses any.
+            Samples of all classes, if they are among the `needs`.
 
         Returns
         -------
@@ -165,9 +307,77 @@ class ProxyGenerator(BaseEstimator, ABC):
         """
         return vectors
 
+    def _remember(self, support, proxies, n_proxies, seed):
+        """Choose what to remember of new classes besides their proxies.
+
+        As many samples as twice the bound are remembered as they are. Of more, some are
+        drawn, and share the weight of the samples that their proxies stand for; or,
+        where proxies are samples, the generator says which.
+        """
+        bounds = self.n_remembered(n_proxies)
+        wanted = (bounds > 0) & (support.sizes > proxies.sizes)
+        whole = wanted & (support.sizes <= 2 * bounds)
+        those = np.flatnonzero(whole)
+        kept = support if whole.all() else support.only(those)
+        order = kept.order
+        weights = np.ones(len(order))
+        if not no_weights(support):
+            weights = support.sample_weight[order].astype(float)
+        points = Points(support.take(order), weights, order, np.zeros(len(order)))
+        memory = Ragged(points, kept.offsets)
+        if whole.all():
+            return memory
+        records = [points.take(slice(0))] * len(support)
+        for group, record in zip(those, memory, strict=True):
+            records[group] = record
+        for group in np.flatnonzero(wanted & ~whole):
+            records[group] = self._remember_some(
+                support, group, proxies.one(group), bounds[group], seed
+            )
+        return Ragged.of(records)
+
+    def _remember_some(self, support, group, proxies, bound, seed):
+        """Choose what to remember of a class of many samples."""
+        index = support.indices(group)
+        if not self.selects:
+            drawn = np.random.default_rng(seed).permutation(len(index))[:bound]
+            index = index[np.sort(drawn)]
+        weights = np.ones(len(index))
+        if not no_weights(support):
+            weights = support.sample_weight[index].astype(float)
+        spreads = np.zeros(len(index))
+        points = Points(support.take(index), weights, index, spreads)
+        if self.selects:
+            return self.condense(points, bound)
+        return sharing(points, proxies)
+
+    def _condense_each(self, groups, indices, bounds, n_jobs):
+        """Reduce the points of each class; none are left where the bound is 0."""
+        nothing = Points(groups.X[:0], *np.empty((3, 0)))
+        found = [nothing._replace(indices=np.empty(0, np.intp))] * len(groups)
+
+        def condense(group):
+            index = groups.indices(group)
+            points = Points(
+                groups.take(index),
+                groups.sample_weight[index],
+                indices[index],
+                groups.spread[index],
+            )
+            found[group] = self.condense(points, bounds[group])
+
+        bounded = np.flatnonzero(bounds)
+        run_tasks(condense, bounded, groups.sizes[bounded], n_jobs=n_jobs)
+        return Ragged.of(found)
+
+
+def no_weights(support):
+    """Tell whether all rows weigh alike."""
+    return support.sample_weight is None
+
 
 def selected(support, indices, offsets):
-    """Proxies that are training rows themselves.
+    """Make proxies of training rows.
 
     Parameters
     ----------
@@ -180,7 +390,7 @@ def selected(support, indices, offsets):
 
     Returns
     -------
-    proxies : Proxies
+    proxies : Ragged of Points
         The rows, in the order given.
     """
     counts, spreads = np.ones(len(indices)), np.zeros(len(indices))
@@ -188,7 +398,7 @@ def selected(support, indices, offsets):
         counts = support.sample_weight[indices].astype(float)
     if support.spread is not None:
         spreads = support.spread[indices]
-    return Proxies(support.take(indices), offsets, indices, counts, spreads)
+    return Ragged(Points(support.take(indices), counts, indices, spreads), offsets)
 
 
 def for_each_bucket(groups, counts, work, *, n_jobs):
@@ -219,7 +429,7 @@ def for_each_bucket(groups, counts, work, *, n_jobs):
 
 
 def synthesized(support, vectors, offsets, *, n_jobs=None):
-    """Proxies that are no training rows, with the nearest row of their class.
+    """Make proxies that are no training rows, with the nearest row of their class.
 
     Parameters
     ----------
@@ -234,7 +444,7 @@ def synthesized(support, vectors, offsets, *, n_jobs=None):
 
     Returns
     -------
-    proxies : Proxies
+    proxies : Ragged of Points
         The vectors, and for each the row of its class at the smallest Euclidean
         distance (the first of several) and the weight of the rows that it is the
         nearest proxy of.
@@ -243,7 +453,7 @@ def synthesized(support, vectors, offsets, *, n_jobs=None):
 
 
 def synthesized_each(support, made, *, n_jobs=None):
-    """Several times the proxies of every class, each with the nearest row of its class.
+    """Make several sets of proxies, each with the nearest row of its class.
 
     Parameters
     ----------
@@ -254,18 +464,17 @@ def synthesized_each(support, made, *, n_jobs=None):
 
     Returns
     -------
-    proxies : list of Proxies
+    proxies : list of Ragged
         What `synthesized` returns for each; but rows are gathered once for all.
     """
     found = [
-        Proxies(
+        Points(
             vectors,
-            offsets,
+            np.empty(len(vectors)),
             np.empty(len(vectors), dtype=np.intp),
             np.empty(len(vectors)),
-            np.empty(len(vectors)),
         )
-        for vectors, offsets in made
+        for vectors, _ in made
     ]
     squares = [np.einsum("ij,ij->i", vectors, vectors) for vectors, _ in made]
     n_proxies = [np.diff(offsets) for _, offsets in made]
@@ -273,8 +482,10 @@ def synthesized_each(support, made, *, n_jobs=None):
     def relate(bucket, rows):
         index, weights = support.stack_indices(bucket), support.stack_weights(bucket)
         sq_norms = np.einsum("bnd,bnd->bn", rows, rows)[:, :, None]
-        for each, sq, numbers in zip(found, squares, n_proxies, strict=True):
-            slots = each.offsets[bucket][:, None] + np.arange(numbers[bucket[0]])
+        for each, sq, numbers, (_, offsets) in zip(
+            found, squares, n_proxies, made, strict=True
+        ):
+            slots = offsets[bucket][:, None] + np.arange(numbers[bucket[0]])
             vectors = each.vectors[slots].astype(rows.dtype, copy=False)
             distances = rows @ vectors.swapaxes(1, 2)
             distances *= -2
@@ -292,7 +503,9 @@ def synthesized_each(support, made, *, n_jobs=None):
             each.spreads[slots] = np.maximum(spreads[:, 0], 0)
 
     for_each_bucket(support, n_proxies, relate, n_jobs=n_jobs)
-    return found
+    return [
+        Ragged(each, offsets) for each, (_, offsets) in zip(found, made, strict=True)
+    ]
 
 
 def _weights_of_the_nearest(labels, weights, n_proxies):

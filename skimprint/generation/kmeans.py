@@ -5,8 +5,9 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from .._memory.columns import Points, Ragged
 from ..cluster._kmeans import grouped_kmeans, grouped_kmeans_each, on_device
-from ._base import Proxies, ProxyGenerator, synthesized, synthesized_each
+from ._base import ProxyGenerator, synthesized, synthesized_each
 
 
 class KMeansProxies(ProxyGenerator):
@@ -78,9 +79,8 @@ class KMeansProxies(ProxyGenerator):
             found = on_device.kmeans_on_device(
                 support, n_proxies, seed=seed, progress=progress, **self.get_params()
             )
-            return Proxies(
-                found.centers, found.offsets, found.indices, found.counts, found.spreads
-            )
+            points = Points(found.centers, found.counts, found.indices, found.spreads)
+            return Ragged(points, found.offsets)
         clustering = self._cluster(
             support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
         )
@@ -88,15 +88,14 @@ class KMeansProxies(ProxyGenerator):
             support, clustering.centers, clustering.offsets, n_jobs=n_jobs
         )
 
-    def generate_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
-        options = {"seed": seed, "n_jobs": n_jobs, "progress": progress}
+    def generate_each(self, support, numbers, **options):
         if on_device.is_possible(support):
             return super().generate_each(support, numbers, **options)
         clusterings = grouped_kmeans_each(
             support, numbers, **self.get_params(), **options
         )
         made = [(found.centers, found.offsets) for found in clusterings]
-        return synthesized_each(support, made, n_jobs=n_jobs)
+        return synthesized_each(support, made, n_jobs=options.get("n_jobs"))
 
     def _cluster(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         """Cluster each class; see `generate` for the parameters."""

@@ -6,7 +6,8 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._space.leave_one_out import choose_alpha
+from .._memory.state import Needs
+from .._space.leave_one_out import SAMPLE_SIZE, choose_alpha
 from .._space.whitening import spectrum_of_rows, spectrum_of_scatter
 from ._base import ProxyGenerator
 from .kmeans import KMeansProxies
@@ -65,12 +66,12 @@ class LeastSquaresProxies(ProxyGenerator):
            [0. , 0.5]])
     """
 
-    uses_moments = True
+    combines = True
 
     @property
-    def uses_sample(self):
-        """Whether `combine` needs samples: bool."""
-        return self.alpha == "auto"
+    def needs(self):
+        """Moments; samples to choose ``alpha`` by."""
+        return Needs(moments=True, samples=SAMPLE_SIZE if self.alpha == "auto" else 0)
 
     _parameter_constraints: dict = {  # noqa: RUF012
         "alpha": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
@@ -90,7 +91,7 @@ class LeastSquaresProxies(ProxyGenerator):
             support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
         )
 
-    def combine(self, vectors, counts, moments, left_out=None):
+    def combine(self, vectors, counts, moments, left_out):
         self.alpha_ = self.alpha
         if self.alpha == "auto":
             self.alpha_ = choose_alpha(

@@ -7,7 +7,9 @@ import scipy.sparse as sp
 
 from .._arrays.groups import Buffer
 from .._arrays.threads import run_tasks
-from ._base import Proxies, ProxyGenerator
+from .._memory.columns import Points, Ragged
+from .._memory.state import Imprint
+from ._base import ProxyGenerator
 
 # Rows that are averaged together: few enough for their float64 copies to stay in cache.
 _SLAB_ROWS = 512
@@ -45,9 +47,24 @@ class MeanProxies(ProxyGenerator):
         return np.zeros_like(n_proxies)
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        return self.add(support, Sums.none(len(support), support.n_features), n_jobs)[0]
+        rows = np.arange(len(support.X))
+        return self._add(Sums.none(support), support, rows, n_jobs).proxies
 
-    def add(self, support, sums, n_jobs=None):
+    def learn_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
+        imprint = self._add(
+            Sums.none(support), support, np.arange(len(support.X)), n_jobs, progress
+        )
+        return [imprint] * len(numbers)
+
+    def update(
+        self, known, support, rows, n_proxies, *, seed=0, n_jobs=None, progress=None
+    ):
+        return self._add(Sums.of(known), support, rows, n_jobs, progress)
+
+    def points(self, known):
+        return known.proxies  # what is remembered are sums
+
+    def _add(self, sums, support, rows, n_jobs=None, progress=None):
         """Generate means of samples that were summed before, and of more.
 
         Numbers are added one after the other, in the order of the samples. So the
@@ -55,34 +72,26 @@ class MeanProxies(ProxyGenerator):
 
         Parameters
         ----------
-        support : GroupedRows
-            More samples.
         sums : Sums
-            Of those before.
-        n_jobs : int, default=None
-            Number of threads across classes.
+            Of the samples before.
+        support, rows, n_jobs, progress
+            As for `update`.
 
         Returns
         -------
-        proxies : Proxies
-            The means. Rows of ``support`` and those before are not told apart, but by
-            ``is_new``.
-        sums : Sums
-            Of all samples.
-        is_new : ndarray of bool of shape (n_classes,)
-            Whether the row that is nearest to a mean is one of ``support``.
+        imprint : Imprint
+            The means, and the sums to go on from.
         """
         n_classes = len(support)
         means, all_sums = np.empty((2, n_classes, support.n_features))
         totals, spreads = np.empty(n_classes), np.empty(n_classes)
         indices = np.empty(n_classes, dtype=np.intp)
-        is_new = np.empty(n_classes, dtype=bool)
         buffer = Buffer()
 
         def average(slab):
             part = slice(support.offsets[slab.start], support.offsets[slab.stop])
             order = support.order[part]
-            rows = support.take(
+            samples = support.take(
                 order, out=buffer.empty((len(order), means.shape[1]), support.dtype)
             )
             starts = support.offsets[slab] - part.start
@@ -92,11 +101,11 @@ class MeanProxies(ProxyGenerator):
                 weights = support.sample_weight[order].astype(np.float64)
             members = _after_sums(weights, starts)
             totals[slab] = members @ np.concatenate([sums.weights[slab], weights > 0])
-            all_sums[slab] = members @ np.concatenate([sums.vectors[slab], rows])
+            all_sums[slab] = members @ np.concatenate([sums.vectors[slab], samples])
             means[slab] = all_sums[slab] / totals[slab, None]
 
-            rows -= means[slab].astype(rows.dtype)[codes]
-            distances = np.einsum("ij,ij->i", rows, rows)
+            samples -= means[slab].astype(samples.dtype)[codes]
+            distances = np.einsum("ij,ij->i", samples, samples)
             if support.spread is not None:
                 distances = distances + support.spread[order]
             closest = np.minimum.reduceat(distances, starts)
@@ -104,25 +113,24 @@ class MeanProxies(ProxyGenerator):
             first = np.searchsorted(nearest, starts)
             moved = sums.means[slab] - means[slab]
             before = np.einsum("ij,ij->i", moved, moved) + sums.spreads[slab]
-            is_new[slab] = closest < before
             spreads[slab] = np.minimum(closest, before)
             indices[slab] = np.where(
-                is_new[slab], order[nearest[first]], sums.indices[slab]
+                closest < before, rows[order[nearest[first]]], sums.indices[slab]
             )
 
         slabs = support.slabs(_SLAB_ROWS)
         costs = [support.sizes[slab].sum() for slab in slabs]
         run_tasks(average, slabs, costs, n_jobs=n_jobs)
+        if progress is not None:
+            progress(n_classes)
         offsets = np.arange(n_classes + 1)
-        return (
-            Proxies(means, offsets, indices, totals, spreads),
-            Sums(all_sums, totals, means, indices, spreads),
-            is_new,
-        )
+        proxies = Points(means, totals, indices, spreads)
+        memory = proxies._replace(vectors=all_sums)
+        return Imprint(Ragged(proxies, offsets), Ragged(memory, offsets))
 
 
 class Sums(NamedTuple):
-    """Sums over the samples of classes, and the training rows nearest to their means.
+    """Sum samples of classes, and know the training rows nearest to their means.
 
     Attributes
     ----------
@@ -145,15 +153,24 @@ class Sums(NamedTuple):
     spreads: np.ndarray
 
     @classmethod
-    def none(cls, n_classes, n_features):
-        """Of no samples."""
-        zeros = np.zeros((n_classes, n_features))
+    def none(cls, support):
+        """Start from no samples of the classes of others."""
+        n_classes = len(support)
+        zeros = np.zeros((n_classes, support.n_features))
         rows = np.full(n_classes, -1)
         return cls(zeros, np.zeros(n_classes), zeros, rows, np.full(n_classes, np.inf))
 
+    @classmethod
+    def of(cls, known):
+        """Take the sums of known classes; a row of a head is a sum of one sample."""
+        means, weights, rows, spreads = known.proxies.values
+        sums = means.astype(np.float64) * weights[:, None]
+        sums[known.memory.sizes > 0] = known.memory.values.vectors
+        return cls(sums, weights, means, rows, spreads)
+
 
 def _after_sums(weights, starts):
-    """What sums groups of rows by a product, each after the sum of the rows before.
+    """Make the matrix that sums groups of rows, each after the sum of those before.
 
     Parameters
     ----------

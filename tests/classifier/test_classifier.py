@@ -406,8 +406,8 @@ class TestPredictions:
         X, X_query, y, _ = split
         clf = ImprintClassifier(n_proxies=3, random_state=0).fit(X, y)
         scores = clf.decision_function(X_query)
-        monkeypatch.setattr("skimprint._scoring.similarity._MIN_BLOCK", 7)
-        monkeypatch.setattr("skimprint._scoring.similarity._MAX_BLOCK", 7)
+        monkeypatch.setattr("skimprint.aggregation._MIN_BLOCK", 7)
+        monkeypatch.setattr("skimprint.aggregation._MAX_BLOCK", 7)
         np.testing.assert_allclose(clf.decision_function(X_query), scores, rtol=1e-5)
 
 

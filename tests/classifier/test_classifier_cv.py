@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skimprint import ImprintClassifier, ImprintClassifierCV
-from skimprint._scoring.similarity import Dot
+from skimprint.aggregation import ProxySimilarity
 from skimprint.classifier import _head
 from skimprint.generation import KMeansProxies, MeanProxies
 
@@ -206,13 +206,13 @@ def test_scorers_of_all_kinds(data, as_frame):
 @pytest.mark.parametrize("norms", [[None, "l2"], ["l2", "power"]])
 def test_products_are_shared(data, monkeypatch, scoring, norms):
     calls = []
-    ranks = Dot.ranks
+    ranks = ProxySimilarity.ranks
 
     def counted(self, X, out=None):
         calls.append(len(X))
         return ranks(self, X, out)
 
-    monkeypatch.setattr(Dot, "ranks", counted)
+    monkeypatch.setattr(ProxySimilarity, "ranks", counted)
     grid = {
         "aggregation": ["max", "mnn"],
         "n_neighbors": [1, 3, 5],

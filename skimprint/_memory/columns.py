@@ -1,0 +1,197 @@
+"""What is known of many classes, in columns: arrays over all classes of a block."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._arrays.groups import GroupedRows, offsets_of, row_keys
+
+
+class Points(NamedTuple):
+    """Vectors that stand for samples: samples themselves, means of them, or proxies.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (n, n_features)
+        The points.
+    counts : ndarray of shape (n,)
+        The weight of the samples that each stands for.
+    indices : ndarray of shape (n,)
+        The training row that each is, or that is nearest to it; -1 for a row of a head.
+    spreads : ndarray of shape (n,)
+        Squared distance of each from that row.
+    """
+
+    vectors: np.ndarray
+    counts: np.ndarray
+    indices: np.ndarray
+    spreads: np.ndarray
+
+    def take(self, part):
+        """Take some of the points."""
+        return Points(*(values[part] for values in self))
+
+    def joined(self, other):
+        """Join these points and others."""
+        return Points(*map(np.concatenate, zip(self, other, strict=True)))
+
+    def moved(self, n_rows):
+        """Number the training rows after so many others; -1 stays."""
+        indices = np.where(self.indices < 0, -1, self.indices + n_rows)
+        return self._replace(indices=indices)
+
+
+class Samples(NamedTuple):
+    """Samples of a class, sorted by their keys.
+
+    The key of a sample depends on its values only, so the samples with the smallest
+    keys are the same ones in whatever order and parts the samples come.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, n_features)
+        The samples, normalised as the generator sees them.
+    weights : ndarray of shape (n,)
+        Their weights.
+    keys : ndarray of shape (n,)
+        Their keys, in ascending order.
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray
+    keys: np.ndarray
+
+    @classmethod
+    def of(cls, rows, weights=None, size=None):
+        """Keep those samples of one class that have the smallest keys, or all."""
+        if size == 0:
+            rows = rows[:0]
+        weights = np.ones(len(rows)) if weights is None else weights.astype(float)
+        return cls(rows, weights[: len(rows)], row_keys(rows, seed=0)).smallest(size)
+
+    def joined(self, other):
+        """Join these samples and others of the same class."""
+        both = Samples(*map(np.concatenate, zip(self, other, strict=True)))
+        return both.smallest()
+
+    def smallest(self, size=None):
+        """Sort by the keys, and take so many of the smallest, or all."""
+        kept = np.argsort(self.keys, kind="stable")[:size]
+        return Samples(*(values[kept] for values in self))
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """A record of arrays for each class, one class after the other.
+
+    Parameters
+    ----------
+    values : NamedTuple of ndarrays
+        The records of all classes, such as `Points`.
+    offsets : ndarray of shape (n_classes + 1,)
+        Class ``c`` has the elements ``offsets[c]`` to ``offsets[c + 1]``.
+    """
+
+    values: Any
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, records):
+        """Make columns of the record of each class."""
+        values = type(records[0])(*map(np.concatenate, zip(*records, strict=True)))
+        return cls(values, offsets_of([len(record[0]) for record in records]))
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+    def __iter__(self):
+        """Yield the record of each class, as views."""
+        for start, stop in pairwise(self.offsets):
+            yield type(self.values)(*(array[start:stop] for array in self.values))
+
+    def one(self, place):
+        """Take the record of one class, as views."""
+        part = slice(*self.offsets[place : place + 2])
+        return type(self.values)(*(array[part] for array in self.values))
+
+    @property
+    def sizes(self):
+        """Number of elements of each class: ndarray of shape (n_classes,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def codes(self):
+        """The class of each element: ndarray of shape (n_elements,)."""
+        return np.repeat(np.arange(len(self)), self.sizes)
+
+    def take(self, classes, most=None):
+        """Take the records of some classes, at most so many elements of each."""
+        sizes = self.sizes[classes]
+        if most is not None:
+            sizes = np.minimum(sizes, most)
+        offsets = offsets_of(sizes)
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
+        index = np.repeat(self.offsets[classes], sizes) + within
+        return Ragged(type(self.values)(*(a[index] for a in self.values)), offsets)
+
+    def with_values(self, **changes):
+        """Replace some of the arrays."""
+        return Ragged(self.values._replace(**changes), self.offsets)
+
+    def grouped(self):
+        """Make rows by group of points, with weights and spreads."""
+        points = self.values
+        return GroupedRows(
+            points.vectors,
+            self.codes,
+            len(self),
+            sample_weight=points.counts,
+            spread=points.spreads,
+        )
+
+
+def take(column, classes):
+    """Take some classes of a column: an array, `Ragged`, a tuple of columns, None."""
+    if column is None:
+        return None
+    if isinstance(column, np.ndarray):
+        return column[classes]
+    if isinstance(column, Ragged):
+        return column.take(classes)
+    return _like(column, (take(part, classes) for part in column))
+
+
+def joined(columns):
+    """Join columns of one kind, one after the other; None if one of them is None."""
+    columns = list(columns)
+    first = columns[0]
+    if len(columns) == 1:
+        return first
+    if any(column is None for column in columns):
+        return None
+    if isinstance(first, np.ndarray):
+        return np.concatenate(columns)
+    if isinstance(first, Ragged):
+        return Ragged(
+            joined(column.values for column in columns),
+            offsets_of(np.concatenate([column.sizes for column in columns])),
+        )
+    return _like(first, map(joined, zip(*columns, strict=True)))
+
+
+def _like(columns, parts):
+    """Make a tuple of columns of the type of another one."""
+    return type(columns)._make(parts) if hasattr(columns, "_make") else tuple(parts)
+
+
+def n_bytes(column):
+    """Bytes that a column takes."""
+    if column is None:
+        return 0
+    if isinstance(column, np.ndarray):
+        return column.nbytes
+    if isinstance(column, Ragged):
+        return column.offsets.nbytes + n_bytes(column.values)
+    return sum(map(n_bytes, column))

@@ -1,0 +1,268 @@
+"""What a classifier knows, in blocks of columns that are replaced, never changed."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .columns import Points, Ragged, Samples, joined, n_bytes, take
+
+# Blocks of at most this size are joined. So a class is added, learnt again or forgotten
+# at a cost that does not depend on how many are known: one block is written anew.
+BLOCK_BYTES = 2**22
+
+
+class Block(NamedTuple):
+    """What is known of some classes, in columns.
+
+    Attributes
+    ----------
+    labels : ndarray of object, of shape (n_classes,)
+        The classes.
+    weights : ndarray of shape (n_classes,)
+        Number of samples of each, or the sum of their weights.
+    is_head : ndarray of bool, of shape (n_classes,)
+        Whether a class is as it came from a linear head.
+    proxies : Ragged of Points
+        The proxies, before their normalisation.
+    memory : Ragged of Points
+        What stands for the samples when more is learnt, where proxies are not enough;
+        no points for a class whose proxies are.
+    moments : MomentColumns or None
+        Kept where something in the classifier needs them.
+    samples : Ragged of Samples or None
+        Kept where something is chosen by leaving samples out.
+    """
+
+    labels: np.ndarray
+    weights: np.ndarray
+    is_head: np.ndarray
+    proxies: Ragged
+    memory: Ragged
+    moments: Any = None
+    samples: Ragged | None = None
+
+    def moved(self, n_rows):
+        """Number the training rows after so many others."""
+        return self._replace(
+            proxies=Ragged(self.proxies.values.moved(n_rows), self.proxies.offsets),
+            memory=Ragged(self.memory.values.moved(n_rows), self.memory.offsets),
+        )
+
+    @property
+    def imprint(self):
+        """What a generator made of the classes."""
+        return Imprint(self.proxies, self.memory)
+
+
+class Imprint(NamedTuple):
+    """What a generator makes of classes: their proxies, and what it has to remember.
+
+    Attributes
+    ----------
+    proxies, memory : Ragged of Points
+        As in `Block`.
+    """
+
+    proxies: Ragged
+    memory: Ragged
+
+
+class Needs(NamedTuple):
+    """What must be remembered of each class besides what its generator remembers.
+
+    Attributes
+    ----------
+    moments : bool, default=False
+        Whether moments of the samples are needed.
+    samples : int, default=0
+        How many samples of each class are needed, at most.
+    """
+
+    moments: bool = False
+    samples: int = 0
+
+    def __or__(self, other):
+        """Combine the needs of two parts."""
+        return Needs(self.moments or other.moments, max(self.samples, other.samples))
+
+    def __and__(self, other):
+        """Find what two parts both need."""
+        return Needs(self.moments and other.moments, min(self.samples, other.samples))
+
+
+def split(block):
+    """Split a block where it is larger than blocks are to be."""
+    n_blocks = -(-n_bytes(block[1:]) // BLOCK_BYTES)
+    if n_blocks <= 1:
+        return [block]
+    parts = np.array_split(np.arange(len(block.labels)), n_blocks)
+    return [take(block, part) for part in parts if len(part)]
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of all classes.
+
+    Parameters
+    ----------
+    places : dict of {label: tuple (Block, int)}
+        The block that a class is in, and its place there.
+    blocks : tuple of Block
+        All blocks, the older and larger ones first.
+    label_dtype, dtype : dtype
+        Of the labels and of the proxies.
+    n_features : int
+        Number of features.
+    n_samples : int
+        Number of training rows so far.
+    """
+
+    places: dict[Hashable, tuple[Block, int]] = field(default_factory=dict)
+    blocks: tuple[Block, ...] = ()
+    label_dtype: np.dtype | None = None
+    dtype: np.dtype | None = None
+    n_features: int | None = None
+    n_samples: int = 0
+
+    def __getstate__(self):
+        # Places follow from the blocks; labels are written once.
+        return vars(self) | {"places": None, "order": None}
+
+    def __setstate__(self, state):
+        state = state | {"places": _places_in(state["blocks"])}
+        del state["order"]
+        vars(self).update(state)
+
+    def with_blocks(self, blocks):
+        """Replace the blocks by others of the same classes."""
+        return replace(self, blocks=tuple(blocks), places=_places_in(blocks))
+
+    def gather(self, labels):
+        """Take what is known of some classes, in the order of the labels."""
+        by_block: dict[int, list[int]] = {}
+        for i, label in enumerate(labels):
+            by_block.setdefault(id(self.places[label][0]), []).append(i)
+        found = []
+        for numbers in by_block.values():
+            block = self.places[labels[numbers[0]]][0]
+            found.append(take(block, [self.places[labels[i]][1] for i in numbers]))
+        order = np.argsort(np.concatenate(list(by_block.values())), kind="stable")
+        return take(joined(found), order) if len(found) > 1 else found[0]
+
+    @cached_property
+    def order(self):
+        """Where each class in sorted order is among those of all blocks."""
+        labels = np.concatenate([block.labels for block in self.blocks])
+        return np.argsort(labels.astype(self.label_dtype), kind="stable")
+
+    def column(self, get):
+        """Join a column of all blocks, the classes in sorted order.
+
+        Parameters
+        ----------
+        get : callable
+            From a block to its column.
+
+        Returns
+        -------
+        column : column
+            Of all classes. It is not a copy where one block has them in this order.
+        """
+        column = joined(get(block) for block in self.blocks)
+        if np.all(np.diff(self.order) == 1):
+            return column
+        return take(column, self.order)
+
+    def changed(self, gone=(), new=(), **fields):
+        """Derive a state with some classes gone, replaced or joined.
+
+        Parameters
+        ----------
+        gone : iterable of label
+            Classes to leave out. Blocks that they are in are written anew.
+        new : list of Block
+            More classes, or what is known now of some that are gone.
+        **fields : dict
+            Other attributes of the state.
+
+        Returns
+        -------
+        state : State
+        """
+        places = dict(self.places)
+        gone_of: dict[int, set[int]] = {}
+        for label in gone:
+            block, place = places.pop(label)
+            gone_of.setdefault(id(block), set()).add(place)
+        blocks: list[Block] = []
+        for block in self.blocks:
+            lost = gone_of.get(id(block))
+            if lost is not None:
+                kept = np.setdiff1d(np.arange(len(block.labels)), list(lost))
+                if len(kept) == 0:
+                    continue
+                block = take(block, kept)
+                places.update(_places_in([block]))
+            blocks.append(block)
+        for block in new:
+            # Small blocks are joined as the digits of a binary counter are carried: a
+            # class is copied as often as the number of classes can be halved.
+            while blocks and n_bytes(blocks[-1][1:]) <= min(
+                n_bytes(block[1:]), BLOCK_BYTES // 2
+            ):
+                block = joined([blocks.pop(), block])
+            blocks.append(block)
+            places.update(_places_in([block]))
+        return replace(self, places=places, blocks=tuple(blocks), **fields)
+
+
+def _places_in(blocks):
+    """Say where the classes of some blocks are."""
+    return {
+        label: (block, place)
+        for block in blocks
+        for place, label in enumerate(block.labels.tolist())
+    }
+
+
+def head_block(labels, rows, moments, *, with_samples):
+    """Make a block of the classes of a linear classifier.
+
+    Parameters
+    ----------
+    labels : list
+        Of the rows.
+    rows : ndarray of shape (n_classes, n_features)
+        The weights. Each counts as one sample.
+    moments : MomentColumns or None
+        Of no samples, where moments are kept.
+    with_samples : bool
+        Whether samples are kept of other classes.
+
+    Returns
+    -------
+    block : Block
+        One proxy per class.
+    """
+    n = len(labels)
+    none = np.zeros(n + 1, np.intp)
+    points = Points(rows, np.ones(n), np.full(n, -1), np.zeros(n))
+    return Block(
+        as_objects(labels),
+        np.ones(n),
+        np.ones(n, bool),
+        Ragged(points, np.arange(n + 1)),
+        Ragged(points.take(slice(0)), none),
+        moments,
+        Ragged(Samples.of(rows[:0]), none) if with_samples else None,
+    )
+
+
+def as_objects(labels):
+    """Make an array of labels that keeps their types."""
+    array = np.empty(len(labels), dtype=object)
+    array[:] = labels
+    return array

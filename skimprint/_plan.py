@@ -1,0 +1,241 @@
+"""What the parameters of a classifier mean together, resolved once."""
+
+import re
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+
+from ._arrays.device import is_nonnegative
+from ._memory.state import Needs
+from ._scoring.similarity import METRICS, Similarity
+from ._space import kernel_ridge
+from ._space.leave_one_out import SAMPLE_SIZE
+from ._validation import seed_from
+from .aggregation import Aggregation, make_aggregation
+from .generation import ProxyGenerator, make_generator
+from .normalization import PROXY_NORMS, Norm, make_norm
+
+# More proxies than any class has samples.
+_ALL = np.iinfo(np.int32).max
+
+# Parameters that make no difference to what is learnt.
+FREE_PARAMETERS = ("device", "n_jobs", "random_state", "rejection", "temperature")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parameters of a classifier, resolved, and what must be remembered for them.
+
+    Parameters
+    ----------
+    generator : ProxyGenerator
+        Makes the proxies.
+    n_proxies : int or dict of {label: int}
+        How many of each class.
+    support_norm, proxy_norm, query_norm : Norm
+        The three norms.
+    support_norm_value : str, callable or None
+        What a user would write for the first of them.
+    norms_agree : bool
+        Whether support samples, normalised, are what they would be as queries.
+    aggregation : Aggregation
+        From similarities to class scores.
+    metric : type of Similarity
+        Compares queries with proxies.
+    whitening : float, "auto" or None
+        Shrinkage of the covariance that whitens the space.
+    mean_weight, kernel_weight : float
+        Share of the class mean in proxies, and of the kernel regression in scores.
+    seed : int
+        Seed of the generator.
+    needs : Needs
+        What must be remembered of each class.
+    parameters : dict
+        The parameters as they were given.
+    """
+
+    generator: ProxyGenerator
+    n_proxies: int | Mapping[Hashable, int]
+    support_norm: Norm
+    proxy_norm: Norm
+    query_norm: Norm
+    support_norm_value: Any
+    norms_agree: bool
+    aggregation: Aggregation
+    metric: type[Similarity]
+    whitening: float | Literal["auto"] | None
+    mean_weight: float
+    kernel_weight: float
+    seed: int
+    needs: Needs
+    parameters: dict[str, Any]
+
+    @classmethod
+    def of(cls, clf, X):
+        """Resolve the parameters of a classifier.
+
+        Parameters
+        ----------
+        clf : ImprintClassifier
+            Has valid parameters.
+        X : ndarray or DeviceArray of shape (n_samples, n_features)
+            The first samples, by which norms are chosen that are ``"auto"``.
+
+        Returns
+        -------
+        plan : Plan
+
+        Raises
+        ------
+        ValueError
+            If parameters do not go together.
+        """
+        support_norm, query_norm = clf.support_norm, clf.query_norm
+        if support_norm == "auto":
+            support_norm = "power" if is_nonnegative(X) else "l2"
+        if query_norm == "auto":
+            query_norm = support_norm
+        generator = make_generator(clf.generator)
+        proxy_norm = make_norm(clf.proxy_norm, "proxy_norm", PROXY_NORMS)
+        are_points = proxy_norm.is_pointwise and not generator.combines
+        mean_weight = clf.mean_weight
+        if mean_weight == "auto":
+            mean_weight = 0.5 if are_points else 0.0
+        metric, aggregation = METRICS[clf.metric], make_aggregation(clf.aggregation)
+        aggregation.check(metric)
+        _check_device(clf.device)
+        if mean_weight and not are_points:
+            raise ValueError(
+                "mean_weight needs proxies that are points of the normalised space, "
+                "unlike those of 'least_squares' or proxy_norm='quantile': pass "
+                "mean_weight=0, or 'auto'."
+            )
+        needs = generator.needs | Needs(
+            # Chosen samples do not average to the class mean.
+            moments=metric.needs_covariance
+            or clf.whitening is not None
+            or mean_weight > 0,
+            samples=SAMPLE_SIZE if clf.whitening == "auto" else 0,
+        )
+        if clf.kernel_weight:
+            needs |= Needs(samples=kernel_ridge.SAMPLE_SIZE)
+        rejection = clf.rejection
+        calibrates = clf.temperature == "auto" or (
+            rejection is not None and rejection.threshold == "auto"
+        )
+        if calibrates:
+            needs |= Needs(samples=SAMPLE_SIZE)
+        plan = cls(
+            generator,
+            clf.n_proxies,
+            make_norm(support_norm, "support_norm"),
+            proxy_norm,
+            make_norm(query_norm, "query_norm"),
+            support_norm,
+            support_norm is None or query_norm == support_norm,
+            aggregation,
+            metric,
+            clf.whitening,
+            mean_weight,
+            clf.kernel_weight,
+            seed_from(clf.random_state),
+            needs,
+            clf.get_params(),
+        )
+        if clf.kernel_weight:
+            plan.check_kernel()
+        if calibrates:
+            plan.check_left_out()
+        return plan
+
+    def numbers(self, labels):
+        """Look up the number of proxies of each class: ints of shape (n_classes,)."""
+        if not isinstance(self.n_proxies, Mapping):
+            return np.full(len(labels), min(self.n_proxies, _ALL))
+        missing = [label for label in labels if label not in self.n_proxies]
+        if missing:
+            raise ValueError(
+                "n_proxies must have a number for each class; it has none for "
+                f"{missing} (its keys are {list(self.n_proxies)})."
+            )
+        counts = [self.n_proxies[label] for label in labels]
+        for label, count in zip(labels, counts, strict=True):
+            if not isinstance(count, Integral) or count < 1:
+                raise ValueError(
+                    "n_proxies must map each label to an int of at least 1; got "
+                    f"{count!r} for {label!r}."
+                )
+        return np.array([min(count, _ALL) for count in counts])
+
+    def with_needs(self, needs):
+        """Make the same plan, with other needs."""
+        return self if needs == self.needs else replace(self, needs=needs)
+
+    def check_kernel(self):
+        """Refuse parameters that a kernel regression does not go together with."""
+        given = self.parameters
+        if given["aggregation"] != "max" or not self.metric.is_product:
+            raise ValueError(
+                "kernel_weight needs similarities of the best proxies: aggregation="
+                "'max' and metric='dot' or 'cosine'; got aggregation="
+                f"{given['aggregation']!r} and metric={given['metric']!r}. Pass "
+                "kernel_weight=0, or these."
+            )
+        if not (self.support_norm.unit_length and self.norms_agree):
+            raise ValueError(
+                "kernel_weight needs support embeddings and queries of unit length, "
+                "normalised alike: support_norm='l2', 'power' or 'auto', and the same "
+                f"for query_norm, or 'auto'; got support_norm={given['support_norm']!r}"
+                f" and query_norm={given['query_norm']!r}. Pass kernel_weight=0, or "
+                "these."
+            )
+
+    def check_left_out(self):
+        """Refuse parameters that samples cannot be left out of."""
+        if not self.norms_agree:
+            raise ValueError(
+                "temperature='auto' and Rejection(threshold='auto') take support "
+                "samples for queries, so query_norm must be the support_norm, "
+                f"{self.parameters['support_norm']!r}; got "
+                f"{self.parameters['query_norm']!r}."
+            )
+        if self.generator.combines:
+            raise ValueError(
+                "temperature='auto' and Rejection(threshold='auto') need proxies that "
+                "can do without a sample; those of "
+                f"{type(self.generator).__name__} depend on all samples of all "
+                "classes. Pass numbers, or another generator."
+            )
+
+
+def _check_device(device):
+    if device and not re.fullmatch(r"cpu|auto|cuda(:\d+)?", device):
+        raise ValueError(
+            "device must be 'cpu', 'cuda', 'cuda:N' with a number N, 'auto' or "
+            f"None; got {device!r}."
+        )
+
+
+def first_difference(mine, theirs):
+    """Say which parameter of two classifiers differs, of those that matter."""
+    first, second = mine.parameters, theirs.parameters
+    for name in sorted(first.keys() | second.keys()):
+        if name.split("__")[0] in (*FREE_PARAMETERS, "verbose"):
+            continue
+        if not _same(first.get(name), second.get(name)):
+            return f"{name} is {second.get(name)!r} instead of {first.get(name)!r}."
+    return None
+
+
+def _same(first, second):
+    """Tell whether two values of a parameter mean the same."""
+    if type(first) is not type(second):
+        return False
+    if hasattr(first, "get_params"):
+        return True  # their own parameters are compared one by one
+    if isinstance(first, tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
+    return first is second or bool(np.all(first == second))

@@ -1,0 +1,225 @@
+"""Score support samples as queries of which nothing is known.
+
+Each is scored by the proxies as they would be without it: its generator says how. A
+whitening is made again without it and a tenth of the others; a covariance loses it in
+closed form. Everything else stays.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
+from .._space.space import shift_without
+from ..normalization import IDENTITY, NORMS
+
+# Bounds for the support samples that are scored, and for their scores.
+_MAX_ROWS = 10_000
+_MAX_SCORES = 2**22
+
+
+class LeftOutScores(NamedTuple):
+    """What is said of support samples by what would be known without each of them.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n, n_classes)
+        Class scores.
+    familiarities : ndarray of shape (n,)
+        How familiar they are.
+    codes : ndarray of shape (n,)
+        The class of each.
+    weights : ndarray of shape (n,)
+        The weight of the samples that each stands for.
+    """
+
+    scores: np.ndarray
+    familiarities: np.ndarray
+    codes: np.ndarray
+    weights: np.ndarray
+
+
+class _Change(NamedTuple):
+    """What becomes of proxies without each of some samples.
+
+    Attributes
+    ----------
+    own : ndarray of shape (n,)
+        The proxy that changes; -1 for none.
+    gone : ndarray of bool, of shape (n,)
+        Whether it is gone.
+    left : ndarray of shape (n, n_features)
+        What it becomes, before the normalisation of proxies.
+    """
+
+    own: np.ndarray
+    gone: np.ndarray
+    left: np.ndarray
+
+    def take(self, part):
+        return _Change(*(values[part] for values in self))
+
+
+def leave_one_out(scorer, score):
+    """Score support samples, each by what the head would be without it.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Of a head whose plan has kept samples.
+    score : str
+        Which familiarity to tell.
+
+    Returns
+    -------
+    found : LeftOutScores or None
+        Of at most 10,000 samples, equally many of each class where there are more.
+        Samples of which their class has nothing left are not among them; `None` if
+        there are no others.
+    """
+    head = scorer.head
+    samples, change = _changes(scorer)
+    if not len(samples.rows):
+        return None
+    scores = np.empty((len(samples.rows), len(head.classes)), dtype=head.proxies.dtype)
+    familiar = np.empty(len(samples.rows), dtype=head.proxies.dtype)
+    for fold, without_fold in _folds(head, samples):
+        similarity = _similarity_of_normalized(without_fold)
+        means = vectors = None
+        if scorer.plan.mean_weight:
+            means = without_fold.space.means
+            vectors = without_fold.space.proxies.values.vectors
+            vectors = without_fold.normalized(vectors, np.arange(len(vectors)))
+        for block in similarity.blocks(len(fold)):
+            part = fold[block]
+            some, changed = samples.take(part), change.take(part)
+            similarities = _similarities_without(
+                without_fold, similarity, some, changed, vectors, means
+            )
+            gone = np.zeros(similarities.shape, bool)
+            gone[changed.own[changed.gone], np.flatnonzero(changed.gone)] = True
+            scores[part] = scorer.plan.aggregation.without(
+                similarities, gone, head.offsets, similarity
+            ).T
+            familiar[part] = scorer.familiarity(
+                np.where(gone, -np.inf, similarities), score
+            )
+    if head.kernel is not None:
+        of_kernel = head.kernel.scores_without(head.space.support(), samples)
+        scores = scorer.with_kernel(scores, of_kernel.T)
+    return LeftOutScores(scores, familiar, samples.codes, samples.shares)
+
+
+def _changes(scorer):
+    """Choose samples, and find what becomes of the proxies of their class."""
+    head, space = scorer.head, scorer.head.space
+    n_classes = len(head.classes)
+    budget = min(_MAX_ROWS, max(1, _MAX_SCORES // n_classes))
+    most = min(max(1, budget // n_classes), SAMPLE_SIZE)
+    kept = space.state.column(lambda block: block.samples)
+    samples = LeftOut.of(kept, space.class_weights, most)
+    bounds = np.searchsorted(samples.codes, np.arange(n_classes + 1))
+    changes, usable = [], []
+    for code, proxies in enumerate(space.proxies):
+        part = slice(bounds[code], bounds[code + 1])
+        if part.start == part.stop:
+            continue  # a class of a head
+        rows, weights = samples.rows[part], samples.weights[part]
+        own, gone, left = scorer.plan.generator.without(proxies, rows, weights)
+        own = np.where(own < 0, -1, own + head.offsets[code])
+        changes.append(_Change(own, gone, left))
+        usable.append(~gone if len(proxies.vectors) == 1 else np.ones(len(rows), bool))
+    if not changes:
+        return samples, None
+    change = _Change(*map(np.concatenate, zip(*changes, strict=True)))
+    usable = np.concatenate(usable)
+    samples, change = samples.take(usable), change.take(usable)
+    totals = np.bincount(samples.codes, samples.weights, minlength=n_classes)
+    codes = samples.codes  # not of classes of a head, which have no samples
+    shares = samples.weights * (space.class_weights[codes] / totals[codes])
+    samples = samples._replace(shares=shares)
+    found = np.unique(samples.codes)
+    step = -(-len(found) // budget)  # of very many classes, only some
+    if step > 1:
+        chosen = np.isin(samples.codes, found[::step])
+        samples, change = samples.take(chosen), change.take(chosen)
+    return samples, change
+
+
+def _folds(head, samples):
+    """Yield parts of the samples, with the head in a space that does not know them."""
+    if head.whitening is None:
+        yield np.arange(len(samples.codes)), head
+        return
+    for fold, spectrum, means in head.space.folds(samples):
+        yield fold, head if spectrum is None else head.rewhitened(spectrum, means)
+
+
+def _similarity_of_normalized(head):
+    """Compare rows that are normalised already with the proxies."""
+    plan = head.plan
+    # Once more, unit length does no harm, and roots would.
+    norm = NORMS["l2"] if plan.query_norm.unit_length else IDENTITY
+    # Each of these rows meets many vectors of its own: better whitened itself.
+    return plan.metric(
+        head.proxies, query_norm=norm, whitening=head.whitening, factor=head.factor
+    )
+
+
+def _similarities_without(head, similarity, samples, change, vectors, means):
+    """Compare samples with all proxies as they are without the sample."""
+    space = head.space
+    queries = similarity.prepare(samples.rows)
+    similarities = similarity.finish(similarity.ranks(queries), queries)
+    if head.plan.metric.needs_covariance:
+        similarity = similarity.without(
+            rows=samples.rows,
+            means=space.means[samples.codes],
+            class_weight=space.class_weights[samples.codes],
+            weight=samples.weights,
+            total=space.moments.weights.sum(),
+            shrinkage=head.covariance_shrinkage,
+        )
+    similarities = similarity.to_all(similarities, queries)
+    if head.plan.mean_weight:
+        _compare_blends(
+            head, queries, similarity, samples, change, vectors, means, similarities
+        )
+        return similarities
+    left = head.normalized(change.left, change.own)
+    changed = np.flatnonzero(change.own >= 0)
+    own = change.own[changed]
+    similarities[own, changed] = similarity.paired(
+        queries[changed], left[changed], changed
+    )
+    return similarities
+
+
+def _compare_blends(
+    head, queries, similarity, samples, change, vectors, means, similarities
+):
+    """Compare samples with what the proxies of their class blend into without them.
+
+    The mean m of a class loses a sample x: it moves by the shift times ``m - x``. The
+    similarities to the proxies of each sample's class are replaced, in place.
+    """
+    class_weights = head.space.class_weights[samples.codes]
+    shift = shift_without(class_weights, samples.weights)[:, None]
+    left = head.normalized(change.left, change.own)
+    moved = means[samples.codes]
+    moved += shift * (moved - samples.rows)
+    moved = head.normalized(moved, change.own)
+    for code in np.unique(samples.codes):
+        columns = np.flatnonzero(samples.codes == code)
+        own, gone = change.own[columns], change.gone[columns]
+        start, stop = head.offsets[code : code + 2]
+        n_proxies = stop - start
+        of_class = np.repeat(vectors[None, start:stop], len(columns), axis=0)
+        changed = np.flatnonzero((own >= 0) & ~gone)
+        of_class[changed, own[changed] - start] = left[columns[changed]]
+        blends = head.blended(of_class, moved[columns][:, None])
+        which = np.repeat(columns, n_proxies)
+        similar = similarity.paired(
+            queries[which], blends.reshape(-1, blends.shape[-1]), which
+        )
+        similarities[start:stop, columns] = similar.reshape(-1, n_proxies).T

@@ -1,0 +1,281 @@
+"""What a head says about queries: scores, familiarities, explanations, proxies."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .._arrays.groups import Buffer
+from .._arrays.threads import run_blocks
+from .familiarity import FAMILIARITIES
+from .leave_one_out import leave_one_out
+
+
+class Scorer:
+    """Score queries by a head, as its plan says.
+
+    Parameters
+    ----------
+    head : Head
+        Has the proxies.
+    plan : Plan, default=None
+        How queries are scored: by default the plan of the head.
+
+    Attributes
+    ----------
+    checks_finite : bool
+        Whether NaN and infinity in queries are found in their scores, which is less
+        work than to look through the queries: then `winners` and `scores` need a check.
+    calibrations : dict of {str: Calibration}
+        What leaving samples out has shown, by the kind of familiarity.
+    """
+
+    def __init__(self, head, plan=None):
+        self.head = head
+        self.plan = plan = plan or head.plan
+        self.checks_finite = (
+            plan.metric.shows_non_finite
+            and plan.aggregation.shows_non_finite
+            and not plan.query_norm.is_callable
+        )
+        self.calibrations: dict[str, Any] = {}
+
+    @cached_property
+    def similarity(self):
+        """Compares queries with the proxies."""
+        head, plan = self.head, self.plan
+        return plan.metric(
+            head.proxies,
+            query_norm=plan.query_norm,
+            whitening=head.whitening,
+            twice_whitened=head.twice_whitened if plan.metric.is_product else None,
+            factor=head.factor,
+        )
+
+    def winners(self, X, check):
+        """Find the best class of each query, the first of several.
+
+        Parameters
+        ----------
+        X : ndarray or DeviceArray of shape (n_queries, n_features)
+            Validated queries; not for NaN and infinity if `checks_finite`.
+        check : callable
+            Gets queries whose scores are not finite and the number of the first of
+            them, and raises an error if one of them is not.
+
+        Returns
+        -------
+        winners : ndarray of shape (n_queries,)
+            Indices into the classes.
+        """
+        winners = np.empty(len(X), dtype=np.intp)
+        self._score_blocks(X, check, winners.__setitem__, winners_only=True)
+        return winners
+
+    def scores(self, X, check):
+        """Score each class for each query.
+
+        Parameters
+        ----------
+        X, check
+            As for `winners`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_queries, n_classes)
+            In the dtype of the proxies.
+        """
+        head = self.head
+        scores = np.empty((len(X), len(head.classes)), dtype=head.proxies.dtype)
+
+        def keep(block, found):
+            scores[block] = found.T
+
+        self._score_blocks(X, check, keep)
+        return scores
+
+    def familiarities(self, X, score):
+        """Tell how familiar each query is.
+
+        Parameters
+        ----------
+        X : ndarray or DeviceArray of shape (n_queries, n_features)
+            Validated queries.
+        score : str
+            One of `FAMILIARITIES`.
+
+        Returns
+        -------
+        familiarities : ndarray of shape (n_queries,)
+            Larger is more familiar.
+        """
+        found = np.empty(len(X), dtype=self.head.proxies.dtype)
+        there = self.similarity.to(X)
+        if score == "similarity" and there is not self.similarity:
+            there.for_each_block(
+                lambda block: found.__setitem__(
+                    block, there.best(there.prepare(X, block))
+                ),
+                X,
+            )
+            return found
+
+        def keep(block, similarities):
+            found[block] = self.familiarity(similarities, score)
+
+        self._compare_blocks(X, keep)
+        return found
+
+    def familiarity(self, similarities, score):
+        """Tell how familiar queries are by similarities, of (n_proxies, n_queries)."""
+        n_nearest = 2 if self.plan.generator.selects else 1
+        return FAMILIARITIES[score](similarities, self.head.offsets, n_nearest)
+
+    def nearest(self, X, n_neighbors):
+        """Find the proxies that each query is most similar to.
+
+        Parameters
+        ----------
+        X : ndarray or DeviceArray of shape (n_queries, n_features)
+            Validated queries.
+        n_neighbors : int
+            How many, at most all of them.
+
+        Returns
+        -------
+        similarities, indices : ndarray of shape (n_queries, n_neighbors)
+            Largest first.
+        """
+        shape, compare = (len(X), n_neighbors), self.similarity
+        similarities = np.empty(shape, dtype=self.head.proxies.dtype)
+        indices = np.empty(shape, dtype=np.intp)
+
+        def find(block):
+            queries = compare.prepare(X, block)
+            similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
+
+        run_blocks(find, compare.blocks(len(X)))
+        return similarities, indices
+
+    def explain(self, X, score):
+        """Say why each query gets its class.
+
+        Parameters
+        ----------
+        X : ndarray or DeviceArray of shape (n_queries, n_features)
+            Validated queries.
+        score : str
+            One of `FAMILIARITIES`.
+
+        Returns
+        -------
+        explanation : dict of {str: ndarray of shape (n_queries,)}
+            Indices of the best class (``winner``), of the second best (``second``) and
+            of the nearest ``proxy`` of the best; its ``similarity``; the ``margin``
+            between both scores; the ``familiarity``.
+        """
+        head, aggregation, compare = self.head, self.plan.aggregation, self.similarity
+        winner, second, proxy = np.empty((3, len(X)), dtype=np.intp)
+        similarity, margin, familiarity = np.empty(
+            (3, len(X)), dtype=head.proxies.dtype
+        )
+
+        def look(block, similarities):
+            scores = aggregation.scores(similarities, head.offsets, compare)
+            scores = self._with_kernel(scores, X, block)
+            columns = np.arange(scores.shape[1])
+            winner[block] = first = scores.argmax(axis=0)
+            best = scores[first, columns]
+            if len(scores) == 1:
+                second[block], margin[block] = first, np.inf
+            else:
+                others = scores.copy()
+                others[first, columns] = -np.inf
+                second[block] = others.argmax(axis=0)
+                margin[block] = best - others.max(axis=0)
+            familiarity[block] = self.familiarity(similarities, score)
+            of_winner = head.codes[:, None] == first
+            proxy[block] = np.where(of_winner, similarities, -np.inf).argmax(axis=0)
+            similarity[block] = similarities[proxy[block], columns]
+
+        self._compare_blocks(X, look)
+        return {
+            "winner": winner,
+            "second": second,
+            "proxy": proxy,
+            "similarity": similarity,
+            "margin": margin,
+            "familiarity": familiarity,
+        }
+
+    def left_out(self, score):
+        """Score support samples, each by what the head would be without it.
+
+        Parameters
+        ----------
+        score : str
+            One of `FAMILIARITIES`.
+
+        Returns
+        -------
+        left_out : LeftOutScores or None
+            `None` if no class has proxies left without one of its samples.
+        """
+        return leave_one_out(self, score)
+
+    def with_kernel(self, scores, of_kernel):
+        """Give the scores of the kernel regression their share."""
+        share = self.plan.kernel_weight
+        return (1 - share) * scores + share * of_kernel
+
+    def _with_kernel(self, scores, X, block):
+        """Give the kernel its share in the scores of a block, (n_classes, n_block)."""
+        if not self.plan.kernel_weight:
+            return scores
+        queries = np.ascontiguousarray(X[block], dtype=self.head.proxies.dtype)
+        queries = self.plan.query_norm(queries)
+        return self.with_kernel(scores, self.head.kernel.scores(queries))
+
+    def _score_blocks(self, X, check, use, *, winners_only=False):
+        """Score blocks of queries, several at a time.
+
+        `use` gets the slice of a block and its scores, of shape (n_classes, n_block),
+        which are gone when it returns, or the best class of each query.
+        """
+        head, aggregation = self.head, self.plan.aggregation
+        compare = self.similarity
+        if aggregation.has_device_form and not self.plan.kernel_weight:
+            compare = compare.to(X)
+        buffer = Buffer()
+        # Of few proxies, looking through all queries would be a large part of the work.
+        # NaN and infinity spread to the scores, where one look per query finds them.
+        looks = self.checks_finite and compare.xp is np
+
+        def score(block):
+            def rank(queries):
+                ranks = compare.ranks(queries, buffer)
+                if looks and not np.isfinite(ranks[0]).all():
+                    check(X[block], block.start)
+                return ranks
+
+            with np.errstate(invalid="ignore" if looks else "warn"):
+                queries = compare.prepare(X, block)
+                if winners_only and not self.plan.kernel_weight:
+                    found = aggregation.winners(compare, queries, head.offsets, rank)
+                    use(block, found)
+                    return
+                scores = aggregation.of_queries(compare, queries, head.offsets, rank)
+            scores = self._with_kernel(scores, X, block)
+            use(block, scores.argmax(axis=0) if winners_only else scores)
+
+        compare.for_each_block(score, X, in_threads=not aggregation.is_callable)
+
+    def _compare_blocks(self, X, use):
+        """Compare blocks of queries to all proxies.
+
+        `use` gets the slice of a block and its similarities, (n_proxies, n_block).
+        """
+        compare = self.similarity
+        for block in compare.blocks(len(X)):
+            queries = compare.prepare(X, block)
+            use(block, compare.finish(compare.ranks(queries), queries))

@@ -1,0 +1,97 @@
+"""The temperature that makes the true classes most likely: one fitter for all."""
+
+import numpy as np
+
+_TINY = np.finfo(np.float64).tiny
+
+# Stands for a score of minus infinity, of which multiples are still finite.
+_LOWEST = -1e300
+
+
+def fit_temperature(
+    scores, codes, weights=None, *, start=None, bound=8.0, no_gain=1e-7
+):
+    r"""Fit the temperature that makes the true classes most likely.
+
+    The probabilities are the softmax of the scores over a temperature, as in Guo et
+    al. [1]_.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_rows, n_classes)
+        Scores, the larger the better. Those of a class that a row cannot have are minus
+        infinity.
+    codes : ndarray of shape (n_rows,)
+        The true classes.
+    weights : ndarray of shape (n_rows,), default=None
+        The weight of each row.
+    start : float, default=None
+        A temperature that may be near the best one.
+    bound : float, default=8.0
+        The logarithm of the temperature is at most so far from that of the typical
+        difference of scores.
+    no_gain : float, default=1e-7
+        A step that raises the likelihood by less is not taken.
+
+    Returns
+    -------
+    value : float
+        Mean log-probability of the true classes: at most 0.
+    temperature : float
+        The best temperature; infinite if no two scores of a row differ.
+
+    Notes
+    -----
+    With the margins :math:`m_{ij}` of class j over the true class of row i and an
+    inverse temperature :math:`e^u`, the loss of a row is
+    :math:`\log \sum_j \exp(e^u m_{ij})`. It is convex in :math:`e^u`, so that it has
+    one minimum. Its derivative by u is the mean of :math:`z_j = e^u m_{ij}` under the
+    softmax of z, and its second derivative that mean plus the variance of z. Newton's
+    method takes steps in u, which keep the temperature positive; where the loss is not
+    convex in u, it uses the variance alone.
+
+    References
+    ----------
+    .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern
+       Neural Networks", ICML 2017.
+    """
+    scores = scores.astype(np.float64, copy=False)
+    margins = scores - scores[np.arange(len(scores)), codes][:, None]
+    there = np.isfinite(margins)
+    spread = margins.std() if there.all() else margins[there].std()
+    if spread == 0:
+        return -np.log(scores.shape[1]), np.inf
+    margins = np.maximum(margins / spread, _LOWEST)
+    largest = margins.max(axis=1)
+    margins -= largest[:, None]
+
+    def evaluate(u):
+        """Mean loss, and its derivatives; the second one without the first."""
+        inverse = np.exp(u)
+        scaled = inverse * margins
+        shares = np.exp(scaled)
+        sums = shares.sum(axis=1)
+        shares *= scaled
+        slopes = shares.sum(axis=1) / sums
+        variances = np.einsum("ij,ij->i", shares, scaled) / sums - slopes**2
+        losses = np.log(sums) + inverse * largest
+        slopes += inverse * largest
+        return [
+            np.average(each, weights=weights) for each in (losses, slopes, variances)
+        ]
+
+    u = 1.0
+    if start is not None and np.isfinite(start):
+        u = np.clip(np.log(spread / start), -bound, bound)
+    loss, slope, variance = evaluate(u)
+    for _ in range(50):
+        step = -slope / max(variance + max(slope, 0), _TINY)
+        target = np.clip(u + np.clip(step, -1, 1), -bound, bound)
+        if abs(slope * (target - u)) < no_gain:
+            break
+        new = evaluate(target)
+        if new[0] > loss:
+            break
+        u = target
+        loss, slope, variance = new
+    return -loss, float(spread / np.exp(u))

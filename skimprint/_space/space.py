@@ -1,0 +1,181 @@
+"""What the samples of all classes say together: their space, and how to whiten it."""
+
+from functools import cached_property
+
+import numpy as np
+
+from .kernel_ridge import KernelRidge, Support
+from .leave_one_out import SAMPLE_SIZE, LeftOut, choose_shrinkage
+from .moments import PooledMoments
+from .whitening import spectrum_without, within_class_covariance, within_class_spectrum
+
+# Samples to leave out in turn, and scores of them by class, to choose something by:
+# more tell little more, and cost.
+_MAX_LEFT_OUT = 4000
+_MAX_SCORES = 120_000
+
+# Parts of the samples that are kept from the covariance while they are scored.
+_N_FOLDS = 10
+
+
+class Space:
+    """Statistics of the samples of all classes, each computed when it is asked for.
+
+    Parameters
+    ----------
+    state : State
+        Knows some classes, in sorted order here.
+    previous : Space, default=None
+        Of mostly the same classes, to save work.
+
+    Attributes
+    ----------
+    class_weights : ndarray of shape (n_classes,)
+        Weight of the samples of each class.
+    is_head : ndarray of bool, of shape (n_classes,)
+        Whether a class is as it came from a linear head.
+    """
+
+    def __init__(self, state, previous=None):
+        self.state = state
+        self.class_weights, self.is_head = state.column(
+            lambda block: (block.weights, block.is_head)
+        )
+        self._previous = previous
+
+    def __getstate__(self):
+        # All else follows from the state.
+        kept = ("state", "class_weights", "is_head")
+        return {name: vars(self)[name] for name in kept} | {"_previous": None}
+
+    def sharing(self, other):
+        """Take over what another space of the same samples has computed."""
+        if other is not None:
+            own = self.__getstate__()
+            found = {k: v for k, v in vars(other).items() if k not in own}
+            vars(self).update(found)
+        return self
+
+    @property
+    def proxies(self):
+        """The proxies of all classes as they were generated: Ragged of Points.
+
+        Of several blocks they are a copy each time: large, and seldom asked for.
+        """
+        return self.state.column(lambda block: block.proxies)
+
+    @cached_property
+    def moments(self):
+        """Moments of the classes, or None where no class has samples."""
+        if self.is_head.all():
+            return None
+        previous, self._previous = self._previous, None
+        before = None if previous is None else vars(previous).get("moments")
+        return PooledMoments(self.state, before)
+
+    @cached_property
+    def means(self):
+        """Mean of each class, the row of one of a head: (n_classes, n_features)."""
+        return self.state.column(lambda block: block.moments.means)
+
+    @property
+    def origin(self):
+        """Where the whitened space has its origin: (n_features,)."""
+        return origin_of(self.means)
+
+    @cached_property
+    def spectrum(self):
+        """Spectrum of the scatter within the classes."""
+        return within_class_spectrum(self.moments, self.origin, self.means)
+
+    @cached_property
+    def shrinkage(self):
+        """The shrinkage of a whitening that makes left-out samples most likely."""
+        return choose_shrinkage(
+            self.spectrum, self.class_weights, self.means, self.left_out()
+        )
+
+    @cached_property
+    def covariance(self):
+        """Covariance within the classes, shrunk, and its shrinkage."""
+        return within_class_covariance(self.moments)
+
+    @cached_property
+    def kernel(self):
+        """The kernel regression from samples to classes."""
+        return KernelRidge(self.support())
+
+    def support(self):
+        """Take the samples that the kernel regression is fitted to."""
+        samples = self.state.column(lambda block: block.samples)
+        head = self.proxies.take(np.arange(len(self.is_head)), 1 * self.is_head)
+        return Support.of(samples, self.class_weights, head)
+
+    def left_out(self):
+        """Take samples to choose something by."""
+        n_classes = np.count_nonzero(~self.is_head)
+        most = min(_MAX_LEFT_OUT, _MAX_SCORES // len(self.is_head)) // n_classes
+        most = min(max(most, 1), SAMPLE_SIZE)
+        samples = self.state.column(
+            lambda block: block.samples.take(np.arange(len(block.samples)), most)
+        )
+        return LeftOut.of(samples, self.class_weights, most)
+
+    def folds(self, left_out):
+        """Yield tenths of some samples, with the space of all others.
+
+        A sample makes the covariance a little more like its own residual, and so lies
+        nearer to its class than any query does; where features are many, much nearer.
+
+        Parameters
+        ----------
+        left_out : LeftOut
+            Samples, class by class.
+
+        Yields
+        ------
+        fold : ndarray of int
+            Some of the samples.
+        spectrum : ScatterSpectrum or None
+            Of the scatter of all others; None where nothing varies, and for all.
+        means : ndarray of shape (n_classes, n_features)
+            Of the others.
+        """
+        codes = left_out.codes
+        if not len(self.spectrum.eigenvalues):
+            yield np.arange(len(codes)), None, self.means
+            return
+        class_weights = self.class_weights[codes]
+        shift = shift_without(class_weights, left_out.weights)
+        weights = class_weights * shift / (1 + shift)
+        within = np.arange(len(codes)) - np.searchsorted(codes, codes)
+        for number in range(min(_N_FOLDS, within.max() + 1)):
+            fold = np.flatnonzero(within % _N_FOLDS == number)
+            yield (
+                fold,
+                *spectrum_without(
+                    self.spectrum,
+                    self.class_weights,
+                    self.means,
+                    left_out.rows[fold],
+                    codes[fold],
+                    weights[fold],
+                ),
+            )
+
+
+def origin_of(means):
+    """Find where the whitened space has its origin, given the class means."""
+    if len(means) == 1:  # from its own mean, a class would lie in no direction
+        return np.zeros_like(means[0])
+    return means.mean(axis=0)
+
+
+def shift_without(class_weights, weights):
+    """Compute how far class means move from a sample that goes.
+
+    The mean ``m`` of a class of weight ``n`` becomes, without a sample ``x`` of weight
+    ``w``, ``m + w / (n - w) (m - x)``: the shift is ``w / (n - w)``.
+    """
+    rest = np.maximum(class_weights - weights, 1e-6 * class_weights)
+    return weights / rest
