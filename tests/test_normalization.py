@@ -3,6 +3,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -192,3 +193,19 @@ def test_a_norm_is_what_it_does_before_and_its_length():
     unit = Norm("cubes", before=lambda xp, X: X**3, unit_length=True)
     np.testing.assert_array_equal(unit(X), l2_normalize(X**3))
     assert [norm.is_scaling for norm in (cubes, unit, NORMS["l2"])] == [0, 0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict", "torch"])
+def test_rows_whose_squares_are_too_large(library):
+    """They have the directions that they have; rows beside them keep their bits."""
+    xp = pytest.importorskip(library, reason=f"needs {library}")
+    xp = array_namespace(xp.asarray(0))
+    X = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    X[4] = 0
+    huge = X * np.array([1, 1e30, 1, 1e25, 1], np.float32)[:, None]
+    for name in NORMS:
+        found = np.asarray(NORMS[name].on_device(xp, xp.asarray(huge)))
+        expected = np.asarray(NORMS[name].on_device(xp, xp.asarray(X)))
+        np.testing.assert_array_equal(found[::2], expected[::2])
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
