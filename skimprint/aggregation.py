@@ -7,7 +7,8 @@ class, and the queries as columns.
 
 from itertools import pairwise
 from numbers import Integral
-from typing import Literal
+from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,7 +22,7 @@ from ._validation import check_returned
 __all__ = ["Votes", "max_scores", "vote_shares"]
 
 
-def max_scores(ranks, offsets, xp=np):
+def max_scores(ranks: Any, offsets: np.ndarray, xp: ModuleType = np) -> Any:
     """Take the largest value over the proxies of each class.
 
     Parameters
@@ -135,7 +136,13 @@ def codes_of(offsets):
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
-def vote_shares(distances, codes, n_classes, weights="uniform", voters=None):
+def vote_shares(
+    distances: np.ndarray,
+    codes: np.ndarray,
+    n_classes: int,
+    weights: Literal["uniform", "distance"] = "uniform",
+    voters: np.ndarray | None = None,
+) -> np.ndarray:
     """Count the votes of the nearest proxies, as shares.
 
     Parameters
@@ -264,7 +271,7 @@ class Aggregation:
             Distances negated.
         gone : ndarray of shape (n_proxies, n_queries)
             Which proxies there are not for a query.
-        offsets, metric
+        offsets, metric : ndarray and Similarity
             As for `scores`.
 
         Returns
@@ -311,8 +318,8 @@ class Aggregation:
 
         Parameters
         ----------
-        similarity, queries, offsets, rank
-            As for `of_queries`.
+        similarity, queries, offsets, rank : as for `of_queries`
+            The same.
 
         Returns
         -------
@@ -381,7 +388,7 @@ class Votes(Aggregation, BaseEstimator):
         self,
         n_neighbors: int = 5,
         weights: Literal["uniform", "distance"] = "uniform",
-    ):
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.weights = weights
 
@@ -432,7 +439,7 @@ class Votes(Aggregation, BaseEstimator):
             Distances negated.
         gone : ndarray of shape (n_proxies, n_queries) or None
             Which proxies there are not for a query, and do not vote.
-        offsets, metric
+        offsets, metric : ndarray and Similarity
             As for `scores`.
 
         Returns

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ._validation import check_returned
 
@@ -19,7 +20,7 @@ __all__ = ["l2_normalize", "power_normalize", "quantile_normalize"]
 EPS = 1e-12
 
 
-def l2_normalize(X, *, out=None):
+def l2_normalize(X: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     """Scale each row to unit Euclidean length; a zero row stays zero.
 
     Parameters
@@ -49,7 +50,7 @@ def l2_normalize(X, *, out=None):
     return np.divide(X, sizes, out=out)
 
 
-def power_normalize(X):
+def power_normalize(X: np.ndarray) -> np.ndarray:
     """Take the signed square root of each value, then scale rows to unit length.
 
     The power normalisation of Perronnin et al. [1]_ with exponent 1/2. It tames the few
@@ -97,10 +98,16 @@ def lengths(xp, X, *, axis=1):
 
     The bound makes it something to divide by.
     """
-    return xp.clip(xp.sqrt(squared_lengths(xp, X, axis=axis)), EPS, None)
+    found = xp.sqrt(squared_lengths(xp, X, axis=axis))
+    is_finite = xp.isfinite(found)
+    if not xp.all(is_finite):  # squares are too large for the dtype: scale before
+        largest = xp.clip(xp.max(xp.abs(X), axis=axis, keepdims=True), 1, None)
+        scaled = xp.sqrt(squared_lengths(xp, X / largest, axis=axis))
+        found = xp.where(is_finite, found, scaled * largest)
+    return xp.clip(found, EPS, None)
 
 
-def quantile_normalize(X, reference):
+def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
     """Give each row the distribution of the reference, keeping its rank order.
 
     The i-th smallest value of a row becomes the quantile of the reference at
@@ -185,11 +192,11 @@ class Norm:
     before: Callable | None = None
     unit_length: bool = False
 
-    # Whether it is a user's function: it may be unsafe in threads, needs NumPy arrays,
-    # and what it returns is checked.
+    # Whether it is a user's function: it may be unsafe in threads, and what it returns
+    # is checked. Whether `on_device` can be called. Whether each row is normalised by
+    # itself.
     is_callable = False
-
-    # Whether each row is normalised by itself.
+    has_device_form = True
     is_pointwise = True
 
     def __call__(self, X, *, out=None):
@@ -239,13 +246,8 @@ class Norm:
         return X / lengths(xp, X, axis=axis) if self.unit_length else X
 
     @property
-    def has_device_form(self):
-        """Whether `on_device` can be called."""
-        return not self.is_callable
-
-    @property
     def is_scaling(self):
-        """Whether each row is only multiplied by a number."""
+        """Whether each row is scaled to unit length, and nothing else."""
         return self.unit_length and self.before is None
 
     def of_proxies(self, vectors, offsets, is_head):
@@ -328,6 +330,7 @@ class _Function(Norm):
     function: Callable = field(default=None, hash=False, kw_only=True)
 
     is_callable = True
+    has_device_form = False
 
     def __call__(self, X, *, out=None):
         # A copy, for the function may write on what it gets.

@@ -1,13 +1,22 @@
+import pickle
+from copy import deepcopy
+
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.preprocessing import normalize
 
 from skimprint.normalization import (
+    IDENTITY,
+    NORMS,
+    PROXY_NORMS,
+    Norm,
     l2_normalize,
     lengths,
+    make_norm,
     power_normalize,
     quantile_normalize,
     quantile_normalize_by_class,
@@ -84,3 +93,119 @@ def test_quantile_by_class_leaves_the_first_and_takes_all_before_as_reference():
 def test_quantile_keeps_the_dtype(dtype):
     X = np.ones((2, 3), dtype=dtype)
     assert quantile_normalize(X, [1.0, 2.0]).dtype == dtype
+
+
+EVERY = {**NORMS, **PROXY_NORMS, None: IDENTITY, "function": make_norm(np.tanh, "f")}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_equal_norms_are_equal(name):
+    norm = EVERY[name]
+    for same in (deepcopy(norm), pickle.loads(pickle.dumps(norm))):
+        assert same == norm
+        assert hash(same) == hash(norm)
+    assert sum(other == norm for other in {*EVERY.values()}) == 1
+
+
+def test_every_way_to_name_a_norm():
+    assert make_norm(None, "f") == IDENTITY
+    assert make_norm("quantile", "f", PROXY_NORMS) is PROXY_NORMS["quantile"]
+    assert make_norm(NORMS["power"], "f") is NORMS["power"]
+    assert make_norm(np.tanh, "f") == make_norm(np.tanh, "f") != make_norm(np.sin, "f")
+
+
+@pytest.mark.parametrize("name", [*NORMS, None])
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict", "torch"])
+def test_on_devices_as_on_the_host(name, library):
+    xp = pytest.importorskip(library, reason=f"needs {library}")
+    X = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    X[2] = 0
+    norm = make_norm(name, "f")
+    expected = norm(X)
+    there = xp.asarray(X)
+    np.testing.assert_allclose(norm.on_device(xp, there), expected, rtol=1e-5)
+    turned = norm.on_device(xp, there.T, axis=0)
+    np.testing.assert_allclose(turned.T, expected, rtol=1e-5)
+    np.testing.assert_array_equal(there, X)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_writes_only_where_it_is_told(name):
+    X = np.random.default_rng(0).normal(size=(5, 7))
+    before, other, itself = X.copy(), np.empty_like(X), X.copy()
+    norm = EVERY[name]
+    found = norm(X)
+    np.testing.assert_array_equal(X, before)
+    assert norm(X, out=other) is other
+    assert norm(itself, out=itself) is itself
+    np.testing.assert_array_equal(other, found)
+    np.testing.assert_array_equal(itself, found)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (
+            lambda X: X[:1],
+            r"^f must return an array of shape \(2, 3\); got \(1, 3\)",
+        ),
+        (lambda X: X / 0, "^f must return finite values; got NaN or infinity"),
+    ],
+)
+def test_what_a_function_returns_is_checked(wrong, message):
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=message):
+        make_norm(wrong, "f")(np.ones((2, 3)))
+
+
+def test_a_function_may_write_on_what_it_gets():
+    X = np.ones((2, 3))
+    np.testing.assert_array_equal(make_norm(lambda X: np.exp(X, out=X), "f")(X), np.e)
+    np.testing.assert_array_equal(X, 1)
+
+
+@pytest.mark.parametrize("head", [None, 0, 2])
+@pytest.mark.parametrize("name", [*PROXY_NORMS, None])
+def test_what_takes_the_place_of_a_proxy_is_normalised_as_it_is(name, head):
+    vectors = np.random.default_rng(0).normal(size=(7, 4))
+    offsets, is_head = np.array([0, 2, 3, 7]), np.arange(3) == head
+    norm = make_norm(name, "f", PROXY_NORMS)
+    proxies = norm.of_proxies(vectors.copy(), offsets, is_head)
+    own = np.array([6, 0, 2, 3])
+    if norm.is_pointwise:
+        np.testing.assert_array_equal(proxies, norm(vectors))
+    else:
+        from_head = np.repeat(is_head, np.diff(offsets))
+        expected = quantile_normalize_by_class(vectors, offsets)
+        if head is not None:
+            own = own[~from_head[own]]
+            expected = quantile_normalize(vectors, vectors[from_head])
+            expected[from_head] = vectors[from_head]
+        np.testing.assert_array_equal(proxies, expected)
+    codes = np.repeat(np.arange(3), np.diff(offsets))
+    found = norm.in_place_of(vectors[own], own, proxies, codes, is_head)
+    np.testing.assert_array_equal(found, proxies[own])
+
+
+def test_a_norm_is_what_it_does_before_and_its_length():
+    X = np.random.default_rng(0).normal(size=(5, 7))
+    cubes = Norm("cubes", before=lambda xp, X: X**3)
+    np.testing.assert_array_equal(cubes(X), X**3)
+    unit = Norm("cubes", before=lambda xp, X: X**3, unit_length=True)
+    np.testing.assert_array_equal(unit(X), l2_normalize(X**3))
+    assert [norm.is_scaling for norm in (cubes, unit, NORMS["l2"])] == [0, 0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict", "torch"])
+def test_rows_whose_squares_are_too_large(library):
+    """They have the directions that they have; rows beside them keep their bits."""
+    xp = pytest.importorskip(library, reason=f"needs {library}")
+    xp = array_namespace(xp.asarray(0))
+    X = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    X[4] = 0
+    huge = X * np.array([1, 1e30, 1, 1e25, 1], np.float32)[:, None]
+    for name in NORMS:
+        found = np.asarray(NORMS[name].on_device(xp, xp.asarray(huge)))
+        expected = np.asarray(NORMS[name].on_device(xp, xp.asarray(X)))
+        np.testing.assert_array_equal(found[::2], expected[::2])
+        np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -5,17 +5,13 @@ whitening is made again without it and a tenth of the others; a covariance loses
 closed form. Everything else stays.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
 from .._space.space import shift_without
 from ..normalization import IDENTITY, NORMS
-from .similarity import Unchanged
-
-if TYPE_CHECKING:
-    pass
 
 # Bounds for the support samples that are scored, and for their scores.
 _MAX_ROWS = 10_000
@@ -139,7 +135,8 @@ def _changes(scorer):
     usable = np.concatenate(usable)
     samples, change = samples.take(usable), change.take(usable)
     totals = np.bincount(samples.codes, samples.weights, minlength=n_classes)
-    shares = samples.weights * (space.class_weights / totals)[samples.codes]
+    codes = samples.codes  # not of classes of a head, which have no samples
+    shares = samples.weights * (space.class_weights[codes] / totals[codes])
     samples = samples._replace(shares=shares)
     found = np.unique(samples.codes)
     step = -(-len(found) // budget)  # of very many classes, only some
@@ -174,9 +171,8 @@ def _similarities_without(head, similarity, samples, change, vectors, means):
     space = head.space
     queries = similarity.prepare(samples.rows)
     similarities = similarity.finish(similarity.ranks(queries), queries)
-    metric = Unchanged(similarity)
     if head.plan.metric.needs_covariance:
-        metric = similarity.without(
+        similarity = similarity.without(
             rows=samples.rows,
             means=space.means[samples.codes],
             class_weight=space.class_weights[samples.codes],
@@ -184,21 +180,23 @@ def _similarities_without(head, similarity, samples, change, vectors, means):
             total=space.moments.weights.sum(),
             shrinkage=head.covariance_shrinkage,
         )
-    similarities = metric.to_all(similarities, queries)
+    similarities = similarity.to_all(similarities, queries)
     if head.plan.mean_weight:
         _compare_blends(
-            head, queries, metric, samples, change, vectors, means, similarities
+            head, queries, similarity, samples, change, vectors, means, similarities
         )
         return similarities
     left = head.normalized(change.left, change.own)
     changed = np.flatnonzero(change.own >= 0)
     own = change.own[changed]
-    similarities[own, changed] = metric.paired(queries[changed], left[changed], changed)
+    similarities[own, changed] = similarity.paired(
+        queries[changed], left[changed], changed
+    )
     return similarities
 
 
 def _compare_blends(
-    head, queries, metric, samples, change, vectors, means, similarities
+    head, queries, similarity, samples, change, vectors, means, similarities
 ):
     """Compare samples with what the proxies of their class blend into without them.
 
@@ -221,7 +219,7 @@ def _compare_blends(
         of_class[changed, own[changed] - start] = left[columns[changed]]
         blends = head.blended(of_class, moved[columns][:, None])
         which = np.repeat(columns, n_proxies)
-        similar = metric.paired(
+        similar = similarity.paired(
             queries[which], blends.reshape(-1, blends.shape[-1]), which
         )
         similarities[start:stop, columns] = similar.reshape(-1, n_proxies).T

@@ -1,7 +1,7 @@
 """What a head says about queries: scores, familiarities, explanations, proxies."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +9,6 @@ from .._arrays.groups import Buffer
 from .._arrays.threads import run_blocks
 from .familiarity import FAMILIARITIES
 from .leave_one_out import leave_one_out
-
-if TYPE_CHECKING:
-    pass
 
 
 class Scorer:
@@ -257,10 +254,7 @@ class Scorer:
 
         def score(block):
             def rank(queries):
-                if compare.xp is not np:
-                    return compare.ranks(queries)
-                size, dtype = head.n_proxies * len(queries), head.proxies.dtype
-                ranks = compare.ranks(queries, out=buffer.empty((size,), dtype))
+                ranks = compare.ranks(queries, buffer)
                 if looks and not np.isfinite(ranks[0]).all():
                     check(X[block], block.start)
                 return ranks

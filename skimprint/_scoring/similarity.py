@@ -92,6 +92,9 @@ class Similarity:
     xp = np
     _there = None
 
+    # Whether the length of a query is left to `finish`.
+    divide_by_length = False
+
     def __init__(
         self,
         proxies,
@@ -102,7 +105,7 @@ class Similarity:
         factor=None,
     ):
         self.proxies = proxies
-        self.whitening = whitening
+        self.whitening = self.query_whitening = whitening
         # The norm before the whitening, and the one of what is compared.
         self.query_norm, self.last_norm = query_norm, IDENTITY
         if whitening is not None and query_norm.unit_length:
@@ -207,15 +210,12 @@ class Similarity:
         else:
             X = self.xp.astype(X.part(block), self.compared.dtype)
         X = self._normalized(self.query_norm, X)
-        if self.whitening is not None:
-            X = self._whiten_queries(X)
+        if self.query_whitening is not None:
+            X = self.query_whitening(X)
         return self._placed(self._normalized(self.last_norm, X))
 
     def _normalized(self, norm, X):
         return norm(X) if self.xp is np else norm.on_device(self.xp, X)
-
-    def _whiten_queries(self, X):
-        return self.whitening(X)
 
     def _placed(self, X):
         """Rows of the space of the proxies, moved to where the metric compares them."""
@@ -225,14 +225,14 @@ class Similarity:
         """Move vectors in the place of proxies to where prepared queries meet them."""
         return self._placed(vectors.astype(self.proxies.dtype, copy=False))
 
-    def ranks(self, X, out=None):
+    def ranks(self, X, buffer=None):
         """Order the proxies of each query as their similarities do.
 
         Parameters
         ----------
         X : ndarray of shape (n_queries, n_features)
             Prepared queries.
-        out : ndarray of shape (n_proxies * n_queries,), default=None
+        buffer : Buffer, default=None
             Memory that may be used for the result.
 
         Returns
@@ -259,7 +259,7 @@ class Similarity:
         """
         return ranks
 
-    def paired(self, X, vectors):
+    def paired(self, X, vectors, which=None):
         """Compare each query with one vector of its own.
 
         Parameters
@@ -268,6 +268,8 @@ class Similarity:
             Prepared queries.
         vectors : ndarray of shape (n_queries, n_features)
             What takes the place of a proxy.
+        which : ndarray of shape (n_queries,), default=None
+            After `without`: the sample that each query is.
 
         Returns
         -------
@@ -335,57 +337,27 @@ class Similarity:
 
         Returns
         -------
-        without : Unchanged
-            Here the metric that does not depend on samples.
+        without : Similarity
+            Has `to_all` and `paired` for these samples: itself where the metric does
+            not depend on samples.
         """
-        return Unchanged(self)
-
-
-class Unchanged:
-    """Compare samples by a metric that is the same without them.
-
-    Parameters
-    ----------
-    similarity : Similarity
-        Compares queries with proxies.
-    """
-
-    def __init__(self, similarity):
-        self.similarity = similarity
+        return self
 
     def to_all(self, similarities, queries):
-        """Similarities of each sample to all proxies, without itself.
+        """Make similarities of samples to all proxies those that are without them.
 
         Parameters
         ----------
         similarities : ndarray of shape (n_proxies, n)
             By the metric of all samples.
         queries : ndarray of shape (n, n_features)
-            The samples, as prepared queries.
+            The samples of `without`, as prepared queries.
 
         Returns
         -------
         similarities : ndarray of shape (n_proxies, n)
         """
         return similarities
-
-    def paired(self, queries, vectors, which):
-        """Similarity of each query to one vector of its own, without the sample.
-
-        Parameters
-        ----------
-        queries : ndarray of shape (m, n_features)
-            Prepared queries.
-        vectors : ndarray of shape (m, n_features)
-            What takes the place of a proxy.
-        which : ndarray of shape (m,)
-            The sample that each query is.
-
-        Returns
-        -------
-        similarities : ndarray of shape (m,)
-        """
-        return self.similarity.paired(queries, vectors)
 
 
 class _Minkowski(Similarity):
@@ -395,7 +367,7 @@ class _Minkowski(Similarity):
         distances = cdist(vectors, queries, self.cdist_name)
         return np.negative(distances, dtype=vectors.dtype, casting="same_kind")
 
-    def paired(self, X, vectors):
+    def paired(self, X, vectors, which=None):
         return -np.linalg.norm(X - self.project(vectors), ord=self.order, axis=1)
 
 
@@ -427,7 +399,6 @@ class _ByProducts(Similarity):
 
     has_device_form = True
     shows_non_finite = True
-    divide_by_length = False
     folds = False
     origin = factor = shift = None
 
@@ -439,16 +410,16 @@ class _ByProducts(Similarity):
             setattr(there, name, X.bring(getattr(self, name)))
         if self.whitening is not None:
             there.whitening = _whitening_of(self.whitening, X.bring)
+            there.query_whitening = self.query_whitening and there.whitening
         return there
 
-    def ranks(self, X, out=None):
+    def ranks(self, X, buffer=None):
         few = self.compared.shape[0] <= _FEW
         A, B = (X, self.compared) if few else (self.compared, X)
         if self.xp is not np:
             ranks = A @ B.T
         else:
-            if out is not None:
-                out = out.reshape(len(A), len(B))
+            out = buffer and buffer.empty((len(A), len(B)), A.dtype)
             ranks = dot_transposed(A, B, out=out)
         if few:
             ranks = ranks.T
@@ -480,10 +451,8 @@ class Dot(_ByProducts):
         # queries need no product of their own with a matrix of all features.
         self.folds = twice_whitened is not None
         if self.folds:
+            self.query_whitening = None
             self.compared, self.shift = twice_whitened
-
-    def _whiten_queries(self, X):
-        return X if self.folds else self.whitening(X)
 
     def _whitened(self, X):
         """Prepared queries in the space of the proxies."""
@@ -494,7 +463,7 @@ class Dot(_ByProducts):
             ranks /= lengths(self.xp, self._whitened(X))[:, 0]
         return ranks
 
-    def paired(self, X, vectors):
+    def paired(self, X, vectors, which=None):
         vectors = self._directions(vectors.astype(self.proxies.dtype))
         products = np.einsum("ij,ij->i", self._whitened(X), vectors)
         return self.finish(products[None], X)[0]
@@ -550,7 +519,7 @@ class Euclidean(_ByProducts):
         ranks = self._in_place("sqrt", ranks)
         return self._in_place("negative", ranks)
 
-    def paired(self, X, vectors):
+    def paired(self, X, vectors, which=None):
         return -np.linalg.norm(X - self.project(vectors), axis=1)
 
     def exact(self, X, indices, ranks):
@@ -575,13 +544,13 @@ class Mahalanobis(Euclidean):
 
     def without(self, *, rows, means, class_weight, weight, total, shrinkage):
         if self.whitening is not None:
-            return Unchanged(self)  # its covariance is that of other samples
-        return WithoutThemselves(
+            return self  # its covariance is that of other samples
+        return _WithoutThemselves(
             self, rows - means, class_weight, weight, total, shrinkage
         )
 
 
-class WithoutThemselves(Unchanged):
+class _WithoutThemselves(Mahalanobis):
     """Mahalanobis distances by the covariance as it is without the query itself.
 
     Parameters
@@ -612,8 +581,8 @@ class WithoutThemselves(Unchanged):
     """
 
     def __init__(self, similarity, residuals, class_weight, weight, total, shrinkage):
-        super().__init__(similarity)
-        self.residuals = residuals @ similarity.exact_factor
+        vars(self).update(vars(similarity))
+        self.residuals = residuals @ self.exact_factor
         rest = np.maximum(class_weight - weight, _NO_WEIGHT * class_weight)
         moved = weight / rest
         lost = class_weight * moved
@@ -624,14 +593,13 @@ class WithoutThemselves(Unchanged):
 
     def to_all(self, similarities, queries):
         along = np.einsum("ij,ij->i", queries, self.residuals)
-        along = along - self.similarity.proxies @ self.residuals.T
+        along = along - self.proxies @ self.residuals.T
         return self._without(similarities, along, slice(None))
 
-    def paired(self, queries, vectors, which):
-        similarities = self.similarity.paired(queries, vectors)
-        differences = queries - self.similarity.project(vectors)
+    def paired(self, X, vectors, which=None):
+        differences = X - self.project(vectors)
         along = np.einsum("ij,ij->i", differences, self.residuals[which])
-        return self._without(similarities, along, which)
+        return self._without(super().paired(X, vectors), along, which)
 
     def _without(self, similarities, along, which):
         squares = similarities**2 + self.gain[which] * along**2

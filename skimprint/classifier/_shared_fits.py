@@ -208,11 +208,11 @@ class _Remembering:
         known = (found for found in self.found.values() if found.prepared is X)
         return next(known, None)
 
-    def ranks(self, X, out=None):
+    def ranks(self, X, buffer=None):
         found = self._found(X)
         # What takes more memory than the queries is not kept.
         if found is None or len(self.proxies) > X.shape[1]:
-            return self.similarity.ranks(X, out)
+            return self.similarity.ranks(X, buffer)
         if found.ranks is None:
             found.ranks = self.similarity.ranks(X)
         return found.ranks.copy(order="K")
@@ -230,7 +230,7 @@ class _Remembering:
                 np.take_along_axis(array, order, axis=0) for array in (indices, values)
             )
         indices, values = found.best
-        divides = getattr(self.similarity, "divide_by_length", False)
+        divides = self.similarity.divide_by_length
         if divides not in found.similarities:
             similarities = self.similarity.exact(X, indices, values.copy())
             found.similarities[divides] = similarities

@@ -208,3 +208,14 @@ def test_the_length_of_queries_is_left_to_products():
         assert compare.query_norm == compare.last_norm == IDENTITY
     compare = METRICS["dot"](proxies, query_norm=NORMS["power"])
     assert compare.query_norm == NORMS["power"]
+
+
+@pytest.mark.parametrize("metric, norm", [("dot", "l2"), ("cosine", None)])
+def test_queries_whose_squares_are_too_large(problem, metric, norm):
+    X, proxies, _ = problem.values()
+    compare = METRICS[metric](proxies, query_norm=make_norm(norm, "query_norm"))
+    expected, found = (
+        compare.finish(compare.ranks(queries), queries)
+        for queries in map(compare.prepare, (X, X * np.float32(1e30)))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)

@@ -3,8 +3,9 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from states import with_moments
 
-from skimprint._space.moments import PooledMoments, moments_of
+from skimprint._space.moments import PooledMoments
 from skimprint._space.whitening import (
     Whitening,
     precision_cholesky,
@@ -17,10 +18,7 @@ from skimprint._space.whitening import (
 
 
 def pooled(X, y, sample_weight=None):
-    weights = np.ones(len(y)) if sample_weight is None else sample_weight
-    return PooledMoments(
-        {c: moments_of(X[y == c], weights[y == c]) for c in np.unique(y)}
-    )
+    return PooledMoments(with_moments(X, y, sample_weight))
 
 
 def residuals(X, y):

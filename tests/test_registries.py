@@ -1,0 +1,200 @@
+"""A new part is one class or one entry, and works wherever its kind does."""
+
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+from scipy.spatial.distance import cdist
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
+from skimprint._arrays.device import to_host
+from skimprint._scoring.similarity import METRICS, Similarity
+from skimprint.aggregation import AGGREGATIONS, Aggregation, max_scores
+from skimprint.normalization import NORMS, PROXY_NORMS, Norm
+
+
+def cube_roots(xp, X):
+    return xp.sign(X) * xp.abs(X) ** (1 / 3)
+
+
+class Canberra(Similarity):
+    name = "canberra"
+
+    def compare(self, queries, vectors):
+        return -cdist(vectors, queries, "canberra")
+
+
+class Softened(Aggregation):
+    """Between the mean and the maximum of each class."""
+
+    def scores(self, similarities, offsets, metric):
+        best = max_scores(similarities, offsets)
+        means = np.add.reduceat(similarities, offsets[:-1]) / np.diff(offsets)[:, None]
+        return ((best + means) / 2).astype(similarities.dtype)
+
+
+def softened(similarities, proxy_classes):
+    """The same, of a user's."""
+    of_class = [similarities[:, proxy_classes == c] for c in np.unique(proxy_classes)]
+    return np.stack([(s.max(axis=1) + s.mean(axis=1)) / 2 for s in of_class], axis=1)
+
+
+PARTS = {
+    "norm": {"support_norm": "cube", "query_norm": "cube"},
+    "norm, chosen queries": {"support_norm": "cube", "query_norm": "auto"},
+    "norm of proxies": {"proxy_norm": "cube"},
+    "metric": {"metric": "canberra"},
+    "aggregation": {"aggregation": "softened"},
+    "function": {"aggregation": softened},
+    "all": {
+        "support_norm": "cube",
+        "query_norm": "cube",
+        "metric": "canberra",
+        "aggregation": "softened",
+    },
+}
+METHODS = ("predict", "predict_proba", "decision_function", "score_samples")
+
+
+@pytest.fixture(params=PARTS, autouse=True)
+def params(request, monkeypatch):
+    """Parameters that name a part which has been registered."""
+    cube = Norm("cube", before=cube_roots, unit_length=True)
+    monkeypatch.setitem(NORMS, "cube", cube)
+    monkeypatch.setitem(PROXY_NORMS, "cube", cube)
+    monkeypatch.setitem(METRICS, "canberra", Canberra)
+    monkeypatch.setitem(AGGREGATIONS, "softened", Softened())
+    return {"n_proxies": 3, "random_state": 0, "temperature": "auto"} | PARTS[
+        request.param
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(digits):
+    X, y = digits
+    X = X[:, ::16] + 0.1  # rounding of what is zero would show in roots and shares
+    return X[:200], y[:200], X[200:300]
+
+
+def by_definition(params, proxies, codes, queries):
+    """Scores of queries, by the definition of the parts."""
+    if "cube" in (params.get("query_norm"), params.get("support_norm")):
+        queries = np.cbrt(queries)
+    queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    similarities = queries @ proxies.T
+    if "metric" in params:
+        similarities = -cdist(queries, proxies, "canberra")
+    if "aggregation" in params:
+        return softened(similarities, codes)
+    return np.stack(
+        [similarities[:, codes == c].max(axis=1) for c in np.unique(codes)], axis=1
+    )
+
+
+def test_predicts_by_definition(data, params):
+    X, y, queries = data
+    clf = ImprintClassifier(**params).fit(X, y)
+    expected = by_definition(params, clf.proxies_, clf.proxy_labels_, queries)
+    scores = clf.decision_function(queries)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(clf.predict(queries), scores.argmax(axis=1))
+    assert 0 < clf.temperature_ != 1
+    assert np.isfinite(clf.predict_proba(queries)).all()
+    again = pickle.loads(pickle.dumps(clone(clf).fit(X, y)))
+    np.testing.assert_array_equal(again.decision_function(queries), scores)
+
+
+def test_learns_in_parts_and_forgets(data, params):
+    X, y, queries = data
+    params |= {"generator": "mean"}
+    whole = ImprintClassifier(**params).fit(X, y)
+    parts = ImprintClassifier(**params).fit(X[:120], y[:120])
+    parts.partial_fit(X[120:], y[120:])
+    for name in ("decision_function", "predict_proba"):
+        np.testing.assert_allclose(
+            getattr(parts, name)(queries),
+            getattr(whole, name)(queries),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+    scores = whole.decision_function(queries)
+    np.testing.assert_allclose(
+        parts.forget(9).decision_function(queries), scores[:, :9], rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rejection": Rejection(-1)},
+        {"whitening": 0.5},
+        {"generator": "all"},
+        {"mean_weight": 0.5},
+        {"generator": "mean", "head": (np.eye(3, 64, dtype=np.float32), [20, 21, 22])},
+    ],
+)
+def test_with_all_else(data, params, changes):
+    X, y, queries = data
+    clf = ImprintClassifier(**(params | changes)).fit(X, y)
+    assert np.isfinite(clf.decision_function(queries)).all()
+    assert clf.temperature_ > 0
+    assert np.mean(clf.predict(X) == y) > 0.3  # of ten classes
+
+
+def test_leaves_samples_out_as_if_they_were_not_there(data, params):
+    """Where proxies are samples: the temperature is that of such scores."""
+    X, y, _ = data
+    X, y = X[:60], y[:60]
+    kept = ImprintClassifier(**(params | {"generator": "all"})).fit(X, y)
+    scores = np.empty((60, 10), np.float32)
+    fixed = params | {"generator": "all", "temperature": 1.0}
+    for i in range(60):
+        others = np.arange(60) != i
+        clf = ImprintClassifier(**fixed).fit(X[others], y[others])
+        scores[i] = clf.decision_function(X[[i]])
+    # What the temperature makes most likely, around it.
+    log_likelihoods = []
+    for temperature in kept.temperature_ * np.array([0.9, 1, 1.1]):
+        logits = scores / temperature
+        logits = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        log_likelihoods.append(logits[np.arange(60), y].mean())
+    assert np.argmax(log_likelihoods) == 1
+
+
+def test_anywhere(data, params, xp, monkeypatch):
+    """On devices: there where the part can be, else rows come to the host."""
+    monkeypatch.setattr("skimprint._arrays.device._is_on_host", lambda X: False)
+    X, y, queries = data
+    with sklearn.config_context(array_api_dispatch=False):
+        expected = ImprintClassifier(**params).fit(X, y)
+        found = {name: getattr(expected, name)(queries) for name in METHODS}
+    clf = ImprintClassifier(**params).fit(xp(X), xp(y))
+    np.testing.assert_allclose(clf.proxies_, expected.proxies_, rtol=1e-3, atol=1e-4)
+    for name in METHODS:
+        result = getattr(clf, name)(xp(queries))
+        assert xp.owns(result)
+        np.testing.assert_allclose(
+            to_host(result), found[name], rtol=1e-3, atol=1e-4, err_msg=name
+        )
+
+
+def test_in_searches(data, params):
+    X, y, _ = data
+    grid = {"n_proxies": [1, 2], "query_norm": ["l2", params.get("query_norm", None)]}
+    clf = ImprintClassifier(**(params | {"temperature": 1.0, "support_norm": "l2"}))
+    expected = GridSearchCV(clf, grid, cv=3).fit(X, y)
+    search = ImprintClassifierCV(clf, grid, cv=3).fit(X, y)
+    assert search.best_params_ == expected.best_params_
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
+    )
+
+
+def test_a_name_that_is_not_registered_is_an_error(data, params):
+    X, y, _ = data
+    name = next(key for key in PARTS["all"] | {"proxy_norm": 1} if key in params)
+    with pytest.raises(ValueError, match=rf"The '{name}' parameter .* among {{'"):
+        ImprintClassifier(**{name: "sphere"}).fit(X, y)
