@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..._arrays.blas import FEW_ROWS, centred_gram, dot_transposed, gram_each
+from ..._arrays.blas import FEW_ROWS, centred_gram, gram_each
 from ..._arrays.groups import Buffer, GroupedRows, group_by_equal, offsets_of
 from ..._arrays.threads import Turns
 from ...normalization import l2_normalize
@@ -311,6 +311,6 @@ def label_weightless(job, groups):
             centers = result.centers[result.offsets[group] : result.offsets[group + 1]]
             mean = centers.mean(axis=0)
             centers = centers - mean
-            distances = dot_transposed(groups.take(index) - mean, centers, -2.0)
+            distances = -2 * ((groups.take(index) - mean) @ centers.T)
             distances += np.einsum("ij,ij->i", centers, centers)
             result.labels[index] = distances.argmin(axis=1)
