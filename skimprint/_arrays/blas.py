@@ -6,6 +6,7 @@ import numpy as np
 # time.
 FEW_ROWS = 64
 _ROWS = 8
+_BELOW = np.tri(_ROWS, k=-1, dtype=bool)
 
 # How many times the squared distance from the mean the squared length of a typical row
 # may be for the mean to be taken from inner products, which lose a digit then.
@@ -37,6 +38,10 @@ def gram_each(rows, out):
         np.matmul(rows[:, block], others, out=out[:, block, start:])
     for block in blocks:
         out[:, block, : block.start] = out[:, : block.start, block].transpose(0, 2, 1)
+        # BLAS may round a product in another way where it stands elsewhere in a block.
+        square = out[:, block, block]
+        below = _BELOW[: square.shape[1], : square.shape[1]]
+        np.copyto(square, square.transpose(0, 2, 1), where=below)
 
 
 def centred_gram(rows, out):
