@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.model_selection import BaseShuffleSplit
 from sklearn.utils import column_or_1d
 
+from ._arrays.device import to_host
 from ._validation import check_labels, seed_from
 
 __all__ = ["NShotSplit"]
@@ -50,7 +51,8 @@ class NShotSplit(BaseShuffleSplit):
     Notes
     -----
     What is drawn from a class depends on the seed, its label and its samples alone: it
-    stays the same when other classes come, go or change places.
+    stays the same when other classes come, go or change places, and for labels of
+    another type that are equal (1, 1.0 and True).
 
     The support comes shot by shot: first one sample of each class, then a second one,
     and so on. Each prefix of whole shots is thus the support of fewer shots, and
@@ -133,7 +135,7 @@ class NShotSplit(BaseShuffleSplit):
             warnings.warn(
                 f"NShotSplit ignores groups; got {groups!r}.", UserWarning, stacklevel=2
             )
-        return super().split(X, y, groups)
+        return super().split(X, to_host(y), groups)
 
     def _iter_indices(self, X, y, groups=None):
         if y is None:
@@ -153,7 +155,7 @@ class NShotSplit(BaseShuffleSplit):
             ):
                 # From the front to train, from the end to test: neither of them
                 # depends on how many the other one takes.
-                rng = np.random.default_rng([seed, split, *str(label).encode()])
+                rng = np.random.default_rng([seed, split, *_bytes_of(label)])
                 order = rng.permutation(rows)
                 support.append(order[:n_first])
                 shots.append(np.arange(n_first))
@@ -201,6 +203,17 @@ class NShotSplit(BaseShuffleSplit):
         if self.n_shots != "all":
             n_support = np.full(len(sizes), self.n_shots)
         return n_support, n_test
+
+
+def _bytes_of(label):
+    """Encode a label by its value: 1, 1.0 and True are the same class, as are texts."""
+    if isinstance(label, np.generic):
+        label = label.item()
+    if isinstance(label, bytes):
+        return label
+    if isinstance(label, Real) and label % 1 == 0:
+        label = int(label)
+    return str(label).encode(errors="surrogatepass")
 
 
 def _is_count(value):
