@@ -14,7 +14,7 @@ import numpy as np
 from ..._arrays.groups import offsets_of
 from .empty import refill
 from .seeding import seed_rows
-from .sums import cluster_sums
+from .sums import CANCELLED, cluster_sums, inertia_of
 
 # Relative to lengths of rows, what rounding may add up to in bounds.
 _SLACK = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-11}
@@ -32,9 +32,6 @@ _MIN_SCALE = 1e-3
 
 # What rounding may do to the length of a vector in that space.
 _ROUNDED = 1e-4
-
-# Inertia relative to the scatter of a group below which it is no difference of sums.
-_CANCELLED = 1e-3
 
 
 class LloydResult(NamedTuple):
@@ -390,16 +387,15 @@ def _row_squares(centers):
 
 def _inertia(rows, group, labels, sums, centers):
     """Weighted squared distances of rows to their centres, given the clusters' sums."""
-    X, part = rows.of(group), rows.part(group)
+    part = rows.part(group)
     weights = rows.weights[part]
     sizes = np.bincount(labels, weights, minlength=len(centers))
     centers = centers.astype(np.float64)
     scatter = np.dot(rows.sq_norms[part].astype(np.float64), weights)
     inertia = scatter - 2 * np.einsum("ij,ij->", centers, sums)
     inertia += np.einsum("ij,ij,i->", centers, centers, sizes)
-    if inertia < _CANCELLED * scatter:
-        residuals = X - centers[labels]
-        inertia = np.einsum("ij,ij,i->", residuals, residuals, weights)
+    if inertia < CANCELLED * scatter:
+        inertia = inertia_of(rows.of(group), labels, weights, centers)
     return inertia
 
 
