@@ -1,9 +1,12 @@
 """Splitting data into a few shots per class and a test set."""
 
 import warnings
+from collections.abc import Iterator
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.model_selection import BaseShuffleSplit
 from sklearn.utils import column_or_1d
 
@@ -82,7 +85,14 @@ class NShotSplit(BaseShuffleSplit):
     array([0.54, 0.75, 0.83])
     """
 
-    def __init__(self, n_shots, n_splits=10, *, test_size=0.25, random_state=None):
+    def __init__(
+        self,
+        n_shots: int | Literal["all"],
+        n_splits: int = 10,
+        *,
+        test_size: float | None = 0.25,
+        random_state: int | np.random.RandomState | None = None,
+    ):
         if n_shots != "all" and not _is_count(n_shots):
             raise ValueError(
                 f"n_shots must be an int of at least 1 or 'all'; got {n_shots!r}."
@@ -108,7 +118,9 @@ class NShotSplit(BaseShuffleSplit):
         )
         self.n_shots = n_shots
 
-    def split(self, X, y, groups=None):
+    def split(
+        self, X: Any, y: ArrayLike, groups: object = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Draw the splits.
 
         Parameters

@@ -1,13 +1,14 @@
 """Clustering within groups: k-means of every class in one call."""
 
 from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    _fit_context,
 )
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.metrics.pairwise import euclidean_distances
@@ -21,7 +22,7 @@ from sklearn.utils.validation import (
 from .._arrays.device import embedding_dtypes, like_input, readable, to_host
 from .._arrays.groups import GroupedRows
 from .._progress import progress_bar
-from .._validation import check_labels, seed_from
+from .._validation import check_labels, fit_context, seed_from
 from ..normalization import l2_normalize
 from ._kmeans import grouped_kmeans
 
@@ -133,7 +134,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     array([0, 0, 1, 2, 3], dtype=int32)
     """
 
-    _parameter_constraints = {  # noqa: RUF012 - scikit-learn's way
+    _parameter_constraints: ClassVar[dict] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left"), dict],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -146,15 +147,15 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int | dict[Any, int] = 8,
         *,
-        n_init=1,
-        max_iter=300,
-        tol=1e-4,
-        spherical=False,
-        random_state=None,
-        n_jobs=None,
-        verbose=0,
+        n_init: int = 1,
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        spherical: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
     ):
         self.n_clusters = n_clusters
         self.n_init = n_init
@@ -165,8 +166,10 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> "GroupedKMeans":
         """Cluster the samples of each group.
 
         Parameters
@@ -228,7 +231,9 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
         return counts
 
-    def fit_predict(self, X, y, sample_weight=None):
+    def fit_predict(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Any:
         """Cluster the samples of each group and return their labels.
 
         Parameters
@@ -247,7 +252,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return like_input(X, self.fit(X, y, sample_weight=sample_weight).labels_)
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> Any:
         """Find the centre nearest to each sample, among those of all groups.
 
         Parameters
@@ -263,7 +268,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         nearest = pairwise_distances_argmin(self._check(X), self.cluster_centers_)
         return like_input(X, nearest)
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> Any:
         """Compute the distances of samples to the centres of all groups.
 
         Parameters
