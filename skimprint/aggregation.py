@@ -11,6 +11,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.utils import gen_even_slices
 
+from ._arrays.blas import dot_transposed
 from .normalization import l2_normalize, power_normalize, row_norms
 
 __all__ = ["max_scores", "vote_shares"]
@@ -156,7 +157,7 @@ class ProxySimilarity:
         A, B = (X, self.twice_whitened) if few else (self.twice_whitened, X)
         if out is not None:
             out = out.reshape(len(A), len(B))
-        ranks = np.matmul(A, B.T, out=out)
+        ranks = dot_transposed(A, B, out=out)
         if few:
             ranks = ranks.T
         if self.metric in ("euclidean", "mahalanobis"):

@@ -1,4 +1,4 @@
-"""Inner products and distances of the rows of small groups, many groups per call."""
+"""Matrix products, and inner products of the rows of many small groups per call."""
 
 import numpy as np
 
@@ -11,6 +11,11 @@ _BELOW = np.tri(_ROWS, k=-1, dtype=bool)
 # How many times the squared distance from the mean the squared length of a typical row
 # may be for the mean to be taken from inner products, which lose a digit then.
 _MAX_LOSS = 10
+
+
+def dot_transposed(A, B, out=None):
+    """Multiply ``A @ B.T``, into out if it is given."""
+    return np.matmul(A, B.T, out=out)
 
 
 def gram_each(rows, out):

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils import gen_batches
 
+from .._arrays.blas import dot_transposed
 from .._arrays.groups import offsets_of, row_keys
 from ..normalization import l2_normalize
 
@@ -149,7 +150,7 @@ class KernelRidge:
         scores = np.empty((n_classes, len(X)), self.coefficients.dtype)
         for block in _blocks(len(X), len(self.landmarks)):
             kernel = _kernel(X[block], self.landmarks)
-            scores[:, block] = self.coefficients @ kernel.T
+            scores[:, block] = dot_transposed(self.coefficients, kernel)
         return scores + 1 / n_classes
 
     def scores_without(self, support, rows):
@@ -215,7 +216,7 @@ def _blocks(n_rows, n_columns):
 
 def _kernel(A, B):
     """Kernel between rows of unit length, of shape (n_a, n_b)."""
-    products = A @ B.T
+    products = dot_transposed(A, B)
     products -= 1
     products *= SHARPNESS
     return np.exp(products, out=products)
