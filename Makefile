@@ -25,10 +25,11 @@ test-vision: .venv-vision/.installed  ## the loaders of timm, torchvision and op
 	$(VISION)/python -m pytest tests/embedding/test_loaders.py \
 		-k "image_libraries or open_clip or local_files_only or unsuitable"
 
-lint: .venv/.lint  ## formatting, lint and the validation of public docstrings
+lint: .venv/.lint  ## formatting, lint, public docstrings, and types as users see them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python tools/validate_docstrings.py
+	$(BIN)/python tools/check_types.py
 
 docs: .venv/.docs  ## the documentation, into docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -E -b html docs docs/_build/html

@@ -14,6 +14,9 @@ from skimprint.datasets import load_digits_embeddings
 # Before any library reads it: no test may ask a network for a model.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# Scripts for type checkers, not modules with doctests.
+collect_ignore = ["typing"]
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 
