@@ -60,7 +60,7 @@ def test_every_value_is_valid():
         *script["others"](),
     ]
     for thing in made:
-        if hasattr(thing, "_validate_params"):
+        if hasattr(thing, "_parameter_constraints"):
             thing._validate_params()
     assert script["data"]()
     script["modules"]()

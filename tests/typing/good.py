@@ -199,6 +199,7 @@ def data() -> tuple[object, ...]:
     digits = load_digits_embeddings()
     digits.data.mean()
     X, y = load_digits_embeddings(return_X_y=True)
+    X, y = X[:200, :64], y[:200]
     frame, target = load_digits_embeddings(return_X_y=True, as_frame=True)
     intents = load_intents(subset="in_scope", as_frame=False)
     len(intents.data)
@@ -206,9 +207,9 @@ def data() -> tuple[object, ...]:
     load_intents(subset="out_of_scope")
 
     clf = ImprintClassifier(random_state=0).fit(X, y)
+    clf.fit(frame[:200], target[:200]).predict(frame[:9])
     clf.fit(X, y, sample_weight=np.ones(len(y))).score(X, y)
-    clf.fit(frame, target)
-    clf.fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    ImprintClassifier().fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
     clf.partial_fit(X, y, classes=np.arange(10), sample_weight=None).forget([3])
     clf.merge(ImprintClassifier().fit(X, y)).predict(X)
     shape: tuple[int, ...] = clf.proxies_.shape
@@ -218,7 +219,7 @@ def data() -> tuple[object, ...]:
     clf.score_samples(X), clf.explain(X).label
     clf.set_params(n_proxies=3).get_params()
 
-    search = ImprintClassifierCV(cv=3).fit(X, y)
+    search = ImprintClassifierCV(param_grid={"n_proxies": [1, 2]}, cv=3).fit(X, y)
     search.predict(X), search.best_params_, search.best_score_
 
     embedder = FoundationEmbedder(lengths, modality="text")
@@ -229,7 +230,7 @@ def data() -> tuple[object, ...]:
     kmeans = GroupedKMeans(4, random_state=0).fit(X, y, sample_weight=None)
     kmeans.predict(X), kmeans.transform(X), kmeans.fit_predict(X, y)
     inertia: float = kmeans.inertia_.sum()
-    for train, test in NShotSplit(5).split(X, y):
+    for train, test in NShotSplit(5, n_splits=2).split(X, y):
         clf.fit(X[train], y[train]).score(X[test], y[test])
 
     score: float = neural_collapse_score(X, y)
