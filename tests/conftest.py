@@ -41,6 +41,20 @@ def reference():
     return data | reference
 
 
+def skip_without_dispatch(item):
+    """Skip tests of other arrays where SciPy is too old for scikit-learn's dispatch."""
+    try:
+        return (yield)
+    except ImportError as error:
+        if "to dispatch array" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+pytest_runtest_setup = pytest.hookimpl(wrapper=True)(skip_without_dispatch)
+pytest_runtest_call = pytest.hookimpl(wrapper=True)(skip_without_dispatch)
+
+
 class Arrays:
     """A kind of array to pass in place of NumPy's.
 
