@@ -133,10 +133,10 @@ class ScoresElsewhere:
         xp, compare = self.xp, self.compare
         if compare.divide_by_length:
             ranks = ranks / lengths(xp, self._whitened(X) if compare.folds else X)
-            return xp.clip(ranks, -1, 1) if compare.metric == "cosine" else ranks
+            return xp.clip(ranks, -1.0, 1.0) if compare.metric == "cosine" else ranks
         if compare.metric in ("euclidean", "mahalanobis"):
             squares = xp.sum(X * X, axis=1, keepdims=True) - 2 * ranks
-            return -xp.sqrt(xp.clip(squares, 0, None))
+            return -xp.sqrt(xp.clip(squares, 0.0, None))
         return ranks
 
     def _max_by_class(self, ranks):
