@@ -7,6 +7,7 @@ import numpy as np
 
 from .._arrays.groups import Buffer
 from .._arrays.threads import run_blocks
+from ..aggregation import keep_winners
 from .familiarity import FAMILIARITIES
 from .leave_one_out import leave_one_out
 
@@ -281,3 +282,31 @@ class Scorer:
         for block in compare.blocks(len(X)):
             queries = compare.prepare(X, block)
             use(block, queries, compare.finish(compare.ranks(queries), queries))
+
+
+def probabilities_of(scores, temperature, softmax):
+    """Make probabilities of scores, or their logarithms.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_queries, n_classes)
+        The larger, the better.
+    temperature : float
+        What they are divided by.
+    softmax : callable
+        SciPy's `softmax` or `log_softmax`.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (n_queries, n_classes)
+        The class with the best score stays ahead where rounding evens it out.
+    """
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scaled = scores / temperature
+    if not np.isfinite(scaled).all():  # of a tiny temperature, the lead decides
+        lead = scores - scores.max(axis=1, keepdims=True)
+        with np.errstate(over="ignore"):
+            scaled = np.maximum(lead.astype(np.float64) / temperature, -1e300)
+    probabilities = softmax(scaled, axis=1).astype(scores.dtype, copy=False)
+    keep_winners(probabilities.T, scores.argmax(axis=1))
+    return probabilities

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 
 from .._space.likelihood import fit_temperature
+from .._validation import check_parameter
 
 
 class Calibration(NamedTuple):
@@ -78,3 +79,28 @@ def _calibrated(scorer, score):
     )
     temperature = temperature if np.isfinite(temperature) else 1.0  # all classes alike
     return Calibration(temperature, found.familiarities, found.weights)
+
+
+def familiarity_of(clf):
+    """Find which familiarity a classifier tells."""
+    if clf.rejection is None:
+        return "similarity"
+    check_parameter(clf, "rejection")
+    clf.rejection._validate_params()
+    return clf.rejection.score
+
+
+def temperature_of(clf, scorer):
+    """Find what scores are divided by for probabilities."""
+    check_parameter(clf, "temperature")
+    if clf.temperature == "auto":
+        return calibrate(scorer, familiarity_of(clf)).temperature
+    return clf.temperature
+
+
+def threshold_of(clf, scorer):
+    """Find the familiarity below which queries are rejected."""
+    rejection = clf.rejection
+    if rejection.threshold == "auto":
+        return calibrate(scorer, rejection.score).threshold(rejection.rate)
+    return rejection.threshold

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._arrays.device import like_input
 from .._memory.learner import learn, merge
 from .._progress import CallbackSupportMixin, fit_progress
+from .._scoring.scorer import probabilities_of
 from .._scoring.similarity import METRICS
 from .._types import (
     AggregationType,
@@ -29,21 +30,21 @@ from .._types import (
     QueryNorm,
     RandomState,
 )
-from .._validation import check_parameter, fit_context
-from ..aggregation import AGGREGATIONS, Aggregation, keep_winners
+from .._validation import fit_context
+from ..aggregation import AGGREGATIONS, Aggregation
 from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
-from ._calibration import calibrate
+from ._calibration import familiarity_of, temperature_of, threshold_of
 from ._fitted import Fitted
 from ._learning import (
     check_labels_to_forget,
+    check_learnt,
     check_mergeable,
     checked_batch,
     checked_queries,
     features_of,
     rejected_labels,
     start,
-    warn_of_proxies,
 )
 from ._rejection import Rejection
 
@@ -636,7 +637,7 @@ default="dot"
     @property
     def temperature_(self) -> float:
         """What scores are divided by for probabilities: float."""
-        return self._temperature(self._scorer("temperature_"))
+        return temperature_of(self, self._scorer("temperature_"))
 
     @property
     def rejection_threshold_(self) -> float:
@@ -644,7 +645,7 @@ default="dot"
         scorer = self._scorer("rejection_threshold_")
         if self.rejection is None:
             raise AttributeError("rejection_threshold_ exists only with a rejection.")
-        return self._threshold(scorer)
+        return threshold_of(self, scorer)
 
     @property
     def n_samples_seen_(self) -> int:
@@ -666,17 +667,15 @@ default="dot"
             The label of the `rejection`, where `score_samples` is less than
             ``rejection_threshold_``.
         """
-        queries, check = self._checked(X, scored=True)
-        return like_input(X, self._predicted(queries, check))
+        return like_input(X, self._predicted(*self._checked(X, scored=True)))
 
-    def _predicted(self, X, check):
+    def _predicted(self, scorer, X, check):
         """Predict labels of queries that have been validated."""
-        scorer = self._fitted.scorer
         classes, winners = scorer.head.classes, scorer.winners(X, check)
         if self.rejection is None:
             return classes[winners]
-        familiar = scorer.familiarities(X, self._familiarity)
-        is_rejected = familiar < self._threshold(scorer)
+        familiar = scorer.familiarities(X, familiarity_of(self))
+        is_rejected = familiar < threshold_of(self, scorer)
         return rejected_labels(classes, winners, is_rejected, self.rejection.label)
 
     def score_samples(self, X: Array) -> Array:
@@ -705,9 +704,8 @@ default="dot"
         >>> clf.predict(X)
         array(['up', 'neither'], dtype='<U7')
         """
-        queries, _ = self._checked(X)
-        scorer = self._fitted.scorer
-        return like_input(X, scorer.familiarities(queries, self._familiarity))
+        scorer, queries, _ = self._checked(X)
+        return like_input(X, scorer.familiarities(queries, familiarity_of(self)))
 
     def explain(self, X: Array) -> Bunch:
         """Explain the class of each query: the proxy that won, its lead, its sample.
@@ -757,9 +755,8 @@ default="dot"
         >>> why.training_row, why.n_samples
         (array([0]), array([2.]))
         """
-        queries, _ = self._checked(X)
-        head = self._fitted.scorer.head
-        found = self._fitted.scorer.explain(queries, self._familiarity)
+        scorer, queries, _ = self._checked(X)
+        head, found = scorer.head, scorer.explain(queries, familiarity_of(self))
         return Bunch(
             label=head.classes[found["winner"]],
             proxy=found["proxy"],
@@ -785,9 +782,10 @@ default="dot"
             In the order of ``classes_``, distances negated. For two classes the score
             of ``classes_[1]`` less that of ``classes_[0]``.
         """
-        scores = self._scores(X)
+        scorer, queries, check = self._checked(X, scored=True)
+        scores = scorer.scores(queries, check)
         limit = np.finfo(scores.dtype).max
-        scores = self._fitted.scorer.head.widened(scores, -limit)
+        scores = scorer.head.widened(scores, -limit)
         if scores.shape[1] == 2:
             with np.errstate(over="ignore"):
                 scores = np.clip(scores[:, 1] - scores[:, 0], -limit, limit)
@@ -861,8 +859,7 @@ default="dot"
         >>> clf.proxy_labels_[indices]
         array([['up', 'both']], dtype='<U5')
         """
-        queries, _ = self._checked(X)
-        scorer = self._fitted.scorer
+        scorer, queries, _ = self._checked(X)
         n_proxies = scorer.head.n_proxies
         if n_neighbors is None:
             n_neighbors = min(scorer.plan.aggregation.n_neighbors, n_proxies)
@@ -877,53 +874,22 @@ default="dot"
             return indices
         return like_input(X, similarities), indices
 
-    def _scores(self, X):
-        """Score each class for each query: (n_queries, n_classes)."""
-        queries, check = self._checked(X, scored=True)
-        return self._fitted.scorer.scores(queries, check)
-
     def _probabilities(self, X, softmax, absent):
         """Make probabilities of scores; those of an absent class are given."""
-        scores, scorer = self._scores(X), self._fitted.scorer
-        temperature = self._temperature(scorer)
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            scaled = scores / temperature
-        if not np.isfinite(scaled).all():  # of a tiny temperature, the lead decides
-            lead = scores - scores.max(axis=1, keepdims=True)
-            scaled = np.maximum(lead.astype(np.float64) / temperature, -1e300)
-        probabilities = softmax(scaled, axis=1).astype(scores.dtype, copy=False)
-        keep_winners(probabilities.T, scores.argmax(axis=1))
-        return scorer.head.widened(probabilities, absent)
-
-    def _temperature(self, scorer):
-        """Find what scores are divided by."""
-        check_parameter(self, "temperature")
-        if self.temperature == "auto":
-            return calibrate(scorer, self._familiarity).temperature
-        return self.temperature
-
-    def _threshold(self, scorer):
-        """Find the familiarity below which queries are rejected."""
-        if self.rejection.threshold == "auto":
-            found = calibrate(scorer, self.rejection.score)
-            return found.threshold(self.rejection.rate)
-        return self.rejection.threshold
-
-    @property
-    def _familiarity(self):
-        """Which familiarity is told."""
-        if self.rejection is None:
-            return "similarity"
-        check_parameter(self, "rejection")
-        self.rejection._validate_params()
-        return self.rejection.score
+        scorer, queries, check = self._checked(X, scored=True)
+        scores, temperature = (
+            scorer.scores(queries, check),
+            temperature_of(self, scorer),
+        )
+        found = probabilities_of(scores, temperature, softmax)
+        return scorer.head.widened(found, absent)
 
     def _checked(self, X, *, scored=False):
-        """Validate queries, and say how to check them later if they are scored."""
+        """Find a scorer, valid queries, and a check of them if they are scored."""
         self._check_is_fitted()
-        return checked_queries(
-            self, X, looks_later=scored and self._fitted.scorer.checks_finite
-        )
+        scorer = self._fitted.scorer  # once: other threads may replace it
+        looks_later = scored and scorer.checks_finite
+        return scorer, *checked_queries(self, X, looks_later=looks_later)
 
     def _scorer(self, name):
         """Find what scores queries; it is needed for an attribute."""
@@ -935,14 +901,7 @@ default="dot"
 
     def _adopt(self, fitted, features):
         """Become fitted, unless parameters do not go with what was learnt."""
-        scorer = fitted.scorer
-        warn_of_proxies(scorer)
-        if self.rejection is not None:
-            nothing = np.empty(0, np.intp), np.empty(0, bool)
-            rejected_labels(scorer.head.classes, *nothing, self.rejection.label)
-            self._familiarity  # noqa: B018 - it is validated
-            self._threshold(scorer)
-        self._temperature(scorer)
+        check_learnt(self, fitted.scorer)
         self._set_fitted(fitted, features)
 
     def _set_fitted(self, fitted, features=None):

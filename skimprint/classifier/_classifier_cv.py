@@ -221,7 +221,10 @@ def _with(estimator, params):
 def _accuracy(clf, X, y):
     """What ``clf.score`` returns, without checks of what has been checked."""
     return float(
-        np.mean(clf._predicted(to_device(X, clf.device), None) == np.asarray(y))
+        np.mean(
+            clf._predicted(clf._fitted.scorer, to_device(X, clf.device), None)
+            == np.asarray(y)
+        )
     )
 
 

@@ -33,6 +33,7 @@ from .._validation import (
     naming_rows,
     shortened,
 )
+from ._calibration import familiarity_of, temperature_of, threshold_of
 
 # Not to divide by zero.
 _TINY = np.finfo(np.float64).tiny
@@ -273,7 +274,26 @@ def rejected_labels(classes, winners, is_rejected, label):
     return labels
 
 
-def warn_of_proxies(scorer):
+def check_learnt(clf, scorer):
+    """Refuse parameters that do not go with what was learnt, or warn of it.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Has the parameters.
+    scorer : Scorer
+        Of what was learnt.
+    """
+    _warn_of_proxies(scorer)
+    if clf.rejection is not None:
+        nothing = np.empty(0, np.intp), np.empty(0, bool)
+        rejected_labels(scorer.head.classes, *nothing, clf.rejection.label)
+        familiarity_of(clf)
+        threshold_of(clf, scorer)
+    temperature_of(clf, scorer)
+
+
+def _warn_of_proxies(scorer):
     """Warn where proxies are too few to vote, or too much alike to be told apart."""
     aggregation, n_proxies = scorer.plan.aggregation, scorer.head.n_proxies
     proxies = scorer.head.proxies
@@ -287,14 +307,14 @@ def warn_of_proxies(scorer):
                 f"of their squared length, which products in {proxies.dtype} hardly "
                 "tell. Pass whitening='auto', metric='euclidean' or float64.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
     if aggregation.votes and aggregation.n_neighbors > n_proxies:
         warnings.warn(
             f"n_neighbors={aggregation.n_neighbors} is more than the {n_proxies} "
             "proxies there are: all of them vote.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
 
 
