@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from numbers import Integral
 from typing import TypeVar
 
@@ -121,7 +120,7 @@ def joint_label_dtype(dtype, labels, other_dtype, others):
     ValueError
         If labels are of different types, or one of them would lose digits.
     """
-    kinds = {_label_kind(dtype), _label_kind(other_dtype)}
+    kinds = {_label_kind(dtype, labels[0]), _label_kind(other_dtype, others[0])}
     if len(kinds) > 1:
         raise ValueError(
             "Labels must be of the type of those that the classifier knows, such as "
@@ -147,68 +146,13 @@ def joint_label_dtype(dtype, labels, other_dtype, others):
     return joint
 
 
-def _label_kind(dtype):
+def _label_kind(dtype, label):
     """Name what a label is: numbers go together, other kinds only with their own."""
-    return {"U": "text", "O": "object"}.get(
-        dtype.kind, "number" if dtype.kind in "biuf" else dtype.kind
-    )
+    if dtype.kind == "O":
+        dtype = np.asarray(label).dtype
+    return {"U": "text"}.get(dtype.kind, "number" if dtype.kind in "biuf" else dtype)
 
 
 def _holds(dtype, labels):
     info = np.iinfo(dtype)
     return all(info.min <= label <= info.max for label in labels)
-
-
-def check_finite(X, *, name, estimator, start=0):
-    """Refuse rows that have NaN or infinity, and name them.
-
-    Parameters
-    ----------
-    X : array-like of shape (n,) or (n, n_features)
-        Values; what cannot be read as floats is left to others.
-    name : str
-        What the user calls the array.
-    estimator : str
-        Who cannot use such rows.
-    start : int, default=0
-        The number of the first row.
-
-    Raises
-    ------
-    ValueError
-        If there are any.
-    """
-    try:
-        values = np.asarray(X, dtype=np.float64)
-        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-    except (TypeError, ValueError):
-        return
-    bad = np.flatnonzero(~finite)
-    if len(bad):
-        what = "NaN" if np.isnan(values[bad]).any() else "infinity"
-        raise ValueError(
-            f"{name} contains {what}: {len(bad)} of {len(values)} rows have NaN or "
-            f"infinity, rows {shortened((bad + start).tolist())}. {estimator} cannot "
-            "use them: leave them out, or put numbers in their places."
-        )
-
-
-@contextmanager
-def naming_rows(estimator, **arrays):
-    """Let errors about NaN and infinity name the rows.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Who validates the arrays.
-    **arrays : array-like
-        What is validated, by the names that the user knows.
-    """
-    try:
-        yield
-    except ValueError as error:
-        if "NaN" in str(error) or "infinity" in str(error):
-            for name, array in arrays.items():
-                owner = type(estimator).__name__
-                check_finite(array, name=name, estimator=owner)
-        raise

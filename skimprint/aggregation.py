@@ -530,6 +530,11 @@ def make_aggregation(value):
     """
     if isinstance(value, str):
         return AGGREGATIONS[value]
+    if isinstance(value, type):
+        raise TypeError(
+            f"aggregation must be an instance; got the class {value.__name__}. Write "
+            f"aggregation={value.__name__}()."
+        )
     if not isinstance(value, Aggregation):
         return _Function(value)
     if isinstance(value, BaseEstimator):

@@ -20,6 +20,7 @@ from .._arrays.device import (
     to_device,
     to_host,
 )
+from .._arrays.finite import check_finite, naming_rows
 from .._arrays.groups import GroupedRows
 from .._memory.learner import Batch, common_label_dtype
 from .._memory.state import Needs, State, head_block
@@ -27,10 +28,8 @@ from .._plan import Plan, first_difference
 from .._space.moments import MomentColumns
 from .._validation import (
     DTYPES,
-    check_finite,
     check_labels,
     joint_label_dtype,
-    naming_rows,
     shortened,
 )
 from ._calibration import familiarity_of, temperature_of, threshold_of
@@ -61,7 +60,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
     """
     dtypes = embedding_dtypes(X)
     y, sample_weight = to_host(y), to_host(sample_weight)
-    with naming_rows(clf, X=to_host(X), y=y, sample_weight=sample_weight):
+    with naming_rows(clf, X=X, y=y, sample_weight=sample_weight):
         if fitted is None:
             X, y = check_X_y(X, y, dtype=dtypes, estimator=clf)
         elif hasattr(clf, "feature_names_in_") or not _are_plain(X, y, clf):
@@ -108,7 +107,7 @@ def checked_queries(clf, X, *, looks_later):
         Raises an error if a block of the queries, which starts at a row, has NaN.
     """
     is_near = namespace_of(X) is None and clf.device in (None, "cpu")
-    with naming_rows(clf, X=to_host(X)):
+    with naming_rows(clf, X=X):
         X = validate_data(
             clf,
             X,
