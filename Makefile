@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo demo-text test test-slow test-vision lint docs bench bench-paper clean
+.PHONY: demo demo-text test test-slow test-oldest test-vision lint docs bench bench-paper clean
 
 demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
 	$(BIN)/python -m skimprint.demo
@@ -17,6 +17,11 @@ test: .venv/.test  ## the whole suite, doctests included
 test-slow: .venv/.test  ## what takes minutes: Banking77, all texts, if ../shared is there
 	$(BIN)/python -m pytest -m slow -s
 
+OLDEST := .venv-oldest/bin
+
+test-oldest: .venv-oldest/.installed  ## the suite, with the lowest versions promised
+	$(OLDEST)/python -m pytest
+
 VISION := .venv-vision/bin
 
 # timm, torchvision and open_clip need a torch that fits torchvision, which on Linux is
@@ -25,10 +30,11 @@ test-vision: .venv-vision/.installed  ## the loaders of timm, torchvision and op
 	$(VISION)/python -m pytest tests/embedding/test_loaders.py \
 		-k "image_libraries or open_clip or local_files_only or unsuitable"
 
-lint: .venv/.lint  ## formatting, lint and the validation of public docstrings
+lint: .venv/.lint  ## formatting, lint, public docstrings, and types as users see them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python tools/validate_docstrings.py
+	$(BIN)/python tools/check_types.py
 
 docs: .venv/.docs  ## the documentation, into docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -E -b html docs docs/_build/html
@@ -48,11 +54,17 @@ bench-paper: .venv/.bench  ## the paper's tables and pictures, into docs/benchma
 	$(BIN)/python benchmarks/paper
 
 clean:
-	rm -rf .venv .venv-vision
+	rm -rf .venv .venv-oldest .venv-vision
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("skimprint needs Python >= 3.11, $(PYTHON) is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
+
+.venv-oldest/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	$(OLDEST)/python -m pip install --quiet --constraint constraints-oldest.txt \
+		--editable '.[test]'
+	@touch $@
 
 .venv-vision/.installed: pyproject.toml constraints-vision.txt
 	$(PYTHON) -m venv .venv-vision

@@ -1,5 +1,8 @@
 """Weight imprinting for scikit-learn."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .classifier import ImprintClassifier, ImprintClassifierCV, Rejection
 from .embedding._embedder import FoundationEmbedder
 
@@ -11,3 +14,39 @@ __all__ = [
     "ImprintClassifierCV",
     "Rejection",
 ]
+
+# Modules that `import skimprint` makes reachable: each is imported at its first use.
+_MODULES = [
+    "aggregation",
+    "cluster",
+    "datasets",
+    "generation",
+    "methods",
+    "metrics",
+    "model_selection",
+    "normalization",
+    "testing",
+]
+
+if TYPE_CHECKING:
+    # Type checkers read the modules' names here, and see no `__getattr__`, for which
+    # any misspelt name would do.
+    from . import aggregation as aggregation
+    from . import cluster as cluster
+    from . import datasets as datasets
+    from . import generation as generation
+    from . import methods as methods
+    from . import metrics as metrics
+    from . import model_selection as model_selection
+    from . import normalization as normalization
+    from . import testing as testing
+else:
+
+    def __getattr__(name):
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES, "__version__"])

@@ -1,17 +1,30 @@
 """What several estimators check in the same way."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from numbers import Integral
+from typing import TypeVar
 
 import numpy as np
 from sklearn import get_config
+from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 
 # What embeddings come in. Half precision is kept as it is and cast block by block.
 DTYPES = (np.float64, np.float32, np.float16)
+
+_Method = TypeVar("_Method", bound=Callable)
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[_Method], _Method]:
+    """Decorate as scikit-learn's `_fit_context`, and keep the types of the method.
+
+    scikit-learn has none: type checkers would take whatever it decorates for anything.
+    """
+    return _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)
 
 
 def check_labels(y):

@@ -1,6 +1,9 @@
 """How collapsed the classes of an embedding are: small scatter, means far apart."""
 
+from typing import Any, Literal, overload
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, check_X_y
 from sklearn.utils._param_validation import StrOptions, validate_params
 
@@ -21,6 +24,17 @@ _PARAMETERS = {
 }
 
 
+_Norm = Literal["l2"] | None
+
+
+@overload
+def neural_collapse_score(
+    X: ArrayLike, y: ArrayLike, *, norm: _Norm = ..., average: Literal["pooled"] = ...
+) -> float: ...
+@overload
+def neural_collapse_score(
+    X: ArrayLike, y: ArrayLike, *, norm: _Norm = ..., average: None
+) -> Any: ...
 @validate_params(_PARAMETERS, prefer_skip_nested_validation=True)
 def neural_collapse_score(X, y, *, norm="l2", average="pooled"):
     r"""Scatter within classes relative to that between them, known as NC1.
@@ -98,6 +112,14 @@ def neural_collapse_score(X, y, *, norm="l2", average="pooled"):
     return like_input(X, scores) if average is None else float(scores.mean())
 
 
+@overload
+def variability_collapse_index(
+    X: ArrayLike, y: ArrayLike, *, norm: _Norm = ..., average: Literal["pooled"] = ...
+) -> float: ...
+@overload
+def variability_collapse_index(
+    X: ArrayLike, y: ArrayLike, *, norm: _Norm = ..., average: None
+) -> Any: ...
 @validate_params(_PARAMETERS, prefer_skip_nested_validation=True)
 def variability_collapse_index(X, y, *, norm="l2", average="pooled"):
     r"""Share of the class means' scatter that the scatter within classes hides: VCI.

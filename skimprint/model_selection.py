@@ -1,12 +1,16 @@
 """Splitting data into a few shots per class and a test set."""
 
 import warnings
+from collections.abc import Iterator
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.model_selection import BaseShuffleSplit
 from sklearn.utils import column_or_1d
 
+from ._arrays.device import to_host
 from ._validation import check_labels, seed_from
 
 __all__ = ["NShotSplit"]
@@ -50,7 +54,8 @@ class NShotSplit(BaseShuffleSplit):
     Notes
     -----
     What is drawn from a class depends on the seed, its label and its samples alone: it
-    stays the same when other classes come, go or change places.
+    stays the same when other classes come, go or change places, and for labels of
+    another type that are equal (1, 1.0 and True).
 
     The support comes shot by shot: first one sample of each class, then a second one,
     and so on. Each prefix of whole shots is thus the support of fewer shots, and
@@ -80,7 +85,14 @@ class NShotSplit(BaseShuffleSplit):
     array([0.54, 0.75, 0.83])
     """
 
-    def __init__(self, n_shots, n_splits=10, *, test_size=0.25, random_state=None):
+    def __init__(
+        self,
+        n_shots: int | Literal["all"],
+        n_splits: int = 10,
+        *,
+        test_size: float | None = 0.25,
+        random_state: int | np.random.RandomState | None = None,
+    ):
         if n_shots != "all" and not _is_count(n_shots):
             raise ValueError(
                 f"n_shots must be an int of at least 1 or 'all'; got {n_shots!r}."
@@ -106,7 +118,9 @@ class NShotSplit(BaseShuffleSplit):
         )
         self.n_shots = n_shots
 
-    def split(self, X, y, groups=None):
+    def split(
+        self, X: Any, y: ArrayLike, groups: object = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Draw the splits.
 
         Parameters
@@ -133,7 +147,7 @@ class NShotSplit(BaseShuffleSplit):
             warnings.warn(
                 f"NShotSplit ignores groups; got {groups!r}.", UserWarning, stacklevel=2
             )
-        return super().split(X, y, groups)
+        return super().split(X, to_host(y), groups)
 
     def _iter_indices(self, X, y, groups=None):
         if y is None:
@@ -153,7 +167,7 @@ class NShotSplit(BaseShuffleSplit):
             ):
                 # From the front to train, from the end to test: neither of them
                 # depends on how many the other one takes.
-                rng = np.random.default_rng([seed, split, *str(label).encode()])
+                rng = np.random.default_rng([seed, split, *_bytes_of(label)])
                 order = rng.permutation(rows)
                 support.append(order[:n_first])
                 shots.append(np.arange(n_first))
@@ -201,6 +215,17 @@ class NShotSplit(BaseShuffleSplit):
         if self.n_shots != "all":
             n_support = np.full(len(sizes), self.n_shots)
         return n_support, n_test
+
+
+def _bytes_of(label):
+    """Encode a label by its value: 1, 1.0 and True are the same class, as are texts."""
+    if isinstance(label, np.generic):
+        label = label.item()
+    if isinstance(label, bytes):
+        return label
+    if isinstance(label, Real) and label % 1 == 0:
+        label = int(label)
+    return str(label).encode(errors="surrogatepass")
 
 
 def _is_count(value):

@@ -14,6 +14,9 @@ from skimprint.datasets import load_digits_embeddings
 # Before any library reads it: no test may ask a network for a model.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# Scripts for type checkers, not modules with doctests.
+collect_ignore = ["typing"]
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -36,6 +39,20 @@ def reference():
         reference = dict(file)
     reference["configs"] = json.loads(str(reference["configs"]))
     return data | reference
+
+
+def skip_without_dispatch(item):
+    """Skip tests of other arrays where SciPy is too old for scikit-learn's dispatch."""
+    try:
+        return (yield)
+    except ImportError as error:
+        if "to dispatch array" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+pytest_runtest_setup = pytest.hookimpl(wrapper=True)(skip_without_dispatch)
+pytest_runtest_call = pytest.hookimpl(wrapper=True)(skip_without_dispatch)
 
 
 class Arrays:

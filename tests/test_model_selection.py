@@ -141,6 +141,39 @@ def test_takes_labels_of_any_kind(as_labels):
         np.testing.assert_array_equal(test, test_2)
 
 
+@pytest.mark.parametrize(
+    "y, kinds",
+    [
+        ([1, 0], [bool, float, np.float16, np.uint8, str, bytes, "Int64", "category"]),
+        ([2**40, 0], [float, np.uint64, str, bytes, "Float64"]),
+        (["no", "yes"], [object, bytes, "string", "category"]),
+        (["na\xefve", "lone \udcff"], [object, "category"]),
+    ],
+)
+def test_the_draws_depend_on_labels_and_not_on_their_type(y, kinds):
+    y = np.repeat(y, 20)
+    expected = splits(3, y, random_state=0)
+    for kind in kinds:
+        typed = (
+            pd.Series(y) if kind in ("Int64", "Float64", "string", "category") else y
+        )
+        found = splits(3, typed.astype(kind), random_state=0)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ours[0], theirs[0])
+            np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+def test_splits_tensors_under_dispatch(xp, digits):
+    X, y = digits
+    cv = NShotSplit(3, n_splits=2, random_state=0)
+    for ours, theirs in zip(cv.split(xp(X), xp(y)), cv.split(X, y), strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[1], theirs[1])
+    found = cross_validate(ImprintClassifier("mean"), xp(X), xp(y), cv=cv)
+    expected = cross_validate(ImprintClassifier("mean"), X, y, cv=cv)
+    np.testing.assert_allclose(found["test_score"], expected["test_score"], atol=0.01)
+
+
 def test_every_sample_is_as_likely():
     y = np.zeros(20, dtype=int)
     cv = NShotSplit(5, n_splits=2000, test_size=None, random_state=0)

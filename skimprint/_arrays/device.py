@@ -95,7 +95,9 @@ def to_host(X):
         where ``X`` is on the host.
     """
     if is_torch_array(X):
-        return X.detach().cpu().numpy()
+        X = X.detach().cpu()
+        # NumPy has no bfloat16; float32 holds all its values.
+        return (X.float() if "bfloat16" in str(X.dtype) else X).numpy()
     if is_cupy_array(X):
         return X.get()
     if is_numpy_array(X) or not is_array_api_obj(X):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -29,7 +29,7 @@ from .._types import (
     QueryNorm,
     RandomState,
 )
-from .._validation import check_parameter
+from .._validation import check_parameter, fit_context
 from ..aggregation import AGGREGATIONS, Aggregation, keep_winners
 from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
@@ -391,7 +391,7 @@ default="dot"
         clf._adopt(Fitted(plan, state), features_of(a_row))
         return clf
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(
         self, X: Array, y: Array, sample_weight: Array | None = None
     ) -> "ImprintClassifier":
@@ -430,7 +430,7 @@ default="dot"
         self._adopt(Fitted(plan, state), features_of(X))
         return self
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
         self,
         X: Array,

@@ -1,13 +1,14 @@
 """Clustering within groups: k-means of every class in one call."""
 
 from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    _fit_context,
 )
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.metrics.pairwise import euclidean_distances
@@ -18,19 +19,18 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from .._arrays.device import embedding_dtypes, like_input, readable, to_host
 from .._arrays.groups import GroupedRows
 from .._progress import progress_bar
-from .._validation import check_labels, seed_from
+from .._validation import check_labels, fit_context, seed_from
 from ..normalization import l2_normalize
 from ._kmeans import grouped_kmeans
 
 __all__ = ["GroupedKMeans"]
 
-_FLOATS = [np.float64, np.float32, np.float16]
-
 
 class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """K-means within each group of samples.
+    """Cluster the samples of each group by k-means.
 
     The same as a :class:`~sklearn.cluster.KMeans` per group - greedy k-means++ and
     Lloyd's algorithm - in one call and a fraction of the time: groups of any sizes
@@ -99,7 +99,14 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     products of their samples.
 
     A group with fewer distinct samples than clusters has centres that repeat. Samples
-    of weight zero take no part; they get the label of the nearest centre.
+    of weight zero take no part; they get the label of the nearest centre. A weight of 2
+    counts like two equal samples in means and inertia, but not in the draws of seeds:
+    as in :class:`~sklearn.cluster.KMeans`, samples that are repeated may lead to other
+    clusters.
+
+    With scikit-learn's array API dispatch, `X` may be an array of any library on any
+    device. It is clustered on the host, a few groups at a time, and what `predict`,
+    `transform` and `fit_predict` return follows `X`; attributes are NumPy arrays.
 
     References
     ----------
@@ -127,7 +134,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     array([0, 0, 1, 2, 3], dtype=int32)
     """
 
-    _parameter_constraints = {  # noqa: RUF012 - scikit-learn's way
+    _parameter_constraints: ClassVar[dict] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left"), dict],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -140,15 +147,15 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int | dict[Any, int] = 8,
         *,
-        n_init=1,
-        max_iter=300,
-        tol=1e-4,
-        spherical=False,
-        random_state=None,
-        n_jobs=None,
-        verbose=0,
+        n_init: int = 1,
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        spherical: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
     ):
         self.n_clusters = n_clusters
         self.n_init = n_init
@@ -159,8 +166,10 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> "GroupedKMeans":
         """Cluster the samples of each group.
 
         Parameters
@@ -177,19 +186,21 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self : GroupedKMeans
             Fitted estimator.
         """
-        X, y = validate_data(self, X, y, dtype=_FLOATS)
+        y, sample_weight = to_host(y), to_host(sample_weight)
+        X, y = validate_data(self, X, y, dtype=embedding_dtypes(X))
         check_labels(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+                sample_weight, y, dtype=np.float64, ensure_non_negative=True
             )
-        self.groups_, codes = np.unique(y, return_inverse=True)
-        with progress_bar(
-            len(self.groups_), "k-means", verbose=self.verbose
-        ) as progress:
+        groups, codes = np.unique(y, return_inverse=True)
+        n_clusters = self._clusters_by_group(groups.tolist())
+        with progress_bar(len(groups), "k-means", verbose=self.verbose) as progress:
             result = grouped_kmeans(
-                GroupedRows(X, codes, len(self.groups_), sample_weight=sample_weight),
-                self._clusters_by_group(),
+                GroupedRows(
+                    readable(X), codes, len(groups), sample_weight=sample_weight
+                ),
+                n_clusters,
                 seed=seed_from(self.random_state),
                 n_init=self.n_init,
                 max_iter=self.max_iter,
@@ -198,20 +209,21 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 n_jobs=self.n_jobs,
                 progress=progress,
             )
+        self.groups_ = groups
         self.cluster_centers_ = result.centers
-        self.cluster_groups_ = np.repeat(self.groups_, np.diff(result.offsets))
+        self.cluster_groups_ = np.repeat(groups, np.diff(result.offsets))
         self.labels_ = result.labels + result.offsets[codes].astype(np.int32)
         self.inertia_ = result.inertia
         self.n_iter_ = result.n_iter
         return self
 
-    def _clusters_by_group(self):
+    def _clusters_by_group(self, groups):
         if not isinstance(self.n_clusters, dict):
             return self.n_clusters
-        missing = [g for g in self.groups_.tolist() if g not in self.n_clusters]
+        missing = [g for g in groups if g not in self.n_clusters]
         if missing:
             raise ValueError(f"n_clusters has no entry for the groups {missing}.")
-        counts = np.array([self.n_clusters[g] for g in self.groups_.tolist()])
+        counts = np.array([self.n_clusters[g] for g in groups])
         if not np.issubdtype(counts.dtype, np.integer) or counts.min() < 1:
             raise ValueError(
                 "n_clusters must map each group to an int of at least 1, "
@@ -219,7 +231,9 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
         return counts
 
-    def fit_predict(self, X, y, sample_weight=None):
+    def fit_predict(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Any:
         """Cluster the samples of each group and return their labels.
 
         Parameters
@@ -236,10 +250,10 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         labels : ndarray of shape (n_samples,)
             Index in `cluster_centers_` of the centre of each sample.
         """
-        return self.fit(X, y, sample_weight=sample_weight).labels_
+        return like_input(X, self.fit(X, y, sample_weight=sample_weight).labels_)
 
-    def predict(self, X):
-        """Nearest centre of each sample, among those of all groups.
+    def predict(self, X: ArrayLike) -> Any:
+        """Find the centre nearest to each sample, among those of all groups.
 
         Parameters
         ----------
@@ -251,9 +265,10 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         labels : ndarray of shape (n_samples,)
             Indices in `cluster_centers_`; ``cluster_groups_[labels]`` are the groups.
         """
-        return pairwise_distances_argmin(self._check(X), self.cluster_centers_)
+        nearest = pairwise_distances_argmin(self._check(X), self.cluster_centers_)
+        return like_input(X, nearest)
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> Any:
         """Compute the distances of samples to the centres of all groups.
 
         Parameters
@@ -266,11 +281,14 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         distances : ndarray of shape (n_samples, n_centers)
             Euclidean distances; if spherical, of samples scaled to unit length.
         """
-        return euclidean_distances(self._check(X), self.cluster_centers_)
+        return like_input(X, euclidean_distances(self._check(X), self.cluster_centers_))
 
     def _check(self, X):
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        X = validate_data(self, X, reset=False, dtype=embedding_dtypes(X))
+        X = to_host(X)
+        if X.dtype == np.float16:
+            X = X.astype(np.float32)
         return l2_normalize(X) if self.spherical else X
 
     @property

@@ -1,6 +1,7 @@
 """scikit-learn's digits as a foundation model sees them."""
 
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -30,6 +31,14 @@ The network is Google Coral's `mobilenet_v1_1.0_224_quant_embedding_extractor`
 """
 
 
+@overload
+def load_digits_embeddings(
+    *, return_X_y: Literal[False] = ..., as_frame: bool = ...
+) -> Bunch: ...
+@overload
+def load_digits_embeddings(
+    *, return_X_y: Literal[True], as_frame: bool = ...
+) -> tuple[Any, Any]: ...
 def load_digits_embeddings(*, return_X_y=False, as_frame=False):
     """Load scikit-learn's digits, embedded by a pretrained MobileNet v1.
 

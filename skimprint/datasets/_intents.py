@@ -2,12 +2,14 @@
 
 import csv
 from importlib import resources
+from typing import Any, Literal, overload
 
 import numpy as np
 from sklearn.utils import Bunch
 
 _OUT_OF_SCOPE = "out_of_scope"
 _SUBSETS = ("in_scope", _OUT_OF_SCOPE, "all")
+_Subset = Literal["in_scope", "out_of_scope", "all"]
 
 _DESCRIPTION = """\
 Customer intents of Larder, an imaginary grocery delivery.
@@ -19,6 +21,14 @@ written by hand for this package and are in English.
 """
 
 
+@overload
+def load_intents(
+    *, subset: _Subset = ..., return_X_y: Literal[False] = ..., as_frame: bool = ...
+) -> Bunch: ...
+@overload
+def load_intents(
+    *, subset: _Subset = ..., return_X_y: Literal[True], as_frame: bool = ...
+) -> tuple[Any, Any]: ...
 def load_intents(*, subset="in_scope", return_X_y=False, as_frame=False):
     """Load sentences of customers of a grocery delivery, by intent.
 

@@ -210,6 +210,23 @@ def test_bfloat16_counts_as_float32(split, monkeypatch):
         np.testing.assert_array_equal(clf.predict(queries).numpy(), expected)
 
 
+def test_labels_and_weights_may_be_bfloat16(split, monkeypatch):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    X, queries, y, _ = split
+    weights = torch.asarray(1.0 + np.arange(len(y)) % 3)
+    expected = ImprintClassifier("mean").fit(X, y, weights.numpy()).predict(queries)
+    for dispatch in (False, True):
+        with sklearn.config_context(array_api_dispatch=dispatch):
+            clf = ImprintClassifier("mean").fit(
+                torch.asarray(X),
+                torch.asarray(y).to(torch.bfloat16),
+                weights.to(torch.bfloat16),
+            )
+            predicted = clf.predict(torch.asarray(queries))
+        np.testing.assert_array_equal(to_host(predicted), expected)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_not_finite_is_an_error(xp, method, value, split):

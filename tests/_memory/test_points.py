@@ -9,11 +9,12 @@ from sklearn.metrics.pairwise import euclidean_distances
 
 from skimprint import ImprintClassifier
 from skimprint._arrays.groups import row_keys
+from skimprint._memory.columns import Points
 from skimprint._memory.points import (
-    PointsOfOne,
     _merge_nearest,
     compressed,
     mean_of,
+    sampled,
     sharing,
 )
 from skimprint.generation._base import POINTS_PER_PROXY
@@ -22,7 +23,7 @@ from skimprint.generation._base import POINTS_PER_PROXY
 def points_of(vectors, counts=None):
     n = len(vectors)
     counts = np.ones(n) if counts is None else counts
-    return PointsOfOne(vectors, counts, np.arange(n), np.zeros(n))
+    return Points(vectors, counts, np.arange(n), np.zeros(n))
 
 
 def inertia(vectors, labels, weights=None):
@@ -99,6 +100,11 @@ def test_sharing_keeps_the_weight_of_every_proxy():
     np.testing.assert_array_equal(found.vectors[3], proxies.vectors[2])
 
 
+def known(clf, label=0):
+    """What a classifier knows of a class."""
+    return clf._fitted.state.gather([label])
+
+
 class TestInTheClassifier:
     @pytest.fixture
     def class_of_many(self):
@@ -111,7 +117,7 @@ class TestInTheClassifier:
         X, y = class_of_many, np.zeros(len(class_of_many), int)
 
         def cost(clf):
-            proxies = clf._learnt.memory[0].vectors
+            proxies = known(clf).proxies.values.vectors
             return euclidean_distances(X, proxies, squared=True).min(axis=1).sum()
 
         streamed, merged = [], []
@@ -121,7 +127,7 @@ class TestInTheClassifier:
             parts = clone(clf)
             for rows in np.array_split(np.arange(len(X)), 10):
                 parts.partial_fit(X[rows], y[rows])
-                assert len(parts._learnt.memory[0].summary.counts) <= 400
+                assert 20 <= known(parts).memory.sizes <= 400
             streamed.append(cost(parts) / whole)
             one, other = (clone(clf).fit(X[i::2], y[i::2]) for i in range(2))
             merged.append(cost(one.merge(other)) / whole)
@@ -137,10 +143,12 @@ class TestInTheClassifier:
         np.testing.assert_array_equal(other.proxies_[: len(expected)], expected)
 
     @pytest.mark.parametrize("generator", ["mean", "all", "random", "least_squares"])
-    def test_exact_generators_need_none(self, class_of_many, generator):
+    def test_exact_generators_need_no_more_points_than_proxies(
+        self, class_of_many, generator
+    ):
         clf = ImprintClassifier(generator, n_proxies=1)
         clf.fit(class_of_many, np.zeros(900, int))
-        assert clf._learnt.memory[0].summary is None
+        assert known(clf).memory.sizes <= (1 if generator == "mean" else 0)
 
 
 def test_of_medoids_a_sample_of_all_samples_is_remembered():
@@ -153,10 +161,10 @@ def test_of_medoids_a_sample_of_all_samples_is_remembered():
         clf = ImprintClassifier("kmedoids", 3, support_norm=None, random_state=0)
         for rows in np.array_split(np.arange(500), n_parts):
             clf.partial_fit(X[rows], np.zeros(len(rows), int))
-        summary = clf._learnt.memory[0].summary
-        assert set(summary.indices) == expected
-        np.testing.assert_array_equal(summary.vectors, X[summary.indices])
-        assert (summary.counts == 1).all()
+        points = known(clf).memory.values
+        assert set(points.indices) == expected
+        np.testing.assert_array_equal(points.vectors, X[points.indices])
+        assert (points.counts == 1).all()
 
 
 @pytest.mark.parametrize("generator", ["cov_max", "fps"])
@@ -168,9 +176,9 @@ def test_parts_select_as_one_fit(generator):
     whole = clone(clf).fit(X, y)
     for rows in np.array_split(np.arange(900), 6):
         clf.partial_fit(X[rows], y[rows])
-    summary = clf._learnt.memory[0].summary
-    assert len(summary.counts) == 2 * 5 * POINTS_PER_PROXY
-    assert summary.counts.sum() == pytest.approx(900)
+    points = known(clf).memory.values
+    assert len(points.counts) == 2 * 5 * POINTS_PER_PROXY
+    assert points.counts.sum() == pytest.approx(900)
     np.testing.assert_array_equal(clf.proxy_indices_, whole.proxy_indices_)
     one, other = (clone(whole).fit(X[i::2], y[i::2]) for i in range(2))
     found = {row.tobytes() for row in one.merge(other).proxies_}
@@ -179,7 +187,7 @@ def test_parts_select_as_one_fit(generator):
 
 def test_a_mean_stands_for_all():
     rng = np.random.default_rng(0)
-    points = PointsOfOne(
+    points = Points(
         rng.normal(size=(20, 3)), rng.random(20), np.arange(20) + 5, rng.random(20)
     )
     found = mean_of(points)
@@ -189,3 +197,15 @@ def test_a_mean_stands_for_all():
     distances = ((points.vectors - expected) ** 2).sum(axis=1) + points.spreads
     assert found.indices[0] == distances.argmin() + 5
     np.testing.assert_allclose(found.spreads, [distances.min()])
+
+
+def test_a_sample_of_samples_of_parts_is_one_of_the_whole():
+    X = np.random.default_rng(0).normal(size=(90, 3))
+    whole = sampled(points_of(X), 10)
+    assert len(whole.counts) == 10
+    assert (np.diff(whole.indices) > 0).all()
+    parts = [sampled(points_of(X).take(slice(i, None, 3)), 10) for i in range(3)]
+    both = sampled(parts[2].joined(parts[0]).joined(parts[1]), 10)
+    assert set(both.indices) == set(whole.indices)
+    few = points_of(X[:4])
+    assert sampled(few, 4) is few

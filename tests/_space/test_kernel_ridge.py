@@ -9,9 +9,8 @@ from sklearn.kernel_ridge import KernelRidge as ScikitKernelRidge
 from sklearn.model_selection import GridSearchCV
 
 from skimprint import ImprintClassifier, ImprintClassifierCV
-from skimprint._memory import learner as _memory
-from skimprint._space import kernel_ridge as _kernel_ridge
-from skimprint.classifier import _learning
+from skimprint._space import kernel_ridge
+from skimprint._space.leave_one_out import LeftOut
 from skimprint.methods import RECOMMENDED
 from skimprint.normalization import l2_normalize
 
@@ -30,8 +29,8 @@ def data():
 def solved(request, monkeypatch):
     """All samples as landmarks, or eight of each class."""
     if request.param == "landmarks":
-        monkeypatch.setattr(_kernel_ridge, "_MAX_EXACT", 20)
-        monkeypatch.setattr(_kernel_ridge, "_MAX_LANDMARKS", 32)
+        monkeypatch.setattr(kernel_ridge, "_MAX_EXACT", 20)
+        monkeypatch.setattr(kernel_ridge, "_MAX_LANDMARKS", 32)
     return request.param
 
 
@@ -57,10 +56,10 @@ def test_is_kernel_ridge_regression(data):
 
 def test_landmarks_are_fitted_to_all_samples(data, monkeypatch):
     X, y, queries = data
-    monkeypatch.setattr(_kernel_ridge, "_MAX_EXACT", 20)
-    monkeypatch.setattr(_kernel_ridge, "_MAX_LANDMARKS", 32)
+    monkeypatch.setattr(kernel_ridge, "_MAX_EXACT", 20)
+    monkeypatch.setattr(kernel_ridge, "_MAX_LANDMARKS", 32)
     clf = only_kernel().fit(X, y)
-    landmarks = clf._head().kernel.landmarks
+    landmarks = clf._fitted.scorer.head.kernel.landmarks
     assert len(landmarks) == 8 + 8 + 8 + 5
     among, within = (
         np.exp(4 * (l2_normalize(rows) @ landmarks.T - 1)) for rows in (X, landmarks)
@@ -122,14 +121,17 @@ def test_leaving_out_is_brute_force(data, solved, weighted):
     X = l2_normalize(X)
     weights = np.random.default_rng(2).uniform(0.5, 2, len(y)) if weighted else None
     clf = only_kernel().fit(X, y, sample_weight=weights)
-    parts = [clf._head().memory[label] for label in range(4)]
-    support = _kernel_ridge.Support.of(parts, X.dtype)
-    regression = _kernel_ridge.KernelRidge(support)
-    found = regression.scores_without(support, support.rows)
+    space = clf._fitted.scorer.head.space
+    support = space.support()
+    regression = kernel_ridge.KernelRidge(support)
+    samples = space.state.column(lambda block: block.samples)
+    left_out = LeftOut.of(samples, space.class_weights, None)
+    np.testing.assert_array_equal(left_out.rows, support.rows)
+    found = regression.scores_without(support, left_out)
     for i in range(0, len(y), 7):
         others = np.arange(len(y)) != i
         landmarks = np.flatnonzero(others[support.landmarks])
-        without = _kernel_ridge.KernelRidge(
+        without = kernel_ridge.KernelRidge(
             support._replace(
                 rows=support.rows[others],
                 codes=support.codes[others],
@@ -139,6 +141,9 @@ def test_leaving_out_is_brute_force(data, solved, weighted):
         )
         expected = without.scores(support.rows[i : i + 1])[:, 0]
         np.testing.assert_allclose(found[:, i], expected, atol=1e-5)
+    some = np.array([3, 40, 41, 64])
+    few = regression.scores_without(support, left_out.take(some))
+    np.testing.assert_array_equal(few, found[:, some])
 
 
 def test_learns_and_forgets_as_one_fit(data):
@@ -182,22 +187,22 @@ def test_a_class_of_a_head_is_its_row(data):
 
 
 def test_no_more_samples_are_remembered_than_said(data, monkeypatch):
-    monkeypatch.setattr(_kernel_ridge, "SAMPLE_SIZE", 6)
+    monkeypatch.setattr(kernel_ridge, "SAMPLE_SIZE", 6)
     X, y, _ = data
     clf = only_kernel().fit(X[:40], y[:40]).partial_fit(X[40:], y[40:])
-    sizes = [len(clf._head().memory[label].sample.rows) for label in range(4)]
-    assert sizes == [6, 6, 6, 5]
+    samples = clf._fitted.state.column(lambda block: block.samples)
+    assert samples.sizes.tolist() == [6, 6, 6, 5]
 
 
 def test_chooses_by_no_more_samples_than_without(data, monkeypatch):
-    for module in (_memory, _learning):
-        monkeypatch.setattr(module, "SAMPLE_SIZE", 6)
+    for module in ("_plan", "_space.space"):
+        monkeypatch.setattr(f"skimprint.{module}.SAMPLE_SIZE", 6)
     X, y, _ = data
     whitened = [
-        ImprintClassifier("mean", shrinkage="auto", kernel_weight=weight).fit(X, y)
+        ImprintClassifier("mean", whitening="auto", kernel_weight=weight).fit(X, y)
         for weight in (0, 0.5)
     ]
-    assert whitened[0].shrinkage_ == whitened[1].shrinkage_
+    assert whitened[0].whitening_ == whitened[1].whitening_
 
 
 def test_probabilities_by_left_out_samples(data, solved):
@@ -229,7 +234,7 @@ def test_cross_validation_is_the_grid_search(data, n_jobs):
     grid = {
         "kernel_weight": [0.0, 0.5, 1.0],
         "n_proxies": [1, 3],
-        "shrinkage": [None, "auto"],
+        "whitening": [None, "auto"],
     }
     clf = ImprintClassifier(random_state=0)
     ours = ImprintClassifierCV(clf, grid, n_jobs=n_jobs).fit(X, y)
@@ -267,14 +272,6 @@ def test_what_it_does_not_go_with(data, params):
     X, y, _ = data
     with pytest.raises(ValueError, match=r"kernel_weight needs .* kernel_weight=0"):
         ImprintClassifier(kernel_weight=0.5, **params).fit(X, y)
-
-
-def test_needs_samples(data):
-    X, y, queries = data
-    clf = ImprintClassifier("mean").fit(X, y)
-    clf.kernel_weight = 0.5
-    with pytest.raises(sklearn.exceptions.NotFittedError, match="call fit again"):
-        clf.predict(queries)
 
 
 def test_nan_in_a_query_is_an_error(data):

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from skimprint._arrays.device import to_host
 from skimprint.cluster import GroupedKMeans
 
 EXPECTED_FAILURES = {
@@ -63,6 +65,65 @@ def test_n_clusters_must_fit_the_groups(n_clusters, message):
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ValueError, match=message):
         GroupedKMeans(n_clusters).fit(X, y)
+
+
+def test_a_failed_fit_leaves_the_model():
+    X, y = load_iris(return_X_y=True)
+    model = GroupedKMeans({0: 2, 1: 2, 2: 2}, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"no entry for the groups \[3\]"):
+        model.fit(X, y + 1)
+    np.testing.assert_array_equal(model.groups_, [0, 1, 2])
+
+
+def test_inertia_in_float32_keeps_what_cancels():
+    X = np.array([[-1.0001], [-0.9999], [0.9999], [1.0001]])
+    for dtype in (np.float32, np.float64):
+        model = GroupedKMeans(2, random_state=0).fit(X.astype(dtype), [0] * 4)
+        np.testing.assert_allclose(model.inertia_, 4e-8, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("spherical", [False, True])
+def test_results_follow_X_and_equal_those_of_numpy(xp, dtype, spherical):
+    X, y = load_iris(return_X_y=True)
+    X = X.astype(dtype)
+    weights = 1.0 + np.arange(len(y)) % 3
+    params = {"n_clusters": 4, "spherical": spherical, "random_state": 0}
+    with config_context(array_api_dispatch=False):
+        expected = GroupedKMeans(**params).fit(X, y, weights)
+    for y_there, weights_there in ((xp(y), weights), (y, xp(weights))):
+        model = GroupedKMeans(**params)
+        labels = model.fit_predict(xp(X), y_there, weights_there)
+        assert xp.owns(labels)
+        np.testing.assert_array_equal(to_host(labels), expected.labels_)
+        for name in ("cluster_centers_", "cluster_groups_", "labels_", "inertia_"):
+            np.testing.assert_array_equal(getattr(model, name), getattr(expected, name))
+    for name in ("predict", "transform"):
+        found = getattr(model, name)(xp(X))
+        with config_context(array_api_dispatch=False):
+            wanted = getattr(expected, name)(X)
+        assert xp.owns(found)
+        assert to_host(found).dtype == wanted.dtype
+        np.testing.assert_array_equal(to_host(found), wanted)
+
+
+def test_half_precision_counts_as_float32(monkeypatch):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    X, y = load_iris(return_X_y=True)
+    halves = torch.asarray(X).to(torch.bfloat16)
+    weights = torch.asarray(1.0 + np.arange(len(y)) % 3).to(torch.bfloat16)
+    model = GroupedKMeans(4, random_state=0)
+    expected = clone(model).fit(halves.float().numpy(), y, weights.float().numpy())
+    with config_context(array_api_dispatch=True):
+        model.fit(halves, torch.asarray(y), weights)
+        found = model.transform(halves)
+    np.testing.assert_array_equal(model.cluster_centers_, expected.cluster_centers_)
+    np.testing.assert_array_equal(
+        found.numpy(), expected.transform(halves.float().numpy())
+    )
+    assert model.fit(X.astype(np.float16), y).transform(X).dtype == np.float64
+    assert model.transform(X.astype(np.float16)).dtype == np.float32
 
 
 def test_spherical_ignores_lengths():

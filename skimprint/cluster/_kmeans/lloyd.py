@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..._arrays.blas import dot_transposed
 from ..._arrays.groups import offsets_of
 from .empty import refill
 from .seeding import seed_rows
-from .sums import cluster_sums
+from .sums import CANCELLED, cluster_sums, inertia_of
 
 # Relative to lengths of rows, what rounding may add up to in bounds.
 _SLACK = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-11}
@@ -33,9 +32,6 @@ _MIN_SCALE = 1e-3
 
 # What rounding may do to the length of a vector in that space.
 _ROUNDED = 1e-4
-
-# Inertia relative to the scatter of a group below which it is no difference of sums.
-_CANCELLED = 1e-3
 
 
 class LloydResult(NamedTuple):
@@ -294,9 +290,10 @@ class _Bounds:
     def _products(self, rows, counts, centers):
         """``-2 x.c`` for some rows of each group, block by block."""
         products = np.empty((len(rows), centers.shape[1]), centers.dtype)
+        factors = -2 * centers.transpose(0, 2, 1)
         for g, part in enumerate(_parts(counts)):
             if counts[g] == self.rows.sizes[g]:
-                dot_transposed(self.rows.of(g), centers[g], -2.0, products[part])
+                np.matmul(self.rows.of(g), factors[g], out=products[part])
                 continue
             places = rows[part] + self.rows.shift[g]
             for start in range(0, len(places), len(self.block)):
@@ -306,7 +303,7 @@ class _Bounds:
                 taken = np.take(self.rows.X, some, axis=0, out=out, mode="clip")
                 start += part.start
                 out = products[start : start + len(some)]
-                dot_transposed(taken, centers[g], -2.0, out)
+                np.matmul(taken, factors[g], out=out)
         return products
 
     def _span(self, centers, products):
@@ -333,7 +330,7 @@ class _Bounds:
         coordinates = self.known[:, :n_axes]
         for g, each in enumerate(combinations):
             part = rows.part(g)
-            coordinates[part] = dot_transposed(products[part], each)
+            coordinates[part] = products[part] @ each.T
         rest = np.einsum("nm,nm->n", coordinates, coordinates)
         rest /= -4
         rest += rows.sq_norms
@@ -356,7 +353,7 @@ class _Bounds:
         change = np.empty(self.lower.shape, v.dtype)
         for g, each in enumerate(moves):
             part = rows.part(g)
-            dot_transposed(self.known[part], each, 1.0, change[part])
+            np.matmul(self.known[part], each.T, out=change[part])
         self.lower += change
         self.upper += change[np.arange(len(labels)), labels]
         outside *= 4
@@ -390,16 +387,15 @@ def _row_squares(centers):
 
 def _inertia(rows, group, labels, sums, centers):
     """Weighted squared distances of rows to their centres, given the clusters' sums."""
-    X, part = rows.of(group), rows.part(group)
+    part = rows.part(group)
     weights = rows.weights[part]
     sizes = np.bincount(labels, weights, minlength=len(centers))
     centers = centers.astype(np.float64)
     scatter = np.dot(rows.sq_norms[part].astype(np.float64), weights)
     inertia = scatter - 2 * np.einsum("ij,ij->", centers, sums)
     inertia += np.einsum("ij,ij,i->", centers, centers, sizes)
-    if inertia < _CANCELLED * scatter:
-        residuals = X - centers[labels]
-        inertia = np.einsum("ij,ij,i->", residuals, residuals, weights)
+    if inertia < CANCELLED * scatter:
+        inertia = inertia_of(rows.of(group), labels, weights, centers)
     return inertia
 
 

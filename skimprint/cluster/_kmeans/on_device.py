@@ -226,7 +226,7 @@ def _sq_distances(stack, points):
     xp = stack.xp
     products = points @ xp.matrix_transpose(stack.rows)
     found = xp.sum(points * points, axis=2)[:, :, None] - 2 * products
-    return xp.clip(found + stack.sq_norms[:, None, :], 0, None)
+    return xp.clip(found + stack.sq_norms[:, None, :], 0.0, None)
 
 
 def _draw(stack, mass, uniforms):

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..._arrays.blas import FEW_ROWS, centred_gram, dot_transposed, gram_each
+from ..._arrays.blas import FEW_ROWS, centred_gram, gram_each
 from ..._arrays.groups import Buffer, GroupedRows, group_by_equal, offsets_of
 from ..._arrays.threads import Turns
 from ...normalization import l2_normalize
 from .gram import gram_kmeans
 from .lloyd import lloyd_kmeans
 from .seeding import sample_size
-from .sums import cluster_sums
+from .sums import CANCELLED, cluster_sums, inertia_of
 
 # What a run of Lloyd's algorithm on rows costs, in passes over all rows of a group.
 _PASSES = 12
@@ -221,6 +221,7 @@ def _in_gram_space(job, bucket, runs):
             gram_each(job.centred_rows(bucket[chunk])[0], out=G[chunk])
     weights = groups.stack_weights(bucket)
     index = groups.stack_indices(bucket)
+    scatter = np.einsum("bii,bi->b", G, weights, dtype=np.float64)
     members = []
     for run in runs:
         k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
@@ -231,11 +232,15 @@ def _in_gram_space(job, bucket, runs):
         run.result.inertia[bucket] = found.inertia
         run.result.n_iter[bucket] = found.n_iter
     for chunk in chunks:
-        rows = job.rows(bucket[chunk])
+        rows, some = job.rows(bucket[chunk]), bucket[chunk]
         for run, labels in zip(runs, members, strict=True):
             k = int(run.n_centers[bucket[0]])
             centers = _centers(rows, labels[chunk], weights[chunk], k, job)
-            run.result.centers[_stacked(run, bucket[chunk])] = centers
+            run.result.centers[_stacked(run, some)] = centers
+            inertia = run.result.inertia
+            for g in np.flatnonzero(inertia[some] < CANCELLED * scatter[chunk]):
+                own, w = run.result.labels[index[chunk][g]], weights[chunk][g]
+                inertia[some[g]] = inertia_of(rows[g], own, w, centers[g])
 
 
 def _on_rows(job, bucket, runs):
@@ -311,6 +316,6 @@ def label_weightless(job, groups):
             centers = result.centers[result.offsets[group] : result.offsets[group + 1]]
             mean = centers.mean(axis=0)
             centers = centers - mean
-            distances = dot_transposed(groups.take(index) - mean, centers, -2.0)
+            distances = -2 * ((groups.take(index) - mean) @ centers.T)
             distances += np.einsum("ij,ij->i", centers, centers)
             result.labels[index] = distances.argmin(axis=1)

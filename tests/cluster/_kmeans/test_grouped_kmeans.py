@@ -97,12 +97,24 @@ def test_result_is_a_fixed_point(route, dtype):
         np.testing.assert_allclose(centers, means, rtol=rtol, atol=rtol)
 
 
-def test_inertia_of_tight_clusters_far_apart():
-    X, codes = blobs([1500], 20, 5, spread=1e-3)
+@pytest.mark.parametrize("sizes", [[6], [40, 9, 40], [1500]])
+@pytest.mark.parametrize("spherical", [False, True])
+@pytest.mark.parametrize("spread, rtol", [(1e-3, 1e-3), (1e-4, 1e-2)])
+def test_inertia_of_tight_clusters_far_apart(route, sizes, spherical, spread, rtol):
+    X, codes = blobs(sizes, 20, 5, spread=spread)
     X *= 30
-    result = grouped_kmeans(GroupedRows(X, codes, 1), 5, seed=0, n_init=5)
-    exact = squared_distances(X, result.centers).min(axis=1).sum()
-    np.testing.assert_allclose(result.inertia, exact, rtol=1e-3)
+    groups = GroupedRows(X, codes, len(sizes))
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    groups.sample_weight = weights
+    result = grouped_kmeans(groups, 5, seed=0, n_init=5, spherical=spherical)
+    for group in range(len(sizes)):
+        rows = X[codes == group].astype(np.float64)
+        rows = l2_normalize(rows) if spherical else rows
+        centers, labels, inertia = of_group(result, codes, group)
+        own = squared_distances(rows, centers)[np.arange(len(rows)), labels]
+        exact = own @ weights[codes == group]
+        assert 0 < exact < 0.1 * len(rows)
+        np.testing.assert_allclose(inertia, exact, rtol=rtol)
 
 
 def test_one_mean_of_many_rows():

@@ -1,0 +1,208 @@
+"""Columns of ragged records: taking, joining and grouping, against plain lists."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skimprint._arrays.groups import row_keys
+from skimprint._memory.columns import Points, Ragged, Samples, joined, n_bytes, take
+
+N_FEATURES = 3
+
+sizes_of_classes = st.lists(st.integers(0, 5), min_size=1, max_size=7)
+every = settings(deadline=None, max_examples=100)
+
+
+def points(n, seed=0):
+    """Points that differ from each other."""
+    rng = np.random.default_rng(seed)
+    return Points(
+        rng.normal(size=(n, N_FEATURES)),
+        rng.uniform(1, 2, n),
+        rng.integers(-1, 100, n),
+        rng.random(n),
+    )
+
+
+def ragged(sizes, seed=0):
+    """A column, and the record of each class."""
+    records = [points(n, [seed, i]) for i, n in enumerate(sizes)]
+    return Ragged.of(records), records
+
+
+def assert_equal(column, records):
+    """A column has these records, in this order."""
+    assert len(column) == len(records)
+    assert column.offsets[0] == 0
+    assert column.sizes.tolist() == [len(record[0]) for record in records]
+    for place, (found, record) in enumerate(zip(column, records, strict=True)):
+        for a, b, c in zip(found, column.one(place), record, strict=True):
+            np.testing.assert_array_equal(a, c)
+            np.testing.assert_array_equal(b, c)
+
+
+class TestRagged:
+    @every
+    @given(sizes_of_classes)
+    def test_has_the_records_that_it_is_made_of(self, sizes):
+        column, records = ragged(sizes)
+        assert_equal(column, records)
+        codes = [i for i, n in enumerate(sizes) for _ in range(n)]
+        np.testing.assert_array_equal(column.codes, codes)
+
+    @every
+    @given(sizes_of_classes, st.data())
+    def test_takes_classes_in_any_order_and_more_than_once(self, sizes, data):
+        column, records = ragged(sizes)
+        places = st.lists(st.integers(0, len(sizes) - 1), max_size=8)
+        chosen = np.array(data.draw(places), dtype=np.intp)
+        assert_equal(column.take(chosen), [records[i] for i in chosen])
+        most = data.draw(st.integers(0, 4))
+        expected = [records[i].take(slice(most)) for i in chosen]
+        assert_equal(column.take(chosen, most), expected)
+
+    @every
+    @given(sizes_of_classes, st.data())
+    def test_takes_another_number_of_each(self, sizes, data):
+        column, records = ragged(sizes)
+        most = [data.draw(st.integers(0, 4)) for _ in sizes]
+        found = column.take(np.arange(len(sizes)), np.array(most))
+        expected = [r.take(slice(n)) for r, n in zip(records, most, strict=True)]
+        assert_equal(found, expected)
+
+    @every
+    @given(st.lists(sizes_of_classes, min_size=1, max_size=4))
+    def test_joins(self, parts):
+        columns, records = zip(
+            *(ragged(p, i) for i, p in enumerate(parts)), strict=True
+        )
+        assert_equal(joined(columns), sum(records, []))
+
+    @every
+    @given(sizes_of_classes, st.data())
+    def test_what_is_cut_and_joined_is_the_same(self, sizes, data):
+        column, records = ragged(sizes)
+        cut = data.draw(st.integers(0, len(sizes)))
+        parts = [range(cut), range(cut, len(sizes))]
+        parts = [take(column, np.arange(len(sizes))[part]) for part in parts]
+        assert_equal(joined(parts), records)
+
+    def test_what_is_taken_is_a_copy(self):
+        column, records = ragged([2, 3])
+        found = column.take(np.array([1]))
+        found.values.vectors[:] = 0
+        assert_equal(column, records)
+
+    def test_groups_points(self):
+        column, records = ragged([2, 1, 3])
+        groups = column.grouped()
+        assert len(groups) == 3
+        for group, record in enumerate(records):
+            np.testing.assert_array_equal(groups.rows(group), record.vectors)
+            np.testing.assert_array_equal(groups.weights(group), record.counts)
+
+    def test_replaces_arrays(self):
+        column, records = ragged([2, 1])
+        found = column.with_values(counts=np.array([7.0, 8, 9]))
+        assert found.one(1).counts == 9
+        assert_equal(column, records)
+
+
+class TestColumns:
+    def tree(self, sizes, seed=0):
+        """An array, a ragged column, a pair of these, and nothing."""
+        column, _ = ragged(sizes, seed)
+        array = np.random.default_rng(seed).normal(size=(len(sizes), 2))
+        return array, column, (array + 1, column), None
+
+    def assert_equal(self, found, array, records):
+        np.testing.assert_array_equal(found[0], array)
+        assert_equal(found[1], records)
+        np.testing.assert_array_equal(found[2][0], array + 1)
+        assert_equal(found[2][1], records)
+        assert found[3] is None
+
+    def test_are_taken_and_joined_alike(self):
+        some, others = self.tree([1, 0, 2]), self.tree([3, 1], seed=1)
+        both = joined([some, others])
+        array = np.concatenate([some[0], others[0]])
+        records = [*some[1], *others[1]]
+        self.assert_equal(both, array, records)
+        order = np.array([4, 0, 3])
+        self.assert_equal(take(both, order), array[order], [records[i] for i in order])
+
+    def test_a_single_one_is_not_copied(self):
+        column, _ = ragged([1, 2])
+        assert joined([column]) is column
+
+    def test_nothing_beside_something_is_nothing(self):
+        column, _ = ragged([1, 2])
+        assert joined([column, None]) is None
+        assert joined([None, column]) is None
+
+    def test_bytes(self):
+        array, column, pair, _ = tree = self.tree([2, 1])
+        of_column = column.offsets.nbytes + sum(a.nbytes for a in column.values)
+        assert n_bytes(column) == of_column
+        assert n_bytes(pair) == of_column + array.nbytes
+        assert n_bytes(tree) == 2 * (of_column + array.nbytes)
+
+
+class TestPoints:
+    def test_rows_are_numbered_after_others_but_those_of_heads(self):
+        some = points(4)._replace(indices=np.array([0, -1, 7, 2]))
+        assert some.moved(10).indices.tolist() == [10, -1, 17, 12]
+        assert some.indices.tolist() == [0, -1, 7, 2]
+
+    def test_join(self):
+        some, others = points(2), points(3, seed=1)
+        both = some.joined(others)
+        for first, second in (
+            (both.take(slice(2)), some),
+            (both.take([2, 3, 4]), others),
+        ):
+            for a, b in zip(first, second, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+class TestSamples:
+    @every
+    @given(
+        n=st.integers(0, 12),
+        size=st.one_of(st.none(), st.integers(0, 14)),
+        seed=st.integers(0, 99),
+    )
+    def test_those_with_the_smallest_keys_are_kept(self, n, size, seed):
+        rng = np.random.default_rng(seed)
+        rows, weights = rng.normal(size=(n, 2)), rng.random(n)
+        found = Samples.of(rows, weights, size)
+        order = np.argsort(row_keys(rows, seed=0), kind="stable")[:size]
+        np.testing.assert_array_equal(found.rows, rows[order])
+        np.testing.assert_array_equal(found.weights, weights[order])
+        np.testing.assert_array_equal(found.keys, row_keys(found.rows, seed=0))
+
+    @every
+    @given(
+        cuts=st.lists(st.integers(0, 30), max_size=4),
+        size=st.integers(1, 12),
+        order=st.permutations(range(5)),
+    )
+    def test_parts_in_any_order_keep_the_same(self, cuts, size, order):
+        rng = np.random.default_rng(0)
+        rows, weights = rng.normal(size=(30, 2)), rng.random(30)
+        cuts = sorted(cuts)
+        parts = list(zip(np.split(rows, cuts), np.split(weights, cuts), strict=True))
+        found = Samples.of(rows[:0])
+        for i in order:
+            if i < len(parts):
+                found = found.joined(Samples.of(*parts[i], size)).smallest(size)
+        for a, b in zip(found, Samples.of(rows, weights, size), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_keep_their_dtype_and_weigh_one_by_default(self, dtype):
+        rows = np.arange(6).reshape(3, 2).astype(dtype)
+        found = Samples.of(rows)
+        assert found.rows.dtype == dtype
+        assert found.weights.tolist() == [1, 1, 1]

@@ -1,0 +1,57 @@
+"""What `import skimprint` gives, and what it leaves alone."""
+
+import ast
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skimprint
+
+# What the last two hold is in `skimprint` itself.
+HIDDEN = ("_", "demo", "classifier", "embedding")
+MODULES = [
+    module.name
+    for module in pkgutil.iter_modules(skimprint.__path__)
+    if not module.name.startswith(HIDDEN)
+]
+
+
+def test_dir_shows_what_is_public_and_nothing_else():
+    assert dir(skimprint) == sorted([*skimprint.__all__, *MODULES, "__version__"])
+
+
+def test_type_checkers_see_the_same_modules():
+    tree = ast.parse(Path(skimprint.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    names = [alias.asname for node in block.body for alias in node.names]
+    assert names == MODULES
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'skimprint' has no attribute 'metric'"):
+        _ = skimprint.metric
+    with pytest.raises(ImportError, match="cannot import name 'Imprint'"):
+        from skimprint import Imprint  # noqa: F401
+
+
+@pytest.mark.parametrize("modules", [[], MODULES])
+def test_modules_come_with_the_package_and_bring_only_dependencies(modules):
+    """Such as torch, CuPy and polars wait until they are needed."""
+    code = """
+import sys
+from importlib.metadata import packages_distributions
+import sklearn.model_selection, sklearn.datasets, sklearn.linear_model
+needs = ["array_api_compat", "joblib", "numpy", "scipy", "skimprint", "threadpoolctl"]
+expected = {name.partition(".")[0] for name in sys.modules} | set(needs)
+import skimprint
+for module in sys.argv[1:]:
+    assert getattr(skimprint, module).__name__ == f"skimprint.{module}"
+found = {name.partition(".")[0] for name in sys.modules} - expected
+print(*found & set(packages_distributions()))
+"""
+    command = [sys.executable, "-c", code, *modules]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

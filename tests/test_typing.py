@@ -1,0 +1,66 @@
+"""The scripts that type checkers see: complete, and valid when they run.
+
+The checks themselves are those of `make lint`.
+"""
+
+import ast
+import inspect
+import runpy
+from pathlib import Path
+
+import pytest
+from sklearn.cluster import KMeans
+
+import skimprint
+from skimprint import FoundationEmbedder, ImprintClassifier, ImprintClassifierCV
+from skimprint.cluster import GroupedKMeans
+from skimprint.generation import __all__ as generators
+from skimprint.model_selection import NShotSplit
+
+if not hasattr(skimprint, "Rejection"):
+    pytest.skip("needs skimprint.Rejection", allow_module_level=True)
+
+GOOD = Path(__file__).parent / "typing" / "good.py"
+CALLS = [
+    node
+    for node in ast.walk(ast.parse(GOOD.read_text("utf-8")))
+    if hasattr(node, "func")
+]
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        FoundationEmbedder,
+        ImprintClassifier,
+        ImprintClassifierCV,
+        skimprint.Rejection,
+        skimprint.aggregation.Votes,
+        GroupedKMeans,
+        NShotSplit,
+        *(getattr(skimprint.generation, name) for name in generators),
+    ],
+)
+def test_every_parameter_is_there(thing):
+    given = set()
+    for call in CALLS:
+        if getattr(call.func, "id", None) == thing.__name__:
+            given |= {keyword.arg for keyword in call.keywords}
+            given |= set(list(inspect.signature(thing).parameters)[: len(call.args)])
+    assert given == set(inspect.signature(thing).parameters)
+
+
+def test_every_value_is_valid():
+    script = runpy.run_path(str(GOOD))
+    made = [
+        *script["generators"](KMeans()),
+        *script["classifiers"](KMeans()),
+        *script["searches"](),
+        *script["embedders"](lambda items: items),
+        *script["others"](),
+    ]
+    for thing in made:
+        if hasattr(thing, "_parameter_constraints"):
+            thing._validate_params()
+    assert script["data"]()
+    script["modules"]()

@@ -1,0 +1,260 @@
+"""A user's script: each parameter in each of its forms. No type checker may complain.
+
+`tests/test_typing.py` sees that no parameter is missing, and that all are valid.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import skimprint
+from skimprint import (
+    FoundationEmbedder,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    Rejection,
+)
+from skimprint.aggregation import Votes, max_scores, vote_shares
+from skimprint.cluster import GroupedKMeans
+from skimprint.datasets import load_digits_embeddings, load_intents
+from skimprint.generation import (
+    AllProxies,
+    ClustererProxies,
+    CovMaxProxies,
+    FarthestPointProxies,
+    FunctionProxies,
+    KMeansProxies,
+    KMedoidsProxies,
+    LeastSquaresProxies,
+    MeanProxies,
+    RandomProxies,
+)
+from skimprint.methods import PUBLISHED_METHODS, RECOMMENDED
+from skimprint.metrics import neural_collapse_score, variability_collapse_index
+from skimprint.model_selection import NShotSplit
+from skimprint.normalization import l2_normalize, power_normalize, quantile_normalize
+from skimprint.testing import check_embedder
+
+
+def first_rows(X: np.ndarray, n_proxies: int, seed: int) -> np.ndarray:
+    """A generator of one's own."""
+    return X[:n_proxies]
+
+
+def scaled(X: np.ndarray) -> np.ndarray:
+    """A norm of one's own."""
+    return np.asarray(X / np.abs(X).max(axis=1, keepdims=True))
+
+
+def mean_scores(similarities: np.ndarray, proxy_classes: np.ndarray) -> np.ndarray:
+    """An aggregation of one's own."""
+    masks = [proxy_classes == c for c in np.unique(proxy_classes)]
+    return np.stack([similarities[:, mask].mean(axis=1) for mask in masks], axis=1)
+
+
+def lengths(texts: list[str]) -> list[list[float]]:
+    """A model of one's own."""
+    return [[len(text), text.count(" ")] for text in texts]
+
+
+def generators(clusterer: Any) -> list[Any]:
+    """Generators with each of their parameters."""
+    return [
+        AllProxies(),
+        ClustererProxies(clusterer),
+        CovMaxProxies(),
+        FarthestPointProxies(),
+        FarthestPointProxies(start="farthest"),
+        FarthestPointProxies(start="random"),
+        FunctionProxies(first_rows),
+        KMeansProxies(n_init=2, max_iter=10, tol=1e-3, spherical=True),
+        KMedoidsProxies(init="k-medoids++", max_iter=10),
+        KMedoidsProxies(init="heuristic"),
+        LeastSquaresProxies(alpha=0.1, prior="frequency"),
+        LeastSquaresProxies(prior="uniform"),
+        MeanProxies(),
+        RandomProxies(),
+    ]
+
+
+def classifiers(clusterer: Any) -> list[ImprintClassifier]:
+    """Classifiers with each of their parameters, in each of its forms."""
+    return [
+        ImprintClassifier(),
+        ImprintClassifier("kmeans", 5),
+        ImprintClassifier(generator="kmeans", n_proxies=1),
+        ImprintClassifier(generator="all", n_proxies={"cat": 1, "dog": 2}),
+        ImprintClassifier(generator="cov_max"),
+        ImprintClassifier(generator="fps"),
+        ImprintClassifier(generator="kmedoids"),
+        ImprintClassifier(generator="least_squares"),
+        ImprintClassifier(generator="mean"),
+        ImprintClassifier(generator="random"),
+        ImprintClassifier(generator=KMeansProxies(spherical=True)),
+        ImprintClassifier(generator=clusterer),
+        ImprintClassifier(generator=first_rows),
+        ImprintClassifier(generator=lambda X, n_proxies, seed: X[:n_proxies]),
+        ImprintClassifier(support_norm="l2", query_norm="l2", proxy_norm="l2"),
+        ImprintClassifier(support_norm="power", query_norm="power"),
+        ImprintClassifier(support_norm="auto", query_norm="auto"),
+        ImprintClassifier(support_norm=None, query_norm=None, proxy_norm=None),
+        ImprintClassifier(support_norm=scaled, query_norm=scaled, proxy_norm=scaled),
+        ImprintClassifier(support_norm=l2_normalize, proxy_norm=l2_normalize),
+        ImprintClassifier(query_norm=power_normalize),
+        ImprintClassifier(proxy_norm="quantile"),
+        ImprintClassifier(aggregation="max"),
+        ImprintClassifier(aggregation="mnn"),
+        ImprintClassifier(aggregation=Votes()),
+        ImprintClassifier(aggregation=Votes(n_neighbors=3, weights="uniform")),
+        ImprintClassifier(aggregation=Votes(3, weights="distance"), metric="euclidean"),
+        ImprintClassifier(aggregation=mean_scores),
+        ImprintClassifier(metric="dot"),
+        ImprintClassifier(metric="cosine"),
+        ImprintClassifier(metric="euclidean"),
+        ImprintClassifier(metric="manhattan"),
+        ImprintClassifier(metric="chebyshev"),
+        ImprintClassifier(metric="mahalanobis"),
+        ImprintClassifier(whitening=None),
+        ImprintClassifier(whitening="auto"),
+        ImprintClassifier(whitening=0.5),
+        ImprintClassifier(mean_weight=0.5, kernel_weight=0.5),
+        ImprintClassifier(temperature=0.1),
+        ImprintClassifier(temperature="auto"),
+        ImprintClassifier(rejection=None),
+        ImprintClassifier(rejection=Rejection("neither")),
+        ImprintClassifier(rejection=Rejection(-1, threshold="auto", rate=0.01)),
+        ImprintClassifier(rejection=Rejection(-1, threshold=0.5, score="contrast")),
+        ImprintClassifier(rejection=Rejection(label=-1, score="similarity")),
+        ImprintClassifier(head=None, device=None, n_jobs=None, random_state=None),
+        ImprintClassifier(head=([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])),
+        ImprintClassifier(device="cpu", n_jobs=-1, random_state=0, verbose=1),
+        ImprintClassifier(device="auto", random_state=np.random.RandomState(0)),
+        ImprintClassifier.from_method("westerhoff", n_proxies=5),
+        ImprintClassifier.from_method("recommended", random_state=0),
+        ImprintClassifier.from_method("hosoda"),
+        ImprintClassifier.from_method("janson"),
+        ImprintClassifier.from_method("least_squares"),
+        ImprintClassifier.from_method("qi"),
+    ]
+
+
+def searches() -> list[ImprintClassifierCV]:
+    """Searches with each of their parameters."""
+    grid = {"n_proxies": [1, 5], "rejection__rate": [0.01, 0.1]}
+    return [
+        ImprintClassifierCV(),
+        ImprintClassifierCV(ImprintClassifier("mean")),
+        ImprintClassifierCV(estimator=None, param_grid=None, scoring=None, cv=None),
+        ImprintClassifierCV(param_grid=grid, scoring="accuracy", cv=3, n_jobs=2),
+        ImprintClassifierCV(param_grid=[grid, {"metric": ["dot"]}], n_jobs=None),
+        ImprintClassifierCV(scoring=["accuracy", "f1_macro"], refit="accuracy"),
+        ImprintClassifierCV(scoring=lambda clf, X, y: clf.score(X, y), refit=True),
+        ImprintClassifierCV(cv=NShotSplit(5, n_splits=3)),
+        ImprintClassifierCV(verbose=1, pre_dispatch="2*n_jobs", error_score=np.nan),
+        ImprintClassifierCV(error_score="raise", return_train_score=True),
+    ]
+
+
+def embedders(module: Any) -> list[FoundationEmbedder]:
+    """Embedders with each of their parameters, in each of its forms."""
+    return [
+        FoundationEmbedder(),
+        FoundationEmbedder("timm:vit_small_patch14_dinov2.lvd142m"),
+        FoundationEmbedder(model=lengths, modality="text"),
+        FoundationEmbedder(module, preprocess=lambda picture: picture),
+        FoundationEmbedder(preprocess=None, modality="auto", pooling="auto"),
+        FoundationEmbedder(modality="image", pooling="mean", batch_size="auto"),
+        FoundationEmbedder(pooling="cls", batch_size=8),
+        FoundationEmbedder(pooling="max", device="auto", dtype="auto"),
+        FoundationEmbedder(pooling="last", device="cpu", dtype="float32"),
+        FoundationEmbedder(pooling="pooler", dtype="bfloat16", n_workers=2),
+        FoundationEmbedder(dtype="float16", cache_dir=None, on_error="raise"),
+        FoundationEmbedder(cache_dir="embeddings", on_error="skip"),
+        FoundationEmbedder(cache_dir=Path("embeddings"), output="numpy"),
+        FoundationEmbedder(output="torch", revision=None, local_files_only=True),
+        FoundationEmbedder(output="cupy", revision="main", trust_remote_code=False),
+        FoundationEmbedder(model_kwargs=None, verbose=0),
+        FoundationEmbedder(model_kwargs={"pretrained": False}, verbose=1),
+    ]
+
+
+def others() -> list[Any]:
+    """Grouped k-means, and splits by shots."""
+    return [
+        GroupedKMeans(),
+        GroupedKMeans(4, n_init=2, max_iter=10, tol=1e-3, spherical=True),
+        GroupedKMeans(n_clusters={"cat": 1, "dog": 2}, random_state=0),
+        GroupedKMeans(random_state=np.random.RandomState(0), n_jobs=None, verbose=1),
+        GroupedKMeans(random_state=None, n_jobs=2),
+        NShotSplit(5),
+        NShotSplit("all", 3, test_size=0.5, random_state=0),
+        NShotSplit(n_shots=1, n_splits=2, test_size=10, random_state=None),
+        NShotSplit(1, test_size=None, random_state=np.random.RandomState(0)),
+    ]
+
+
+def data() -> tuple[object, ...]:
+    """Data sets, and what is done with them."""
+    digits = load_digits_embeddings()
+    digits.data.mean()
+    X, y = load_digits_embeddings(return_X_y=True)
+    X, y = X[:200, :64], y[:200]
+    frame, target = load_digits_embeddings(return_X_y=True, as_frame=True)
+    intents = load_intents(subset="in_scope", as_frame=False)
+    len(intents.data)
+    texts, labels = load_intents(subset="all", return_X_y=True)
+    load_intents(subset="out_of_scope")
+
+    clf = ImprintClassifier(random_state=0).fit(X, y)
+    clf.fit(frame[:200], target[:200]).predict(frame[:9])
+    clf.fit(X, y, sample_weight=np.ones(len(y))).score(X, y)
+    ImprintClassifier().fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    clf.partial_fit(X, y, classes=np.arange(10), sample_weight=None).forget([3])
+    clf.merge(ImprintClassifier().fit(X, y)).predict(X)
+    shape: tuple[int, ...] = clf.proxies_.shape
+    temperature: float = clf.temperature_
+    similarities, proxies = clf.kproxies(X, n_neighbors=3, return_similarity=True)
+    clf.decision_function(X), clf.predict_proba(X), clf.predict_log_proba(X)
+    clf.score_samples(X), clf.explain(X).label
+    clf.set_params(n_proxies=3).get_params()
+
+    search = ImprintClassifierCV(param_grid={"n_proxies": [1, 2]}, cv=3).fit(X, y)
+    search.predict(X), search.best_params_, search.best_score_
+
+    embedder = FoundationEmbedder(lengths, modality="text")
+    embedder.fit(texts).transform(texts)
+    embedder.fit_transform(texts, labels)
+    check_embedder(embedder, ["one", "one and two", "three"], rtol=1e-4, atol=1e-5)
+
+    kmeans = GroupedKMeans(4, random_state=0).fit(X, y, sample_weight=None)
+    kmeans.predict(X), kmeans.transform(X), kmeans.fit_predict(X, y)
+    inertia: float = kmeans.inertia_.sum()
+    for train, test in NShotSplit(5, n_splits=2).split(X, y):
+        clf.fit(X[train], y[train]).score(X[test], y[test])
+
+    score: float = neural_collapse_score(X, y)
+    index: float = variability_collapse_index(X, y, norm=None, average="pooled")
+    each = neural_collapse_score(X, y, norm="l2", average=None)
+    each.mean() + variability_collapse_index(X, y, average=None).mean()
+
+    rows: np.ndarray = quantile_normalize(X[:3], X)
+    max_scores(rows, np.array([0, 2, 3]))
+    vote_shares(rows, np.zeros(rows.shape, int), n_classes=2, weights="distance")
+    setting = PUBLISHED_METHODS["qi"], RECOMMENDED["generator"]
+    return shape, temperature, similarities, proxies, inertia, score, index, setting
+
+
+def modules() -> None:
+    """Modules of the package, without an import of their own."""
+    skimprint.methods.RECOMMENDED.get("metric")
+    skimprint.datasets.load_intents()
+    skimprint.model_selection.NShotSplit(1)
+    skimprint.cluster.GroupedKMeans()
+    skimprint.metrics.neural_collapse_score([[0.0, 1.0], [1.0, 0.0]], [0, 1])
+    skimprint.generation.MeanProxies()
+    skimprint.aggregation.Votes()
+    skimprint.normalization.l2_normalize(np.ones((2, 3)))
+    skimprint.testing.check_embedder(
+        FoundationEmbedder(lengths, modality="text"), ["a", "bb", "c c c"]
+    )
