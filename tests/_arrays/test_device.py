@@ -443,7 +443,7 @@ class TestMemory:
             attempts.append(done)
 
         monkeypatch.setattr("skimprint.cluster._kmeans.on_device.in_halves", scarcely)
-        monkeypatch.setattr("skimprint._scoring.on_device.in_halves", scarcely)
+        monkeypatch.setattr("skimprint._scoring.similarity.in_halves", scarcely)
         with sklearn.config_context(array_api_dispatch=True):
             clf = ImprintClassifier(random_state=0)
             clf.fit(torch.asarray(X), torch.asarray(y))
