@@ -98,6 +98,8 @@ class Space:
     @cached_property
     def covariance(self):
         """Covariance within the classes, shrunk, and its shrinkage."""
+        if self.moments is None:  # as where nothing varies
+            return np.eye(self.state.n_features), 1.0
         return within_class_covariance(self.moments)
 
     @cached_property

@@ -72,7 +72,7 @@ class Head:
             if plan.generator.combines:
                 moments = moments.whitened(whitening)
             self.whitening = whitening.astype(self.dtype)
-        if moments is not None and plan.metric.needs_covariance:
+        if plan.metric.needs_covariance:
             self.covariance, self.covariance_shrinkage = space.covariance
             self.factor = precision_cholesky(self._whitened(self.covariance))
         vectors = points.values.vectors

@@ -571,6 +571,18 @@ class TestHead:
         assert clf.forget("down").classes_.tolist() == ["right", "up"]
         np.testing.assert_array_equal(clf.proxies_, before)
 
+    @pytest.mark.parametrize("whitening", [None, 0.3, "auto"])
+    @pytest.mark.parametrize("metric", ["dot", "mahalanobis"])
+    def test_without_samples_nothing_varies(self, metric, whitening):
+        params = {"metric": metric, "whitening": whitening}
+        clf = ImprintClassifier.from_head(self.weight, ["up", "right"], **params)
+        before = clf.predict(self.weight).tolist()
+        assert before == ["up", "right"]
+        if metric == "mahalanobis":
+            np.testing.assert_array_equal(clf.covariance_, np.eye(3))
+        clf.partial_fit([[0.0, -1.0, 0.0], [0.0, -2.0, 1.0]], ["down"] * 2)
+        assert clf.forget("down").predict(self.weight).tolist() == before
+
     def test_is_the_reference_of_quantiles(self):
         clf = ImprintClassifier.from_head(
             self.weight,
