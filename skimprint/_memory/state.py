@@ -10,7 +10,7 @@ import numpy as np
 from .columns import Points, Ragged, Samples, joined, n_bytes, take
 
 # Blocks of at most this size are joined. So a class is added, learnt again or forgotten
-# at a cost that does not depend on how many are known: one block is written anew.
+# at a cost that does not depend on how many are known: one block is written again.
 BLOCK_BYTES = 2**22
 
 
@@ -185,7 +185,7 @@ class State:
         Parameters
         ----------
         gone : iterable of label
-            Classes to leave out. Blocks that they are in are written anew.
+            Classes to leave out. Blocks that they are in are written again.
         new : list of Block
             More classes, or what is known now of some that are gone.
         **fields : dict

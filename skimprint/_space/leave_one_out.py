@@ -256,7 +256,7 @@ def _cosines_without(products, origin_shift, lost, owned, move):
     x_x, x_r, r_r, x_p, r_p, p_p = products
     o = origin_shift
     own = np.arange(len(x_x)), owned
-    # Row and points from the new origin: x + o r and p + o r, but for the own point.
+    # Row and points from the new origin: x + o r and p + o r, except the own point.
     new_x_x = x_x + o * (2 * x_r + o * r_r)
     new_x_r = x_r + o * r_r
     new_r_p = r_p + (o * r_r)[:, None]

@@ -209,7 +209,7 @@ default="dot"
     or `merge`.
 
     Parameters that are set after `fit` take effect with the next one, also in
-    `partial_fit`, but for `temperature` and `rejection`, which do at once; where what
+    `partial_fit`, except `temperature` and `rejection`, which act at once; where what
     they need has not been learnt, there is an error. `device`, `n_jobs` and `verbose`,
     which make no difference to results, act at once too.
 
@@ -407,11 +407,14 @@ default="dot"
         y : array-like of shape (n_samples,)
             Their labels: numbers, strings or booleans.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights. A sample of weight 2 counts as two, one of weight
-            zero as absent. Generators that choose samples, and functions, only
-            distinguish zero from the rest. A class without weight stays in
-            ``classes_``, but is never predicted: its probability is 0, its score the
-            smallest finite one.
+            Non-negative weights. A sample of weight zero counts as absent. One of
+            weight 2 counts as two in means, clusters, moments and least squares; not
+            where samples are counted or left out one by one: in votes, in classes of
+            no more samples than proxies, and in what is chosen by leaving samples out
+            (``whitening="auto"``, ``temperature="auto"``). Generators that choose
+            samples, and functions, only distinguish zero from the rest. A class
+            without weight stays in ``classes_``, but is never predicted: its
+            probability is 0, its score the smallest finite one.
 
         Returns
         -------

@@ -37,7 +37,7 @@ GENERATORS = {
 
 
 def make_generator(generator):
-    """A generator from what users pass: a name, a component, a clusterer, a function.
+    """Make a generator of what users pass: a name, component, clusterer or function.
 
     What was passed is cloned, never changed.
     """

@@ -16,7 +16,7 @@ class AllProxies(ProxyGenerator):
 
     See Also
     --------
-    sklearn.neighbors.KNeighborsClassifier : The same, but for vote ties.
+    sklearn.neighbors.KNeighborsClassifier : The same, except for ties of votes.
 
     Examples
     --------

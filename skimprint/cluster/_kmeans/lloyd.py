@@ -260,7 +260,7 @@ class _Bounds:
         return distances.argmin(axis=1).astype(np.int32)
 
     def assign(self, labels, centers, sizes):
-        """Nearest centre of each row, comparing anew only rows that may have changed.
+        """Nearest centre of each row, comparing again only rows that may have changed.
 
         The others keep their label.
         """

@@ -97,7 +97,7 @@ class Task(NamedTuple):
 def plan(job, n_threads=1):
     """Split a job into tasks.
 
-    Results do not depend on it, for no group depends on its company.
+    Results do not depend on it, for no group depends on the others.
     """
     sizes, itemsize = job.groups.sizes, job.groups.dtype.itemsize
     row_bytes = job.groups.n_features * itemsize

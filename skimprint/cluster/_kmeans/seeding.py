@@ -56,7 +56,7 @@ def seed_batch(distances, weights, n_clusters, rng, trials=None):
     n_clusters : int
         Number of seeds per group.
     rng : numpy.random.Generator
-        Its numbers serve all groups, so that none depends on its company.
+        Its numbers serve all groups, so that none depends on the other groups.
     trials : int, default=None
         Candidates that each step compares, by default as many as in scikit-learn.
 
