@@ -8,6 +8,7 @@ to the host where an algorithm asks for them, and scores are computed where they
 
 import contextlib
 import gc
+import re
 import sys
 
 import numpy as np
@@ -144,7 +145,10 @@ def to_device(X, where):
     ------
     RuntimeError
         If there is no such device.
+    ValueError
+        If it is no name of one.
     """
+    check_device(where)
     if where in (None, "cpu") or isinstance(X, DeviceArray):
         return X
     gpu = _find_gpu(0 if where == "auto" else int(where.partition(":")[2] or 0))
@@ -159,6 +163,15 @@ def to_device(X, where):
         "CUDA 12: pip install cupy-cuda12x), or pass device='auto' to use a GPU only "
         "where there is one."
     )
+
+
+def check_device(where):
+    """Refuse a device that the parameter cannot name."""
+    if where and not re.fullmatch(r"cpu|auto|cuda(:\d+)?", where):
+        raise ValueError(
+            "device must be 'cpu', 'cuda', 'cuda:N' with a number N, 'auto' or "
+            f"None; got {where!r}."
+        )
 
 
 def _find_gpu(number):
