@@ -484,7 +484,7 @@ class Votes(Aggregation, BaseEstimator):
         return self._shares(*found, offsets, similarity)
 
     def _shares(self, similarities, nearest, offsets, metric, voters=None):
-        """Count votes of the nearest proxies, both of shape (n_queries, n_neighbors)."""
+        """Count the votes of proxies, of shape (n_queries, n_neighbors)."""
         distances = (metric.zero_distance or 0) - similarities
         codes = codes_of(offsets)[nearest]
         n_classes = len(offsets) - 1

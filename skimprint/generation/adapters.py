@@ -101,7 +101,7 @@ class FunctionProxies(ProxyGenerator):
 
 
 def check_proxies(vectors, support, name):
-    """Check proxies that somebody else made: an array of the right shape, or an error."""
+    """Check proxies that somebody else made, and make an array of them."""
     try:
         vectors = np.asarray(vectors, dtype=support.dtype)
     except (TypeError, ValueError) as error:

@@ -121,7 +121,7 @@ def _second_moment(moments):
 
 
 def _mean_factor(moments):
-    """Make rows whose products, with the scatter, are the second moment of all samples."""
+    """Make rows whose products and the scatter are the second moment of samples."""
     shares = moments.weights / moments.weights.sum()
     return moments.means * np.sqrt(shares)[:, None]
 
