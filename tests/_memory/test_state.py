@@ -162,8 +162,8 @@ def test_random_programs(block_bytes, monkeypatch):
     run_state_machine_as_test(
         Program,
         settings=settings(
-            max_examples=40,
-            stateful_step_count=15,
+            max_examples=20,
+            stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
