@@ -95,8 +95,9 @@ class ImprintClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         votes of the nearest proxies, of five for ``"mnn"``; see
         `skimprint.aggregation.Votes` for others. A callable
         ``f(similarities, proxy_classes)`` gets an array of shape (n_queries,
-        n_proxies), distances negated, and the index into ``classes_`` of each proxy;
-        it returns scores of shape (n_queries, n_classes), the largest one winning.
+        n_proxies), distances negated, and the index of the class of each proxy, in
+        sorted order of the classes that have any; it returns scores of shape
+        (n_queries, n_classes), the largest one winning.
     metric : {"dot", "cosine", "euclidean", "manhattan", "chebyshev", "mahalanobis"}, \
 default="dot"
         Similarity or distance of a query to a proxy. Mahalanobis distances use the
