@@ -30,7 +30,7 @@ GRIDS = {
         {"generator": [KMeansProxies(), KMeansProxies(n_init=2), MeanProxies()]},
         {
             "generator": ["all"],
-            "aggregation": [Votes(1), "mnn", Votes(weights="distance")],
+            "aggregation": [Votes(1), "mnn"],
         },
         {"aggregation": [Votes()], "aggregation__n_neighbors": [1, 3]},
     ],
@@ -503,8 +503,7 @@ def test_invalid_candidates_do_not_keep_others_from_sharing(data):
 
     grid = {
         "metric": ["dot", "cosine"],
-        "aggregation": ["mnn"],
-        "weights": ["uniform", "distance"],
+        "aggregation": ["mnn", Votes(weights="distance")],
     }
     search = ImprintClassifierCV(ImprintClassifier(first, 2), grid, cv=2, error_score=0)
     with pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 8"):
@@ -617,7 +616,7 @@ def test_arrays_of_all_kinds(xp, data, scoring):
         ({"n_proxy": [1]}, "Invalid parameter 'n_proxy'"),
         ({"n_proxies": [-1, 0]}, "'n_proxies' parameter of ImprintClassifier"),
         ({"n_proxies": []}, "non-empty"),
-        ({"weights": ["distance"], "aggregation": ["mnn"]}, "needs a distance"),
+        ({"aggregation": [Votes(weights="distance")]}, "needs a distance"),
     ],
 )
 def test_bad_grids(data, grid, message):
