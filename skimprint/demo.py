@@ -1,4 +1,4 @@
-"""What skimprint does, in a minute: ``python -m skimprint.demo [PICTURE]``.
+"""Show what skimprint does, in a minute: ``python -m skimprint.demo [PICTURE]``.
 
 Real digits, embedded by a network that was trained on photographs. Compares the
 published methods at several numbers of shots, searches over components, and explains
@@ -77,7 +77,7 @@ def compare_methods(X, y, splits):
 
 
 def few_shots(train, y, shots, seed):
-    """The first `shots` rows of each class, in an order given by the seed."""
+    """Take the first `shots` rows of each class, in an order given by the seed."""
     if shots == "all":
         return train
     shuffled = np.random.default_rng(seed).permutation(train)

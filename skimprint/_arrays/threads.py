@@ -1,4 +1,4 @@
-"""Threads across groups, with BLAS held to one thread in each of them."""
+"""Run threads across groups, with BLAS held to one thread in each of them."""
 
 import threading
 from collections import deque
@@ -36,11 +36,11 @@ def _release_control():
 
 @cache
 def _helpers():
-    """Threads that stay.
+    """Keep threads for all calls.
 
-    On a busy machine it takes milliseconds until a new one has started. Whoever asks
-    for help works too, so that nothing waits for a thread that another call has taken,
-    or that did not survive a fork.
+    On a busy machine it takes milliseconds until a new one has started. The caller
+    works too, so that nothing waits for a thread that another call has taken, or that
+    did not survive a fork.
     """
     return ThreadPoolExecutor(max(1, cpu_count()), "skimprint")
 
@@ -72,13 +72,13 @@ def one_blas_thread():
                 _release_control()
 
 
-class Turns:
-    """Lets one thread at a time do what many small array operations are made of.
+class PausableLock:
+    """Let one thread at a time do many small array operations.
 
-    Each of them leaves the interpreter and comes back, and threads that do so at the
+    Each operation leaves the interpreter and comes back, and threads that do so at the
     same time spend most of it on waking each other: two of them take longer than one
-    after the other. What takes long outside of the interpreter is done meanwhile by
-    those that wait for their turn.
+    after the other. While the holder does what takes long outside of the interpreter,
+    it pauses, and others go on.
     """
 
     def __init__(self):
@@ -93,7 +93,7 @@ class Turns:
 
     @contextmanager
     def pause(self):
-        """Let others have a turn during one's own."""
+        """Release the lock for a while."""
         self._lock.release()
         try:
             yield
