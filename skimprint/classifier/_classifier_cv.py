@@ -484,14 +484,14 @@ def _check_splits(splits, n_splits):
 
 
 def _with(estimator, params):
-    """A clone with other parameters."""
+    """Clone an estimator with other parameters."""
     # Values are cloned too, as in `GridSearchCV`: what is in the grid stays as it is.
     params = {name: clone(value, safe=False) for name, value in params.items()}
     return clone(estimator).set_params(**params)
 
 
 def _shares_work(estimator, fit_params):
-    """Whether candidates may be fitted together: none is fitted in a way of its own."""
+    """Tell whether candidates may be fitted together: no fit is of another kind."""
     is_ours = type(estimator).fit is ImprintClassifier.fit
     return is_ours and fit_params.keys() <= {"sample_weight"}
 
@@ -544,7 +544,7 @@ class _Candidate(Candidate):
 
 
 def _is_accuracy(estimator, scoring):
-    """Whether scores are those of `_accuracy`."""
+    """Tell whether scores are those of `_accuracy`."""
     return (
         scoring is None
         and type(estimator).score is ClassifierMixin.score
@@ -553,7 +553,7 @@ def _is_accuracy(estimator, scoring):
 
 
 def _accuracy(clf, X, y, sample_weight=None):
-    """What ``clf.score`` returns, without checks of what has been checked."""
+    """Score as ``clf.score``, without checks of what has been checked."""
     X = to_device(X, clf.device)
     is_right = clf._predicted(clf._fitted.scorer, X, None) == y
     return float(np.average(is_right, weights=sample_weight))
