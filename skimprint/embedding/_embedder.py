@@ -1,7 +1,12 @@
 """FoundationEmbedder: images or texts to embeddings of a frozen foundation model."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
 from copy import deepcopy
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal
 
 from sklearn.base import (
     BaseEstimator,
@@ -13,11 +18,19 @@ from sklearn.exceptions import NotFittedError
 
 from .._progress import CallbackSupportMixin, notify_callbacks, with_callbacks
 from ._backbone import Options
-from ._cache import EmbeddingCache
+from ._cache import CacheInfo, EmbeddingCache
 from ._fingerprint import UncacheableError
 from ._inputs import as_items
 from ._loaders import backbone_for
 from ._pipeline import embed_items, first_row
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import device as Device
+    from torch import dtype as DType
+    from torch.nn import Module
+
+_DEFAULT_MODEL = "timm:vit_small_patch14_dinov2.lvd142m"
 
 
 class FoundationEmbedder(
@@ -26,7 +39,7 @@ class FoundationEmbedder(
     TransformerMixin,
     BaseEstimator,
 ):
-    """Embeddings of images or texts by a frozen foundation model.
+    """Embed images or texts by a frozen foundation model.
 
     The model is never trained or changed, so the transformer is stateless: `transform`
     works without `fit`. With ``cache_dir`` each item is embedded once, whatever
@@ -127,14 +140,14 @@ class FoundationEmbedder(
     never of a path, so that changed files, weights or settings are never mistaken for
     the old ones. Rows are stored batch by batch in transactions: a process that is
     killed loses no more than the batch under way. Rows carry checksums; damaged ones
-    are reported and embedded anew. Where the cache cannot be written, a warning says
+    are reported and embedded again. Where the cache cannot be written, a warning says
     why and embedding goes on.
 
     Preprocessing is told apart by what it does to probe images or texts. A module is
-    told apart by its weights, its settings and its code, together with the functions of
-    yours that it calls by name, in other files too. Classes and objects that it finds
-    by a global name are not looked into, nor is installed code: call `clear_cache` when
-    such a one changes what the module does. A callable can be cached only if its
+    told apart by its weights, its settings, the code of its own class, and by what it
+    makes of a probe item, up to a hundredth: that shows what it calls elsewhere. A
+    smaller change of code elsewhere is not noticed: give the module an attribute that
+    you change with it, or call `clear_cache`. A callable can be cached only if its
     ``fingerprint`` attribute is a string, to be changed whenever its results change.
 
     Examples
@@ -160,23 +173,23 @@ class FoundationEmbedder(
 
     def __init__(
         self,
-        model="timm:vit_small_patch14_dinov2.lvd142m",
+        model: str | Module | Callable[[list], ArrayLike] = _DEFAULT_MODEL,
         *,
-        preprocess=None,
-        modality="auto",
-        pooling="auto",
-        batch_size="auto",
-        device="auto",
-        dtype="auto",
-        n_workers=0,
-        cache_dir=None,
-        on_error="raise",
-        output="numpy",
-        revision=None,
-        local_files_only=False,
-        trust_remote_code=False,
-        model_kwargs=None,
-        verbose=0,
+        preprocess: Callable[[Any], Any] | None = None,
+        modality: Literal["auto", "image", "text"] = "auto",
+        pooling: Literal["auto", "mean", "cls", "max", "last", "pooler"] = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        device: str | Device = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] | DType = "auto",
+        n_workers: int = 0,
+        cache_dir: str | os.PathLike[str] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        output: Literal["numpy", "torch", "cupy"] = "numpy",
+        revision: str | None = None,
+        local_files_only: bool = False,
+        trust_remote_code: bool = False,
+        model_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
     ):
         self.model = model
         self.preprocess = preprocess
@@ -196,7 +209,7 @@ class FoundationEmbedder(
         self.verbose = verbose
 
     @with_callbacks
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> FoundationEmbedder:
         """Load the model and check the settings; nothing is learned.
 
         Parameters
@@ -214,10 +227,10 @@ class FoundationEmbedder(
         items, backbone = as_items(X), self._resolve()
         with notify_callbacks(self, 0, "batch", X=X, y=y):
             row = first_row(items, backbone, **self._settings())
-        return self._note(backbone, row)
+        return self._set_fitted(backbone, row)
 
     @with_callbacks
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Load the model, check the settings, and embed.
 
         Parameters
@@ -234,14 +247,14 @@ class FoundationEmbedder(
         """
         items, backbone = as_items(X), self._resolve()
 
-        def told(n_batches):
+        def notify(n_batches):
             return notify_callbacks(self, n_batches, "batch", X=X, y=y)
 
-        embedded = embed_items(items, backbone, **self._settings(), told=told)
-        self._note(backbone, embedded)
+        embedded = embed_items(items, backbone, **self._settings(), notify=notify)
+        self._set_fitted(backbone, embedded)
         return embedded
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Embed items.
 
         Parameters
@@ -258,7 +271,7 @@ class FoundationEmbedder(
         self._n_features_out = embedded.shape[1]  # names columns, even without fit
         return embedded
 
-    def cache_info(self):
+    def cache_info(self) -> CacheInfo:
         """Say what the cache holds and how it was used.
 
         Returns
@@ -270,20 +283,33 @@ class FoundationEmbedder(
         with self._cache() as cache:
             return cache.info()
 
-    def clear_cache(self):
+    def clear_cache(self) -> None:
         """Remove all embeddings from the cache, those of other models included."""
         with self._cache() as cache:
             cache.clear()
 
     @property
-    def fingerprint_(self):
-        """Digest of model and settings, or None where they cannot be told apart."""
-        if not hasattr(self, "n_features_out_"):
-            raise NotFittedError("fingerprint_ is known after fit: call fit first.")
+    def device_(self) -> Device | None:
+        """Say where the model runs; None where that is its own affair."""
+        self._check_fitted("device_")
+        if self._device is None:
+            return None
+        import torch  # a pickle of the estimator does not hold what needs it
+
+        return torch.device(self._device)
+
+    @property
+    def fingerprint_(self) -> str | None:
+        """Name model and settings by a digest; None where they cannot be told apart."""
+        self._check_fitted("fingerprint_")
         try:
             return self._resolve().digest()
         except UncacheableError:
             return None
+
+    def _check_fitted(self, attribute):
+        if not hasattr(self, "n_features_out_"):
+            raise NotFittedError(f"{attribute} is known after fit: call fit first.")
 
     def _resolve(self):
         """Check the settings and make the model ready, loading it if need be."""
@@ -315,9 +341,9 @@ class FoundationEmbedder(
         )
         return {name: getattr(self, name) for name in names}
 
-    def _note(self, backbone, embedded):
+    def _set_fitted(self, backbone, embedded):
         """Keep the facts about a fit as attributes."""
-        self.device_ = backbone.device
+        self._device = None if backbone.device is None else str(backbone.device)
         self.dtype_ = backbone.dtype
         self.pooling_ = backbone.pooling
         self.modality_ = backbone.modality

@@ -2,43 +2,23 @@
 
 import contextlib
 import copy
-import threading
-import weakref
 from itertools import chain
 
-from ._fingerprint import (
-    UncacheableError,
-    structure_digest,
-    weights_digest,
-    weights_stamp,
-)
-
-_STATES = weakref.WeakKeyDictionary()
-_STATES_LOCK = threading.Lock()
+from ._backbone import State, state_of
+from ._fingerprint import structure_digest, weights_digest, weights_stamp
 
 
-class ModuleState:
-    """What is remembered of a module, or of any model, for as long as it lives."""
+class ModuleState(State):
+    """What is remembered of a module for as long as it lives."""
 
     def __init__(self):
-        self.lock = threading.Lock()
+        super().__init__()
         self.users = 0
         self.was_training = []
         self.stamp = None
         self.weights = None
         self.digest = None
         self.copies = {}
-        self.batch_limit = None
-        self.warned = False
-
-
-def state_of(model):
-    """Return what is remembered of a model; nothing if it cannot be kept track of."""
-    try:
-        with _STATES_LOCK:
-            return _STATES.setdefault(model, ModuleState())
-    except TypeError:  # neither hashable nor open to weak references
-        return ModuleState()
 
 
 @contextlib.contextmanager
@@ -50,7 +30,7 @@ def evaluating(module):
     module : torch.nn.Module
         Left as it was found, part by part.
     """
-    state = state_of(module)
+    state = state_of(module, ModuleState)
     with state.lock:
         if state.users == 0:
             state.was_training = [part for part in module.modules() if part.training]
@@ -83,7 +63,7 @@ def module_digest(module, changes=True):
     name : str
         Hexadecimal digest.
     """
-    state = state_of(module)
+    state = state_of(module, ModuleState)
     stamp = weights_stamp(module) if changes or state.digest is None else state.stamp
     with state.lock:
         if state.stamp != stamp:
@@ -110,11 +90,8 @@ def on_device(module, device):
     """
     if module_device(module) in (None, device):
         return module
-    state = state_of(module)
-    try:
-        stamp = structure_digest(module), weights_stamp(module)
-    except UncacheableError:
-        stamp = object()  # equal to none, so that each time makes its own copy
+    state = state_of(module, ModuleState)
+    stamp = structure_digest(module), weights_stamp(module)
     with state.lock:
         if device not in state.copies or state.copies[device][0] != stamp:
             state.copies[device] = stamp, copy.deepcopy(module).to(device)
@@ -125,3 +102,16 @@ def module_device(module):
     """Device of a module's first parameter or buffer, or None if it has neither."""
     tensor = next(chain(module.parameters(), module.buffers()), None)
     return None if tensor is None else tensor.device
+
+
+def probe_tensors(module):
+    """Make tensors of shapes that a module without preprocessing may take."""
+    import torch
+
+    weight = next((weight for weight in module.parameters() if weight.ndim > 1), None)
+    width = 3 if weight is None else weight.shape[1]
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.rand(shape, generator=generator)
+        for shape in ((width, 224, 224), (width, 32, 32), (width,))
+    ]

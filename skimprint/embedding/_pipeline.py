@@ -23,7 +23,7 @@ def embed_items(
     on_error,
     output,
     verbose,
-    told=None,
+    notify=None,
 ):
     """Embed items: those that are alike once, those in the cache not at all.
 
@@ -45,7 +45,7 @@ def embed_items(
         Kind of the matrix; the latter two stay on the model's device.
     verbose : int
         Whether to show progress.
-    told : callable, default=None
+    notify : callable, default=None
         From a number of batches to a context manager around them. What it gives, unless
         `None`, is called with a number of batches that are done.
 
@@ -76,7 +76,7 @@ def embed_items(
             verbose, len(first), len(first) - len(missing), backbone.name
         )
         n_batches = ceil(len(missing) / size)
-        telling = told(n_batches) if told else contextlib.nullcontext()
+        telling = notify(n_batches) if notify else contextlib.nullcontext()
         n_done = 0
         # Closed at once, so that an error does not keep the model from its owner.
         with contextlib.closing(batches), progress as advance, telling as tell:

@@ -1,22 +1,41 @@
 """Models of transformers: image models, text models, and pairs of both."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
-from .._backbone import Backbone
 from .._fingerprint import image_preprocessing_digest, tokenizer_digest
 from .._pooling import output_features, output_has, pool
+from ._base import TorchLoader
 from ._module import with_tensors
 from ._text import one_at_a_time
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Transformers(TorchLoader):
     """A model of transformers; what feeds it is loaded when it is needed."""
 
-    module: object
-    trained_pooler: bool
-    hub: dict
+    library = "transformers"
+    package = "skimprint[transformers]"
+
+    def load(self, name, options):
+        """Load a model by name or from a directory, from safetensors if there are."""
+        import torch
+        from transformers import AutoModel
+
+        self.hub = {
+            "pretrained_model_name_or_path": name,
+            "revision": options.revision or "main",
+            "local_files_only": options.local_files_only,
+            "trust_remote_code": options.trust_remote_code,
+        }
+        kwargs = dict(options.model_kwargs)
+        # Else the precision of the arithmetic would be that of the file.
+        if "torch_dtype" not in kwargs:
+            kwargs.setdefault("dtype", torch.float32)
+        module, info = AutoModel.from_pretrained(
+            output_loading_info=True, **self.hub, **kwargs
+        )
+        # A checkpoint without a pooler would get a random one.
+        self.trained_pooler = not any("pooler" in key for key in info["missing_keys"])
+        return module
 
     @property
     def is_pair(self):
@@ -74,6 +93,27 @@ class Loaded:
         """Digest of what happens to images."""
         return image_preprocessing_digest(lambda image: self.image_collate([image]))
 
+    def backbone(self, options):
+        """Make a backbone of what the model takes, or of one tower of a pair."""
+        modality = _modality(self, options.modality)
+        pooling = _pooling(self, modality, options.pooling)
+        n_prefix = _count_prefix(self.module) if modality == "image" else 0
+
+        def forward(module, inputs):
+            if pooling == "features":
+                features = getattr(module, f"get_{modality}_features")(**inputs)
+                return output_features(features, "pooler")[0]
+            output = module(**inputs)
+            wanted = pooling
+            if pooling == "pooler or mean":
+                has_pooler = self.trained_pooler and output_has(output, "pooler_output")
+                wanted = "pooler" if has_pooler else "mean"
+            features, rest = output_features(output, wanted)
+            return pool(features, rest, inputs.get("attention_mask"), n_prefix)
+
+        collate = getattr(self, f"{modality}_collate")
+        return self.make(options, modality, forward, collate=collate, pooling=pooling)
+
 
 # Models of the RoBERTa family, whose positions begin after the padding's number.
 _OFFSET = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta"}
@@ -93,59 +133,6 @@ def _max_length(tokenizer, config):
     if positions > 0:
         limits.append(positions)
     return int(min(limits))
-
-
-def load(name, options):
-    """Load a model by name or from a directory, weights as safetensors if there are."""
-    hub = {
-        "pretrained_model_name_or_path": name,
-        "revision": options.revision or "main",
-        "local_files_only": options.local_files_only,
-        "trust_remote_code": options.trust_remote_code,
-    }
-    import torch
-    from transformers import AutoModel
-
-    # Else the precision of the arithmetic would be that of the file.
-    kwargs = dict(options.model_kwargs)
-    if "torch_dtype" not in kwargs:
-        kwargs.setdefault("dtype", torch.float32)
-    module, info = AutoModel.from_pretrained(output_loading_info=True, **hub, **kwargs)
-    return Loaded(
-        module=module,
-        # A checkpoint without a pooler would get a random one.
-        trained_pooler=not any("pooler" in key for key in info["missing_keys"]),
-        hub=hub,
-    )
-
-
-def backbone(loaded, options):
-    """Make the `Backbone` of a loaded model."""
-    modality = _modality(loaded, options.modality)
-    pooling = _pooling(loaded, modality, options.pooling)
-    n_prefix = _count_prefix(loaded.module) if modality == "image" else 0
-
-    def forward(module, inputs):
-        if pooling == "features":
-            method = getattr(module, f"get_{modality}_features")
-            features = method(**inputs)
-            return output_features(features, "pooler")[0]
-        output = module(**inputs)
-        if pooling == "pooler or mean":
-            has_pooler = loaded.trained_pooler and output_has(output, "pooler_output")
-            features, rest = output_features(output, "pooler" if has_pooler else "mean")
-        else:
-            features, rest = output_features(output, pooling)
-        return pool(features, rest, inputs.get("attention_mask"), n_prefix)
-
-    return Backbone(
-        model=loaded.module,
-        modality=modality,
-        forward=forward,
-        collate=getattr(loaded, f"{modality}_collate"),
-        pooling=pooling,
-        preprocessing=lambda: getattr(loaded, f"{modality}_preprocessing"),
-    )
 
 
 # Parameters that an image model puts before the tokens of places.
