@@ -1,7 +1,6 @@
 """A frozen model and how to feed it: what every loader returns. Needs no torch."""
 
 import contextlib
-import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -10,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays.threads import ForkSafeLock
 from ._fingerprint import digest
+from ._inputs import SOURCES
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class Options:
     ----------
     modality, pooling : str
         As in `FoundationEmbedder`.
+    prompt : str or None
+        What to put before each text.
+    truncate_dim : int or None
+        How many features to keep.
     device, dtype : str or object
         As in `FoundationEmbedder`; a loader's `resolve` settles what "auto" is.
     revision : str or None
@@ -33,6 +38,8 @@ class Options:
 
     modality: str = "auto"
     pooling: str = "auto"
+    prompt: str | None = None
+    truncate_dim: int | None = None
     device: Any = "auto"
     dtype: Any = "auto"
     revision: str | None = None
@@ -62,11 +69,11 @@ class State:
     def __init__(self):
         self.batch_limit = None
         self.warned = False
-        self.lock = threading.Lock()
+        self.lock = ForkSafeLock()
 
 
 _STATES = weakref.WeakKeyDictionary()
-_STATES_LOCK = threading.Lock()
+_STATES_LOCK = ForkSafeLock()
 
 
 def state_of(model, make=State):
@@ -86,7 +93,7 @@ class Backbone:
     ----------
     model : callable
         What ``forward`` calls; never changed.
-    modality : {"image", "text", "any"}
+    modality : {"image", "text", "audio", "any"}
         What the items are.
     forward : callable
         From ``(model, inputs)`` to an array or tensor of shape (n, d).
@@ -104,6 +111,10 @@ class Backbone:
         Gives the digest of all that happens between an item and the model.
     fingerprint : callable, default=None
         Gives the digest of the model itself.
+    prompt : str, default=None
+        What the model is told before each text, if ``collate`` sees to that.
+    truncate_dim : int, default=None
+        How many features are kept of a row.
     """
 
     model: Any
@@ -116,6 +127,8 @@ class Backbone:
     dtype: str = "float32"
     preprocessing: Callable | None = None
     fingerprint: Callable | None = None
+    prompt: str | None = None
+    truncate_dim: int | None = None
 
     def __post_init__(self):
         self.state = self.remembered()
@@ -132,9 +145,28 @@ class Backbone:
     def digest(self):
         """Name the model, its preprocessing, pooling and precision."""
         preprocessing = self.preprocessing() if self.preprocessing else None
-        return digest(
-            self.fingerprint(), preprocessing, self.modality, self.pooling, self.dtype
-        )
+        source = self.modality, SOURCES[self.modality].version
+        settings = self.pooling, self.dtype, self.prompt, self.truncate_dim
+        return digest(self.fingerprint(), preprocessing, *source, *settings)
+
+    def settled(self, options):
+        """Take up what concerns all models alike: prompts, and how long rows are."""
+        self.truncate_dim = options.truncate_dim
+        if options.prompt is None or self.prompt is not None:
+            return self
+        if self.modality != "text":
+            raise ValueError(
+                f"prompt={options.prompt!r} is for models of texts, with "
+                f"modality='text': this one takes {self.modality}."
+            )
+        self.prompt, load = options.prompt, self.load
+
+        def load_with_prompt(text):
+            text = options.prompt + text
+            return text if load is None else load(text)
+
+        self.load = load_with_prompt
+        return self
 
     def warn_of_change(self):
         """Warn, once for each model, that running it changes its digest."""
@@ -156,7 +188,7 @@ class Backbone:
         """Hold the model ready to embed, in a ``with`` statement that gives it."""
         return contextlib.nullcontext(self.model)
 
-    def embed(self, model, inputs, n_items):
+    def run(self, model, inputs):
         """Run the model on one batch.
 
         Parameters
@@ -165,33 +197,49 @@ class Backbone:
             From `running`.
         inputs : object
             From `prepare`.
+
+        Returns
+        -------
+        output : object
+            For `as_rows`.
+        """
+        return self.forward(model, inputs)
+
+    def as_rows(self, output, n_items):
+        """Check what the model returned, and make float32 of it.
+
+        Parameters
+        ----------
+        output : object
+            From `run`.
         n_items : int
-            Number of items in it.
+            Number of items in the batch.
 
         Returns
         -------
         rows : ndarray or tensor of shape (n_items, n_features)
-            Of dtype float32; on the model's device if it is a tensor.
+            On the model's device if it is a tensor.
         """
-        return as_rows(self.forward(model, inputs), n_items, self.name)
-
-
-def as_rows(rows, n_items, name):
-    """Check what a model returned, and cast it to float32."""
-    if hasattr(rows, "detach"):
-        rows = rows.detach().float()
-    else:
-        try:
-            rows = np.asarray(rows, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"The model {name} must return an array of shape ({n_items}, "
-                f"n_features) for {n_items} items, got {type(rows).__name__}: {error}"
-            ) from error
-    shape = tuple(rows.shape)
-    if len(shape) != 2 or shape[0] != n_items or shape[1] == 0:
-        raise ValueError(
-            f"The model {name} must return one row for each item, an array of shape "
-            f"({n_items}, n_features); it returned shape {shape}."
-        )
-    return rows
+        wanted = f"an array of shape ({n_items}, n_features)"
+        if hasattr(output, "detach"):
+            rows = output.detach().float()
+        else:
+            try:
+                rows = np.asarray(output, dtype=np.float32)
+            except (TypeError, ValueError) as error:
+                raise TypeError(
+                    f"The model {self.name} must return {wanted} for {n_items} items, "
+                    f"got {type(output).__name__}: {error}"
+                ) from error
+        shape = tuple(rows.shape)
+        if len(shape) != 2 or shape[0] != n_items or shape[1] == 0:
+            raise ValueError(
+                f"The model {self.name} must return one row for each item, {wanted}; "
+                f"it returned shape {shape}."
+            )
+        if self.truncate_dim is not None and self.truncate_dim > shape[1]:
+            raise ValueError(
+                f"truncate_dim={self.truncate_dim} is more than the {shape[1]} "
+                f"features that the model {self.name} returns."
+            )
+        return rows[:, : self.truncate_dim]

@@ -4,8 +4,9 @@ import contextlib
 import copy
 from itertools import chain
 
-from ._backbone import State, state_of
-from ._fingerprint import structure_digest, weights_digest, weights_stamp
+from .._arrays.threads import after_fork
+from ._backbone import _STATES, State, state_of
+from ._fingerprint import structure_digest, weights_digest
 
 
 class ModuleState(State):
@@ -15,8 +16,6 @@ class ModuleState(State):
         super().__init__()
         self.users = 0
         self.was_training = []
-        self.stamp = None
-        self.weights = None
         self.digest = None
         self.copies = {}
 
@@ -48,29 +47,18 @@ def evaluating(module):
                 state.was_training = []
 
 
-def module_digest(module, changes=True):
-    """Digest a module: structure, parameters and buffers.
+@after_fork
+def _restore_all():
+    """Give modules back that another thread was evaluating when we were forked."""
+    for state in [*_STATES.values()]:
+        for part in getattr(state, "was_training", ()):
+            part.training = True
+        state.users, state.was_training = 0, []
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Its weights are read in full when they have changed since the last time.
-    changes : bool, default=True
-        Whether somebody else holds the module and may change it.
 
-    Returns
-    -------
-    name : str
-        Hexadecimal digest.
-    """
-    state = state_of(module, ModuleState)
-    stamp = weights_stamp(module) if changes or state.digest is None else state.stamp
-    with state.lock:
-        if state.stamp != stamp:
-            state.weights, state.stamp = weights_digest(module), stamp
-        if changes or state.digest is None:
-            state.digest = structure_digest(module) + state.weights
-        return state.digest
+def module_digest(module):
+    """Digest a module: structure, parameters and buffers."""
+    return structure_digest(module) + weights_digest(module)
 
 
 def on_device(module, device):
@@ -91,7 +79,7 @@ def on_device(module, device):
     if module_device(module) in (None, device):
         return module
     state = state_of(module, ModuleState)
-    stamp = structure_digest(module), weights_stamp(module)
+    stamp = module_digest(module)
     with state.lock:
         if device not in state.copies or state.copies[device][0] != stamp:
             state.copies[device] = stamp, copy.deepcopy(module).to(device)

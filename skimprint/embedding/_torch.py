@@ -41,7 +41,7 @@ class TorchBackbone(Backbone):
         with contextlib.nullcontext() if self.owned else _frozen.evaluating(module):
             yield module
 
-    def embed(self, model, inputs, n_items):
+    def run(self, model, inputs):
         """Run the module on one batch, without gradients and in its precision."""
         import torch
 
@@ -54,11 +54,14 @@ class TorchBackbone(Backbone):
             enabled=self.dtype != "float32",
         )
         with no_grad(), autocast:
-            return super().embed(model, to_device(inputs, self.device), n_items)
+            return super().run(model, to_device(inputs, self.device))
 
     def _fingerprint(self):
-        name = _frozen.module_digest(self.model, changes=not self.owned)
-        return name if self.owned else digest(name, self._outputs())
+        if not self.owned:
+            return digest(_frozen.module_digest(self.model), self._outputs())
+        if self.state.digest is None:
+            self.state.digest = _frozen.module_digest(self.model)
+        return self.state.digest
 
     def _outputs(self):
         """Describe what the module makes of probe items, up to about a hundredth.
@@ -67,14 +70,15 @@ class TorchBackbone(Backbone):
         which are the same on all machines up to rounding only: so they are reduced to
         a few coarse numbers.
         """
-        single = replace(self, dtype="float32")
+        single = replace(self, dtype="float32", truncate_dim=None)
         probes = PROBE_TEXTS[:2] if self.modality == "text" else probe_images()[:1]
         described = []
         with self.running() as module:
             for probe in [*probes, *_frozen.probe_tensors(self.model)]:
                 try:
                     item = probe if self.load is None else self.load(probe)
-                    rows = single.embed(module, self.prepare([item]), 1)
+                    output = single.run(module, self.prepare([item]))
+                    rows = single.as_rows(output, 1)
                 except Exception:  # not what this module takes
                     continue
                 described.append(_coarse(rows.cpu().numpy()[0]))

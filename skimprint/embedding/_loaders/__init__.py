@@ -8,11 +8,14 @@ import os
 import threading
 from collections import OrderedDict
 from stat import S_ISDIR
+from types import FunctionType
 
+from ..._arrays.threads import ForkSafeLock
 from .._backbone import Backbone
 from .._extras import require
-from .._fingerprint import UncacheableError, digest
+from .._fingerprint import UncacheableError, digest, function_digest
 from .._pooling import POOLINGS
+from .._sounds import resampled
 from ._module import module_backbone
 
 # Where the loader of each library is, imported when it is asked for.
@@ -22,12 +25,14 @@ LOADERS = {
     "transformers": f"{__name__}._transformers:Transformers",
     "sentence-transformers": f"{__name__}._sentence_transformers:SentenceTransformers",
     "open_clip": f"{__name__}._open_clip:OpenClip",
+    "model2vec": f"{__name__}._model2vec:Model2Vec",
+    "onnx": f"{__name__}._onnx:Onnx",
 }
 
 # Named models of this process, so that clones share them; the oldest makes way.
 _MAX_LOADED = 4
 _LOADED = OrderedDict()
-_LOADED_LOCK = threading.RLock()
+_LOADED_LOCK = ForkSafeLock(threading.RLock)
 
 
 def backbone_for(model, options, preprocess=None):
@@ -51,10 +56,10 @@ def backbone_for(model, options, preprocess=None):
         raise ValueError(
             f"pooling={options.pooling!r} is not known: expected one of {POOLINGS}."
         )
-    if options.modality not in ("auto", "image", "text"):
+    if options.modality not in ("auto", "image", "text", "audio"):
         raise ValueError(
-            f"modality={options.modality!r} is not known: expected 'auto', 'image' or "
-            "'text'."
+            f"modality={options.modality!r} is not known: expected 'auto', 'image', "
+            "'text' or 'audio'."
         )
     is_module = hasattr(model, "named_parameters") and hasattr(model, "modules")
     if preprocess is not None and not is_module:
@@ -67,15 +72,17 @@ def backbone_for(model, options, preprocess=None):
             )
         )
     if isinstance(model, str):
-        return _named_backbone(model, options)
-    if is_module:
-        return module_backbone(model, options, preprocess)
-    if callable(model):
-        return _callable_backbone(model, options)
-    raise TypeError(
-        "model must be a string '<library>:<name or path>', a torch.nn.Module or a "
-        f"callable from a list of items to an array, got {type(model).__name__}."
-    )
+        backbone = _named_backbone(model, options)
+    elif is_module:
+        backbone = module_backbone(model, options, preprocess)
+    elif callable(model):
+        backbone = _callable_backbone(model, options)
+    else:
+        raise TypeError(
+            "model must be a string '<library>:<name or path>', a torch.nn.Module or a "
+            f"callable from a list of items to an array, got {type(model).__name__}."
+        )
+    return backbone.settled(options)
 
 
 def parse_model_name(model):
@@ -160,20 +167,31 @@ def _stat_files(folder, stats):
 def _callable_backbone(model, options):
     why = "has no effect on a callable, which does as it likes"
     options.refuse("device", "dtype", "pooling", why=why)
+    rate = getattr(model, "sampling_rate", None)
+    resample = options.modality == "audio" and rate is not None
     return Backbone(
         model=model,
         modality="any" if options.modality == "auto" else options.modality,
         forward=lambda function, items: function(items),
+        load=_resampler(rate) if resample else None,
+        preprocessing=lambda: f"{rate} samples per second" if resample else None,
         fingerprint=lambda: _callable_fingerprint(model, options),
     )
 
 
+def _resampler(rate):
+    return lambda sound: {"array": resampled(sound, rate), "sampling_rate": rate}
+
+
 def _callable_fingerprint(model, options):
     fingerprint = getattr(model, "fingerprint", None)
-    if not isinstance(fingerprint, str) or options.modality == "auto":
-        raise UncacheableError(
-            "To cache what a callable returns, say what it is and what it takes: set "
-            "model.fingerprint to a string that you change whenever its results do, "
-            "and modality='image' or 'text'."
-        )
-    return fingerprint
+    if options.modality != "auto":  # else nothing is known of its items
+        if isinstance(fingerprint, str):
+            return fingerprint
+        if fingerprint is None and isinstance(model, FunctionType):
+            return function_digest(model)
+    raise UncacheableError(
+        "To cache what a callable returns, say what it is and what it takes: set "
+        "model.fingerprint to a string that you change whenever its results do, "
+        "and modality='image', 'text' or 'audio'."
+    )

@@ -1,7 +1,7 @@
 """A module that the user brings, and what it shares with the image libraries."""
 
 from .._fingerprint import image_preprocessing_digest, text_preprocessing_digest
-from .._inputs import ItemError, describe
+from .._items import ItemError, describe
 from .._pooling import output_features, pool
 from .._torch import TorchBackbone, resolve
 

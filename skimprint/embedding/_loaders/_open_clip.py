@@ -7,7 +7,7 @@ from .._extras import require
 from .._fingerprint import digest
 from .._pooling import pool
 from ._base import TorchLoader
-from ._text import one_at_a_time
+from ._text import cutter, one_at_a_time
 
 _PROBE_TEXTS = ["", "a photo of a Dog", "Ça coûte 12,50 €", "a " * 99]
 
@@ -43,7 +43,11 @@ class OpenClip(TorchLoader):
         module, _, self.preprocess = open_clip.create_model_and_transforms(
             name, **kwargs
         )
-        self.tokenize = one_at_a_time(open_clip.get_tokenizer(name))
+        tokenizer = open_clip.get_tokenizer(name)
+        cut = cutter(tokenizer, tokenizer.context_length or 77)
+        self.tokenize = one_at_a_time(
+            lambda texts: tokenizer([cut(text) for text in texts])
+        )
         return module
 
     @cached_property

@@ -1,12 +1,13 @@
 """Models of sentence-transformers."""
 
+import re
 from functools import cached_property
 
 from .._fingerprint import image_preprocessing_digest, tokenizer_digest
 from .._pooling import pool
 from ._base import TorchLoader
 from ._module import with_tensors
-from ._text import one_at_a_time
+from ._text import cutter, one_at_a_time
 
 
 class SentenceTransformers(TorchLoader):
@@ -35,16 +36,18 @@ class SentenceTransformers(TorchLoader):
             **kwargs,
         )
 
-    @cached_property
-    def collate(self):
-        """From a list of texts, or images, to tensors."""
-        prompt = self.module.prompts.get(self.module.default_prompt_name)
+    def collate(self, prompt):
+        """Make what turns a list of texts, or images, into tensors."""
         process = with_tensors(
             lambda items: self.module.preprocess(items, prompt=prompt)
         )
+        n_tokens = self.module.max_seq_length or 2**20
+        cut = cutter(self.module.tokenizer, n_tokens)
 
         def collate(items):
-            inputs = process(items)
+            inputs = process(
+                [cut(item) if isinstance(item, str) else item for item in items]
+            )
             if "pixel_values" in inputs:  # tensors do not say which tower they are for
                 inputs.setdefault("modality", "image")
             return inputs
@@ -52,14 +55,30 @@ class SentenceTransformers(TorchLoader):
         return one_at_a_time(collate)
 
     @cached_property
+    def default_collate(self):
+        """With the model's own prompt, if it has a default one."""
+        return self.collate(self.module.prompts.get(self.module.default_prompt_name))
+
+    @cached_property
     def text_preprocessing(self):
         """Digest of the tokenizer and the prompt."""
-        return tokenizer_digest(self.module.tokenizer, self.collate)
+        return tokenizer_digest(self.module.tokenizer, self.default_collate)
 
     @cached_property
     def image_preprocessing(self):
         """Digest of what happens to images."""
-        return image_preprocessing_digest(lambda image: self.collate([image]))
+        return image_preprocessing_digest(lambda image: self.default_collate([image]))
+
+    def prompt(self, options):
+        """Look up a prompt by its name, or take the text itself."""
+        prompts = self.module.prompts
+        prompt = prompts.get(options.prompt, options.prompt)
+        if prompts and prompt is options.prompt and re.fullmatch(r"\w+", prompt or ""):
+            raise ValueError(
+                f"prompt={prompt!r} is neither a text nor one of the model's own "
+                f"prompts: {sorted(prompts)}."
+            )
+        return prompt
 
     def backbone(self, options):
         """Make a backbone of texts, unless it is told otherwise."""
@@ -81,7 +100,12 @@ class SentenceTransformers(TorchLoader):
                 )
             return pool(features, options.pooling, output.get("attention_mask"))
 
-        pooling = "model" if options.pooling == "auto" else options.pooling
+        prompt = self.prompt(options) if modality == "text" else None
         return self.make(
-            options, modality, forward, collate=self.collate, pooling=pooling
+            options,
+            modality,
+            forward,
+            collate=self.default_collate if prompt is None else self.collate(prompt),
+            pooling="model" if options.pooling == "auto" else options.pooling,
+            prompt=prompt,
         )

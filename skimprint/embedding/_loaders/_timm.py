@@ -31,7 +31,7 @@ class Timm(TorchLoader):
 
     def backbone(self, options):
         """Make a backbone that pools as the model does, or as it is told to."""
-        if options.modality == "text":
+        if options.modality not in ("auto", "image"):
             raise ValueError(
                 "timm's models take images: use modality='auto' or 'image'."
             )

@@ -31,7 +31,7 @@ class Torchvision(TorchLoader):
 
     def backbone(self, options):
         """Make a backbone that pools as the model does."""
-        if options.modality == "text":
+        if options.modality not in ("auto", "image"):
             raise ValueError(
                 "torchvision's models take images: use modality='auto' or 'image'."
             )
