@@ -1,6 +1,8 @@
 """Run threads across groups, with BLAS held to one thread in each of them."""
 
+import os
 import threading
+import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -11,7 +13,38 @@ import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be controlled
 from joblib import cpu_count, effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
-_lock = threading.Lock()
+_FORK_SAFE = weakref.WeakSet()
+
+
+def after_fork(function):
+    """Have a function called in each process that this one forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+    return function
+
+
+class ForkSafeLock:
+    """A lock that nobody holds in a new process, whoever held it at the fork.
+
+    Parameters
+    ----------
+    make : callable, default=threading.Lock
+        Makes the lock itself.
+    """
+
+    def __init__(self, make=threading.Lock):
+        self._make = make
+        self._lock = make()
+        _FORK_SAFE.add(self)
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *error):
+        self._lock.release()
+
+
+_lock = ForkSafeLock()
 _users = 0
 _limiter = None
 
@@ -43,6 +76,19 @@ def _helpers():
     did not survive a fork.
     """
     return ThreadPoolExecutor(max(1, cpu_count()), "skimprint")
+
+
+@after_fork
+def _forget():
+    """Make everything again that belongs to threads, which a fork leaves behind."""
+    global _users, _limiter
+    for lock in [*_FORK_SAFE]:
+        lock._lock = lock._make()
+    _helpers.cache_clear()
+    if _limiter is not None:
+        _release_control()
+        _limiter.restore_original_limits()
+        _users, _limiter = 0, None
 
 
 @contextmanager

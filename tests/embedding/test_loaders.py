@@ -1,5 +1,8 @@
 import io
+import os
+import pickle
 import socket
+import subprocess
 import sys
 
 import numpy as np
@@ -169,6 +172,85 @@ def test_preprocess_that_fails_names_the_item():
     embedder = FoundationEmbedder(tiny_vision(), preprocess=picky)
     with pytest.raises(ValueError, match=r"Item 2, .*RuntimeError: no 22"):
         embedder.transform(pictures())
+
+
+FAKE = """
+import numpy as np
+
+from skimprint.embedding._backbone import Backbone
+from skimprint.embedding._loaders._base import Loader
+
+
+class Counts(Loader):
+    library = "json"
+    package = "nothing"
+
+    def __init__(self, name, options):
+        self.letters = name
+
+    def backbone(self, options):
+        options.refuse("pooling", why="has no effect")
+        return Backbone(
+            model=self,
+            modality="text",
+            forward=lambda model, rows: np.array(rows),
+            load=lambda text: [text.count(letter) for letter in self.letters],
+            fingerprint=lambda: self.letters,
+        )
+"""
+
+
+@pytest.fixture
+def fake_library(tmp_path, monkeypatch):
+    """A library that is no torch: one file, one entry."""
+    (tmp_path / "fake_loader.py").write_text(FAKE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(_loaders.LOADERS, "fake", "fake_loader:Counts")
+    return tmp_path
+
+
+def test_a_loader_is_one_file(fake_library):
+    cached = FoundationEmbedder("fake:aeo", cache_dir=fake_library / "cache")
+    for embedder in (FoundationEmbedder("fake:aeo"), cached):
+        check_embedder(embedder, TEXTS)
+    assert cached.cache_info().items == len(TEXTS)
+    assert cached.fit(TEXTS).device_ is None
+    with pytest.raises(
+        ValueError, match="device='cpu' has no effect on models of json"
+    ):
+        FoundationEmbedder("fake:aeo", device="cpu").transform(TEXTS)
+    with pytest.raises(ValueError, match="'fake:resnet50'"):
+        FoundationEmbedder("resnet50").transform(TEXTS)
+
+
+def test_a_loader_needs_no_torch(fake_library):
+    code = (
+        "import pickle, sys\n"
+        "class NoTorch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'torch':\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
+        "from sklearn.base import clone\n"
+        "from skimprint import FoundationEmbedder\n"
+        "from skimprint.embedding import _loaders\n"
+        "_loaders.LOADERS['fake'] = 'fake_loader:Counts'\n"
+        "embedder = FoundationEmbedder('fake:aeo', cache_dir='cache').fit(['a'])\n"
+        "copied = pickle.loads(pickle.dumps(clone(embedder).fit(['a'])))\n"
+        "assert copied.transform(['aa', 'o']).tolist() == [[2, 0, 0], [0, 0, 1]]\n"
+    )
+    path = os.pathsep.join([str(fake_library), os.getcwd()])  # noqa: PTH109
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path},
+        cwd=fake_library,
+        check=True,
+    )
+
+
+def test_pickles_of_named_models_need_no_torch(tiny_models):
+    embedder = FoundationEmbedder(f"transformers:{tiny_models / 'text'}").fit(TEXTS)
+    assert b"torch" not in pickle.dumps(embedder)
 
 
 def test_text_module():
