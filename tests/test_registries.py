@@ -13,8 +13,7 @@ from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
 from skimprint._arrays.device import to_host
 from skimprint._scoring.similarity import METRICS, Similarity
 from skimprint.aggregation import AGGREGATIONS, Aggregation, max_scores
-from skimprint.generation import GENERATORS, ProxyGenerator
-from skimprint.generation._base import synthesized
+from skimprint.generation import GENERATORS, ProxyGenerator, synthesized
 from skimprint.normalization import NORMS, PROXY_NORMS, Norm
 
 

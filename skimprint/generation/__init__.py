@@ -2,7 +2,7 @@
 
 from sklearn.base import clone
 
-from ._base import ProxyGenerator
+from ._base import ProxyGenerator, selected, synthesized
 from .adapters import ClustererProxies, FunctionProxies
 from .kmeans import KMeansProxies
 from .kmedoids import KMedoidsProxies
@@ -22,6 +22,8 @@ __all__ = [
     "MeanProxies",
     "ProxyGenerator",
     "RandomProxies",
+    "selected",
+    "synthesized",
 ]
 
 GENERATORS = {
