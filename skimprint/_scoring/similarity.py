@@ -490,7 +490,7 @@ class Cosine(Dot):
 
     def finish(self, ranks, X):
         ranks = super().finish(ranks, X)
-        return self._in_place("clip", ranks, -1, 1)  # what rounding may exceed
+        return self._in_place("clip", ranks, -1.0, 1.0)  # what rounding may exceed
 
     def _directions(self, vectors):
         return l2_normalize(vectors)
@@ -515,7 +515,7 @@ class Euclidean(_ByProducts):
         # |x - p|^2 = |x|^2 - 2 (x.p - |p|^2 / 2), which rounding may make negative.
         ranks *= -2
         ranks += squared_lengths(self.xp, X)[:, 0]
-        ranks = self._in_place("clip", ranks, 0, None)
+        ranks = self._in_place("clip", ranks, 0.0, None)
         ranks = self._in_place("sqrt", ranks)
         return self._in_place("negative", ranks)
 

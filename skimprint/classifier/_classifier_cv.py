@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, clone, is_classifier
 from sklearn.model_selection import (
     BaseCrossValidator,
+    BaseShuffleSplit,
     GridSearchCV,
     ParameterGrid,
     check_cv,
@@ -172,12 +173,12 @@ class ImprintClassifierCV(GridSearchCV):
     def __init__(
         self,
         estimator: ImprintClassifier | None = None,
-        param_grid: Mapping[str, Sequence] | list[Mapping[str, Sequence]] | None = None,
+        param_grid: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         *,
         scoring: str | Callable | Sequence[str] | Mapping[str, Any] | None = None,
         n_jobs: int | None = None,
         refit: bool | str | Callable[[dict], int] = True,
-        cv: int | BaseCrossValidator | Iterable | None = None,
+        cv: int | BaseCrossValidator | BaseShuffleSplit | Iterable[Any] | None = None,
         verbose: int = 0,
         pre_dispatch: int | str = "2*n_jobs",
         error_score: float | Literal["raise"] = np.nan,

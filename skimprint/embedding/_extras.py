@@ -9,7 +9,7 @@ _PACKAGES = {
     "torch": "skimprint[timm]",
     "PIL": "skimprint[timm]",
     "tqdm": "skimprint[all]",
-    "cupy": "cupy-cuda12x",
+    "cupy": "skimprint[cuda12]",  # or cuda13, as is the driver
 }
 
 

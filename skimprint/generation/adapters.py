@@ -1,6 +1,10 @@
 """Parts of other people's making: scikit-learn clusterers and plain functions."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
@@ -30,7 +34,7 @@ class ClustererProxies(ProxyGenerator):
     array([0, 0, 1])
     """
 
-    def __init__(self, clusterer):
+    def __init__(self, clusterer: Any):
         self.clusterer = clusterer
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
@@ -64,28 +68,32 @@ class ClustererProxies(ProxyGenerator):
 class FunctionProxies(ProxyGenerator):
     """The proxies that a function makes of each class.
 
-    `ImprintClassifier` wraps functions by itself: ``generator=function`` is enough.
+        `ImprintClassifier` wraps functions by itself: ``generator=function`` is enough.
 
-    Parameters
-    ----------
-    function : callable
-        From the support embeddings of one class, of shape (n_c, n_features), the
-        number of proxies and an int as random state, to an array of shape
-        (n_proxies, n_features). Called for classes with more samples than proxies;
-        the others keep their samples.
+        Parameters
+        ----------
+        function : callable
+            From the support embeddings of one class, of shape (n_c, n_features), the
+            number of proxies and an int as random state, to an array of shape
+            (n_proxies, n_features). Called for classes with more samples than proxies;
+            the others keep their samples.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skimprint import ImprintClassifier
-    >>> def median(X_c, n_proxies, random_state):
-    ...     return np.median(X_c, axis=0, keepdims=True)
-    >>> clf = ImprintClassifier(median, n_proxies=1, support_norm=None, proxy_norm=None)
-    >>> clf.fit([[0.0, 1.0], [0.0, 2.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
-    array([[0., 2.]])
+        Examples
+        --------
+        >>> from collections.abc import Callable
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import ArrayLike
+        >>> from skimprint import ImprintClassifier
+        >>> def median(X_c, n_proxies, random_state):
+        ...     return np.median(X_c, axis=0, keepdims=True)
+        >>> clf = ImprintClassifier(median, n_proxies=1, support_norm=None, proxy_norm=None)
+        >>> clf.fit([[0.0, 1.0], [0.0, 2.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
+        array([[0., 2.]])
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[np.ndarray, int, int], ArrayLike]):
         self.function = function
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):

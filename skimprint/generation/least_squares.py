@@ -1,6 +1,7 @@
 """Least-squares proxies: the classes see each other."""
 
 from numbers import Real
+from typing import Literal
 
 import numpy as np
 from scipy import linalg
@@ -78,7 +79,11 @@ class LeastSquaresProxies(ProxyGenerator):
         "prior": [StrOptions({"frequency", "uniform"})],
     }
 
-    def __init__(self, alpha=0.01, prior="frequency"):
+    def __init__(
+        self,
+        alpha: float | Literal["auto"] = 0.01,
+        prior: Literal["frequency", "uniform"] = "frequency",
+    ):
         self.alpha = alpha
         self.prior = prior
 

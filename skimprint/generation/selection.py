@@ -1,5 +1,7 @@
 """Proxies that are support samples themselves: all, some at random, or chosen well."""
 
+from typing import Literal
+
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
@@ -101,7 +103,7 @@ class FarthestPointProxies(ProxyGenerator):
         "start": [StrOptions({"farthest", "random"})],
     }
 
-    def __init__(self, start="farthest"):
+    def __init__(self, start: Literal["farthest", "random"] = "farthest"):
         self.start = start
 
     def condense(self, points, bound):

@@ -1,5 +1,6 @@
 """Models of ONNX, with the tokenizer or the image processor that lies beside them."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -22,8 +23,6 @@ class Onnx(Loader):
     package = _PACKAGE
 
     def __init__(self, name, options):
-        import onnxruntime
-
         options.refuse(
             "revision", "trust_remote_code", why="has no effect on a local file"
         )
@@ -35,11 +34,23 @@ class Onnx(Loader):
                 f"model='onnx:{name}': there is no such file, nor a directory with "
                 "model.onnx in it."
             )
-        kwargs = {"providers": onnxruntime.get_available_providers()}
-        self.session = onnxruntime.InferenceSession(
-            str(self.path), **kwargs | options.model_kwargs
-        )
-        self.inputs = {node.name: node for node in self.session.get_inputs()}
+        self.arguments = options.model_kwargs
+        self.sessions = {}
+        self.inputs = [node.name for node in self.session.get_inputs()]
+
+    @property
+    def session(self):
+        """The session of this process: its threads do not survive a fork."""
+        import onnxruntime
+
+        process = os.getpid()
+        if process not in self.sessions:
+            kwargs = {"providers": onnxruntime.get_available_providers()}
+            kwargs |= self.arguments
+            session = onnxruntime.InferenceSession(str(self.path), **kwargs)
+            # The old one is kept, since its end would wait for its threads.
+            self.sessions[process] = session
+        return self.sessions[process]
 
     def beside(self, name):
         """Find a file beside the model, or one folder above; None if there is none."""
