@@ -20,6 +20,15 @@ collect_ignore = ["typing"]
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--programs", type=int, default=500, help="number of random programs"
+    )
+    parser.addoption(
+        "--first-program", type=int, default=0, help="seed of the first of them"
+    )
+
+
 @pytest.fixture(scope="session")
 def digits():
     """Embeddings of 500 digits and their labels: (500, 1024) float32, (500,) int."""

@@ -208,9 +208,12 @@ class State:
         """
         places = dict(self.places)
         gone_of: dict[int, set[int]] = {}
+        absent = set(fields.pop("absent", self.absent))
         for label in gone:
-            block, place = places.pop(label)
-            gone_of.setdefault(id(block), set()).add(place)
+            absent.discard(label)
+            if label in places:  # else it is of no weight
+                block, place = places.pop(label)
+                gone_of.setdefault(id(block), set()).add(place)
         blocks: list[Block] = []
         for block in self.blocks:
             lost = gone_of.get(id(block))
@@ -228,9 +231,8 @@ class State:
                 block = joined([blocks.pop(), block])
             blocks.append(block)
             places.update(_places_in([block]))
-        absent = frozenset(fields.pop("absent", self.absent)) - places.keys()
-        blocks = tuple(blocks)
-        return replace(self, places=places, blocks=blocks, absent=absent, **fields)
+        fields |= {"blocks": tuple(blocks), "absent": frozenset(absent - places.keys())}
+        return replace(self, places=places, **fields)
 
 
 def _places_in(blocks):

@@ -309,7 +309,8 @@ def probabilities_of(scores, temperature, softmax):
     if not np.isfinite(scaled).all():  # of a tiny temperature, the lead decides
         lead = scores - scores.max(axis=1, keepdims=True)
         with np.errstate(over="ignore"):
-            scaled = np.maximum(lead.astype(np.float64) / temperature, -1e300)
+            lowest = np.finfo(scores.dtype).min / 2  # logarithms are finite
+            scaled = np.maximum(lead.astype(np.float64) / temperature, lowest)
     probabilities = softmax(scaled, axis=1).astype(scores.dtype, copy=False)
     keep_winners(probabilities.T, scores.argmax(axis=1))
     return probabilities

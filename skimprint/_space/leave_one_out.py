@@ -276,7 +276,8 @@ def _cosines_without(products, origin_shift, lost, owned, move):
     new_x_x += gain * new_x_r**2
     new_x_p += (gain * new_x_r)[:, None] * new_r_p
     new_p_p += gain[:, None] * new_r_p**2
-    return new_x_p / np.sqrt(np.maximum(new_p_p * new_x_x[:, None], _TINY))
+    cosines = new_x_p / np.sqrt(np.maximum(new_p_p * new_x_x[:, None], _TINY))
+    return np.clip(cosines, -1, 1)  # of rounding errors, where nothing is left
 
 
 def ridge_scores(spectrum, class_sums, rows, codes, alphas, *, row_weight=None):

@@ -22,7 +22,8 @@ _BLOCK_ROWS = 512
 # this share of it.
 _MIN_LEFT = 0.01
 
-# Squared relative error of a mean: equal samples may be that far from it.
+# Squared relative error of a mean: equal samples may be that far from it, and those of
+# equal directions by the precision of their dtype.
 _ROUNDING = 1e-24
 
 
@@ -329,6 +330,7 @@ class PooledMoments:
         self.fourth = sum(moments.fourths[known])
         self._places = {label: state.places[label] for label in labels[known].tolist()}
         self.factor = self._triangle = None
+        self._rounding = max(_ROUNDING, np.finfo(state.dtype).eps ** 2)
         d = self.means.shape[1]
         n_rows = [_n_rows(place, d) for place in self._places.values()]
         if sum(n_rows) < d:
@@ -367,7 +369,7 @@ class PooledMoments:
     def varies(self):
         """Whether samples differ from their class mean by more than rounding errors."""
         squares = self.weights @ np.einsum("ij,ij->i", self.means, self.means)
-        return self.variance > _ROUNDING * squares
+        return self.variance > self._rounding * squares
 
     @property
     def scatter(self):

@@ -187,7 +187,9 @@ def spectrum_without(spectrum, class_weight, means, rows, codes, weights):
     scatter = -coordinates.T @ coordinates
     scatter[np.diag_indices(len(scatter))] += spectrum.eigenvalues
     found = spectrum_of_scatter(scatter, spectrum.total_weight - weights.sum())
-    return found._replace(basis=spectrum.basis @ found.basis), means - sums / left
+    values, basis = found.eigenvalues, spectrum.basis @ found.basis
+    values[values < _RANK_TOLERANCE * spectrum.eigenvalues.max()] = 0
+    return ScatterSpectrum(values, basis, found.total_weight), means - sums / left
 
 
 class Whitening:
@@ -306,10 +308,19 @@ def precision_cholesky(covariance):
     Returns
     -------
     factor : ndarray of shape (n_features, n_features)
-        ``X @ factor`` has the Euclidean distances that ``X`` has under Mahalanobis.
+        ``X @ factor`` has the Euclidean distances that ``X`` has under Mahalanobis. The
+        identity where nothing varies.
     """
     d = len(covariance)
-    # Shrinkage of 0 on rank-deficient data: a floor far below any real variance.
+    if not covariance.any():
+        return np.eye(d)
+    # Shrinkage of 0 on rank-deficient data: a floor far below any real variance, but
+    # above what rounding of the samples, in their dtype, has left of zero.
     floor = np.finfo(covariance.dtype).eps * np.trace(covariance)
-    lower = linalg.cholesky(covariance + floor * np.eye(d), lower=True)
+    lower = None
+    while lower is None:
+        try:
+            lower = linalg.cholesky(covariance + floor * np.eye(d), lower=True)
+        except linalg.LinAlgError:
+            floor *= 10
     return linalg.solve_triangular(lower, np.eye(d), lower=True).T

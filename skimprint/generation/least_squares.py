@@ -136,7 +136,7 @@ def _solve_primal(moments, targets, alpha):
     means = _mean_factor(moments)
     moment = moments.scatter / moments.weights.sum() + means.T @ means
     moment[np.diag_indices_from(moment)] += alpha
-    return linalg.solve(moment, targets.T, assume_a="pos").T
+    return _solve(moment, targets.T, alpha).T
 
 
 def _solve_dual(moments, targets, alpha):
@@ -145,5 +145,18 @@ def _solve_dual(moments, targets, alpha):
     factor = np.concatenate([within, _mean_factor(moments)])
     gram = factor @ factor.T
     gram[np.diag_indices_from(gram)] += alpha
-    coefficients = linalg.solve(gram, factor @ targets.T, assume_a="pos")
+    coefficients = _solve(gram, factor @ targets.T, alpha)
     return (targets - coefficients.T @ factor) / alpha
+
+
+def _solve(matrix, targets, smallest):
+    """Solve for a symmetric matrix none of whose eigenvalues is smaller than a number.
+
+    Rounding may have made them smaller: the scatter of float32 is whitened, say.
+    """
+    try:
+        return linalg.solve(matrix, targets, assume_a="pos")
+    except linalg.LinAlgError:
+        values, basis = linalg.eigh(matrix)
+        values = np.maximum(values, smallest)[:, None]
+        return basis @ (basis.T @ targets / values)
