@@ -68,29 +68,25 @@ class ClustererProxies(ProxyGenerator):
 class FunctionProxies(ProxyGenerator):
     """The proxies that a function makes of each class.
 
-        `ImprintClassifier` wraps functions by itself: ``generator=function`` is enough.
+    `ImprintClassifier` wraps functions by itself: ``generator=function`` is enough.
 
-        Parameters
-        ----------
-        function : callable
-            From the support embeddings of one class, of shape (n_c, n_features), the
-            number of proxies and an int as random state, to an array of shape
-            (n_proxies, n_features). Called for classes with more samples than proxies;
-            the others keep their samples.
+    Parameters
+    ----------
+    function : callable
+        From the support embeddings of one class, of shape (n_c, n_features), the
+        number of proxies and an int as random state, to an array of shape
+        (n_proxies, n_features). Called for classes with more samples than proxies;
+        the others keep their samples.
 
-        Examples
-        --------
-        >>> from collections.abc import Callable
-    from typing import Any
-
-    import numpy as np
-    from numpy.typing import ArrayLike
-        >>> from skimprint import ImprintClassifier
-        >>> def median(X_c, n_proxies, random_state):
-        ...     return np.median(X_c, axis=0, keepdims=True)
-        >>> clf = ImprintClassifier(median, n_proxies=1, support_norm=None, proxy_norm=None)
-        >>> clf.fit([[0.0, 1.0], [0.0, 2.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
-        array([[0., 2.]])
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint import ImprintClassifier
+    >>> def median(X_c, n_proxies, random_state):
+    ...     return np.median(X_c, axis=0, keepdims=True)
+    >>> clf = ImprintClassifier(median, n_proxies=1, support_norm=None, proxy_norm=None)
+    >>> clf.fit([[0.0, 1.0], [0.0, 2.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
+    array([[0., 2.]])
     """
 
     def __init__(self, function: Callable[[np.ndarray, int, int], ArrayLike]):
