@@ -138,33 +138,60 @@ class Notebook:
         Of what was learnt.
     was_merged : bool
         Whether some of it came from another classifier.
+    rows_of_head : dict of {label: int}
+        How many rows of a head there are in a class.
+    pure : set of label
+        Classes that are as they came from the head.
     """
 
-    def __init__(self):
+    def __init__(self, head=None):
         self.X, self.labels, self.weights, self.alive = [], [], [], []
         self.known, self.absent = set(), set()
         self.dtype = None
         self.dtypes = set()
         self.was_merged = False
+        self.rows_of_head, self.pure, self.head_labels = {}, set(), []
+        if head is not None:
+            weight, classes = head
+            self.head_labels = classes.tolist()
+            self.rows_of_head = dict.fromkeys(self.head_labels, 1)
+            self.known, self.pure = set(self.head_labels), set(self.head_labels)
+            self.dtype = _dtype_of(weight)
 
     def learn(self, X, y, sample_weight=None, *, merged=False):
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
-        dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
         self.dtypes.add(X.dtype)
         if self.dtype is None:
-            self.dtype = dtype
-        elif merged:
-            self.dtype = np.result_type(self.dtype, dtype)
+            self.dtype = _dtype_of(X)
+        elif merged and not self.head_labels:  # which the other one has, too
+            self.dtype = np.result_type(self.dtype, _dtype_of(X))
         self.X += list(X.astype(np.float64))
         self.labels += y.tolist()
         self.weights += weights.tolist()
         self.alive += [True] * len(y)
         have_weight = set(y[weights > 0].tolist())
+        if merged:
+            self._merge_heads(have_weight)
+        self.pure -= have_weight
         self.known |= have_weight
         self.absent = (self.absent | set(y.tolist())) - self.known
         self.was_merged |= merged
 
+    def _merge_heads(self, learned):
+        """Merge a classifier with the same head that has learned some classes."""
+        for label in self.head_labels:
+            if label not in self.known:
+                self.rows_of_head[label] = 1
+                self.known.add(label)
+                self.pure.add(label)
+            elif label not in self.pure or label in learned:
+                self.rows_of_head[label] = self.rows_of_head.get(label, 0) + 1
+                self.pure.discard(label)
+
     def forget(self, labels):
+        for label in labels:
+            self.rows_of_head.pop(label, None)
+        self.pure -= set(labels)
         self.known -= set(labels)
         self.absent -= set(labels)
         self.alive = [
@@ -182,6 +209,11 @@ class Notebook:
         X = np.array(self.X)[left].astype(self.dtype)
         labels = [self.labels[i] for i in left]
         return X, labels, np.array(self.weights)[left]
+
+
+def _dtype_of(X):
+    """The dtype of what is made of embeddings."""
+    return np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
 
 
 class Program:
@@ -213,7 +245,7 @@ class Program:
             for _ in range(9 + int(20 * self.rng.random() ** 3)):  # seldom many
                 self.one_step()
             self.look()
-            if self.chance(0.4):
+            if self.chance(0.25):
                 self.compare_with_replay()
             if self.chance(0.8):
                 self.compare_with_refit()
@@ -244,8 +276,11 @@ class Program:
         numbers = rng.choice(2**30, n, replace=False) + 2**40
         self.other_label = -1
         self.label_dtype = np.dtype(np.int64)
+        self.number_dtypes = [np.int64]
         if kind == "small":
             labels = rng.choice(9, n, replace=False).astype(np.int64)
+            if self.chance(0.5):
+                self.number_dtypes = [np.int8, np.int64, np.uint64, np.float64]
         elif kind == "int":
             labels = numbers
         elif kind == "negative":
@@ -269,6 +304,8 @@ class Program:
         self.centers = rng.normal(size=(len(self.pool), self.d)) * self.pick(0.3, 2)
 
     def _y(self, labels):
+        if self.label_kind == "small":
+            return np.array(labels, dtype=self.pick(*self.number_dtypes))
         return np.array(labels, dtype=self.label_dtype)
 
     def _draw_kind_of_data(self):
@@ -384,6 +421,9 @@ class Program:
                 params["rejection"] = Rejection(self.other_label, threshold=0.5)
         if self.chance(0.1):
             params["n_jobs"] = 2
+        if self.chance(0.1) and not combines:
+            labels = self.pool[: self.rng.integers(1, 3)]
+            params["head"] = self._rows(labels), self._y(labels)
         return params
 
     def _draw_rejection(self):
@@ -440,7 +480,7 @@ class Program:
             (1, self.set_params),
         ]
         if known:
-            choices += [(2, self.forget), (2, self.merge), (4, self.look)]
+            choices += [(2, self.forget), (2, self.merge), (3, self.look)]
         weights = np.array([weight for weight, _ in choices])
         number = self.rng.choice(len(choices), p=weights / weights.sum())
         choices[number][1]()
@@ -452,7 +492,7 @@ class Program:
             self.queries = self._draw_queries(batch["X"])
         step = Step(name, **batch)
         if name == "fit" or self.plan_params is None:
-            self.notes = Notebook()
+            self.notes = Notebook(self.clf.head)
             self.take(step)
             self.plan_params = self.clf.get_params(deep=False)
             self.keeps_samples = self._keeps_samples(self.plan_params)
@@ -626,19 +666,26 @@ class Program:
         classes = clf.classes_
         assert classes.tolist() == notes.classes
         expected = np.unique(self._y(notes.classes))
-        if self.label_kind != "object":
+        if self.label_kind != "object" and len(self.number_dtypes) == 1:
             assert classes.dtype == expected.dtype
-        totals = dict.fromkeys(notes.classes, 0.0)
+        totals = dict.fromkeys(notes.classes, 0.0) | notes.rows_of_head
         rows = zip(notes.labels, notes.weights, notes.alive, strict=True)
         for label, weight, alive in rows:
             if alive:
                 totals[label] += weight
-        np.testing.assert_allclose(clf.class_count_, list(totals.values()), rtol=1e-9)
+        np.testing.assert_allclose(
+            clf.class_count_, [totals[label] for label in notes.classes], rtol=1e-9
+        )
         assert clf.n_samples_seen_ == len(notes.labels)
         indices, labels = clf.proxy_indices_.tolist(), clf.proxy_labels_.tolist()
         assert set(labels) == notes.known
-        assert [notes.labels[i] for i in indices] == labels
-        assert all(notes.weights[i] > 0 and notes.alive[i] for i in indices)
+        for i, label in zip(indices, labels, strict=True):
+            if i < 0:
+                assert label in notes.rows_of_head
+            else:
+                assert notes.labels[i] == label
+                assert notes.alive[i]
+                assert notes.weights[i] > 0
         assert np.isfinite(clf.proxies_).all()
         assert clf.proxies_.dtype == notes.dtype
         assert clf.proxies_.shape == (len(labels), self.d)
@@ -815,8 +862,8 @@ class Program:
         blob = pickle.dumps(self.clf)
         if self.label_kind not in ("small", "bool") and not isinstance(
             self.plan_params["n_proxies"], dict
-        ):
-            for label in gone:
+        ):  # there, and in a head, labels are parameters
+            for label in set(gone) - set(notes.head_labels):
                 for trace in _traces_of_label(label):
                     assert trace not in blob, label
         if self.d < 3 or self.shape_of_data not in ("clouds", "positive"):
@@ -880,7 +927,7 @@ class Program:
         is_exact = generator in ("mean", "all", "random") or (
             self._combines(params) and params["n_proxies"] == 1
         )
-        if not notes.known or not is_exact:
+        if not notes.known or not is_exact or notes.head_labels:
             return
         X, labels, weights = notes.left()
         y, weights = self._y(labels), None if (weights == 1).all() else weights
