@@ -34,6 +34,9 @@ _ENVIRONMENT = {
     sqlite3.SQLITE_PERM: "permission is denied",
 }
 
+# What SQLite raises: its text may hold bytes of a damaged file, which are no text.
+_ERRORS = sqlite3.Error, UnicodeDecodeError
+
 _COUNTS = {}
 _COUNTS_LOCK = ForkSafeLock()
 
@@ -111,12 +114,15 @@ class EmbeddingCache:
         """
         found = {}
         for start in range(0, len(keys), _KEYS_PER_QUERY):
-            some = keys[start : start + _KEYS_PER_QUERY]
-            records = self._select(some)
-            right = [record for record in records if _is_right(*record)]
-            found.update((key, row) for key, row, _ in right)
-            if len(right) < len(records) and self._why_not is None:
-                n_damaged = len(records) - len(right)
+            n_damaged = 0
+            for key, row, checksum in self._select(
+                keys[start : start + _KEYS_PER_QUERY]
+            ):
+                if _is_right(key, row, checksum):
+                    found[key] = row
+                else:
+                    n_damaged += 1
+            if n_damaged and self._why_not is None:
                 self._replace(f"{n_damaged} of its entries are damaged")
                 self.put([*found], [*found.values()])  # found here, but maybe not there
         _count(self.directory, hits=len(found), misses=len(keys) - len(found))
@@ -141,7 +147,7 @@ class EmbeddingCache:
                 os.stat(self._path)  # noqa: PTH116 - SQLite writes to what is no more
                 _write(self._connection, records)
                 return
-            except (sqlite3.Error, OSError) as error:
+            except (*_ERRORS, OSError) as error:
                 self._recover(error)
 
     def info(self):
@@ -154,7 +160,7 @@ class EmbeddingCache:
         """
         items = 0
         if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*_ERRORS):
                 query = "SELECT COUNT(*) FROM embeddings"
                 (items,) = self._connection.execute(query).fetchone()
         size = sum(file.stat().st_size for file in self._files())
@@ -188,14 +194,14 @@ class EmbeddingCache:
         self._path = path
         try:
             self._connection = _connected(path)
-        except (sqlite3.Error, OSError) as error:
+        except (*_ERRORS, OSError) as error:
             if not self._blames_machine(error):
                 self._replace("it cannot be opened")
                 return
             self._give_up_writing(error)
             # Without files beside it, which cannot be made, nobody else writes to it.
             alone = "" if Path(f"{path}-wal").exists() else "&immutable=1"
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*_ERRORS):
                 self._connection = _connected(path, f"mode=ro{alone}")
 
     def _close(self):
@@ -212,7 +218,7 @@ class EmbeddingCache:
         while self._connection is not None:
             try:
                 return self._connection.execute(query, keys).fetchall()
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 if self._why_not is not None or not self._recover(error):
                     break
         return []
@@ -321,7 +327,7 @@ def _connected(path, mode="mode=rw"):
         connection = sqlite3.connect(
             f"{_uri(path)}?{mode}", uri=True, timeout=_TIMEOUT, isolation_level=None
         )
-    except sqlite3.Error:
+    except _ERRORS:
         if mode != "mode=rw":
             raise
         # For its owner only. What a link points to is not made.
@@ -339,6 +345,9 @@ def _connected(path, mode="mode=rw"):
 def _prepare(connection):
     """Make the table if it is not there, waiting for processes that do the same."""
     connection.execute("PRAGMA cell_size_check=ON")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=2000")
+    connection.execute("PRAGMA cache_size=-20000")
     deadline = time.monotonic() + _TIMEOUT
     while True:
         # Most often it is there: that is found out without a lock for writing.
@@ -349,7 +358,7 @@ def _prepare(connection):
                 raise sqlite3.DatabaseError("it holds something else")
             return
         try:
-            connection.execute("PRAGMA page_size=16384")
+            connection.execute("PRAGMA page_size=8192")  # keys go to random pages
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"CREATE {_TABLE}")
         except sqlite3.OperationalError as error:
@@ -362,7 +371,6 @@ def _prepare(connection):
 
 
 def _write(connection, records):
-    connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.executemany(
@@ -370,7 +378,7 @@ def _write(connection, records):
         )
         connection.execute("COMMIT")
     except BaseException:
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*_ERRORS):
             connection.execute("ROLLBACK")
         raise
 
@@ -385,7 +393,7 @@ def _copy_readable(connection, put, n_rows=50, patience=1000):
     while failures < patience:
         try:
             records = connection.execute(query, (last,)).fetchall()
-        except sqlite3.Error:
+        except _ERRORS:
             last, failures = last + n_rows, failures + 1
             continue
         if not records:
@@ -398,7 +406,7 @@ def _copy_readable(connection, put, n_rows=50, patience=1000):
 def _is_right(key, row, checksum):
     """Whether a row is one that was stored under its key."""
     return (
-        type(row) is bytes
+        type(key) is type(row) is bytes
         and len(row) % 4 == 0 < len(row)
         and checksum == crc32(row, crc32(key))
     )

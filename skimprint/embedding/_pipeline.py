@@ -77,12 +77,7 @@ def embed_items(
         for start in range(0, len(items), _WINDOW):
             window = range(start, min(start + _WINDOW, len(items)))
             keys = _identify(source, window, salt, n_workers, failures, on_error)
-            new, again = {}, []
-            for index, key in keys.items():
-                if first.setdefault(key, index) == index:
-                    new[index] = key
-                else:
-                    again.append(index)
+            new, again = _split(keys, first)
             missing = list(new) if cache is None else _from_cache(cache, new, matrix)
             advance(len(window) - len(missing))
             if notify is not None and start == 0:
@@ -188,20 +183,38 @@ def _identify(source, window, salt, n_workers, failures, on_error):
             keys[index] = keys[original]
         else:
             failures[index] = failures[original]
-    return {index: keys[index] for index in window if index in keys}
+    in_order = not same and (n_workers == 0 or salt is None)
+    return keys if in_order else dict(sorted(keys.items()))
+
+
+def _split(keys, first):
+    """Tell items whose key is new from those that are the same as an earlier one."""
+    index_of = dict(zip(keys.values(), keys, strict=True))
+    if len(index_of) == len(keys) and first.keys().isdisjoint(index_of):
+        first.update(index_of)  # as most often, and much faster than one by one
+        return keys, []
+    new, again = {}, []
+    for index, key in keys.items():
+        if first.setdefault(key, index) == index:
+            new[index] = key
+        else:
+            again.append(index)
+    return new, again
 
 
 def _from_cache(cache, keys, matrix):
     """Set the rows that are in the cache; return the items that are not."""
     found = cache.get(list(keys.values()))
-    indices = [index for index, key in keys.items() if key in found]
-    if indices:
-        bad = matrix.put_bytes(indices, [found[keys[index]] for index in indices])
-        if not bad and len(indices) == len(keys):
-            return []
-        missing = keys.keys() - set(indices) | set(bad)
-        return [index for index in keys if index in missing]
-    return list(keys)
+    hits = keys
+    if len(found) < len(keys):
+        hits = {index: key for index, key in keys.items() if key in found}
+    if not hits:
+        return list(keys)
+    bad = matrix.put_bytes(list(hits), [found[key] for key in hits.values()])
+    if len(hits) == len(keys):
+        return bad
+    missing = keys.keys() - hits.keys() | set(bad)
+    return [index for index in keys if index in missing]
 
 
 class _Matrix:
@@ -227,12 +240,14 @@ class _Matrix:
 
     def put_bytes(self, places, rows):
         """Set rows that come from the cache; return the places of bad ones."""
-        if len({len(row) for row in rows}) > 1:
+        if len({*map(len, rows)}) > 1:
             raise ValueError(_MIXED.format("the cache holds rows of different lengths"))
         rows = np.frombuffer(b"".join(rows), dtype=np.float32).reshape(len(places), -1)
         self.put(places, rows, "the cache holds rows of different lengths")
-        finite = np.isfinite(rows).all(1)
-        return [places[row] for row in np.flatnonzero(~finite)]
+        finite = np.isfinite(rows)
+        if finite.all():
+            return []
+        return [places[row] for row in np.flatnonzero(~finite.all(1))]
 
     def put(self, places, rows, why="the model must return rows of one length"):
         """Set rows, on the host or where they are kept, and return them."""
@@ -247,7 +262,12 @@ class _Matrix:
             raise ValueError(
                 _MIXED.format(f"{why}, got {self.rows.shape[1]} and {rows.shape[1]}")
             )
-        self.rows[places] = rows
+        if places[-1] - places[0] == len(places) - 1 and places == [
+            *range(places[0], places[-1] + 1)
+        ]:
+            self.rows[places[0] : places[-1] + 1] = rows  # much faster
+        else:
+            self.rows[places] = rows
         return rows
 
     def copy(self, places, originals):
