@@ -79,6 +79,13 @@ def neural_collapse_score(X, y, *, norm="l2", average="pooled"):
     embeddings are read twice, in blocks, and the sums are taken in float64; memory
     beyond ``X`` is some means per class and a few MiB, for any number of samples.
 
+    With the eigenvectors :math:`u_k` of :math:`\Sigma_B` to eigenvalues
+    :math:`\lambda_k > 0`, and the residual :math:`r` of each sample from its class mean,
+    :math:`\mathrm{tr}(\Sigma_W \Sigma_B^+) = \sum_k u_k^T \Sigma_W u_k / \lambda_k` is
+    the mean of :math:`\sum_k (u_k^T r)^2 / \lambda_k` over the samples of a class, and
+    over the classes. So no matrix of features by features is needed: there are fewer
+    :math:`u_k` than classes.
+
     The implementation of [2]_ subtracts centred class means from samples that are not
     centred. Its figures are larger by :math:`\mu^T \Sigma_B^+ \mu / C`, for the mean
     :math:`\mu` of all samples.
