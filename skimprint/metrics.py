@@ -80,7 +80,7 @@ def neural_collapse_score(X, y, *, norm="l2", average="pooled"):
     beyond ``X`` is some means per class and a few MiB, for any number of samples.
 
     With the eigenvectors :math:`u_k` of :math:`\Sigma_B` to eigenvalues
-    :math:`\lambda_k > 0`, and the residual :math:`r` of each sample from its class mean,
+    :math:`\lambda_k > 0`, and the residual :math:`r` of a sample from its class mean,
     :math:`\mathrm{tr}(\Sigma_W \Sigma_B^+) = \sum_k u_k^T \Sigma_W u_k / \lambda_k` is
     the mean of :math:`\sum_k (u_k^T r)^2 / \lambda_k` over the samples of a class, and
     over the classes. So no matrix of features by features is needed: there are fewer
