@@ -34,11 +34,11 @@ def check_embedder(
 
     It must work before `fit`; give one finite float32 row for each item, the same for
     the same item however items are batched, ordered or repeated, whether by one object
-    or by many, in several threads and after a fork; share its model with clones; come
-    back from a pickle, which of a named model holds nothing of torch; name its
-    features; name one bad item among good ones, or skip it if it has a parameter
-    ``on_error``; and leave the items, the model, if it is a ``torch.nn.Module``, and
-    the parameters as they were.
+    or by many, in several threads and (unless torch is behind it, which may not survive
+    that) after a fork; share its model with clones; come back from a pickle, which of a
+    named model holds nothing of torch; name its features; name one bad item among good
+    ones, or skip it, if it has a parameter ``on_error``; and leave the items, the
+    model, if it is a ``torch.nn.Module``, and the parameters as they were.
 
     Parameters
     ----------
@@ -229,14 +229,14 @@ def _check_fork(embedder, items, expected, check_same, timeout=120):
     """Check that a process that is forked embeds, too."""
     if sys.platform != "linux":
         return  # elsewhere, libraries of the system do not survive a fork
+    if getattr(clone(embedder).fit(items), "device_", None) is not None:
+        return  # nor does torch, once several threads have used it
     read, write = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # there are threads
         child = os.fork()
     if child == 0:
         try:
-            if torch := sys.modules.get("torch"):
-                torch.set_num_threads(1)  # as in the workers of its DataLoader
             with os.fdopen(write, "wb") as pipe:
                 pipe.write(pickle.dumps(embedder.transform(items)))
         finally:

@@ -142,7 +142,7 @@ def _named_backbone(model, options):
 
 
 def _files_stamp(path):
-    """Sizes and times of local files, so that changed ones are loaded anew."""
+    """Sizes and times of local files, so that changed ones are loaded again."""
     try:
         stat = os.stat(path)  # noqa: PTH116 (faster)
     except OSError:
