@@ -8,7 +8,6 @@ from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
 from skimprint import ImprintClassifier, Rejection
-from skimprint._scoring.leave_one_out import _changes
 from skimprint.aggregation import Votes
 from skimprint.methods import RECOMMENDED
 
@@ -187,37 +186,6 @@ def test_weights_count_as_copies_that_are_left_out_together(few):
     np.testing.assert_allclose(clf.temperature_, expected, rtol=1e-2)
 
 
-def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
-    """K-means, against the means of the clusters without the sample."""
-    X, y = few
-    clf = ImprintClassifier("kmeans", 3, random_state=0, **calibrated()).fit(X, y)
-    head, state = clf._fitted.scorer.head, clf._fitted.state
-    left_out, change = _changes(clf._fitted.scorer)
-    assert len(left_out.rows) == len(X)
-    for row, own, gone, left in zip(
-        left_out.rows, change.own, change.gone, change.left, strict=True
-    ):
-        known = state.gather([clf.classes_[head.codes[own]]])
-        rows, vectors = known.samples.values.rows, known.proxies.values.vectors
-        distances = np.linalg.norm(rows[:, None] - vectors, axis=2)
-        members = distances.argmin(axis=1) == own - head.offsets[head.codes[own]]
-        others = rows[members & (rows != row).any(axis=1)]
-        assert gone == (len(others) == 0)
-        if not gone:
-            np.testing.assert_allclose(left, others.mean(axis=0), atol=1e-9)
-
-
-@pytest.mark.parametrize("proxy_norm", ["quantile", None, lambda rows: rows * 2])
-def test_other_norms_of_proxies(few, proxy_norm):
-    X, y = few
-    clf = ImprintClassifier("all", proxy_norm=proxy_norm, **calibrated()).fit(X, y)
-    assert np.isfinite(clf.rejection_threshold_)
-    head = clf._fitted.scorer.head
-    vectors = head.space.proxies.values.vectors
-    same = head.normalized(vectors, np.arange(len(vectors)))
-    np.testing.assert_allclose(same, head.proxies, rtol=1e-12)
-
-
 class TestIncrementally:
     @pytest.mark.parametrize("generator", ["mean", "all"])
     def test_any_chunks_and_order_give_the_same(self, digits, generator):
@@ -254,39 +222,3 @@ class TestIncrementally:
         assert of_contrast == fresh.rejection_threshold_
         clf.set_params(metric="euclidean").fit(X, y)
         assert clf.rejection_threshold_ < 0
-
-
-class TestExplain:
-    @pytest.mark.parametrize(
-        "params",
-        [
-            {},
-            {"aggregation": "mnn"},
-            {"metric": "euclidean"},
-            {"generator": "all", "aggregation": Votes(1)},
-            {"aggregation": means_of_classes},
-        ],
-        ids=str,
-    )
-    def test_agrees_with_the_predictions(self, few, params):
-        X, y = few
-        clf = ImprintClassifier(**{"n_proxies": 3, "random_state": 0, **params})
-        clf.fit(X, y)
-        why = clf.explain(X)
-        np.testing.assert_array_equal(why.label, clf.predict(X))
-        np.testing.assert_array_equal(clf.proxy_labels_[why.proxy], why.label)
-        np.testing.assert_array_equal(clf.proxy_indices_[why.proxy], why.training_row)
-        np.testing.assert_array_equal(y[why.training_row], why.label)
-        scores = np.sort(clf.decision_function(X), axis=1)
-        np.testing.assert_allclose(why.margin, scores[:, -1] - scores[:, -2], atol=1e-6)
-        assert (why.runner_up != why.label).all()
-        np.testing.assert_allclose(why.familiarity, clf.score_samples(X), atol=1e-6)
-        if not params:
-            np.testing.assert_allclose(why.similarity, scores[:, -1], atol=1e-6)
-        assert {len(values) for values in why.values()} == {len(X)}
-
-    def test_a_single_class(self):
-        why = ImprintClassifier("mean").fit(np.eye(2), ["a", "a"]).explain(np.eye(2))
-        assert why.runner_up.tolist() == ["a", "a"]
-        assert np.isinf(why.margin).all()
-        assert why.n_samples.tolist() == [2, 2]
