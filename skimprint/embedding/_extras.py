@@ -14,6 +14,10 @@ _PACKAGES = {
     "PIL": "skimprint[timm]",
     "tqdm": "skimprint[all]",
     "cupy": "cupy-cuda12x",
+    "safetensors": "skimprint[files]",
+    "skops": "skimprint[files]",
+    "onnx": "skimprint[export]",
+    "skl2onnx": "skimprint[export]",
 }
 
 

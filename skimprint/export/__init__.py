@@ -1,0 +1,3 @@
+"""Models for other runtimes: ONNX and torch."""
+
+__all__ = []
