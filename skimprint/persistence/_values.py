@@ -224,7 +224,9 @@ def _refusal(value, where):
             "skimprint's, and fit again; or pickle the model, and load it only where "
             "you trust the file, for that runs code."
         )
+    text = repr(value)
+    text = text if len(text) < 200 else f"{text[:200]}..."
     return (
         f"{where} must be a value that can be written without pickle: a number, text, "
-        f"an array or a component of skimprint or scikit-learn; got {value!r}. {cure}"
+        f"an array or a component of skimprint or scikit-learn; got {text}. {cure}"
     )
