@@ -4,6 +4,7 @@ import pickle
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,7 @@ def main():
             ["LogisticRegression", megabytes(X.nbytes), megabytes(n_bytes), *5 * ["-"]]
         )
         table(["setting", "data", *kinds, *loads], rows)
-        one = times(lambda: linear.predict(queries[:1]))
+        one = times(partial(linear.predict, queries[:1]))
         latencies.append(["LogisticRegression", one, *4 * ["-"]])
         header = [
             "predict",
