@@ -645,3 +645,44 @@ def test_compressed_parts_are_refused(digits, folder):
     skops.dump(model[0], path, compression=8)
     with pytest.raises(ValueError, match="is compressed"):
         persistence.load(folder)
+
+
+STRANGE = [None, -1, 1e300, 10**15, "x", [], {}, True, {"array": "proxies"}]
+
+
+def changed(config, rng):
+    """Change something, somewhere in a config."""
+    if isinstance(config, dict) and config and rng.random() < 0.85:
+        name = rng.choice(list(config))
+        if rng.random() < 0.1:
+            return {key: value for key, value in config.items() if key != name}
+        return config | {str(name): changed(config[name], rng)}
+    if isinstance(config, list) and config and rng.random() < 0.7:
+        place = rng.integers(len(config))
+        return [changed(v, rng) if i == place else v for i, v in enumerate(config)]
+    return STRANGE[rng.integers(len(STRANGE))]
+
+
+@pytest.mark.parametrize("name", ["config.json", "values", "model.safetensors"])
+def test_any_change_of_a_file_is_a_clear_error_or_none(folder, name):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 12)).astype(np.float32), np.repeat(list("abc"), 20)
+    clf = ImprintClassifier.from_method("recommended", n_proxies=3, random_state=0)
+    clf.set_params(temperature="auto", rejection=Rejection("none")).fit(X, y)
+    persistence.save(clf, folder)
+    path = folder / ("config.json" if name == "values" else name)
+    content, messages = path.read_bytes(), []
+    for _ in range(100):
+        if name == "values":
+            config = changed(json.loads(content), rng)
+            path.write_text(json.dumps(config), "utf-8")
+        else:
+            damaged = bytearray(content)
+            damaged[rng.integers(min(len(content), 3000))] = rng.integers(256)
+            path.write_bytes(damaged)
+        try:
+            persistence.load(folder)
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert all("cannot be loaded as a model" in message for message in messages)

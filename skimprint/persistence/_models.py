@@ -80,7 +80,8 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     safetensors = require("safetensors.numpy", "skimprint.persistence")
     if not hasattr(model, "_fitted"):  # a classifier may have forgotten all classes
         check_is_fitted(model)
-    arrays, others = Arrays(), {}
+    arrays = Arrays()
+    others: dict[str, bytes] = {}
     config = {
         "format": FORMAT,
         "format_version": VERSION,
