@@ -35,6 +35,7 @@ from ..aggregation import AGGREGATIONS, Aggregation
 from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
 from ._calibration import familiarity_of, temperature_of, threshold_of
+from ._compact import compacted
 from ._fitted import Fitted
 from ._learning import (
     check_labels_to_forget,
@@ -582,6 +583,34 @@ default="dot"
         state = merge(plan, mine, theirs, n_jobs=self.n_jobs)
         self._set_fitted(self._fitted.replaced(state, plan))
         return self
+
+    def compact(self) -> "ImprintClassifier":
+        """Make a classifier that predicts the same, and can no longer learn.
+
+        It has what predictions read, and nothing of the support samples: proxies,
+        whitening, the kernel regression, temperature and threshold.
+
+        Returns
+        -------
+        classifier : ImprintClassifier
+            Predicts with the same bits. `partial_fit`, `forget` and `merge` are
+            errors, ``head`` is `None` and ``covariance_`` is left out; `fit` starts
+            again.
+
+        See Also
+        --------
+        skimprint.persistence.save : Write it to a folder.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> X = [[0.0, 1.0], [0.0, 3.0], [1.0, 0.0]]
+        >>> clf = ImprintClassifier("mean").fit(X, ["up", "up", "right"])
+        >>> clf.compact().predict([[0.1, 2.0]])
+        array(['up'], dtype='<U5')
+        """
+        self._check_is_fitted()
+        return compacted(self)
 
     @property
     def classes_(self) -> np.ndarray:

@@ -10,6 +10,10 @@ _PACKAGES = {
     "PIL": "skimprint[timm]",
     "tqdm": "skimprint[all]",
     "cupy": "skimprint[cuda12]",  # or cuda13, as is the driver
+    "safetensors": "skimprint[files]",
+    "skops": "skimprint[files]",
+    "onnx": "skimprint[export]",
+    "skl2onnx": "skimprint[export]",
 }
 
 

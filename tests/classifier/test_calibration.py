@@ -27,7 +27,7 @@ def scores_left_out(clf, X, y, **fit_params):
         left = np.arange(len(X)) != i
         params = {name: value[left] for name, value in fit_params.items()}
         refit = clone(clf).fit(X[left], y[left], **params)
-        scores.append(refit._scores(X[i : i + 1])[0])
+        scores.append(refit.decision_function(X[i : i + 1])[0])
         familiar.append(refit.score_samples(X[i : i + 1])[0])
     return np.array(scores), np.array(familiar)
 
@@ -77,7 +77,7 @@ def means_of_classes(similarities, proxy_classes):
         {"generator": "all", "mean_weight": 0.3, "metric": "euclidean"},
         {"generator": "kmeans", "n_proxies": 1000, "mean_weight": 0.8},
     ],
-    ids=str,
+    ids=lambda params: str({k: getattr(v, "__name__", v) for k, v in params.items()}),
 )
 def test_as_if_each_sample_were_left_out(few, params, score):
     X, y = few
@@ -156,7 +156,7 @@ def test_whitening_does_not_know_the_sample(digits, params, n):
     clf.set_params(**params)
     rejected = np.mean(clf.fit(X, y).predict(queries) == -1)
     assert rejected == pytest.approx(0.1, abs=0.07)
-    scores = clf._scores(queries).astype(np.float64)
+    scores = clf.decision_function(queries).astype(np.float64)
     ones = np.ones(len(truth))
     best = best_temperature(scores, np.searchsorted(clf.classes_, truth), ones)
     assert np.log(clf.temperature_) == pytest.approx(np.log(best), abs=0.5)
