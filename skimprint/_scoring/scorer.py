@@ -263,7 +263,8 @@ class Scorer:
                     check(X[block], block.start)
                 return ranks
 
-            with np.errstate(invalid="ignore" if looks else "warn"):
+            quiet = "ignore" if looks else "warn"
+            with np.errstate(invalid=quiet, over=quiet):
                 queries = compare.prepare(X, block)
                 if winners_only and not self.plan.kernel_weight:
                     found = aggregation.winners(compare, queries, head.offsets, rank)

@@ -77,6 +77,27 @@ def test_some_rows_are_scored_as_among_all():
     np.testing.assert_allclose(actual, expected[some])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("share", [1e-3, 1e-6, 1e-8])
+def test_cosines_are_cosines_of_what_hardly_anything_is_left(share, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4, 6)).astype(dtype)
+    codes, weight = np.array([0, 0, 1, 1]), np.array([1, share, share, 1])
+    onehot = np.eye(2)[codes] * weight[:, None]
+    class_weight = onehot.sum(axis=0)
+    means = onehot.T @ X.astype(np.float64) / class_weight[:, None]
+    found = whitened_mean_scores(
+        spectrum(X.astype(np.float64), codes, weight, means),
+        class_weight,
+        means,
+        X,
+        codes,
+        SHRINKAGES,
+        row_weight=weight,
+    )
+    assert all(np.abs(scores).max() <= 1 for scores in found)
+
+
 def test_float32_rows_are_near_enough():
     X, codes, weight = unbalanced(40)
     class_weight, means = statistics(X, codes, weight)

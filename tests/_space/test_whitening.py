@@ -15,6 +15,7 @@ from skimprint._space.whitening import (
     within_class_covariance,
     within_class_spectrum,
 )
+from skimprint.normalization import l2_normalize
 
 
 def pooled(X, y, sample_weight=None):
@@ -78,6 +79,28 @@ def test_factor_gives_mahalanobis_distances(rank):
             cdist(X, X, "mahalanobis", VI=np.linalg.inv(covariance)),
             rtol=1e-6,
         )
+
+
+def test_factor_of_what_rounding_has_left():
+    np.testing.assert_array_equal(precision_cholesky(np.zeros((3, 3))), np.eye(3))
+    rng = np.random.default_rng(0)
+    for rank in range(1, 6):
+        root = rng.normal(size=(6, rank))
+        covariance = (root @ root.T).astype(np.float32).astype(np.float64)
+        factor = precision_cholesky(covariance)
+        assert np.isfinite(factor).all()
+        lengths = np.linalg.norm(root.T @ factor, axis=1)
+        assert (lengths < 10 * np.sqrt(rank)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_samples_of_equal_directions_do_not_vary(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(1, 100, (50, 1)) * rng.normal(size=5)
+    X = l2_normalize(X.astype(dtype))
+    assert len(np.unique(X, axis=0)) > 1
+    moments = pooled(X, np.zeros(50, int))
+    np.testing.assert_array_equal(within_class_covariance(moments)[0], np.eye(5))
 
 
 def scattered(n, d):

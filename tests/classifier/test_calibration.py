@@ -186,6 +186,30 @@ def test_weights_count_as_copies_that_are_left_out_together(few):
     np.testing.assert_allclose(clf.temperature_, expected, rtol=1e-2)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-5])
+def test_logarithms_are_finite_for_any_temperature(few, dtype, temperature):
+    X, y = few
+    X = X.astype(dtype)
+    clf = ImprintClassifier("mean", temperature=temperature).fit(X, y)
+    logarithms = clf.predict_log_proba(X)
+    assert np.isfinite(logarithms).all()
+    np.testing.assert_array_equal(clf.classes_[logarithms.argmax(1)], clf.predict(X))
+
+
+@pytest.mark.parametrize("metric", ["dot", "mahalanobis"])
+@pytest.mark.parametrize("whitening", ["auto", 0, 1, None])
+def test_what_varies_no_more_without_a_sample(metric, whitening):
+    # Two samples of a class, of which one weighs nearly all: without the other, what is
+    # left of the covariance is rounding.
+    X = np.array([[36.0, 48, 60, 72], [-157, -210, -262, -315], [1, 2, 3, 5]])
+    clf = ImprintClassifier("all", metric=metric, whitening=whitening)
+    clf.set_params(support_norm=None, query_norm=None, **calibrated())
+    for dtype in (np.float32, np.float64):
+        clf.fit(X.astype(dtype), [0, 0, 1], sample_weight=[77.0, 0.25, 1])
+        assert np.isfinite(clf.predict_proba(X.astype(dtype))).all()
+
+
 class TestIncrementally:
     @pytest.mark.parametrize("generator", ["mean", "all"])
     def test_any_chunks_and_order_give_the_same(self, digits, generator):

@@ -444,6 +444,17 @@ class TestForget:
     def test_nothing(self, clf):
         assert clf.forget([]).classes_.tolist() == ["a", "b"]
 
+    @pytest.mark.parametrize("gone", [["b"], ["a", "b"], ["b", "c"], ["b", "c", "a"]])
+    def test_classes_of_no_weight_too(self, gone):
+        clf = ImprintClassifier("mean").fit(np.eye(3), list("abc"), [1, 0, 2])
+        clf.forget(gone)
+        left = [label for label in "abc" if label not in gone]
+        assert clf._fitted.state.absent == frozenset(left) - {"a", "c"}
+        if left:
+            assert clf.classes_.tolist() == left
+        clf.partial_fit(np.eye(3)[:1], ["d"])
+        assert clf.classes_.tolist() == [*left, "d"]
+
 
 class TestMerge:
     @pytest.mark.parametrize(

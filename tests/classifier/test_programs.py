@@ -34,6 +34,7 @@ ALLOWED_WARNINGS = [
     "n_neighbors=.* is more than the .* proxies",
     "The embeddings are nearly parallel",
     "Number of distinct clusters",
+    "An ill-conditioned matrix detected",  # of least squares, by whitening with 0
 ]
 
 
@@ -242,7 +243,7 @@ class Program:
     def run(self):
         try:
             self.learn("fit" if self.rng.random() < 0.5 else "partial_fit")
-            for _ in range(9 + int(20 * self.rng.random() ** 3)):  # seldom many
+            for _ in range(9 + int(21 * self.rng.random() ** 4)):  # seldom many
                 self.one_step()
             self.look()
             waits = self.params["generator"] in ("mean", "all")  # where parts may wait
@@ -388,7 +389,7 @@ class Program:
             "metric": self.pick(
                 "dot", "cosine", "euclidean", "manhattan", "chebyshev", "mahalanobis"
             ),
-            "whitening": self.pick(None, None, None, "auto", 0, 0.3, 1),
+            "whitening": self.pick(None, None, None, None, "auto", 0, 0.3, 1),
             "random_state": int(self.rng.integers(2**31)),
         }
         combines = self._combines(params)
@@ -788,7 +789,7 @@ class Program:
         return np.sqrt(eps) if is_root else eps
 
     def check_one_by_one(self, found):
-        """Compare what is said of some queries by themselves with what is said of all.
+        """Compare what is said of a query by itself with what is said of all.
 
         Products of matrices and of vectors round in different ways. So similarities may
         differ by what rounding of the query changes, and the scores by as much; labels
@@ -806,29 +807,32 @@ class Program:
             tolerance, self.tolerance(all_scores, clf.decision_function(blurred))
         )
         tolerance = tolerance + self.lost_by_whitening(X) + self.lost_by_the_kernel()
-        for i in self.rng.permutation(len(X))[:2]:
-            x, close = X[i : i + 1], 2 * tolerance[i]
-            similar = _in_order(clf.kproxies(x, similarities.shape[1]))[0]
-            np.testing.assert_allclose(similar, similarities[i], 0, close)
-            familiarity = clf.score_samples(x)[0]
-            assert abs(familiarity - found["score_samples"][i]) <= close
-            if self.votes_are_close(similarities[i], close):
-                continue
-            scores = clf.decision_function(x)[0]
-            np.testing.assert_allclose(scores, all_scores[i], 0, close)
-            label = clf.predict(x)[0]
-            is_close = why.margin[i] <= 2 * close
-            if clf.rejection is not None:
-                is_close |= abs(familiarity - clf.rejection_threshold_) <= close
-            assert label == found["predict"][i] or is_close
-            probabilities = clf.predict_proba(x)[0]
-            assert is_close or clf.classes_[probabilities.argmax()] == why.label[i]
-            np.testing.assert_allclose(
-                probabilities,
-                found["predict_proba"][i],
-                1e-5,
-                4 * min(close / max(clf.temperature_, 1e-30), 1),
-            )
+        i = self.rng.integers(len(X))
+        x, close = X[i : i + 1], 2 * tolerance[i]
+        similar = _in_order(clf.kproxies(x, similarities.shape[1]))[0]
+        np.testing.assert_allclose(similar, similarities[i], 0, close)
+        familiarity = clf.score_samples(x)[0]
+        assert abs(familiarity - found["score_samples"][i]) <= close
+        of_votes = self.lost_by_votes(similarities[i], close)
+        if of_votes is None:
+            return
+        is_close = False
+        if clf.rejection is not None:
+            is_close = abs(familiarity - clf.rejection_threshold_) <= close
+        close += of_votes
+        scores = clf.decision_function(x)[0]
+        np.testing.assert_allclose(scores, all_scores[i], 0, close)
+        label = clf.predict(x)[0]
+        is_close |= why.margin[i] <= 2 * close
+        assert label == found["predict"][i] or is_close
+        probabilities = clf.predict_proba(x)[0]
+        assert is_close or clf.classes_[probabilities.argmax()] == why.label[i]
+        np.testing.assert_allclose(
+            probabilities,
+            found["predict_proba"][i],
+            1e-5,
+            4 * min(close / max(clf.temperature_, 1e-30), 1),
+        )
 
     def tolerance(self, values, blurred):
         """Say how much of the values of each query is rounding: (n_queries,)."""
@@ -871,15 +875,18 @@ class Program:
         eps = np.finfo(self.notes.dtype).eps
         return 10 * eps * np.abs(kernel.coefficients).sum(axis=1).max()
 
-    def votes_are_close(self, similarities, close):
-        """Whether rounding may change votes, or the weight of one."""
+    def lost_by_votes(self, similarities, close):
+        """Say how much of a share of votes is rounding; None if it may change voters."""
         aggregation = self.plan_params["aggregation"]
         if aggregation != "mnn" and not isinstance(aggregation, Votes):
-            return False
-        if getattr(aggregation, "weights", "") == "distance":
-            return True
-        gaps = np.diff(np.sort(similarities))
-        return bool((gaps <= close).any())
+            return 0
+        in_order = np.sort(similarities)
+        if (np.diff(in_order) <= close).any():
+            return None
+        if aggregation == "mnn" or aggregation.weights == "uniform":
+            return 0
+        nearest = (self.plan_params["metric"] == "cosine") - in_order[-1]
+        return None if nearest <= 100 * close else 4 * close / nearest
 
     def check_nothing_is_left_of(self, gone):
         """See that no label and no row of a forgotten class is in a pickle."""
@@ -921,14 +928,17 @@ class Program:
         """
         clf = ImprintClassifier(**self.params)
         for step in self.steps:
-            if step.name != "pickle":
+            if self.needs_moments():
                 clf = step(clf)
-                if clf.__sklearn_is_fitted__() and self.needs_moments():
-                    assert len(clf.proxies_)
+                assert not clf.__sklearn_is_fitted__() or len(clf.proxies_)
+            elif step.name != "pickle":
+                clf = step(clf)
         if not self.notes.known:
             return
         np.testing.assert_array_equal(clf.classes_, self.clf.classes_)
-        for name in ("proxies_", "proxy_indices_", "class_count_"):
+        # Which row is nearest to a mean is known of parts, so that parts matter.
+        may_differ = {"proxy_indices_"} if self.params["generator"] == "mean" else set()
+        for name in {"proxies_", "proxy_indices_", "class_count_"} - may_differ:
             mine, theirs = getattr(self.clf, name), getattr(clf, name)
             np.testing.assert_array_equal(mine, theirs)
         for look in ("decision_function", "predict_proba", "predict"):

@@ -63,6 +63,18 @@ def test_any_parts_and_order_choose_the_same(digits, whitening):
     np.testing.assert_allclose(alpha_of(clf), alpha_of(rest), rtol=1e-4)
 
 
+@pytest.mark.parametrize("n_features", [4, 6, 9])
+def test_whitening_of_float32_leaves_something_to_solve(n_features):
+    # Whitened with little shrinkage, what rounding leaves of zero is more than alpha.
+    rng = np.random.default_rng(0)
+    for n_samples in range(2, 12):
+        X = rng.normal(size=(n_samples, n_features)).astype(np.float32)
+        y = np.arange(n_samples) % 2
+        clf = least_squares(0.01, whitening=0, support_norm=None)
+        clf.partial_fit(X[:1], y[:1]).partial_fit(X[1:], y[1:])
+        assert np.isfinite(clf.proxies_).all()
+
+
 def test_one_sample_per_class_says_nothing():
     clf = least_squares("auto").fit(np.eye(3), [0, 1, 2])
     assert alpha_of(clf) == pytest.approx(10 / 3)
