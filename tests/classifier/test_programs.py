@@ -876,7 +876,7 @@ class Program:
         return 10 * eps * np.abs(kernel.coefficients).sum(axis=1).max()
 
     def lost_by_votes(self, similarities, close):
-        """Say how much of a share of votes is rounding; None if it may change voters."""
+        """Say how much of a vote share is rounding; None if it may change voters."""
         aggregation = self.plan_params["aggregation"]
         if aggregation != "mnn" and not isinstance(aggregation, Votes):
             return 0
