@@ -6,10 +6,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --e
 .PHONY: demo demo-text test test-slow test-oldest test-vision lint docs bench bench-paper clean
 
 demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
-	$(BIN)/python -m skimprint.demo
+	$(BIN)/python examples/demo.py
 
 demo-text: .venv/.demo-text  ## sentences to intents, with a real sentence model
-	$(BIN)/python -m skimprint.demo_text
+	$(BIN)/python examples/demo_text.py
 
 test: .venv/.test  ## the whole suite, doctests included
 	$(BIN)/python -m pytest

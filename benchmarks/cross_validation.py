@@ -15,6 +15,7 @@ from _side_by_side import (
 from sklearn.model_selection import GridSearchCV
 
 from skimprint import ImprintClassifier, ImprintClassifierCV
+from skimprint.aggregation import Votes
 from skimprint.datasets import load_digits_embeddings
 
 N_SAMPLES = 3000
@@ -27,8 +28,7 @@ GRIDS = {
         "proxy_norm": [None, "l2"],
         "query_norm": [None, "l2"],
         "metric": ["cosine"],
-        "aggregation": ["mnn"],
-        "n_neighbors": [1, 3, 5],
+        "aggregation": [Votes(1), Votes(3), Votes(5)],
     },
     "norms and metrics: 5 clusterings": {
         "n_proxies": [1, 2, 5, 10, 20],
@@ -38,7 +38,7 @@ GRIDS = {
     },
     "whitening: 3 clusterings, 10 shrinkages": {
         "n_proxies": [1, 5, 20],
-        "shrinkage": [0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, "auto"],
+        "whitening": [0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, "auto"],
         "proxy_norm": [None, "l2"],
     },
     "60 clusterings: 30 numbers of proxies, 2 norms": {
@@ -75,7 +75,7 @@ def main():
                     "peer": lambda peer=peer: peer.fit(X, y),
                 },
                 REPEATS,
-                rarely=("peer",) if "shrinkage" in grid else (),
+                rarely=("peer",) if "whitening" in grid else (),
                 warm_up=False,
             )
         check_same(ours, peer)

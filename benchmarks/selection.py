@@ -33,7 +33,7 @@ def cov_max(X, k):
 
 
 def fps(X, k):
-    """Distances to all selected rows, anew for each one that is added."""
+    """Distances to all selected rows, again for each one that is added."""
     chosen = [np.argmax(np.linalg.norm(X - X.mean(axis=0), axis=1))]
     for _ in range(k - 1):
         if torch is None:

@@ -19,8 +19,8 @@ autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 default_role = "literal"
-# Docstrings inherited from scikit-learn refer to its own user guide.
-suppress_warnings = ["ref.ref"]
+# Docstrings inherited from scikit-learn refer to its own user guide and glossary.
+suppress_warnings = ["ref.ref", "ref.term"]
 html_theme = "pydata_sphinx_theme"
 html_title = "skimprint"
 html_show_sourcelink = False

@@ -20,11 +20,13 @@ _MODULES = [
     "aggregation",
     "cluster",
     "datasets",
+    "export",
     "generation",
     "methods",
     "metrics",
     "model_selection",
     "normalization",
+    "persistence",
     "testing",
 ]
 
@@ -34,11 +36,13 @@ if TYPE_CHECKING:
     from . import aggregation as aggregation
     from . import cluster as cluster
     from . import datasets as datasets
+    from . import export as export
     from . import generation as generation
     from . import methods as methods
     from . import metrics as metrics
     from . import model_selection as model_selection
     from . import normalization as normalization
+    from . import persistence as persistence
     from . import testing as testing
 else:
 

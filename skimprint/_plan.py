@@ -1,6 +1,5 @@
 """What the parameters of a classifier mean together, resolved once."""
 
-import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -8,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ._arrays.device import is_nonnegative
+from ._arrays.device import check_device, is_nonnegative
 from ._memory.state import Needs
 from ._scoring.similarity import METRICS, Similarity
 from ._space import kernel_ridge
@@ -106,7 +105,7 @@ class Plan:
             mean_weight = 0.5 if are_points else 0.0
         metric, aggregation = METRICS[clf.metric], make_aggregation(clf.aggregation)
         aggregation.check(metric)
-        _check_device(clf.device)
+        check_device(clf.device)
         if mean_weight and not are_points:
             raise ValueError(
                 "mean_weight needs proxies that are points of the normalised space, "
@@ -209,14 +208,6 @@ class Plan:
                 f"{type(self.generator).__name__} depend on all samples of all "
                 "classes. Pass numbers, or another generator."
             )
-
-
-def _check_device(device):
-    if device and not re.fullmatch(r"cpu|auto|cuda(:\d+)?", device):
-        raise ValueError(
-            "device must be 'cpu', 'cuda', 'cuda:N' with a number N, 'auto' or "
-            f"None; got {device!r}."
-        )
 
 
 def first_difference(mine, theirs):

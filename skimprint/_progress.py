@@ -1,4 +1,4 @@
-"""How far a fit has come: a progress bar, and scikit-learn's callbacks."""
+"""Report how far a fit has come: a progress bar, and scikit-learn's callbacks."""
 
 import sys
 import threading
@@ -10,7 +10,7 @@ try:
 except ImportError:  # scikit-learn < 1.9
 
     class CallbackSupportMixin:
-        """In place of scikit-learn's: an estimator without callbacks."""
+        """Stand in for scikit-learn's: an estimator without callbacks."""
 
     def with_callbacks(method):
         """Leave a method as it is, in place of what sets up callbacks."""
@@ -135,7 +135,7 @@ def notify_callbacks(estimator, n_tasks, task_name, *, X, y, active=True):
 
 
 class _Lines:
-    """In place of tqdm: a line on stderr every now and then."""
+    """Print a line on stderr every now and then, in place of tqdm."""
 
     def __init__(self, total, desc, delay):
         self.total = total

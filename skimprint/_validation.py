@@ -1,4 +1,4 @@
-"""What several estimators check in the same way."""
+"""Check what several estimators check in the same way."""
 
 import warnings
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def seed_from(random_state):
 
 
 def shortened(labels, most=10):
-    """A list of labels for a message: not more than ten of a thousand."""
+    """List labels for a message: not more than ten of a thousand."""
     shown = ", ".join(repr(label) for label in labels[:most])
     more = f", ... ({len(labels)} in all)" if len(labels) > most else ""
     return f"[{shown}{more}]"

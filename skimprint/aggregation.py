@@ -132,7 +132,7 @@ def _on_device_of(array, xp, index):
 
 
 def codes_of(offsets):
-    """Index of the class of each proxy: (n_proxies,)."""
+    """Find the index of the class of each proxy: (n_proxies,)."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
@@ -484,7 +484,7 @@ class Votes(Aggregation, BaseEstimator):
         return self._shares(*found, offsets, similarity)
 
     def _shares(self, similarities, nearest, offsets, metric, voters=None):
-        """Votes of the nearest proxies, both of shape (n_queries, n_neighbors)."""
+        """Count the votes of proxies, of shape (n_queries, n_neighbors)."""
         distances = (metric.zero_distance or 0) - similarities
         codes = codes_of(offsets)[nearest]
         n_classes = len(offsets) - 1

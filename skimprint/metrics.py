@@ -1,4 +1,4 @@
-"""How collapsed the classes of an embedding are: small scatter, means far apart."""
+"""Measure how collapsed the classes of an embedding are: small, and far apart."""
 
 from typing import Any, Literal, overload
 
@@ -37,7 +37,7 @@ def neural_collapse_score(
 ) -> Any: ...
 @validate_params(_PARAMETERS, prefer_skip_nested_validation=True)
 def neural_collapse_score(X, y, *, norm="l2", average="pooled"):
-    r"""Scatter within classes relative to that between them, known as NC1.
+    r"""Measure the scatter within classes relative to that between them: NC1.
 
     With the mean :math:`\Sigma_W` of the covariances of the C classes and the
     covariance :math:`\Sigma_B` of the class means about the mean of all samples, it is
@@ -78,6 +78,13 @@ def neural_collapse_score(X, y, *, norm="l2", average="pooled"):
     Covariances divide by the number of samples, and each class counts the same. The
     embeddings are read twice, in blocks, and the sums are taken in float64; memory
     beyond ``X`` is some means per class and a few MiB, for any number of samples.
+
+    With the eigenvectors :math:`u_k` of :math:`\Sigma_B` to eigenvalues
+    :math:`\lambda_k > 0`, and the residual :math:`r` of a sample from its class mean,
+    :math:`\mathrm{tr}(\Sigma_W \Sigma_B^+) = \sum_k u_k^T \Sigma_W u_k / \lambda_k` is
+    the mean of :math:`\sum_k (u_k^T r)^2 / \lambda_k` over the samples of a class, and
+    over the classes. So no matrix of features by features is needed: there are fewer
+    :math:`u_k` than classes.
 
     The implementation of [2]_ subtracts centred class means from samples that are not
     centred. Its figures are larger by :math:`\mu^T \Sigma_B^+ \mu / C`, for the mean
@@ -122,7 +129,7 @@ def variability_collapse_index(
 ) -> Any: ...
 @validate_params(_PARAMETERS, prefer_skip_nested_validation=True)
 def variability_collapse_index(X, y, *, norm="l2", average="pooled"):
-    r"""Share of the class means' scatter that the scatter within classes hides: VCI.
+    r"""Measure how much of the class means' scatter that within classes hides: VCI.
 
     With :math:`\Sigma_W` and :math:`\Sigma_B` as in `neural_collapse_score`, it is
     :math:`1 - \mathrm{tr}(\Sigma_B (\Sigma_B + \Sigma_W)^+) / \mathrm{rank}(\Sigma_B)`
@@ -196,7 +203,7 @@ def variability_collapse_index(X, y, *, norm="l2", average="pooled"):
 
 
 class _Classes:
-    """Means of the classes, the space they span, and the samples block by block.
+    """Hold the means of classes, the space they span, and the samples by block.
 
     Attributes
     ----------
@@ -251,7 +258,7 @@ class _Classes:
         return len(self.sizes)
 
     def _blocks(self, c):
-        """Samples of a class, normalised, in float64: new arrays."""
+        """Yield samples of a class, normalised, in float64: new arrays."""
         step = max(1, _BLOCK // self.X.shape[1])
         for start in range(0, self.sizes[c], step):
             rows = self.X[self._rows[c][start : start + step]].astype(np.float64)
@@ -259,13 +266,13 @@ class _Classes:
             yield l2_normalize(rows, out=rows) if self.norm == "l2" else rows
 
     def residuals(self, c):
-        """Samples of a class less their mean, block by block."""
+        """Yield samples of a class less their mean, block by block."""
         for rows in self._blocks(c):
             rows -= self.means[c]
             yield rows
 
     def hidden_by(self, covariance):
-        """1 - tr(Sigma_B (Sigma_B + covariance)^+) / rank(Sigma_B)."""
+        """Compute 1 - tr(Sigma_B (Sigma_B + covariance)^+) / rank(Sigma_B)."""
         roots = self.axes * self.spreads[:, None]
         values, vectors = np.linalg.eigh(covariance + roots.T @ roots)
         kept = values > len(values) * np.finfo(np.float64).eps * values[-1]

@@ -1,4 +1,4 @@
-"""Splitting data into a few shots per class and a test set."""
+"""Split data into a few shots per class and a test set."""
 
 import warnings
 from collections.abc import Iterator
@@ -177,7 +177,7 @@ class NShotSplit(BaseShuffleSplit):
             yield support[shot_by_shot], np.sort(np.concatenate(tested))
 
     def _counts(self, classes, sizes):
-        """Numbers of samples of each class to train and to test on."""
+        """Count the samples of each class to train and to test on."""
         if self.test_size is None:
             n_test = np.maximum(sizes - self.n_shots, 1)
         elif isinstance(self.test_size, Integral):

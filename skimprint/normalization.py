@@ -101,7 +101,7 @@ def lengths(xp, X, *, axis=1):
     found = xp.sqrt(squared_lengths(xp, X, axis=axis))
     is_finite = xp.isfinite(found)
     if not xp.all(is_finite):  # squares are too large for the dtype: scale before
-        largest = xp.clip(xp.max(xp.abs(X), axis=axis, keepdims=True), 1, None)
+        largest = xp.clip(xp.max(xp.abs(X), axis=axis, keepdims=True), 1.0, None)
         scaled = xp.sqrt(squared_lengths(xp, X / largest, axis=axis))
         found = xp.where(is_finite, found, scaled * largest)
     return xp.clip(found, EPS, None)

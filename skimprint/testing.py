@@ -1,22 +1,44 @@
 """Checks that every embedder must pass, for our tests and for yours."""
 
+from __future__ import annotations
+
 import copy
+import os
 import pickle
+import re
+import select
+import signal
+import sys
 import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import joblib
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
+__all__ = ["check_embedder"]
 
-def check_embedder(embedder, items, *, rtol=1e-4, atol=1e-5):
+
+def check_embedder(
+    embedder: Any,
+    items: Iterable[Any],
+    *,
+    bad_item: Any = None,
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
+) -> None:
     """Check that a transformer embeds items as pipelines and searches expect it to.
 
     It must work before `fit`; give one finite float32 row for each item, the same for
-    the same item however items are batched, ordered or repeated; share its model with
-    clones; come back from a pickle; name its features; and leave the items, the model,
-    if it is a ``torch.nn.Module``, and the parameters as they were.
+    the same item however items are batched, ordered or repeated, whether by one object
+    or by many, in several threads and (unless torch is behind it, which may not survive
+    that) after a fork; share its model with clones; come back from a pickle, which of a
+    named model holds nothing of torch; name its features; name one bad item among good
+    ones, or skip it, if it has a parameter ``on_error``; and leave the items, the
+    model, if it is a ``torch.nn.Module``, and the parameters as they were.
 
     Parameters
     ----------
@@ -24,6 +46,9 @@ def check_embedder(embedder, items, *, rtol=1e-4, atol=1e-5):
         Like `~skimprint.FoundationEmbedder`, with NumPy output.
     items : list
         At least three different items that it embeds.
+    bad_item : object, default=None
+        An item that it does not embed. None is one, for most embedders; those without a
+        parameter ``on_error`` are not asked to embed it.
     rtol : float, default=1e-4
         Relative tolerance between embeddings of the same item.
     atol : float, default=1e-5
@@ -70,7 +95,11 @@ def check_embedder(embedder, items, *, rtol=1e-4, atol=1e-5):
         _check_fit(embedder, items, expected, check_same)
         _check_copies(embedder, items, expected, check_same)
         _check_feature_names(embedder, items, expected)
+        _check_workers(embedder, items, expected, check_same)
+        _check_threads(embedder, items, expected, check_same)
+        _check_fork(embedder, items, expected, check_same)
     _check_errors(embedder)
+    _check_bad_item(embedder, items, expected, check_same, bad_item)
     after = embedder.get_params(deep=False)
     assert parameters.keys() == after.keys(), "the parameters changed"
     assert all(parameters[name] is after[name] for name in after), (
@@ -159,6 +188,11 @@ def _check_copies(embedder, items, expected, check_same):
         copied = pickle.loads(pickled)
     check_same(copied.transform(items), expected, "a copy embeds differently")
 
+    named = isinstance(embedder.get_params(deep=False).get("model"), str)
+    fitted = pickle.dumps(cloned.fit(items)) if named else b""
+    found = sorted(set(re.findall(rb"torch[\w.]*", fitted)))
+    assert not found, f"a pickle of a named model needs {found} to be read"
+
 
 def _check_feature_names(embedder, items, expected):
     names = clone(embedder).fit(items).get_feature_names_out()
@@ -172,3 +206,74 @@ def _check_errors(embedder):
         except ValueError:
             continue
         raise AssertionError(f"transform must raise a ValueError for X={wrong!r}")
+
+
+def _check_workers(embedder, items, expected, check_same):
+    """Check that threads share out items, the same objects many times over."""
+    if "n_workers" not in embedder.get_params(deep=False):
+        return
+    working = clone(embedder).set_params(n_workers=2, batch_size=2)
+    places = np.tile(np.arange(len(items)), 5)
+    rows = working.transform([items[place] for place in places])
+    check_same(rows, expected[places], "workers matter, or repeated objects")
+
+
+def _check_threads(embedder, items, expected, check_same):
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: embedder.transform(items), range(4)))
+    for rows in results:
+        check_same(rows, expected, "threads that use one embedder disturb each other")
+
+
+def _check_fork(embedder, items, expected, check_same, timeout=120):
+    """Check that a process that is forked embeds, too."""
+    if sys.platform != "linux":
+        return  # elsewhere, libraries of the system do not survive a fork
+    if getattr(clone(embedder).fit(items), "device_", None) is not None:
+        return  # nor does torch, once several threads have used it
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # there are threads
+        child = os.fork()
+    if child == 0:
+        try:
+            with os.fdopen(write, "wb") as pipe:
+                pipe.write(pickle.dumps(embedder.transform(items)))
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        ready, _, _ = select.select([pipe], [], [], timeout)
+        if not ready:
+            os.kill(child, signal.SIGKILL)
+        data = pipe.read()
+    os.waitpid(child, 0)
+    assert ready, f"transform does not end within {timeout} s after a fork"
+    assert data, "transform fails after a fork"
+    rows = pickle.loads(data)
+    check_same(rows, expected, "an item is embedded differently after a fork")
+
+
+def _check_bad_item(embedder, items, expected, check_same, bad_item):
+    """Check that one bad item is named, or skipped, and the others embedded."""
+    if "on_error" not in embedder.get_params(deep=False):
+        return
+    if getattr(clone(embedder).fit(items), "modality_", None) == "any":
+        return  # a callable takes what it is given
+    mixed = [*items[:1], bad_item, *items[1:]]
+    for workers in {0, 2} if "n_workers" in embedder.get_params() else {None}:
+        changed = {} if workers is None else {"n_workers": workers}
+        raising = clone(embedder).set_params(on_error="raise", **changed)
+        try:
+            raising.transform(mixed)
+            message = None
+        except ValueError as error:
+            message = str(error)
+        assert message is not None, "transform must raise a ValueError for a bad item"
+        assert "Item 1" in message, f"the bad item is not named: {message}"
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            rows = raising.set_params(on_error="skip").transform(mixed)
+        assert caught, "items are skipped without a warning"
+        assert np.isnan(rows[1]).all(), "a skipped item must have a row of NaN"
+        check_same(np.delete(rows, 1, 0), expected, "a bad item spoils good ones")

@@ -1,8 +1,7 @@
 import sys
 
+import demo
 import pytest
-
-from skimprint import demo
 
 
 def test_the_demo_runs_and_draws(tmp_path, monkeypatch, capsys):

@@ -1,11 +1,11 @@
 import re
 import sys
 
+import demo_text
 import numpy as np
 import pytest
 from embedders import minilm
 
-from skimprint import demo_text
 from skimprint.datasets import load_intents
 
 

@@ -13,8 +13,9 @@ PAGES = [
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_in_the_documentation(page):
     pytest.importorskip("PIL", reason="needs pillow")
-    if "import transformers" in page.read_text(encoding="utf-8"):
-        pytest.importorskip("torch", reason="needs torch")
-        pytest.importorskip("transformers", reason="needs skimprint[transformers]")
+    text = page.read_text(encoding="utf-8")
+    for library in ("torch", "transformers", "onnxruntime", "safetensors"):
+        if f">>> import {library}" in text or f">>> from {library}" in text:
+            pytest.importorskip(library, reason=f"needs {library}")
     failed, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert failed == 0

@@ -17,6 +17,10 @@ from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 
 from skimprint import ImprintClassifier
+from skimprint._plan import Plan
+from skimprint._scoring.scorer import Scorer
+from skimprint.aggregation import Votes
+from skimprint.classifier._fitted import Fitted
 from skimprint.cluster._kmeans import GroupedKMeansResult
 from skimprint.generation import KMedoidsProxies, LeastSquaresProxies
 
@@ -25,7 +29,7 @@ AS_PUBLISHED = {
     "least_squares": LeastSquaresProxies(alpha=0.01, prior="uniform"),
     "kmedoids": KMedoidsProxies(init="heuristic"),
 }
-PART_OF_FIT = ("support_norm", "generator", "n_proxies", "proxy_norm")
+PART_OF_LEARNING = ("support_norm", "generator", "n_proxies")
 
 
 def scikit_learn_kmeans(groups, n_clusters, *, seed, **params):
@@ -51,19 +55,31 @@ def scikit_learn_clusters(monkeypatch):
 
 @pytest.fixture
 def fitted(reference):
-    """From a configuration to a fitted classifier; fits what it has not met before."""
+    """From a configuration to a fitted classifier; learns what it has not met yet."""
     X, y = reference["X_train"].astype(np.float32), reference["y_train"]
     classifiers = {}
 
     def fit(config, seed=0):
-        params = {**config, "random_state": seed}
-        params["generator"] = AS_PUBLISHED.get(config["generator"], config["generator"])
-        key = (seed, *(config[name] for name in PART_OF_FIT))
+        params = {**params_of(config), "random_state": seed}
+        key = (seed, *(config[name] for name in PART_OF_LEARNING))
         if key not in classifiers:
             classifiers[key] = ImprintClassifier(**params).fit(X, y)
-        return classifiers[key].set_params(**params)
+        clf = copy(classifiers[key]).set_params(**params)
+        clf._fitted = Fitted(Plan.of(clf, X), clf._fitted.state)
+        return clf
 
     return fit
+
+
+def params_of(config):
+    """The parameters that mean what a configuration of the reference does."""
+    params = dict(config)
+    params["generator"] = AS_PUBLISHED.get(config["generator"], config["generator"])
+    votes = {"n_neighbors", "weights"} & params.keys()
+    votes = {name: params.pop(name) for name in votes}
+    if params.get("aggregation") == "mnn":
+        params["aggregation"] = Votes(**votes)
+    return params
 
 
 def proxies_name(config):
@@ -82,10 +98,12 @@ def explanation(clf, X, expected, config, proxies):
         return "equal but for ties"
     # The reference solves for its least-squares proxies in float32; ours are exact.
     if config["generator"] == "least_squares":
-        given = copy(clf)
-        given._made = copy(clf._made)
+        head = copy(clf._fitted.scorer.head)
         normalized = config["proxy_norm"] is not None
-        given._made.proxies = normalize(proxies) if normalized else proxies
+        head.proxies = normalize(proxies) if normalized else proxies
+        given = copy(clf)
+        given._fitted = copy(clf._fitted)
+        given._fitted.scorer = Scorer(head)
         wrong = given.predict(X) != expected
         if not (wrong & ~is_tie(given, X, expected)).any():
             return "equal given the reference's float32 proxies"
@@ -102,13 +120,14 @@ def is_tie(clf, X, expected):
         return np.zeros(len(X), dtype=bool)
     scores = clf.decision_function(X)
     best = np.isclose(scores, scores.max(axis=1, keepdims=True), rtol=1e-6)
-    if clf.weights == "uniform":
+    if clf.aggregation.weights == "uniform":
         votes_tie = best.argmax(axis=1) == expected
     else:  # by distances in float32
         votes_tie = best[np.arange(len(X)), expected]
-    if clf.n_neighbors == len(clf.proxies_):
+    n_neighbors = clf.aggregation.n_neighbors
+    if n_neighbors == len(clf.proxies_):
         return votes_tie
-    similarities, _ = clf.kproxies(X, clf.n_neighbors + 1)
+    similarities, _ = clf.kproxies(X, n_neighbors + 1)
     return votes_tie | (similarities[:, -1] == similarities[:, -2])
 
 

@@ -13,6 +13,7 @@ from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
 from skimprint._arrays.device import to_host
 from skimprint._scoring.similarity import METRICS, Similarity
 from skimprint.aggregation import AGGREGATIONS, Aggregation, max_scores
+from skimprint.generation import GENERATORS, ProxyGenerator, synthesized
 from skimprint.normalization import NORMS, PROXY_NORMS, Norm
 
 
@@ -42,7 +43,21 @@ def softened(similarities, proxy_classes):
     return np.stack([(s.max(axis=1) + s.mean(axis=1)) / 2 for s in of_class], axis=1)
 
 
+class Ends(ProxyGenerator):
+    """The means of the samples before and after the middle of each class."""
+
+    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
+        vectors = []
+        for group, k in enumerate(n_proxies):
+            rows = support.rows(group)
+            halves = np.array_split(rows, min(2, k, len(rows)))
+            vectors.append(np.stack([half.mean(axis=0) for half in halves]))
+        offsets = np.cumsum([0, *map(len, vectors)])
+        return synthesized(support, np.concatenate(vectors), offsets, n_jobs=n_jobs)
+
+
 PARTS = {
+    "generator": {"generator": "ends"},
     "norm": {"support_norm": "cube", "query_norm": "cube"},
     "norm, chosen queries": {"support_norm": "cube", "query_norm": "auto"},
     "norm of proxies": {"proxy_norm": "cube"},
@@ -67,6 +82,7 @@ def params(request, monkeypatch):
     monkeypatch.setitem(PROXY_NORMS, "cube", cube)
     monkeypatch.setitem(METRICS, "canberra", Canberra)
     monkeypatch.setitem(AGGREGATIONS, "softened", Softened())
+    monkeypatch.setitem(GENERATORS, "ends", Ends)
     return {"n_proxies": 3, "random_state": 0, "temperature": "auto"} | PARTS[
         request.param
     ]
@@ -105,6 +121,25 @@ def test_predicts_by_definition(data, params):
     assert np.isfinite(clf.predict_proba(queries)).all()
     again = pickle.loads(pickle.dumps(clone(clf).fit(X, y)))
     np.testing.assert_array_equal(again.decision_function(queries), scores)
+
+
+def test_a_generator_of_its_own_learns_in_parts_merges_and_forgets(data, params):
+    X, y, queries = data
+    params |= {"generator": Ends(), "n_proxies": 2}
+    whole = ImprintClassifier(**params).fit(X, y)
+    parts = ImprintClassifier(**params).fit(X[:150], y[:150])
+    parts.partial_fit(X[150:], y[150:])
+    merged = ImprintClassifier(**params).fit(X[:150], y[:150])
+    merged.merge(ImprintClassifier(**params).fit(X[150:], y[150:]))
+    for clf in (parts, merged):
+        # All samples are remembered: no class has more than forty.
+        assert np.mean(clf.predict(queries) == whole.predict(queries)) > 0.9
+        np.testing.assert_array_equal(clf.class_count_, whole.class_count_)
+        assert clf.forget([3, 9]).classes_.tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
+    alone = ImprintClassifier(**params).fit(X[y == 3], y[y == 3])
+    np.testing.assert_array_equal(
+        alone.proxies_, whole.proxies_[whole.proxy_labels_ == 3]
+    )
 
 
 def test_learns_in_parts_and_forgets(data, params):
@@ -195,6 +230,7 @@ def test_in_searches(data, params):
 
 def test_a_name_that_is_not_registered_is_an_error(data, params):
     X, y, _ = data
-    name = next(key for key in PARTS["all"] | {"proxy_norm": 1} if key in params)
-    with pytest.raises(ValueError, match=rf"The '{name}' parameter .* among {{'"):
+    names = PARTS["all"] | {"proxy_norm": 1, "generator": 1}
+    name = next(key for key in names if key in params)
+    with pytest.raises(ValueError, match=rf"{name}.* (among {{'|one of \['all')"):
         ImprintClassifier(**{name: "sphere"}).fit(X, y)

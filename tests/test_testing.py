@@ -1,3 +1,7 @@
+import os
+import threading
+import warnings
+
 import numpy as np
 import pytest
 from embedders import Lengths, embed_text
@@ -127,3 +131,65 @@ def test_a_model_that_is_left_changed_is_found():
     nn = pytest.importorskip("torch.nn", reason="needs torch")
     with pytest.raises(AssertionError, match="transform changed the model"):
         check_embedder(Wakes(nn.Linear(2, 2).eval()), TEXTS)
+
+
+class Careless(Wrong):
+    """An embedder with workers and `on_error`, and one flaw."""
+
+    def __init__(self, flaw="none", on_error="raise", n_workers=0, batch_size=2):
+        super().__init__(flaw)
+        self.on_error = on_error
+        self.n_workers = n_workers
+        self.batch_size = batch_size
+
+    def transform(self, X):
+        if isinstance(X, str) or len(X) == 0:
+            raise ValueError("no items")
+        if self.flaw == "workers" and self.n_workers and len(X) > len({*X}):
+            return super().transform(X)[::-1].copy()
+        if self.flaw == "threads" and threading.current_thread().name != "MainThread":
+            return super().transform(X) + np.float32(1)
+        if self.flaw == "fork" and os.getpid() != PROCESS:
+            raise ValueError("not here")
+        bad = [index for index, text in enumerate(X) if text is None]
+        if bad and (self.on_error == "raise" or self.flaw == "skip"):
+            raise ValueError("Something is wrong" if self.flaw == "name" else "Item 1")
+        rows = super().transform(["bad" if text is None else text for text in X])
+        if bad:
+            if self.flaw != "silent":
+                warnings.warn("1 item skipped", UserWarning, stacklevel=2)
+            rows[bad if self.flaw != "spoil" else slice(None)] = np.nan
+            if self.flaw == "fill":
+                rows[bad] = 0
+        return rows
+
+
+PROCESS = os.getpid()
+
+
+def test_careful_embedders_pass():
+    check_embedder(Careless(), TEXTS)
+
+
+@pytest.mark.parametrize(
+    "flaw, message",
+    [
+        ("workers", "workers matter"),
+        ("threads", "disturb each other"),
+        ("fork", "fails after a fork"),
+        ("name", "not named"),
+        ("silent", "without a warning"),
+        ("spoil", "spoils good ones"),
+        ("fill", "a row of NaN"),
+    ],
+)
+def test_carelessness_is_found(flaw, message):
+    with pytest.raises(AssertionError, match=message):
+        check_embedder(Careless(flaw), TEXTS)
+
+
+def test_bad_items_can_be_named():
+    embedder = FoundationEmbedder(Lengths(), modality="text")
+    check_embedder(embedder, TEXTS, bad_item=3)
+    with pytest.raises(AssertionError, match="must raise a ValueError for a bad item"):
+        check_embedder(embedder, TEXTS, bad_item="a good one")

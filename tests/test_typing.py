@@ -17,9 +17,6 @@ from skimprint.cluster import GroupedKMeans
 from skimprint.generation import __all__ as generators
 from skimprint.model_selection import NShotSplit
 
-if not hasattr(skimprint, "Rejection"):
-    pytest.skip("needs skimprint.Rejection", allow_module_level=True)
-
 GOOD = Path(__file__).parent / "typing" / "good.py"
 CALLS = [
     node

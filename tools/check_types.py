@@ -44,14 +44,14 @@ def main():
 
 
 def by_mypy():
-    """What mypy says, by script and line."""
+    """Collect what mypy says, by script and line."""
     output = run("mypy", *MYPY)
     errors = re.findall(r"^(.+?):(\d+): error: (.*)", output, re.M)
     return {(Path(path).name, int(line)): text for path, line, text in errors}
 
 
 def by_pyright():
-    """What pyright says, by script and line."""
+    """Collect what pyright says, by script and line."""
     output = run("pyright", "--outputjson", "--pythonpath", sys.executable)
     return {
         (Path(found["file"]).name, found["range"]["start"]["line"] + 1): found[
@@ -63,7 +63,7 @@ def by_pyright():
 
 
 def run(module, *options):
-    """What a checker prints about the scripts; it fails only if it finds errors."""
+    """Return what a checker prints about the scripts; it fails only on errors."""
     command = [sys.executable, "-m", module, *options, *map(str, SCRIPTS)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode not in (0, 1):

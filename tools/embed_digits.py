@@ -23,7 +23,7 @@ BATCH_SIZE = 64
 
 
 def embed(module_path, images):
-    """Embeddings of shape (n_images, 1024) of images with values from 0 to 16."""
+    """Embed images with values from 0 to 16: (n_images, 1024)."""
     spec = importlib.util.spec_from_file_location("foundation_model", module_path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -19,7 +19,7 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def public_objects():
-    """Full names of what each public module exports, and of the methods of classes."""
+    """Yield full names of what public modules export, and of the methods of classes."""
     names = [
         info.name for info in pkgutil.walk_packages(skimprint.__path__, "skimprint.")
     ]

@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
 from skimprint import ImprintClassifier
+from skimprint.aggregation import Votes
 from skimprint.generation import LeastSquaresProxies
-from skimprint.methods import PUBLISHED_METHODS, RECOMMENDED
 
 GENERATORS = {
     "k-means": "kmeans",
@@ -74,8 +74,8 @@ class CrossValidatedLogisticRegression(ClassifierMixin, BaseEstimator):
         return self.model_.predict(X)
 
 
-def published(name, seed):
-    return ImprintClassifier(**PUBLISHED_METHODS[name], random_state=seed)
+def named(name, seed):
+    return ImprintClassifier.from_method(name, random_state=seed)
 
 
 def imprint(generator, n_proxies, seed, **params):
@@ -116,10 +116,10 @@ ORACLE = [f"least squares {alpha}" for alpha in ALPHAS]
 
 #: What the paper compares on all training data.
 FRAMEWORK = {
-    QI: partial(published, "qi"),
-    "Hosoda": partial(published, "hosoda"),
-    "Janson": partial(published, "janson"),
-    WESTERHOFF: partial(published, "westerhoff"),
+    QI: partial(named, "qi"),
+    "Hosoda": partial(named, "hosoda"),
+    "Janson": partial(named, "janson"),
+    WESTERHOFF: partial(named, "westerhoff"),
     **{name: partial(least_squares, float(name.split()[-1])) for name in ORACLE},
 }
 
@@ -133,12 +133,12 @@ PEERS = {
 
 #: What is compared with all of these: one line each.
 OURS = {
-    "recommended": lambda seed: ImprintClassifier(**RECOMMENDED, random_state=seed),
-    "recommended, proxies only": lambda seed: ImprintClassifier(
-        **RECOMMENDED | {"kernel_weight": 0}, random_state=seed
+    "recommended": partial(named, "recommended"),
+    "recommended, proxies only": lambda seed: ImprintClassifier.from_method(
+        "recommended", kernel_weight=0, random_state=seed
     ),
-    "whitened mean": partial(imprint, "mean", 1, shrinkage="auto"),
-    "whitened k-means 5": partial(imprint, "kmeans", 5, shrinkage="auto"),
+    "whitened mean": partial(imprint, "mean", 1, whitening="auto"),
+    "whitened k-means 5": partial(imprint, "kmeans", 5, whitening="auto"),
 }
 
 #: Proxies of each generator, by their number.
@@ -150,19 +150,15 @@ K_SWEEP = {
 
 #: Aggregations of the paper's proxies, and of all samples.
 MNN = {
-    f"{WESTERHOFF}, {m}-NN": partial(
-        imprint, "kmeans", 20, aggregation="mnn", n_neighbors=m
-    )
+    f"{WESTERHOFF}, {m}-NN": partial(imprint, "kmeans", 20, aggregation=Votes(m))
     for m in (3, 5, 20, 50)
 } | {
     f"all samples, {m}-NN by distance": partial(
         imprint,
         "all",
         1,
-        aggregation="mnn",
+        aggregation=Votes(m, weights="distance"),
         metric="cosine",
-        n_neighbors=m,
-        weights="distance",
     )
     for m in (1, 3, 5, 20, 50)
 }

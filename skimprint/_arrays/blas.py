@@ -1,4 +1,4 @@
-"""Matrix products, and inner products of the rows of many small groups per call."""
+"""Multiply matrices, and the rows of many small groups in one call."""
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def gram_each(rows, out):
 
 
 def centred_gram(rows, out):
-    """Inner products of the rows of each group, less the mean of the group.
+    """Compute the inner products of the rows of each group, less their mean.
 
     For small groups: rows are read once and stay as they are.
 
@@ -73,13 +73,13 @@ def centred_gram(rows, out):
 
 
 def _typical(values):
-    """A value in the middle of each row; `numpy.median` takes ten times as long."""
+    """Find a value in the middle of each row, in a tenth of `numpy.median`'s time."""
     middle = values.shape[1] // 2
     return np.partition(values, middle, axis=1)[:, middle]
 
 
 def squared_distances(rows, out):
-    """All squared distances within groups of one size.
+    """Compute all squared distances within groups of one size.
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ to the host where an algorithm asks for them, and scores are computed where they
 
 import contextlib
 import gc
+import re
 import sys
 
 import numpy as np
@@ -25,7 +26,7 @@ from .._validation import DTYPES
 
 
 def namespace_of(X):
-    """The namespace of an array that results are to follow; None for NumPy's.
+    """Find the namespace of an array that results are to follow; None for NumPy's.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def namespace_of(X):
 
 
 def embedding_dtypes(X):
-    """The dtypes that embeddings may have, the first for those that have another.
+    """List the dtypes that embeddings may have, the first for those of another.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def embedding_dtypes(X):
 
 
 def has_float64(where):
-    """Whether a device has double precision."""
+    """Tell whether a device has double precision."""
     return not str(where).startswith("mps")
 
 
@@ -81,7 +82,7 @@ def _is_on_host(X):
 
 
 def to_host(X):
-    """A NumPy array of what may be an array of any kind.
+    """Make a NumPy array of what may be an array of any kind.
 
     Parameters
     ----------
@@ -144,7 +145,10 @@ def to_device(X, where):
     ------
     RuntimeError
         If there is no such device.
+    ValueError
+        If it is no name of one.
     """
+    check_device(where)
     if where in (None, "cpu") or isinstance(X, DeviceArray):
         return X
     gpu = _find_gpu(0 if where == "auto" else int(where.partition(":")[2] or 0))
@@ -159,6 +163,15 @@ def to_device(X, where):
         "CUDA 12: pip install cupy-cuda12x), or pass device='auto' to use a GPU only "
         "where there is one."
     )
+
+
+def check_device(where):
+    """Refuse a device that the parameter cannot name."""
+    if where and not re.fullmatch(r"cpu|auto|cuda(:\d+)?", where):
+        raise ValueError(
+            "device must be 'cpu', 'cuda', 'cuda:N' with a number N, 'auto' or "
+            f"None; got {where!r}."
+        )
 
 
 def _find_gpu(number):
@@ -200,7 +213,7 @@ def like_input(X, result):
 
 
 def is_nonnegative(X):
-    """Whether no value is negative."""
+    """Tell whether no value is negative."""
     if isinstance(X, DeviceArray):
         return bool(X.xp.min(X.array) >= 0)
     return X.min() >= 0
@@ -229,7 +242,7 @@ def in_halves(work, items):
             raise
         if len(items) == 1:
             raise MemoryError(
-                "The device has not memory enough for a single class or query beside "
+                "The device does not have enough memory for a class or query beside "
                 "what else it holds: free some, or pass NumPy arrays, which stay on "
                 f"the host with device=None. ({error})"
             ) from error
@@ -241,7 +254,7 @@ def in_halves(work, items):
 
 
 def is_out_of_memory(error):
-    """Whether an error says that memory ran out, on whatever device."""
+    """Tell whether an error says that memory ran out, on whatever device."""
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()
@@ -303,7 +316,7 @@ class DeviceArray:
         return to_host(self.xp.take(self.array, index, axis=0))
 
     def on_cuda(self):
-        """The array as CuPy's, in the same memory; `None` where that cannot be."""
+        """View the array as CuPy's, in the same memory; `None` where that cannot be."""
         is_cupy = is_cupy_array(self.array)
         if not is_cupy and getattr(self.device, "type", None) != "cuda":
             return None
@@ -314,17 +327,17 @@ class DeviceArray:
         return None
 
     def rows(self, index, dtype):
-        """Rows by their numbers where they are, in a dtype given as NumPy's."""
+        """Take rows by their numbers where they are, in a dtype given as NumPy's."""
         index = self.xp.asarray(index, device=self.device)
         rows = self.xp.take(self.array, index, axis=0)
         return self.xp.astype(rows, getattr(self.xp, np.dtype(dtype).name))
 
     def part(self, rows):
-        """Some rows, by a slice, where they are."""
+        """Take some rows, by a slice, where they are."""
         return self.array[rows, :]
 
     def bring(self, array):
-        """A copy of an ndarray where the rows are; `None` stays `None`."""
+        """Copy an ndarray to where the rows are; `None` stays `None`."""
         if array is None:
             return None
         if array.dtype == np.float64 and not has_float64(self.device):

@@ -1,4 +1,4 @@
-"""Rows of a matrix by group (the samples of each class), without copying the matrix."""
+"""Read rows of a matrix by group (the samples of each class), without copying it."""
 
 import math
 import threading
@@ -11,7 +11,7 @@ from ..normalization import IDENTITY, make_norm
 
 
 class GroupedRows:
-    """The rows of ``X`` group by group: gathered, cast and transformed when asked for.
+    """Gather, cast and transform the rows of ``X``, group by group, when asked for.
 
     Generators see one class at a time, or a few classes of the same size. Gathering
     late keeps the memory beyond ``X`` at the size of what is being worked on, and
@@ -67,22 +67,22 @@ class GroupedRows:
         return self.X.shape[1]
 
     def indices(self, group):
-        """Row numbers in ``X`` of one group."""
+        """Find the row numbers in ``X`` of one group."""
         return self.order[self.offsets[group] : self.offsets[group + 1]]
 
     def rows(self, group):
-        """Rows of one group: a new C-contiguous array of shape (n_c, n_features)."""
+        """Gather rows of one group: a new C-contiguous array, (n_c, n_features)."""
         return self.take(self.indices(group))
 
     def stack(self, groups, out=None):
-        """Rows of groups of one size: of shape (len(groups), n_c, d), new or in out."""
+        """Gather rows of groups of one size: (len(groups), n_c, d), new or in out."""
         index = self.stack_indices(groups)
         if out is not None:
             out = out.reshape(-1, self.n_features)
         return self.take(index.ravel(), out=out).reshape(*index.shape, -1)
 
     def peek(self, groups, out):
-        """Rows of groups of one size, to read only: as in X where it has them so.
+        """Find rows of groups of one size, to read only: as in X where it has them so.
 
         That takes consecutive rows that need neither a cast nor normalisation. Else
         it is `stack`.
@@ -103,20 +103,20 @@ class GroupedRows:
         return self.X[first : last + 1].reshape(*index.shape, -1)
 
     def stack_indices(self, groups):
-        """Row numbers in ``X`` of groups of one size: of shape (len(groups), n_c)."""
+        """Find the row numbers in ``X`` of groups of one size: (len(groups), n_c)."""
         groups = np.asarray(groups)
         starts = self.offsets[groups][:, None]
         return self.order[starts + np.arange(self.sizes[groups[0]])]
 
     def stack_weights(self, groups):
-        """Weights of groups of one size: of shape (len(groups), n_c), all 1 if none."""
+        """Find the weights of groups of one size: (len(groups), n_c), all 1 if none."""
         index = self.stack_indices(groups)
         if self.sample_weight is None:
             return np.ones(index.shape, self.dtype)
         return self.sample_weight[index].astype(self.dtype)
 
     def take(self, index, out=None):
-        """Rows of ``X`` by number, C-contiguous and transformed: new or in out."""
+        """Take rows of ``X`` by number, C-contiguous and transformed: new or in out."""
         if out is None:
             rows = np.ascontiguousarray(self.X[index], dtype=self.dtype)
         elif self.X.dtype == self.dtype and isinstance(self.X, np.ndarray):
@@ -128,7 +128,7 @@ class GroupedRows:
         return self.transform(rows, out=rows)
 
     def only(self, groups):
-        """Some of the groups, in the order given."""
+        """Take some of the groups, in the order given."""
         other = copy(self)
         other.sizes = self.sizes[groups]
         other.offsets = offsets_of(other.sizes)
@@ -139,13 +139,13 @@ class GroupedRows:
         return other
 
     def normalized(self):
-        """The same groups, with rows that come out l2-normalised."""
+        """Take the same groups, with rows that come out l2-normalised."""
         other = copy(self)
         other.transform = replace(self.transform, unit_length=True)
         return other
 
     def without_weightless(self):
-        """The groups without their rows of no weight.
+        """Leave rows of no weight out.
 
         A group in which no row has weight keeps all of them, as if they had.
         """
@@ -163,7 +163,7 @@ class GroupedRows:
         return other
 
     def weights(self, group):
-        """Weights of one group's rows, or None where all weigh alike."""
+        """Find the weights of one group's rows, or None where all weigh alike."""
         if self.sample_weight is None:
             return None
         return self.sample_weight[self.indices(group)]
@@ -208,12 +208,12 @@ class GroupedRows:
 
 
 def offsets_of(counts):
-    """Where each group's part of a stack starts, and where the last one's ends."""
+    """Find where each group's part of a stack starts, and where the last one's ends."""
     return np.concatenate([[0], np.cumsum(counts)])
 
 
 def group_by_equal(*properties):
-    """Lists of the groups that agree in all properties.
+    """List the groups together that agree in all properties.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def group_by_equal(*properties):
 
 
 def row_keys(rows, seed):
-    """A number for each row that looks random, but depends on its values only.
+    """Give each row a number that looks random, but depends on its values only.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def row_keys(rows, seed):
 
 
 class Buffer(threading.local):
-    """Memory for gathered rows, one per thread.
+    """Keep memory for gathered rows, one per thread.
 
     A new array of megabytes costs more in page faults than the copy into it.
     """
@@ -278,7 +278,7 @@ class Buffer(threading.local):
     memory = np.empty(0)
 
     def empty(self, shape, dtype):
-        """Like `np.empty`, but the memory is that of the call before."""
+        """Make an array like `np.empty`, in the memory of the call before."""
         size = math.prod(shape)
         if self.memory.dtype != dtype or len(self.memory) < size:
             self.memory = np.empty(size, dtype)

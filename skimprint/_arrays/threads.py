@@ -1,6 +1,8 @@
-"""Threads across groups, with BLAS held to one thread in each of them."""
+"""Run threads across groups, with BLAS held to one thread in each of them."""
 
+import os
 import threading
+import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -11,7 +13,38 @@ import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be controlled
 from joblib import cpu_count, effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
-_lock = threading.Lock()
+_FORK_SAFE = weakref.WeakSet()
+
+
+def after_fork(function):
+    """Have a function called in each process that this one forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+    return function
+
+
+class ForkSafeLock:
+    """A lock that nobody holds in a new process, whoever held it at the fork.
+
+    Parameters
+    ----------
+    make : callable, default=threading.Lock
+        Makes the lock itself.
+    """
+
+    def __init__(self, make=threading.Lock):
+        self._make = make
+        self._lock = make()
+        _FORK_SAFE.add(self)
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *error):
+        self._lock.release()
+
+
+_lock = ForkSafeLock()
 _users = 0
 _limiter = None
 
@@ -36,13 +69,26 @@ def _release_control():
 
 @cache
 def _helpers():
-    """Threads that stay.
+    """Keep threads for all calls.
 
-    On a busy machine it takes milliseconds until a new one has started. Whoever asks
-    for help works too, so that nothing waits for a thread that another call has taken,
-    or that did not survive a fork.
+    On a busy machine it takes milliseconds until a new one has started. The caller
+    works too, so that nothing waits for a thread that another call has taken, or that
+    did not survive a fork.
     """
     return ThreadPoolExecutor(max(1, cpu_count()), "skimprint")
+
+
+@after_fork
+def _forget():
+    """Make everything again that belongs to threads, which a fork leaves behind."""
+    global _users, _limiter
+    for lock in [*_FORK_SAFE]:
+        lock._lock = lock._make()
+    _helpers.cache_clear()
+    if _limiter is not None:
+        _release_control()
+        _limiter.restore_original_limits()
+        _users, _limiter = 0, None
 
 
 @contextmanager
@@ -72,13 +118,13 @@ def one_blas_thread():
                 _release_control()
 
 
-class Turns:
-    """Lets one thread at a time do what many small array operations are made of.
+class PausableLock:
+    """Let one thread at a time do many small array operations.
 
-    Each of them leaves the interpreter and comes back, and threads that do so at the
+    Each operation leaves the interpreter and comes back, and threads that do so at the
     same time spend most of it on waking each other: two of them take longer than one
-    after the other. What takes long outside of the interpreter is done meanwhile by
-    those that wait for their turn.
+    after the other. While the holder does what takes long outside of the interpreter,
+    it pauses, and others go on.
     """
 
     def __init__(self):
@@ -93,7 +139,7 @@ class Turns:
 
     @contextmanager
     def pause(self):
-        """Let others have a turn during one's own."""
+        """Release the lock for a while."""
         self._lock.release()
         try:
             yield

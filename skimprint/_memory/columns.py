@@ -187,7 +187,7 @@ def _like(columns, parts):
 
 
 def n_bytes(column):
-    """Bytes that a column takes."""
+    """Count the bytes that a column takes."""
     if column is None:
         return 0
     if isinstance(column, np.ndarray):

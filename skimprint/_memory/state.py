@@ -10,7 +10,7 @@ import numpy as np
 from .columns import Points, Ragged, Samples, joined, n_bytes, take
 
 # Blocks of at most this size are joined. So a class is added, learnt again or forgotten
-# at a cost that does not depend on how many are known: one block is written anew.
+# at a cost that does not depend on how many are known: one block is written again.
 BLOCK_BYTES = 2**22
 
 
@@ -95,11 +95,22 @@ class Needs(NamedTuple):
 
 def split(block):
     """Split a block where it is larger than blocks are to be."""
-    n_blocks = -(-n_bytes(block[1:]) // BLOCK_BYTES)
-    if n_blocks <= 1:
+    if n_bytes(block[1:]) <= BLOCK_BYTES:
         return [block]
-    parts = np.array_split(np.arange(len(block.labels)), n_blocks)
-    return [take(block, part) for part in parts if len(part)]
+    columns = [column for column in block[1:] if isinstance(column, Ragged)]
+    ends = sum(
+        column.offsets[1:] * (n_bytes(column.values) // max(1, column.offsets[-1]))
+        for column in columns
+    )
+    cuts = np.flatnonzero(np.diff((ends - ends[0]) // BLOCK_BYTES)) + 1
+    parts = np.split(np.arange(len(block.labels)), cuts)
+    return [take(block, part) for part in parts]
+
+
+def joins(before, block):
+    """Tell whether a block is to be joined with the one before it."""
+    size = n_bytes(block[1:])
+    return n_bytes(before[1:]) <= min(size, BLOCK_BYTES - size)
 
 
 @dataclass(frozen=True)
@@ -185,7 +196,7 @@ class State:
         Parameters
         ----------
         gone : iterable of label
-            Classes to leave out. Blocks that they are in are written anew.
+            Classes to leave out. Blocks that they are in are written again.
         new : list of Block
             More classes, or what is known now of some that are gone.
         **fields : dict
@@ -216,9 +227,7 @@ class State:
         for block in new:
             # Small blocks are joined as the digits of a binary counter are carried: a
             # class is copied as often as the number of classes can be halved.
-            while blocks and n_bytes(blocks[-1][1:]) <= min(
-                n_bytes(block[1:]), BLOCK_BYTES // 2
-            ):
+            while blocks and joins(blocks[-1], block):
                 block = joined([blocks.pop(), block])
             blocks.append(block)
             places.update(_places_in([block]))

@@ -111,8 +111,8 @@ class Scorer:
             Larger is more familiar.
         """
         found = np.empty(len(X), dtype=self.head.proxies.dtype)
-        there = self.similarity.to(X)
-        if score == "similarity" and there is not self.similarity:
+        compare, there = self.similarity, self.similarity.to(X)
+        if score == "similarity" and there is not compare:
             there.for_each_block(
                 lambda block: found.__setitem__(
                     block, there.best(there.prepare(X, block))
@@ -121,8 +121,8 @@ class Scorer:
             )
             return found
 
-        def keep(block, queries, similarities):
-            found[block] = self.familiarity(similarities, score)
+        def keep(block, queries, ranks):
+            found[block] = self.familiarity(compare.finish(ranks, queries), score)
 
         self._compare_blocks(X, keep)
         return found
@@ -181,9 +181,12 @@ class Scorer:
             (3, len(X)), dtype=head.proxies.dtype
         )
 
-        def look(block, queries, similarities):
+        def look(block, queries, ranks):
             # As `scores` has them: one ranking decides.
-            scores = aggregation.of_queries(compare, queries, head.offsets)
+            scores = aggregation.of_queries(
+                compare, queries, head.offsets, lambda _: ranks.copy(order="K")
+            )
+            similarities = compare.finish(ranks, queries)
             scores = self._with_kernel(scores, X, block)
             columns = np.arange(scores.shape[1])
             winner[block] = first = scores.argmax(axis=0)
@@ -260,7 +263,8 @@ class Scorer:
                     check(X[block], block.start)
                 return ranks
 
-            with np.errstate(invalid="ignore" if looks else "warn"):
+            quiet = "ignore" if looks else "warn"
+            with np.errstate(invalid=quiet, over=quiet):
                 queries = compare.prepare(X, block)
                 if winners_only and not self.plan.kernel_weight:
                     found = aggregation.winners(compare, queries, head.offsets, rank)
@@ -275,13 +279,13 @@ class Scorer:
     def _compare_blocks(self, X, use):
         """Compare blocks of queries to all proxies.
 
-        `use` gets the slice of a block, its prepared queries and their similarities,
-        of shape (n_proxies, n_block).
+        `use` gets the slice of a block, its prepared queries and their ranks, of shape
+        (n_proxies, n_block), which it may change.
         """
         compare = self.similarity
         for block in compare.blocks(len(X)):
             queries = compare.prepare(X, block)
-            use(block, queries, compare.finish(compare.ranks(queries), queries))
+            use(block, queries, compare.ranks(queries))
 
 
 def probabilities_of(scores, temperature, softmax):

@@ -186,7 +186,7 @@ class Similarity:
                 work(block)
 
     def blocks(self, n_queries):
-        """Slices of the queries to compare at a time: one, or an even number."""
+        """Slice the queries to compare at a time: one slice, or an even number."""
         n_proxies, n_features = self.proxies.shape
         row_bytes = max(1, n_proxies) * self.proxies.itemsize
         if self.xp is not np:
@@ -218,7 +218,7 @@ class Similarity:
         return norm(X) if self.xp is np else norm.on_device(self.xp, X)
 
     def _placed(self, X):
-        """Rows of the space of the proxies, moved to where the metric compares them."""
+        """Move rows of the space of the proxies to where the metric compares them."""
         return X
 
     def project(self, vectors):
@@ -403,7 +403,7 @@ class _ByProducts(Similarity):
     origin = factor = shift = None
 
     def _brought(self, X):
-        """A copy that has its arrays where queries are."""
+        """Copy this with its arrays where queries are."""
         there = copy(self)
         there.xp = X.xp
         for name in ("compared", "origin", "factor", "shift"):
@@ -428,7 +428,7 @@ class _ByProducts(Similarity):
         return ranks
 
     def _in_place(self, name, values, *args):
-        """A function of the namespace: NumPy's needs no other memory."""
+        """Call a function of the namespace: NumPy's needs no other memory."""
         function = getattr(self.xp, name)
         return function(values, *args, **({"out": values} if self.xp is np else {}))
 
@@ -469,7 +469,7 @@ class Dot(_ByProducts):
         return self.finish(products[None], X)[0]
 
     def _directions(self, vectors):
-        """What vectors are compared by."""
+        """Find what vectors are compared by."""
         return vectors
 
 
@@ -490,7 +490,7 @@ class Cosine(Dot):
 
     def finish(self, ranks, X):
         ranks = super().finish(ranks, X)
-        return self._in_place("clip", ranks, -1, 1)  # what rounding may exceed
+        return self._in_place("clip", ranks, -1.0, 1.0)  # what rounding may exceed
 
     def _directions(self, vectors):
         return l2_normalize(vectors)
@@ -515,7 +515,7 @@ class Euclidean(_ByProducts):
         # |x - p|^2 = |x|^2 - 2 (x.p - |p|^2 / 2), which rounding may make negative.
         ranks *= -2
         ranks += squared_lengths(self.xp, X)[:, 0]
-        ranks = self._in_place("clip", ranks, 0, None)
+        ranks = self._in_place("clip", ranks, 0.0, None)
         ranks = self._in_place("sqrt", ranks)
         return self._in_place("negative", ranks)
 
@@ -613,7 +613,7 @@ METRICS = {
 
 
 def _whitening_of(whitening, bring):
-    """A whitening as a function of rows on a device."""
+    """Make a function of rows on a device of a whitening."""
     n_features, n_directions = whitening.basis.shape
     origin, outside = bring(whitening.origin), whitening.outside
     if 2 * n_directions > n_features:  # then one product costs less than two

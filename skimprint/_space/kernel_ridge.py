@@ -208,7 +208,7 @@ class KernelRidge:
 
 
 def _inverse_diagonal(factor):
-    """Diagonal of the inverse of what was factored, as a column."""
+    """Compute the diagonal of the inverse of what was factored, as a column."""
     matrix, lower = factor
     matrix = matrix.copy()
     (invert,) = linalg.get_lapack_funcs(("potri",), (matrix,))
@@ -220,7 +220,7 @@ def _blocks(n_rows, n_columns):
 
 
 def _kernel(A, B):
-    """Kernel between rows of unit length, of shape (n_a, n_b)."""
+    """Compute the kernel between rows of unit length, of shape (n_a, n_b)."""
     products = dot_transposed(A, B)
     products -= 1
     products *= SHARPNESS
@@ -228,7 +228,7 @@ def _kernel(A, B):
 
 
 def _factor(support):
-    """Cholesky factor of the regularised kernel of all samples, for `cho_solve`."""
+    """Factor the regularised kernel of all samples, for `cho_solve`."""
     matrix = _triangle(support.rows)
     penalty = np.maximum(ALPHA / support.weights, _rounding(support.rows))
     matrix[np.diag_indices(len(matrix))] += penalty.astype(matrix.dtype)
@@ -236,7 +236,7 @@ def _factor(support):
 
 
 def _rounding(rows):
-    """What rounding may do to the eigenvalues of the kernel of rows.
+    """Bound what rounding may do to the eigenvalues of the kernel of rows.
 
     Those of equal rows are zero, and only what is added keeps them positive.
     """
@@ -244,7 +244,7 @@ def _rounding(rows):
 
 
 def _triangle(rows):
-    """Kernel between rows, the lower triangle in LAPACK's order: half of the work."""
+    """Compute the lower triangle of the kernel between rows in LAPACK's order."""
     (multiply,) = linalg.get_blas_funcs(("syrk",), (rows,))
     matrix = multiply(SHARPNESS, rows.T, trans=1, lower=1)
     matrix -= SHARPNESS
@@ -252,7 +252,7 @@ def _triangle(rows):
 
 
 def _normal_equations(support, landmarks):
-    """Cholesky factor and right side of the equations for the landmarks' weights."""
+    """Factor the equations for the landmarks' weights, and compute their right side."""
     # In double precision: squared, the kernel has not enough digits left in single.
     matrix = ALPHA * _triangle(landmarks).astype(np.float64)
     right = np.zeros((len(landmarks), support.n_classes))

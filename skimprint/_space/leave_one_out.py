@@ -234,7 +234,7 @@ class _Products(NamedTuple):
 
 
 def _cosines_without(products, origin_shift, lost, owned, move):
-    """Compute cosines of rows and points, each row forgotten by what it is part of.
+    r"""Compute cosines of rows and points, each row forgotten by what it is part of.
 
     Parameters
     ----------
@@ -252,11 +252,31 @@ def _cosines_without(products, origin_shift, lost, owned, move):
     Returns
     -------
     cosines : ndarray of shape (n_rows, n_points)
+
+    Notes
+    -----
+    A row :math:`x` of weight :math:`w` leaves a class of weight :math:`n` with the mean
+    :math:`m`. With :math:`r = x - m` and :math:`s = w / (n - w)`, the mean becomes
+    :math:`m - s r`, the origin, a mean of :math:`C` class means, :math:`o - t r` with
+    :math:`t = s / C`, and the scatter loses :math:`n s \, r r^T`. With the shrinkage
+    :math:`h`, the total weight :math:`N` and the term of the variance held, the
+    covariance :math:`A` becomes :math:`A - l \, r r^T`, :math:`l = (1 - h) n s / N`.
+    By the formula of Sherman and Morrison its inverse gives the inner products
+
+    .. math::
+
+        \langle a, b \rangle' = \langle a, b \rangle
+        + g \langle a, r \rangle \langle r, b \rangle, \quad
+        g = \frac{l}{1 - l \langle r, r \rangle},
+
+    where :math:`\langle a, b \rangle = a^T A^{-1} b`. Seen from the new origin, the row
+    is :math:`x + t r`, other class means are :math:`p + t r`, and its own is
+    :math:`p + (t - s) r`. So every product follows from those of x, r and p.
     """
     x_x, x_r, r_r, x_p, r_p, p_p = products
     o = origin_shift
     own = np.arange(len(x_x)), owned
-    # Row and points from the new origin: x + o r and p + o r, but for the own point.
+    # Row and points from the new origin: x + o r and p + o r, except the own point.
     new_x_x = x_x + o * (2 * x_r + o * r_r)
     new_x_r = x_r + o * r_r
     new_r_p = r_p + (o * r_r)[:, None]

@@ -66,7 +66,7 @@ def fit_temperature(
     margins -= largest[:, None]
 
     def evaluate(u):
-        """Mean loss, and its derivatives; the second one without the first."""
+        """Compute the mean loss and its derivatives, the second without the first."""
         inverse = np.exp(u)
         scaled = inverse * margins
         shares = np.exp(scaled)

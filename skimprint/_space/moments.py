@@ -65,7 +65,7 @@ class Moments(NamedTuple):
         return (self.rows - self.mean) * np.sqrt(self.row_weights)[:, None]
 
     def times(self, vector):
-        """Product of the scatter and a vector."""
+        """Multiply the scatter and a vector."""
         if self.rows is not None:
             factor = self.factor
             return factor.T @ (factor @ vector)
@@ -171,24 +171,24 @@ def joined(first, second):
 
 
 def are_few(n, d):
-    """Whether n rows of d values take less memory than a triangle of d columns."""
+    """Tell whether n rows of d values take less memory than a triangle of d columns."""
     return 2 * n < d + 1
 
 
 def _triangle_of_products(rows):
-    """Upper triangle of ``rows.T @ rows``, one column after the other."""
+    """Compute the upper triangle of ``rows.T @ rows``, column by column."""
     multiply = get_blas_funcs("syrk", dtype=rows.dtype)
     return _triangle(multiply(1.0, np.ascontiguousarray(rows).T))
 
 
 def _triangle(matrix):
-    """Upper triangle of a matrix, one column after the other."""
+    """Take the upper triangle of a matrix, one column after the other."""
     pack = get_lapack_funcs("trttp", dtype=matrix.dtype)
     return pack(matrix, uplo="U")[0]
 
 
 def _symmetric(triangle, d):
-    """The symmetric matrix of an upper triangle."""
+    """Make the symmetric matrix of an upper triangle."""
     unpack = get_lapack_funcs("tpttr", dtype=triangle.dtype)
     matrix = np.triu(unpack(d, triangle, uplo="U")[0])
     matrix += np.triu(matrix, 1).T
@@ -355,7 +355,7 @@ class PooledMoments:
         return triangle
 
     def whitened(self, whitening):
-        """The weights, means and scatter that whitened samples have."""
+        """Whiten the means and the scatter; the weights stay."""
         other = copy(self)
         other.means = whitening(self.means)
         if self.factor is not None:

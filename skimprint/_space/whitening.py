@@ -42,18 +42,18 @@ class ScatterSpectrum(NamedTuple):
         return self.eigenvalues.sum() / len(self.basis) / self.total_weight
 
     def project(self, X):
-        """Coordinates of the rows of X, in the dtype of X."""
+        """Compute coordinates of the rows of X, in the dtype of X."""
         return X @ self.basis.astype(X.dtype, copy=False)
 
     def covariance(self, shrinkage):
-        """The shrunk covariance, of shape (n_features, n_features)."""
+        """Compute the shrunk covariance, of shape (n_features, n_features)."""
         scales = (1 - shrinkage) / self.total_weight * self.eigenvalues
         covariance = (self.basis * scales) @ self.basis.T
         covariance[np.diag_indices(len(covariance))] += shrinkage * self.variance
         return covariance
 
     def precision(self, shrinkage):
-        """Inverse eigenvalues of the shrunk covariance, of shape (n_directions,).
+        """Invert the eigenvalues of the shrunk covariance, of shape (n_directions,).
 
         Parameters
         ----------

@@ -35,6 +35,7 @@ from ..aggregation import AGGREGATIONS, Aggregation
 from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
 from ._calibration import familiarity_of, temperature_of, threshold_of
+from ._compact import compacted
 from ._fitted import Fitted
 from ._learning import (
     check_labels_to_forget,
@@ -95,8 +96,9 @@ class ImprintClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         votes of the nearest proxies, of five for ``"mnn"``; see
         `skimprint.aggregation.Votes` for others. A callable
         ``f(similarities, proxy_classes)`` gets an array of shape (n_queries,
-        n_proxies), distances negated, and the index into ``classes_`` of each proxy;
-        it returns scores of shape (n_queries, n_classes), the largest one winning.
+        n_proxies), distances negated, and the index of the class of each proxy, in
+        sorted order of the classes that have any; it returns scores of shape
+        (n_queries, n_classes), the largest one winning.
     metric : {"dot", "cosine", "euclidean", "manhattan", "chebyshev", "mahalanobis"}, \
 default="dot"
         Similarity or distance of a query to a proxy. Mahalanobis distances use the
@@ -209,7 +211,7 @@ default="dot"
     or `merge`.
 
     Parameters that are set after `fit` take effect with the next one, also in
-    `partial_fit`, but for `temperature` and `rejection`, which do at once; where what
+    `partial_fit`, except `temperature` and `rejection`, which act at once; where what
     they need has not been learnt, there is an error. `device`, `n_jobs` and `verbose`,
     which make no difference to results, act at once too.
 
@@ -407,11 +409,14 @@ default="dot"
         y : array-like of shape (n_samples,)
             Their labels: numbers, strings or booleans.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights. A sample of weight 2 counts as two, one of weight
-            zero as absent. Generators that choose samples, and functions, only
-            distinguish zero from the rest. A class without weight stays in
-            ``classes_``, but is never predicted: its probability is 0, its score the
-            smallest finite one.
+            Non-negative weights. A sample of weight zero counts as absent. One of
+            weight 2 counts as two in means, clusters, moments and least squares; not
+            where samples are counted or left out one by one: in votes, in classes of
+            no more samples than proxies, and in what is chosen by leaving samples out
+            (``whitening="auto"``, ``temperature="auto"``). Generators that choose
+            samples, and functions, only distinguish zero from the rest. A class
+            without weight stays in ``classes_``, but is never predicted: its
+            probability is 0, its score the smallest finite one.
 
         Returns
         -------
@@ -578,6 +583,34 @@ default="dot"
         state = merge(plan, mine, theirs, n_jobs=self.n_jobs)
         self._set_fitted(self._fitted.replaced(state, plan))
         return self
+
+    def compact(self) -> "ImprintClassifier":
+        """Make a classifier that predicts the same, and can no longer learn.
+
+        It has what predictions read, and nothing of the support samples: proxies,
+        whitening, the kernel regression, temperature and threshold.
+
+        Returns
+        -------
+        classifier : ImprintClassifier
+            Predicts with the same bits. `partial_fit`, `forget` and `merge` are
+            errors, ``head`` is `None` and ``covariance_`` is left out; `fit` starts
+            again.
+
+        See Also
+        --------
+        skimprint.persistence.save : Write it to a folder.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> X = [[0.0, 1.0], [0.0, 3.0], [1.0, 0.0]]
+        >>> clf = ImprintClassifier("mean").fit(X, ["up", "up", "right"])
+        >>> clf.compact().predict([[0.1, 2.0]])
+        array(['up'], dtype='<U5')
+        """
+        self._check_is_fitted()
+        return compacted(self)
 
     @property
     def classes_(self) -> np.ndarray:

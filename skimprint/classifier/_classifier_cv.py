@@ -1,28 +1,54 @@
 """ImprintClassifierCV: the classifier, with parameters chosen by cross-validation."""
 
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from copy import copy
 from functools import wraps
-from numbers import Integral
+from traceback import format_exc
+from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
-from sklearn.metrics import check_scoring, get_scorer_names
-from sklearn.model_selection import ParameterGrid, check_cv
-from sklearn.utils import _safe_indexing, indexable
-from sklearn.utils._param_validation import StrOptions
+from array_api_compat import device
+from numpy.typing import ArrayLike
+from sklearn.base import ClassifierMixin, clone, is_classifier
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    BaseShuffleSplit,
+    GridSearchCV,
+    ParameterGrid,
+    check_cv,
+)
+from sklearn.model_selection._search import _search_estimator_has
+from sklearn.model_selection._validation import (
+    _insert_error_scores,
+    _score,
+    _warn_or_raise_about_fit_failures,
+)
+from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.metaestimators import _safe_split, available_if
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted, check_X_y
+from sklearn.utils.validation import (
+    _check_method_params,
+    check_is_fitted,
+    check_X_y,
+)
 
-from .._arrays.device import to_device
-from .._validation import DTYPES, seed_from
+from .._arrays.device import embedding_dtypes, namespace_of, to_device, to_host
+from .._validation import fit_context, seed_from
 from ._classifier import ImprintClassifier
 from ._shared_fits import Candidate, fitted_together, learning_together
 
 
 def _of_the_best(name):
-    """A method of `ImprintClassifier`, with its docstring, of the best one."""
+    """Make a method that calls the one of `ImprintClassifier` of the best one."""
 
+    def exists(search):
+        # With the default in place of None, which has no methods before a fit.
+        return _search_estimator_has(name)(search._with_defaults())
+
+    @available_if(exists)
     @wraps(getattr(ImprintClassifier, name))
     def method(self, *args, **kwargs):
         check_is_fitted(self)
@@ -31,40 +57,59 @@ def _of_the_best(name):
     return method
 
 
-class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
-    """Imprinting with parameters chosen by cross-validation that shares its work.
+class ImprintClassifierCV(GridSearchCV):
+    """Choose parameters by cross-validation that shares its work.
 
-    Chooses what ``GridSearchCV(ImprintClassifier(), param_grid)`` chooses, by the same
-    scores. But the proxies of a fold are made once for all candidates that agree on
-    them, and so are their normalisation, covariance and whitening; k-means of several
-    ``n_proxies`` shares what it does to the samples; candidates that differ in
-    ``query_norm``, ``n_neighbors`` or ``weights`` share what they find near each query.
+    A drop-in for ``GridSearchCV(ImprintClassifier(), param_grid)``, with the same
+    parameters, scores, choice, warnings and errors. But the proxies of a fold are made
+    once for all candidates that agree on them, and so are their normalisation,
+    covariance and whitening; k-means of several ``n_proxies`` shares what it does to
+    the samples; candidates that differ in ``query_norm``, ``n_neighbors`` or
+    ``weights`` share what they find near each query.
 
     Parameters
     ----------
     estimator : ImprintClassifier, default=None
         Has the parameters that are not in the grid; by default those of
-        ``ImprintClassifier()``. It is cloned.
+        ``ImprintClassifier()``. It is cloned. A subclass with a `fit` of its own is
+        fitted by it, for each candidate by itself.
     param_grid : dict or list of dicts, default=None
         Values to try for the parameters of `ImprintClassifier`, as in `GridSearchCV`.
         By default ``{"n_proxies": [1, 2, 5, 10, 20]}``.
-    scoring : str or callable, default=None
-        A scorer; accuracy by default.
-    cv : int, cross-validation generator or iterable, default=None
-        How to split, as in `GridSearchCV`: five stratified folds by default.
+    scoring : str, callable, list, tuple or dict, default=None
+        One scorer or several, as in `GridSearchCV`: accuracy by default.
     n_jobs : int, default=None
         Number of threads across folds and ways to make proxies; several ``n_proxies``
         are one way.
+    refit : bool, str or callable, default=True
+        Whether to fit the best classifier to all data; of several scorers, the name of
+        the one that chooses; or a function from ``cv_results_`` to the index of the
+        best candidate.
+    cv : int, cross-validation generator or iterable, default=None
+        How to split, as in `GridSearchCV`: five stratified folds by default.
+    verbose : int, default=0
+        With 1 the number of fits is printed, with more also how well and how fast each
+        candidate did on each fold.
+    pre_dispatch : int or str, default="2*n_jobs"
+        How many tasks are handed to the threads at a time, as in
+        :class:`joblib.Parallel`. Their folds are in memory.
+    error_score : "raise" or float, default=nan
+        The score of a candidate that cannot be fitted or scored, with a warning; or
+        "raise" for the first error itself, of fits that go fold by fold. Data that no
+        candidate could be fitted to are an error in any case.
+    return_train_score : bool, default=False
+        Whether to score the training samples too.
 
     Attributes
     ----------
     best_estimator_ : ImprintClassifier
-        Fitted to all data with the best parameters.
+        Fitted to all data with the best parameters. It is there, like all that is asked
+        of it (``predict``, ``score``, ``classes_``, ...), only with `refit`.
     best_params_ : dict
         Values of the parameters in the grid with the best mean score; of several, the
-        first.
+        first. Not there for several scorers without `refit`.
     best_score_ : float
-        Their mean score.
+        Their mean score. Not there if `refit` is a function.
     best_index_ : int
         Their place in ``cv_results_``.
     cv_results_ : dict of ndarrays
@@ -72,6 +117,12 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
         time of a score is that of what others had not computed before.
     n_splits_ : int
         Number of folds.
+    refit_time_ : float
+        Seconds that the fit to all data took.
+    scorer_ : callable or dict
+        What scores, by name if it is several.
+    multimetric_ : bool
+        Whether there are several scores.
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     n_features_in_ : int
@@ -84,6 +135,13 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
     ImprintClassifier : Fixed parameters.
     sklearn.model_selection.GridSearchCV : The same search for any estimator, pipelines
         included.
+
+    Notes
+    -----
+    Weights of samples count in scores too where `GridSearchCV` lets them: from
+    scikit-learn 1.9, or by metadata routing. Callbacks (`set_callbacks`, from
+    scikit-learn 1.9) are told of the search, of each candidate and fold, and of the
+    final fit. They are not passed on to candidates, which do not learn one by one.
 
     Examples
     --------
@@ -100,24 +158,53 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's convention)
+        **GridSearchCV._parameter_constraints,
         "estimator": [ImprintClassifier, None],
         "param_grid": [dict, list, None],
-        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
-        "cv": ["cv_object"],
-        "n_jobs": [Integral, None],
     }
+    if not hasattr(GridSearchCV, "_init_callback_context"):  # scikit-learn < 1.9
+
+        def _init_callback_context(self, **task):
+            return _NoCallbacks()
+
+    # `fit` hands all that it gets to others.
+    __metadata_request__fit = {"sample_weight": UNUSED}  # noqa: RUF012
 
     def __init__(
-        self, estimator=None, param_grid=None, *, scoring=None, cv=None, n_jobs=None
+        self,
+        estimator: ImprintClassifier | None = None,
+        param_grid: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        *,
+        scoring: str | Callable | Sequence[str] | Mapping[str, Any] | None = None,
+        n_jobs: int | None = None,
+        refit: bool | str | Callable[[dict], int] = True,
+        cv: int | BaseCrossValidator | BaseShuffleSplit | Iterable[Any] | None = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: float | Literal["raise"] = np.nan,
+        return_train_score: bool = False,
     ):
-        self.estimator = estimator
-        self.param_grid = param_grid
-        self.scoring = scoring
-        self.cv = cv
-        self.n_jobs = n_jobs
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
         """Choose the parameters, and fit with them.
 
         Parameters
@@ -127,64 +214,79 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             Their labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in fits; scores do not use them.
+            Weights of the samples, in fits and, as the Notes say, in scores.
+        **params : dict
+            What the splitter and the scorers need, as in `GridSearchCV`: ``groups`` of
+            the samples; with metadata routing, whatever was requested.
 
         Returns
         -------
         self : ImprintClassifierCV
-            The fitted classifier.
+            The fitted classifier. An error or an interrupt leaves it as it was.
 
         Raises
         ------
         ValueError
-            If the grid has an unknown parameter or an invalid value, or the data are
-            not valid.
+            If the grid has an unknown parameter, no candidate can be fitted, there are
+            no splits, or the data are not valid.
         """
-        estimator = ImprintClassifier() if self.estimator is None else self.estimator
-        grid = self.param_grid
-        candidates = list(
-            ParameterGrid({"n_proxies": [1, 2, 5, 10, 20]} if grid is None else grid)
-        )
-        classifiers = [_with(estimator, params) for params in candidates]
-        for clf in classifiers:  # once, in place of before each prediction
-            clf._validate_params()
-            if isinstance(clf.random_state, np.random.RandomState):
-                clf.random_state = seed_from(clf.random_state)  # that of all folds
-        scorer = check_scoring(classifiers[0], self.scoring)
-        valid_X, _ = check_X_y(X, y, dtype=DTYPES, estimator=self)
-        X, y, sample_weight = indexable(X, y, sample_weight)
-        splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
-        samples = X
-        if (
-            self.scoring is None
-            and type(estimator).score is ClassifierMixin.score
-            and type(estimator).predict is ImprintClassifier.predict
-        ):
-            scorer, samples = _accuracy, valid_X
+        search = self._with_defaults()
+        estimator, candidates = search.estimator, list(ParameterGrid(search.param_grid))
+        scorers, refit_metric = self._get_scorers()
+        X, y = indexable(X, y)
+        if sample_weight is not None:
+            params["sample_weight"] = sample_weight
+        params = _check_method_params(X, params)
+        routed = self._get_routed_params_for_fit(params)
+        data, scorer = (X, y), scorers
+        shares = _shares_work(estimator, routed.estimator.fit)
+        if shares:
+            valid = check_X_y(X, to_host(y), dtype=embedding_dtypes(X), estimator=self)
+            if _is_accuracy(estimator, self.scoring) and namespace_of(X) is None:
+                data, scorer = valid, _accuracy
+        cv = check_cv(self.cv, y, classifier=is_classifier(estimator))
+        n_splits = cv.get_n_splits(X, y, **routed.splitter.split)
+        splits = list(cv.split(X, y, **routed.splitter.split))
+        _check_splits(splits, n_splits)
 
-        groups = learning_together(map(Candidate, range(len(classifiers)), classifiers))
-        folds = (_Fold(samples, y, sample_weight, *split) for split in splits)
-        results = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-            delayed(_evaluate)(group, scorer, fold)
-            for fold in folds
-            for group in groups
+        task = _task(self, X, y, params)
+        n_tasks = 1 + (self.refit is not False)
+        root = self._init_callback_context(max_subtasks=n_tasks)
+        root.call_on_fit_task_begin(**task)
+        context = root.subcontext(
+            task_name="search",
+            max_subtasks=len(candidates) * n_splits,
+            sequential_subtasks=False,
+        ).call_on_fit_task_begin(estimator=self)
+        contexts = [
+            context.subcontext(task_name="candidate-split-evaluation", task_id=i)
+            for i in range(len(candidates) * n_splits)
+        ]
+        groups = _groups(estimator, candidates, shares)
+        folds = (
+            _Fold(number, estimator, *data, split, routed, contexts[number::n_splits])
+            for number, split in enumerate(splits)
         )
-        # Of each candidate and split: score, time to fit, time to score.
-        measured = np.empty((3, len(candidates), len(splits)))
-        for i, result in enumerate(results):
-            for number, values in result.items():
-                measured[:, number, i // len(groups)] = values
+        out = self._evaluate_all(groups, folds, scorer, n_splits)
+        context.call_on_fit_task_end(estimator=self)
 
-        cv_results = _cv_results(candidates, *measured)
-        best = int(cv_results["rank_test_score"].argmin())
-        best_estimator = _with(estimator, candidates[best])
-        best_estimator.fit(X, y, sample_weight=sample_weight)
-        self.cv_results_ = cv_results
-        self.best_index_ = best
-        self.best_params_ = candidates[best]
-        self.best_score_ = cv_results["mean_test_score"][best]
-        self.best_estimator_ = best_estimator
-        self.n_splits_ = len(splits)
+        fitted = self._chosen(out, candidates, n_splits, refit_metric)
+        fitted["scorer_"] = getattr(scorers, "_scorers", scorers)
+        if self.refit:
+            fitted["best_estimator_"] = best = _with(estimator, fitted["best_params_"])
+            context = root.subcontext(task_name="refit-with-best-params")
+            with context.propagate_callback_context(best):
+                context.call_on_fit_task_begin(**task)
+                start = time.perf_counter()
+                best.fit(X, y, **routed.estimator.fit)
+                fitted["refit_time_"] = time.perf_counter() - start
+            context.call_on_fit_task_end(**task)
+            if hasattr(best, "feature_names_in_"):
+                fitted["feature_names_in_"] = best.feature_names_in_
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)  # of an earlier fit, perhaps with another refit
+        vars(self).update(fitted)
+        root.call_on_fit_task_end(**task)
         return self
 
     predict = _of_the_best("predict")
@@ -195,37 +297,267 @@ class ImprintClassifierCV(ClassifierMixin, BaseEstimator):
     explain = _of_the_best("explain")
     kproxies = _of_the_best("kproxies")
 
-    @property
-    def classes_(self):
-        """The labels, sorted: ndarray of shape (n_classes,)."""
-        return self.best_estimator_.classes_
+    def get_metadata_routing(self):
+        """Describe what is passed on to the classifier, the splitter and the scorers.
 
-    @property
-    def n_features_in_(self):
-        """Number of features seen during `fit`: int."""
-        return self.best_estimator_.n_features_in_
+        Returns
+        -------
+        routing : :class:`~sklearn.utils.metadata_routing.MetadataRouter`
+            The routes.
+        """
+        return super(ImprintClassifierCV, self._with_defaults()).get_metadata_routing()
 
-    @property
-    def feature_names_in_(self):
-        """Names of the features seen during `fit`: ndarray of shape (n_features,)."""
-        return self.best_estimator_.feature_names_in_
+    def __sklearn_tags__(self):
+        return super(ImprintClassifierCV, self._with_defaults()).__sklearn_tags__()
+
+    def _get_scorers(self):
+        return super(ImprintClassifierCV, self._with_defaults())._get_scorers()
+
+    def _with_defaults(self):
+        """Copy itself, with what `None` stands for, which scikit-learn cannot know."""
+        search = copy(self)
+        if self.estimator is None:
+            search.estimator = ImprintClassifier()
+        if self.param_grid is None:
+            search.param_grid = {"n_proxies": [1, 2, 5, 10, 20]}
+        return search
+
+    def _evaluate_all(self, groups, folds, scorer, n_splits):
+        """Measure all candidates on all folds.
+
+        Returns
+        -------
+        out : list of dict
+            What `_measure` returns, in the order of scikit-learn: that of the
+            candidates, and for each of them that of the folds.
+        """
+        n_fits = sum(map(len, groups)) * n_splits
+        if self.verbose > 0:
+            print(  # noqa: T201 (here and below, as GridSearchCV does)
+                f"Fitting {n_splits} folds for each of {n_fits // n_splits} candidates,"
+                f" totalling {n_fits} fits"
+            )
+        parallel = Parallel(
+            self.n_jobs, pre_dispatch=self.pre_dispatch, require="sharedmem"
+        )
+        # One fold after another, so that not all need be in memory.
+        results = parallel(
+            delayed(self._evaluate)(group, fold, scorer)
+            for fold in folds
+            for group in groups
+        )
+        out = [None] * n_fits
+        for i, result in enumerate(results):
+            for number, measured in result.items():
+                out[number * n_splits + i // len(groups)] = measured
+        _warn_or_raise_about_fit_failures(out, self.error_score)
+        if callable(self.scoring):
+            _insert_error_scores(out, self.error_score)
+        return out
+
+    def _evaluate(self, candidates, fold, scorer):
+        """Measure a group of candidates on one fold, fitted together if they can be.
+
+        Returns
+        -------
+        results : dict of {int: dict}
+            What `_measure` returns, by the number of the candidate.
+        """
+        results, alone = {}, {each.number: each for each in candidates}
+        if candidates[0].shares:
+            for number, clf, fit_time in _fitted_together(candidates, fold):
+                results[number] = self._measure(alone.pop(number), fold, scorer, clf)
+                results[number]["fit_time"] = fit_time
+        # Where one fails the others may not, and errors are to be those of its own fit.
+        for number, candidate in alone.items():
+            results[number] = self._measure(candidate, fold, scorer)
+        return results
+
+    def _measure(self, candidate, fold, scorer, clf=None):
+        """Score a candidate on one fold, and fit it before if it has not been.
+
+        Returns
+        -------
+        result : dict
+            Scores, times and the error of the fit, as ``_fit_and_score`` of
+            scikit-learn returns them.
+        """
+        context = fold.contexts[candidate.number]
+        task = _task(self, *fold.train, fold.fit_params)
+        result = {"fit_error": None, "score_time": 0.0}
+        start = time.perf_counter()
+        try:
+            if clf is None:
+                clf = clone(candidate.clf)
+                with context.propagate_callback_context(clf):
+                    context.call_on_fit_task_begin(**task)
+                    clf.fit(*fold.train, **fold.fit_params)
+            else:
+                context.call_on_fit_task_begin(**task)
+        except Exception:
+            if self.error_score == "raise":
+                raise
+            result["fit_error"] = format_exc()
+            result["fit_time"] = time.perf_counter() - start
+            failed = self.error_score
+            if hasattr(scorer, "_scorers"):  # several
+                failed = dict.fromkeys(scorer._scorers, failed)
+            result["test_scores"] = failed
+            if self.return_train_score:
+                result["train_scores"] = failed
+        else:
+            fitted = time.perf_counter()
+            result["fit_time"] = fitted - start
+            result["test_scores"] = _score(
+                clf, *fold.test, scorer, fold.test_params, self.error_score
+            )
+            result["score_time"] = time.perf_counter() - fitted
+            if self.return_train_score:
+                result["train_scores"] = _score(
+                    clf, *fold.train, scorer, fold.train_params, self.error_score
+                )
+        finally:
+            context.call_on_fit_task_end(**task)
+        if self.verbose > 1:
+            scores, seconds = result["test_scores"], time.perf_counter() - start
+            if self.return_train_score:
+                scores = f"(train={result['train_scores']}, test={scores})"
+            place = f"[CV {fold.number + 1}] {candidate.grid}"
+            print(f"{place}; score={scores}; {seconds:.3f} s")  # noqa: T201
+        return result
+
+    def _chosen(self, out, candidates, n_splits, refit_metric):
+        """Choose a candidate by what `_evaluate_all` returned.
+
+        Returns
+        -------
+        fitted : dict
+            Fitted attributes: the results and, where there is one, the choice.
+        """
+        cv_results = self._format_results(candidates, n_splits, out)
+        scores = out[0]["test_scores"]
+        multimetric = isinstance(scores, dict)
+        if callable(self.scoring) and multimetric:  # only its result shows that it is
+            self._check_refit_for_multimetric(scores)
+            refit_metric = self.refit
+        fitted = {
+            "cv_results_": cv_results,
+            "multimetric_": multimetric,
+            "n_splits_": n_splits,
+        }
+        if self.refit or not multimetric:
+            best = self._select_best_index(self.refit, refit_metric, cv_results)
+            fitted |= {"best_index_": best, "best_params_": candidates[best]}
+            if not callable(self.refit):
+                fitted["best_score_"] = cv_results[f"mean_test_{refit_metric}"][best]
+        return fitted
+
+
+class _NoCallbacks(nullcontext):
+    """Stand in for the context of scikit-learn's callbacks, which is new in 1.9."""
+
+    def subcontext(self, *args, **task):
+        return self
+
+    call_on_fit_task_begin = call_on_fit_task_end = subcontext
+    propagate_callback_context = subcontext
+
+
+def _task(search, X, y, params):
+    """Describe a fit to callbacks."""
+    weights = params.get("sample_weight")
+    metadata = None if weights is None else {"sample_weight": weights}
+    return {"estimator": search, "X": X, "y": y, "metadata": metadata}
+
+
+def _check_splits(splits, n_splits):
+    """Refuse a splitter without splits, or with others than it said."""
+    if len(splits) != n_splits:
+        raise ValueError(
+            "cv.split and cv.get_n_splits return inconsistent results. Expected "
+            f"{n_splits} splits, got {len(splits)}"
+        )
+    if not splits:
+        raise ValueError(
+            "No fits were performed. Was the CV iterator empty? Were there no "
+            "candidates?"
+        )
 
 
 def _with(estimator, params):
-    """A clone with other parameters."""
+    """Clone an estimator with other parameters."""
     # Values are cloned too, as in `GridSearchCV`: what is in the grid stays as it is.
     params = {name: clone(value, safe=False) for name, value in params.items()}
     return clone(estimator).set_params(**params)
 
 
-def _accuracy(clf, X, y):
-    """What ``clf.score`` returns, without checks of what has been checked."""
-    return float(
-        np.mean(
-            clf._predicted(clf._fitted.scorer, to_device(X, clf.device), None)
-            == np.asarray(y)
-        )
+def _shares_work(estimator, fit_params):
+    """Tell whether candidates may be fitted together: no fit is of another kind."""
+    is_ours = type(estimator).fit is ImprintClassifier.fit
+    return is_ours and fit_params.keys() <= {"sample_weight"}
+
+
+def _groups(estimator, candidates, shares):
+    """Lists of `_Candidate`: those that learn together, or single ones."""
+    made = [_Candidate(*each, estimator) for each in enumerate(candidates)]
+    together = [each for each in made if shares and each.is_valid()]
+    for candidate in together:
+        candidate.shares = True
+        clf = candidate.clf
+        if isinstance(clf.random_state, np.random.RandomState):
+            clf.random_state = seed_from(clf.random_state)  # that of all folds
+    alone = ([each] for each in made if not each.shares)
+    return [*learning_together(together), *alone]
+
+
+class _Candidate(Candidate):
+    """A classifier with parameters of the grid.
+
+    Parameters
+    ----------
+    number : int
+        Its place among the candidates.
+    grid : dict
+        Its parameters that are in the grid.
+    estimator : ImprintClassifier
+        Has the others.
+
+    Attributes
+    ----------
+    clf : ImprintClassifier
+        With these parameters, not fitted.
+    shares : bool
+        Whether it is to be fitted together with others.
+    """
+
+    def __init__(self, number, grid, estimator):
+        super().__init__(number, _with(estimator, grid))
+        self.grid = grid
+        self.shares = False
+
+    def is_valid(self):
+        """Tell whether its parameters are: once, in place of before each fit."""
+        try:
+            self.clf._validate_params()
+        except Exception:
+            return False  # its own fit says why
+        return True
+
+
+def _is_accuracy(estimator, scoring):
+    """Tell whether scores are those of `_accuracy`."""
+    return (
+        scoring is None
+        and type(estimator).score is ClassifierMixin.score
+        and type(estimator).predict is ImprintClassifier.predict
     )
+
+
+def _accuracy(clf, X, y, sample_weight=None):
+    """Score as ``clf.score``, without checks of what has been checked."""
+    X = to_device(X, clf.device)
+    is_right = clf._predicted(clf._fitted.scorer, X, None) == y
+    return float(np.average(is_right, weights=sample_weight))
 
 
 class _Fold:
@@ -233,67 +565,54 @@ class _Fold:
 
     Parameters
     ----------
-    X, y, sample_weight
-        The data, the weights perhaps `None`.
-    train, test : ndarrays
-        Row numbers.
+    number : int
+        Of the split.
+    estimator : ImprintClassifier
+        Whose candidates are fitted.
+    X, y : array-like
+        The data.
+    split : tuple of two arrays
+        Row numbers of training and test samples.
+    routed : Bunch
+        Parameters of fits and scores, as scikit-learn routes them.
+    contexts : list
+        Those of the callbacks, by candidate.
 
     Attributes
     ----------
-    features : dict
-        Number and names of the features.
-    shared : dict of dict
-        What heads of the same training samples share: by what is done to these.
+    train, test : tuple (X, y)
+        The samples.
+    fit_params, train_params, test_params : dict
+        Parameters of fits, and of scores on training and on test samples.
+    spaces : dict of {tuple: Space}
+        Of the training samples, by what is done to them.
     """
 
-    def __init__(self, X, y, sample_weight, train, test):
-        self.X_train, self.X_test = _safe_indexing(X, train), _safe_indexing(X, test)
-        self.y_train, self.y_test = _safe_indexing(y, train), _safe_indexing(y, test)
-        self.weights = (
-            None if sample_weight is None else _safe_indexing(sample_weight, train)
-        )
+    def __init__(self, number, estimator, X, y, split, routed, contexts):
+        self.number = number
+        self.contexts = contexts
+        xp = namespace_of(X)
+        if xp is not None:
+            split = [xp.asarray(rows, device=device(X)) for rows in split]
+        train, test = split
+        self.train = _safe_split(estimator, X, y, train)
+        self.test = _safe_split(estimator, X, y, test, train)
+        self.fit_params = _check_method_params(X, routed.estimator.fit, train)
+        self.train_params = _check_method_params(X, routed.scorer.score, train)
+        self.test_params = _check_method_params(X, routed.scorer.score, test)
         self.spaces = {}
 
 
-def _evaluate(candidates, scorer, fold):
-    """Scores and times on one fold of candidates that learn together."""
-    results = {}
-    for number, clf, fit_time in fitted_together(
-        candidates,
-        fold.X_train,
-        fold.y_train,
-        fold.weights,
-        queries=fold.X_test,
-        spaces=fold.spaces,
-    ):
-        start = time.perf_counter()
-        score = scorer(clf, fold.X_test, fold.y_test)
-        results[number] = score, fit_time, time.perf_counter() - start
-    return results
+def _fitted_together(candidates, fold):
+    """Fit candidates to one fold, sharing what they have in common, until one fails.
 
-
-def _cv_results(candidates, scores, fit_times, score_times):
-    """The dict that `GridSearchCV` calls ``cv_results_``."""
-    results = {}
-    for name, times in (("fit_time", fit_times), ("score_time", score_times)):
-        results[f"mean_{name}"] = times.mean(axis=1)
-        results[f"std_{name}"] = times.std(axis=1)
-    names = sorted({name for params in candidates for name in params})
-    for name in names:
-        values = {
-            i: params[name] for i, params in enumerate(candidates) if name in params
-        }
-        numbers = all(isinstance(value, int | float) for value in values.values())
-        dtype = np.array(list(values.values())).dtype if numbers else object
-        column = np.ma.masked_all(len(candidates), dtype)
-        for i, value in values.items():
-            column[i] = value
-        results[f"param_{name}"] = column
-    results["params"] = candidates
-    for fold, column in enumerate(scores.T):
-        results[f"split{fold}_test_score"] = column
-    results["mean_test_score"] = scores.mean(axis=1)
-    results["std_test_score"] = scores.std(axis=1)
-    ranks = rankdata(-results["mean_test_score"], method="min")
-    results["rank_test_score"] = ranks.astype(np.int32)
-    return results
+    Yields what `fitted_together` does; candidates that it leaves out fail on their own.
+    """
+    with suppress(Exception):
+        yield from fitted_together(
+            candidates,
+            *fold.train,
+            fold.fit_params.get("sample_weight"),
+            queries=fold.test[0],
+            spaces=fold.spaces,
+        )

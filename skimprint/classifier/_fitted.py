@@ -92,6 +92,8 @@ class Fitted:
         state, queue = self._learnt
         if queue and not queue[0].joins(batch):
             state, queue = self.state, ()
+        if batch.classes.dtype.kind != "U" and batch.classes.dtype != state.label_dtype:
+            return None  # those that wait are of a type that holds all labels
         n_bytes = batch.X.nbytes + sum(each.X.nbytes for each in queue)
         if n_bytes > _MAX_QUEUE_BYTES:
             return None

@@ -82,8 +82,10 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
             "all of them."
         )
     if fitted is not None and fitted.knows_classes:
-        # The labels that wait to be learnt are of a type that has been checked.
-        common_label_dtype(fitted.last_state, labels, classes_of_y.dtype)
+        # Labels of the same type as all others need no look at those that wait.
+        is_same = classes_of_y.dtype == fitted.last_state.label_dtype
+        state = fitted.last_state if is_same else fitted.state
+        common_label_dtype(state, labels, classes_of_y.dtype)
     return batch
 
 

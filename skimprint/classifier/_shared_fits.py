@@ -2,8 +2,9 @@
 
 import time
 from collections import defaultdict
+from contextlib import suppress
 from copy import copy
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 
 import numpy as np
@@ -48,9 +49,12 @@ class Candidate:
     def __init__(self, number, clf):
         self.number = number
         self.clf = clf
-        self._parameters = {
+
+    @cached_property
+    def _parameters(self):
+        return {
             name: repr(value) if hasattr(value, "get_params") else _key(value)
-            for name, value in clf.get_params(deep=False).items()
+            for name, value in self.clf.get_params(deep=False).items()
         }
 
     def key(self, but_for):
@@ -80,7 +84,7 @@ def fitted_together(candidates, X, y, sample_weight, *, queries, spaces):
     Yields
     ------
     number : int
-        That of a candidate.
+        That of a candidate; none of one whose parameters do not go together.
     clf : ImprintClassifier
         Fitted.
     fit_time : float
@@ -88,7 +92,11 @@ def fitted_together(candidates, X, y, sample_weight, *, queries, spaces):
     """
     began = time.perf_counter()
     batch = checked_batch(candidates[0].clf, X, y, sample_weight)
-    started = {each.number: start(each.clf, batch) for each in candidates}
+    started = {}
+    for candidate in candidates:
+        with suppress(Exception):  # its own fit says why
+            started[candidate.number] = start(candidate.clf, batch)
+    candidates = [each for each in candidates if each.number in started]
     # All remember what any of them needs.
     needs = reduce(or_, (plan.needs for plan, _ in started.values()))
     plans = {number: plan.with_needs(needs) for number, (plan, _) in started.items()}

@@ -1,4 +1,4 @@
-"""Clustering of many groups at once."""
+"""Cluster many groups at once."""
 
 from ._grouped_kmeans import GroupedKMeans
 

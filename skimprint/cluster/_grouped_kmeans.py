@@ -1,4 +1,4 @@
-"""Clustering within groups: k-means of every class in one call."""
+"""Cluster within groups: k-means of every class in one call."""
 
 from numbers import Integral, Real
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""k-medoids of every group: alternate assignment and update of the medoids."""
+"""Find the k medoids of every group: alternate assignment and update."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from ._selection import distances_within, select
 def grouped_kmedoids(
     groups, n_clusters, *, init="k-medoids++", max_iter=300, seed=0, n_jobs=None
 ):
-    """Medoids of each group under Euclidean distance.
+    """Find the medoids of each group under Euclidean distance.
 
     Parameters
     ----------

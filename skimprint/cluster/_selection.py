@@ -1,4 +1,4 @@
-"""Generators that select samples of each group: farthest points, largest covariance.
+"""Select samples of each group: farthest points, largest covariance.
 
 They work on groups of one size together. Rows without weight are never selected. Apart
 from that, weights matter for the sums of covariances, and for the mean that the
@@ -19,7 +19,7 @@ _BATCH_BYTES = 2**21
 
 
 class Selection(NamedTuple):
-    """Selected rows of every group."""
+    """Hold the selected rows of every group."""
 
     indices: np.ndarray  # (k_total,): row numbers in X, in order of selection
     offsets: np.ndarray  # (n_groups + 1,): where each group's rows begin
@@ -67,7 +67,7 @@ def select(groups, n_selected, pick, *, row_bytes, n_jobs=None):
 
 
 def distances_within(groups, bucket, buffer):
-    """Squared distances between the rows of each of some groups of one size.
+    """Compute the squared distances between rows, for some groups of one size.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def distances_within(groups, bucket, buffer):
 
 
 def covariance_sums(rows, weights=None):
-    """Sums of the covariances of each row with all rows of its group.
+    """Sum the covariances of each row with all rows of its group.
 
     The covariance of two rows is taken over features. The n x n matrix of a group is
     not needed: with centred rows, the sum over j of ``x_i @ x_j`` is ``x_i @ s`` with
@@ -127,7 +127,7 @@ def covariance_sums(rows, weights=None):
 
 
 def grouped_cov_max(groups, n_selected, *, n_jobs=None):
-    """Rows whose covariances with all rows of their group sum up highest.
+    """Select the rows whose covariances with all rows of their group sum up highest.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def grouped_cov_max(groups, n_selected, *, n_jobs=None):
 
 
 def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
-    """Greedy farthest-point sampling: each new row is farthest from those before it.
+    """Select rows greedily: each new one is farthest from those before it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Real embeddings and real sentences that ship with the package."""
+"""Load real embeddings and real sentences that ship with the package."""
 
 from ._digits import load_digits_embeddings
 from ._intents import load_intents

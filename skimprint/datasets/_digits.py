@@ -1,4 +1,4 @@
-"""scikit-learn's digits as a foundation model sees them."""
+"""Load scikit-learn's digits as a foundation model sees them."""
 
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -119,10 +119,10 @@ def load_digits_embeddings(*, return_X_y=False, as_frame=False):
 
 
 def compress(embeddings):
-    """One byte per value, as a square root, which spends precision where values are."""
+    """Store a byte per value, as a square root: precision goes where values are."""
     return np.rint(np.sqrt(embeddings / _LARGEST) * 255).astype(np.uint8)
 
 
 def expand(codes):
-    """What `compress` stored, as float32."""
+    """Restore what `compress` stored, as float32."""
     return np.square(codes.astype(np.float32) / 255) * np.float32(_LARGEST)

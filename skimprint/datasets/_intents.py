@@ -1,4 +1,4 @@
-"""What customers of a grocery delivery write, and what about."""
+"""Load what customers of a grocery delivery write, and what about."""
 
 import csv
 from importlib import resources

@@ -1,18 +1,17 @@
-"""A frozen model and how to feed it: what every loader returns."""
+"""A frozen model and how to feed it: what every loader returns. Needs no torch."""
 
 import contextlib
-import functools
 import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from . import _frozen
-from ._extras import require
+from .._arrays.threads import ForkSafeLock
 from ._fingerprint import digest
-
-DTYPES = ("float32", "bfloat16", "float16")
+from ._inputs import SOURCES
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,14 @@ class Options:
 
     Parameters
     ----------
-    modality, pooling, device, dtype : str
-        As in `FoundationEmbedder`; device and dtype may be "auto".
+    modality, pooling : str
+        As in `FoundationEmbedder`.
+    prompt : str or None
+        What to put before each text.
+    truncate_dim : int or None
+        How many features to keep.
+    device, dtype : str or object
+        As in `FoundationEmbedder`; a loader's `resolve` settles what "auto" is.
     revision : str or None
         Version of a named model.
     local_files_only, trust_remote_code : bool
@@ -33,12 +38,51 @@ class Options:
 
     modality: str = "auto"
     pooling: str = "auto"
-    device: str = "auto"
-    dtype: str = "auto"
+    prompt: str | None = None
+    truncate_dim: int | None = None
+    device: Any = "auto"
+    dtype: Any = "auto"
     revision: str | None = None
     local_files_only: bool = False
     trust_remote_code: bool = False
     model_kwargs: dict = field(default_factory=dict)
+
+    def refuse(self, *names, why):
+        """Raise an error if a setting that has no effect differs from its default.
+
+        Parameters
+        ----------
+        *names : str
+            Settings that have no effect.
+        why : str
+            Why they have none.
+        """
+        for name in names:
+            value, default = getattr(self, name), getattr(type(self), name)
+            if value != default:
+                raise ValueError(f"{name}={value!r} {why}: leave {name}={default!r}.")
+
+
+class State:
+    """What is remembered of a model for as long as it lives."""
+
+    def __init__(self):
+        self.batch_limit = None
+        self.warned = False
+        self.lock = ForkSafeLock()
+
+
+_STATES = weakref.WeakKeyDictionary()
+_STATES_LOCK = ForkSafeLock()
+
+
+def state_of(model, make=State):
+    """Return what is remembered of a model; nothing if it cannot be kept track of."""
+    try:
+        with _STATES_LOCK:
+            return _STATES.setdefault(model, make())
+    except TypeError:  # neither hashable nor open to weak references
+        return make()
 
 
 @dataclass(eq=False)
@@ -47,60 +91,82 @@ class Backbone:
 
     Parameters
     ----------
-    model : torch.nn.Module or callable
+    model : callable
         What ``forward`` calls; never changed.
-    modality : {"image", "text", "any"}
+    modality : {"image", "text", "audio", "any"}
         What the items are.
     forward : callable
-        From ``(module, inputs)`` to an array or tensor of shape (n, d).
+        From ``(model, inputs)`` to an array or tensor of shape (n, d).
     load : callable, default=None
         From one image or text to what ``collate`` takes, one item at a time.
     collate : callable, default=None
         From a list of loaded items to ``inputs``, on the CPU.
     pooling : str, default="model"
         How a row is made of the model's output.
-    device : torch.device, default=None
+    device : object, default=None
         Where the model runs, or None if it is the model's own affair.
     dtype : str, default="float32"
         Precision of the model's arithmetic.
-    owned : bool, default=False
-        Whether nobody but us holds the module, so that its mode need not be restored.
     preprocessing : callable, default=None
         Gives the digest of all that happens between an item and the model.
     fingerprint : callable, default=None
-        Gives the digest of the model, if it is no module.
+        Gives the digest of the model itself.
+    prompt : str, default=None
+        What the model is told before each text, if ``collate`` sees to that.
+    truncate_dim : int, default=None
+        How many features are kept of a row.
     """
 
-    model: Callable
+    model: Any
     modality: str
     forward: Callable
     load: Callable | None = None
     collate: Callable | None = None
     pooling: str = "model"
-    device: object = None
+    device: Any = None
     dtype: str = "float32"
-    owned: bool = False
     preprocessing: Callable | None = None
     fingerprint: Callable | None = None
+    prompt: str | None = None
+    truncate_dim: int | None = None
+
+    def __post_init__(self):
+        self.state = self.remembered()
+
+    def remembered(self):
+        """Return what is remembered of the model, the batch size that fits say."""
+        return state_of(self.model)
 
     @property
     def name(self):
         """How to call the model in messages."""
         return getattr(self.model, "__name__", type(self.model).__name__)
 
-    @functools.cached_property
-    def state(self):
-        """What is remembered of the model, the batch size that fits among it."""
-        return _frozen.state_of(self.model)
-
     def digest(self):
         """Name the model, its preprocessing, pooling and precision."""
-        if self.fingerprint is not None:
-            model = self.fingerprint()
-        else:
-            model = _frozen.module_digest(self.model, changes=not self.owned)
         preprocessing = self.preprocessing() if self.preprocessing else None
-        return digest(model, preprocessing, self.modality, self.pooling, self.dtype)
+        source = self.modality, SOURCES[self.modality].version
+        settings = self.pooling, self.dtype, self.prompt, self.truncate_dim
+        return digest(self.fingerprint(), preprocessing, *source, *settings)
+
+    def settled(self, options):
+        """Take up what concerns all models alike: prompts, and how long rows are."""
+        self.truncate_dim = options.truncate_dim
+        if options.prompt is None or self.prompt is not None:
+            return self
+        if self.modality != "text":
+            raise ValueError(
+                f"prompt={options.prompt!r} is for models of texts, with "
+                f"modality='text': this one takes {self.modality}."
+            )
+        self.prompt, load = options.prompt, self.load
+
+        def load_with_prompt(text):
+            text = options.prompt + text
+            return text if load is None else load(text)
+
+        self.load = load_with_prompt
+        return self
 
     def warn_of_change(self):
         """Warn, once for each model, that running it changes its digest."""
@@ -118,143 +184,62 @@ class Backbone:
         """Turn loaded items into inputs of the model."""
         return loaded if self.collate is None else self.collate(loaded)
 
-    @contextlib.contextmanager
     def running(self):
-        """Hold the model ready to embed: on its device, in eval mode."""
-        if self.device is None:  # a callable
-            yield self.model
-            return
-        module = _frozen.on_device(self.model, self.device)
-        if self.owned:
-            yield module
-        else:
-            with _frozen.evaluating(module):
-                yield module
+        """Hold the model ready to embed, in a ``with`` statement that gives it."""
+        return contextlib.nullcontext(self.model)
 
-    def embed(self, module, inputs, n_items):
+    def run(self, model, inputs):
         """Run the model on one batch.
 
         Parameters
         ----------
-        module : torch.nn.Module or callable
+        model : object
             From `running`.
         inputs : object
             From `prepare`.
+
+        Returns
+        -------
+        output : object
+            For `as_rows`.
+        """
+        return self.forward(model, inputs)
+
+    def as_rows(self, output, n_items):
+        """Check what the model returned, and make float32 of it.
+
+        Parameters
+        ----------
+        output : object
+            From `run`.
         n_items : int
-            Number of items in it.
+            Number of items in the batch.
 
         Returns
         -------
         rows : ndarray or tensor of shape (n_items, n_features)
-            Of dtype float32; on the model's device if it is a tensor.
+            On the model's device if it is a tensor.
         """
-        if self.device is None:
-            rows = self.forward(module, inputs)
+        wanted = f"an array of shape ({n_items}, n_features)"
+        if hasattr(output, "detach"):
+            rows = output.detach().float()
         else:
-            import torch
-
-            # A tensor made in inference mode must not stay behind in a user's module.
-            no_grad = torch.inference_mode if self.owned else torch.no_grad
-            with no_grad(), self._autocast():
-                rows = self.forward(module, to_device(inputs, self.device))
-        return as_rows(rows, n_items, self.name)
-
-    def _autocast(self):
-        import torch
-
-        if self.dtype == "float32":  # whatever the caller's code runs under
-            return torch.autocast(self.device.type, enabled=False)
-        return torch.autocast(self.device.type, getattr(torch, self.dtype))
-
-
-def as_rows(rows, n_items, name):
-    """Check what a model returned, and cast it to float32."""
-    if hasattr(rows, "detach"):
-        rows = rows.detach().float()
-    else:
-        try:
-            rows = np.asarray(rows, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"The model {name} must return an array of shape ({n_items}, "
-                f"n_features) for {n_items} items, got {type(rows).__name__}: {error}"
-            ) from error
-    shape = tuple(rows.shape)
-    if len(shape) != 2 or shape[0] != n_items or shape[1] == 0:
-        raise ValueError(
-            f"The model {name} must return one row for each item, an array of shape "
-            f"({n_items}, n_features); it returned shape {shape}."
-        )
-    return rows
-
-
-def to_device(inputs, device):
-    """Move a tensor, or the tensors in a dict, to a device."""
-    if hasattr(inputs, "items"):
-        return {key: to_device(value, device) for key, value in inputs.items()}
-    return inputs.to(device) if hasattr(inputs, "to") else inputs
-
-
-def resolve_device(device, module=None):
-    """Turn a name into a device that is there.
-
-    Parameters
-    ----------
-    device : str or torch.device
-        A name that torch knows, or "auto": where the module is, if one is given, else
-        the best there is.
-    module : torch.nn.Module, default=None
-        A module that somebody has put somewhere already.
-
-    Returns
-    -------
-    device : torch.device
-        With its index, if it has one.
-    """
-    torch = require("torch", "Running a model")
-    if isinstance(device, str) and device == "auto":
-        if module is not None:
-            return _frozen.module_device(module) or torch.device("cpu")
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device={device!r} is no device: expected 'auto', 'cpu', 'cuda', "
-            "'cuda:1', 'mps' or the like."
-        ) from error
-    if resolved.type == "cuda":
-        n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = resolved.index
-        if index is None and n_devices:
-            index = torch.cuda.current_device()
-        if not n_devices or index >= n_devices:
+            try:
+                rows = np.asarray(output, dtype=np.float32)
+            except (TypeError, ValueError) as error:
+                raise TypeError(
+                    f"The model {self.name} must return {wanted} for {n_items} items, "
+                    f"got {type(output).__name__}: {error}"
+                ) from error
+        shape = tuple(rows.shape)
+        if len(shape) != 2 or shape[0] != n_items or shape[1] == 0:
             raise ValueError(
-                f"device={device!r} was asked for, but torch sees {n_devices} CUDA "
-                "devices: use device='cpu' or 'auto', or install a build of torch that "
-                "supports this machine's GPU."
+                f"The model {self.name} must return one row for each item, {wanted}; "
+                f"it returned shape {shape}."
             )
-        return torch.device("cuda", index)
-    try:
-        torch.empty(0, device=resolved)
-    except (RuntimeError, NotImplementedError, AssertionError) as error:
-        raise ValueError(
-            f"device={device!r} was asked for, but torch cannot use it here: {error}. "
-            "Use device='cpu' or 'auto'."
-        ) from error
-    return resolved
-
-
-def resolve_dtype(dtype):
-    """Turn "auto", a name or a dtype of torch into the name of a precision."""
-    name = str(dtype).removeprefix("torch.")
-    if name == "auto":
-        return "float32"
-    if name not in DTYPES:
-        raise ValueError(
-            f"dtype={dtype!r} is not supported: expected 'auto', 'float32', 'bfloat16' "
-            "or 'float16'."
-        )
-    return name
+        if self.truncate_dim is not None and self.truncate_dim > shape[1]:
+            raise ValueError(
+                f"truncate_dim={self.truncate_dim} is more than the {shape[1]} "
+                f"features that the model {self.name} returns."
+            )
+        return rows[:, : self.truncate_dim]

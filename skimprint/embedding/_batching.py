@@ -1,4 +1,4 @@
-"""Batches: prepared ahead of the model, and halved when memory runs out."""
+"""Batches: prepared ahead of the model, taken apart where one item spoils them."""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._arrays.device import free_memory, is_out_of_memory
-from ._inputs import ItemError
+from ._items import ItemError, item_error
 
 # What "auto" starts from: enough to fill the machine, small enough for a large model.
 _BATCH_SIZE = {"cpu": 32, "cuda": 128}
@@ -23,7 +23,7 @@ class Batch:
         Which items.
     inputs : object
         What the model takes for them.
-    failures : dict of int to str
+    failures : dict of int to ItemError
         Items that could not be read, and why; not among ``indices``.
     """
 
@@ -61,30 +61,27 @@ def embed_batches(backbone, source, indices, *, batch_size, n_workers):
         Items of one batch.
     rows : ndarray or tensor of shape (len(indices), n_features)
         Their embeddings.
-    failures : dict of int to str
+    failures : dict of int to ItemError
         Items that have none, and why.
     """
     if not indices:
         return  # without a look at the model, which takes time
     indices = source.order(indices)
-    batches = [
+    parts = [
         indices[start : start + batch_size]
         for start in range(0, len(indices), batch_size)
     ]
-    with backbone.running() as module:
-        for batch in _prepared(backbone, source, batches, n_workers):
-            if not batch.indices:
-                yield [], None, batch.failures
-                continue
-            parts = _embed_guarded(backbone, module, batch, batch_size)
-            for part, rows in parts:
-                bad = _not_finite(rows)
-                failures = {part[row]: _NOT_FINITE for row in bad}
-                if bad:
-                    keep = [row for row in range(len(part)) if row not in set(bad)]
-                    part, rows = [part[row] for row in keep], rows[keep]
-                yield part, rows, batch.failures | failures
-                batch.failures = {}
+    with backbone.running() as model:
+        for batches in _prepared(backbone, source, parts, n_workers):
+            for batch in batches:
+                for part, rows, failures in _embed(backbone, model, batch):
+                    if part and (bad := _not_finite(rows)):
+                        failures = {part[row]: ItemError(_NOT_FINITE) for row in bad}
+                        keep = sorted({*range(len(part))} - {*bad})
+                        part, rows = [part[row] for row in keep], rows[keep]
+                    yield part, rows, failures
+            # Last, so that what an error ends keeps what came with it.
+            yield [], None, {k: v for b in batches for k, v in b.failures.items()}
 
 
 _NOT_FINITE = "the model returned NaN or infinite values for it"
@@ -98,15 +95,15 @@ def _not_finite(rows):
     return [row for row, good in enumerate(finite.all(1).tolist()) if not good]
 
 
-def _prepared(backbone, source, batches, n_workers):
+def _prepared(backbone, source, parts, n_workers):
     """Yield prepared batches in order, up to ``n_workers + 1`` of them ahead."""
-    if n_workers == 0 or len(batches) == 1:
-        for indices in batches:
+    if n_workers == 0 or len(parts) == 1:
+        for indices in parts:
             yield _prepare(backbone, source, indices)
         return
     with ThreadPoolExecutor(n_workers, "skimprint-prepare") as pool:
         ahead = deque()
-        todo = iter(batches)
+        todo = iter(parts)
         try:
             for indices in todo:
                 ahead.append(pool.submit(_prepare, backbone, source, indices))
@@ -120,46 +117,73 @@ def _prepared(backbone, source, batches, n_workers):
 
 
 def _prepare(backbone, source, indices):
-    """Read the items of a batch; set apart those that cannot be read."""
-    loaded, good, failures = [], [], {}
+    """Read the items of a batch, and set apart those that cannot be prepared.
+
+    It is one batch, or one for each item where they cannot share one.
+    """
+    loaded, failures = {}, {}
     for index in indices:
         try:
             item = source.load(index)
-            loaded.append(item if backbone.load is None else backbone.load(item))
-            good.append(index)
-        except ItemError as error:
-            failures[index] = str(error)
-    return Batch(good, backbone.prepare(loaded) if good else None, failures)
+            loaded[index] = item if backbone.load is None else backbone.load(item)
+        except Exception as error:
+            failures[index] = item_error(error, "reading it")
+    try:
+        whole = backbone.prepare([*loaded.values()]) if loaded else None
+        return [Batch([*loaded], whole, failures)]
+    except Exception as error:
+        if is_out_of_memory(error) and len(loaded) > 1:
+            half = len(loaded) // 2
+            parts = [*loaded][:half], [*loaded][half:]
+            batches = [
+                batch for part in parts for batch in _prepare(backbone, source, part)
+            ]
+            return [Batch([], None, failures), *batches]
+    singles = []
+    for index, item in loaded.items():
+        try:
+            singles.append(Batch([index], backbone.prepare([item])))
+        except Exception as error:
+            failures[index] = item_error(error, "preparing it")
+    if 1 < len(singles) < len(loaded):  # without the bad ones they may share a batch
+        good = [batch.indices[0] for batch in singles]
+        try:
+            whole = backbone.prepare([loaded[index] for index in good])
+            singles = [Batch(good, whole)]
+        except Exception:  # nor do these: one by one
+            pass
+    return [Batch([], None, failures), *singles]
 
 
-def _embed_guarded(backbone, module, batch, batch_size):
-    """Embed one batch, in halves of halves where memory does not suffice.
+def _embed(backbone, model, batch):
+    """Embed one batch: in halves where memory does not suffice, else item by item.
 
     The size that fitted is remembered with the model, for this run and later ones.
     """
     start, n_items = 0, len(batch.indices)
+    most = n_items
     while start < n_items:
-        size = min(backbone.state.batch_limit or batch_size, n_items - start)
-        stop = start + size
-        part = batch.indices[start:stop]
-        rows = None
+        size = min(backbone.state.batch_limit or most, most, n_items - start)
+        part = batch.indices[start : start + size]
+        output, failure, halve = None, None, False
         try:
-            rows = backbone.embed(module, _slice(batch.inputs, start, stop), size)
+            output = backbone.run(model, _slice(batch.inputs, start, start + size))
         except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            if size == 1:
-                raise MemoryError(
-                    f"The model {backbone.name} runs out of memory with a single item: "
-                    f"use a smaller model or dtype='bfloat16'. ({error})"
-                ) from error
+            halve = is_out_of_memory(error) and size > 1
+            if not halve:
+                failure = item_error(error, "the model")
         # Outside the handler, so that the failed batch's tensors are not held by it.
-        if rows is None:
+        if halve:
             backbone.state.batch_limit = size // 2
             free_memory()
-            continue
-        yield part, rows
-        start = stop
+        elif failure is not None and size > 1:
+            most = 1  # to find out which item it is
+        elif failure is not None:
+            yield [], None, {part[0]: failure}
+            start += 1
+        else:
+            yield part, backbone.as_rows(output, size), {}
+            start += size
 
 
 def _slice(inputs, start, stop):

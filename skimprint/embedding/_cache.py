@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import sqlite3
-import threading
 import time
 import warnings
 from collections import Counter
@@ -13,9 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
+from .._arrays.threads import ForkSafeLock
+
 _TIMEOUT = 60  # seconds to wait for other processes
 _KEYS_PER_QUERY = 900  # within the limit of variables of every SQLite
+_MAX_ROW = 2**20  # bytes of an embedding; nothing that is longer is one
 _FILE_NAME = re.compile(r"embeddings-(\d+)\.sqlite3")
+_TABLE = (
+    "TABLE embeddings "
+    "(key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
+)
 
 # Trouble that comes from the machine; all other errors of SQLite mean a damaged file.
 _ENVIRONMENT = {
@@ -28,8 +34,11 @@ _ENVIRONMENT = {
     sqlite3.SQLITE_PERM: "permission is denied",
 }
 
+# What SQLite raises: its text may hold bytes of a damaged file, which are no text.
+_ERRORS = sqlite3.Error, UnicodeDecodeError
+
 _COUNTS = {}
-_COUNTS_LOCK = threading.Lock()
+_COUNTS_LOCK = ForkSafeLock()
 
 
 class CacheInfo(NamedTuple):
@@ -54,13 +63,12 @@ class CacheInfo(NamedTuple):
 
 
 class EmbeddingCache:
-    """Rows by key in a directory, for use in a ``with`` statement.
+    """Keep rows by key in a directory, for use in a ``with`` statement.
 
-    Each row is stored with a checksum over key and value. The files are
-    ``embeddings-1.sqlite3`` and, only after damage, ``embeddings-2.sqlite3`` and so on:
-    new rows go to the newest, and those of an older one that can still be read are
-    used. A damaged file is not written to, because damage to its structures would
-    spread, nor renamed or replaced, because another process may have it open.
+    Each row is stored with a checksum over key and value. The file is
+    ``embeddings-1.sqlite3``. One that is damaged makes way for ``embeddings-2.sqlite3``
+    and so on, with all rows that can be read. No name is used twice, because another
+    process may have the old file open, and its log would be taken for the new one's.
 
     Parameters
     ----------
@@ -69,32 +77,27 @@ class EmbeddingCache:
     """
 
     def __init__(self, directory):
-        directory = os.fspath(directory)
+        directory = _checked(directory)
         is_relative = not directory.startswith((os.sep, "~"))
         here = os.getcwd() if is_relative else ""  # noqa: PTH109
         self.directory = _absolute(directory, here, os.environ.get("HOME"))
-        self._connections = []  # newest first; they live for one `with` statement
-        self._writable = True
+        self._connection = None  # lives for one `with` statement
+        self._why_not = None  # why nothing is written
 
     def __enter__(self):
         try:
             numbers = self._numbers()
-        except (FileNotFoundError, NotADirectoryError):
-            self._make_directory()
-            numbers = []
-        numbers = sorted(numbers, reverse=True) or [1]
-        for number in numbers:
-            self._open(number)
-        opened = [number for number, _ in self._connections]
-        if opened[:1] != numbers[:1]:
-            self._begin_anew(numbers[0], "it cannot be opened")
+            if not numbers:
+                Path(self.directory).mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"cache_dir={self.directory!r} cannot be made or read: {error}"
+            ) from error
+        self._open(max(numbers, default=1))
         return self
 
     def __exit__(self, *exception):
-        for _, connection in self._connections:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
-        self._connections = []
+        self._close()
 
     def get(self, keys):
         """Look up rows.
@@ -110,14 +113,18 @@ class EmbeddingCache:
             Those that are there and undamaged.
         """
         found = {}
-        for number, connection in list(self._connections):
-            missing = [key for key in keys if key not in found] if found else keys
+        for start in range(0, len(keys), _KEYS_PER_QUERY):
             n_damaged = 0
-            for start in range(0, len(missing), _KEYS_PER_QUERY):
-                chunk = missing[start : start + _KEYS_PER_QUERY]
-                n_damaged += self._read(connection, chunk, found)
-            if n_damaged and number == self._connections[0][0]:
-                self._begin_anew(number, f"{n_damaged} of its entries are damaged")
+            for key, row, checksum in self._select(
+                keys[start : start + _KEYS_PER_QUERY]
+            ):
+                if _is_right(key, row, checksum):
+                    found[key] = row
+                else:
+                    n_damaged += 1
+            if n_damaged and self._why_not is None:
+                self._replace(f"{n_damaged} of its entries are damaged")
+                self.put([*found], [*found.values()])  # found here, but maybe not there
         _count(self.directory, hits=len(found), misses=len(keys) - len(found))
         return found
 
@@ -131,21 +138,17 @@ class EmbeddingCache:
         rows : list of bytes
             Their values, not empty.
         """
-        if not self._writable or not keys:
-            return
         records = [
             (key, row, crc32(row, crc32(key)))
             for key, row in zip(keys, rows, strict=True)
         ]
-        number, connection = self._connections[0]
-        try:
-            _write(connection, records)
-        except sqlite3.Error as error:
-            if self._blame_environment(error):
+        while records and self._why_not is None:
+            try:
+                os.stat(self._path)  # noqa: PTH116 - SQLite writes to what is no more
+                _write(self._connection, records)
                 return
-            self._begin_anew(number, f"SQLite cannot write to it: {error}")
-            if self._writable:
-                self.put(keys, rows)
+            except (*_ERRORS, OSError) as error:
+                self._recover(error)
 
     def info(self):
         """Count what is stored and how it was used.
@@ -156,148 +159,155 @@ class EmbeddingCache:
             Items and bytes of the directory, hits and misses of this process.
         """
         items = 0
-        for _, connection in self._connections:
-            with contextlib.suppress(sqlite3.DatabaseError):
-                (count,) = connection.execute(
-                    "SELECT COUNT(*) FROM embeddings"
-                ).fetchone()
-                items += count
+        if self._connection is not None:
+            with contextlib.suppress(*_ERRORS):
+                query = "SELECT COUNT(*) FROM embeddings"
+                (items,) = self._connection.execute(query).fetchone()
         size = sum(file.stat().st_size for file in self._files())
         counts = _COUNTS.get(self.directory, Counter())
         return CacheInfo(items, size, counts["hits"], counts["misses"])
 
     def clear(self):
-        """Remove all rows, also damaged ones, and start counting anew."""
-        for number, connection in self._connections[:1]:
-            try:
-                connection.execute("DELETE FROM embeddings")
-                connection.execute("VACUUM")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            except sqlite3.DatabaseError:
-                self._begin_anew(number, "it cannot be cleared")
-        kept = self._connections[0][0] if self._connections else None
-        for number in self._numbers():
-            if number != kept:
-                for file in self._files(number):
-                    file.unlink(missing_ok=True)
+        """Remove all rows, also damaged ones, and start counting from zero."""
+        self._start(keep=False)
+        if self._why_not is not None:
+            raise OSError(
+                f"The cache {self.directory} cannot be cleared: {self._why_not}."
+            )
         with _COUNTS_LOCK:
             _COUNTS.pop(self.directory, None)
-
-    def _make_directory(self):
-        try:
-            Path(self.directory).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"cache_dir={self.directory!r} cannot be made: {error}"
-            ) from error
 
     def _files(self, number="*"):
         return list(Path(self.directory).glob(f"embeddings-{number}.sqlite3*"))
 
     def _numbers(self):
-        matches = map(_FILE_NAME.fullmatch, os.listdir(self.directory))  # noqa: PTH208
-        return [int(match[1]) for match in matches if match]
+        try:
+            names = os.listdir(self.directory)  # noqa: PTH208
+        except FileNotFoundError:
+            return []
+        return [int(match[1]) for match in map(_FILE_NAME.fullmatch, names) if match]
 
     def _open(self, number):
-        """Open one file; say so if it is damaged or cannot be used."""
+        """Open a file, making it if need be; if it is damaged, another one."""
+        self._number, self._why_not = number, None
         path = os.path.join(self.directory, f"embeddings-{number}.sqlite3")  # noqa: PTH118
-        connection = None
+        self._path = path
         try:
-            connection = sqlite3.connect(path, timeout=_TIMEOUT, isolation_level=None)
-            connection.text_factory = bytes  # whatever damage makes of a value
-            _prepare(connection)
-        except sqlite3.Error as error:
-            if connection is not None:
-                connection.close()
-            if self._connections or not self._blame_environment(error):
+            self._connection = _connected(path)
+        except (*_ERRORS, OSError) as error:
+            if not self._blames_machine(error):
+                self._replace("it cannot be opened")
                 return
-            connection = self._open_read_only(path)
-            if connection is None:
-                return
-        self._connections.append((number, connection))
+            self._give_up_writing(error)
+            # Without files beside it, which cannot be made, nobody else writes to it.
+            alone = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+            with contextlib.suppress(*_ERRORS):
+                self._connection = _connected(path, f"mode=ro{alone}")
 
-    def _open_read_only(self, path):
-        """Open a file that cannot be written to, or return None."""
-        # Without files beside it, which cannot be made, nobody else writes to it.
-        alone = not Path(f"{path}-wal").exists()
-        uri = f"{Path(path).as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
-        connection = None
-        try:
-            connection = sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)
-            connection.text_factory = bytes
-            connection.execute("SELECT COUNT(*) FROM embeddings")
-        except sqlite3.Error:
-            if connection is not None:
-                connection.close()
-            return None
-        return connection
+    def _close(self):
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
-    def _begin_anew(self, number, reason):
-        """Write to a new file from now on; a damaged one is only read."""
-        if not self._writable:
-            return
-        warnings.warn(
-            f"The file embeddings-{number}.sqlite3 of the cache {self.directory} is "
-            f"damaged: {reason}. What can be read of it is still used, the rest is "
-            "embedded anew and stored in a new file beside it. clear_cache() removes "
-            "both.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        count = len(self._connections)
-        self._open(number + 1)
-        if len(self._connections) > count:
-            self._connections.insert(0, self._connections.pop())
-        else:
-            self._give_up_writing("a new file cannot be opened beside a damaged one")
-
-    def _read(self, connection, keys, found):
-        """Add rows to found, and count those that are damaged.
-
-        Where SQLite cannot read a part of the file, look for fewer keys at a time.
-        """
+    def _select(self, keys):
         marks = ",".join("?" * len(keys))
-        query = f"SELECT key, value, checksum FROM embeddings WHERE key IN ({marks})"
-        try:
-            records = connection.execute(query, keys).fetchall()
-        except sqlite3.Error as error:
-            if self._blame_environment(error):
-                return 0
-            if len(keys) == 1:
-                return 1
-            half = len(keys) // 2
-            return self._read(connection, keys[:half], found) + self._read(
-                connection, keys[half:], found
-            )
-        n_damaged = 0
-        for key, row, checksum in records:
-            if type(row) is bytes and checksum == crc32(row, crc32(key)):
-                found[key] = row
-            else:
-                n_damaged += 1
-        return n_damaged
+        query = (
+            "SELECT key, value, checksum FROM embeddings "
+            f"WHERE key IN ({marks}) AND length(value) <= {_MAX_ROW}"
+        )
+        while self._connection is not None:
+            try:
+                return self._connection.execute(query, keys).fetchall()
+            except _ERRORS as error:
+                if self._why_not is not None or not self._recover(error):
+                    break
+        return []
 
-    def _blame_environment(self, error):
-        """Whether the machine, not the file, is at fault; then stop writing."""
-        code = _code(error)
-        if code not in _ENVIRONMENT:
+    def _recover(self, error):
+        """Go on after an error, in another file if that helps; say whether it did."""
+        newest = max(self._numbers(), default=self._number)
+        if newest > self._number:  # another process found the damage first
+            self._close()
+            self._open(newest)
+        elif self._blames_machine(error):
+            self._give_up_writing(error)
             return False
-        if code == sqlite3.SQLITE_READONLY and all(
-            os.access(path, os.W_OK) for path in (self.directory, *self._files())
-        ):
-            return False  # damage may make a file look read-only
-        self._give_up_writing(f"{_ENVIRONMENT[code]} ({error})")
+        else:
+            self._replace(f"SQLite says that {error}")
         return True
 
-    def _give_up_writing(self, reason):
-        if self._writable:
-            self._writable = False
-            warnings.warn(
-                f"The cache {self.directory} cannot be used fully: {reason}. "
-                "Embedding goes on; what is not stored is embedded again next time.",
-                RuntimeWarning,
-                stacklevel=2,
+    def _replace(self, reason):
+        """Go on in a new file, with what can be read of a damaged one."""
+        self._warn(
+            f"The file embeddings-{self._number}.sqlite3 is damaged: {reason}. What "
+            "can be read of it moves to a new file, the rest is embedded again."
+        )
+        self._start(keep=True)
+
+    def _start(self, keep):
+        """Start a new file, with the rows of the old one or in place of it."""
+        number = self._number + 1
+        if not keep:  # which makes room
+            self._close()
+            self._remove(number)
+        old, self._connection = self._connection, None
+        self._open(number)
+        if old is not None:
+            if self._why_not is None:
+                _copy_readable(old, self.put)
+            old.close()
+        if self._why_not is None:
+            self._remove(self._number)
+
+    def _remove(self, below):
+        for number in self._numbers():
+            for file in self._files(number) if number < below else ():
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+    def _blames_machine(self, error):
+        """Whether the machine, not the file, is at fault."""
+        if isinstance(error, OSError):
+            return True
+        if _code(error) == sqlite3.SQLITE_READONLY:
+            # Damage may make a file look read-only.
+            paths = (self.directory, *self._files(self._number))
+            return len(paths) == 1 or not all(
+                os.access(path, os.W_OK) for path in paths
             )
+        return _code(error) in _ENVIRONMENT
+
+    def _give_up_writing(self, error):
+        reason = _ENVIRONMENT.get(_code(error), "it cannot be used")
+        self._why_not = f"{reason} ({error})"
+        self._warn(
+            f"It cannot be used fully: {self._why_not}. Embedding goes on; what is not "
+            "stored is embedded again next time."
+        )
+
+    def _warn(self, message):
+        message = f"The cache {self.directory}: {message}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def _checked(directory):
+    """The path of a directory as a string, or an error that says what is wrong."""
+    path = os.fspath(directory) if isinstance(directory, os.PathLike) else directory
+    if not isinstance(path, str):
+        raise TypeError(
+            "cache_dir must be the path of a local directory, a str or a pathlib.Path, "
+            f"got {type(directory).__name__}."
+        )
+    if (
+        not path.strip()
+        or "\0" in path
+        or re.match(r"(file:|[a-z][\w+.-]+://)", path, re.I)
+    ):
+        raise ValueError(
+            f"cache_dir={directory!r} is no path of a local directory. A cache is kept "
+            "on a local disk only: write cache_dir='embeddings' or the like."
+        )
+    return path
 
 
 @lru_cache(maxsize=64)
@@ -306,33 +316,61 @@ def _absolute(directory, here, home):
     return str(Path(here, Path(directory).expanduser()).absolute())
 
 
+@lru_cache(maxsize=64)
+def _uri(path):
+    return Path(path).as_uri()
+
+
+def _connected(path, mode="mode=rw"):
+    """Open a file; one that is to be written to is made if need be."""
+    try:
+        connection = sqlite3.connect(
+            f"{_uri(path)}?{mode}", uri=True, timeout=_TIMEOUT, isolation_level=None
+        )
+    except _ERRORS:
+        if mode != "mode=rw":
+            raise
+        # For its owner only. What a link points to is not made.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        return _connected(path)
+    try:
+        connection.text_factory = bytes  # whatever damage makes of a value
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _prepare(connection):
     """Make the table if it is not there, waiting for processes that do the same."""
     connection.execute("PRAGMA cell_size_check=ON")
-    with contextlib.suppress(sqlite3.OperationalError):
-        # Most often it is there: that is found out without a lock for writing.
-        connection.execute("SELECT key, value, checksum FROM embeddings LIMIT 0")
-        return
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=2000")
+    connection.execute("PRAGMA cache_size=-20000")
     deadline = time.monotonic() + _TIMEOUT
     while True:
-        try:
-            connection.execute("PRAGMA page_size=16384")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS embeddings "
-                "(key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
-            )
+        # Most often it is there: that is found out without a lock for writing.
+        made = connection.execute("SELECT sql FROM sqlite_master LIMIT 3").fetchall()
+        if made:
+            # A view or a trigger in its place could do anything, and take for ever.
+            if {sql for (sql,) in made} != {f"CREATE {_TABLE}".encode(), None}:
+                raise sqlite3.DatabaseError("it holds something else")
             return
+        try:
+            connection.execute("PRAGMA page_size=8192")  # keys go to random pages
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"CREATE {_TABLE}")
         except sqlite3.OperationalError as error:
-            # Entering WAL mode does not wait by itself.
-            busy = _code(error) == sqlite3.SQLITE_BUSY
+            # Entering WAL mode does not wait by itself; or it was made meanwhile.
+            is_late = b"already exists" in str(error).encode()
+            busy = is_late or _code(error) == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 
 
 def _write(connection, records):
-    connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.executemany(
@@ -340,9 +378,38 @@ def _write(connection, records):
         )
         connection.execute("COMMIT")
     except BaseException:
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*_ERRORS):
             connection.execute("ROLLBACK")
         raise
+
+
+def _copy_readable(connection, put, n_rows=50, patience=1000):
+    """Hand on all rows of a damaged file that can be read and are right."""
+    query = (
+        "SELECT rowid, key, value, checksum FROM embeddings WHERE rowid > ? "
+        f"AND length(value) <= {_MAX_ROW} ORDER BY rowid LIMIT {n_rows}"
+    )
+    last, failures = 0, 0
+    while failures < patience:
+        try:
+            records = connection.execute(query, (last,)).fetchall()
+        except _ERRORS:
+            last, failures = last + n_rows, failures + 1
+            continue
+        if not records:
+            return
+        last = records[-1][0]
+        good = [record[1:3] for record in records if _is_right(*record[1:])]
+        put([key for key, _ in good], [row for _, row in good])
+
+
+def _is_right(key, row, checksum):
+    """Whether a row is one that was stored under its key."""
+    return (
+        type(key) is type(row) is bytes
+        and len(row) % 4 == 0 < len(row)
+        and checksum == crc32(row, crc32(key))
+    )
 
 
 def _code(error):

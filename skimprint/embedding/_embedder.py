@@ -1,7 +1,12 @@
-"""FoundationEmbedder: images or texts to embeddings of a frozen foundation model."""
+"""FoundationEmbedder: images, texts or sounds to embeddings of a frozen model."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
 from copy import deepcopy
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal
 
 from sklearn.base import (
     BaseEstimator,
@@ -13,11 +18,19 @@ from sklearn.exceptions import NotFittedError
 
 from .._progress import CallbackSupportMixin, notify_callbacks, with_callbacks
 from ._backbone import Options
-from ._cache import EmbeddingCache
+from ._cache import CacheInfo, EmbeddingCache
 from ._fingerprint import UncacheableError
 from ._inputs import as_items
 from ._loaders import backbone_for
 from ._pipeline import embed_items, first_row
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import device as Device
+    from torch import dtype as DType
+    from torch.nn import Module
+
+_DEFAULT_MODEL = "timm:vit_small_patch14_dinov2.lvd142m"
 
 
 class FoundationEmbedder(
@@ -26,7 +39,7 @@ class FoundationEmbedder(
     TransformerMixin,
     BaseEstimator,
 ):
-    """Embeddings of images or texts by a frozen foundation model.
+    """Embed images, texts or sounds by a frozen foundation model.
 
     The model is never trained or changed, so the transformer is stateless: `transform`
     works without `fit`. With ``cache_dir`` each item is embedded once, whatever
@@ -39,25 +52,33 @@ class FoundationEmbedder(
         What embeds:
 
         - ``"<library>:<name or local path>"`` for ``timm``, ``torchvision``,
-          ``transformers``, ``sentence-transformers`` and ``open_clip`` (there:
-          ``"open_clip:<architecture>/<weights>"``). Models are loaded when first used,
-          once per process;
+          ``transformers``, ``sentence-transformers``, ``model2vec``, ``open_clip``
+          (there: ``"open_clip:<architecture>/<weights>"``) and ``onnx`` (a local path;
+          the tokenizer or image processor lies beside the model). Models are loaded
+          when first used, once per process;
         - a ``torch.nn.Module``, usually with ``preprocess``;
         - a callable from a list of items to an array of shape (n_items, n_features).
 
     preprocess : callable, default=None
-        For a ``torch.nn.Module``: from one upright RGB PIL image (or one text, with
-        ``modality="text"``) to a tensor.
-    modality : {"auto", "image", "text"}, default="auto"
+        For a ``torch.nn.Module``: from one upright RGB PIL image, one text or one dict
+        of sound, by `modality`, to a tensor.
+    modality : {"auto", "image", "text", "audio"}, default="auto"
         What items are. `"auto"` asks the model, and takes a ``torch.nn.Module`` for an
-        image model; a pair of image and text towers needs to be told. A callable gets
-        items as they are under `"auto"`, upright RGB PIL images under `"image"` and
-        checked strings under `"text"`.
+        image model; a pair of towers needs to be told. A callable gets items as they
+        are under `"auto"`, upright RGB PIL images under `"image"`, checked strings
+        under `"text"`, and under `"audio"` dicts of an ``array`` of float32 and its
+        ``sampling_rate``, which is that of its attribute of this name if it has one.
     pooling : {"auto", "mean", "cls", "max", "last", "pooler"}, default="auto"
         How the features of tokens, or of places in an image, become one row. `"auto"`
         is the model's own way where it has one (for transformers: the common features
         of a pair; the pooled output of an image model, if it was trained; else the mean
         over what is no padding).
+    prompt : str, default=None
+        What to tell a text model before each text, such as ``"query: "``; for
+        sentence-transformers also the name of one of the model's own prompts.
+    truncate_dim : int, default=None
+        How many features to keep, from the first, of a model that was trained so that
+        these do by themselves (Matryoshka embeddings). They are not normalized again.
     batch_size : int or "auto", default="auto"
         Most items that go through the model together. When memory runs out, the batch
         is halved until it fits, and what fitted is remembered.
@@ -101,7 +122,7 @@ class FoundationEmbedder(
         Precision of the model's arithmetic.
     pooling_ : str
         How rows are made; `"model"` is the model's own way.
-    modality_ : {"image", "text", "any"}
+    modality_ : {"image", "text", "audio", "any"}
         What items are; `"any"` for a callable that takes them as they are.
     n_features_out_ : int
         Number of features of an embedding.
@@ -115,27 +136,41 @@ class FoundationEmbedder(
 
     Notes
     -----
-    Items come as a list, array, pandas or polars Series, or DataFrame of one column. An
-    image model takes paths (strings too), encoded bytes, PIL images, uint8 arrays or
-    tensors (grey, HWC or CHW; channels last where both could be meant), and
-    floating-point tensors, which count as preprocessed. Orientation is taken from EXIF;
-    every mode becomes RGB, where transparency is dropped. A text model takes strings
-    only and never reads a file.
+    Items come as a list, array, Series, DataFrame of one column (pandas, polars), array
+    of Arrow, column of a dataset of Hugging Face, or any other sequence. Files come as
+    paths, encoded bytes or open binary files; URLs are not fetched.
+
+    An image model also takes PIL images, uint8 arrays or tensors (grey, HWC or CHW;
+    channels last where both could be meant), and floating-point tensors, which count as
+    preprocessed. Pictures become what people see: EXIF orientation is applied,
+    transparent ones are put on white, the first frame is taken of several. Greys of
+    more than 8 bits are scaled by the range that the file declares; where they fill
+    less than a sixteenth of it, or none is declared, by that of their own values, with
+    a warning that names the items. Of pictures more than a hundred times longer than
+    wide, the middle is taken. An audio model also takes ``(array, sampling_rate)`` and
+    ``{"array": ..., "sampling_rate": ...}``; channels are averaged, and the sampling
+    rate becomes the model's own. A text model takes strings only and never reads a
+    file; text beyond what the model takes is cut off.
+
+    An item that fails, in reading or in the model, is found out by itself and named, or
+    skipped: those that share a batch with it are embedded.
 
     The cache is a SQLite database in WAL mode (which wants a local disk, not a network
     file system). A row's key is a digest of the item's content and of ``fingerprint_``,
     never of a path, so that changed files, weights or settings are never mistaken for
     the old ones. Rows are stored batch by batch in transactions: a process that is
     killed loses no more than the batch under way. Rows carry checksums; damaged ones
-    are reported and embedded anew. Where the cache cannot be written, a warning says
+    are reported and embedded again. Where the cache cannot be written, a warning says
     why and embedding goes on.
 
     Preprocessing is told apart by what it does to probe images or texts. A module is
-    told apart by its weights, its settings and its code, together with the functions of
-    yours that it calls by name, in other files too. Classes and objects that it finds
-    by a global name are not looked into, nor is installed code: call `clear_cache` when
-    such a one changes what the module does. A callable can be cached only if its
-    ``fingerprint`` attribute is a string, to be changed whenever its results change.
+    told apart by its weights, its settings, the code of its own class, and by what it
+    makes of a probe item, up to a hundredth: that shows what it calls elsewhere. A
+    smaller change of code elsewhere is not noticed: give the module an attribute that
+    you change with it, or call `clear_cache`. A callable can be cached if its
+    ``fingerprint`` attribute is a string, to be changed whenever its results change, or
+    if it is a plain function that works with nothing but plain values, installed
+    libraries and other such functions, and if `modality` says what its items are.
 
     Examples
     --------
@@ -160,28 +195,32 @@ class FoundationEmbedder(
 
     def __init__(
         self,
-        model="timm:vit_small_patch14_dinov2.lvd142m",
+        model: str | Module | Callable[[list], ArrayLike] = _DEFAULT_MODEL,
         *,
-        preprocess=None,
-        modality="auto",
-        pooling="auto",
-        batch_size="auto",
-        device="auto",
-        dtype="auto",
-        n_workers=0,
-        cache_dir=None,
-        on_error="raise",
-        output="numpy",
-        revision=None,
-        local_files_only=False,
-        trust_remote_code=False,
-        model_kwargs=None,
-        verbose=0,
+        preprocess: Callable[[Any], Any] | None = None,
+        modality: Literal["auto", "image", "text", "audio"] = "auto",
+        pooling: Literal["auto", "mean", "cls", "max", "last", "pooler"] = "auto",
+        prompt: str | None = None,
+        truncate_dim: int | None = None,
+        batch_size: int | Literal["auto"] = "auto",
+        device: str | Device = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] | DType = "auto",
+        n_workers: int = 0,
+        cache_dir: str | os.PathLike[str] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        output: Literal["numpy", "torch", "cupy"] = "numpy",
+        revision: str | None = None,
+        local_files_only: bool = False,
+        trust_remote_code: bool = False,
+        model_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
     ):
         self.model = model
         self.preprocess = preprocess
         self.modality = modality
         self.pooling = pooling
+        self.prompt = prompt
+        self.truncate_dim = truncate_dim
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype
@@ -196,13 +235,14 @@ class FoundationEmbedder(
         self.verbose = verbose
 
     @with_callbacks
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> FoundationEmbedder:
         """Load the model and check the settings; nothing is learned.
 
         Parameters
         ----------
         X : sequence of items
-            Images or texts. Only enough of them are embedded to see how long a row is.
+            Images, texts or sounds. Only enough of them are embedded to see how long a
+            row is.
         y : None
             Ignored.
 
@@ -214,16 +254,16 @@ class FoundationEmbedder(
         items, backbone = as_items(X), self._resolve()
         with notify_callbacks(self, 0, "batch", X=X, y=y):
             row = first_row(items, backbone, **self._settings())
-        return self._note(backbone, row)
+        return self._set_fitted(backbone, row)
 
     @with_callbacks
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Load the model, check the settings, and embed.
 
         Parameters
         ----------
         X : sequence of items
-            Images or texts.
+            Images, texts or sounds.
         y : None
             Ignored.
 
@@ -234,20 +274,20 @@ class FoundationEmbedder(
         """
         items, backbone = as_items(X), self._resolve()
 
-        def told(n_batches):
+        def notify(n_batches):
             return notify_callbacks(self, n_batches, "batch", X=X, y=y)
 
-        embedded = embed_items(items, backbone, **self._settings(), told=told)
-        self._note(backbone, embedded)
+        embedded = embed_items(items, backbone, **self._settings(), notify=notify)
+        self._set_fitted(backbone, embedded)
         return embedded
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Embed items.
 
         Parameters
         ----------
         X : sequence of items
-            Images or texts.
+            Images, texts or sounds.
 
         Returns
         -------
@@ -258,7 +298,7 @@ class FoundationEmbedder(
         self._n_features_out = embedded.shape[1]  # names columns, even without fit
         return embedded
 
-    def cache_info(self):
+    def cache_info(self) -> CacheInfo:
         """Say what the cache holds and how it was used.
 
         Returns
@@ -270,20 +310,33 @@ class FoundationEmbedder(
         with self._cache() as cache:
             return cache.info()
 
-    def clear_cache(self):
+    def clear_cache(self) -> None:
         """Remove all embeddings from the cache, those of other models included."""
         with self._cache() as cache:
             cache.clear()
 
     @property
-    def fingerprint_(self):
-        """Digest of model and settings, or None where they cannot be told apart."""
-        if not hasattr(self, "n_features_out_"):
-            raise NotFittedError("fingerprint_ is known after fit: call fit first.")
+    def device_(self) -> Device | None:
+        """Say where the model runs; None where that is its own affair."""
+        self._check_fitted("device_")
+        if self._device is None:
+            return None
+        import torch  # a pickle of the estimator does not hold what needs it
+
+        return torch.device(self._device)
+
+    @property
+    def fingerprint_(self) -> str | None:
+        """Name model and settings by a digest; None where they cannot be told apart."""
+        self._check_fitted("fingerprint_")
         try:
             return self._resolve().digest()
         except UncacheableError:
             return None
+
+    def _check_fitted(self, attribute):
+        if not hasattr(self, "n_features_out_"):
+            raise NotFittedError(f"{attribute} is known after fit: call fit first.")
 
     def _resolve(self):
         """Check the settings and make the model ready, loading it if need be."""
@@ -292,9 +345,15 @@ class FoundationEmbedder(
         _check_count("n_workers", self.n_workers, least=0)
         if self.batch_size != "auto":
             _check_count("batch_size", self.batch_size, least=1)
+        if self.truncate_dim is not None:
+            _check_count("truncate_dim", self.truncate_dim, least=1)
+        if not isinstance(self.prompt, str | None):
+            raise TypeError(f"prompt must be a text, got {type(self.prompt).__name__}.")
         options = Options(
             modality=self.modality,
             pooling=self.pooling,
+            prompt=self.prompt,
+            truncate_dim=self.truncate_dim,
             device=self.device,
             dtype=self.dtype,
             revision=self.revision,
@@ -315,9 +374,9 @@ class FoundationEmbedder(
         )
         return {name: getattr(self, name) for name in names}
 
-    def _note(self, backbone, embedded):
+    def _set_fitted(self, backbone, embedded):
         """Keep the facts about a fit as attributes."""
-        self.device_ = backbone.device
+        self._device = None if backbone.device is None else str(backbone.device)
         self.dtype_ = backbone.dtype
         self.pooling_ = backbone.pooling
         self.modality_ = backbone.modality

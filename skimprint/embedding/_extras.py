@@ -1,23 +1,23 @@
 """Optional libraries, imported where they are used."""
 
 import importlib
+from types import ModuleType
 
-# What to install for each library that is imported late.
+# What to install for libraries that no loader stands for.
 _PACKAGES = {
-    "timm": "skimprint[timm]",
-    "torchvision": "skimprint[torchvision]",
-    "transformers": "skimprint[transformers]",
-    "sentence_transformers": "skimprint[text]",
-    "open_clip": "skimprint[open-clip]",
     "huggingface_hub": "skimprint[transformers]",
     "torch": "skimprint[timm]",
     "PIL": "skimprint[timm]",
     "tqdm": "skimprint[all]",
-    "cupy": "cupy-cuda12x",
+    "cupy": "skimprint[cuda12]",  # or cuda13, as is the driver
+    "safetensors": "skimprint[files]",
+    "skops": "skimprint[files]",
+    "onnx": "skimprint[export]",
+    "skl2onnx": "skimprint[export]",
 }
 
 
-def require(name, purpose):
+def require(name: str, purpose: str, package: str | None = None) -> ModuleType:
     """Import an optional library, or say what to install.
 
     Parameters
@@ -26,6 +26,8 @@ def require(name, purpose):
         Name of the module to import.
     purpose : str
         What it is needed for: the start of the error message.
+    package : str, default=None
+        What to install if it is missing; by default that of the library's entry here.
 
     Returns
     -------
@@ -40,5 +42,5 @@ def require(name, purpose):
             raise  # something that the library itself needs is missing
         raise ImportError(
             f"{purpose} needs the library {library!r}, which is not installed: "
-            f'pip install "{_PACKAGES[library]}"'
+            f'pip install "{package or _PACKAGES[library]}"'
         ) from error

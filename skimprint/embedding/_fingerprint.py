@@ -1,24 +1,20 @@
 """Names for a model and its preprocessing that change when either changes.
 
-A module's code is followed into the functions that it calls by name, those of its own
-file and of other files that are not installed packages. It is not followed into
-classes, objects and containers that are named globally, into names looked up at run
-time, nor into installed code, which changes with its version.
+A module's name is made of its weights, its settings, the code of its own classes and,
+where somebody else may change it, what it makes of probe items.
 """
 
 import functools
 import hashlib
-import pickle
 import re
 import sys
 import types
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 # Texts that a tokenizer's settings show on: case, accents, signs, emptiness, length.
-_PROBE_TEXTS = [
+PROBE_TEXTS = [
     "",
     "Where is my ORDER?",
     "Ça coûte 12,50 € à Zürich…",
@@ -92,48 +88,13 @@ def weights_digest(module):
     return digest(dict(named_tensors(module)))
 
 
-def weights_stamp(module):
-    """Name the state of a module's weights, much faster than by their digest.
-
-    Where the tensors lie, how often they were written to, and a checksum of their
-    bytes in order, which tells even of writes that torch does not count.
-    """
-    return tuple(
-        (
-            name,
-            tensor.data_ptr(),
-            None if tensor.is_inference() else tensor._version,
-            _checksum(tensor),
-        )
-        for name, tensor in named_tensors(module)
-    )
-
-
-def _checksum(tensor):
-    import torch
-
-    if tensor.device.type == "meta":
-        return 0
-    data = tensor.detach().cpu().contiguous().reshape(-1)
-    return zlib.crc32(data.view(torch.uint8).numpy())
-
-
 def named_tensors(module):
     """Yield the name and tensor of each parameter and buffer."""
     yield from module.named_parameters()
     yield from module.named_buffers()
 
 
-def structure_digest(module):
-    """Digest what a module computes, apart from its weights.
-
-    Its parts with their attributes and hooks, its configuration if it has one, and the
-    code of classes and functions from outside torch.
-    """
-    return _Describer().describe(module, "model", weights=False)
-
-
-# Their objects are described by their settings, their functions by their code alone.
+# Their objects are described by their settings, not by their code.
 _KNOWN = {
     "huggingface_hub",
     "open_clip",
@@ -145,221 +106,180 @@ _KNOWN = {
     "transformers",
 }
 # Attributes of a module that are named elsewhere, or that its results do not depend on.
-_NO_SETTINGS = {
-    "training",
-    "name_or_path",
-    "_parameters",
-    "_buffers",
-    "_modules",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_state_dict_hooks",
-    "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks",
-    "_load_state_dict_post_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks_with_kwargs",
-}
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_NO_SETTINGS = {"training", "name_or_path", "_parameters", "_buffers", "_modules"}
+_HOOKS = re.compile("_.*_hooks.*")
 
 
-class _Describer:
-    """Digests of objects of all kinds, by what they hold."""
+def structure_digest(module):
+    """Digest how a module is made, apart from its weights.
 
-    def __init__(self):
-        self._done = {}  # of an object's id, the object, which keeps it, and its digest
-
-    def describe(self, value, path, weights=True):
-        """Digest a value; the path to it is for messages."""
-        if isinstance(value, _PLAIN):
-            return digest(value)
-        if id(value) not in self._done:
-            self._done[id(value)] = value, f"within itself, {len(self._done)}"
-            parts = self._parts(value, path, weights)
-            self._done[id(value)] = value, digest(type(value).__qualname__, parts)
-        return self._done[id(value)][1]
-
-    def _parts(self, value, path, weights):
-        if hasattr(value, "named_modules") and not isinstance(value, type):
-            return self._module(value, path, weights)
-        if isinstance(value, types.FunctionType):
-            return self._function(value, path)
-        if isinstance(value, type):
-            return self._class(value, path)
-        if isinstance(value, types.ModuleType):
-            return value.__name__
-        if isinstance(value, types.BuiltinFunctionType):
-            owner = value.__self__
-            if owner is not None and not isinstance(owner, (type, types.ModuleType)):
-                owner = self.describe(owner, path)
-            return [value.__module__, value.__qualname__, repr(owner)]
-        if isinstance(value, types.MethodType):
-            return self._all([value.__func__, value.__self__], path)
-        if isinstance(value, functools.partial):
-            return self._all([value.func, value.args, value.keywords], path)
-        if isinstance(value, (staticmethod, classmethod)):
-            return self.describe(value.__func__, path)
-        if isinstance(value, property):
-            return self._all([value.fget, value.fset], path)
-        if isinstance(value, functools.cached_property):
-            return self.describe(value.func, path)
-        if hasattr(value, "untyped_storage") or (
-            isinstance(value, np.ndarray) and value.dtype != object
-        ):
-            return digest(value)
-        if isinstance(value, (list, tuple)):
-            return self._all(value, path)
-        if isinstance(value, (set, frozenset)):
-            return sorted(self._all(value, path))
-        if isinstance(value, dict):
-            return self._dict(value, path)
-        return self._object(value, path)
-
-    def _all(self, values, path):
-        return [self.describe(value, path) for value in values]
-
-    def _dict(self, mapping, path):
-        return sorted(
-            (
-                key if isinstance(key, str) else self.describe(key, path),
-                self.describe(value, f"{path}.{key}"),
-            )
-            for key, value in mapping.items()
-        )
-
-    def _module(self, module, path, weights):
-        parts = [re.sub(r"\b0x[0-9a-f]+", "", repr(module))]
-        for name, part in module.named_modules(remove_duplicate=False):
-            place = f"{path}.{name}" if name else path
-            # What parts refer back to is named by its place.
-            self._done.setdefault(id(part), (part, f"part {name}"))
-            settings = {
-                key: [*value.values()] if key in _HOOKS else value
-                for key, value in vars(part).items()
-                if key not in _NO_SETTINGS
-            }
-            parts.append(
-                [
-                    name,
-                    sorted(part._parameters),
-                    sorted(part._buffers),
-                    self.describe(type(part), place),
-                    self._dict(settings, place),
-                ]
-            )
-        if weights:
-            parts.append(weights_digest(module))
-        return parts
-
-    def _class(self, cls, path):
-        """Describe a class and those that it inherits from."""
-        parts = []
-        for base in cls.__mro__:
-            library = base.__module__.partition(".")[0]
-            parts.append(base.__qualname__)
-            if library in ("torch", "builtins"):
-                continue
-            for name, value in sorted(vars(base).items()):
-                own = library not in _KNOWN and not _is_internal(name)
-                if own or isinstance(value, types.FunctionType):
-                    parts.append((name, self.describe(value, f"{path}.{name}")))
-        return parts
-
-    def _function(self, function, path):
-        code = function.__code__
-        if _is_known(function):
-            return [function.__qualname__, _code_parts(code)]
-        cells = [
-            cell.cell_contents if _is_filled(cell) else None
-            for cell in function.__closure__ or ()
-        ]
-        # Its own module's constants and helpers are as much a part of it.
-        names = _global_names(code)
-        helpers = {}
-        for name in names & function.__globals__.keys():
-            value = function.__globals__[name]
-            if isinstance(value, types.ModuleType) and _is_users(value.__name__):
-                helpers |= {
-                    f"{name}.{part}": getattr(value, part)
-                    for part in names & vars(value).keys()
-                    if _is_helper(getattr(value, part), value.__name__)
-                }
-            elif not _is_internal(name) and _is_helper(value, function.__module__):
-                helpers[name] = value
-        held = [function.__defaults__, function.__kwdefaults__, cells, helpers]
-        return [_code_parts(code), *self._all(held, path)]
-
-    def _object(self, value, path):
-        if hasattr(value, "get_vocab"):
-            # A tokenizer has its own digest; calls change its settings.
-            return type(value).__module__
-        if _is_known(value):
-            settings = value.to_dict() if hasattr(value, "to_dict") else None
-            if not isinstance(settings, dict):
-                settings = getattr(value, "__dict__", {"repr": repr(value)})
-                settings = {k: v for k, v in settings.items() if isinstance(v, _PLAIN)}
-            # Where it was read from, and by which version, does not matter.
-            settings = {
-                key: part
-                for key, part in settings.items()
-                if not str(key).startswith("_")
-                and key not in ("name_or_path", "transformers_version")
-            }
-            return [type(value).__module__, settings]
-        if hasattr(value, "__dict__"):
-            return self._all([type(value), vars(value)], path)
-        try:
-            return pickle.dumps(value, protocol=4)
-        except Exception as error:
-            raise UncacheableError(
-                f"{path} is a {type(value).__name__}, of which it cannot be told "
-                "whether it stays the same, so that nothing can be cached: keep it "
-                "out of the model, or leave cache_dir=None"
-            ) from error
+    Its parts with their classes and attributes, its configuration if it has one. What
+    it calls elsewhere is not followed: that shows in what it makes of probe items.
+    """
+    return digest(_module_parts(module, {}))
 
 
-def _is_known(value):
-    """Whether a class, function or object comes from a library of models."""
-    module = getattr(value, "__module__", None) or type(value).__module__
-    return str(module).partition(".")[0] in _KNOWN
+def _module_parts(module, seen):
+    parts = [re.sub(r"\b0x[0-9a-f]+", "", repr(module))]
+    for name, part in module.named_modules(remove_duplicate=False):
+        seen.setdefault(id(part), (part, f"part {name}"))
+        settings = {
+            key: value
+            for key, value in vars(part).items()
+            if key not in _NO_SETTINGS and not _HOOKS.fullmatch(key)
+        }
+        names = [name, sorted(part._parameters), sorted(part._buffers)]
+        hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
+        held = _parts([settings, hooks], seen)
+        parts.append([*names, _class_parts(type(part)), held])
+    return parts
 
 
-def _is_helper(value, module):
-    """Whether a global value is followed: plain, or a function of the user's."""
+def _parts(value, seen):
+    """Reduce an object to what a digest can be made of."""
+    if isinstance(value, _PLAIN):
+        return value
+    if id(value) in seen:  # it may refer to itself
+        return seen[id(value)][1]
+    seen[id(value)] = value, f"seen {len(seen)}"  # which keeps it, and so its id
+    if isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType)):
+        return f"{getattr(value, '__module__', '')} {value.__name__}"
+    if hasattr(value, "named_modules"):
+        return [_module_parts(value, seen), weights_digest(value)]
+    if hasattr(value, "untyped_storage") or (
+        isinstance(value, np.ndarray) and value.dtype != object
+    ):
+        return digest(value)
+    if isinstance(value, (list, tuple)):
+        return [_parts(part, seen) for part in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(digest(_parts(part, seen)) for part in value)
+    if isinstance(value, dict):
+        pairs = [[_parts(part, seen) for part in pair] for pair in value.items()]
+        return sorted(digest(pair) for pair in pairs)
     if isinstance(value, types.FunctionType):
-        return value.__module__ == module or _is_users(value.__module__)
+        cells = [_cell(cell) for cell in value.__closure__ or ()]
+        held = [value.__defaults__, value.__kwdefaults__, cells]
+        return [_code_parts(value.__code__), _parts(held, seen)]
+    if isinstance(value, types.MethodType):
+        return _parts([value.__func__, value.__self__], seen)
+    if isinstance(value, functools.partial):
+        return _parts([value.func, value.args, value.keywords], seen)
+    return [type(value).__qualname__, _parts(_settings(value), seen)]
+
+
+def _settings(value):
+    """Attributes of an object; of one from a known library those that are plain."""
+    if hasattr(value, "get_vocab"):
+        return None  # a tokenizer has its own digest; calls change its settings
+    settings = getattr(value, "__dict__", None)
+    if settings is None:
+        return re.sub(r"\b0x[0-9a-f]+", "", repr(value))
+    if type(value).__module__.partition(".")[0] not in _KNOWN:
+        return settings
+    if isinstance(config := getattr(value, "to_dict", dict)(), dict) and config:
+        settings = config
+    # Where it was read from, and by which version, does not matter.
+    return {
+        key: part
+        for key, part in settings.items()
+        if not str(key).startswith("_")
+        and key not in ("name_or_path", "transformers_version")
+        and (settings is config or isinstance(part, _PLAIN))
+    }
+
+
+def _class_parts(cls):
+    """Describe a class and those that it inherits from by their own code."""
+    parts = []
+    for base in cls.__mro__:
+        parts.append(base.__qualname__)
+        library = base.__module__.partition(".")[0]
+        if library in ("torch", "builtins"):
+            continue
+        for name, value in sorted(vars(base).items()):
+            # Of methods of all kinds, and of properties, what they call.
+            function = getattr(value, "fget", getattr(value, "__func__", value))
+            if isinstance(function, types.FunctionType):
+                parts.append([name, _code_parts(function.__code__)])
+            elif isinstance(value, _PLAIN) and not name.startswith("__"):
+                parts.append([name, None if library in _KNOWN else value])
+    return parts
+
+
+def function_digest(function):
+    """Digest a plain function, if nothing that it works with can change unnoticed.
+
+    Parameters
+    ----------
+    function : function
+        Its code, its defaults and what it names count: plain values, installed
+        libraries, and other such functions.
+
+    Returns
+    -------
+    name : str
+        Hexadecimal digest.
+    """
+    parts, todo, seen = [], [function], set()
+    while todo:
+        function = todo.pop()
+        if function in seen:
+            continue
+        seen.add(function)
+        named = {name: function.__globals__.get(name) for name in _names(function)}
+        held = [function.__closure__, function.__defaults__, function.__kwdefaults__]
+        parts.append([_code_parts(function.__code__), held])
+        for name, value in sorted(named.items()):
+            if _is_installed(value):
+                parts.append(name)
+            elif isinstance(value, types.FunctionType):
+                todo.append(value)
+            else:
+                held.append(value)
+        if not all(map(_is_plain, held)):
+            raise UncacheableError(
+                f"{function.__name__} works with something that may change unnoticed: "
+                "to cache what it returns, set its attribute fingerprint to a string "
+                "that you change whenever its results do."
+            )
+    return digest(parts)
+
+
+def _names(function):
+    """Global names in a function's code, and in that of functions within it."""
+    names, todo = set(), [function.__code__]
+    while todo:
+        code = todo.pop()
+        names.update(code.co_names)
+        todo += [value for value in code.co_consts if isinstance(value, types.CodeType)]
+    return names & function.__globals__.keys()
+
+
+def _is_plain(value):
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.items()))
     return isinstance(value, _PLAIN)
 
 
-def _is_users(module):
-    """Whether a module is the user's own: a file that no installer put there."""
-    library = str(module).partition(".")[0]
-    if library in sys.stdlib_module_names or library in sys.builtin_module_names:
-        return False
-    file = getattr(sys.modules.get(module), "__file__", None)
-    installed = {"site-packages", "dist-packages"}
-    return file is not None and not installed & set(Path(file).parts)
+def _is_installed(value):
+    """Whether a module, class or function is in a library, with which it changes."""
+    name = value.__name__ if isinstance(value, types.ModuleType) else None
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
+        name = value.__module__
+    if name is None or name.partition(".")[0] in sys.stdlib_module_names:
+        return name not in (None, "__main__")
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    return bool({"site-packages", "dist-packages"} & set(Path(file).parts))
 
 
-def _is_internal(name):
-    return (name.startswith("__") and name.endswith("__")) or name == "_abc_impl"
-
-
-def _is_filled(cell):
+def _cell(cell):
     try:
-        _ = cell.cell_contents
-    except ValueError:
-        return False
-    return True
-
-
-def _global_names(code):
-    names = set(code.co_names)
-    for value in code.co_consts:
-        if isinstance(value, types.CodeType):
-            names |= _global_names(value)
-    return names
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
 
 
 def _code_parts(code):
@@ -368,6 +288,18 @@ def _code_parts(code):
         for value in code.co_consts
     ]
     return [code.co_code, code.co_names, constants]
+
+
+def probe_images():
+    """Make two pictures to try a preprocessing on, one wide, one high."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    probes = []
+    for width, height in ((317, 241), (181, 263)):
+        coarse = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+        probes.append(Image.fromarray(coarse).resize((width, height)))
+    return probes
 
 
 def image_preprocessing_digest(preprocess):
@@ -386,14 +318,9 @@ def image_preprocessing_digest(preprocess):
     name : str
         Hexadecimal digest.
     """
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    probes = []
-    for width, height in ((317, 241), (181, 263)):
-        coarse = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
-        probes.append(Image.fromarray(coarse).resize((width, height)))
-    return _repeatable(lambda: digest([preprocess(probe) for probe in probes]), "image")
+    return _repeatable(
+        lambda: digest([preprocess(probe) for probe in probe_images()]), "image"
+    )
 
 
 def text_preprocessing_digest(preprocess):
@@ -418,7 +345,7 @@ def text_preprocessing_digest(preprocess):
             return type(error).__name__
 
     failures = []
-    probes = [*_PROBE_TEXTS, _LONG_TEXT]
+    probes = [*PROBE_TEXTS, _LONG_TEXT]
     name = _repeatable(lambda: digest([attempt(text) for text in probes]), "text")
     if len(failures) >= 2 * len(probes):
         raise UncacheableError(
@@ -454,6 +381,6 @@ def tokenizer_digest(tokenizer, tokenize):
     name : str
         Hexadecimal digest.
     """
-    probes = [*_PROBE_TEXTS, _LONG_TEXT]
+    probes = [*PROBE_TEXTS, _LONG_TEXT]
     vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else None
     return digest(vocabulary, [tokenize([text]) for text in probes])

@@ -2,43 +2,22 @@
 
 import contextlib
 import copy
-import threading
-import weakref
 from itertools import chain
 
-from ._fingerprint import (
-    UncacheableError,
-    structure_digest,
-    weights_digest,
-    weights_stamp,
-)
-
-_STATES = weakref.WeakKeyDictionary()
-_STATES_LOCK = threading.Lock()
+from .._arrays.threads import after_fork
+from ._backbone import _STATES, State, state_of
+from ._fingerprint import structure_digest, weights_digest
 
 
-class ModuleState:
-    """What is remembered of a module, or of any model, for as long as it lives."""
+class ModuleState(State):
+    """What is remembered of a module for as long as it lives."""
 
     def __init__(self):
-        self.lock = threading.Lock()
+        super().__init__()
         self.users = 0
         self.was_training = []
-        self.stamp = None
-        self.weights = None
         self.digest = None
         self.copies = {}
-        self.batch_limit = None
-        self.warned = False
-
-
-def state_of(model):
-    """Return what is remembered of a model; nothing if it cannot be kept track of."""
-    try:
-        with _STATES_LOCK:
-            return _STATES.setdefault(model, ModuleState())
-    except TypeError:  # neither hashable nor open to weak references
-        return ModuleState()
 
 
 @contextlib.contextmanager
@@ -50,7 +29,7 @@ def evaluating(module):
     module : torch.nn.Module
         Left as it was found, part by part.
     """
-    state = state_of(module)
+    state = state_of(module, ModuleState)
     with state.lock:
         if state.users == 0:
             state.was_training = [part for part in module.modules() if part.training]
@@ -68,29 +47,18 @@ def evaluating(module):
                 state.was_training = []
 
 
-def module_digest(module, changes=True):
-    """Digest a module: structure, parameters and buffers.
+@after_fork
+def _restore_all():
+    """Give modules back that another thread was evaluating when we were forked."""
+    for state in [*_STATES.values()]:
+        for part in getattr(state, "was_training", ()):
+            part.training = True
+        state.users, state.was_training = 0, []
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Its weights are read in full when they have changed since the last time.
-    changes : bool, default=True
-        Whether somebody else holds the module and may change it.
 
-    Returns
-    -------
-    name : str
-        Hexadecimal digest.
-    """
-    state = state_of(module)
-    stamp = weights_stamp(module) if changes or state.digest is None else state.stamp
-    with state.lock:
-        if state.stamp != stamp:
-            state.weights, state.stamp = weights_digest(module), stamp
-        if changes or state.digest is None:
-            state.digest = structure_digest(module) + state.weights
-        return state.digest
+def module_digest(module):
+    """Digest a module: structure, parameters and buffers."""
+    return structure_digest(module) + weights_digest(module)
 
 
 def on_device(module, device):
@@ -110,11 +78,8 @@ def on_device(module, device):
     """
     if module_device(module) in (None, device):
         return module
-    state = state_of(module)
-    try:
-        stamp = structure_digest(module), weights_stamp(module)
-    except UncacheableError:
-        stamp = object()  # equal to none, so that each time makes its own copy
+    state = state_of(module, ModuleState)
+    stamp = module_digest(module)
     with state.lock:
         if device not in state.copies or state.copies[device][0] != stamp:
             state.copies[device] = stamp, copy.deepcopy(module).to(device)
@@ -125,3 +90,16 @@ def module_device(module):
     """Device of a module's first parameter or buffer, or None if it has neither."""
     tensor = next(chain(module.parameters(), module.buffers()), None)
     return None if tensor is None else tensor.device
+
+
+def probe_tensors(module):
+    """Make tensors of shapes that a module without preprocessing may take."""
+    import torch
+
+    weight = next((weight for weight in module.parameters() if weight.ndim > 1), None)
+    width = 3 if weight is None else weight.shape[1]
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.rand(shape, generator=generator)
+        for shape in ((width, 224, 224), (width, 32, 32), (width,))
+    ]

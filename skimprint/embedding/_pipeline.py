@@ -1,4 +1,4 @@
-"""From a list of items to the matrix of their embeddings, each embedded once."""
+"""From items to the matrix of their embeddings, each embedded once."""
 
 import contextlib
 import warnings
@@ -10,7 +10,11 @@ import numpy as np
 from ._batching import embed_batches, initial_batch_size
 from ._cache import EmbeddingCache
 from ._extras import require
-from ._inputs import SOURCES, ItemError, describe
+from ._inputs import SOURCES
+from ._items import ItemError, describe, item_error
+
+# Items that are looked at together: more cost memory, fewer cost time.
+_WINDOW = 2**14
 
 
 def embed_items(
@@ -23,13 +27,13 @@ def embed_items(
     on_error,
     output,
     verbose,
-    told=None,
+    notify=None,
 ):
     """Embed items: those that are alike once, those in the cache not at all.
 
     Parameters
     ----------
-    items : list
+    items : sequence
         From `as_items`.
     backbone : Backbone
         The model.
@@ -45,7 +49,7 @@ def embed_items(
         Kind of the matrix; the latter two stay on the model's device.
     verbose : int
         Whether to show progress.
-    told : callable, default=None
+    notify : callable, default=None
         From a number of batches to a context manager around them. What it gives, unless
         `None`, is called with a number of batches that are done.
 
@@ -56,59 +60,65 @@ def embed_items(
     """
     source = SOURCES[backbone.modality](items)
     salt = None if cache_dir is None else bytes.fromhex(backbone.digest())
-    failures = {}
-    keys = _identify(source, len(items), salt, n_workers, failures, on_error)
-
+    size = initial_batch_size(batch_size, backbone.device)
+    matrix = _Matrix(len(items), output, backbone.device)
     first = {}  # of each key, the first item that has it
-    for index, key in enumerate(keys):
-        if key is not None:
-            first.setdefault(key, index)
-    row_of = {index: row for row, index in enumerate(first.values())}
-    matrix = _Matrix(len(first), output, backbone.device)
+    failures = {}
+    n_embedded = 0
+    cache_of_run = (
+        contextlib.nullcontext() if salt is None else EmbeddingCache(cache_dir)
+    )
+    with (
+        cache_of_run as cache,
+        _progress(verbose, len(items), backbone.name) as advance,
+        contextlib.ExitStack() as telling,
+    ):
+        tell = None
+        for start in range(0, len(items), _WINDOW):
+            window = range(start, min(start + _WINDOW, len(items)))
+            keys = _identify(source, window, salt, n_workers, failures, on_error)
+            new, again = _split(keys, first)
+            missing = list(new) if cache is None else _from_cache(cache, new, matrix)
+            advance(len(window) - len(missing))
+            if notify is not None and start == 0:
+                most = len(missing) + len(items) - len(window)
+                tell = telling.enter_context(notify(ceil(most / size)))
+            batches = embed_batches(
+                backbone, source, missing, batch_size=size, n_workers=n_workers
+            )
+            # Closed at once, so that an error does not keep the model from its owner.
+            with contextlib.closing(batches):
+                for indices, rows, failed in batches:
+                    if indices:
+                        rows = matrix.put(indices, rows)
+                        if cache is not None:
+                            some = [row.tobytes() for row in _on_host(rows)]
+                            cache.put([new[index] for index in indices], some)
+                    for index, error in failed.items():
+                        if on_error == "raise":
+                            _raise(index, error, items)
+                        failures[index] = str(error)
+                    n_done = len(indices) + len(failed)
+                    advance(n_done)
+                    if tell is not None:  # a batch that was halved comes in parts
+                        before = ceil(n_embedded / size)
+                        tell(ceil((n_embedded + n_done) / size) - before)
+                    n_embedded += n_done
+            originals = [first[keys[index]] for index in again]
+            # An item that is skipped takes along those that are the same.
+            for index, original in zip(again, originals, strict=True):
+                if original in failures:
+                    failures[index] = failures[original]
+            matrix.copy(again, originals)
 
-    with _opened(cache_dir) as cache:
-        missing = _from_cache(cache, first, row_of, matrix)
-        size = initial_batch_size(batch_size, backbone.device)
-        batches = embed_batches(
-            backbone, source, missing, batch_size=size, n_workers=n_workers
-        )
-        progress = _progress(
-            verbose, len(first), len(first) - len(missing), backbone.name
-        )
-        n_batches = ceil(len(missing) / size)
-        telling = told(n_batches) if told else contextlib.nullcontext()
-        n_done = 0
-        # Closed at once, so that an error does not keep the model from its owner.
-        with contextlib.closing(batches), progress as advance, telling as tell:
-            for indices, rows, failed in batches:
-                if indices:
-                    matrix.put([row_of[index] for index in indices], rows)
-                    if cache is not None:
-                        some = [row.tobytes() for row in _on_host(rows)]
-                        cache.put([keys[index] for index in indices], some)
-                if failed and on_error == "raise":
-                    _raise(*next(iter(failed.items())), items)
-                failures.update(failed)
-                advance(len(indices) + len(failed))
-                n_before, n_done = n_done, n_done + len(indices) + len(failed)
-                if tell is not None:  # a batch that was halved comes in parts
-                    tell(ceil(n_done / size) - ceil(n_before / size))
-
-    if cache_dir is not None and missing and backbone.digest() != bytes.hex(salt):
+    if salt is not None and n_embedded and backbone.digest() != salt.hex():
         backbone.warn_of_change()
-    if not failures and len(first) == len(items):
-        return matrix.take(None)
+    if source.notes:
+        _warn_of_items(source.notes, items, "were scaled by their own range of values")
     if failures:
-        # An item that is skipped takes along those that are the same.
-        for index, key in enumerate(keys):
-            if key is not None and first[key] in failures:
-                failures[index] = failures[first[key]]
-        _warn_of_skipped(failures, items)
-    rows = [
-        -1 if index in failures else row_of[first[key]]
-        for index, key in enumerate(keys)
-    ]
-    return matrix.take(rows)
+        what = "could not be embedded and have rows of NaN"
+        _warn_of_items(failures, items, what)
+    return matrix.take(sorted(failures))
 
 
 def first_row(items, backbone, *, on_error, **settings):
@@ -116,7 +126,7 @@ def first_row(items, backbone, *, on_error, **settings):
 
     Parameters
     ----------
-    items : list
+    items : sequence
         From `as_items`.
     backbone : Backbone
         The model.
@@ -130,54 +140,81 @@ def first_row(items, backbone, *, on_error, **settings):
     X_embedded : array of shape (1, n_features)
         The row of one item.
     """
-    for index, item in enumerate(items):
+    for index in range(len(items)):
         try:
+            item = items[index]
             return embed_items([item], backbone, on_error="raise", **settings)
         except ItemError:
             if on_error == "raise" or index == len(items) - 1:
                 raise
 
 
-def _identify(source, n_items, salt, n_workers, failures, on_error):
-    """Key of each item, or None for those that cannot be read."""
+def _identify(source, window, salt, n_workers, failures, on_error):
+    """Find the key of each item that can be read, and why the others cannot."""
+    distinct, same = [] if source.stateful else window, {}
+    seen = {}
+    for index in window if source.stateful else ():
+        # What may have state, such as a picture that is not read yet, is asked once.
+        mark = source.mark(index)
+        if mark is not None and seen.setdefault(mark, index) != index:
+            same[index] = seen[mark]
+        else:
+            distinct.append(index)
+    keys = {}
 
-    def identify(index):
-        try:
-            return source.identify(index, salt)
-        except ItemError as error:
-            if on_error == "raise":
-                _raise(index, str(error), source.items)
-            failures[index] = str(error)
-            return None
+    def identify(indices):
+        for index in indices:
+            try:
+                keys[index] = source.identify(index, salt)
+            except Exception as error:
+                error = item_error(error, "reading it")
+                if on_error == "raise":
+                    _raise(index, error, source.items)
+                failures[index] = str(error)
 
     if n_workers == 0 or salt is None:
-        return [identify(index) for index in range(n_items)]
-    with ThreadPoolExecutor(n_workers, "skimprint-identify") as pool:
-        return list(pool.map(identify, range(n_items)))
+        identify(distinct)
+    else:
+        some = [distinct[start : start + 32] for start in range(0, len(distinct), 32)]
+        with ThreadPoolExecutor(n_workers, "skimprint-identify") as pool:
+            list(pool.map(identify, some))
+    for index, original in same.items():
+        if original in keys:
+            keys[index] = keys[original]
+        else:
+            failures[index] = failures[original]
+    in_order = not same and (n_workers == 0 or salt is None)
+    return keys if in_order else dict(sorted(keys.items()))
 
 
-def _from_cache(cache, first, row_of, matrix, chunk_size=10_000):
+def _split(keys, first):
+    """Tell items whose key is new from those that are the same as an earlier one."""
+    index_of = dict(zip(keys.values(), keys, strict=True))
+    if len(index_of) == len(keys) and first.keys().isdisjoint(index_of):
+        first.update(index_of)  # as most often, and much faster than one by one
+        return keys, []
+    new, again = {}, []
+    for index, key in keys.items():
+        if first.setdefault(key, index) == index:
+            new[index] = key
+        else:
+            again.append(index)
+    return new, again
+
+
+def _from_cache(cache, keys, matrix):
     """Set the rows that are in the cache; return the items that are not."""
-    if cache is None:
-        return list(first.values())
-    missing = []
-    keys = list(first)
-    for start in range(0, len(keys), chunk_size):
-        chunk = keys[start : start + chunk_size]
-        found = cache.get(chunk)
-        places = list(range(start, start + len(chunk)))  # rows are in their order
-        if len(found) < len(chunk):
-            missing += [first[key] for key in chunk if key not in found]
-            chunk = [key for key in chunk if key in found]
-            places = [row_of[first[key]] for key in chunk]
-        matrix.put_bytes(places, [found[key] for key in chunk])
-    return missing
-
-
-def _opened(cache_dir):
-    if cache_dir is None:
-        return contextlib.nullcontext()
-    return EmbeddingCache(cache_dir)
+    found = cache.get(list(keys.values()))
+    hits = keys
+    if len(found) < len(keys):
+        hits = {index: key for index, key in keys.items() if key in found}
+    if not hits:
+        return list(keys)
+    bad = matrix.put_bytes(list(hits), [found[key] for key in hits.values()])
+    if len(hits) == len(keys):
+        return bad
+    missing = keys.keys() - hits.keys() | set(bad)
+    return [index for index in keys if index in missing]
 
 
 class _Matrix:
@@ -202,64 +239,67 @@ class _Matrix:
         self.rows = None
 
     def put_bytes(self, places, rows):
-        """Set rows that come from the cache."""
-        if rows:
-            if len({len(row) for row in rows}) > 1:
-                raise ValueError(
-                    "The cache holds rows of different lengths for this model: change "
-                    "its fingerprint whenever its results change, and call "
-                    "clear_cache()."
-                )
-            # A bytearray, so that the array can be written to.
-            rows = np.frombuffer(bytearray().join(rows), dtype=np.float32)
-            rows = rows.reshape(len(places), -1)
-            if self.output != "numpy":
-                rows = self._tensor(rows)
-            if self.rows is None and len(places) == self.n_rows:
-                self.rows = rows  # all of them, in order
-            else:
-                self._set(places, rows)
+        """Set rows that come from the cache; return the places of bad ones."""
+        if len({*map(len, rows)}) > 1:
+            raise ValueError(_MIXED.format("the cache holds rows of different lengths"))
+        rows = np.frombuffer(b"".join(rows), dtype=np.float32).reshape(len(places), -1)
+        self.put(places, rows, "the cache holds rows of different lengths")
+        finite = np.isfinite(rows)
+        if finite.all():
+            return []
+        return [places[row] for row in np.flatnonzero(~finite.all(1))]
 
-    def put(self, places, rows):
-        """Set rows that come from the model."""
-        is_numpy = self.output == "numpy"
-        self._set(places, _on_host(rows) if is_numpy else self._tensor(rows))
+    def put(self, places, rows, why="the model must return rows of one length"):
+        """Set rows, on the host or where they are kept, and return them."""
+        rows = _on_host(rows) if self.output == "numpy" else self._tensor(rows)
+        shape = (self.n_rows, rows.shape[1])
+        if self.rows is None:
+            is_numpy = self.output == "numpy"
+            self.rows = (
+                np.empty(shape, np.float32) if is_numpy else rows.new_empty(shape)
+            )
+        if self.rows.shape[1] != rows.shape[1]:
+            raise ValueError(
+                _MIXED.format(f"{why}, got {self.rows.shape[1]} and {rows.shape[1]}")
+            )
+        if places[-1] - places[0] == len(places) - 1 and places == [
+            *range(places[0], places[-1] + 1)
+        ]:
+            self.rows[places[0] : places[-1] + 1] = rows  # much faster
+        else:
+            self.rows[places] = rows
+        return rows
 
-    def take(self, places):
-        """Put rows together, with NaN for place -1; None means all, in order."""
+    def copy(self, places, originals):
+        """Set rows to others that are there."""
+        if places and self.rows is not None:
+            self.rows[places] = self.rows[originals]
+
+    def take(self, skipped):
+        """Return the matrix, with NaN in the rows that were skipped."""
         if self.rows is None:
             raise ValueError(
                 "None of the items could be embedded, so that the number of features "
                 "is not known. The warning before this error says why."
             )
-        if places is None:
-            taken = self.rows
-        else:
-            taken = self.rows[places]
-            skipped = [row for row, place in enumerate(places) if place < 0]
-            taken[skipped] = float("nan")
+        if skipped:
+            self.rows[skipped] = float("nan")
         if self.output == "cupy":
-            if taken.is_cuda:
-                return self._library.from_dlpack(taken)
-            return self._library.asarray(taken.numpy())
-        return taken
-
-    def _set(self, places, rows):
-        if self.rows is None:
-            if self.output == "numpy":
-                self.rows = np.empty((self.n_rows, rows.shape[1]), dtype=np.float32)
-            else:
-                self.rows = rows.new_empty((self.n_rows, rows.shape[1]))
-        if self.rows.shape[1] != rows.shape[1]:
-            raise ValueError(
-                "The model must return rows of one length, got "
-                f"{self.rows.shape[1]} and {rows.shape[1]} features."
-            )
-        self.rows[places] = rows
+            if self.rows.is_cuda:
+                return self._library.from_dlpack(self.rows)
+            return self._library.asarray(self.rows.numpy())
+        return self.rows
 
     def _tensor(self, rows):
         torch = require("torch", f"output={self.output!r}")
+        rows = rows.copy() if isinstance(rows, np.ndarray) else rows
         return torch.as_tensor(rows, dtype=torch.float32, device=self.device)
+
+
+_MIXED = (
+    "Embeddings differ in length: {} features. If the model changed, change its "
+    "fingerprint too, and call clear_cache()."
+)
 
 
 def _on_host(rows):
@@ -268,34 +308,40 @@ def _on_host(rows):
 
 
 @contextlib.contextmanager
-def _progress(verbose, total, done, name):
+def _progress(verbose, total, name):
     """Give a function that counts items on a progress bar, if one is wanted."""
     if not verbose:
         yield lambda count: None
         return
     tqdm = require("tqdm", "verbose=1")
-    with tqdm.tqdm(total=total, initial=done, unit="item", desc=name) as bar:
+    with tqdm.tqdm(total=total, unit="item", desc=name) as bar:
         yield bar.update
 
 
-def _raise(index, reason, items):
-    raise ItemError(
-        f"Item {index}, {describe(items[index])}, cannot be embedded: {reason}. "
+def _describe(items, index):
+    try:
+        return describe(items[index])
+    except Exception:  # of a sequence that reads its items, or an odd object
+        return "which cannot be looked at"
+
+
+def _raise(index, error, items):
+    raise type(error)(
+        f"Item {index}, {_describe(items, index)}, cannot be embedded: {error}. "
         "on_error='skip' gives such items rows of NaN."
-    )
+    ) from error.__cause__
 
 
-def _warn_of_skipped(failures, items, n_reasons=10):
-    indices = sorted(failures)
-    reasons = [
-        f"item {index}, {describe(items[index])}: {failures[index]}"
+def _warn_of_items(reasons, items, what, n_reasons=10):
+    indices = sorted(reasons)
+    some = [
+        f"item {index}, {_describe(items, index)}: {reasons[index]}"
         for index in indices[:n_reasons]
     ]
     if len(indices) > n_reasons:
-        reasons.append("...")
+        some.append("...")
     warnings.warn(
-        f"{len(indices)} of {len(items)} items could not be embedded and have rows of "
-        f"NaN: {indices}. " + "; ".join(reasons),
+        f"{len(indices)} of {len(items)} items {what}: {indices}. " + "; ".join(some),
         UserWarning,
         stacklevel=5,  # past the wrapper that scikit-learn puts around transform
     )

@@ -1,5 +1,7 @@
 """From the features of tokens, or of places in an image, to one row for each item."""
 
+from array_api_compat import array_namespace
+
 POOLINGS = ("auto", "mean", "cls", "max", "last", "pooler")
 
 
@@ -8,8 +10,9 @@ def pool(features, pooling, mask=None, n_prefix=0):
 
     Parameters
     ----------
-    features : tensor of shape (n, d), (n, n_tokens, d) or (n, d, height, width)
-        What a model returned.
+    features : array or tensor
+        What a model returned, of shape (n, d), (n, n_tokens, d) or (n, d, height,
+        width).
     pooling : str
         "mean", "cls" (the first token), "max" or "last" (the last token of a text).
         "auto" takes features that need no pooling.
@@ -24,11 +27,13 @@ def pool(features, pooling, mask=None, n_prefix=0):
     rows : tensor of shape (n, d)
         The pooled features.
     """
+    xp = array_namespace(features)
     shape = tuple(features.shape)
     if len(shape) == 2 and pooling == "auto":
         return features
     if len(shape) == 4 and pooling in ("mean", "max"):
-        features, n_prefix = features.flatten(2).transpose(1, 2), 0
+        features = xp.reshape(features, (*shape[:2], -1))
+        features, n_prefix = xp.permute_dims(features, (0, 2, 1)), 0
     elif len(shape) != 3 or pooling in ("auto", "pooler"):
         raise ValueError(
             f"pooling={pooling!r} does not fit what the model returns, features of "
@@ -37,23 +42,24 @@ def pool(features, pooling, mask=None, n_prefix=0):
     if pooling == "cls":
         return features[:, 0]
     if pooling == "last":
-        return _last(features, mask)
+        return _last(features, mask, xp)
     features = features[:, n_prefix:]
-    mask = None if mask is None else mask[:, n_prefix:, None].bool()
+    mask = None if mask is None else (mask[:, n_prefix:] != 0)[:, :, None]
     if pooling == "max":
         if mask is not None:
-            features = features.masked_fill(~mask, float("-inf"))
-        return features.amax(1)
+            features = xp.where(mask, features, -xp.inf)
+        return xp.max(features, axis=1)
     if mask is None:
-        return features.mean(1)
-    return (features * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return xp.mean(features, axis=1)
+    mask = xp.astype(mask, features.dtype)
+    return xp.sum(features * mask, axis=1) / xp.clip(xp.sum(mask, axis=1), 1, None)
 
 
-def _last(features, mask):
+def _last(features, mask, xp):
     if mask is None:
         return features[:, -1]
     # Padding may be on either side: take the last place where the mask is set.
-    places = mask.long().cumsum(1).argmax(1)
+    places = xp.argmax(xp.cumulative_sum(xp.astype(mask, xp.int64), axis=1), axis=1)
     return features[range(len(features)), places]
 
 

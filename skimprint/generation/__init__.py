@@ -2,7 +2,7 @@
 
 from sklearn.base import clone
 
-from ._base import ProxyGenerator
+from ._base import ProxyGenerator, selected, synthesized
 from .adapters import ClustererProxies, FunctionProxies
 from .kmeans import KMeansProxies
 from .kmedoids import KMedoidsProxies
@@ -22,6 +22,8 @@ __all__ = [
     "MeanProxies",
     "ProxyGenerator",
     "RandomProxies",
+    "selected",
+    "synthesized",
 ]
 
 GENERATORS = {
@@ -37,7 +39,7 @@ GENERATORS = {
 
 
 def make_generator(generator):
-    """A generator from what users pass: a name, a component, a clusterer, a function.
+    """Make a generator of what users pass: a name, component, clusterer or function.
 
     What was passed is cloned, never changed.
     """

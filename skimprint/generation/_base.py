@@ -28,6 +28,25 @@ class ProxyGenerator(BaseEstimator, ABC):
     defines `generate` learns in parts, forgets and merges too: points that stand for
     the samples of a class, up to 20 for each proxy, join new samples, and `generate`
     is applied to both. `selected` and `synthesized` make what `generate` returns.
+
+    See Also
+    --------
+    FunctionProxies : A function of the embeddings of one class will do, too.
+
+    Examples
+    --------
+    The first sample of each class:
+
+    >>> import numpy as np
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.generation import ProxyGenerator, selected
+    >>> class FirstProxies(ProxyGenerator):
+    ...     def generate(self, support, n_proxies, **options):
+    ...         first = support.order[support.offsets[:-1]]
+    ...         return selected(support, first, np.arange(len(support) + 1))
+    >>> clf = ImprintClassifier(FirstProxies())
+    >>> clf.fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], ["a", "b", "b"]).proxy_indices_
+    array([0, 1])
     """
 
     _parameter_constraints: ClassVar[dict] = {}
@@ -113,7 +132,11 @@ class ProxyGenerator(BaseEstimator, ABC):
 
         Parameters
         ----------
-        support, numbers, **options
+        support : GroupedRows
+            The normalised support embeddings, by class.
+        numbers : list of ndarray of shape (n_classes,)
+            How many proxies each class gets each time, at most.
+        **options : dict
             As for `generate_each`.
 
         Returns
@@ -392,6 +415,23 @@ def selected(support, indices, offsets):
     -------
     proxies : Ragged of Points
         The rows, in the order given.
+
+    See Also
+    --------
+    ProxyGenerator : Uses it in an example.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.generation import ProxyGenerator, selected
+    >>> class LastProxies(ProxyGenerator):
+    ...     def generate(self, support, n_proxies, **options):
+    ...         last = support.order[support.offsets[1:] - 1]
+    ...         return selected(support, last, np.arange(len(support) + 1))
+    >>> clf = ImprintClassifier(LastProxies())
+    >>> clf.fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], ["a", "b", "b"]).proxy_indices_
+    array([0, 2])
     """
     counts, spreads = np.ones(len(indices)), np.zeros(len(indices))
     if support.sample_weight is not None:
@@ -448,6 +488,25 @@ def synthesized(support, vectors, offsets, *, n_jobs=None):
         The vectors, and for each the row of its class at the smallest Euclidean
         distance (the first of several) and the weight of the rows that it is the
         nearest proxy of.
+
+    See Also
+    --------
+    selected : Proxies that are training rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.generation import ProxyGenerator, synthesized
+    >>> class MedianProxies(ProxyGenerator):
+    ...     def generate(self, support, n_proxies, *, n_jobs=None, **options):
+    ...         groups = range(len(support))
+    ...         medians = [np.median(support.rows(group), axis=0) for group in groups]
+    ...         offsets = np.arange(len(support) + 1)
+    ...         return synthesized(support, np.stack(medians), offsets, n_jobs=n_jobs)
+    >>> clf = ImprintClassifier(MedianProxies(), support_norm=None, proxy_norm=None)
+    >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
+    array([[0., 3.]])
     """
     return synthesized_each(support, [(vectors, offsets)], n_jobs=n_jobs)[0]
 

@@ -1,6 +1,10 @@
 """Parts of other people's making: scikit-learn clusterers and plain functions."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
@@ -30,7 +34,7 @@ class ClustererProxies(ProxyGenerator):
     array([0, 0, 1])
     """
 
-    def __init__(self, clusterer):
+    def __init__(self, clusterer: Any):
         self.clusterer = clusterer
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
@@ -85,7 +89,7 @@ class FunctionProxies(ProxyGenerator):
     array([[0., 2.]])
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[np.ndarray, int, int], ArrayLike]):
         self.function = function
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
@@ -101,7 +105,7 @@ class FunctionProxies(ProxyGenerator):
 
 
 def check_proxies(vectors, support, name):
-    """Proxies that somebody else made: an array of the right shape, or an error."""
+    """Check proxies that somebody else made, and make an array of them."""
     try:
         vectors = np.asarray(vectors, dtype=support.dtype)
     except (TypeError, ValueError) as error:

@@ -65,7 +65,13 @@ class KMeansProxies(ProxyGenerator):
         "spherical": ["boolean"],
     }
 
-    def __init__(self, n_init=1, max_iter=300, tol=1e-4, spherical=False):
+    def __init__(
+        self,
+        n_init: int = 1,
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        spherical: bool = False,
+    ):
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol

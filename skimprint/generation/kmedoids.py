@@ -1,6 +1,7 @@
 """Several medoids per class."""
 
 from numbers import Integral
+from typing import Literal
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -48,7 +49,11 @@ class KMedoidsProxies(ProxyGenerator):
         "max_iter": [Interval(Integral, 0, None, closed="left")],
     }
 
-    def __init__(self, init="k-medoids++", max_iter=300):
+    def __init__(
+        self,
+        init: Literal["k-medoids++", "heuristic"] = "k-medoids++",
+        max_iter: int = 300,
+    ):
         self.init = init
         self.max_iter = max_iter
 

@@ -1,6 +1,7 @@
 """Least-squares proxies: the classes see each other."""
 
 from numbers import Real
+from typing import Literal
 
 import numpy as np
 from scipy import linalg
@@ -78,7 +79,11 @@ class LeastSquaresProxies(ProxyGenerator):
         "prior": [StrOptions({"frequency", "uniform"})],
     }
 
-    def __init__(self, alpha=0.01, prior="frequency"):
+    def __init__(
+        self,
+        alpha: float | Literal["auto"] = 0.01,
+        prior: Literal["frequency", "uniform"] = "frequency",
+    ):
         self.alpha = alpha
         self.prior = prior
 
@@ -112,7 +117,7 @@ class LeastSquaresProxies(ProxyGenerator):
 
 
 def _second_moment(moments):
-    """Spectrum of the sum of the outer products of all samples."""
+    """Compute the spectrum of the sum of the outer products of all samples."""
     total = moments.weights.sum()
     means = _mean_factor(moments) * np.sqrt(total)
     if moments.factor is None:
@@ -121,13 +126,13 @@ def _second_moment(moments):
 
 
 def _mean_factor(moments):
-    """Rows whose products, with the scatter, make the second moment of all samples."""
+    """Make rows whose products and the scatter are the second moment of samples."""
     shares = moments.weights / moments.weights.sum()
     return moments.means * np.sqrt(shares)[:, None]
 
 
 def _solve_primal(moments, targets, alpha):
-    """Targets times (second moment + alpha I)^-1, in feature space."""
+    """Solve for targets times (second moment + alpha I)^-1, in feature space."""
     means = _mean_factor(moments)
     moment = moments.scatter / moments.weights.sum() + means.T @ means
     moment[np.diag_indices_from(moment)] += alpha
@@ -135,7 +140,7 @@ def _solve_primal(moments, targets, alpha):
 
 
 def _solve_dual(moments, targets, alpha):
-    """The same in sample space, which is smaller: T (F^T F + alpha I)^-1 for few F."""
+    """Solve in sample space, which is smaller: T (F^T F + alpha I)^-1 for few F."""
     within = moments.factor / np.sqrt(moments.weights.sum())
     factor = np.concatenate([within, _mean_factor(moments)])
     gram = factor @ factor.T

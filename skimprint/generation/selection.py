@@ -1,5 +1,7 @@
 """Proxies that are support samples themselves: all, some at random, or chosen well."""
 
+from typing import Literal
+
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
@@ -16,12 +18,13 @@ class AllProxies(ProxyGenerator):
 
     See Also
     --------
-    sklearn.neighbors.KNeighborsClassifier : The same, but for vote ties.
+    sklearn.neighbors.KNeighborsClassifier : The same, except for ties of votes.
 
     Examples
     --------
     >>> from skimprint import ImprintClassifier
-    >>> clf = ImprintClassifier("all", aggregation="mnn", n_neighbors=1)
+    >>> from skimprint.aggregation import Votes
+    >>> clf = ImprintClassifier("all", aggregation=Votes(1))
     >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"]).proxy_indices_
     array([0, 1, 2])
     """
@@ -101,7 +104,7 @@ class FarthestPointProxies(ProxyGenerator):
         "start": [StrOptions({"farthest", "random"})],
     }
 
-    def __init__(self, start="farthest"):
+    def __init__(self, start: Literal["farthest", "random"] = "farthest"):
         self.start = start
 
     def condense(self, points, bound):

@@ -1,5 +1,8 @@
 """Tasks across threads: what errors and interrupts leave behind."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -66,3 +69,39 @@ def test_errors_of_progress_reach_the_caller():
 
     with pytest.raises(ValueError, match="after 1"):
         run_tasks(lambda task: None, [1], [1], progress=progress)
+
+
+FORK = """
+import os, signal, sys, threading, time
+from skimprint._arrays import threads
+
+def task(n):
+    time.sleep(0.001)
+
+# As when another thread is in the middle of something at the fork.
+helpers = threads._helpers()
+threads.run_tasks(task, [1, 2, 3, 4], [1, 1, 1, 1], n_jobs=2)
+inside, forked = threading.Event(), threading.Event()
+
+def hold():
+    with threads.one_blas_thread(), helpers._shutdown_lock, threads._lock:
+        inside.set()
+        forked.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    threads.run_tasks(task, list(range(8)), [1] * 8, n_jobs=2)
+    os._exit(0 if threads._users == 0 else 1)
+forked.set()
+thread.join()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_locks_that_others_hold_at_a_fork_are_made_again():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=60)

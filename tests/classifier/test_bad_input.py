@@ -1,6 +1,8 @@
 """Unusual input gives the right result; bad input an error with the cure."""
 
+import pickle
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import scipy.sparse
 import sklearn
 from sklearn.base import clone
 from sklearn.cluster import AgglomerativeClustering, Birch, KMeans
+from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.fixes import parse_version
 
@@ -192,6 +195,31 @@ class TestUnusualInput:
 
 
 class TestBadInput:
+    @pytest.mark.parametrize("value, name", [(np.nan, "NaN"), (np.inf, "infinity")])
+    def test_errors_name_the_rows_that_are_not_finite(self, data, value, name):
+        X, y = data[0].copy(), data[1]
+        X[[3, 17], 2] = value
+        clf = ImprintClassifier("mean").fit(*data)
+        message = rf"^X contains {name}: rows \[3, 17\] have NaN or infinity\. Imprint"
+        for method in (clf.predict, clf.score_samples, clf.kproxies, clf.explain):
+            with pytest.raises(ValueError, match=message):
+                method(X)
+        for method in (clf.fit, clf.partial_fit):
+            with pytest.raises(ValueError, match=message):
+                method(X, y)
+        weights = np.ones(30)
+        weights[5] = value
+        with pytest.raises(ValueError, match=r"sample_weight contains .*rows \[5\]"):
+            clf.fit(*data, sample_weight=weights)
+        labels = y.astype(float)
+        labels[7] = value
+        with pytest.raises(ValueError, match=r"y contains .*rows \[7\]"):
+            clf.fit(data[0], labels)
+        with pytest.raises(
+            ValueError, match=r"rows \[0, .*, 9, \.\.\. \(30 in all\)\]"
+        ):
+            clf.predict(np.full((30, 5), value))
+
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_not_finite(self, data, value):
         X, y = data
@@ -234,7 +262,6 @@ class TestBadInput:
             ("query_norm", "quantile"),
             ("aggregation", "mean"),
             ("metric", "euclid"),
-            ("aggregation", Votes),
             ("whitening", 1.1),
             ("whitening", "some"),
             ("mean_weight", -1),
@@ -282,6 +309,11 @@ class TestBadInput:
     def test_parameters_of_votes(self, data, votes, message):
         with pytest.raises(ValueError, match=message):
             fit(*data, aggregation=votes)
+
+    def test_a_class_in_place_of_votes(self, data):
+        message = r"got the class Votes. Write aggregation=Votes\(\)"
+        with pytest.raises(TypeError, match=message):
+            fit(*data, aggregation=Votes)
 
     @pytest.mark.parametrize(
         "generator, error, message",
@@ -384,8 +416,10 @@ class TestBadInput:
         clf = ImprintClassifier()
         with pytest.raises(ValueError, match=r"[Nn]egative values in"):
             clf.fit(X, y, sample_weight=-np.ones(30))
-        with pytest.raises(ValueError, match=r"zero for all of \[1\]"):
-            clf.fit(X, y, sample_weight=(y != 1).astype(float))
+        with pytest.raises(
+            ValueError, match=r"zero for all of them|one non-zero number"
+        ):
+            clf.fit(X, y, sample_weight=np.zeros(30))
         with pytest.raises(ValueError, match=r"sample_weight.shape"):
             clf.fit(X, y, sample_weight=np.ones(29))
 
@@ -436,8 +470,9 @@ def test_any_query_that_is_not_finite_is_named(params, n_queries, column, bad):
     queries = np.ones((n_queries, 16))
     queries[-1, column] = bad
     found = "NaN" if np.isnan(bad) else "infinity"
+    message = rf"X contains {found}: rows \[{n_queries - 1}\] have NaN or infinity"
     for method in (clf.predict, clf.predict_proba, clf.decision_function):
-        with pytest.raises(ValueError, match=f"(?s)Input X contains {found}"):
+        with pytest.raises(ValueError, match=message):
             method(queries)
 
 
@@ -447,3 +482,241 @@ def test_values_that_overflow_are_finite_all_the_same():
     clf.set_params(proxy_norm=None).fit(np.full((3, 3), 9.0) + np.eye(3), [0, 1, 2])
     with np.errstate(over="ignore"):
         assert clf.predict(queries).shape == (1,)
+
+
+class TestAbsentClasses:
+    """Of a class whose samples have no weight the label is known, and nothing else."""
+
+    @pytest.fixture
+    def some(self, data):
+        """Samples of classes 0, 2 and 4, and others of class 3, without weight."""
+        X, y = data
+        X = np.concatenate([X, X[:5] + 5])
+        y = np.concatenate([2 * y, [3] * 5])
+        return X, y, (y != 3).astype(float)
+
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {},
+            {"metric": "euclidean"},
+            {"aggregation": "mnn"},
+            {"kernel_weight": 0.5},
+            {"whitening": "auto", "temperature": "auto"},
+        ],
+        ids=str,
+    )
+    def test_are_never_predicted(self, some, params):
+        X, y, weights = some
+        clf = fit(X[y != 3], y[y != 3], **params)
+        found = clone(clf).fit(X, y, sample_weight=weights)
+        assert found.classes_.tolist() == [0, 2, 3, 4]
+        assert found.class_count_.tolist() == [10, 10, 0, 10]
+        np.testing.assert_array_equal(found.proxies_, clf.proxies_)
+        np.testing.assert_array_equal(found.proxy_labels_, clf.proxy_labels_)
+        np.testing.assert_array_equal(found.predict(X), clf.predict(X))
+        there = [0, 1, 3]
+        scores = found.decision_function(X)
+        np.testing.assert_array_equal(scores[:, there], clf.decision_function(X))
+        assert (scores[:, 2] == np.finfo(scores.dtype).min).all()
+        probabilities = found.predict_proba(X)
+        np.testing.assert_array_equal(probabilities[:, there], clf.predict_proba(X))
+        assert (probabilities[:, 2] == 0).all()
+        assert (found.predict_log_proba(X)[:, 2] == -np.inf).all()
+        for name, values in clf.explain(X).items():
+            np.testing.assert_array_equal(found.explain(X)[name], values)
+
+    @pytest.mark.parametrize("absent", [0, 1])
+    def test_one_of_two_classes(self, absent):
+        clf = ImprintClassifier("mean")
+        clf.fit(np.eye(2), [0, 1], sample_weight=[absent, 1 - absent])
+        scores = clf.decision_function(np.eye(2))
+        assert np.isfinite(scores).all()
+        assert ((scores > 0) == (absent == 0)).all()
+        assert set(clf.predict(np.eye(2))) == {1 - absent}
+
+    @pytest.mark.parametrize("generator", ["mean", "kmeans"])
+    def test_are_learnt_forgotten_merged_and_pickled(self, some, generator):
+        X, y, weights = some
+        clf = ImprintClassifier(generator, random_state=0).fit(X, y, weights)
+        loaded = pickle.loads(pickle.dumps(clf))
+        assert loaded.classes_.tolist() == [0, 2, 3, 4]
+        assert loaded.forget(3).classes_.tolist() == [0, 2, 4]
+        clf.partial_fit(X[-2:], [3, 7], sample_weight=[1, 0])
+        assert clf.classes_.tolist() == [0, 2, 3, 4, 7]
+        assert clf.predict(X[-2:-1]) == 3
+        other = ImprintClassifier(generator, random_state=0)
+        other.fit(X[:3], [7, 8, 9], [1, 0, 1])
+        assert clf.merge(other).classes_.tolist() == [0, 2, 3, 4, 7, 8, 9]
+        assert clf.class_count_.tolist() == [10, 10, 1, 10, 1, 0, 1]
+        assert clf.partial_fit(X[:1], [8]).class_count_[-2] == 1
+
+    def test_a_known_class_stays_where_more_has_no_weight(self, data):
+        X, y = data
+        clf = ImprintClassifier("mean").fit(X, y)
+        expected = clf.proxies_
+        clf.partial_fit(X[:12], [0] * 11 + [1], sample_weight=[0] * 11 + [1e-300])
+        np.testing.assert_allclose(clf.proxies_, expected)
+        assert clf.class_count_.tolist() == [10, 10, 10]
+
+    def test_in_a_bagging_ensemble(self, data):
+        X, y = data
+        rows = [0, 10, 20]  # one shot
+        bagging = BaggingClassifier(
+            ImprintClassifier("mean"), n_estimators=10, random_state=0
+        ).fit(X[rows], y[rows])
+        assert bagging.classes_.tolist() == [0, 1, 2]
+        assert bagging.predict_proba(X).shape == (30, 3)
+
+
+class TestLabelsKeepTheirDigits:
+    big = 2**60 + 1
+
+    @pytest.mark.parametrize(
+        "first, then",
+        [
+            (np.array([big, 1]), np.array([2, 3], np.uint64)),
+            (np.array([1, 2], np.uint64), np.array([big, 4])),
+            (np.array([2**63 + 1, 2], np.uint64), np.array([5, 4])),
+            (np.array([1, 2], np.int8), np.array([3.0, 4.0])),
+            (np.array([True, False]), np.array([2, 3], np.uint64)),
+        ],
+    )
+    def test_where_one_type_holds_all(self, first, then):
+        clf = ImprintClassifier("mean").fit(np.eye(4)[:2], first)
+        clf.partial_fit(np.eye(4)[2:], then)
+        labels = [*first.tolist(), *then.tolist()]
+        assert clf.predict(np.eye(4)).tolist() == labels
+        assert clf.classes_.tolist() == sorted(labels)
+
+    @pytest.mark.parametrize(
+        "first, then",
+        [
+            (np.array([big, 1]), np.array([2.0, 3.0])),
+            (np.array([2.0, 3.0]), np.array([big, 1])),
+            (np.array([-1, 1]), np.array([2**63 + 1, 3], np.uint64)),
+        ],
+    )
+    def test_else_learning_is_refused(self, first, then):
+        clf = ImprintClassifier("mean").fit(np.eye(2), first)
+        other = ImprintClassifier("mean").fit(np.eye(2), then)
+        for learn in (
+            lambda: clf.partial_fit(np.eye(2), then),
+            lambda: clf.merge(other),
+        ):
+            with pytest.raises(ValueError, match="would lose digits"):
+                learn()
+        assert clf.predict(np.eye(2)).tolist() == first.tolist()
+
+    def test_of_samples_that_wait_to_be_learnt(self):
+        clf = ImprintClassifier("mean").fit(np.eye(3)[:1], [1])
+        clf.partial_fit(np.eye(3)[1:2], [self.big])
+        with pytest.raises(ValueError, match="would lose digits"):
+            clf.partial_fit(np.eye(3)[2:], [2.0])
+        assert clf.predict(np.eye(3)[:2]).tolist() == [1, self.big]
+
+    @pytest.mark.parametrize(
+        "label",
+        [
+            b"none",
+            object(),
+            1j,
+            np.datetime64("2020-01-01"),
+            [[5]],
+            [0, 1],
+            "text",
+            0.5,
+        ],
+        ids=lambda label: type(label).__name__,
+    )
+    def test_of_rejections(self, label):
+        rejection = Rejection(label, threshold=0.5)
+        clf = ImprintClassifier("mean", rejection=rejection)
+        with pytest.raises(ValueError, match="label of the rejection must be"):
+            clf.fit(np.eye(2), [1, self.big])
+
+    def test_bytes_are_refused(self):
+        with pytest.raises(ValueError, match=r"got bytes. Decode them first"):
+            ImprintClassifier("mean").fit(np.eye(2), np.array([b"a", b"b"]))
+
+
+class TestScale:
+    @pytest.mark.parametrize("scale", [1e-8, 1e5, 1e18, 1e20, 1e37])
+    @pytest.mark.parametrize("generator", ["mean", "kmeans", "fps", "least_squares"])
+    def test_unit_length_does_not_see_it(self, data, generator, scale):
+        X, y = data
+        X = X.astype(np.float32)
+        expected = fit(X, y, generator)
+        scaled = np.float32(scale) * X
+        clf = fit(scaled, y, generator)
+        np.testing.assert_allclose(clf.proxies_, expected.proxies_, atol=1e-5)
+        np.testing.assert_array_equal(clf.predict(scaled), expected.predict(X))
+
+    @pytest.mark.parametrize("params", [{}, {"metric": "euclidean"}], ids=str)
+    def test_what_is_too_large_is_refused_when_it_is_learnt(self, data, params):
+        X, y = data
+        norms = {"support_norm": None, "proxy_norm": None, "query_norm": None}
+        clf = ImprintClassifier("mean", **norms, **params)
+        with pytest.raises(ValueError, match="X is too large for float32"):
+            clf.fit(np.float32(1e30) * X.astype(np.float32), y)
+        clf.fit(X.astype(np.float32), y)
+        with pytest.raises(ValueError, match="X is too large"):
+            clf.predict(np.full((2, 5), 3e38, np.float32))
+
+    @pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-10, 1e10, 1e300])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_any_temperature_gives_probabilities(self, data, temperature, dtype):
+        X, y = data
+        clf = fit(X.astype(dtype), y, temperature=temperature)
+        probabilities = clf.predict_proba(X)
+        assert np.isfinite(probabilities).all()
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        expected = clf.predict(X)
+        np.testing.assert_array_equal(probabilities.argmax(axis=1), expected)
+        found = clf.predict_log_proba(X).argmax(axis=1)
+        np.testing.assert_array_equal(found, expected)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_thresholds_are_finite(self, data, value):
+        with pytest.raises(ValueError, match="'threshold' parameter of Rejection"):
+            fit(*data, rejection=Rejection(-1, threshold=value))
+
+    def test_nearly_parallel_embeddings_are_warned_of(self, digits):
+        X, y = digits
+        parallel = np.column_stack([X, np.full(len(X), 3e4, np.float32)])
+        with pytest.warns(UserWarning, match=r"nearly parallel.*whitening='auto'"):
+            ImprintClassifier("mean").fit(parallel, y)
+        for cure in ({"whitening": "auto"}, {"metric": "euclidean"}):
+            clf = ImprintClassifier("mean", **cure).fit(parallel[:300], y[:300])
+            assert clf.score(parallel[300:], y[300:]) > 0.75
+        clf = ImprintClassifier("mean").fit(parallel.astype(float)[:300], y[:300])
+        assert clf.score(parallel.astype(float)[300:], y[300:]) > 0.75
+
+
+@pytest.mark.parametrize("aggregation", ["max", Votes(3)], ids=str)
+@pytest.mark.parametrize("metric", ["dot", "cosine", "euclidean", "mahalanobis"])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e8])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_ranking_decides_all(aggregation, metric, scale, dtype):
+    """Also where scores are equal up to rounding: rank-1 data, and copies."""
+    rng = np.random.default_rng(0)
+    line = rng.normal(size=(60, 1)) @ rng.normal(size=(1, 7))
+    copies = np.repeat(rng.normal(size=(6, 7)), 10, axis=0)
+    for rows in (line, copies, copies + 1e-7 * line):
+        X, y = (scale * rows).astype(dtype), np.arange(60) % 6
+        norms = {"support_norm": None, "proxy_norm": None}
+        for params in ({}, norms, {**norms, "query_norm": None}):
+            clf = ImprintClassifier(
+                "all", metric=metric, aggregation=aggregation, **params
+            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The embeddings are nearly parallel")
+                clf.fit(X, y)
+            labels = clf.predict(X)
+            for scores in (
+                clf.decision_function(X),
+                clf.predict_proba(X),
+                clf.predict_log_proba(X),
+            ):
+                np.testing.assert_array_equal(scores.argmax(axis=1), labels)
+            np.testing.assert_array_equal(clf.explain(X).label, labels)

@@ -8,7 +8,6 @@ from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
 from skimprint import ImprintClassifier, Rejection
-from skimprint._scoring.leave_one_out import _changes
 from skimprint.aggregation import Votes
 from skimprint.methods import RECOMMENDED
 
@@ -28,7 +27,7 @@ def scores_left_out(clf, X, y, **fit_params):
         left = np.arange(len(X)) != i
         params = {name: value[left] for name, value in fit_params.items()}
         refit = clone(clf).fit(X[left], y[left], **params)
-        scores.append(refit._scores(X[i : i + 1])[0])
+        scores.append(refit.decision_function(X[i : i + 1])[0])
         familiar.append(refit.score_samples(X[i : i + 1])[0])
     return np.array(scores), np.array(familiar)
 
@@ -78,7 +77,7 @@ def means_of_classes(similarities, proxy_classes):
         {"generator": "all", "mean_weight": 0.3, "metric": "euclidean"},
         {"generator": "kmeans", "n_proxies": 1000, "mean_weight": 0.8},
     ],
-    ids=str,
+    ids=lambda params: str({k: getattr(v, "__name__", v) for k, v in params.items()}),
 )
 def test_as_if_each_sample_were_left_out(few, params, score):
     X, y = few
@@ -157,7 +156,7 @@ def test_whitening_does_not_know_the_sample(digits, params, n):
     clf.set_params(**params)
     rejected = np.mean(clf.fit(X, y).predict(queries) == -1)
     assert rejected == pytest.approx(0.1, abs=0.07)
-    scores = clf._scores(queries).astype(np.float64)
+    scores = clf.decision_function(queries).astype(np.float64)
     ones = np.ones(len(truth))
     best = best_temperature(scores, np.searchsorted(clf.classes_, truth), ones)
     assert np.log(clf.temperature_) == pytest.approx(np.log(best), abs=0.5)
@@ -185,37 +184,6 @@ def test_weights_count_as_copies_that_are_left_out_together(few):
     codes = np.searchsorted(clf.classes_, y)
     expected = best_temperature(scores, codes, weights)
     np.testing.assert_allclose(clf.temperature_, expected, rtol=1e-2)
-
-
-def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
-    """K-means, against the means of the clusters without the sample."""
-    X, y = few
-    clf = ImprintClassifier("kmeans", 3, random_state=0, **calibrated()).fit(X, y)
-    head, state = clf._fitted.scorer.head, clf._fitted.state
-    left_out, change = _changes(clf._fitted.scorer)
-    assert len(left_out.rows) == len(X)
-    for row, own, gone, left in zip(
-        left_out.rows, change.own, change.gone, change.left, strict=True
-    ):
-        known = state.gather([clf.classes_[head.codes[own]]])
-        rows, vectors = known.samples.values.rows, known.proxies.values.vectors
-        distances = np.linalg.norm(rows[:, None] - vectors, axis=2)
-        members = distances.argmin(axis=1) == own - head.offsets[head.codes[own]]
-        others = rows[members & (rows != row).any(axis=1)]
-        assert gone == (len(others) == 0)
-        if not gone:
-            np.testing.assert_allclose(left, others.mean(axis=0), atol=1e-9)
-
-
-@pytest.mark.parametrize("proxy_norm", ["quantile", None, lambda rows: rows * 2])
-def test_other_norms_of_proxies(few, proxy_norm):
-    X, y = few
-    clf = ImprintClassifier("all", proxy_norm=proxy_norm, **calibrated()).fit(X, y)
-    assert np.isfinite(clf.rejection_threshold_)
-    head = clf._fitted.scorer.head
-    vectors = head.space.proxies.values.vectors
-    same = head.normalized(vectors, np.arange(len(vectors)))
-    np.testing.assert_allclose(same, head.proxies, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -278,39 +246,3 @@ class TestIncrementally:
         assert of_contrast == fresh.rejection_threshold_
         clf.set_params(metric="euclidean").fit(X, y)
         assert clf.rejection_threshold_ < 0
-
-
-class TestExplain:
-    @pytest.mark.parametrize(
-        "params",
-        [
-            {},
-            {"aggregation": "mnn"},
-            {"metric": "euclidean"},
-            {"generator": "all", "aggregation": Votes(1)},
-            {"aggregation": means_of_classes},
-        ],
-        ids=str,
-    )
-    def test_agrees_with_the_predictions(self, few, params):
-        X, y = few
-        clf = ImprintClassifier(**{"n_proxies": 3, "random_state": 0, **params})
-        clf.fit(X, y)
-        why = clf.explain(X)
-        np.testing.assert_array_equal(why.label, clf.predict(X))
-        np.testing.assert_array_equal(clf.proxy_labels_[why.proxy], why.label)
-        np.testing.assert_array_equal(clf.proxy_indices_[why.proxy], why.training_row)
-        np.testing.assert_array_equal(y[why.training_row], why.label)
-        scores = np.sort(clf.decision_function(X), axis=1)
-        np.testing.assert_allclose(why.margin, scores[:, -1] - scores[:, -2], atol=1e-6)
-        assert (why.runner_up != why.label).all()
-        np.testing.assert_allclose(why.familiarity, clf.score_samples(X), atol=1e-6)
-        if not params:
-            np.testing.assert_allclose(why.similarity, scores[:, -1], atol=1e-6)
-        assert {len(values) for values in why.values()} == {len(X)}
-
-    def test_a_single_class(self):
-        why = ImprintClassifier("mean").fit(np.eye(2), ["a", "a"]).explain(np.eye(2))
-        assert why.runner_up.tolist() == ["a", "a"]
-        assert np.isinf(why.margin).all()
-        assert why.n_samples.tolist() == [2, 2]

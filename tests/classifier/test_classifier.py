@@ -578,23 +578,6 @@ class TestFit:
         assert clf.score(X_query, y_query) > 0.8
 
 
-def test_the_default_is_the_papers_best_method():
-    defaults = ImprintClassifier().get_params(deep=False)
-    for name, value in PUBLISHED_METHODS["westerhoff"].items():
-        assert defaults[name] == value
-
-
-def test_the_published_ranking_holds_on_digits(digits):
-    X, y = digits
-    accuracy = {
-        name: cross_val_score(
-            ImprintClassifier(**method, random_state=0), X, y, cv=3
-        ).mean()
-        for name, method in PUBLISHED_METHODS.items()
-    }
-    assert accuracy["least_squares"] > accuracy["westerhoff"] > accuracy["qi"]
-
-
 def test_least_squares_predicts_as_ridge_with_more_samples_than_features():
     """The primal solution comes in Fortran order, as no other proxies do."""
     rng = np.random.default_rng(0)

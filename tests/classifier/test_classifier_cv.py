@@ -1,18 +1,22 @@
 """ImprintClassifierCV chooses what GridSearchCV chooses, by the same scores."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
 import pytest
-from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+import sklearn
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import DataConversionWarning, FitFailedWarning, NotFittedError
+from sklearn.metrics import accuracy_score, f1_score, make_scorer
+from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skimprint import ImprintClassifier, ImprintClassifierCV
-from skimprint.aggregation import ProxySimilarity
-from skimprint.classifier import _head
+from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
+from skimprint._scoring.similarity import METRICS
+from skimprint._space import space
+from skimprint.aggregation import Votes
 from skimprint.generation import KMeansProxies, MeanProxies
 
 GRIDS = {
@@ -24,19 +28,26 @@ GRIDS = {
     },
     "lists of dicts and components": [
         {"generator": [KMeansProxies(), KMeansProxies(n_init=2), MeanProxies()]},
-        {"generator": ["all"], "aggregation": ["mnn"], "n_neighbors": [1, 5]},
+        {
+            "generator": ["all"],
+            "aggregation": [Votes(1), "mnn"],
+        },
+        {"aggregation": [Votes()], "aggregation__n_neighbors": [1, 3]},
     ],
     "callables and mappings": {
         "generator": [lambda X_c, k, seed: X_c[:k]],
         "n_proxies": [2, dict.fromkeys(range(10), 1)],
         "query_norm": [None, np.tanh],
     },
-    "outliers": {
+    "rejection": {
         "generator": ["mean"],
-        "outlier_threshold": [None, 0.5, "auto"],
-        "outlier_label": [-1],
+        "rejection": [None, Rejection(-1, threshold=0.5), Rejection(-1)],
         "mean_weight": [0.0, 0.5],
-        "contamination": [0.05, 0.3],
+        "temperature": [1.0, "auto"],
+    },
+    "knobs of the rejection": {
+        "rejection": [Rejection(-1)],
+        "rejection__rate": [0.05, 0.3],
     },
     "means with moments and without": {
         "generator": ["random"],
@@ -44,27 +55,24 @@ GRIDS = {
         "mean_weight": [0.0, 0.5],
         "metric": ["dot", "mahalanobis"],
     },
-    "whitening": {"n_proxies": [1, 3], "shrinkage": [None, 0.1, "auto"]},
+    "whitening": {"n_proxies": [1, 3], "whitening": [None, 0.1, "auto"]},
     "moments of some candidates": {
         "generator": ["mean", "least_squares"],
-        "n_proxies": ["auto", 2],
-        "shrinkage": [None, 0.1],
+        "n_proxies": [1, 2],
+        "whitening": [None, 0.1],
         "support_norm": [None, "l2"],
     },
     "votes": {
         "n_proxies": [1, 4],
-        "aggregation": ["max", "mnn"],
-        "n_neighbors": [1, 3, 7],
-        "weights": ["uniform", "distance"],
+        "aggregation": ["max", "mnn", Votes(1), Votes(7), Votes(3, "distance")],
         "metric": ["cosine", "euclidean"],
         "query_norm": [None, "l2", "power", np.tanh],
     },
     "whitened votes": {
         "n_proxies": [5],
-        "aggregation": ["mnn"],
-        "n_neighbors": [1, 4],
+        "aggregation": [Votes(1), Votes(4)],
         "metric": ["dot", "mahalanobis", "manhattan"],
-        "shrinkage": [0.3, "auto"],
+        "whitening": [0.3, "auto"],
     },
     "knobs of components": {
         "generator": [KMeansProxies()],
@@ -72,6 +80,24 @@ GRIDS = {
         "support_norm": [None, "l2"],
     },
 }
+
+
+def check_same(search, expected):
+    """Check that a search found what GridSearchCV found, but for times."""
+    assert vars(search).keys() == vars(expected).keys() - {"_checked_cv_orig"}
+    assert search.cv_results_.keys() == expected.cv_results_.keys()
+    for name, values in expected.cv_results_.items():
+        found = search.cv_results_[name]
+        if "time" in name:
+            assert (found >= 0).all()
+        elif values is expected.cv_results_["params"] or values.dtype == object:
+            assert list(map(str, found)) == list(map(str, values))
+        else:
+            np.testing.assert_array_equal(found, values, err_msg=name)
+            assert found.dtype == values.dtype
+    for name in ("best_index_", "best_params_", "best_score_", "n_splits_"):
+        found, value = getattr(search, name, None), getattr(expected, name, None)
+        assert str(found) == str(value), name
 
 
 @pytest.fixture(scope="module")
@@ -82,28 +108,21 @@ def data(digits):
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
-@pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
-def test_is_the_grid_search(data, grid, scoring):
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"return_train_score": True},
+        {"scoring": ["neg_log_loss", "accuracy"], "refit": "neg_log_loss"},
+    ],
+    ids=["accuracy", "two scorers"],
+)
+def test_is_the_grid_search(data, grid, params):
     X, y = data
     clf = ImprintClassifier(random_state=0)
     cv = StratifiedKFold(3, shuffle=True, random_state=0)
-    expected = GridSearchCV(clf, grid, cv=cv, scoring=scoring).fit(X, y)
-    search = ImprintClassifierCV(clf, grid, cv=cv, scoring=scoring).fit(X, y)
-    assert set(search.cv_results_) == set(expected.cv_results_)
-    for name, values in expected.cv_results_.items():
-        if "time" in name:
-            assert (search.cv_results_[name] >= 0).all()
-        elif "score" in name:
-            np.testing.assert_array_equal(
-                search.cv_results_[name], values, err_msg=name
-            )
-        else:
-            assert [str(value) for value in search.cv_results_[name]] == [
-                str(value) for value in values
-            ]
-    assert search.best_index_ == expected.best_index_
-    assert search.best_score_ == pytest.approx(expected.best_score_)
-    assert str(search.best_params_) == str(expected.best_params_)
+    expected = GridSearchCV(clf, grid, cv=cv, **params).fit(X, y)
+    search = ImprintClassifierCV(clf, grid, cv=cv, **params).fit(X, y)
+    check_same(search, expected)
     np.testing.assert_array_equal(search.predict(X), expected.predict(X))
     np.testing.assert_array_equal(search.predict_proba(X), expected.predict_proba(X))
     np.testing.assert_array_equal(search.classes_, expected.classes_)
@@ -189,8 +208,8 @@ def test_scorers_of_all_kinds(data, as_frame):
     if as_frame:
         pd = pytest.importorskip("pandas", reason="needs pandas")
         X = pd.DataFrame(X).add_prefix("x")
-    clf = ImprintClassifier("random", 3, aggregation="mnn", random_state=0)
-    grid = {"n_neighbors": [4, 1, 2], "metric": ["cosine", "euclidean"]}
+    clf = ImprintClassifier("random", 3, aggregation=Votes(), random_state=0)
+    grid = {"aggregation__n_neighbors": [4, 1, 2], "metric": ["cosine", "euclidean"]}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         expected = GridSearchCV(clf, grid, cv=3, scoring=worst_of_many).fit(X, y)
@@ -206,16 +225,15 @@ def test_scorers_of_all_kinds(data, as_frame):
 @pytest.mark.parametrize("norms", [[None, "l2"], ["l2", "power"]])
 def test_products_are_shared(data, monkeypatch, scoring, norms):
     calls = []
-    ranks = ProxySimilarity.ranks
+    ranks = METRICS["dot"].ranks
 
-    def counted(self, X, out=None):
+    def counted(self, X, buffer=None):
         calls.append(len(X))
-        return ranks(self, X, out)
+        return ranks(self, X, buffer)
 
-    monkeypatch.setattr(ProxySimilarity, "ranks", counted)
+    monkeypatch.setattr(METRICS["dot"], "ranks", counted)
     grid = {
-        "aggregation": ["max", "mnn"],
-        "n_neighbors": [1, 3, 5],
+        "aggregation": ["max", "mnn", Votes(1), Votes(3)],
         "n_proxies": [2, 4],
         "query_norm": norms,
     }
@@ -228,15 +246,15 @@ def test_products_are_shared(data, monkeypatch, scoring, norms):
 def test_one_eigendecomposition_for_all_shrinkages(data, monkeypatch):
     # Whatever proxies are made of the samples.
     calls = []
-    spectrum = _head.within_class_spectrum
+    spectrum = space.within_class_spectrum
 
     def counted(*args):
         calls.append(args)
         return spectrum(*args)
 
-    monkeypatch.setattr(_head, "within_class_spectrum", counted)
+    monkeypatch.setattr(space, "within_class_spectrum", counted)
     grid = {
-        "shrinkage": [0.1, 0.5, "auto"],
+        "whitening": [0.1, 0.5, "auto"],
         "metric": ["dot", "mahalanobis"],
         "generator": ["mean", "random"],
         "n_proxies": [1, 3],
@@ -277,13 +295,328 @@ def test_the_grid_and_the_estimator_stay_as_they_are(data):
     assert clone(search).get_params()["estimator__random_state"] == 0
 
 
+def outcome(search, X, y, **params):
+    """What comes of a fit: warnings, and the search or its error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            result = search.fit(X, y, **params)
+        except Exception as error:
+            result = error
+    told = set()
+    for each in caught:
+        # But for tracebacks and for the search itself.
+        text = re.split("\n| when fitting", str(each.message).strip())[0]
+        told.add((each.category, text))
+    return result, told
+
+
+def a_random_search(seed):
+    """Parameters of a search and of its fit, some of which are errors."""
+    rng = np.random.default_rng(seed)
+
+    def any_of(*values):
+        return values[rng.integers(len(values))]
+
+    n, n_classes = 40, int(rng.integers(2, 5))
+    y = rng.permutation(np.arange(n) % n_classes)
+    X = rng.normal(size=(n, 5)).astype(any_of(np.float32, np.float64))
+    X[np.arange(n), y] += 1.5
+    y = any_of(y, y - 1, y.astype(float), y.astype(str), y == 0)
+    groups = rng.integers(4, size=n)
+
+    def nan_for_dot(clf, X, y):
+        return np.nan if clf.metric == "dot" else clf.score(X, y)
+
+    def error_for_dot(clf, X, y):
+        if clf.metric == "dot":
+            raise ValueError("no score")
+        return clf.score(X, y)
+
+    def several(clf, X, y):
+        return {"a": clf.score(X, y), "b": clf.predict_proba(X).max()}
+
+    def text(clf, X, y):
+        return "good"
+
+    grid = {
+        "n_proxies": any_of([1, 3], [0, 2], [1], [0], [None, 3]),
+        "metric": any_of(["dot", "cosine"], ["euclidean", "dot"]),
+        "aggregation": any_of(
+            ["max"], ["max", "mnn"], [Votes(1), Votes(2)], ["max", Votes(1, "distance")]
+        ),
+        "rejection": any_of(
+            [None], [None], [None, Rejection(-1, threshold=0.5)], [None, Rejection(-1)]
+        ),
+    }
+    if any_of(False, True):
+        keys = rng.permutation(list(grid))[:2]
+        grid = [{key: grid[key]} for key in keys]
+    scoring = any_of(
+        None,
+        None,
+        "f1_macro",
+        "neg_log_loss",
+        ["accuracy", "f1_macro"],
+        {"a": "accuracy", "b": make_scorer(accuracy_score)},
+        make_scorer(f1_score, average="macro"),
+        nan_for_dot,
+        error_for_dot,
+        several,
+        text,
+    )
+    params = {
+        "scoring": scoring,
+        "cv": any_of(2, 3, GroupKFold(2), list(GroupKFold(2).split(X, y, groups)), []),
+        "refit": any_of(True, True, False, "a", "accuracy", lambda results: 0),
+        "error_score": any_of(np.nan, np.nan, 0.5, "raise"),
+        "return_train_score": any_of(False, True),
+    }
+    weights = rng.random(n) if any_of(False, True) else None
+    fit_params = {"sample_weight": weights} if any_of(False, True) else {}
+    if any_of(True, True, False):
+        fit_params["groups"] = groups
+    y = y[:, None] if any_of(False, False, True) else y
+    return grid, params, any_of(list, np.asarray)(X), y, fit_params
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_random_searches_are_those_of_grid_search(block):
+    for seed in range(20 * block, 20 * block + 20):
+        grid, params, X, y, fit_params = a_random_search(seed)
+        clf = ImprintClassifier(random_state=0)
+        peer, told = outcome(GridSearchCV(clf, grid, **params), X, y, **fit_params)
+        search, ours = outcome(
+            ImprintClassifierCV(clf, grid, **params), X, y, **fit_params
+        )
+        if isinstance(peer, Exception) and params["error_score"] == "raise":
+            # Of several errors the first, which depends on the order of the fits.
+            assert isinstance(search, Exception), seed
+        elif isinstance(peer, Exception):
+            assert type(search) is type(peer), seed
+            assert str(search).partition("\n\n")[0] == str(peer).partition("\n\n")[0]
+        else:
+            check_same(search, peer)
+            assert ours == told, seed
+            if params["refit"]:
+                np.testing.assert_array_equal(search.predict(X), peer.predict(X))
+
+
+def test_labels_in_a_column(data):
+    X, y = data
+    clf, grid = ImprintClassifier(random_state=0), {"n_proxies": [1, 3, 8]}
+    expected = ImprintClassifierCV(clf, grid).fit(X, y)
+    with pytest.warns(DataConversionWarning):
+        search = ImprintClassifierCV(clf, grid).fit(X, y[:, None])
+    check_same(search, expected)
+
+
+@pytest.mark.parametrize("scoring", ["f1_macro", None])
+def test_score_is_by_the_scorer(data, scoring):
+    X, y = data
+    search = ImprintClassifierCV(param_grid={"metric": ["dot"]}, scoring=scoring, cv=2)
+    search.fit(X[::2], y[::2])
+    predicted = search.predict(X)
+    expected = {None: accuracy_score(y, predicted)}
+    expected["f1_macro"] = f1_score(y, predicted, average="macro")
+    assert search.score(X, y) == expected[scoring]
+
+
+def test_weights_count_in_scores(data):
+    # As in scikit-learn, whichever version it is; from 1.9 on they do.
+    X, y = data
+    clf = ImprintClassifier("mean", random_state=0)
+    grid = {"metric": ["dot", "euclidean", "mahalanobis"], "mean_weight": [0, 0.5]}
+    chosen = []
+    for seed in range(5):
+        weights = np.random.default_rng(seed).exponential(size=len(y)) ** 3
+        peer = GridSearchCV(clf, grid, cv=3).fit(X, y, sample_weight=weights)
+        search = ImprintClassifierCV(clf, grid, cv=3).fit(X, y, weights)
+        check_same(search, peer)
+        chosen.append(search.cv_results_["mean_test_score"])
+    assert len(np.unique(chosen, axis=0)) == 5
+
+
+@pytest.mark.parametrize("spent", [True, False])
+def test_no_splits(data, spent):
+    splits = StratifiedKFold(2).split(*data) if spent else iter([])
+    list(splits)
+    with pytest.raises(ValueError, match=r"Was the CV iterator empty\?"):
+        ImprintClassifierCV(cv=splits).fit(*data)
+
+
+def test_groups_decide_the_splits(data):
+    X, y = data
+    groups = np.arange(len(y)) % 7
+    clf, grid = ImprintClassifier(random_state=0), {"n_proxies": [1, 2]}
+    search = ImprintClassifierCV(clf, grid, cv=GroupKFold(3))
+    with pytest.raises(ValueError, match="groups"):
+        search.fit(X, y)
+    search.fit(X, y, groups=groups)
+    peer = GridSearchCV(clf, grid, cv=GroupKFold(3)).fit(X, y, groups=groups)
+    check_same(search, peer)
+
+
+def test_metadata_routing(data):
+    X, y = data
+    weights, groups = np.arange(len(y)) % 3 + 1.0, np.arange(len(y)) % 5
+    with sklearn.config_context(enable_metadata_routing=True):
+        scorer = make_scorer(accuracy_score).set_score_request(sample_weight="of_score")
+        clf = ImprintClassifier("mean").set_fit_request(sample_weight=True)
+        params = {"scoring": scorer, "cv": GroupKFold(3)}
+        given = {"sample_weight": weights, "of_score": weights[::-1], "groups": groups}
+        search = ImprintClassifierCV(clf, {"n_proxies": [1]}, **params)
+        peer = GridSearchCV(clf, {"n_proxies": [1]}, **params)
+        check_same(search.fit(X, y, **given), peer.fit(X, y, **given))
+        scores = [each.score(X, y, of_score=weights) for each in (search, peer)]
+        assert scores[0] == scores[1]
+
+
+def test_a_candidate_that_fails(data):
+    # Others that learn together with it do not.
+    def first(X_c, n_proxies, random_state):
+        if n_proxies == 2:
+            raise RuntimeError("two are too many")
+        return X_c[:n_proxies]
+
+    grid = {"n_proxies": [1, 2, 3], "metric": ["dot", "euclidean"]}
+    search = ImprintClassifierCV(ImprintClassifier(first), grid, cv=2)
+    with (
+        pytest.warns(FitFailedWarning, match="4 fits failed out of a total of 12"),
+        pytest.warns(UserWarning, match="non-finite"),
+    ):
+        search.fit(*data)
+    failed = np.isnan(search.cv_results_["mean_test_score"])
+    assert failed.sum() == 2
+    assert (search.cv_results_["rank_test_score"][failed] == 5).all()
+    search.set_params(error_score="raise")
+    with pytest.raises(RuntimeError, match="too many"):
+        search.fit(*data)
+
+
+def test_invalid_candidates_do_not_keep_others_from_sharing(data):
+    calls = []
+
+    def first(X_c, n_proxies, random_state):
+        calls.append(n_proxies)
+        return X_c[:n_proxies]
+
+    grid = {
+        "metric": ["dot", "cosine"],
+        "aggregation": ["mnn", Votes(weights="distance")],
+    }
+    search = ImprintClassifierCV(ImprintClassifier(first, 2), grid, cv=2, error_score=0)
+    with pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 8"):
+        search.fit(*data)
+    assert len(calls) == 10 * (2 + 1)
+    assert search.cv_results_["mean_test_score"].tolist().count(0) == 1
+
+
+def test_a_subclass_learns_in_its_own_way(data):
+    class Half(ImprintClassifier):
+        def fit(self, X, y, sample_weight=None):
+            return super().fit(X[::2], y[::2], sample_weight)
+
+    X, y = data
+    grid = {"n_proxies": [1, 2]}
+    expected = GridSearchCV(Half(random_state=0), grid).fit(X, y)
+    check_same(ImprintClassifierCV(Half(random_state=0), grid).fit(X, y), expected)
+
+
+def test_names_of_features_are_of_the_last_fit(data):
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    X, y = data
+    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["dot"]}, cv=2)
+    search.fit(pd.DataFrame(X).add_prefix("x"), y)
+    assert search.feature_names_in_[:2].tolist() == ["x0", "x1"]
+    assert not hasattr(search.fit(X, y), "feature_names_in_")
+
+
+def test_refitting_or_not(data):
+    X, y = data
+    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["dot"]})
+    search.fit(X, y)
+    search.set_params(refit=False, scoring=["accuracy", "f1_macro"]).fit(X, y)
+    for name in ("best_estimator_", "best_index_", "classes_", "predict", "explain"):
+        assert not hasattr(search, name), name
+    with pytest.raises(AttributeError, match="has no attribute 'kproxies'"):
+        search.kproxies(X)
+    search.set_params(refit=lambda results: 0, scoring=None).fit(X, y)
+    assert search.best_index_ == 0
+    assert not hasattr(search, "best_score_")
+    assert search.refit_time_ > 0
+
+
+def test_an_error_leaves_the_search_as_it_was(data):
+    X, y = data
+    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["dot"]})
+    search.fit(X, y)
+    before = vars(search).copy()
+    for bad in ({"cv": []}, {"error_score": "raise", "scoring": lambda *_: "text"}):
+        with pytest.raises(ValueError, match=r"empty|number"):
+            search.set_params(**bad).fit(X, y)
+        search.set_params(**{name: before[name] for name in bad})
+        assert vars(search) == before
+
+
+def test_before_a_fit_without_parameters():
+    search = ImprintClassifierCV()
+    assert is_classifier(search)
+    assert hasattr(search, "predict_proba")
+    assert not hasattr(search, "classes_")
+    with pytest.raises(NotFittedError):
+        search.predict([[0.0]])
+    assert "ImprintClassifierCV" in search._repr_html_()
+    assert clone(search).get_params()["estimator"] is None
+
+
+def test_verbose(data, capsys):
+    clf, grid = ImprintClassifier("mean"), {"metric": ["dot", "cosine"]}
+    for verbose, n_lines in enumerate([0, 1, 1 + 2 * 5]):
+        ImprintClassifierCV(clf, grid, verbose=verbose).fit(*data)
+        assert len(capsys.readouterr().out.splitlines()) == n_lines
+
+
+def test_callbacks_of_candidates_that_share(data):
+    utils = pytest.importorskip("sklearn.callback.tests._utils")
+    callbacks = [utils.RecordingCallback(), utils.RecordingAutoPropagatedCallback()]
+    grid = {"metric": ["dot", "cosine", "euclidean"]}
+    search = ImprintClassifierCV(ImprintClassifier("mean"), grid, cv=2, n_jobs=2)
+    search.set_callbacks(*callbacks).fit(*data)
+    # The search, its two parts, six fits of candidates; ten classes of the last fit.
+    for callback, expected in zip(callbacks, [1 + 2 + 6, 1 + 2 + 6 + 10], strict=True):
+        assert callback.count_hooks("setup") == 1
+        assert callback.count_hooks("on_fit_task_begin") == expected
+        assert callback.count_hooks("on_fit_task_end") == expected
+        assert callback.count_hooks("teardown") == 1
+
+
+@pytest.mark.parametrize("scoring", [None, "f1_macro", "neg_log_loss"])
+def test_arrays_of_all_kinds(xp, data, scoring):
+    X, y = data
+    grid = {"n_proxies": [1, 3], "metric": ["dot", "euclidean"]}
+    search = ImprintClassifierCV(
+        ImprintClassifier(random_state=0), grid, cv=3, scoring=scoring
+    )
+    with sklearn.config_context(array_api_dispatch=False):
+        expected = clone(search).fit(X, y)
+    search.set_params(error_score="raise").fit(xp(X), xp(y))
+    for name in ("split0_test_score", "mean_test_score"):
+        np.testing.assert_allclose(
+            search.cv_results_[name], expected.cv_results_[name], rtol=1e-5
+        )
+    assert xp.owns(search.predict(xp(X)))
+    score = search.score(xp(X), xp(y))
+    assert score == pytest.approx(expected.score(X, y), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "grid, message",
     [
         ({"n_proxy": [1]}, "Invalid parameter 'n_proxy'"),
-        ({"n_proxies": [1, 0]}, "'n_proxies' parameter of ImprintClassifier"),
+        ({"n_proxies": [-1, 0]}, "'n_proxies' parameter of ImprintClassifier"),
         ({"n_proxies": []}, "non-empty"),
-        ({"weights": ["distance"], "aggregation": ["mnn"]}, "needs a distance"),
+        ({"aggregation": [Votes(weights="distance")]}, "needs a distance"),
     ],
 )
 def test_bad_grids(data, grid, message):
@@ -291,8 +624,22 @@ def test_bad_grids(data, grid, message):
         ImprintClassifierCV(param_grid=grid).fit(*data)
 
 
+def weights_of_k_means(search):
+    """Checks that a search over k-means is not meant to pass, and why."""
+    if search.estimator.generator == "mean":
+        return {}
+    reason = "k-means starts from other samples if some are repeated"
+    return {"check_sample_weight_equivalence_on_dense_data": reason}
+
+
 @parametrize_with_checks(
-    [ImprintClassifierCV(ImprintClassifier("mean"), {"proxy_norm": [None, "l2"]}, cv=2)]
+    [
+        ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["dot"]}, cv=2),
+        ImprintClassifierCV(
+            ImprintClassifier(random_state=0), {"n_proxies": [1, 2]}, cv=2
+        ),
+    ],
+    expected_failed_checks=weights_of_k_means,
 )
 def test_common_checks(estimator, check):
     check(estimator)

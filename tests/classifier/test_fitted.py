@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 
 from skimprint import ImprintClassifier, Rejection
 from skimprint.aggregation import Votes
+from skimprint.generation import KMeansProxies
 
 
 def queue_of(clf):
@@ -174,6 +175,44 @@ class TestSetAfterFit:
         for model in (clf, twin):
             model.forget(3)
         assert everything_said(clf, X) == everything_said(twin, X)
+        np.testing.assert_array_equal(clf.proxies_, twin.proxies_)
+
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"generator__max_iter": 1},
+            {"generator__n_init": 5},
+            {"aggregation__n_neighbors": 1},
+            {"aggregation__weights": "distance"},
+        ],
+        ids=str,
+    )
+    def test_parameters_of_components_are_without_effect_too(self, fitted, params):
+        _, X, y = fitted
+        components = {"generator": KMeansProxies(), "aggregation": Votes(3)}
+        clf = ImprintClassifier(
+            n_proxies=3, metric="cosine", random_state=0, **components
+        ).fit(X, y)
+        twin = pickle.loads(pickle.dumps(clf))
+        clf.set_params(**params)
+        for step in (0, 1):
+            assert everything_said(clf, X) == everything_said(twin, X)
+            for model in (clf, twin):
+                model.partial_fit(X[:50] + step, y[:50])
+        assert everything_said(clf, X) == everything_said(twin, X)
+        np.testing.assert_array_equal(clf.proxies_, twin.proxies_)
+        assert clf.get_params() != twin.get_params()
+        fresh = clone(clf).fit(X, y)
+        assert everything_said(clf.fit(X, y), X) == everything_said(fresh, X)
+
+    def test_a_number_for_each_class_may_be_changed_afterwards(self, fitted):
+        clf, X, y = fitted
+        numbers = dict.fromkeys(range(10), 3)
+        clf.set_params(n_proxies=numbers).fit(X, y)
+        twin = pickle.loads(pickle.dumps(clf))
+        numbers[0] = 1
+        for model in (clf, twin):
+            model.partial_fit(X[:50] + 1, y[:50])
         np.testing.assert_array_equal(clf.proxies_, twin.proxies_)
 
     def test_takes_effect_with_the_next_fit(self, fitted):

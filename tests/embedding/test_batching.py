@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from embedders import Lengths, embed_text, tiny_vision
+from embedders import Lengths, embed_text, minilm, tiny_vision
 
 from skimprint import FoundationEmbedder
 from skimprint._arrays.device import is_out_of_memory
@@ -70,16 +70,66 @@ def test_a_single_item_that_does_not_fit():
         embed(Small(0)).transform(TEXTS)
 
 
-def test_other_errors_are_not_retried():
+def test_a_model_that_fails_for_all_items_says_so():
     model = Lengths()
 
     def broken(texts):
         model(texts)
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+    with pytest.raises(ValueError, match=r"Item 1, .*RuntimeError: mat1 and mat2"):
         embed(broken).transform(TEXTS)
-    assert len(model.seen) == len(TEXTS)
+    assert len(model.seen) == len(TEXTS) + 1  # together, then the first one by itself
+
+
+class Picky(Lengths):
+    """Fails for a whole batch if one text in it is bad."""
+
+    def __call__(self, texts):
+        if any("bad" in text for text in texts):
+            raise TypeError
+        return super().__call__(texts)
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_item_is_blamed_not_the_batch(n_workers, cached, tmp_path):
+    texts = [*TEXTS, "bad", *TEXTS, "bad too", "bad"]
+    picky = embed(Picky(), n_workers=n_workers, cache_dir=tmp_path if cached else None)
+    with pytest.raises(
+        ValueError, match=r"Item 21, 'bad too', .*the model failed with T"
+    ):
+        picky.transform(texts)
+    picky.set_params(on_error="skip")
+    with pytest.warns(UserWarning, match=r"3 of 23 items .*\[10, 21, 22\]"):
+        rows = picky.transform(texts)
+    good = [row for row in range(23) if row not in (10, 21, 22)]
+    np.testing.assert_array_equal(rows[good], [embed_text(texts[row]) for row in good])
+    assert np.isnan(rows[[10, 21, 22]]).all()
+
+
+@pytest.mark.parametrize("bad", [(3, 9, 8), (8, 8, 3), (1, 3, 8, 8)])
+def test_one_tensor_of_another_shape(bad):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    X = [torch.rand(3, 8, 8) for _ in range(5)]
+    expected = FoundationEmbedder(tiny_vision()).transform(X)
+    X.insert(2, torch.rand(bad))
+    embedder = FoundationEmbedder(tiny_vision(), on_error="skip")
+    if bad == (3, 9, 8):
+        rows = embedder.transform(X)  # a shape that the model takes
+    else:
+        with pytest.warns(UserWarning, match=r"1 of 6 items .*\[2\].*RuntimeError"):
+            rows = embedder.transform(X)
+    np.testing.assert_allclose(np.delete(rows, 2, 0), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_text_that_a_tokenizer_refuses():
+    embedder = FoundationEmbedder(minilm())
+    with pytest.raises(ValueError, match=r"Item 1, '.ud800', cannot be embedded"):
+        embedder.transform(["good", "\ud800"])
+    with pytest.warns(UserWarning, match=r"1 of 3 items .*\[1\]"):
+        rows = embedder.set_params(on_error="skip").transform(["good", "\ud800", "b"])
+    assert np.isnan(rows).all(1).tolist() == [False, True, False]
 
 
 def test_errors_of_torch_and_cuda_are_known():
@@ -145,10 +195,9 @@ def test_nan_from_the_model_names_the_item():
 def test_tensors_of_different_shapes_in_one_batch():
     torch = pytest.importorskip("torch", reason="needs torch")
     items = [torch.rand(3, 8, 8), torch.rand(3, 8, 9)]
-    with pytest.raises(ValueError, match="tensors of one shape to share a batch"):
-        FoundationEmbedder(tiny_vision()).transform(items)
-    rows = FoundationEmbedder(tiny_vision(), batch_size=1).transform(items)
-    assert rows.shape == (2, 8)
+    rows = FoundationEmbedder(tiny_vision()).transform(items)
+    alone = FoundationEmbedder(tiny_vision(), batch_size=1).transform(items)
+    np.testing.assert_array_equal(rows, alone)
 
 
 def test_progress(capsys):

@@ -1,11 +1,14 @@
+import contextlib
 import os
 import shutil
 import sqlite3
 import subprocess
 import tempfile
 import threading
+import tracemalloc
 import warnings
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -332,3 +335,184 @@ def test_one_directory_by_any_spelling(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert EmbeddingCache("rows").directory == str(tmp_path / "elsewhere" / "rows")
+
+
+def test_clear_on_a_full_disk_makes_room(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"needs to mount a small tmpfs, which is not permitted: {error}")
+    try:
+        with pytest.warns(RuntimeWarning, match="disk is full"):
+            embed(tmp_path, texts=[f"{text} {i}" for i in range(40) for text in TEXTS])
+        filler = tmp_path / "filler"
+        with contextlib.suppress(OSError), filler.open("wb") as file:
+            while True:
+                file.write(bytes(4096))
+                file.flush()
+        embedder = FoundationEmbedder(Lengths(), modality="text", cache_dir=tmp_path)
+        embedder.clear_cache()
+        assert embedder.cache_info().items == 0
+        assert embed(tmp_path)[1] == 60
+        assert embed(tmp_path)[1] == 0
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_clear_on_a_read_only_cache_is_an_error(read_only, nobody):
+    embedder = FoundationEmbedder(Lengths(), modality="text", cache_dir=read_only)
+    with (
+        pytest.warns(RuntimeWarning, match="cannot be used fully"),
+        pytest.raises(OSError, match="cannot be cleared: "),
+    ):
+        embedder.clear_cache()
+    with pytest.warns(RuntimeWarning, match="cannot be used fully"):
+        assert embedder.cache_info().items == 60
+
+
+@pytest.mark.parametrize(
+    "cache_dir, error, message",
+    [
+        ("", ValueError, "is no path of a local directory"),
+        ("  ", ValueError, "is no path of a local directory"),
+        ("s3://bucket/rows", ValueError, "kept on a local disk only"),
+        ("file:///tmp/rows", ValueError, "is no path of a local directory"),
+        ("file:rows", ValueError, "is no path of a local directory"),
+        ("a\0b", ValueError, "is no path of a local directory"),
+        (b"rows", TypeError, "a str or a pathlib.Path, got bytes"),
+        (3, TypeError, "a str or a pathlib.Path, got int"),
+        ("x" * 5000, OSError, "cannot be made or read"),
+    ],
+)
+def test_what_is_no_directory(tmp_path, monkeypatch, cache_dir, error, message):
+    monkeypatch.chdir(tmp_path)
+    embedder = FoundationEmbedder(Lengths(), modality="text", cache_dir=cache_dir)
+    for call in (lambda: embedder.transform(TEXTS), embedder.cache_info):
+        with pytest.raises(error, match=message):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_parent_that_cannot_be_read(nobody):
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o000)
+        with pytest.raises(OSError, match="cannot be made or read"):
+            embed(Path(name) / "rows")
+        Path(name).chmod(0o700)
+
+
+def test_a_directory_that_vanishes(tmp_path):
+    class Removes(Lengths):
+        def __call__(self, texts):
+            if len(self.seen) == 20:
+                shutil.rmtree(tmp_path / "rows")
+            return super().__call__(texts)
+
+    with pytest.warns(RuntimeWarning, match="cannot be used fully") as caught:
+        rows, n_embedded = embed(tmp_path / "rows", Removes(), batch_size=10)
+    assert (len(caught), n_embedded) == (1, 60)
+    np.testing.assert_array_equal(rows, EXPECTED)
+
+
+@contextlib.contextmanager
+def forging(directory):
+    """Change a cache as somebody who knows its format."""
+    with contextlib.closing(sqlite3.connect(database(directory))) as connection:
+        yield connection
+        connection.commit()
+
+
+def forge(directory, text_of_row):
+    with forging(directory) as connection:
+        rows = connection.execute("SELECT key, value FROM embeddings").fetchall()
+        for number, (key, value) in enumerate(rows):
+            value = text_of_row(number, value)
+            record = value, crc32(value, crc32(key)), key
+            update = "UPDATE embeddings SET value = ?, checksum = ? WHERE key = ?"
+            connection.execute(update, record)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"abc",
+        np.full(64, np.nan, np.float32).tobytes(),
+        np.full(64, -np.inf, np.float32).tobytes(),
+        bytes(4 * 2_600_000),
+    ],
+    ids=["empty", "3 bytes", "nan", "inf", "wide"],
+)
+@pytest.mark.parametrize("n_forged", [1, 60])
+@pytest.mark.filterwarnings("ignore:The cache:RuntimeWarning")
+def test_forged_rows_are_embedded_again(tmp_path, value, n_forged):
+    embed(tmp_path)
+    forge(tmp_path, lambda number, old: value if number < n_forged else old)
+    tracemalloc.start()
+    rows, n_embedded = embed(tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 2e7
+    tracemalloc.stop()
+    assert n_embedded == n_forged
+    np.testing.assert_array_equal(rows, EXPECTED)
+    rows, n_embedded = embed(tmp_path)
+    assert n_embedded == 0
+    np.testing.assert_array_equal(rows, EXPECTED)
+
+
+@pytest.mark.parametrize("n_new", [0, 1])
+def test_forged_widths_are_told(tmp_path, n_new):
+    embed(tmp_path)
+    forge(tmp_path, lambda number, old: old[:12] if number or n_new else old)
+    with pytest.raises(ValueError, match=r"differ in length.*call clear_cache"):
+        embed(tmp_path, texts=TEXTS + ["new"] * n_new)
+
+
+FOR_EVER = (
+    "CREATE VIEW embeddings AS WITH RECURSIVE n(key, value, checksum) AS (SELECT x'00',"
+    " x'00', 0 UNION ALL SELECT x'00', x'00', checksum + 1 FROM n) SELECT * FROM n"
+)
+TRIGGER = (
+    "CREATE TRIGGER t AFTER INSERT ON embeddings BEGIN "
+    "DELETE FROM embeddings WHERE key = NEW.key; END"
+)
+
+
+@pytest.mark.parametrize("sql", [f"DROP TABLE embeddings; {FOR_EVER}", TRIGGER])
+def test_what_else_is_in_the_file_is_not_run(tmp_path, sql):
+    embed(tmp_path)
+    with forging(tmp_path) as connection:
+        connection.executescript(sql)
+    with pytest.warns(RuntimeWarning, match="is damaged"):
+        rows, n_embedded = embed(tmp_path)
+    assert n_embedded == 60
+    np.testing.assert_array_equal(rows, EXPECTED)
+    assert embed(tmp_path)[1] == 0
+
+
+def test_a_dangling_link_is_not_followed(tmp_path):
+    (tmp_path / "rows").mkdir()
+    database(tmp_path / "rows").symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(RuntimeWarning, match="cannot be used fully"):
+        rows, _ = embed(tmp_path / "rows")
+    np.testing.assert_array_equal(rows, EXPECTED)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file modes as on Linux")
+def test_files_are_for_their_owner_only(tmp_path):
+    with EmbeddingCache(tmp_path) as cache:
+        cache.put([b"key"], [bytes(4)])
+        modes = {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert modes == {0o600}
+
+
+def test_others_go_on_in_the_new_file(tmp_path):
+    embed(tmp_path)
+    with EmbeddingCache(tmp_path) as old, EmbeddingCache(tmp_path) as other:
+        other.clear()
+        old.put([b"key"], [bytes(4)])
+        assert old.get([b"key"]) == {b"key": bytes(4)}
+    with EmbeddingCache(tmp_path) as new:
+        assert new.get([b"key"]) == {b"key": bytes(4)}
+    assert [file.name for file in tmp_path.iterdir()] == ["embeddings-2.sqlite3"]

@@ -284,7 +284,7 @@ def test_output_torch_with_cache_duplicates_and_skipped_items(tmp_path):
 
 def test_output_cupy_without_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(ImportError, match='pip install "cupy'):
+    with pytest.raises(ImportError, match=r'pip install "skimprint\[cuda12'):
         vision(output="cupy").transform(pictures())
 
 

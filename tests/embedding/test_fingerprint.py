@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 from embedders import pictures, tiny_vision, to_tensor
 
+from skimprint import FoundationEmbedder
+from skimprint.embedding._backbone import Options
 from skimprint.embedding._fingerprint import (
     UncacheableError,
     digest,
     image_preprocessing_digest,
     structure_digest,
     text_preprocessing_digest,
-    weights_stamp,
+    weights_digest,
 )
+from skimprint.embedding._loaders import backbone_for
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
@@ -212,7 +215,8 @@ def test_helpers_from_other_files_of_the_user_are_followed(tmp_path, monkeypatch
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         (tmp_path / "helpers_of_mine.py").write_text(body)
         importlib.invalidate_caches()
-        return structure_digest(importlib.import_module("model_of_mine").Mine())
+        module = importlib.import_module("model_of_mine").Mine()
+        return FoundationEmbedder(module).fit(torch.eye(3)).fingerprint_
 
     deep = "def factor(): return {}\ndef scaled(x): return factor() * x\n"
     digests = [digest_with(deep.format(number)) for number in (2, 3, 2)]
@@ -226,9 +230,57 @@ def test_modules_that_refer_to_themselves_have_a_digest():
     assert structure_digest(module) == structure_digest(copy.deepcopy(module))
 
 
-def test_what_cannot_be_digested_is_named():
-    with pytest.raises(UncacheableError, match=r"model\.held is a lock"):
-        structure_digest(Holder(threading.Lock()))
+def test_what_holds_no_settings_is_no_obstacle(tmp_path):
+    module = Holder(threading.Lock())
+    assert structure_digest(module) == structure_digest(Holder(threading.Lock()))
+    FoundationEmbedder(module, cache_dir=tmp_path).transform(torch.eye(3))
+
+
+FACTOR = 2
+
+
+def scaled(x):
+    """Scale by what stands elsewhere."""
+    return x * FACTOR
+
+
+class Scaling(torch.nn.Module):
+    """Calls a function by its global name."""
+
+    def forward(self, x):
+        return scaled(x)
+
+
+@pytest.mark.parametrize("name", ["scaled", "FACTOR"])
+def test_what_a_module_calls_by_name_shows_in_its_fingerprint(monkeypatch, name):
+    def fingerprint(items, **parameters):
+        embedder = FoundationEmbedder(Scaling(), **parameters)
+        return embedder.fit(items).fingerprint_
+
+    before = fingerprint(torch.eye(3)), fingerprint(pictures(), preprocess=to_flat)
+    assert before[0] == fingerprint(torch.eye(5))  # not by what is embedded
+    monkeypatch.setitem(globals(), name, 3 if name == "FACTOR" else lambda x: x * 3)
+    after = fingerprint(torch.eye(3)), fingerprint(pictures(), preprocess=to_flat)
+    assert not {*before} & {*after}
+
+
+def to_flat(image):
+    """Preprocess an image to one row."""
+    return to_tensor(image).flatten()
+
+
+def test_rounding_does_not_show_in_a_fingerprint():
+    module = tiny_vision()
+    noisy = copy.deepcopy(module)
+    noisy.register_forward_hook(lambda module, args, rows: rows * NOISE)
+    module.register_forward_hook(lambda module, args, rows: rows * ONE)
+    outputs = [
+        backbone_for(each, Options(), to_tensor)._outputs() for each in (module, noisy)
+    ]
+    assert outputs[0] == outputs[1]
+
+
+ONE, NOISE = 1, 1 + 1e-7
 
 
 def test_sets_in_code_do_not_depend_on_the_hash_seed():
@@ -250,13 +302,13 @@ def test_sets_in_code_do_not_depend_on_the_hash_seed():
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 3), (2, 8, 2)])
-def test_stamp_tells_the_order_of_values(shape):
+def test_digest_tells_the_order_of_values(shape):
     module = Holder(None)
     module.register_buffer("rows", torch.arange(float(np.prod(shape))).reshape(shape))
-    before = weights_stamp(module)[0][-1]
+    before = weights_digest(module)
     rows = module.rows.data
     rows[0], rows[1] = rows[1].clone(), rows[0].clone()
-    assert weights_stamp(module)[0][-1] != before
+    assert weights_digest(module) != before
 
 
 def test_copies_on_a_device_follow_the_structure():

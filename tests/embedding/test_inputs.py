@@ -1,5 +1,7 @@
 import io
 import threading
+from collections import UserList, deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -125,11 +127,347 @@ def test_16_bits_are_scaled(dtype):
     np.testing.assert_array_equal(np.asarray(load(Image.fromarray(pixels))), 128)
 
 
-def test_float_pixels_and_wide_integers_are_refused():
-    with pytest.raises(ItemError, match="floating-point pixels"):
-        load(Image.fromarray(np.zeros((4, 6), dtype=np.float32)))
-    with pytest.raises(ItemError, match="beyond 16 bits"):
-        load(Image.fromarray(np.full((4, 6), 2**20, dtype=np.int32)))
+def test_8_bits_in_wide_pixels_are_8_bits():
+    rng = np.random.default_rng(0)
+    for pixels in (np.full((8, 8), 200), *rng.integers(0, 256, (3, 8, 8))):
+        expected = np.dstack([pixels] * 3)
+        for dtype in (np.int32, np.uint16):
+            image = Image.fromarray(pixels.astype(dtype))
+            as_tiff = np.asarray(load(encode(image, "TIFF")))
+            np.testing.assert_array_equal(as_tiff, expected)
+            np.testing.assert_array_equal(np.asarray(load(image)), expected)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_few_bits_in_16_keep_their_levels(bits, tmp_path):
+    pixels = np.arange(2**bits, dtype=np.uint16).reshape(32, -1)
+    expected = np.dstack([pixels >> (bits - 8)] * 3)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(pixels).save(tmp_path / "a.tiff")
+    for item in (Image.fromarray(pixels), tmp_path / "a.png", tmp_path / "a.tiff"):
+        np.testing.assert_array_equal(np.asarray(load(item)), expected)
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "ppm", "jp2"])
+def test_true_16_bits_are_cut_by_8(kind, tmp_path):
+    pixels = np.arange(0, 2**16, 16, dtype=np.uint16).reshape(64, 64)
+    try:
+        Image.fromarray(pixels).save(tmp_path / f"a.{kind}")
+    except OSError as error:
+        pytest.skip(f"needs Pillow with {kind}: {error}")
+    loaded = np.asarray(load(tmp_path / f"a.{kind}"))
+    assert abs(loaded[..., 0].astype(int) - (pixels >> 8)).max() <= 1
+
+
+def test_what_a_tiff_declares(tmp_path):
+    pixels = np.arange(1024, dtype=np.uint16).reshape(32, 32)
+    file = tmp_path / "a.tiff"
+    Image.fromarray(pixels).save(file, tiffinfo={50717: 1023})
+    source = Images([file])
+    expected = np.asarray(source.load(0))[..., 0]
+    np.testing.assert_array_equal(expected, pixels >> 2)
+    assert not source.notes  # nothing was guessed
+    Image.fromarray(pixels * 64).save(file, tiffinfo={262: 0})
+    np.testing.assert_array_equal(np.asarray(load(file))[..., 0], 255 - expected)
+
+
+def test_float_pixels_are_scaled_by_their_own_range():
+    ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    expected = np.arange(256).reshape(16, 16)
+    for scale, shift in ((1, 0), (255, 0), (1e-6, 0), (20, -10)):
+        loaded = np.asarray(load(Image.fromarray(ramp * scale + np.float32(shift))))
+        assert abs(loaded[..., 0].astype(int) - expected).max() <= 1
+    with pytest.raises(ItemError, match="NaN or infinite"):
+        load(Image.fromarray(np.full((4, 4), np.nan, np.float32)))
+
+
+def test_guessed_ranges_are_told(tmp_path):
+    items = [*pictures(2), Image.fromarray(np.full((8, 8), 200, np.int32))]
+    embedder = FoundationEmbedder(mean_colour, modality="image")
+    message = r"1 of 3 items were scaled by their own range .*\[2\].*from 200 to 200"
+    with pytest.warns(UserWarning, match=message) as caught:
+        rows = embedder.transform(items)
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(rows[2], [200, 200, 200, 8, 8])
+    true = Image.fromarray(np.arange(0, 2**16, 64, dtype=np.uint16).reshape(32, 32))
+    true.save(tmp_path / "true.png")
+    embedder.transform([tmp_path / "true.png", Image.new("I;16", (4, 4))])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "La", "RGBa"])
+def test_transparent_pictures_are_seen_on_white(mode):
+    alpha = np.zeros((8, 8), np.uint8)
+    alpha[2:4] = 255
+    black = Image.new("L", (8, 8))
+    icon = Image.merge("LA", (black, Image.fromarray(alpha)))
+    icon = icon.convert("RGBA").convert(mode) if mode != "La" else icon.convert("La")
+    expected = np.dstack([255 - alpha] * 3)
+    np.testing.assert_array_equal(np.asarray(load(icon)), expected)
+
+
+def test_transparent_files_and_arrays_are_seen_on_white():
+    icon = np.zeros((8, 8, 4), np.uint8)
+    icon[2:4, :, 3] = 255
+    icon[5, :, 3] = 128
+    expected = np.dstack([255 - icon[..., 3]] * 3)
+    for item in (icon, icon.transpose(2, 0, 1), encode(Image.fromarray(icon))):
+        np.testing.assert_array_equal(np.asarray(load(item)), expected)
+    for mode in ("L", "RGB", "P"):
+        image = Image.new(mode, (4, 4))
+        data = encode(image, transparency=(0, 0, 0) if mode == "RGB" else 0)
+        np.testing.assert_array_equal(np.asarray(load(data)), 255)
+
+
+def test_the_rules_of_decoding_are_part_of_the_key(tmp_path, monkeypatch):
+    def fingerprint(model, modality):
+        embedder = FoundationEmbedder(model, modality=modality)
+        return embedder.fit(pictures() if modality == "image" else ["a"]).fingerprint_
+
+    before = fingerprint(mean_colour, "image"), fingerprint(Lengths(), "text")
+    monkeypatch.setattr(Images, "version", Images.version + 1)
+    assert fingerprint(mean_colour, "image") != before[0]
+    assert fingerprint(Lengths(), "text") == before[1]
+
+
+@pytest.mark.parametrize("size", [(40_000, 20), (20, 40_000), (3000, 1), (1, 3000)])
+def test_pictures_of_extreme_shapes_are_bounded(size):
+    image = Image.new("RGB", size)
+    middle = size[0] // 2, size[1] // 2
+    image.putpixel(middle, (255, 255, 255))
+    loaded = load(image)
+    assert max(loaded.size) <= 100 * min(loaded.size)
+    centre = np.asarray(loaded)[loaded.size[1] // 2, loaded.size[0] // 2]
+    np.testing.assert_array_equal(centre, 255)
+    assert load(Image.new("RGB", (2000, 20))).size == (2000, 20)
+
+
+KINDS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "JPEG2000"]
+
+
+def lazy(kind, seed=0):
+    """A picture that is opened, but not read yet."""
+    buffer = io.BytesIO()
+    try:
+        pictures(1, seed)[0].resize((200, 200)).save(buffer, kind)
+    except OSError as error:
+        pytest.skip(f"needs Pillow with {kind}: {error}")
+    return Image.open(buffer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_object_many_times(kind, tmp_path):
+    embedder = FoundationEmbedder(
+        mean_colour, modality="image", batch_size=2, n_workers=4
+    )
+    expected = embedder.transform([lazy(kind).copy()])
+    other = embedder.transform([lazy(kind, 1).copy()])
+    for turn in range(5):
+        embedder.set_params(cache_dir=tmp_path / str(turn) if turn else None)
+        rows = embedder.transform([lazy(kind, 1), *[lazy(kind)] * 100, lazy(kind, 1)])
+        np.testing.assert_array_equal(rows[1:-1], np.tile(expected, (100, 1)))
+        np.testing.assert_array_equal(rows[[0, -1]], np.tile(other, (2, 1)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_object_in_many_threads(kind):
+    embedder = FoundationEmbedder(mean_colour, modality="image")
+    expected = embedder.transform([lazy(kind).copy()])
+    for _ in range(5):
+        image, rows = lazy(kind), []
+        threads = [
+            threading.Thread(target=lambda: rows.append(embedder.transform([image])))  # noqa: B023
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        np.testing.assert_array_equal(rows, [expected] * 4)
+
+
+def test_objects_are_identified_once(tmp_path):
+    touched = []
+
+    class Watched(io.BytesIO):
+        def read(self, *args):
+            touched.append(threading.current_thread())
+            return super().read(*args)
+
+    item = Watched(encode(pictures(1)[0]))
+    embedder = FoundationEmbedder(mean_colour, modality="image", cache_dir=tmp_path)
+    embedder.set_params(n_workers=3).transform([item] * 500)
+    assert len(touched) == 2  # for its key, and to be embedded
+    embedder.transform([item] * 500)
+    assert len(touched) == 3
+
+
+class Lazy(Sequence):
+    """A sequence that makes its items when it is asked for them."""
+
+    def __init__(self, make, n):
+        self.make, self.n, self.asked = make, n, []
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.n:
+            raise IndexError(index)
+        self.asked.append(index)
+        return self.make(index)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_sequences_that_make_their_items(cached, tmp_path):
+    model = FoundationEmbedder(mean_colour, modality="image", batch_size=4)
+    expected = model.transform(pictures(20))
+    model.set_params(cache_dir=tmp_path if cached else None)
+    made = Lazy(lambda index: pictures(20)[index], 20)
+    np.testing.assert_array_equal(model.transform(made), expected)
+    texts = FoundationEmbedder(Lengths(), modality="text")
+    rows = texts.transform(Lazy("item {}".format, 20))
+    expected = texts.transform([f"item {index}" for index in range(20)])
+    np.testing.assert_array_equal(rows, expected)
+
+
+def test_a_sequence_that_fails_for_an_item():
+    def make(index):
+        if index == 3:
+            raise OSError("no such record")
+        return f"item {index}"
+
+    embedder = FoundationEmbedder(Lengths(), modality="text")
+    with pytest.raises(ValueError, match=r"Item 3, .*OSError: no such record"):
+        embedder.transform(Lazy(make, 5))
+    with pytest.warns(UserWarning, match=r"1 of 5 items .*\[3\]"):
+        embedder.set_params(on_error="skip").transform(Lazy(make, 5))
+
+
+class ArrowLike:
+    """A column whose values are no strings until it is turned into a list."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, index):
+        return object()
+
+    def to_pylist(self):
+        """Its values as Python's own."""
+        return list(self.values)
+
+
+def arrow(values):
+    """An array of Arrow, if there is one."""
+    return pytest.importorskip("pyarrow", reason="needs pyarrow").array(values)
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        lambda items: pd.Series(items).values,
+        lambda items: pd.Series(items).unique(),
+        lambda items: pd.Series(items).array,
+        lambda items: pd.array(items, dtype="string"),
+        lambda items: pd.Index(items),
+        pd.Categorical,
+        ArrowLike,
+        arrow,
+        deque,
+        UserList,
+        lambda items: Lazy(items.__getitem__, len(items)),
+    ],
+)
+def test_any_sequence_will_do(container):
+    embedder = FoundationEmbedder(Lengths(), modality="text")
+    expected = embedder.transform(["one", "two"])
+    X = container(["one", "two"])
+    np.testing.assert_array_equal(embedder.transform(X), expected)
+
+
+def test_missing_texts_are_named():
+    X = pd.Series(["one", None, "two"]).array
+    embedder = FoundationEmbedder(Lengths(), modality="text")
+    with pytest.raises(ValueError, match=r"Item 1, .*expected a text"):
+        embedder.transform(X)
+
+
+def test_iterators_datasets_and_loaders_are_no_sequences():
+    data = pytest.importorskip("torch.utils.data", reason="needs torch")
+
+    class Pictures(data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return pictures(2)[index]
+
+    for X in (Pictures(), data.DataLoader(Pictures()), iter(["a"]), np.float32(1)):
+        with pytest.raises(TypeError, match="Turn it into a list first"):
+            as_items(X)
+
+
+def test_open_files(tmp_path):
+    images = pictures(3)
+    data = [encode(image) for image in images]
+    (tmp_path / "a.png").write_bytes(data[0])
+    embedder = FoundationEmbedder(mean_colour, modality="image")
+    expected = embedder.transform(images)
+    read = io.BytesIO(data[1])
+    read.read(7)
+    with (tmp_path / "a.png").open("rb") as file:
+        for cache_dir in (None, tmp_path):
+            embedder.set_params(cache_dir=cache_dir)
+            for _ in range(2):
+                rows = embedder.transform([file, read, io.BytesIO(data[2])])
+                np.testing.assert_array_equal(rows, expected)
+    assert read.tell() == 7  # left where it was
+    with pytest.raises(ValueError, match=r"Item 0, .*closed file"):
+        embedder.transform([file])
+    with pytest.raises(ValueError, match=r"open it in mode 'rb'"):
+        embedder.transform([io.StringIO("text")])
+
+
+@pytest.mark.parametrize(
+    "item, message",
+    [
+        ("", "the path is empty"),
+        ("https://example.com/a.jpg", "URLs are not fetched"),
+        ("s3://bucket/a.jpg", "URLs are not fetched"),
+    ],
+)
+def test_paths_that_are_none(item, message):
+    with pytest.raises(ItemError, match=message):
+        load(item)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_closed_picture_says_so(kind):
+    image = lazy(kind)
+    image.close()
+    with pytest.raises(ItemError, match="the picture is closed"):
+        load(image)
+
+
+def test_a_bomb_names_the_limit(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(
+        ItemError, match=r"raise PIL.Image.MAX_IMAGE_PIXELS, which is 100"
+    ):
+        load(encode(pictures(1)[0]))
+
+
+def test_errors_without_a_text_are_named_by_their_type():
+    def fails(image):
+        raise KeyError
+
+    torch = pytest.importorskip("torch", reason="needs torch")
+    embedder = FoundationEmbedder(torch.nn.Flatten(), preprocess=fails)
+    with pytest.raises(ValueError, match="failed with KeyError"):
+        embedder.transform(pictures(1))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -164,7 +502,7 @@ def test_arrays_and_tensors():
         rgb,
         rgb.transpose(2, 0, 1),
         np.asfortranarray(rgb),
-        np.dstack([rgb, rgb[..., :1]]),
+        np.dstack([rgb, np.full_like(rgb[..., :1], 255)]),
         torch.from_numpy(rgb),
         torch.from_numpy(rgb).permute(2, 0, 1),
     ):
@@ -185,7 +523,7 @@ def test_arrays_and_tensors():
         (np.zeros((0, 4, 3), dtype=np.uint8), "no pixels"),
         (b"", "empty"),
         (b"no image", "no image that Pillow can decode"),
-        (3, "expected a path, bytes, a PIL image"),
+        (3, "expected a path, bytes, an open file, a PIL image"),
         (None, "got NoneType"),
         ("no/such/file.jpg", "no such file"),
         (Path("no/such/file.jpg"), "no such file"),

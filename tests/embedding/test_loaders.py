@@ -1,6 +1,11 @@
 import io
+import os
+import pickle
+import shutil
 import socket
+import subprocess
 import sys
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -13,10 +18,12 @@ from embedders import (
     tiny_vision,
     to_tensor,
 )
+from sklearn.base import clone
 
 from skimprint import FoundationEmbedder
 from skimprint.embedding import _loaders
 from skimprint.embedding._loaders import parse_model_name
+from skimprint.embedding._loaders._text import cutter
 from skimprint.testing import check_embedder
 
 TEXTS = ["one", "one and two", "three", "a longer text than all the others, by far"]
@@ -127,7 +134,7 @@ def test_callable_gets_what_its_modality_says():
 def test_callable_needs_a_fingerprint_to_be_cached(tmp_path):
     with pytest.raises(ValueError, match=r"set\s+model.fingerprint"):
         FoundationEmbedder(len, modality="text", cache_dir=tmp_path).transform(["a"])
-    with pytest.raises(ValueError, match="modality='image' or 'text'"):
+    with pytest.raises(ValueError, match="modality='image', 'text' or 'audio'"):
         FoundationEmbedder(Lengths(), cache_dir=tmp_path).transform(["a"])
 
 
@@ -169,6 +176,85 @@ def test_preprocess_that_fails_names_the_item():
     embedder = FoundationEmbedder(tiny_vision(), preprocess=picky)
     with pytest.raises(ValueError, match=r"Item 2, .*RuntimeError: no 22"):
         embedder.transform(pictures())
+
+
+FAKE = """
+import numpy as np
+
+from skimprint.embedding._backbone import Backbone
+from skimprint.embedding._loaders._base import Loader
+
+
+class Counts(Loader):
+    library = "json"
+    package = "nothing"
+
+    def __init__(self, name, options):
+        self.letters = name
+
+    def backbone(self, options):
+        options.refuse("pooling", why="has no effect")
+        return Backbone(
+            model=self,
+            modality="text",
+            forward=lambda model, rows: np.array(rows),
+            load=lambda text: [text.count(letter) for letter in self.letters],
+            fingerprint=lambda: self.letters,
+        )
+"""
+
+
+@pytest.fixture
+def fake_library(tmp_path, monkeypatch):
+    """A library that is no torch: one file, one entry."""
+    (tmp_path / "fake_loader.py").write_text(FAKE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(_loaders.LOADERS, "fake", "fake_loader:Counts")
+    return tmp_path
+
+
+def test_a_loader_is_one_file(fake_library):
+    cached = FoundationEmbedder("fake:aeo", cache_dir=fake_library / "cache")
+    for embedder in (FoundationEmbedder("fake:aeo"), cached):
+        check_embedder(embedder, TEXTS)
+    assert cached.cache_info().items == len(TEXTS)
+    assert cached.fit(TEXTS).device_ is None
+    with pytest.raises(
+        ValueError, match="device='cpu' has no effect on models of json"
+    ):
+        FoundationEmbedder("fake:aeo", device="cpu").transform(TEXTS)
+    with pytest.raises(ValueError, match="'fake:resnet50'"):
+        FoundationEmbedder("resnet50").transform(TEXTS)
+
+
+def test_a_loader_needs_no_torch(fake_library):
+    code = (
+        "import pickle, sys\n"
+        "class NoTorch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'torch':\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
+        "from sklearn.base import clone\n"
+        "from skimprint import FoundationEmbedder\n"
+        "from skimprint.embedding import _loaders\n"
+        "_loaders.LOADERS['fake'] = 'fake_loader:Counts'\n"
+        "embedder = FoundationEmbedder('fake:aeo', cache_dir='cache').fit(['a'])\n"
+        "copied = pickle.loads(pickle.dumps(clone(embedder).fit(['a'])))\n"
+        "assert copied.transform(['aa', 'o']).tolist() == [[2, 0, 0], [0, 0, 1]]\n"
+    )
+    path = os.pathsep.join([str(fake_library), os.getcwd()])  # noqa: PTH109
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path},
+        cwd=fake_library,
+        check=True,
+    )
+
+
+def test_pickles_of_named_models_need_no_torch(tiny_models):
+    embedder = FoundationEmbedder(f"transformers:{tiny_models / 'text'}").fit(TEXTS)
+    assert b"torch" not in pickle.dumps(embedder)
 
 
 def test_text_module():
@@ -578,3 +664,240 @@ def test_unsuitable_image_models():
     )
     with pytest.raises(ValueError, match="does not end in a linear classifier"):
         embedder.transform(pictures())
+
+
+def static_model(tmp_path, seed=0):
+    """Save a small model of model2vec."""
+    model2vec = import_or_skip("model2vec", "model2vec")
+    tokenizers = import_or_skip("tokenizers", "model2vec")
+    words = ["[PAD]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz", "one", "two", "three"]
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece(
+            dict(zip(words, range(len(words)), strict=True)), unk_token="[UNK]"
+        )
+    )
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    vectors = np.random.default_rng(seed).standard_normal((len(words), 12))
+    model = model2vec.StaticModel(vectors.astype(np.float32), tokenizer)
+    model.save_pretrained(tmp_path)
+    return model
+
+
+def test_model2vec(tmp_path):
+    model = static_model(tmp_path / "model")
+    cached = FoundationEmbedder(f"model2vec:{tmp_path / 'model'}", cache_dir=tmp_path)
+    texts = ["one two", "a b c", "three", "one two three " * 500]
+    for embedder in (clone(cached).set_params(cache_dir=None), cached):
+        check_embedder(embedder, texts)
+    np.testing.assert_allclose(cached.transform(texts), model.encode(texts), atol=1e-6)
+    before = cached.fit(texts).fingerprint_
+    static_model(tmp_path / "model", seed=1)
+    assert cached.fit(texts).fingerprint_ != before
+    with pytest.raises(ValueError, match="averages vectors of texts"):
+        clone(cached).set_params(pooling="cls").transform(texts)
+
+
+def onnx_model(folder, of_images):
+    """Save a small model of ONNX with what prepares its inputs."""
+    onnx = import_or_skip("onnx", "onnx")
+    import_or_skip("onnxruntime", "onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    rng = np.random.default_rng(0)
+    if of_images:
+        name, kind, shape = "pixel_values", kinds.FLOAT, ["n", 3, "h", "w"]
+        weights = rng.standard_normal((8, 3, 4, 4)).astype(np.float32)
+        nodes = [
+            helper.make_node("Conv", [name, "weights"], ["y"], strides=[4, 4]),
+            helper.make_node("Relu", ["y"], ["last_hidden_state"]),
+        ]
+        more, out = [], ["n", 8, "a", "b"]
+    else:
+        name, kind, shape = "input_ids", kinds.INT64, ["n", "tokens"]
+        weights = rng.standard_normal((64, 8)).astype(np.float32)
+        nodes = [helper.make_node("Gather", ["weights", name], ["last_hidden_state"])]
+        more = [helper.make_tensor_value_info("attention_mask", kind, shape)]
+        out = ["n", "tokens", 8]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(name, kind, shape), *more],
+        [helper.make_tensor_value_info("last_hidden_state", kinds.FLOAT, out)],
+        [onnx.numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    (folder / "onnx").mkdir(parents=True, exist_ok=True)
+    onnx.save(model, folder / "onnx" / "model.onnx")
+    return folder, weights
+
+
+@pytest.mark.parametrize("of_images", [False, True])
+def test_onnx(tmp_path, tiny_models, of_images):
+    folder, weights = onnx_model(tmp_path / "model", of_images)
+    kind, file = (
+        ("image", "preprocessor_config.json")
+        if of_images
+        else (
+            "text",
+            "tokenizer.json",
+        )
+    )
+    items = pictures() if of_images else TEXTS
+    with pytest.raises(FileNotFoundError, match=f"There is no {file}"):
+        FoundationEmbedder(f"onnx:{folder}").transform(items)
+    shutil.copy(tiny_models / kind / file, folder)
+    os.utime(folder / "onnx" / "model.onnx", (1, 1))  # a directory that has changed
+    cached = FoundationEmbedder(f"onnx:{folder}", cache_dir=tmp_path)
+    for embedder in (clone(cached).set_params(cache_dir=None), cached):
+        check_embedder(embedder, items)
+    assert cached.fit(items).modality_ == kind
+    assert cached.n_features_out_ == 8
+    rows = cached.transform(items)
+    if not of_images:
+        tokens = cached._resolve().prepare([TEXTS[1]])["input_ids"][0]
+        np.testing.assert_allclose(rows[1], weights[tokens].mean(0), atol=1e-6)
+        first = clone(cached).set_params(pooling="cls").transform(items)
+        np.testing.assert_allclose(first[0], weights[tokens[0]], atol=1e-6)
+    direct = FoundationEmbedder(f"onnx:{folder / 'onnx' / 'model.onnx'}")
+    np.testing.assert_array_equal(direct.transform(items), rows)
+    with pytest.raises(ValueError, match="device='cpu' has no effect"):
+        direct.set_params(device="cpu").transform(items)
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        FoundationEmbedder("onnx:nowhere").transform(items)
+
+
+def test_prompts_are_put_before_texts(tiny_models, tmp_path):
+    names = [f"transformers:{tiny_models / 'text'}", minilm()]
+    for name in names:
+        plain = FoundationEmbedder(name, cache_dir=tmp_path)
+        told = clone(plain).set_params(prompt="query: ")
+        expected = plain.transform([f"query: {text}" for text in TEXTS])
+        for _ in range(2):  # the second time from the cache
+            np.testing.assert_allclose(told.transform(TEXTS), expected, atol=1e-5)
+        assert told.fit(TEXTS).fingerprint_ != plain.fit(TEXTS).fingerprint_
+    model = Lengths()
+    FoundationEmbedder(model, modality="text", prompt="> ").transform(["a", "b"])
+    assert model.seen == ["> a", "> b"]
+
+
+def test_prompts_of_the_model(tmp_path):
+    path = minilm().partition(":")[2]
+    from sentence_transformers import SentenceTransformer
+
+    module = SentenceTransformer(path, device="cpu", prompts={"query": "ask: "})
+    module.save(str(tmp_path / "model"))
+    named = FoundationEmbedder(f"sentence-transformers:{tmp_path / 'model'}")
+    plain = named.transform([f"ask: {text}" for text in TEXTS])
+    told = clone(named).set_params(prompt="query")
+    np.testing.assert_allclose(told.transform(TEXTS), plain, atol=1e-5)
+    with pytest.raises(ValueError, match=r"prompt='querry' is neither .*'query'"):
+        clone(named).set_params(prompt="querry").transform(TEXTS)
+
+
+def test_prompts_that_make_no_sense():
+    with pytest.raises(ValueError, match="prompt='a ' is for models of texts"):
+        FoundationEmbedder(mean_colour, modality="image", prompt="a ").transform(
+            pictures()
+        )
+    with pytest.raises(TypeError, match="prompt must be a text, got int"):
+        FoundationEmbedder(Lengths(), modality="text", prompt=3).transform(TEXTS)
+
+
+def test_truncate_dim(tmp_path):
+    whole = FoundationEmbedder(Lengths(), modality="text", cache_dir=tmp_path)
+    cut = clone(whole).set_params(truncate_dim=5)
+    rows = whole.transform(TEXTS)
+    for _ in range(2):
+        np.testing.assert_array_equal(cut.transform(TEXTS), rows[:, :5])
+    assert cut.fit(TEXTS).n_features_out_ == 5
+    with pytest.raises(
+        ValueError, match="truncate_dim=65 is more than the 64 features"
+    ):
+        cut.set_params(truncate_dim=65).transform(TEXTS)
+    with pytest.raises(ValueError, match="truncate_dim=0 is not possible"):
+        cut.set_params(truncate_dim=0).transform(TEXTS)
+
+
+SCALE = 2.0
+
+
+def helper(text):
+    """Count what a text holds."""
+    return [len(text) * SCALE, text.count("a")]
+
+
+def plain(texts):
+    """Embed texts by a helper."""
+    return np.array([helper(text) for text in texts])
+
+
+def holding(texts, held=[1.0]):  # noqa: B006
+    """Embed texts with a state."""
+    held[0] += 1
+    return [[len(text), held[0] + KEPT[0]] for text in texts]
+
+
+KEPT = [Lengths()]
+
+
+def test_plain_functions_are_cached_by_what_they_do(tmp_path, monkeypatch):
+    embedder = FoundationEmbedder(plain, modality="text", cache_dir=tmp_path)
+    before = embedder.transform(TEXTS), embedder.fit(TEXTS).fingerprint_
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
+    after = embedder.transform(TEXTS), embedder.fit(TEXTS).fingerprint_
+    assert before[1] != after[1]
+    np.testing.assert_allclose(before[0][:, 0] * 1.5, after[0][:, 0])
+    monkeypatch.setitem(globals(), "helper", lambda text: [len(text), 1.0])
+    assert embedder.fit(TEXTS).fingerprint_ not in (before[1], after[1])
+
+
+@pytest.mark.parametrize("function", [holding, (lambda kept: lambda x: kept)([])])
+def test_functions_with_state_need_a_fingerprint(tmp_path, function):
+    embedder = FoundationEmbedder(function, modality="text", cache_dir=tmp_path)
+    with pytest.raises(ValueError, match="attribute fingerprint to a string"):
+        embedder.transform(TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_encoders_of_encoder_decoder_models(tiny_models, tmp_path, kind):
+    transformers = import_or_skip("transformers", "transformers")
+    small = {"vocab_size": 60, "d_model": 16, "pad_token_id": 0, "eos_token_id": 3}
+    if kind == "t5":
+        config = transformers.T5Config(
+            **small, d_kv=8, d_ff=32, num_layers=2, num_heads=2
+        )
+        module = transformers.T5Model(config)
+    else:
+        config = transformers.BartConfig(
+            **small, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2,
+            decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32,
+            bos_token_id=2, decoder_start_token_id=2, max_position_embeddings=40,
+        )  # fmt: skip
+        module = transformers.BartModel(config)
+    module.save_pretrained(tmp_path / kind)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_models / "text")
+    tokenizer.save_pretrained(tmp_path / kind)
+    embedder = FoundationEmbedder(f"transformers:{tmp_path / kind}")
+    check_embedder(embedder, TEXTS)
+    inputs = tokenizer(TEXTS[:1], return_tensors="pt", return_token_type_ids=False)
+    expected = module.eval().get_encoder()(**inputs).last_hidden_state.mean(1)
+    rows = embedder.transform(TEXTS[:1])
+    np.testing.assert_allclose(rows, expected.detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["abcdefghij", "-", "日本", " ", "ab ", "\u0301"])
+def test_long_texts_are_cut_before_they_are_tokenized(tiny_models, text):
+    transformers = import_or_skip("transformers", "transformers")
+    path = tiny_models / "text"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    tokenizer.model_max_length = 40
+    for n_letters in (1000, 10_000):
+        long = f"a b {text * (n_letters // len(text))} c"
+        cut = cutter(tokenizer, 40)(long)
+        ids = [tokenizer(each, truncation=True).input_ids for each in (cut, long)]
+        assert ids[0] == ids[1]
+    start = perf_counter()
+    embedder = FoundationEmbedder(f"transformers:{path}")
+    embedder.transform([text * (1_000_000 // len(text))])
+    assert perf_counter() - start < 5

@@ -1,10 +1,10 @@
-"""k-means of every class at once: ragged groups, one call.
+"""Cluster every class at once by k-means: ragged groups, one call.
 
 Each group takes the cheapest of four routes that lead to the same kind of result:
 its rows as they are, a mean, Lloyd's algorithm on inner products, or Lloyd's
 algorithm on rows. Every group draws from a generator of its own, with the same seed,
-and its arithmetic depends on nothing but its own rows, so that neither the company of
-other groups nor the number of threads changes a bit of its result.
+and its arithmetic depends on nothing but its own rows, so that neither other groups
+nor the number of threads change a bit of its result.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,12 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from ..._arrays.groups import Buffer, offsets_of
-from ..._arrays.threads import Turns, run_tasks
+from ..._arrays.threads import PausableLock, run_tasks
 from .routes import Job, Run, label_weightless, plan
 
 
 class GroupedKMeansResult(NamedTuple):
-    """Clusters of every group."""
+    """Hold the clusters of every group."""
 
     centers: np.ndarray  # (k_total, d): group by group
     offsets: np.ndarray  # (n_groups + 1,): where each group's centres begin
@@ -27,60 +27,22 @@ class GroupedKMeansResult(NamedTuple):
     n_iter: np.ndarray  # (n_groups,): iterations, 0 where there were none to make
 
 
-def grouped_kmeans(
-    groups,
-    n_clusters,
-    *,
-    seed,
-    n_init=1,
-    max_iter=300,
-    tol=1e-4,
-    spherical=False,
-    n_jobs=None,
-    progress=None,
-):
+def grouped_kmeans(groups, n_clusters, **options):
     """Cluster the rows of each group by k-means.
 
     Parameters
     ----------
-    groups : GroupedRows
-        Rows by group, with their weights. Rows without weight take no part and get
-        the label of the nearest centre.
+    groups, **options
+        As for `grouped_kmeans_each`.
     n_clusters : int or ndarray of shape (n_groups,)
-        Number of clusters of each group. Groups that have no more rows than that
-        keep them as their centres.
-    seed : int
-        Seed of each group's random number generator.
-    n_init : int, default=1
-        Number of runs from different seeds; the one of least inertia is kept.
-    max_iter : int, default=300
-        Bound for the iterations of a run.
-    tol : float, default=1e-4
-        Squared shift of the centres at which a run has converged, relative to the
-        mean variance of the features.
-    spherical : bool, default=False
-        Whether to maximise cosine similarity: rows and centres have unit length.
-    n_jobs : int, default=None
-        Number of threads over groups, resolved as joblib does.
-    progress : callable, default=None
-        Called, from any thread, with the number of groups that are done since.
+        Number of clusters of each group.
 
     Returns
     -------
     result : GroupedKMeansResult
-        Centres of a group with fewer distinct rows than clusters repeat.
+        The clusters.
     """
-    return grouped_kmeans_each(
-        groups,
-        [n_clusters],
-        seed=seed,
-        n_init=n_init,
-        max_iter=max_iter,
-        tol=tol,
-        spherical=spherical,
-        n_jobs=n_jobs,
-        progress=progress,
-    )[0]
+    return grouped_kmeans_each(groups, [n_clusters], **options)[0]
 
 
 def grouped_kmeans_each(
@@ -97,20 +59,39 @@ def grouped_kmeans_each(
 ):
     """Cluster the rows of each group several times, into several numbers of clusters.
 
-    To the bit what `grouped_kmeans` makes of each number; but rows are gathered and
-    centred, and their inner products made, once for all.
+    Rows are gathered and centred, and their inner products made, once for all numbers;
+    each result is that of a call with this number alone, to the bit.
 
     Parameters
     ----------
-    groups, seed, n_init, max_iter, tol, spherical, n_jobs, progress
-        As for `grouped_kmeans`. A group is done once for each number.
+    groups : GroupedRows
+        Rows by group, with their weights. Rows without weight take no part and get
+        the label of the nearest centre.
     numbers : list of int or of ndarray of shape (n_groups,)
-        Numbers of clusters.
+        Numbers of clusters of each group. Groups that have no more rows than that
+        keep them as their centres.
+    seed : int
+        Seed of each group's random number generator.
+    n_init : int, default=1
+        Number of runs from different seeds; the one of least inertia is kept.
+    max_iter : int, default=300
+        Bound for the iterations of a run.
+    tol : float, default=1e-4
+        Squared shift of the centres at which a run has converged, relative to the
+        mean variance of the features.
+    spherical : bool, default=False
+        Whether to maximise cosine similarity: rows and centres have unit length.
+    n_jobs : int, default=None
+        Number of threads over groups, resolved as joblib does.
+    progress : callable, default=None
+        Called, from any thread, with the number of groups that are done since; a
+        group is done once for each number.
 
     Returns
     -------
     results : list of GroupedKMeansResult
-        One for each.
+        One for each number. Centres of a group with fewer distinct rows than clusters
+        repeat.
     """
     if spherical:
         groups = groups.normalized()
@@ -133,7 +114,7 @@ def grouped_kmeans_each(
         "tol": tol / groups.n_features,
         "spherical": spherical,
     }
-    job = Job(engaged, runs, seed, spherical, options, Buffer(), Turns())
+    job = Job(engaged, runs, seed, spherical, options, Buffer(), PausableLock())
     tasks = plan(job, effective_n_jobs(n_jobs))
     run_tasks(
         lambda task: task.route(job, task.groups, task.runs),

@@ -1,4 +1,4 @@
-"""k-means of every class on a CUDA GPU: what launches the kernels of `kernels.cu`.
+"""Cluster every class on a CUDA GPU: launch the kernels of `kernels.cu`.
 
 All groups of a bucket go through the same launches, of whatever sizes they are. The
 host looks at them once in a few iterations. Nothing is summed in an order that may
@@ -45,7 +45,7 @@ _NOTHING = np.uint64(0)
 
 
 class Clusters(NamedTuple):
-    """Clusters of some groups, in arrays of the device."""
+    """Hold the clusters of some groups, in arrays of the device."""
 
     centers: object  # (k_total, d): group by group
     indices: object  # (k_total,): row of the group that is nearest to a centre
@@ -55,7 +55,7 @@ class Clusters(NamedTuple):
 
 
 class Cupy:
-    """Launches kernels through CuPy."""
+    """Launch kernels through CuPy."""
 
     def __init__(self):
         import cupy
@@ -92,13 +92,13 @@ def _as_argument(arg):
 
 
 def source():
-    """The source of all kernels."""
+    """Read the source of all kernels."""
     return files(__package__).joinpath("kernels.cu").read_text()
 
 
 @lru_cache
 def _compiled(device, name, shape, is_large):
-    """A kernel for a shape of products; CuPy keeps what it compiles on disk."""
+    """Compile a kernel for a shape of products; CuPy keeps what it compiles on disk."""
     kernel = _module(device, shape).get_function(name)
     if is_large:
         kernel.max_dynamic_shared_size_bytes = _MAX_SHARED
@@ -117,7 +117,7 @@ def _options(shape):
 
 
 def is_possible(groups, n_clusters):
-    """Whether rows are on CUDA, in float32, with no more clusters than fit a block."""
+    """Tell whether rows are on CUDA, in float32, with clusters that fit a block."""
     room = np.max(n_clusters, initial=0) * (_WIDTH + 1) * 8 <= _MAX_SHARED
     if not room or groups.dtype != np.float32:
         return False
@@ -126,7 +126,7 @@ def is_possible(groups, n_clusters):
 
 
 def buckets(groups, n_centers, some, n_init):
-    """Lists of some groups that are seeded in one way, with as many centres."""
+    """List groups together that are seeded in one way, with as many centres."""
     n, k = groups.sizes[some], n_centers[some]
     exact = fits_gram_space(n, k, n_init)
     sampled = np.where(exact, n, np.minimum(n, sample_size(k)))
@@ -213,7 +213,7 @@ def cluster(
     for _ in range(n_init):
         work.seed(rng, n_init)
         work.iterate(max_iter)
-        found = work.judge()
+        found = work.summarize()
         if best is None:
             best = found
             continue
@@ -230,7 +230,7 @@ def cluster(
 
 
 class _Work:
-    """Rows of some groups on the device, and their clusters as they come about."""
+    """Hold rows of some groups on the device, and their clusters as they come about."""
 
     def __init__(self, launch, X, order, sizes, k, weights, norm, spherical, tol):
         xp = self.xp = launch.xp
@@ -287,7 +287,7 @@ class _Work:
         return self.xp.asarray(np.ascontiguousarray(array, dtype))
 
     def bring_all(self, *arrays):
-        """Numbers in one transfer: each costs as much as a kernel."""
+        """Bring numbers in one transfer: each costs as much as a kernel."""
         packed = self.bring(np.concatenate([array.ravel() for array in arrays]))
         offsets = offsets_of([array.size for array in arrays])
         return [
@@ -316,7 +316,7 @@ class _Work:
         )
 
     def distances(self, tiles, index, starts, points, squares, ends, corners, m, out):
-        """Squared distances of rows to points, the same rows for `None`."""
+        """Compute squared distances of rows to points, the same rows for `None`."""
         shape, columns, shared = _product(m)
         itself = points is None
         self.launch(
@@ -404,7 +404,7 @@ class _Work:
         )
 
     def iterate(self, max_iter):
-        """Lloyd's algorithm from the centres, until every group has converged."""
+        """Run Lloyd's algorithm from the centres, until every group has converged."""
         xp, total = self.xp, self.n_groups * self.k
         active = xp.ones(self.n_groups, xp.int32)
         n_active = xp.asarray(np.array([self.n_groups], np.int32))
@@ -476,8 +476,8 @@ class _Work:
                 break
         self.members = members
 
-    def judge(self):
-        """What the centres stand for. An empty cluster repeats the largest one."""
+    def summarize(self):
+        """Find what the centres stand for. An empty cluster repeats the largest one."""
         xp, k, total = self.xp, self.k, self.n_groups * self.k
         corners = self.bring(offsets_of(self.sizes.astype(np.int64) * k), np.int64)
         found = xp.empty(self.n * k, xp.float32)
@@ -509,7 +509,7 @@ class _Work:
         rows, spreads = xp.empty(total, xp.int32), xp.empty(total, xp.float32)
         counts, inertia = (xp.empty(total, xp.float64) for _ in range(2))
         self.launch(
-            "judge",
+            "summarize",
             (total, 1),
             128,
             found,
@@ -538,7 +538,7 @@ class _Work:
 
 
 def _tiles(sizes):
-    """Group, first row and number of rows of each tile, of shape (n_tiles, 3)."""
+    """List the group, first row and number of rows of each tile: (n_tiles, 3)."""
     n_tiles = -(-sizes // _TILE_ROWS)
     group = np.repeat(np.arange(len(sizes)), n_tiles)
     within = np.arange(len(group)) - np.repeat(offsets_of(n_tiles)[:-1], n_tiles)
@@ -548,7 +548,7 @@ def _tiles(sizes):
 
 
 def _product(m):
-    """Shape of a product with m points, columns of a block, bytes of shared memory."""
+    """Choose the shape of a product with m points, columns of a block, shared bytes."""
     warps = 2 if m <= 32 else 4 if m <= 64 else 8
     parts = math.ceil(m / 128)  # 8 columns of each of 16 halves of warps
     shape = math.ceil(m / parts / (2 * warps)), warps

@@ -1,4 +1,4 @@
-"""What becomes of clusters that lose all their members."""
+"""Refill clusters that lose all their members."""
 
 import numpy as np
 

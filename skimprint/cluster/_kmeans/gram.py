@@ -1,4 +1,4 @@
-"""k-means of small groups in the space of their inner products.
+"""Cluster small groups in the space of their inner products.
 
 A centre is a combination of its members, so all that Lloyd's algorithm asks for -
 distances, shifts, inertia - follows from the n x n inner products of a group, and an
@@ -16,7 +16,7 @@ from .sums import cluster_sums
 
 
 class GramResult(NamedTuple):
-    """Clusters of groups of one size."""
+    """Hold the clusters of groups of one size."""
 
     members: np.ndarray  # (n_groups, n): the clusters whose means are the centres
     labels: np.ndarray  # (n_groups, n): the nearest of those centres
@@ -25,7 +25,7 @@ class GramResult(NamedTuple):
 
 
 class _Centers(NamedTuple):
-    """Centres of groups, each the sum of its members divided by a scale."""
+    """Hold centres of groups, each the sum of its members divided by a scale."""
 
     sums: np.ndarray  # (n_groups, k, n): inner products of the sums with all rows
     sizes: np.ndarray  # (n_groups, k): weights of the clusters
@@ -142,7 +142,7 @@ def _lloyd(G, sq_norms, weights, labels, k, max_iter, tol, spherical):
 
 
 def _assign(centers, sq_norms):
-    """Nearest centre of each row, and the squared distance to it."""
+    """Find the nearest centre of each row, and the squared distance to it."""
     factors = _divide(-2.0, centers.scales)
     offsets = np.where(centers.sizes > 0, centers.sq_norms, np.inf)
     dtype = centers.sums.dtype
@@ -162,12 +162,12 @@ def _refill(labels, distances, sq_norms, k, wanted):
 
 
 def _keys(labels, k):
-    """Numbers of clusters across groups."""
+    """Number the clusters across groups."""
     return labels + np.arange(0, len(labels) * k, k, dtype=np.int32)[:, None]
 
 
 def _totals(labels, values, k):
-    """Sums of values by group and cluster, in float64."""
+    """Sum values by group and cluster, in float64."""
     if values is not None:
         values = values.ravel()
     keys = _keys(labels, k).ravel()
@@ -175,7 +175,7 @@ def _totals(labels, values, k):
 
 
 def _scale(sums, labels, weights, spherical):
-    """The centres, given the sums of their members."""
+    """Make the centres, given the sums of their members."""
     k = sums.shape[1]
     own = np.take_along_axis(sums, labels[:, None], axis=1)[:, 0]
     sq_sums = np.maximum(_totals(labels, own * weights, k), 0)
@@ -185,7 +185,7 @@ def _scale(sums, labels, weights, spherical):
 
 
 def _shifts(old, new, old_labels, weights):
-    """Squared distance that the centres of each group have moved, all together."""
+    """Compute how far the centres of each group moved, squared, all together."""
     own = np.take_along_axis(new.sums, old_labels[:, None], axis=1)[:, 0]
     cross = _totals(old_labels, own * weights, new.sums.shape[1])
     cross = _divide(cross, old.scales * new.scales)
@@ -193,6 +193,6 @@ def _shifts(old, new, old_labels, weights):
 
 
 def _divide(numerators, denominators):
-    """Quotients, 0 where a cluster has no scale to divide by."""
+    """Divide, with 0 where a cluster has no scale to divide by."""
     out = np.zeros_like(denominators)
     return np.divide(numerators, denominators, out=out, where=denominators > 0)

@@ -592,11 +592,11 @@ extern "C" __global__ void choose(const float *distances, const long long *corne
 }
 
 // Of each centre: its nearest row and the distance, weight and inertia of its members.
-extern "C" __global__ void judge(const float *distances, const long long *corners,
-                                 const int *owner, const int *starts, const int *ends,
-                                 const int *labels, const float *closest,
-                                 const float *weights, int *rows, float *spreads,
-                                 double *counts, double *inertia) {
+extern "C" __global__ void summarize(const float *distances, const long long *corners,
+                                     const int *owner, const int *starts, const int *ends,
+                                     const int *labels, const float *closest,
+                                     const float *weights, int *rows, float *spreads,
+                                     double *counts, double *inertia) {
   __shared__ double scratch[32];
   __shared__ float lows[32];
   __shared__ int winners[32];

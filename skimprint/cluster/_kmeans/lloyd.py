@@ -1,4 +1,4 @@
-"""k-means of a few groups that are too large for their inner products.
+"""Cluster a few groups that are too large for their inner products.
 
 The groups of a batch run side by side, so that array operations are shared, but each
 has products, bounds and an end of its own. A row is compared with the centres again
@@ -35,7 +35,7 @@ _ROUNDED = 1e-4
 
 
 class LloydResult(NamedTuple):
-    """Clusters of the groups of a batch."""
+    """Hold the clusters of the groups of a batch."""
 
     centers: np.ndarray  # (n_groups, k, d)
     labels: np.ndarray  # (n,): of the rows of all groups
@@ -49,7 +49,7 @@ def lloyd_kmeans(
     weights,
     n_clusters,
     rng,
-    turns,
+    lock,
     *,
     n_init,
     max_iter,
@@ -71,8 +71,8 @@ def lloyd_kmeans(
         Number of clusters per group, less than it has rows.
     rng : numpy.random.Generator
         Source of the seeds, shared by the groups.
-    turns : Turns
-        One's own turn, with pauses where there is much to compute.
+    lock : PausableLock
+        Held by the caller; paused where there is much to compute.
     n_init : int
         Number of runs; the best of each group is kept.
     max_iter : int
@@ -90,7 +90,7 @@ def lloyd_kmeans(
     result : LloydResult
         The best run of each group.
     """
-    with turns.pause():
+    with lock.pause():
         sq_norms = np.einsum("ij,ij->i", X, X)
     variances = np.array([sq_norms[a:b].mean() for a, b in pairwise(offsets)])
     if spherical:
@@ -99,11 +99,9 @@ def lloyd_kmeans(
     tol = tol * variances
     best = None
     for _ in range(n_init):
-        seeds = seed_rows(
-            X, offsets, sq_norms, weights, n_clusters, rng, turns, samples
-        )
+        seeds = seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, lock, samples)
         run = _lloyd(
-            X, offsets, sq_norms, weights, seeds, turns, max_iter, tol, spherical
+            X, offsets, sq_norms, weights, seeds, lock, max_iter, tol, spherical
         )
         if best is None:
             best = run
@@ -115,7 +113,7 @@ def lloyd_kmeans(
     return best
 
 
-def _lloyd(X, offsets, sq_norms, weights, seeds, turns, max_iter, tol, spherical):
+def _lloyd(X, offsets, sq_norms, weights, seeds, lock, max_iter, tol, spherical):
     """Iterate from rows that are the seeds of each group, until all have converged."""
     n_groups, k = seeds.shape
     result = LloydResult(
@@ -126,7 +124,7 @@ def _lloyd(X, offsets, sq_norms, weights, seeds, turns, max_iter, tol, spherical
     )
     rows = _Rows(X, np.arange(n_groups), offsets[:-1], offsets, sq_norms, weights)
     centers = X[seeds]
-    bounds = _Bounds(rows, centers, turns)
+    bounds = _Bounds(rows, centers, lock)
     labels = bounds.nearest_seeds()
     _refill(rows, labels, centers)
     # What rows add to the sums later is little: in float64 it does not build up errors.
@@ -172,7 +170,7 @@ def _lloyd(X, offsets, sq_norms, weights, seeds, turns, max_iter, tol, spherical
 
 
 class _Rows:
-    """The rows of the groups that go on, one group after the other.
+    """Hold the rows of the groups that go on, one group after the other.
 
     Attributes
     ----------
@@ -200,20 +198,20 @@ class _Rows:
         self.group = np.repeat(np.arange(len(number), dtype=np.int32), self.sizes)
 
     def part(self, group):
-        """Where a group is in arrays that hold these groups alone."""
+        """Find where a group is in arrays that hold these groups alone."""
         return slice(self.offsets[group], self.offsets[group + 1])
 
     def of(self, group):
-        """The rows of one group."""
+        """Take the rows of one group."""
         start = self.starts[group]
         return self.X[start : start + self.sizes[group]]
 
     def keys(self, labels, k):
-        """Numbers of clusters across groups."""
+        """Number the clusters across groups."""
         return labels + np.int32(k) * self.group
 
     def only(self, on, on_rows):
-        """Some of the groups, given which, and which rows are theirs."""
+        """Take some of the groups, given which, and which rows are theirs."""
         return _Rows(
             self.X,
             self.number[on],
@@ -225,7 +223,7 @@ class _Rows:
 
 
 class _Bounds:
-    """What is known about distances without computing them.
+    """Keep bounds on distances, to know of them without computing them.
 
     As in Elkan's algorithm, there is a bound on the distance of each row to its own
     centre, and from below to each of the others. They are on ``|c|^2 - 2 x.c``, the
@@ -237,9 +235,9 @@ class _Bounds:
     worst.
     """
 
-    def __init__(self, rows, seeds, turns):
+    def __init__(self, rows, seeds, lock):
         self.rows = rows
-        self.turns = turns
+        self.lock = lock
         self.seeds = seeds
         lengths = np.sqrt(rows.sq_norms)
         longest = np.maximum.reduceat(lengths, rows.offsets[:-1])
@@ -252,15 +250,15 @@ class _Bounds:
         self.block = np.empty((block, rows.X.shape[1]), lengths.dtype)
 
     def nearest_seeds(self):
-        """Nearest seed of each row."""
+        """Find the nearest seed of each row."""
         everything = np.arange(len(self.slack))
-        with self.turns.pause():
+        with self.lock.pause():
             self.products = self._products(everything, self.rows.sizes, self.seeds)
         distances = self.products + _row_squares(self.seeds)[self.rows.group]
         return distances.argmin(axis=1).astype(np.int32)
 
     def assign(self, labels, centers, sizes):
-        """Nearest centre of each row, comparing anew only rows that may have changed.
+        """Find the nearest centre of each row; compare only rows that may have changed.
 
         The others keep their label.
         """
@@ -270,7 +268,7 @@ class _Bounds:
             doubtful[self.rows.part(g)] = True
             counts[g] = self.rows.sizes[g]
         rows = np.flatnonzero(doubtful)
-        with self.turns.pause():
+        with self.lock.pause():
             products = self._products(rows, counts, centers)
         if self.axes is None:
             self._span(centers, products)
@@ -288,7 +286,7 @@ class _Bounds:
         return labels
 
     def _products(self, rows, counts, centers):
-        """``-2 x.c`` for some rows of each group, block by block."""
+        """Compute ``-2 x.c`` for some rows of each group, block by block."""
         products = np.empty((len(rows), centers.shape[1]), centers.dtype)
         factors = -2 * centers.transpose(0, 2, 1)
         for g, part in enumerate(_parts(counts)):
@@ -339,7 +337,7 @@ class _Bounds:
         del self.products, self.seeds
 
     def drift(self, labels, old, new):
-        """Follow the centres as they move; returns the squared shift of each group."""
+        """Follow the centres as they move; return the squared shift of each group."""
         rows = self.rows
         v = new - old
         squares = np.einsum("bkd,bkd->bk", v, v)
@@ -376,17 +374,17 @@ class _Bounds:
 
 
 def _parts(counts):
-    """Slices of consecutive parts that have these lengths."""
+    """Make slices of consecutive parts that have these lengths."""
     return [slice(a, b) for a, b in pairwise(offsets_of(counts))]
 
 
 def _row_squares(centers):
-    """Squared lengths in float64, of shape (n_groups, k)."""
+    """Compute squared lengths in float64, of shape (n_groups, k)."""
     return np.einsum("bkd,bkd->bk", centers, centers).astype(np.float64)
 
 
 def _inertia(rows, group, labels, sums, centers):
-    """Weighted squared distances of rows to their centres, given the clusters' sums."""
+    """Sum weighted squared distances to the centres, given the clusters' sums."""
     part = rows.part(group)
     weights = rows.weights[part]
     sizes = np.bincount(labels, weights, minlength=len(centers))
@@ -400,7 +398,7 @@ def _inertia(rows, group, labels, sums, centers):
 
 
 def _refill(rows, labels, centers, wanted=True):
-    """Refill empty clusters of the wanted groups, if any; returns rows that moved."""
+    """Refill empty clusters of the wanted groups, if any; return rows that moved."""
     n_groups, k, _ = centers.shape
     counts = np.bincount(rows.keys(labels, k), minlength=n_groups * k)
     empty = (counts.reshape(n_groups, k) == 0).any(axis=1)
@@ -414,7 +412,7 @@ def _refill(rows, labels, centers, wanted=True):
 
 
 def _scale(sums, rows, labels, spherical):
-    """Centres and sizes of the clusters, given the sums of their members."""
+    """Make centres and sizes of the clusters, given the sums of their members."""
     n_groups, k, _ = sums.shape
     keys = rows.keys(labels, k)
     sizes = np.bincount(keys, rows.weights, minlength=n_groups * k)

@@ -1,10 +1,10 @@
-"""k-means of every class on another device.
+"""Cluster every class on another device.
 
 On CUDA, with CuPy, kernels of our own do it, for each class as if it were alone. Else
 it is done in the operations of the array API: classes of about the same size go through
 the same operations together, the shorter ones filled up with copies of a row, without
-weight. There, unlike on the host, the company of a class may change the rounding of its
-sums; the same call gives the same bits.
+weight. There, unlike on the host, other classes may change the rounding of its sums;
+the same call gives the same bits.
 """
 
 from typing import NamedTuple
@@ -25,8 +25,8 @@ _BUCKET_BYTES = 2**28
 _MAX_PADDING = 1.25
 
 
-class ClusteredElsewhere(NamedTuple):
-    """Clusters of every group, with what stands for them; all on the host."""
+class DeviceClusters(NamedTuple):
+    """Hold the clusters of every group, with what stands for them; all on the host."""
 
     centers: np.ndarray  # (k_total, d): group by group
     offsets: np.ndarray  # (n_groups + 1,): where each group's centres begin
@@ -37,7 +37,7 @@ class ClusteredElsewhere(NamedTuple):
 
 
 class _Stack(NamedTuple):
-    """Rows of some groups on the device, and their weights."""
+    """Hold rows of some groups on the device, and their weights."""
 
     xp: object
     rows: object  # (g, n, d), centred unless spherical
@@ -45,13 +45,13 @@ class _Stack(NamedTuple):
     weights: object  # (g, n), zero for what fills up
 
     def only(self, groups):
-        """Some of the groups, by their numbers on the device."""
+        """Take some of the groups, by their numbers on the device."""
         parts = (self.xp.take(part, groups, axis=0) for part in self[1:])
         return _Stack(self.xp, *parts)
 
 
 def is_possible(groups):
-    """Whether rows are elsewhere, and can be normalised there."""
+    """Tell whether rows are on a device, and can be normalised there."""
     return isinstance(groups.X, DeviceArray) and groups.transform.has_device_form
 
 
@@ -80,13 +80,13 @@ def kmeans_on_device(
 
     Returns
     -------
-    result : ClusteredElsewhere
+    result : DeviceClusters
         Centres of a group with fewer distinct rows than clusters repeat.
     """
     n_centers = np.minimum(n_clusters, groups.sizes)
     offsets = offsets_of(n_centers)
     total = offsets[-1]
-    result = ClusteredElsewhere(
+    result = DeviceClusters(
         np.empty((total, groups.n_features), groups.dtype),
         offsets,
         np.empty(total, np.intp),
@@ -134,7 +134,7 @@ def kmeans_on_device(
         for _ in range(n_init):
             labels = _seed(stack, k, rng)
             centers = _lloyd(stack, labels, k, max_iter, tol, spherical)
-            run = _judge(stack, centers)
+            run = _summarize(stack, centers)
             if best is None:
                 best = run
                 continue
@@ -162,7 +162,7 @@ def kmeans_on_device(
 
 
 def _buckets(groups, n_centers, some):
-    """Lists of some groups: of about one size, with the same number of centres."""
+    """List groups together of about one size, with the same number of centres."""
     sizes = groups.sizes
     most = _BUCKET_BYTES // (groups.n_features * groups.dtype.itemsize)
     bucket = []
@@ -180,7 +180,7 @@ def _buckets(groups, n_centers, some):
 
 
 def _gather(groups, bucket, spherical):
-    """Row numbers of shape (g, n), their stack, and what was taken from its rows."""
+    """Gather rows: their numbers (g, n), their stack, and what was taken from them."""
     there = groups.X
     xp = there.xp
     sizes = groups.sizes[bucket][:, None]
@@ -210,7 +210,7 @@ def _numbers(stack, n):
 
 
 def _choose(stack, rows, chosen):
-    """Entries of the second axis, group by group: (g, m, ...) of (g, n, ...)."""
+    """Take entries of the second axis, group by group: (g, m, ...) of (g, n, ...)."""
     xp, (n_groups, n) = stack.xp, rows.shape[:2]
     flat = chosen + n * _numbers(stack, n_groups)[:, None]
     taken = xp.take(
@@ -222,7 +222,7 @@ def _choose(stack, rows, chosen):
 
 
 def _sq_distances(stack, points):
-    """Of points of each group, (g, m, d), to its rows: (g, m, n)."""
+    """Compute them from points of each group, (g, m, d), to its rows: (g, m, n)."""
     xp = stack.xp
     products = points @ xp.matrix_transpose(stack.rows)
     found = xp.sum(points * points, axis=2)[:, :, None] - 2 * products
@@ -230,7 +230,7 @@ def _sq_distances(stack, points):
 
 
 def _draw(stack, mass, uniforms):
-    """Rows in proportion to their mass: (g, m) numbers, never of what has none."""
+    """Draw rows in proportion to their mass: (g, m) numbers, never of what has none."""
     xp = stack.xp
     if has_float64(mass.device):
         mass = xp.astype(mass, xp.float64)
@@ -243,7 +243,7 @@ def _draw(stack, mass, uniforms):
 
 
 def _seed(stack, k, rng):
-    """Nearest of the seeds of greedy k-means++ for each row: (g, n)."""
+    """Seed by greedy k-means++; return the nearest seed of each row: (g, n)."""
     xp = stack.xp
     first = _draw(stack, stack.weights, rng.random(1))
     closest = _sq_distances(stack, _choose(stack, stack.rows, first))[:, 0, :]
@@ -267,7 +267,7 @@ def _seed(stack, k, rng):
 
 
 def _lloyd(stack, labels, k, max_iter, tol, spherical):
-    """Centres of the groups, of shape (g, k, d), of the labels of their seeds."""
+    """Find centres of the groups, (g, k, d), from the labels of their seeds."""
     xp, n_groups = stack.xp, labels.shape[0]
     scatters = xp.sum(stack.sq_norms * stack.weights, axis=1)
     variances = scatters / xp.sum(stack.weights, axis=1)
@@ -300,7 +300,7 @@ def _lloyd(stack, labels, k, max_iter, tol, spherical):
 
 
 def _means(stack, labels, k, spherical):
-    """Means of the members of each cluster, of unit length if spherical."""
+    """Take means of the members of each cluster, of unit length if spherical."""
     xp = stack.xp
     members = labels[:, None, :] == _numbers(stack, k)[None, :, None]
     shares = xp.astype(members, stack.weights.dtype) * stack.weights[:, None, :]
@@ -312,14 +312,14 @@ def _means(stack, labels, k, spherical):
 
 
 def _assign(stack, centers):
-    """Nearest centre of each row, and its squared distance: (g, n) both."""
+    """Find the nearest centre of each row, and its squared distance: (g, n) both."""
     xp = stack.xp
     distances = _sq_distances(stack, centers)
     return xp.argmin(distances, axis=1), xp.min(distances, axis=1)
 
 
 def _refilled(stack, labels, centers, k):
-    """Labels that leave no cluster empty, where there are rows enough."""
+    """Change labels so that no cluster is empty, where there are enough rows."""
     xp = stack.xp
     members = labels[:, :, None] == _numbers(stack, k)[None, None, :]
     engaged = members & (stack.weights > 0)[:, :, None]
@@ -337,8 +337,8 @@ def _refilled(stack, labels, centers, k):
     return xp.asarray(labels, device=stack.weights.device)
 
 
-def _judge(stack, centers):
-    """Centres, nearest rows, counts, spreads and inertia, on the host."""
+def _summarize(stack, centers):
+    """Find centres, nearest rows, counts, spreads and inertia, on the host."""
     xp, k = stack.xp, centers.shape[1]
     distances = _sq_distances(stack, centers)
     labels = xp.argmin(distances, axis=1)

@@ -1,4 +1,4 @@
-"""The ways through the k-means engine, and which group takes which."""
+"""Lead groups through the k-means engine, each on the route that is cheapest."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._arrays.blas import FEW_ROWS, centred_gram, gram_each
 from ..._arrays.groups import Buffer, GroupedRows, group_by_equal, offsets_of
-from ..._arrays.threads import Turns
+from ..._arrays.threads import PausableLock
 from ...normalization import l2_normalize
 from .gram import gram_kmeans
 from .lloyd import lloyd_kmeans
@@ -39,14 +39,14 @@ _TASKS_BYTES = 2**26
 
 
 class Run(NamedTuple):
-    """A clustering of every group, and where it goes."""
+    """Hold a clustering of every group, and where it goes."""
 
     n_centers: np.ndarray  # (n_groups,): at most the size of the group
     result: tuple  # GroupedKMeansResult, filled in group by group
 
 
 class Job(NamedTuple):
-    """What is asked for."""
+    """Hold what is asked for."""
 
     groups: GroupedRows
     runs: list  # of Run: what they do to the same rows is done once
@@ -54,17 +54,17 @@ class Job(NamedTuple):
     spherical: bool
     options: dict  # of both kinds of Lloyd's algorithm
     buffer: Buffer
-    turns: Turns
+    lock: PausableLock
 
     def rows(self, bucket):
-        """Rows of some groups, of shape (n_groups, n, d), to read only.
+        """Gather rows of some groups, of shape (n_groups, n, d), to read only.
 
         They are gone with the next call.
         """
         return self.groups.peek(bucket, out=self._memory(bucket))
 
     def centred_rows(self, bucket):
-        """The same to write on, less the mean of each group; and these means."""
+        """Gather them to write on, less the mean of their group; return it too."""
         rows = self._memory(bucket)
         origin = np.zeros((len(bucket), 1, rows.shape[2]), rows.dtype)
         self.centre(bucket, rows, origin)
@@ -86,7 +86,7 @@ class Job(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Some groups of one size and number of centres, and their way in some runs."""
+    """Hold some groups of one size and number of centres, and their route in runs."""
 
     route: Callable
     groups: np.ndarray
@@ -97,7 +97,7 @@ class Task(NamedTuple):
 def plan(job, n_threads=1):
     """Split a job into tasks.
 
-    Results do not depend on it, for no group depends on its company.
+    Results do not depend on it, for no group depends on the others.
     """
     sizes, itemsize = job.groups.sizes, job.groups.dtype.itemsize
     row_bytes = job.groups.n_features * itemsize
@@ -138,18 +138,18 @@ def plan(job, n_threads=1):
 
 
 def _n_tasks(n_groups, least, n_threads):
-    """Number of tasks, at least so many, and as many for each thread."""
+    """Count tasks: at least so many, and as many for each thread."""
     n_tasks = -(-math.ceil(least) // n_threads) * n_threads
     return min(n_tasks, n_groups)
 
 
 def _columns(k, n_init):
-    """Columns of distances from all rows of a group that it takes to cluster it."""
+    """Estimate how many columns of distances it takes to cluster a group."""
     return n_init * _PASSES * k
 
 
 def _way(n, k, job):
-    """The route of groups of n rows and k centres."""
+    """Choose the route of groups of n rows and k centres."""
     if k in (1, n):
         return _keep if k == n else _average
     if fits_gram_space(n, k, job.options["n_init"]):
@@ -158,7 +158,7 @@ def _way(n, k, job):
 
 
 def _per_task(route, n, job, task_bytes):
-    """How many groups of n rows, at most, go the same way together."""
+    """Say how many groups of n rows, at most, take a route together."""
     itemsize = job.groups.dtype.itemsize
     if route is _in_gram_space:
         n_bytes = n * n * itemsize
@@ -167,7 +167,7 @@ def _per_task(route, n, job, task_bytes):
 
 
 def _cost(route, n, asked, job):
-    """Relative duration for n rows, given the runs and their numbers of centres."""
+    """Estimate the duration for n rows, given the runs and their numbers of centres."""
     if route is _in_gram_space:
         return n * n * len(asked)
     if route is _on_rows:
@@ -176,7 +176,7 @@ def _cost(route, n, asked, job):
 
 
 def fits_gram_space(n, k, n_init):
-    """Whether inner products of all n rows of a group cost less than k distances do.
+    """Tell whether inner products of n rows of a group cost less than k distances do.
 
     They cost half of what n columns of distances do.
     """
@@ -184,7 +184,7 @@ def fits_gram_space(n, k, n_init):
 
 
 def _keep(job, bucket, runs):
-    """Every row is a centre."""
+    """Take every row as a centre."""
     index, rows = job.groups.stack_indices(bucket), job.rows(bucket)
     for run in runs:
         run.result.centers[_stacked(run, bucket)] = rows
@@ -192,7 +192,7 @@ def _keep(job, bucket, runs):
 
 
 def _average(job, bucket, runs):
-    """The mean is the only centre."""
+    """Take the mean as the only centre."""
     # Sums of many rows lose less to rounding near their mean.
     rows, origin = job.centred_rows(bucket)
     weights = job.groups.stack_weights(bucket)
@@ -209,7 +209,7 @@ def _average(job, bucket, runs):
 
 
 def _in_gram_space(job, bucket, runs):
-    """Lloyd's algorithm on inner products, for groups of one size together."""
+    """Run Lloyd's algorithm on inner products, for groups of one size together."""
     groups, n = job.groups, int(job.groups.sizes[bucket[0]])
     step = max(1, _ROW_BYTES // (n * groups.n_features * groups.dtype.itemsize))
     chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
@@ -225,7 +225,7 @@ def _in_gram_space(job, bucket, runs):
     members = []
     for run in runs:
         k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
-        with job.turns:
+        with job.lock:
             found = gram_kmeans(G, weights, k, rng, **job.options)
         members.append(found.members)
         run.result.labels[index] = found.labels
@@ -244,7 +244,7 @@ def _in_gram_space(job, bucket, runs):
 
 
 def _on_rows(job, bucket, runs):
-    """Lloyd's algorithm on the rows of groups that may differ in size.
+    """Run Lloyd's algorithm on the rows of groups that may differ in size.
 
     Groups whose rows are all in a sample of `seed_rows` must not.
     """
@@ -261,9 +261,9 @@ def _on_rows(job, bucket, runs):
     samples = {} if len(runs) > 1 else None
     for run in runs:
         k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
-        with job.turns as turns:
+        with job.lock as lock:
             found = lloyd_kmeans(
-                rows, offsets, weights, k, rng, turns, samples=samples, **job.options
+                rows, offsets, weights, k, rng, lock, samples=samples, **job.options
             )
         run.result.centers[_stacked(run, bucket)] = found.centers + origins
         run.result.labels[index] = found.labels
@@ -272,7 +272,7 @@ def _on_rows(job, bucket, runs):
 
 
 def _means(rows):
-    """Plain means, of shape (n_groups, 1, d): rounding hurts distances to them least.
+    """Take means, of shape (n_groups, 1, d), which rounding hurts least as origins.
 
     A product is a few times faster than `mean`.
     """
@@ -281,7 +281,7 @@ def _means(rows):
 
 
 def _centers(rows, members, weights, k, job):
-    """Means of the members of each cluster, of shape (n_groups, k, d)."""
+    """Take means of the members of each cluster, of shape (n_groups, k, d)."""
     n_groups, n, d = rows.shape
     keys = (members + np.arange(0, n_groups * k, k, dtype=np.int32)[:, None]).ravel()
     sizes = np.bincount(keys, weights.ravel(), minlength=n_groups * k)
@@ -302,7 +302,7 @@ def _centers(rows, members, weights, k, job):
 
 
 def _stacked(run, bucket):
-    """Indices of the centres of groups that have the same number of them."""
+    """Index the centres of groups that have the same number of them."""
     k = run.n_centers[bucket[0]]
     return run.result.offsets[bucket][:, None] + np.arange(k)
 

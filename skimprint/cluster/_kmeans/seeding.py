@@ -1,4 +1,4 @@
-"""Greedy k-means++ seeding: of a few candidates, each step keeps the best."""
+"""Seed by greedy k-means++: of a few candidates, each step keeps the best."""
 
 from itertools import pairwise
 
@@ -22,17 +22,17 @@ SLACK = 1e-5
 
 
 def n_trials(n_clusters):
-    """Candidates that each step compares in scikit-learn."""
+    """Count the candidates that each step compares in scikit-learn."""
     return 2 + np.log(n_clusters).astype(np.intp)
 
 
 def sample_size(n_clusters):
-    """Rows in the sample of `seed_rows`."""
+    """Choose the number of rows in the sample of `seed_rows`."""
     return np.maximum(_SAMPLE * n_clusters, _LEAST)
 
 
 def _draw(cumulative, uniforms):
-    """Indices in proportion to the increments along the last axis.
+    """Draw indices in proportion to the increments along the last axis.
 
     Works row by row for a matrix of cumulative sums. What has no mass is not drawn,
     unless nothing has any.
@@ -56,7 +56,7 @@ def seed_batch(distances, weights, n_clusters, rng, trials=None):
     n_clusters : int
         Number of seeds per group.
     rng : numpy.random.Generator
-        Its numbers serve all groups, so that none depends on its company.
+        Its numbers serve all groups, so that none depends on the others.
     trials : int, default=None
         Candidates that each step compares, by default as many as in scikit-learn.
 
@@ -90,7 +90,7 @@ def seed_batch(distances, weights, n_clusters, rng, trials=None):
     return seeds, labels, closest
 
 
-def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns, samples=None):
+def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, lock, samples=None):
     """Seed groups of any size, given their rows.
 
     The seeds of a group are chosen in a sample, from the distances within it. The
@@ -115,8 +115,8 @@ def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns, samples=Non
         Number of seeds per group.
     rng : numpy.random.Generator
         Source of the draws, shared by the groups.
-    turns : Turns
-        One's own turn, with pauses where there is much to compute.
+    lock : PausableLock
+        Held by the caller; paused where there is much to compute.
     samples : dict, default=None
         Keeps the last samples of these rows, for a call that would draw them again.
 
@@ -135,7 +135,7 @@ def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns, samples=Non
     drawn = size, rng.random()
     if drawn not in samples:
         samples.clear()
-        samples[drawn] = _sample(X, offsets, sq_norms, weights, turns, *drawn)
+        samples[drawn] = _sample(X, offsets, sq_norms, weights, lock, *drawn)
     sample, importance, distances = samples[drawn]
     groups = np.arange(len(sample))[:, None]
     seeds, _, _ = seed_batch(
@@ -148,8 +148,8 @@ def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, turns, samples=Non
     return np.take_along_axis(sample, seeds, axis=1)
 
 
-def _sample(X, offsets, sq_norms, weights, turns, size, uniform):
-    """Rows drawn with one uniform number: indices, weights and squared distances."""
+def _sample(X, offsets, sq_norms, weights, lock, size, uniform):
+    """Draw rows with one uniform number: indices, weights and squared distances."""
     quantiles = (np.arange(size) + uniform) / size
     n_groups = len(offsets) - 1
     sample = np.empty((n_groups, size), np.intp)
@@ -166,7 +166,7 @@ def _sample(X, offsets, sq_norms, weights, turns, size, uniform):
         drawn = np.minimum(drawn, stop - start - 1)
         sample[g] = start + drawn
         importance[g] = weights[sample[g]] / chances[drawn]
-    with turns.pause():
+    with lock.pause():
         for each, out in zip(sample, distances, strict=True):
             squared_distances(X[None, each], out[None])
     return sample, importance, distances

@@ -1,4 +1,4 @@
-"""Sums over the rows of clusters."""
+"""Sum over the rows of clusters."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +13,7 @@ _BLOCK = 1024
 
 
 def cluster_sums(X, labels, weights, n_clusters, rows=None):
-    """What rows add to the sums of clusters.
+    """Sum what rows add to clusters.
 
     Parameters
     ----------

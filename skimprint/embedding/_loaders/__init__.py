@@ -1,8 +1,6 @@
 """From the `model` parameter to a `Backbone`: by library and name, module or callable.
 
-A library is one module here with two functions and one line in `_LIBRARIES`:
-``load(name, options)`` returns the model with what feeds it, whatever is expensive and
-can be shared; ``backbone(loaded, options)`` makes a `Backbone` of it.
+A library is one module here with a subclass of `Loader`, and one entry in `LOADERS`.
 """
 
 import importlib
@@ -10,25 +8,31 @@ import os
 import threading
 from collections import OrderedDict
 from stat import S_ISDIR
+from types import FunctionType
 
-from .._backbone import Backbone, resolve_device, resolve_dtype
+from ..._arrays.threads import ForkSafeLock
+from .._backbone import Backbone
 from .._extras import require
-from .._fingerprint import UncacheableError, digest
+from .._fingerprint import UncacheableError, digest, function_digest
 from .._pooling import POOLINGS
+from .._sounds import resampled
 from ._module import module_backbone
 
-_LIBRARIES = {
-    "timm": "_timm",
-    "torchvision": "_torchvision",
-    "transformers": "_transformers",
-    "sentence-transformers": "_sentence_transformers",
-    "open_clip": "_open_clip",
+# Where the loader of each library is, imported when it is asked for.
+LOADERS = {
+    "timm": f"{__name__}._timm:Timm",
+    "torchvision": f"{__name__}._torchvision:Torchvision",
+    "transformers": f"{__name__}._transformers:Transformers",
+    "sentence-transformers": f"{__name__}._sentence_transformers:SentenceTransformers",
+    "open_clip": f"{__name__}._open_clip:OpenClip",
+    "model2vec": f"{__name__}._model2vec:Model2Vec",
+    "onnx": f"{__name__}._onnx:Onnx",
 }
 
 # Named models of this process, so that clones share them; the oldest makes way.
 _MAX_LOADED = 4
 _LOADED = OrderedDict()
-_LOADED_LOCK = threading.RLock()
+_LOADED_LOCK = ForkSafeLock(threading.RLock)
 
 
 def backbone_for(model, options, preprocess=None):
@@ -52,10 +56,10 @@ def backbone_for(model, options, preprocess=None):
         raise ValueError(
             f"pooling={options.pooling!r} is not known: expected one of {POOLINGS}."
         )
-    if options.modality not in ("auto", "image", "text"):
+    if options.modality not in ("auto", "image", "text", "audio"):
         raise ValueError(
-            f"modality={options.modality!r} is not known: expected 'auto', 'image' or "
-            "'text'."
+            f"modality={options.modality!r} is not known: expected 'auto', 'image', "
+            "'text' or 'audio'."
         )
     is_module = hasattr(model, "named_parameters") and hasattr(model, "modules")
     if preprocess is not None and not is_module:
@@ -68,15 +72,17 @@ def backbone_for(model, options, preprocess=None):
             )
         )
     if isinstance(model, str):
-        return _named_backbone(model, options)
-    if is_module:
-        return module_backbone(model, options, preprocess)
-    if callable(model):
-        return _callable_backbone(model, options)
-    raise TypeError(
-        "model must be a string '<library>:<name or path>', a torch.nn.Module or a "
-        f"callable from a list of items to an array, got {type(model).__name__}."
-    )
+        backbone = _named_backbone(model, options)
+    elif is_module:
+        backbone = module_backbone(model, options, preprocess)
+    elif callable(model):
+        backbone = _callable_backbone(model, options)
+    else:
+        raise TypeError(
+            "model must be a string '<library>:<name or path>', a torch.nn.Module or a "
+            f"callable from a list of items to an array, got {type(model).__name__}."
+        )
+    return backbone.settled(options)
 
 
 def parse_model_name(model):
@@ -95,12 +101,12 @@ def parse_model_name(model):
         The rest.
     """
     library, colon, name = model.partition(":")
-    known = {key.replace("-", "_"): key for key in _LIBRARIES}
+    known = {key.replace("-", "_"): key for key in LOADERS}
     key = known.get(library.replace("-", "_"))
     if colon and key and name:
         return key, name
     name = (name if key else model) or "<name or path>"
-    choices = ", ".join(repr(f"{library}:{name}") for library in _LIBRARIES)
+    choices = ", ".join(repr(f"{library}:{name}") for library in LOADERS)
     raise ValueError(
         f"model={model!r} does not say which library and model to load. Write one of "
         f"{choices}, or pass a torch.nn.Module with preprocess=, or a callable."
@@ -109,17 +115,18 @@ def parse_model_name(model):
 
 def _named_backbone(model, options):
     library, name = parse_model_name(model)
-    require(library.replace("-", "_"), f"model={model!r}")
-    loader = importlib.import_module(f"{__name__}.{_LIBRARIES[library]}")
+    module, _, loader = LOADERS[library].partition(":")
+    loader = getattr(importlib.import_module(module), loader)
+    require(loader.library, f"model={model!r}", loader.package)
     path = os.path.expanduser(name).rstrip("/")  # noqa: PTH111 (faster)
     stamp = _files_stamp(path)
     name = name if stamp is None else path
-    device, dtype = resolve_device(options.device), resolve_dtype(options.dtype)
+    options = loader.resolve(options)
     key = (
         library,
         name,
         stamp,
-        device,
+        options.device,
         options.revision,
         options.local_files_only,
         options.trust_remote_code,
@@ -127,18 +134,15 @@ def _named_backbone(model, options):
     )
     with _LOADED_LOCK:
         if key not in _LOADED:
-            _LOADED[key] = loader.load(name, options)
-            _LOADED[key].module.to(device).eval().requires_grad_(False)
+            _LOADED[key] = loader(name, options)
         _LOADED.move_to_end(key)
         while len(_LOADED) > _MAX_LOADED:
             _LOADED.popitem(last=False)
-        backbone = loader.backbone(_LOADED[key], options)
-    backbone.device, backbone.dtype, backbone.owned = device, dtype, True
-    return backbone
+        return _LOADED[key].backbone(options)
 
 
 def _files_stamp(path):
-    """Sizes and times of local files, so that changed ones are loaded anew."""
+    """Sizes and times of local files, so that changed ones are loaded again."""
     try:
         stat = os.stat(path)  # noqa: PTH116 (faster)
     except OSError:
@@ -161,27 +165,33 @@ def _stat_files(folder, stats):
 
 
 def _callable_backbone(model, options):
-    for name in ("device", "dtype", "pooling"):
-        value = getattr(options, name)
-        if value != "auto":
-            raise ValueError(
-                f"{name}={value!r} has no effect on a callable, which does as it "
-                f"likes: leave {name}='auto'."
-            )
+    why = "has no effect on a callable, which does as it likes"
+    options.refuse("device", "dtype", "pooling", why=why)
+    rate = getattr(model, "sampling_rate", None)
+    resample = options.modality == "audio" and rate is not None
     return Backbone(
         model=model,
         modality="any" if options.modality == "auto" else options.modality,
         forward=lambda function, items: function(items),
+        load=_resampler(rate) if resample else None,
+        preprocessing=lambda: f"{rate} samples per second" if resample else None,
         fingerprint=lambda: _callable_fingerprint(model, options),
     )
 
 
+def _resampler(rate):
+    return lambda sound: {"array": resampled(sound, rate), "sampling_rate": rate}
+
+
 def _callable_fingerprint(model, options):
     fingerprint = getattr(model, "fingerprint", None)
-    if not isinstance(fingerprint, str) or options.modality == "auto":
-        raise UncacheableError(
-            "To cache what a callable returns, say what it is and what it takes: set "
-            "model.fingerprint to a string that you change whenever its results do, "
-            "and modality='image' or 'text'."
-        )
-    return fingerprint
+    if options.modality != "auto":  # else nothing is known of its items
+        if isinstance(fingerprint, str):
+            return fingerprint
+        if fingerprint is None and isinstance(model, FunctionType):
+            return function_digest(model)
+    raise UncacheableError(
+        "To cache what a callable returns, say what it is and what it takes: set "
+        "model.fingerprint to a string that you change whenever its results do, "
+        "and modality='image', 'text' or 'audio'."
+    )

@@ -1,9 +1,9 @@
 """A module that the user brings, and what it shares with the image libraries."""
 
-from .._backbone import Backbone, resolve_device, resolve_dtype
 from .._fingerprint import image_preprocessing_digest, text_preprocessing_digest
-from .._inputs import ItemError, describe
+from .._items import ItemError, describe
 from .._pooling import output_features, pool
+from .._torch import TorchBackbone, resolve
 
 
 def module_backbone(module, options, preprocess):
@@ -38,15 +38,16 @@ def module_backbone(module, options, preprocess):
     def forward(module, inputs):
         return pool(*output_features(module(inputs), options.pooling))
 
-    return Backbone(
+    options = resolve(options, module)
+    return TorchBackbone(
         model=module,
         modality=modality,
         forward=forward,
         load=tensor_loader(preprocess),
         collate=stack,
         pooling=options.pooling,
-        device=resolve_device(options.device, module),
-        dtype=resolve_dtype(options.dtype),
+        device=options.device,
+        dtype=options.dtype,
         preprocessing=lambda: _preprocessing_digest(preprocess, modality),
     )
 

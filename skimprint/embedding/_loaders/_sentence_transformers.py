@@ -1,61 +1,33 @@
 """Models of sentence-transformers."""
 
-from dataclasses import dataclass
+import re
 from functools import cached_property
 
-from .._backbone import Backbone
 from .._fingerprint import image_preprocessing_digest, tokenizer_digest
 from .._pooling import pool
+from ._base import TorchLoader
 from ._module import with_tensors
-from ._text import one_at_a_time
+from ._text import cutter, one_at_a_time
 
 
-@dataclass(frozen=True)
-class Loaded:
+class SentenceTransformers(TorchLoader):
     """A model of sentence-transformers, which prepares its own inputs."""
 
-    module: object
+    library = "sentence_transformers"
+    package = "skimprint[text]"
 
-    @cached_property
-    def preprocess(self):
-        """From a list of texts, or images, to tensors."""
-        prompt = self.module.prompts.get(self.module.default_prompt_name)
-        process = with_tensors(
-            lambda items: self.module.preprocess(items, prompt=prompt)
-        )
+    def load(self, name, options):
+        """Load a model by name or from a directory."""
+        import torch
+        from sentence_transformers import SentenceTransformer
 
-        def preprocess(items):
-            inputs = process(items)
-            if "pixel_values" in inputs:  # tensors do not say which tower they are for
-                inputs.setdefault("modality", "image")
-            return inputs
-
-        return one_at_a_time(preprocess)
-
-    @cached_property
-    def text_preprocessing(self):
-        """Digest of the tokenizer and the prompt."""
-        return tokenizer_digest(self.module.tokenizer, self.preprocess)
-
-    @cached_property
-    def image_preprocessing(self):
-        """Digest of what happens to images."""
-        return image_preprocessing_digest(lambda image: self.preprocess([image]))
-
-
-def load(name, options):
-    """Load a model by name or from a directory."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    kwargs = dict(options.model_kwargs)
-    # Else the precision of the arithmetic would be that of the file.
-    inner = dict(kwargs.get("model_kwargs") or {})
-    if "torch_dtype" not in inner:
-        inner.setdefault("dtype", torch.float32)
-    kwargs["model_kwargs"] = inner
-    return Loaded(
-        SentenceTransformer(
+        kwargs = dict(options.model_kwargs)
+        # Else the precision of the arithmetic would be that of the file.
+        inner = dict(kwargs.get("model_kwargs") or {})
+        if "torch_dtype" not in inner:
+            inner.setdefault("dtype", torch.float32)
+        kwargs["model_kwargs"] = inner
+        return SentenceTransformer(
             name,
             device="cpu",
             revision=options.revision,
@@ -63,34 +35,77 @@ def load(name, options):
             trust_remote_code=options.trust_remote_code,
             **kwargs,
         )
-    )
 
-
-def backbone(loaded, options):
-    """Make the `Backbone` of a loaded model."""
-    modality = "text" if options.modality == "auto" else options.modality
-    if not loaded.module.supports(modality):
-        raise ValueError(
-            f"This model takes {loaded.module.modalities}, not modality={modality!r}."
+    def collate(self, prompt):
+        """Make what turns a list of texts, or images, into tensors."""
+        process = with_tensors(
+            lambda items: self.module.preprocess(items, prompt=prompt)
         )
+        n_tokens = self.module.max_seq_length or 2**20
+        cut = cutter(self.module.tokenizer, n_tokens)
 
-    def forward(module, inputs):
-        output = module(inputs)
-        if options.pooling == "auto":
-            return output["sentence_embedding"][:, : module.truncate_dim]
-        features = output.get("token_embeddings")
-        if features is None:
-            raise ValueError(
-                f"pooling={options.pooling!r} needs the embeddings of tokens, which "
-                "this model does not return: leave pooling='auto'."
+        def collate(items):
+            inputs = process(
+                [cut(item) if isinstance(item, str) else item for item in items]
             )
-        return pool(features, options.pooling, output.get("attention_mask"))
+            if "pixel_values" in inputs:  # tensors do not say which tower they are for
+                inputs.setdefault("modality", "image")
+            return inputs
 
-    return Backbone(
-        model=loaded.module,
-        modality=modality,
-        forward=forward,
-        collate=loaded.preprocess,
-        pooling="model" if options.pooling == "auto" else options.pooling,
-        preprocessing=lambda: getattr(loaded, f"{modality}_preprocessing"),
-    )
+        return one_at_a_time(collate)
+
+    @cached_property
+    def default_collate(self):
+        """With the model's own prompt, if it has a default one."""
+        return self.collate(self.module.prompts.get(self.module.default_prompt_name))
+
+    @cached_property
+    def text_preprocessing(self):
+        """Digest of the tokenizer and the prompt."""
+        return tokenizer_digest(self.module.tokenizer, self.default_collate)
+
+    @cached_property
+    def image_preprocessing(self):
+        """Digest of what happens to images."""
+        return image_preprocessing_digest(lambda image: self.default_collate([image]))
+
+    def prompt(self, options):
+        """Look up a prompt by its name, or take the text itself."""
+        prompts = self.module.prompts
+        prompt = prompts.get(options.prompt, options.prompt)
+        if prompts and prompt is options.prompt and re.fullmatch(r"\w+", prompt or ""):
+            raise ValueError(
+                f"prompt={prompt!r} is neither a text nor one of the model's own "
+                f"prompts: {sorted(prompts)}."
+            )
+        return prompt
+
+    def backbone(self, options):
+        """Make a backbone of texts, unless it is told otherwise."""
+        modality = "text" if options.modality == "auto" else options.modality
+        if not self.module.supports(modality):
+            raise ValueError(
+                f"This model takes {self.module.modalities}, not modality={modality!r}."
+            )
+
+        def forward(module, inputs):
+            output = module(inputs)
+            if options.pooling == "auto":
+                return output["sentence_embedding"][:, : module.truncate_dim]
+            features = output.get("token_embeddings")
+            if features is None:
+                raise ValueError(
+                    f"pooling={options.pooling!r} needs the embeddings of tokens, "
+                    "which this model does not return: leave pooling='auto'."
+                )
+            return pool(features, options.pooling, output.get("attention_mask"))
+
+        prompt = self.prompt(options) if modality == "text" else None
+        return self.make(
+            options,
+            modality,
+            forward,
+            collate=self.default_collate if prompt is None else self.collate(prompt),
+            pooling="model" if options.pooling == "auto" else options.pooling,
+            prompt=prompt,
+        )

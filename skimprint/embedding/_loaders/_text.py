@@ -1,14 +1,52 @@
 """What the loaders of text models share."""
 
-import threading
+import re
+from itertools import islice
+
+from ..._arrays.threads import ForkSafeLock
 
 
 def one_at_a_time(tokenize):
     """Let only one thread use a tokenizer, which keeps settings that calls change."""
-    lock = threading.Lock()
+    lock = ForkSafeLock()
 
     def guarded(texts):
         with lock:
             return tokenize(texts)
 
     return guarded
+
+
+def cutter(tokenizer, n_tokens):
+    """Make a function that cuts off what is beyond the tokens that a model takes.
+
+    Each word makes a token at least, and no token is longer than the longest one of the
+    vocabulary. (A word that is long and unknown may be a single token, but then it is
+    that without its end, too.)
+
+    Parameters
+    ----------
+    tokenizer : object
+        With ``get_vocab`` if it has a vocabulary to tell.
+    n_tokens : int
+        Most tokens that the model takes.
+
+    Returns
+    -------
+    cut : callable
+        From a text to its beginning. Tokenizing that takes time in proportion to
+        ``n_tokens``, however long the text is.
+    """
+    if getattr(tokenizer, "truncation_side", "right") != "right":
+        return lambda text: text
+    vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else ()
+    n_letters = n_tokens * max(map(len, vocabulary), default=64)
+    n_letters = max(n_letters, 200)  # more than makes a word unknown for its length
+
+    def cut(text):
+        if len(text) <= n_letters:
+            return text
+        words = islice(re.finditer(r"(\s*)(\S*)", text), n_tokens)
+        return "".join(part[:n_letters] for word in words for part in word.groups())
+
+    return cut

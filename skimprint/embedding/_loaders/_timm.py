@@ -1,43 +1,52 @@
 """Image models of timm."""
 
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-from .._backbone import Backbone
 from .._extras import require
-from .._fingerprint import image_preprocessing_digest
 from .._pooling import pool
-from ._module import stack, tensor_loader
+from ._base import TorchLoader
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Timm(TorchLoader):
     """A model of timm and the transform that goes with it."""
 
-    module: object
-    preprocess: object
+    library = "timm"
+    package = "skimprint[timm]"
 
-    @cached_property
-    def preprocessing(self):
-        """Digest of the transform."""
-        return image_preprocessing_digest(self.preprocess)
+    def load(self, name, options):
+        """Create a model without its classifier, with its weights and transform."""
+        import timm
 
+        kwargs = {"pretrained": True, "num_classes": 0} | options.model_kwargs
+        if Path(name).is_dir():
+            name = f"local-dir:{name}"
+        elif options.revision is not None:
+            name = f"{name if ':' in name else _hub_name(name)}@{options.revision}"
+        if options.local_files_only and kwargs["pretrained"]:
+            kwargs |= _local_weights(name)
+        module = timm.create_model(name, **kwargs)
+        config = timm.data.resolve_model_data_config(module)
+        self.preprocess = timm.data.create_transform(**config, is_training=False)
+        return module
 
-def load(name, options):
-    """Create a model without its classifier, with its weights and transform."""
-    import timm
+    def backbone(self, options):
+        """Make a backbone that pools as the model does, or as it is told to."""
+        if options.modality not in ("auto", "image"):
+            raise ValueError(
+                "timm's models take images: use modality='auto' or 'image'."
+            )
 
-    kwargs = {"pretrained": True, "num_classes": 0} | options.model_kwargs
-    if Path(name).is_dir():
-        name = f"local-dir:{name}"
-    elif options.revision is not None:
-        name = f"{name if ':' in name else _hub_name(name)}@{options.revision}"
-    if options.local_files_only and kwargs["pretrained"]:
-        kwargs |= _local_weights(name)
-    module = timm.create_model(name, **kwargs)
-    config = timm.data.resolve_model_data_config(module)
-    return Loaded(module, timm.data.create_transform(**config, is_training=False))
+        def forward(module, images):
+            if options.pooling == "auto":
+                return pool(module(images), "auto")
+            features = module.forward_features(images)
+            if getattr(module, "output_fmt", "NCHW") == "NHWC":
+                features = features.permute(0, 3, 1, 2)
+            n_prefix = getattr(module, "num_prefix_tokens", 0)
+            return pool(features, options.pooling, n_prefix=n_prefix)
+
+        pooling = "model" if options.pooling == "auto" else options.pooling
+        return self.make_of_images(options, forward, pooling=pooling)
 
 
 def _hub_name(name):
@@ -75,28 +84,3 @@ def _local_weights(name):
             "local_files_only=True: run once without it."
         ) from error
     return {"pretrained_cfg_overlay": {"file": file}}
-
-
-def backbone(loaded, options):
-    """Make the `Backbone` of a loaded model."""
-    if options.modality == "text":
-        raise ValueError("timm's models take images: use modality='auto' or 'image'.")
-
-    def forward(module, images):
-        if options.pooling == "auto":
-            return pool(module(images), "auto")
-        features = module.forward_features(images)
-        if getattr(module, "output_fmt", "NCHW") == "NHWC":
-            features = features.permute(0, 3, 1, 2)
-        n_prefix = getattr(module, "num_prefix_tokens", 0)
-        return pool(features, options.pooling, n_prefix=n_prefix)
-
-    return Backbone(
-        model=loaded.module,
-        modality="image",
-        forward=forward,
-        load=tensor_loader(loaded.preprocess),
-        collate=stack,
-        pooling="model" if options.pooling == "auto" else options.pooling,
-        preprocessing=lambda: loaded.preprocessing,
-    )

@@ -1,43 +1,45 @@
 """Image models of torchvision."""
 
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlparse
 
-from .._backbone import Backbone
-from .._fingerprint import image_preprocessing_digest
 from .._pooling import pool
-from ._module import stack, tensor_loader
+from ._base import TorchLoader
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Torchvision(TorchLoader):
     """A model of torchvision and the transform that goes with it."""
 
-    module: object
-    preprocess: object
+    library = "torchvision"
+    package = "skimprint[torchvision]"
 
-    @cached_property
-    def preprocessing(self):
-        """Digest of the transform."""
-        return image_preprocessing_digest(self.preprocess)
+    def load(self, name, options):
+        """Build a model with its weights, and take its classifier off."""
+        from torchvision import models
 
+        kwargs = {"weights": "DEFAULT"} | options.model_kwargs
+        choices = models.get_model_weights(name)
+        weights = kwargs["weights"]
+        if isinstance(weights, str):
+            weights = choices[weights.rpartition(".")[2]]
+        if weights is not None and options.local_files_only:
+            _check_downloaded(name, weights.url)
+        module = models.get_model(name, **kwargs | {"weights": weights})
+        _take_classifier_off(module, name)
+        self.preprocess = (weights or choices.DEFAULT).transforms()
+        return module
 
-def load(name, options):
-    """Build a model with its weights, and take its classifier off."""
-    from torchvision import models
-
-    kwargs = {"weights": "DEFAULT"} | options.model_kwargs
-    choices = models.get_model_weights(name)
-    weights = kwargs["weights"]
-    if isinstance(weights, str):
-        weights = choices[weights.rpartition(".")[2]]
-    if weights is not None and options.local_files_only:
-        _check_downloaded(name, weights.url)
-    module = models.get_model(name, **kwargs | {"weights": weights})
-    _take_classifier_off(module, name)
-    return Loaded(module, (weights or choices.DEFAULT).transforms())
+    def backbone(self, options):
+        """Make a backbone that pools as the model does."""
+        if options.modality not in ("auto", "image"):
+            raise ValueError(
+                "torchvision's models take images: use modality='auto' or 'image'."
+            )
+        why = "is not available for torchvision, whose models pool as they were trained"
+        options.refuse("pooling", why=f"{why} to")
+        return self.make_of_images(
+            options, lambda module, images: pool(module(images), "auto")
+        )
 
 
 def _check_downloaded(name, url):
@@ -68,24 +70,3 @@ def _take_classifier_off(module, name):
         )
     parent, _, attribute = head.rpartition(".")
     setattr(module.get_submodule(parent), attribute, torch.nn.Identity())
-
-
-def backbone(loaded, options):
-    """Make the `Backbone` of a loaded model."""
-    if options.modality == "text":
-        raise ValueError(
-            "torchvision's models take images: use modality='auto' or 'image'."
-        )
-    if options.pooling != "auto":
-        raise ValueError(
-            f"pooling={options.pooling!r} is not available for torchvision, whose "
-            "models pool as they were trained to: leave pooling='auto'."
-        )
-    return Backbone(
-        model=loaded.module,
-        modality="image",
-        forward=lambda module, images: pool(module(images), "auto"),
-        load=tensor_loader(loaded.preprocess),
-        collate=stack,
-        preprocessing=lambda: loaded.preprocessing,
-    )

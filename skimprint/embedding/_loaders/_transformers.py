@@ -1,29 +1,53 @@
-"""Models of transformers: image models, text models, and pairs of both."""
+"""Models of transformers: of images, texts or sounds, and pairs of these."""
 
-from dataclasses import dataclass
 from functools import cached_property
 
-from .._backbone import Backbone
-from .._fingerprint import image_preprocessing_digest, tokenizer_digest
+from .._fingerprint import digest, image_preprocessing_digest, tokenizer_digest
 from .._pooling import output_features, output_has, pool
+from .._sounds import probe_sounds, resampled
+from ._base import TorchLoader
 from ._module import with_tensors
-from ._text import one_at_a_time
+from ._text import cutter, one_at_a_time
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Transformers(TorchLoader):
     """A model of transformers; what feeds it is loaded when it is needed."""
 
-    module: object
-    trained_pooler: bool
-    hub: dict
+    library = "transformers"
+    package = "skimprint[transformers]"
+
+    def load(self, name, options):
+        """Load a model by name or from a directory, from safetensors if there are."""
+        import torch
+        from transformers import AutoModel
+
+        self.hub = {
+            "pretrained_model_name_or_path": name,
+            "revision": options.revision or "main",
+            "local_files_only": options.local_files_only,
+            "trust_remote_code": options.trust_remote_code,
+        }
+        kwargs = dict(options.model_kwargs)
+        # Else the precision of the arithmetic would be that of the file.
+        if "torch_dtype" not in kwargs:
+            kwargs.setdefault("dtype", torch.float32)
+        module, info = AutoModel.from_pretrained(
+            output_loading_info=True, **self.hub, **kwargs
+        )
+        # A checkpoint without a pooler would get a random one.
+        self.trained_pooler = not any("pooler" in key for key in info["missing_keys"])
+        if module.config.is_encoder_decoder:  # what is decoded would be a guess
+            module = module.get_encoder()
+        return module
 
     @property
-    def is_pair(self):
-        """Whether images and texts are embedded into one space."""
-        return hasattr(self.module, "get_image_features") and hasattr(
-            self.module, "get_text_features"
-        )
+    def towers(self):
+        """What is embedded into one space, by a model that does so."""
+        return [
+            modality
+            for modality in ("image", "audio", "text")
+            if hasattr(self.module, f"get_{modality}_features")
+        ]
 
     @cached_property
     def tokenizer(self):
@@ -40,11 +64,12 @@ class Loaded:
         """From a list of texts to padded tensors, cut at what the model can take."""
         max_length = _max_length(self.tokenizer, self.module.config)
         padding = "max_length" if _pads_always(self.module.config) else True
+        cut = cutter(self.tokenizer, max_length)
 
         def tokenize(texts):
             return dict(
                 self.tokenizer(
-                    list(texts),
+                    [cut(text) for text in texts],
                     padding=padding,
                     truncation=True,
                     max_length=max_length,
@@ -65,6 +90,44 @@ class Loaded:
         )
 
     @cached_property
+    def extractor(self):
+        """What turns sounds into what an audio model takes."""
+        from transformers import AutoFeatureExtractor
+
+        return AutoFeatureExtractor.from_pretrained(**self.hub)
+
+    @cached_property
+    def audio_collate(self):
+        """From a list of arrays, at the extractor's rate, to tensors."""
+        extractor = self.extractor
+        raw = extractor.feature_size == 1  # not a spectrogram of one length
+        most = getattr(extractor, "nb_max_samples", None)  # else cut at random
+        masked = raw and extractor.return_attention_mask
+
+        def collate(arrays):
+            if raw and not masked and len({*map(len, arrays)}) > 1:
+                raise ValueError("padding would change what this model makes of sounds")
+            return dict(
+                extractor(
+                    [array[:most] for array in arrays],
+                    sampling_rate=extractor.sampling_rate,
+                    return_tensors="pt",
+                    **({"padding": True} if raw else {}),
+                    **({"return_attention_mask": True} if most is None else {}),
+                )
+            )
+
+        return collate
+
+    @cached_property
+    def audio_preprocessing(self):
+        """Digest of what happens to sounds."""
+        rate = self.extractor.sampling_rate
+        return digest(
+            rate, [self.audio_collate([sound]) for sound in probe_sounds(rate)]
+        )
+
+    @cached_property
     def text_preprocessing(self):
         """Digest of the tokenizer."""
         return tokenizer_digest(self.tokenizer, self.text_collate)
@@ -73,6 +136,46 @@ class Loaded:
     def image_preprocessing(self):
         """Digest of what happens to images."""
         return image_preprocessing_digest(lambda image: self.image_collate([image]))
+
+    def backbone(self, options):
+        """Make a backbone of what the model takes, or of one tower of a pair."""
+        modality = _modality(self, options.modality)
+        pooling = _pooling(self, modality, options.pooling)
+        n_prefix = _count_prefix(self.module) if modality != "text" else 0
+
+        def forward(module, inputs):
+            if pooling == "features":
+                features = getattr(module, f"get_{modality}_features")(**inputs)
+                return output_features(features, "pooler")[0]
+            mask = inputs.get("attention_mask")
+            if main == "input_features":  # a spectrogram, masked or not, is whole
+                inputs = {main: inputs[main]}
+            output = module(**inputs)
+            wanted = pooling
+            if pooling == "pooler or mean":
+                has_pooler = self.trained_pooler and output_has(output, "pooler_output")
+                wanted = "pooler" if has_pooler else "mean"
+            features, rest = output_features(output, wanted)
+            if modality == "audio" and mask is not None and features.ndim == 3:
+                mask = _mask_of_frames(module, mask, features.shape[1] - n_prefix)
+            return pool(features, rest, mask, n_prefix)
+
+        load = None
+        if modality == "audio":
+            rate = self.extractor.sampling_rate
+
+            def load(sound):
+                return resampled(sound, rate)
+
+        main = getattr(self.module, "main_input_name", None)
+        return self.make(
+            options,
+            modality,
+            forward,
+            load=load,
+            collate=getattr(self, f"{modality}_collate"),
+            pooling=pooling,
+        )
 
 
 # Models of the RoBERTa family, whose positions begin after the padding's number.
@@ -95,59 +198,6 @@ def _max_length(tokenizer, config):
     return int(min(limits))
 
 
-def load(name, options):
-    """Load a model by name or from a directory, weights as safetensors if there are."""
-    hub = {
-        "pretrained_model_name_or_path": name,
-        "revision": options.revision or "main",
-        "local_files_only": options.local_files_only,
-        "trust_remote_code": options.trust_remote_code,
-    }
-    import torch
-    from transformers import AutoModel
-
-    # Else the precision of the arithmetic would be that of the file.
-    kwargs = dict(options.model_kwargs)
-    if "torch_dtype" not in kwargs:
-        kwargs.setdefault("dtype", torch.float32)
-    module, info = AutoModel.from_pretrained(output_loading_info=True, **hub, **kwargs)
-    return Loaded(
-        module=module,
-        # A checkpoint without a pooler would get a random one.
-        trained_pooler=not any("pooler" in key for key in info["missing_keys"]),
-        hub=hub,
-    )
-
-
-def backbone(loaded, options):
-    """Make the `Backbone` of a loaded model."""
-    modality = _modality(loaded, options.modality)
-    pooling = _pooling(loaded, modality, options.pooling)
-    n_prefix = _count_prefix(loaded.module) if modality == "image" else 0
-
-    def forward(module, inputs):
-        if pooling == "features":
-            method = getattr(module, f"get_{modality}_features")
-            features = method(**inputs)
-            return output_features(features, "pooler")[0]
-        output = module(**inputs)
-        if pooling == "pooler or mean":
-            has_pooler = loaded.trained_pooler and output_has(output, "pooler_output")
-            features, rest = output_features(output, "pooler" if has_pooler else "mean")
-        else:
-            features, rest = output_features(output, pooling)
-        return pool(features, rest, inputs.get("attention_mask"), n_prefix)
-
-    return Backbone(
-        model=loaded.module,
-        modality=modality,
-        forward=forward,
-        collate=getattr(loaded, f"{modality}_collate"),
-        pooling=pooling,
-        preprocessing=lambda: getattr(loaded, f"{modality}_preprocessing"),
-    )
-
-
 # Parameters that an image model puts before the tokens of places.
 _PREFIXES = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
 
@@ -160,17 +210,32 @@ def _count_prefix(module):
     )
 
 
+def _mask_of_frames(module, mask, n_frames):
+    """Reduce a mask of samples, or of steps of a spectrogram, to frames."""
+    if mask.shape[1] == n_frames:
+        return mask
+    if hasattr(module, "_get_feature_vector_attention_mask"):
+        return module._get_feature_vector_attention_mask(n_frames, mask)
+    return mask[:, :: mask.shape[1] // n_frames][:, :n_frames]
+
+
+_INPUTS = {"pixel_values": "image", "input_values": "audio", "input_features": "audio"}
+
+
 def _modality(loaded, modality):
-    if loaded.is_pair:
-        if modality == "auto":
-            raise ValueError(
-                "This model embeds images and texts: choose modality='image' or 'text'."
-            )
-        return modality
-    main_input = getattr(loaded.module, "main_input_name", "input_ids")
-    own = "text" if main_input == "input_ids" else "image"
+    towers = loaded.towers
+    if len(towers) > 1:
+        if modality in towers:
+            return modality
+        names = " and ".join(
+            "audio" if name == "audio" else f"{name}s" for name in towers
+        )
+        choices = " or ".join(map(repr, towers))
+        raise ValueError(f"This model embeds {names}: choose modality={choices}.")
+    own = _INPUTS.get(getattr(loaded.module, "main_input_name", ""), "text")
     if modality not in ("auto", own):
-        raise ValueError(f"This model takes {own}s, not modality={modality!r}.")
+        what = "audio" if own == "audio" else f"{own}s"
+        raise ValueError(f"This model takes {what}, not modality={modality!r}.")
     return own
 
 
@@ -182,12 +247,12 @@ def _pooling(loaded, modality, pooling):
             "does not have. Choose 'mean', 'cls' or 'max'."
         )
     if pooling != "auto":
-        if loaded.is_pair:
+        if len(loaded.towers) > 1:
             raise ValueError(
                 f"pooling={pooling!r} is not available for a pair of towers, which "
                 "pool as they were trained to: leave pooling='auto'."
             )
         return pooling
-    if loaded.is_pair:
+    if len(loaded.towers) > 1:
         return "features"
     return "mean" if modality == "text" else "pooler or mean"

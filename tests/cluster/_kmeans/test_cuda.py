@@ -109,7 +109,7 @@ def test_empty_clusters_get_the_farthest_rows(gpu):
     work.center_squares[:] = work.center_squares[0]
     work.iterate(300)
     assert (work.members > 0).all()
-    assert 17 in work.judge().indices
+    assert 17 in work.summarize().indices
 
 
 def test_groups_do_not_depend_on_their_company(gpu):

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 from skimprint._arrays.blas import gram_each
 from skimprint._arrays.blas import squared_distances as all_distances
 from skimprint._arrays.groups import GroupedRows
-from skimprint._arrays.threads import Turns, one_blas_thread
+from skimprint._arrays.threads import PausableLock, one_blas_thread
 from skimprint.cluster._kmeans import (
     gram,
     grouped_kmeans,
@@ -293,7 +293,7 @@ def test_iterations_are_those_of_scikit_learn(route, monkeypatch):
         seeds = kmeans_plusplus(rows, k, random_state=0)[1]
         return seeds, squared_distances(rows[seeds], rows)
 
-    def seed_rows(X, offsets, sq_norms, weights, k, rng, turns, samples):
+    def seed_rows(X, offsets, sq_norms, weights, k, rng, lock, samples):
         starts = offsets[:-1]
         return np.stack(
             [
@@ -344,8 +344,8 @@ def test_bounds_hold(dtype, n_features, monkeypatch):
     rng = np.random.default_rng(0)
     options = {"n_init": 2, "max_iter": 300, "tol": 0, "spherical": False}
     weights = np.ones(len(X), dtype)
-    with Turns() as turns:
-        lloyd.lloyd_kmeans(X, np.array([0, 1500]), weights, 12, rng, turns, **options)
+    with PausableLock() as lock:
+        lloyd.lloyd_kmeans(X, np.array([0, 1500]), weights, 12, rng, lock, **options)
     assert max(settled) > 0.5
 
 
@@ -361,8 +361,8 @@ def test_seeds_follow_the_weights_and_what_is_far():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         offsets = np.array([0, 2000])
-        with Turns() as turns:
-            seeds = seed_rows(X, offsets, sq_norms, weights, 2, rng, turns)[0]
+        with PausableLock() as lock:
+            seeds = seed_rows(X, offsets, sq_norms, weights, 2, rng, lock)[0]
         assert seeds.min() >= 1000
         assert seeds.min() < 1003 <= seeds.max()
 

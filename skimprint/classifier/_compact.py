@@ -1,0 +1,121 @@
+"""Leave out of a classifier all that only learning needs."""
+
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import clone
+
+from .._memory.state import Needs, State
+from .._scoring.scorer import Scorer
+from .._space.space import Space
+from ._calibration import temperature_of, threshold_of
+
+
+class PredictOnly:
+    """Stand in for `Fitted` where nothing more can be learnt.
+
+    Parameters
+    ----------
+    plan : Plan
+        How queries are scored.
+    scorer : Scorer
+        Scores them.
+    """
+
+    knows_classes = True
+
+    def __init__(self, plan, scorer):
+        self.plan = plan
+        self.scorer = scorer
+
+    def __getstate__(self):
+        # What follows from other arrays is made again.
+        scorer, head = copy(self.scorer), copy(self.scorer.head)
+        vars(scorer).pop("similarity", None)
+        vars(head).pop("twice_whitened", None)
+        if head.whitening is not None:
+            head.whitening = head.whitening.astype(head.dtype)
+        scorer.head = head
+        return {"plan": self.plan, "scorer": scorer}
+
+    @property
+    def state(self):
+        """What is known: an error here."""
+        raise ValueError(
+            "A compact classifier has only what predictions need: it cannot learn more "
+            "with partial_fit, forget or merge. Do so with the classifier that it was "
+            "made of, or call fit, which starts again."
+        )
+
+    last_state = state
+
+    def enqueued(self, batch):
+        """Let a batch wait to be learnt: an error here."""
+        return self.state
+
+
+def compacted(clf):
+    """Make a classifier that predicts the same, and cannot learn.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Is fitted.
+
+    Returns
+    -------
+    compact : ImprintClassifier
+        Shares the arrays that predictions read.
+    """
+    scorer = clf._fitted.scorer
+    calibrate_now(clf, scorer)
+    other = clone(clf).set_params(head=None)
+    parameters = scorer.plan.parameters | {"head": None}
+    plan = replace(scorer.plan, needs=Needs(), parameters=parameters)
+    head = copy(scorer.head)
+    head.plan = plan
+    head.space = space_of(
+        head.space.class_weights, head.space.is_head, head.space.state.n_samples
+    )
+    head.covariance = None
+    if head.factor is not None:
+        head.factor = head.factor.astype(head.dtype)
+    compact = Scorer(head, plan)
+    compact.calibrations = dict(scorer.calibrations)
+    for name in ("n_features_in_", "feature_names_in_"):
+        if hasattr(clf, name):
+            setattr(other, name, getattr(clf, name))
+    other._fitted = PredictOnly(plan, compact)
+    return other
+
+
+def calibrate_now(clf, scorer):
+    """Let a scorer find the temperature and the threshold, while it has samples."""
+    temperature_of(clf, scorer)
+    if clf.rejection is not None:
+        threshold_of(clf, scorer)
+
+
+def space_of(class_weights, is_head, n_samples):
+    """Make a space that knows nothing but how much was learnt.
+
+    Parameters
+    ----------
+    class_weights : ndarray of shape (n_classes,)
+        Weight of the samples of each class.
+    is_head : ndarray of bool, of shape (n_classes,)
+        Whether a class is as it came from a linear head.
+    n_samples : int
+        Number of training rows so far.
+
+    Returns
+    -------
+    space : Space
+    """
+    space = Space.__new__(Space)
+    space.state = State(n_samples=n_samples)
+    space.class_weights = np.asarray(class_weights)
+    space.is_head = is_head
+    space._previous = None
+    return space

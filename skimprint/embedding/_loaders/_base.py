@@ -1,0 +1,97 @@
+"""What a library's module derives its loader from: `Loader`, or `TorchLoader`."""
+
+from functools import cached_property
+from typing import ClassVar
+
+from .._backbone import Backbone, Options
+from .._fingerprint import image_preprocessing_digest
+from .._torch import TorchBackbone, resolve
+from ._module import stack, tensor_loader
+
+
+class Loader:
+    """A named model of a library, loaded once and shared.
+
+    A subclass loads in ``__init__`` what is expensive, imports its library there and
+    not before, and makes a `Backbone` of it in `backbone`.
+
+    Parameters
+    ----------
+    name : str
+        What stands after the colon of ``model="<library>:<name>"``.
+    options : Options
+        From `resolve`.
+    """
+
+    library: ClassVar[str]  # the module to import
+    package: ClassVar[str]  # what to install for it
+
+    def __init__(self, name: str, options: Options):
+        raise NotImplementedError
+
+    @classmethod
+    def resolve(cls, options: Options) -> Options:
+        """Settle what "auto" means, or refuse what has no effect."""
+        why = f"has no effect on models of {cls.library}, which choose by themselves"
+        options.refuse("device", "dtype", why=why)
+        return options
+
+    def backbone(self, options: Options) -> Backbone:
+        """Make what embeds, once for each use."""
+        raise NotImplementedError
+
+
+class TorchLoader(Loader):
+    """A named model that is a ``torch.nn.Module``; a subclass defines `load`.
+
+    Parameters
+    ----------
+    name : str
+        What stands after the colon of ``model="<library>:<name>"``.
+    options : Options
+        From `resolve`.
+    """
+
+    preprocess = None  # from one image to a tensor, where that is all there is to do
+
+    def __init__(self, name, options):
+        self.module = self.load(name, options)
+        self.module.to(options.device).eval().requires_grad_(False)
+
+    @classmethod
+    def resolve(cls, options):
+        """Settle on a device and a precision."""
+        return resolve(options)
+
+    def load(self, name, options):
+        """Load the module, and keep what feeds it."""
+        raise NotImplementedError
+
+    @cached_property
+    def image_preprocessing(self):
+        """Digest of what happens to images."""
+        return image_preprocessing_digest(self.preprocess)
+
+    def make(self, options, modality, forward, **arguments):
+        """Make a backbone of the module."""
+        return TorchBackbone(
+            model=self.module,
+            modality=modality,
+            forward=forward,
+            device=options.device,
+            dtype=options.dtype,
+            owned=True,
+            preprocessing=lambda: getattr(self, f"{modality}_preprocessing"),
+            **arguments,
+        )
+
+    def make_of_images(self, options, forward, **arguments):
+        """Make a backbone of images that `preprocess` turns into tensors."""
+        return self.make(
+            options,
+            "image",
+            forward,
+            load=tensor_loader(self.preprocess),
+            collate=stack,
+            **arguments,
+        )

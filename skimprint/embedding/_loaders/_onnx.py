@@ -1,0 +1,156 @@
+"""Models of ONNX, with the tokenizer or the image processor that lies beside them."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from .._backbone import Backbone
+from .._extras import require
+from .._fingerprint import digest, image_preprocessing_digest
+from .._pooling import pool
+from ._base import Loader
+from ._text import cutter, one_at_a_time
+
+_PACKAGE = "skimprint[onnx]"
+
+
+class Onnx(Loader):
+    """A model of ONNX in a file, or in a directory as exporters write it."""
+
+    library = "onnxruntime"
+    package = _PACKAGE
+
+    def __init__(self, name, options):
+        options.refuse(
+            "revision", "trust_remote_code", why="has no effect on a local file"
+        )
+        path = Path(name)
+        files = [path, path / "model.onnx", path / "onnx" / "model.onnx"]
+        self.path = next((file for file in files if file.is_file()), None)
+        if self.path is None:
+            raise FileNotFoundError(
+                f"model='onnx:{name}': there is no such file, nor a directory with "
+                "model.onnx in it."
+            )
+        self.arguments = options.model_kwargs
+        self.sessions = {}
+        self.inputs = [node.name for node in self.session.get_inputs()]
+
+    @property
+    def session(self):
+        """The session of this process: its threads do not survive a fork."""
+        import onnxruntime
+
+        process = os.getpid()
+        if process not in self.sessions:
+            kwargs = {"providers": onnxruntime.get_available_providers()}
+            kwargs |= self.arguments
+            session = onnxruntime.InferenceSession(str(self.path), **kwargs)
+            # The old one is kept, since its end would wait for its threads.
+            self.sessions[process] = session
+        return self.sessions[process]
+
+    def beside(self, name):
+        """Find a file beside the model, or one folder above; None if there is none."""
+        folders = (self.path.parent, self.path.parent.parent)
+        return next((path for f in folders if (path := f / name).is_file()), None)
+
+    @cached_property
+    def tokenize(self):
+        """From a list of texts to padded arrays, cut at what the model can take."""
+        tokenizers = require("tokenizers", "A text model of ONNX", _PACKAGE)
+        file = self.beside("tokenizer.json")
+        if file is None:
+            raise FileNotFoundError(
+                f"There is no tokenizer.json beside {self.path}, which a text model of "
+                "ONNX needs."
+            )
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        if tokenizer.padding is None:
+            tokenizer.enable_padding()
+        if tokenizer.truncation is None:
+            tokenizer.enable_truncation(512)
+        tokenizer.enable_padding(**tokenizer.padding | {"length": None})
+        cut = cutter(tokenizer, tokenizer.truncation["max_length"])
+
+        def tokenize(texts):
+            encodings = tokenizer.encode_batch([cut(text) for text in texts])
+            columns = {
+                "input_ids": "ids",
+                "attention_mask": "attention_mask",
+                "token_type_ids": "type_ids",
+            }
+            return {
+                name: np.array([getattr(each, column) for each in encodings], np.int64)
+                for name, column in columns.items()
+            }
+
+        return one_at_a_time(tokenize)
+
+    @cached_property
+    def process(self):
+        """From a list of images to an array."""
+        transformers = require("transformers", "An image model of ONNX", _PACKAGE)
+        file = self.beside("preprocessor_config.json")
+        if file is None:
+            raise FileNotFoundError(
+                f"There is no preprocessor_config.json beside {self.path}, which an "
+                "image model of ONNX needs."
+            )
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            file.parent, backend="pil", local_files_only=True
+        )
+        return lambda images: dict(processor(images=images, return_tensors="np"))
+
+    @cached_property
+    def text_preprocessing(self):
+        """Digest of the tokenizer's file, which is all that there is to it."""
+        return digest(self.beside("tokenizer.json").read_bytes())
+
+    @cached_property
+    def image_preprocessing(self):
+        """Digest of what happens to images."""
+        return image_preprocessing_digest(lambda image: self.process([image]))
+
+    @cached_property
+    def fingerprint(self):
+        """Digest of the model's file, and of weights in files beside it."""
+        files = sorted(self.path.parent.glob(f"{self.path.name}[._]*"))
+        return digest(*(file.read_bytes() for file in [self.path, *files]))
+
+    def backbone(self, options):
+        """Make a backbone of what the model takes."""
+        own = "text" if "input_ids" in self.inputs else "image"
+        if options.modality not in ("auto", own):
+            raise ValueError(
+                f"This model takes {own}s, not modality={options.modality!r}."
+            )
+        outputs = [node.name for node in self.session.get_outputs()]
+
+        def forward(session, inputs):
+            if len(inputs) == 1 and len(self.inputs) == 1:
+                inputs = dict(zip(self.inputs, inputs.values(), strict=True))
+            mask = inputs.get("attention_mask")
+            inputs = {name: inputs[name] for name in self.inputs}
+            found = dict(zip(outputs, session.run(None, inputs), strict=True))
+            pooling = options.pooling
+            if pooling == "auto":
+                for name in ("sentence_embedding", "image_embeds", "text_embeds"):
+                    if name in found:
+                        return found[name]
+                pooling = "auto" if found[outputs[0]].ndim == 2 else "mean"
+            if pooling == "pooler":
+                return found["pooler_output"]
+            return pool(found[outputs[0]], pooling, mask)
+
+        return Backbone(
+            model=self.session,
+            modality=own,
+            forward=forward,
+            collate=self.tokenize if own == "text" else self.process,
+            pooling=options.pooling,
+            preprocessing=lambda: getattr(self, f"{own}_preprocessing"),
+            fingerprint=lambda: self.fingerprint,
+        )

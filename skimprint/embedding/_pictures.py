@@ -1,0 +1,216 @@
+"""Pictures of all kinds to upright RGB images, as people see them."""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from .._arrays.threads import ForkSafeLock
+from ._extras import require
+from ._items import ItemError, is_pil, is_tensor
+
+# How many times longer than wide a picture may be; of others the middle is taken.
+_MAX_RATIO = 100
+# Objects of the user's may have state, which only one thread at a time may touch.
+_LOCKS = [ForkSafeLock() for _ in range(64)]
+
+
+def lock_of(item):
+    """The lock of an object; pictures that read from one open file share one."""
+    return _LOCKS[id(getattr(item, "fp", None) or item) // 64 % len(_LOCKS)]
+
+
+def as_image(item, note=None):
+    """Decode or convert one item to an upright RGB image.
+
+    Parameters
+    ----------
+    item : bytes-like, PIL image, uint8 array or tensor
+        From the user, or read from a file.
+    note : callable, default=None
+        Called with a remark on how the item was understood, if there is one.
+
+    Returns
+    -------
+    image : PIL.Image.Image
+        Upright, RGB, on white where it was transparent.
+    """
+    Image = require("PIL.Image", "Reading images")
+    try:
+        if isinstance(item, (bytes, bytearray, memoryview)):
+            with Image.open(io.BytesIO(item)) as image:
+                return _upright_rgb(image, note)
+        if is_pil(item):
+            with lock_of(item):
+                return _upright_rgb(item, note)
+        if hasattr(item, "shape") and hasattr(item, "dtype"):
+            return _upright_rgb(Image.fromarray(_channels_last(item)), note)
+    except ItemError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise ItemError(
+            "these bytes are no image that Pillow can decode"
+            if len(item)
+            else "the file is empty"
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise ItemError(
+            f"{error} If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS, which is "
+            f"{Image.MAX_IMAGE_PIXELS}"
+        ) from error
+    except Exception as error:  # Pillow's decoders raise errors of many kinds
+        text = str(error)
+        if is_pil(item) and ("closed" in text or "NoneType" in text):
+            text = "the picture is closed: embed it before you close it"
+        raise ItemError(
+            f"the image cannot be decoded: {text or type(error).__name__}"
+        ) from error
+    raise ItemError(
+        "expected a path, bytes, an open file, a PIL image, a uint8 array or a tensor, "
+        f"got {type(item).__name__}"
+    )
+
+
+def _upright_rgb(image, note):
+    """Apply the EXIF orientation, convert any mode to RGB, and put it on white."""
+    Image, ImageOps = (
+        require(f"PIL.{name}", "Reading images") for name in ("Image", "ImageOps")
+    )
+    if image.mode == "F" or image.mode.startswith("I"):  # more than 8 bits a pixel
+        declared = _declared_range(image)
+        image = ImageOps.exif_transpose(image)
+        image = Image.fromarray(_to_8_bits(np.asarray(image), declared, note))
+    else:
+        image = ImageOps.exif_transpose(image)
+    width, height = image.size
+    if max(width, height) > _MAX_RATIO * min(width, height):
+        # Else resizing by the shorter side would make a huge picture of it.
+        half_width = min(width, _MAX_RATIO * height) // 2
+        half_height = min(height, _MAX_RATIO * width) // 2
+        x, y = width // 2, height // 2
+        box = (x - half_width, y - half_height, x + half_width, y + half_height)
+        image = image.crop((*map(max, box[:2], (0, 0)), *map(max, box[2:], (1, 1))))
+    if image.has_transparency_data:
+        if image.mode == "La":
+            image = image.convert("LA")
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(ground, image)
+    return image.convert("RGB")
+
+
+def _declared_range(image):
+    """The values of black and white that a file declares, or None."""
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(258, (None,))[0]
+    white = tags.get(50717, tags.get(281))  # of a raw image, or of any
+    white = white[0] if isinstance(white, tuple) else white
+    if image.mode == "F":
+        return None if white is None else (0, white, False)
+    if bits is None:
+        in_16_bits = image.mode.startswith("I;16") or image.format in ("PNG", "PPM")
+        return (0, 65535, False) if in_16_bits else None
+    white = white if white and white < 2**bits - 1 else 2**bits - 1
+    signed = tags.get(339, (1,))[0] == 2
+    if signed:
+        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, False
+    return 0, white, tags.get(262) == 0  # where white is zero
+
+
+def _to_8_bits(pixels, declared, note):
+    """Scale grey values by the range that is declared, if they fill enough of it."""
+    low, high = pixels.min(), pixels.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ItemError("the image has pixels that are NaN or infinite")
+    low, high = low.item(), high.item()
+    black, white, inverted = declared or (0, 0, False)
+    black = max(black, min(low, 0))  # below zero only if need be
+    if declared is None or 0 < high - black < (white - black) / 16:
+        if pixels.dtype.kind == "f" or low < 0:
+            black, white = min(low, 0), high
+        else:  # of as many bits as its values need
+            black, white = 0, 2 ** max(8, int(high).bit_length()) - 1
+        if note is not None:
+            note(
+                f"its grey values from {low} to {high} were scaled by {black}..{white}"
+            )
+    bits = int(white + 1).bit_length() - 1
+    if black == 0 and white == 2**bits - 1 and bits >= 8 and pixels.dtype.kind != "f":
+        pixels = pixels.astype(np.int64).clip(0, white) >> (bits - 8)
+    else:
+        span = white - black or 1
+        pixels = (pixels.astype(float).clip(black, white) - black) / span * 255 + 0.5
+    pixels = pixels.astype(np.uint8)
+    return 255 - pixels if inverted else pixels
+
+
+def _channels_last(item):
+    """View a uint8 array as grey, RGB or RGBA with the channels last."""
+    array = item.detach().cpu().numpy() if is_tensor(item) else np.asarray(item)
+    if array.dtype != np.uint8:
+        raise ItemError(
+            f"expected an array of dtype uint8, got {array.dtype}; scale it to 0..255 "
+            "and cast, or pass a floating-point torch tensor that is preprocessed"
+        )
+    if array.size == 0:
+        raise ItemError(f"the array of shape {array.shape} has no pixels")
+    if array.ndim == 2:
+        return np.ascontiguousarray(array)
+    if array.ndim == 3 and array.shape[-1] in (1, 3, 4):
+        pass
+    elif array.ndim == 3 and array.shape[0] in (1, 3, 4):
+        array = np.moveaxis(array, 0, -1)
+    else:
+        raise ItemError(
+            "expected an array of shape (height, width), (height, width, channels) or "
+            f"(channels, height, width) with 1, 3 or 4 channels, got {array.shape}"
+        )
+    return np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def pixels_of(item):
+    """Bytes that tell a picture in memory from every other."""
+    if is_tensor(item) and item.is_floating_point():
+        array = item.detach().cpu().contiguous()
+        kind = f"tensor {array.dtype} {tuple(array.shape)} "
+        return kind.encode(), array.reshape(-1).view(sys.modules["torch"].uint8).numpy()
+    image = as_image(item)
+    return f"pixels {image.size} ".encode(), image.tobytes()
+
+
+def read_path(path, advice):
+    """Read a file, or say why not."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        if "://" in str(path):
+            reason = "URLs are not fetched: download the file, and pass its path"
+            raise ItemError(reason) from None
+        raise ItemError(f"no such file{advice}") from None
+    except IsADirectoryError:
+        if not str(path):
+            raise ItemError("the path is empty") from None
+        raise ItemError(
+            "this is a directory, not a file; list its files, with "
+            "sorted(Path(directory).glob('*.jpg')) say"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ItemError(f"the file cannot be read: {error}") from error
+
+
+def read_open(file):
+    """Read all of an open binary file, and leave it where it was."""
+    try:
+        with lock_of(file):
+            place = file.tell()
+            file.seek(0)
+            try:
+                data = file.read()
+            finally:
+                file.seek(place)
+    except (OSError, ValueError) as error:
+        raise ItemError(f"the open file cannot be read: {error}") from error
+    if isinstance(data, str):
+        raise ItemError("the file is open as text: open it in mode 'rb'")
+    return data

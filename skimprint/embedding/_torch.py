@@ -1,0 +1,192 @@
+"""Modules of torch as backbones: their devices, precision and names."""
+
+import contextlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import _frozen
+from ._backbone import Backbone, state_of
+from ._extras import require
+from ._fingerprint import PROBE_TEXTS, digest, probe_images
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(eq=False)
+class TorchBackbone(Backbone):
+    """A backbone whose model is a ``torch.nn.Module``.
+
+    Parameters
+    ----------
+    owned : bool, default=False
+        Whether nobody but us holds the module, so that its mode need not be restored
+        and it cannot change.
+    """
+
+    owned: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.fingerprint = self._fingerprint
+
+    def remembered(self):
+        """Return what is remembered of the module."""
+        return state_of(self.model, _frozen.ModuleState)
+
+    @contextlib.contextmanager
+    def running(self):
+        """Hold the module ready to embed: on its device, in eval mode."""
+        module = _frozen.on_device(self.model, self.device)
+        with contextlib.nullcontext() if self.owned else _frozen.evaluating(module):
+            yield module
+
+    def run(self, model, inputs):
+        """Run the module on one batch, without gradients and in its precision."""
+        import torch
+
+        # A tensor made in inference mode must not stay behind in a user's module.
+        no_grad = torch.inference_mode if self.owned else torch.no_grad
+        # float32 means float32, whatever the caller's code runs under.
+        autocast = torch.autocast(
+            self.device.type,
+            dtype=None if self.dtype == "float32" else getattr(torch, self.dtype),
+            enabled=self.dtype != "float32",
+        )
+        with no_grad(), autocast:
+            return super().run(model, to_device(inputs, self.device))
+
+    def _fingerprint(self):
+        if not self.owned:
+            return digest(_frozen.module_digest(self.model), self._outputs())
+        if self.state.digest is None:
+            self.state.digest = _frozen.module_digest(self.model)
+        return self.state.digest
+
+    def _outputs(self):
+        """Describe what the module makes of probe items, up to about a hundredth.
+
+        The code that a module calls may be anywhere. What it does shows in its results,
+        which are the same on all machines up to rounding only: so they are reduced to
+        a few coarse numbers.
+        """
+        single = replace(self, dtype="float32", truncate_dim=None)
+        probes = PROBE_TEXTS[:2] if self.modality == "text" else probe_images()[:1]
+        described = []
+        with self.running() as module:
+            for probe in [*probes, *_frozen.probe_tensors(self.model)]:
+                try:
+                    item = probe if self.load is None else self.load(probe)
+                    output = single.run(module, self.prepare([item]))
+                    rows = single.as_rows(output, 1)
+                except Exception:  # not what this module takes
+                    continue
+                described.append(_coarse(rows.cpu().numpy()[0]))
+                if self.modality != "text":
+                    break
+        return described
+
+
+def _coarse(row, n_directions=8):
+    """Round a row's length and its direction, seen from a few fixed sides."""
+    length = np.linalg.norm(row)
+    if not 0 < length < np.inf:
+        return [str(length)]
+    sides = np.random.default_rng(0).choice([-1.0, 1.0], (n_directions, len(row)))
+    return [
+        round(float(part), 2) for part in [50 * np.log(length), *sides @ row / length]
+    ]
+
+
+def to_device(inputs, device):
+    """Move a tensor, or the tensors in a dict, to a device."""
+    if hasattr(inputs, "items"):
+        return {key: to_device(value, device) for key, value in inputs.items()}
+    return inputs.to(device) if hasattr(inputs, "to") else inputs
+
+
+def resolve(options, module=None):
+    """Settle on which device and in which precision a module runs.
+
+    Parameters
+    ----------
+    options : Options
+        Device and dtype among them.
+    module : torch.nn.Module, default=None
+        A module that somebody has put somewhere already.
+
+    Returns
+    -------
+    options : Options
+        With a ``torch.device`` and the name of a precision.
+    """
+    return replace(
+        options,
+        device=resolve_device(options.device, module),
+        dtype=resolve_dtype(options.dtype),
+    )
+
+
+def resolve_device(device, module=None):
+    """Turn a name into a device that is there.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        A name that torch knows, or "auto": where the module is, if one is given, else
+        the best there is.
+    module : torch.nn.Module, default=None
+        A module that somebody has put somewhere already.
+
+    Returns
+    -------
+    device : torch.device
+        With its index, if it has one.
+    """
+    torch = require("torch", "Running a model")
+    if isinstance(device, str) and device == "auto":
+        if module is not None:
+            return _frozen.module_device(module) or torch.device("cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device={device!r} is no device: expected 'auto', 'cpu', 'cuda', "
+            "'cuda:1', 'mps' or the like."
+        ) from error
+    if resolved.type == "cuda":
+        n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = resolved.index
+        if index is None and n_devices:
+            index = torch.cuda.current_device()
+        if not n_devices or index >= n_devices:
+            raise ValueError(
+                f"device={device!r} was asked for, but torch sees {n_devices} CUDA "
+                "devices: use device='cpu' or 'auto', or install a build of torch that "
+                "supports this machine's GPU."
+            )
+        return torch.device("cuda", index)
+    try:
+        torch.empty(0, device=resolved)
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} was asked for, but torch cannot use it here: {error}. "
+            "Use device='cpu' or 'auto'."
+        ) from error
+    return resolved
+
+
+def resolve_dtype(dtype):
+    """Turn "auto", a name or a dtype of torch into the name of a precision."""
+    name = str(dtype).removeprefix("torch.")
+    if name == "auto":
+        return "float32"
+    if name not in DTYPES:
+        raise ValueError(
+            f"dtype={dtype!r} is not supported: expected 'auto', 'float32', 'bfloat16' "
+            "or 'float16'."
+        )
+    return name

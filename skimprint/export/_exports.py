@@ -1,0 +1,145 @@
+"""Export models to ONNX and torch."""
+
+from typing import TYPE_CHECKING, Any
+
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from ..classifier import ImprintClassifier, ImprintClassifierCV
+from ..embedding._embedder import FoundationEmbedder
+from ..embedding._extras import require
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+
+def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
+    """Convert a model to ONNX: embeddings in, labels and probabilities out.
+
+    Needs ``skimprint[export]``. The result needs opset 18, and only operators of ONNX's
+    own. It is written with ``onnx.save`` or its method ``SerializeToString``.
+
+    Parameters
+    ----------
+    model : ImprintClassifier, ImprintClassifierCV or Pipeline
+        Is fitted. The transformers of a pipeline are converted by skl2onnx.
+    nearest : bool, default=False
+        Whether to tell the nearest proxy, and the training row that it is or that is
+        nearest to it.
+
+    Returns
+    -------
+    onnx_model : onnx.ModelProto
+        With the input ``X``, of shape (n, n_features), and the outputs ``label``,
+        ``probabilities`` (n, n_classes), ``familiarity`` and, if asked for, ``proxy``
+        and ``training_row``: of shape (n,). Queries that are rejected have the label
+        of the rejection.
+
+    Raises
+    ------
+    ValueError
+        If a part has no form in ONNX: a function, or an embedder.
+
+    See Also
+    --------
+    register_skl2onnx : For ``skl2onnx.to_onnx``.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier, export
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    >>> onnx_model = export.to_onnx(clf)
+    >>> [output.name for output in onnx_model.graph.output]
+    ['label', 'probabilities', 'familiarity']
+    """
+    require("onnx", "to_onnx")
+    check_is_fitted(model)
+    if isinstance(model, ImprintClassifier | ImprintClassifierCV):
+        from ._onnx import model_of
+
+        return model_of(getattr(model, "best_estimator_", model), nearest=nearest)
+    if not isinstance(model, Pipeline):
+        raise TypeError(
+            "model must be an ImprintClassifier, an ImprintClassifierCV or a Pipeline; "
+            f"got {type(model).__name__}."
+        )
+    for name, step in model.steps:
+        if isinstance(step, FoundationEmbedder):
+            raise ValueError(
+                f"The step {name!r} is a FoundationEmbedder, which has no form in "
+                "ONNX: its model may have. Convert the steps after it, model[1:], and "
+                "join them to the model's own graph."
+            )
+    register_skl2onnx()
+    skl2onnx = require("skl2onnx", "to_onnx of a pipeline")
+    types = require("skl2onnx.common.data_types", "to_onnx of a pipeline")
+    final = model[-1]
+    best = getattr(final, "best_estimator_", final)
+    is_double = best.proxies_.dtype == "float64"
+    of_type = types.DoubleTensorType if is_double else types.FloatTensorType
+    return skl2onnx.to_onnx(
+        model,
+        initial_types=[("X", of_type([None, model.n_features_in_]))],
+        options={id(final): {"nearest": nearest}},
+        target_opset=18,
+    )
+
+
+def to_torch(model: Any) -> "torch.nn.Module":
+    """Convert a classifier to a module of torch: embeddings in, class scores out.
+
+    Parameters
+    ----------
+    model : ImprintClassifier or ImprintClassifierCV
+        Is fitted.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        Its buffers are the arrays of the classifier. ``module(X)`` has the shape (n,
+        n_classes); ``module.labels`` are the classes, and ``softmax(scores /
+        module.temperature)`` the probabilities. Where a score is the product with one
+        proxy, ``module.weight`` are the rows of that linear head. It has no rejection.
+
+    Raises
+    ------
+    ValueError
+        If a part is a function.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skimprint import ImprintClassifier, export
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    >>> module = export.to_torch(clf)
+    >>> scores = module(torch.tensor([[0.1, 2.0]]))
+    >>> module.labels[scores.argmax()]
+    'up'
+    """
+    require("torch", "to_torch")
+    from ._torch import ImprintModule
+
+    check_is_fitted(model)
+    return ImprintModule(getattr(model, "best_estimator_", model)).eval()
+
+
+def register_skl2onnx() -> None:
+    """Tell skl2onnx how to convert our classifiers, in pipelines and elsewhere.
+
+    After this, ``skl2onnx.to_onnx`` converts them. The option ``nearest`` adds outputs,
+    as that of `to_onnx` does.
+
+    See Also
+    --------
+    to_onnx : Without a registration.
+
+    Examples
+    --------
+    >>> from skimprint import export
+    >>> export.register_skl2onnx()
+    """
+    require("skl2onnx", "register_skl2onnx")
+    from ._skl2onnx import register
+
+    register()

@@ -1,0 +1,315 @@
+"""A classifier as a graph of ONNX."""
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from ._recipe import Recipe
+
+# The first version of the operators whose reductions take their axes as an input. Any
+# runtime of 2023 and later knows it.
+OPSET = 18
+
+_IR_VERSION = 8
+
+# Scores over a smaller temperature may be too large for float32.
+_TINY = 1e-30
+
+
+class Value:
+    """A tensor in a graph, by its name.
+
+    Parameters
+    ----------
+    graph : Graph
+        Gets the operations.
+    name : str
+        Of the tensor.
+    shape : tuple, default=None
+        As far as somebody asks for it.
+    """
+
+    def __init__(self, graph, name, shape=None):
+        self.graph, self.name, self.shape = graph, name, shape
+
+    def __add__(self, other):
+        return self.graph.op("Add", self, other)
+
+    def __sub__(self, other):
+        return self.graph.op("Sub", self, other)
+
+    def __rsub__(self, other):
+        return self.graph.op("Sub", other, self)
+
+    def __mul__(self, other):
+        return self.graph.op("Mul", self, other)
+
+    def __truediv__(self, other):
+        return self.graph.op("Div", self, other)
+
+    def __rtruediv__(self, other):
+        return self.graph.op("Div", other, self)
+
+    def __matmul__(self, other):
+        return self.graph.op("MatMul", self, other)
+
+    def __neg__(self):
+        return self.graph.op("Neg", self)
+
+    def __gt__(self, other):
+        return self.graph.op("Greater", self, other)
+
+    def __lt__(self, other):
+        return self.graph.op("Less", self, other)
+
+    def __ge__(self, other):
+        return self.graph.op("GreaterOrEqual", self, other)
+
+
+class Graph:
+    """The operations of recipes, as nodes of ONNX.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of all floats.
+    unique : callable, default=None
+        From a name to one that is free; by default numbers are added.
+    """
+
+    def __init__(self, dtype, unique=None):
+        self.dtype = np.dtype(dtype)
+        self.nodes, self.initializers, self._turned = [], [], {}
+        self._unique, self._n_names = unique, 0
+
+    def unique(self, name):
+        """Find a name that is free."""
+        if self._unique is not None:
+            return self._unique(name)
+        self._n_names += 1
+        return f"{name}_{self._n_names}"
+
+    def op(self, kind, *inputs, n_outputs=1, outputs=None, **attributes):
+        """Add an operation; numbers among the inputs become constants."""
+        inputs = [
+            value if isinstance(value, Value) else self.constant(value, self.dtype)
+            for value in inputs
+        ]
+        names = outputs or [self.unique(kind) for _ in range(n_outputs)]
+        names_in = [value.name for value in inputs]
+        self.nodes.append(helper.make_node(kind, names_in, names, **attributes))
+        found = [Value(self, name) for name in names]
+        return found[0] if len(found) == 1 else found
+
+    def constant(self, values, dtype=None, name="constant"):
+        """Add an array."""
+        array = np.ascontiguousarray(np.asarray(values, dtype))
+        if array.dtype.kind in "US":
+            array = array.astype(object)
+        name = self.unique(name)
+        self.initializers.append(numpy_helper.from_array(array, name))
+        value = Value(self, name, array.shape)
+        self._turned[name] = lambda: self.constant(array.T, name=f"{name}_T")
+        return value
+
+    def ints(self, *values):
+        """Add a list of integers."""
+        return self.constant(values, np.int64)
+
+    def used_initializers(self):
+        """List the arrays that a node reads: not all that a recipe has."""
+        nodes = list(self.nodes)
+        for node in self.nodes:
+            for attribute in node.attribute:
+                nodes += attribute.g.node
+        names = {name for node in nodes for name in node.input}
+        return [array for array in self.initializers if array.name in names]
+
+    def turned(self, X):
+        found = self._turned[X.name]
+        if callable(found):
+            self._turned[X.name] = found = found()
+        return found
+
+    def abs(self, X):
+        return self.op("Abs", X)
+
+    def sqrt(self, X):
+        return self.op("Sqrt", X)
+
+    def exp(self, X):
+        return self.op("Exp", X)
+
+    def copysign(self, X, sign):
+        return X * self.op("Sign", sign)  # X is not negative
+
+    def max(self, X, axis, keepdims=False):
+        return self.op("ReduceMax", X, self.ints(axis), keepdims=int(keepdims))
+
+    def argmax(self, X, axis, keepdims=False):
+        return self.op("ArgMax", X, axis=axis, keepdims=int(keepdims))
+
+    def sum(self, X, axis, keepdims=False):
+        return self.op("ReduceSum", X, self.ints(axis), keepdims=int(keepdims))
+
+    def clip(self, X, low, high=None):
+        return self.op("Clip", X, low, *([] if high is None else [high]))
+
+    def where(self, condition, X, Y):
+        return self.op("Where", condition, X, Y)
+
+    def take(self, X, index):
+        return self.op("Gather", X, index, axis=1)
+
+    def look_up(self, values, index):
+        return self.op("Gather", values, index)
+
+    def gather(self, X, index):
+        return self.op("GatherElements", X, index, axis=1)
+
+    def topk(self, X, n):
+        return self.op("TopK", X, self.ints(n), n_outputs=2, axis=-1)
+
+    def concat(self, parts):
+        return self.op("Concat", *parts, axis=1)
+
+    def with_column(self, X, value):
+        pads = self.ints(0, 0, 0, 1)
+        return self.op("Pad", X, pads, self.constant(value, self.dtype))
+
+    def boxes(self, X, width):
+        found = self.op("Reshape", X, self.ints(0, -1, width))
+        found.shape = (None, None, width)
+        return found
+
+    def sums_by(self, codes, votes, n):
+        rows = self.op("Shape", votes, start=0, end=1)
+        shape = self.op("Concat", rows, self.ints(n), axis=0)
+        zeros = self.op("Expand", self.constant(0, self.dtype), shape)
+        return self.op("ScatterElements", zeros, codes, votes, axis=1, reduction="add")
+
+    def cdist(self, X, Y, order):
+        # Query by query: all differences at once would not fit into memory.
+        body = Graph(self.dtype, self.unique)
+        query = Value(body, self.unique("query"))
+        reduced = self.unique("distances")
+        away = body.op("Abs", body.op("Sub", Y, query))
+        kind = "ReduceSum" if order == 1 else "ReduceMax"
+        body.op(kind, away, body.ints(1), keepdims=0, outputs=[reduced])
+        kind, shape = helper.np_dtype_to_tensor_dtype(self.dtype), Y.shape
+        inner = helper.make_graph(
+            body.nodes,
+            self.unique("distances_of_a_query"),
+            [helper.make_tensor_value_info(query.name, kind, shape[1:])],
+            [helper.make_tensor_value_info(reduced, kind, shape[:1])],
+            body.initializers,
+        )
+        return self.op("Scan", X, num_scan_inputs=1, body=inner)
+
+
+def write_graph(clf, graph, X, names, *, nearest):
+    """Write the operations from queries to labels into a graph.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Is fitted.
+    graph : Graph
+        Gets them.
+    X : Value
+        The queries, of any number type.
+    names : dict of {str: str}
+        What to call the outputs.
+    nearest : bool
+        Whether to tell the nearest proxy too.
+    """
+    recipe = Recipe(clf)
+    arrays = {
+        name: graph.constant(array, name=name) for name, array in recipe.arrays.items()
+    }
+    kind = helper.np_dtype_to_tensor_dtype(recipe.dtype)
+    X = recipe.normalized(graph, graph.op("Cast", X, to=kind))
+    similarities = recipe.similarities(graph, X, arrays)
+    scores = recipe.scores(graph, X, similarities, arrays)
+    if recipe.temperature < _TINY:  # then the lead decides, and nothing overflows
+        scores = scores - graph.max(scores, 1, keepdims=True)
+    scaled = graph.clip(scores / max(recipe.temperature, _TINY), recipe.lowest)
+    probabilities = graph.op("Softmax", scaled, axis=1)
+    probabilities = recipe.widened(graph, probabilities, 0.0)
+    graph.op("Identity", probabilities, outputs=[names["probabilities"]])
+    familiarity = recipe.familiarities(graph, similarities, arrays)
+    graph.op("Identity", familiarity, outputs=[names["familiarity"]])
+    labels, winner = recipe.head.classes, graph.argmax(scores, 1)
+    if recipe.threshold is not None:
+        limit = graph.constant(max(recipe.threshold, recipe.lowest), recipe.dtype)
+        last = graph.constant(len(labels), np.int64)
+        winner = graph.where(familiarity < limit, last, winner)
+        dtype = None if labels.dtype.kind == "U" else labels.dtype
+        labels = np.array([*labels.tolist(), recipe.rejected], dtype)
+    graph.op(
+        "Gather",
+        graph.constant(*labels_and_type(labels), name="labels"),
+        winner,
+        outputs=[names["label"]],
+    )
+    if nearest:
+        proxy = graph.argmax(similarities, 1)
+        graph.op("Identity", proxy, outputs=[names["proxy"]])
+        rows = graph.constant(recipe.head.indices, np.int64, name="rows")
+        graph.op("Gather", rows, proxy, outputs=[names["training_row"]])
+
+
+def labels_and_type(labels):
+    """Find how ONNX writes labels: an array and its dtype."""
+    if labels.dtype.kind == "O":
+        labels = np.array(labels.tolist())
+    dtypes = {"U": object, "b": bool, "i": np.int64, "u": np.uint64, "f": np.float64}
+    if labels.dtype.kind not in dtypes:
+        raise ValueError(
+            f"labels must be numbers, text or booleans for ONNX; got {labels[0]!r}."
+        )
+    return labels, dtypes[labels.dtype.kind]
+
+
+def outputs_of(clf, *, nearest):
+    """List the outputs: name, type, and number of columns or None."""
+    head = clf._fitted.scorer.head
+    floats = helper.np_dtype_to_tensor_dtype(head.proxies.dtype)
+    _, dtype = labels_and_type(head.classes)
+    label = TensorProto.STRING if dtype is object else None
+    found = [
+        ("label", label or helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), None),
+        ("probabilities", floats, len(head.all_classes)),
+        ("familiarity", floats, None),
+    ]
+    if nearest:
+        found += [
+            ("proxy", TensorProto.INT64, None),
+            ("training_row", TensorProto.INT64, None),
+        ]
+    return found
+
+
+def model_of(clf, *, nearest):
+    """Make a model of ONNX, of a classifier alone."""
+    dtype = clf._fitted.scorer.head.proxies.dtype
+    graph = Graph(dtype)
+    outputs = outputs_of(clf, nearest=nearest)
+    names = {name: name for name, *_ in outputs}
+    write_graph(clf, graph, Value(graph, "X"), names, nearest=nearest)
+    kind = helper.np_dtype_to_tensor_dtype(dtype)
+    made = helper.make_graph(
+        graph.nodes,
+        "skimprint",
+        [helper.make_tensor_value_info("X", kind, ["n", clf.n_features_in_])],
+        [
+            helper.make_tensor_value_info(name, kind, ["n", *([n] if n else [])])
+            for name, kind, n in outputs
+        ],
+        graph.used_initializers(),
+    )
+    return helper.make_model(
+        made,
+        producer_name="skimprint",
+        ir_version=_IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )

@@ -1,0 +1,274 @@
+"""What a classifier does to queries, in the operations of any other library.
+
+The formulae stand once, over a namespace ``xp`` of the few operations that they need:
+that of torch, or one that writes a graph of ONNX.
+"""
+
+import numpy as np
+
+from .._scoring.familiarity import _CONTRAST
+from .._space.kernel_ridge import SHARPNESS
+from ..aggregation import AGGREGATIONS, Votes
+from ..classifier._calibration import familiarity_of, temperature_of, threshold_of
+from ..normalization import EPS
+
+
+class Recipe:
+    """The steps from queries to scores, and the arrays that they need.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Is fitted.
+
+    Attributes
+    ----------
+    arrays : dict of {str: ndarray}
+        What the formulae read, by name. Each gets them in its own namespace.
+    classes : ndarray of shape (n_classes,)
+        The labels, those of classes without weight included.
+    temperature : float
+        What scores are divided by.
+    threshold : float or None
+        Less familiar queries are rejected.
+    is_linear : bool
+        Whether a score is the product of a query and one proxy of its class.
+
+    Raises
+    ------
+    ValueError
+        If a part is a function, or another that has no such form.
+    """
+
+    def __init__(self, clf):
+        clf._check_is_fitted()
+        scorer = clf._fitted.scorer
+        self.plan, self.head = plan, head = scorer.plan, scorer.head
+        _check_forms(plan)
+        self.classes = head.all_classes
+        self.temperature = float(temperature_of(clf, scorer))
+        self.score = familiarity_of(clf)
+        self.rejected = None if clf.rejection is None else clf.rejection.label
+        self.threshold = None
+        if clf.rejection is not None:
+            self.threshold = float(threshold_of(clf, scorer))
+        self.dtype = head.proxies.dtype
+        # Less than any score, and far enough from infinity to calculate with.
+        self.lowest = float(-np.finfo(self.dtype).max / 4)
+        self.arrays = {}
+        similarity = scorer.similarity
+        self._add(proxies=similarity.proxies)
+        if plan.metric.zero_distance == 0:  # distances
+            self._add(origin=getattr(similarity, "origin", None))
+            self._add(factor=getattr(similarity, "factor", None))
+        whitening = head.whitening
+        if whitening is not None:
+            self._add(whitening_origin=whitening.origin)
+            n_features, n_directions = whitening.basis.shape
+            if 2 * n_directions > n_features:
+                self._add(whitening_matrix=whitening.matrix)
+            else:
+                self._add(basis=whitening.basis, inside=whitening.inside)
+        if plan.kernel_weight:
+            self._add(
+                landmarks=head.kernel.landmarks, coefficients=head.kernel.coefficients
+            )
+        self.arrays["codes"] = head.codes.astype(np.int64)
+        self._group_classes()
+        self.is_linear = (
+            plan.metric.name == "dot"
+            and whitening is None
+            and not plan.kernel_weight
+            and not isinstance(plan.aggregation, Votes)
+            and head.n_proxies == len(head.classes)
+        )
+
+    def _add(self, **arrays):
+        for name, array in arrays.items():
+            if array is not None:
+                self.arrays[name] = np.ascontiguousarray(array, self.dtype)
+
+    def _group_classes(self):
+        """Group classes whose numbers of proxies have the same power of two above.
+
+        Filled up to it, the proxies of a group are a box, at most twice as large.
+        """
+        offsets, n_proxies = self.head.offsets, self.head.n_proxies
+        counts = np.diff(offsets)
+        widths = 2 ** np.ceil(np.log2(counts)).astype(int)
+        if len(set(counts)) == 1:
+            self.widths, self.is_filled = [int(counts[0])], False
+            return
+        self.is_filled, order, self.widths = True, [], sorted(set(widths.tolist()))
+        for width in self.widths:
+            members = np.flatnonzero(widths == width)
+            boxes = np.full((len(members), width), n_proxies)
+            for box, code in zip(boxes, members, strict=True):
+                box[: counts[code]] = np.arange(offsets[code], offsets[code + 1])
+            self.arrays[f"box_{width}"] = boxes.ravel().astype(np.int64)
+            order.append(members)
+        self.arrays["box_order"] = np.argsort(np.concatenate(order)).astype(np.int64)
+
+    # -- The formulae
+
+    def normalized(self, xp, X):
+        """Normalise queries."""
+        norm = self.plan.query_norm
+        if norm.before is not None:
+            X = norm.before(xp, X)
+        return unit_rows(xp, X) if norm.unit_length else X
+
+    def similarities(self, xp, X, arrays):
+        """Compare normalised queries with all proxies: (n_queries, n_proxies)."""
+        if "whitening_origin" in arrays:
+            X = X - arrays["whitening_origin"]
+            if "whitening_matrix" in arrays:
+                X = X @ arrays["whitening_matrix"]
+            else:
+                inside = (X @ arrays["basis"]) * arrays["inside"]
+                X = X * self.head.whitening.outside + inside @ xp.turned(
+                    arrays["basis"]
+                )
+            if self.plan.query_norm.unit_length:
+                X = unit_rows(xp, X)
+        return _METRICS[self.plan.metric.name](xp, X, arrays)
+
+    def scores(self, xp, X, similarities, arrays):
+        """Score classes: (n_queries, n_classes)."""
+        if isinstance(self.plan.aggregation, Votes):
+            scores = self._shares(xp, similarities, arrays)
+        else:
+            scores = self.by_class(xp, similarities, arrays, _largest)
+        share = self.plan.kernel_weight
+        if share:
+            kernel = X @ xp.turned(arrays["landmarks"])
+            kernel = xp.exp((kernel - 1.0) * SHARPNESS)
+            found = kernel @ xp.turned(arrays["coefficients"])
+            scores = scores * (1 - share) + (found + 1 / len(self.head.classes)) * share
+        return scores
+
+    def widened(self, xp, values, fill):
+        """Give the classes without weight a value."""
+        n = len(self.head.classes)
+        if n == len(self.classes):
+            return values
+        places = np.full(len(self.classes), n)
+        places[np.searchsorted(self.classes, self.head.classes)] = np.arange(n)
+        return xp.take(xp.with_column(values, fill), xp.constant(places))
+
+    def familiarities(self, xp, similarities, arrays):
+        """Tell how familiar queries are: (n_queries,)."""
+        if self.score == "similarity":
+            return xp.max(similarities, 1)
+        n_nearest = 2 if self.plan.generator.selects else 1
+        reduce = _largest if n_nearest == 1 else self._mean_of_two
+        by_class = self.by_class(xp, similarities, arrays, reduce)
+        if len(self.head.classes) == 1:
+            return xp.max(by_class, 1)
+        first_two, _ = xp.topk(by_class, 2)
+        return xp.sum(first_two * xp.constant([1, -_CONTRAST], self.dtype), 1)
+
+    def by_class(self, xp, similarities, arrays, reduce):
+        """Reduce the similarities to the proxies of each class."""
+        if not self.is_filled:
+            (width,) = self.widths
+            if width == 1:
+                return similarities
+            return reduce(xp, xp.boxes(similarities, width))
+        similarities = xp.with_column(similarities, self.lowest)
+        found = [
+            reduce(xp, xp.boxes(xp.take(similarities, arrays[f"box_{width}"]), width))
+            for width in self.widths
+        ]
+        return xp.take(xp.concat(found), arrays["box_order"])
+
+    def _mean_of_two(self, xp, boxes):
+        if boxes.shape[2] == 1:
+            return xp.max(boxes, 2)
+        two, _ = xp.topk(boxes, 2)
+        is_there = xp.where(two > self.lowest, 1.0, 0.0)
+        return xp.sum(two * is_there, 2) / xp.sum(is_there, 2)
+
+    def _shares(self, xp, similarities, arrays):
+        votes_of, n = self.plan.aggregation, len(self.head.classes)
+        n_voters = min(votes_of.n_neighbors, self.head.n_proxies)
+        values, nearest = xp.topk(similarities, n_voters)
+        codes = xp.look_up(arrays["codes"], nearest)
+        if votes_of.weights == "uniform":
+            votes = values * 0.0 + 1.0
+        else:
+            distances = self.plan.metric.zero_distance - values
+            is_exact = xp.where(distances > 0.0, 0.0, 1.0)
+            any_exact = xp.max(is_exact, 1, keepdims=True)
+            weighted = 1.0 / (distances + is_exact)
+            votes = xp.where(any_exact > 0.0, is_exact, weighted)
+        shares = xp.sums_by(codes, votes, n) / xp.sum(votes, 1, keepdims=True)
+        # Of classes with as many votes, that of the nearest voter is ahead.
+        eps = float(np.finfo(self.dtype).eps)
+        best = xp.max(shares, 1, keepdims=True)
+        ties = xp.where(shares >= best * (1 - 4 * eps), 1.0, 0.0)
+        n_ties = xp.sum(ties, 1, keepdims=True)
+        first = xp.argmax(xp.gather(ties, codes), 1, keepdims=True)
+        # More than half of the space to the next number: rounded, it is that one.
+        ahead = xp.where(n_ties > 1.0, best * (0.51 * eps), best * 0.0)
+        return shares + xp.sums_by(xp.gather(codes, first), ahead, n)
+
+
+def _largest(xp, boxes):
+    return xp.max(boxes, 2)
+
+
+def unit_rows(xp, X):
+    """Scale rows to unit length; squares cannot overflow, and zeros stay."""
+    largest = xp.clip(xp.max(xp.abs(X), 1, keepdims=True), 1.0)
+    X = X / largest
+    return X / xp.clip(xp.sqrt(xp.sum(X * X, 1, keepdims=True)), EPS)
+
+
+def _dot(xp, X, arrays):
+    return X @ xp.turned(arrays["proxies"])
+
+
+def _cosine(xp, X, arrays):
+    return xp.clip(_dot(xp, unit_rows(xp, X), arrays), -1.0, 1.0)
+
+
+def _euclidean(xp, X, arrays):
+    X = X - arrays["origin"]
+    if "factor" in arrays:
+        X = X @ arrays["factor"]
+    proxies = arrays["proxies"]
+    own = xp.sum(X * X, 1, keepdims=True)
+    squares = own - _dot(xp, X, arrays) * 2.0 + xp.sum(proxies * proxies, 1)
+    return -xp.sqrt(xp.clip(squares, 0.0))
+
+
+def _minkowski(order):
+    return lambda xp, X, arrays: -xp.cdist(X, arrays["proxies"], order)
+
+
+_METRICS = {
+    "chebyshev": _minkowski(np.inf),
+    "cosine": _cosine,
+    "dot": _dot,
+    "euclidean": _euclidean,
+    "mahalanobis": _euclidean,
+    "manhattan": _minkowski(1),
+}
+
+
+def _check_forms(plan):
+    """Refuse what has no form outside of Python."""
+    if plan.query_norm.is_callable:
+        _refuse("query_norm", plan, "'l2', 'power', 'auto' or None")
+    if plan.metric.name not in _METRICS:
+        _refuse("metric", plan, f"one of {sorted(_METRICS)}")
+    if not isinstance(plan.aggregation, Votes | type(AGGREGATIONS["max"])):
+        _refuse("aggregation", plan, "'max', 'mnn' or Votes")
+
+
+def _refuse(name, plan, cure):
+    raise ValueError(
+        f"{name} must have a form outside of Python; that of "
+        f"{plan.parameters[name]!r} is not known. Use {cure}, and fit again."
+    )

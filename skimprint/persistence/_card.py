@@ -1,0 +1,101 @@
+"""The model card: what people read of a folder."""
+
+import json
+
+from .. import __version__
+
+_CARD = """---
+library_name: skimprint
+tags:
+- skimprint
+- weight-imprinting
+- few-shot-learning
+---
+
+# A classifier of skimprint
+
+{summary}
+
+```python
+from skimprint import persistence
+
+model = persistence.load(".")  # the folder of this file
+model.predict(X)
+```
+
+Loading runs no code of this folder's. `config.json` has the parameters and the classes,
+`model.safetensors` the arrays{steps}. Written by skimprint {version}.
+
+## Settings
+
+```json
+{settings}
+```
+
+## Classes
+
+| class | training samples |
+|---|---|
+{classes}
+"""
+
+# Rows of the table: a card is read by people.
+_MAX_ROWS = 200
+
+
+def card_of(model, config):
+    """Write a model card.
+
+    Parameters
+    ----------
+    model : ImprintClassifier, ImprintClassifierCV or Pipeline
+        Is fitted.
+    config : dict
+        What is written of it.
+
+    Returns
+    -------
+    card : str
+        Markdown.
+    """
+    steps = [step for _, step in config.get("steps", []) if isinstance(step, dict)]
+    final = (steps or [config])[-1]
+    estimator = getattr(model, "best_estimator_", model[-1] if steps else model)
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    settings = final.get("best", final).get("parameters", {})
+    defaults = {}
+    rows = []
+    lines = [
+        f"Items are embedded by `{step['parameters']['model']}`, revision "
+        f"`{step['parameters']['revision']}`, fingerprint `{step['fingerprint']}`."
+        for step in steps
+        if step["class"] == "FoundationEmbedder"
+    ]
+    if type(estimator).__name__ == "ImprintClassifier":
+        classes = getattr(estimator, "classes_", [])
+        shots = getattr(estimator, "class_count_", [])
+        defaults = type(estimator)().get_params(deep=False)
+        n_features = estimator.n_features_in_
+        lines.append(f"{len(classes)} classes of embeddings of {n_features} features.")
+        if not final.get("best", final)["learning"]:
+            lines.append("It predicts, and cannot learn more.")
+        rows = [
+            f"| {_cell(label)} | {shot:g} |"
+            for label, shot in zip(classes[:_MAX_ROWS], shots, strict=False)
+        ]
+        if len(classes) > _MAX_ROWS:
+            rows.append(f"| ... and {len(classes) - _MAX_ROWS} more | |")
+    changed = {k: v for k, v in settings.items() if v != defaults.get(k, ...)}
+    return _CARD.format(
+        summary=" ".join(lines),
+        steps=", `*.skops` the transformers of scikit-learn" if steps else "",
+        version=__version__,
+        settings=json.dumps(changed, indent=1, ensure_ascii=False),
+        classes="\n".join(rows),
+    )
+
+
+def _cell(label):
+    """Write a label so that it stays in its cell, and is no Markdown."""
+    text = " ".join(str(label).split()).replace("|", "\\|")
+    return f"`{text}`" if text and "`" not in text else text

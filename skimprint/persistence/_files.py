@@ -1,0 +1,170 @@
+"""Folders of models: replaced in one step, and read with care."""
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import sys
+import uuid
+import zipfile
+from pathlib import Path
+
+CONFIG, WEIGHTS, CARD, STEP = "config.json", "model.safetensors", "README.md", ".skops"
+
+#: What a config says of itself. A reader knows all versions up to its own.
+FORMAT, VERSION = "skimprint", 1
+
+# More than the labels of a million classes take.
+_MAX_CONFIG_BYTES = 2**26
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
+
+
+@contextlib.contextmanager
+def replacing(folder):
+    """Write files into a new folder that then takes the place of another.
+
+    Parameters
+    ----------
+    folder : path-like
+        Does not exist, is empty, or is a model of ours.
+
+    Yields
+    ------
+    new : Path
+        Put the files here. If there is an error, nothing is left of it.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something that is no model of ours, which stays as it is.
+    """
+    folder = Path(folder).resolve()
+    check_replaceable(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    new.mkdir()
+    try:
+        yield new
+        for path in new.iterdir():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        if not folder.exists():
+            new.rename(folder)
+        elif not _exchange(new, folder):
+            # Where no system call exchanges folders, there is none for a moment.
+            old = new.with_name(f"{new.name}.old")
+            folder.rename(old)
+            try:
+                new.rename(folder)
+            except BaseException:
+                old.rename(folder)
+                raise
+            shutil.rmtree(old)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def check_replaceable(folder):
+    """Refuse to replace what is no model of ours.
+
+    Parameters
+    ----------
+    folder : Path
+        What would be replaced.
+    """
+    if not (folder.exists() or folder.is_symlink()):
+        return
+    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else None
+    if names == []:
+        return
+    why = "it is no folder"
+    if names is not None:
+        with contextlib.suppress(ValueError, OSError):
+            read_config(folder)
+            ours = (CONFIG, WEIGHTS, CARD)
+            names = [n for n in names if n not in ours and not n.endswith(STEP)]
+        if not names:
+            return
+        why = f"it has {', '.join(names[:3])}"
+    raise FileExistsError(
+        f"folder must be a new one, an empty one or a model that skimprint has saved, "
+        f"with nothing else in it; {folder} exists, and {why}. Choose another folder."
+    )
+
+
+def read_config(folder):
+    """Read what a folder says of its model.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    Returns
+    -------
+    config : dict
+        Of a version that can be read.
+    """
+    path = regular_file(folder, CONFIG)
+    if path.stat().st_size > _MAX_CONFIG_BYTES:
+        raise ValueError(f"{CONFIG} has more than {_MAX_CONFIG_BYTES} bytes.")
+    config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ValueError(f"{CONFIG} is not that of a model of skimprint.")
+    if config.get("format_version") != VERSION:
+        raise ValueError(
+            f"it has format version {config.get('format_version')!r}, and this version "
+            f"of skimprint reads {VERSION}. Another version of skimprint will do."
+        )
+    return config
+
+
+def regular_file(folder, name):
+    """Find a file in a folder: one that is there, and no link to elsewhere.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    name : str
+        Of the file.
+
+    Returns
+    -------
+    path : Path
+    """
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError(f"{name!r} is no name of a file in the folder.")
+    path = folder / name
+    if path.is_symlink():
+        raise ValueError(
+            f"{name} is a symbolic link, which may lead anywhere. Copy the files (from "
+            "a hub: download into a folder of your own, with local_dir=...)."
+        )
+    if not path.is_file():
+        raise ValueError(f"{name} is missing.")
+    return path
+
+
+def check_archive(path):
+    """Refuse an archive that would take more memory than its size."""
+    with zipfile.ZipFile(path) as archive:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise ValueError(f"{path.name} is compressed; that of a model is not.")
+
+
+def _refuse(constant):
+    raise ValueError(f"{CONFIG} has {constant}.")
+
+
+def _exchange(first, second):
+    """Exchange two folders in one step; tell whether that could be done."""
+    rename = None
+    if sys.platform == "linux":
+        rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    names = os.fsencode(first), os.fsencode(second)
+    return rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0

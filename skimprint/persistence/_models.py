@@ -1,0 +1,285 @@
+"""Save models to folders without pickle, and load them."""
+
+import json
+import struct
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from ..classifier import ImprintClassifier, ImprintClassifierCV
+from ..classifier._compact import compacted
+from ..embedding._embedder import FoundationEmbedder
+from ..embedding._extras import require
+from ._card import card_of
+from ._files import (
+    CARD,
+    CONFIG,
+    FORMAT,
+    STEP,
+    VERSION,
+    WEIGHTS,
+    check_archive,
+    read_config,
+    regular_file,
+    replacing,
+)
+from ._fitted import Checked, read_classifier, write_classifier
+from ._values import Arrays, decode, encode
+
+# Found by `fit` of an embedder; what `torch` is needed for comes with the next one.
+_EMBEDDER_FACTS = ("dtype_", "pooling_", "modality_", "n_features_out_")
+
+# Results of a search.
+_RESULTS = ("best_index_", "best_params_", "best_score_", "cv_results_", "n_splits_")
+
+
+def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
+    """Save a model to a folder, without pickle.
+
+    The folder has the layout of a model hub: ``config.json`` (parameters, classes),
+    ``model.safetensors`` (arrays), ``README.md`` (a model card), and a file for each
+    transformer of scikit-learn's, written by skops. Needs ``skimprint[files]``.
+
+    Parameters
+    ----------
+    model : ImprintClassifier, ImprintClassifierCV or Pipeline
+        Is fitted. The steps of a pipeline are a `FoundationEmbedder` with a named
+        model, transformers of scikit-learn and a classifier.
+    folder : path-like
+        A new or an empty folder, or a model that was saved before, which is replaced in
+        one step.
+    learning : bool, default=True
+        Whether to write what `partial_fit`, `forget` and `merge` need. Without it, the
+        file is what `ImprintClassifier.compact` returns.
+
+    Raises
+    ------
+    ValueError
+        If a part cannot be written, such as a function. Nothing is written then.
+    FileExistsError
+        If the folder has anything else in it.
+
+    See Also
+    --------
+    load : Load it again.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skimprint import ImprintClassifier, persistence
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     persistence.save(clf, folder)
+    ...     again = persistence.load(folder)
+    >>> again.partial_fit([[-1.0, 0.0]], ["left"]).predict([[-2.0, 0.1]])
+    array(['left'], dtype='<U5')
+    """
+    safetensors = require("safetensors.numpy", "skimprint.persistence")
+    if not hasattr(model, "_fitted"):  # a classifier may have forgotten all classes
+        check_is_fitted(model)
+    arrays = Arrays()
+    others: dict[str, bytes] = {}
+    config = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "model": _write(model, arrays, others, learning),
+    }
+    text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
+    card = card_of(model, config["model"])
+    with replacing(folder) as new:
+        (new / CONFIG).write_text(text, encoding="utf-8")
+        (new / CARD).write_text(card, encoding="utf-8")
+        safetensors.save_file(arrays.all, new / WEIGHTS, {"format": FORMAT})
+        for name, content in others.items():
+            (new / name).write_bytes(content)
+
+
+def load(
+    folder: str | PathLike,
+    *,
+    trusted: list[str] | None = None,
+    trust_remote_code: bool = False,
+) -> Any:
+    """Load a model that `save` has written.
+
+    No code of the file's runs. A pipeline names the model that it embeds with, which is
+    loaded from where it comes from when it is first used.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of the model.
+    trusted : list of str, default=None
+        Types to trust in files of skops, as in ``skops.io.load``: those of
+        scikit-learn's are known to be safe.
+    trust_remote_code : bool, default=False
+        Whether an embedder may be loaded that runs code which comes with its model.
+
+    Returns
+    -------
+    model : ImprintClassifier, ImprintClassifierCV or Pipeline
+        Predicts with the same bits, and goes on learning.
+
+    Raises
+    ------
+    ValueError
+        If the folder has no such model, or it is damaged.
+
+    See Also
+    --------
+    save : Save a model.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skimprint import ImprintClassifier, persistence
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     persistence.save(clf, folder, learning=False)
+    ...     persistence.load(folder).predict([[0.1, 2.0]])
+    array(['up'], dtype='<U5')
+    """
+    safetensors = require("safetensors", "skimprint.persistence")
+    folder = Path(folder)
+    try:
+        config = read_config(folder)
+        weights = regular_file(folder, WEIGHTS)
+        _check_lengths(weights)
+        with safetensors.safe_open(weights, framework="numpy") as file:
+            arrays = Checked(file.get_tensor, set(file.keys()))
+            trust = {"trusted": trusted, "trust_remote_code": trust_remote_code}
+            return _read(config["model"], arrays, folder, trust)
+    except _REFUSALS as error:
+        raise ValueError(f"{folder} cannot be loaded as a model: {error}") from error
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{folder} cannot be loaded as a model: {error}") from error
+
+
+# What reading a file that is not ours, or damaged, may raise.
+_REFUSALS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+def _check_lengths(path):
+    """Refuse a header that is longer than the file, before it is read."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+    if length > path.stat().st_size - 8:
+        raise ValueError(f"{path.name} is shorter than it says.")
+
+
+def _write(model, arrays, others, learning):
+    """Turn a model, or a part of one, into JSON, arrays and other files."""
+    if type(model) is ImprintClassifier:
+        return write_classifier(model if learning else compacted(model), arrays)
+    if type(model) is ImprintClassifierCV:
+        best = model.best_estimator_
+        return {
+            "class": "ImprintClassifierCV",
+            "parameters": _parameters(model, arrays.of("parameters")),
+            "results": {
+                name: encode(getattr(model, name), name, arrays) for name in _RESULTS
+            },
+            "best": _write(best, arrays.of("best"), others, learning),
+        }
+    if type(model) is Pipeline:
+        steps = [
+            [name, _write(step, arrays.of(name), others, learning)]
+            for name, step in model.steps
+        ]
+        # Its memory is a folder of this machine, whose pickles would be loaded.
+        given = {"transform_input": getattr(model, "transform_input", None)}
+        return {"class": "Pipeline", "steps": steps, "verbose": model.verbose} | given
+    if type(model) is FoundationEmbedder:
+        facts = {k: getattr(model, k) for k in _EMBEDDER_FACTS if hasattr(model, k)}
+        return {
+            "class": "FoundationEmbedder",
+            # The cache is a folder of this machine.
+            "parameters": _parameters(model, arrays) | {"cache_dir": None},
+            "facts": encode(facts, "", arrays),
+            "fingerprint": model.fingerprint_ if facts else None,
+        }
+    if model is None or isinstance(model, str):
+        return model
+    return _write_step(model, arrays, others)
+
+
+def _write_step(model, arrays, others):
+    if not type(model).__module__.startswith("sklearn."):
+        raise ValueError(
+            "model must be an ImprintClassifier, an ImprintClassifierCV or a Pipeline "
+            "of them, a FoundationEmbedder and transformers of scikit-learn; got "
+            f"{model!r}. Save the parts that it is made of."
+        )
+    skops = require("skops.io", "Saving transformers of scikit-learn")
+    name = (arrays.prefix or "model.")[:-1] + STEP
+    others[name] = skops.dumps(model)
+    types = skops.get_untrusted_types(data=others[name])
+    return {"class": "skops", "file": name, "untrusted": types}
+
+
+def _parameters(model, arrays):
+    params = model.get_params(deep=False)
+    return {name: encode(value, name, arrays) for name, value in params.items()}
+
+
+def _read(config, arrays, folder, trust):
+    """Make a model, or a part of one, of what `_write` returned."""
+    if config is None or isinstance(config, str):
+        return config
+    kind = config["class"]
+    if kind == "ImprintClassifier":
+        return read_classifier(config, arrays)
+    if kind == "ImprintClassifierCV":
+        params = config["parameters"]
+        model = ImprintClassifierCV(
+            **{name: decode(value, arrays.any) for name, value in params.items()}
+        )
+        model._validate_params()
+        for name in _RESULTS:
+            setattr(model, name, decode(config["results"][name], arrays.any))
+        model.best_estimator_ = _read(config["best"], arrays.of("best"), folder, trust)
+        return model
+    if kind == "Pipeline":
+        steps = [
+            (name, _read(step, arrays.of(name), folder, trust))
+            for name, step in config["steps"]
+        ]
+        inputs = config["transform_input"]
+        given = {} if inputs is None else {"transform_input": inputs}
+        return Pipeline(steps, verbose=config["verbose"], **given)
+    if kind == "FoundationEmbedder":
+        return _read_embedder(config, arrays, trust)
+    if kind == "skops":
+        skops = require("skops.io", "Loading transformers of scikit-learn")
+        path = regular_file(folder, config["file"])
+        check_archive(path)
+        return skops.load(path, trusted=trust["trusted"])
+    raise ValueError(f"{kind!r} is no kind of a model.")
+
+
+def _read_embedder(config, arrays, trust):
+    params = config["parameters"]
+    params = {name: decode(value, arrays.any) for name, value in params.items()}
+    if params["trust_remote_code"] and not trust["trust_remote_code"]:
+        raise ValueError(
+            "its embedder runs code that comes with the model "
+            f"{params['model']!r}. If you trust it, pass trust_remote_code=True."
+        )
+    model = FoundationEmbedder(**params)
+    facts = decode(config["facts"], arrays.any)
+    for name in facts.keys() & set(_EMBEDDER_FACTS):
+        setattr(model, name, facts[name])
+    if "n_features_out_" in facts:
+        model._n_features_out = facts["n_features_out_"]
+    return model

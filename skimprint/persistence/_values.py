@@ -1,0 +1,232 @@
+"""Write the values of parameters as JSON and arrays, and read them again."""
+
+import importlib
+import inspect
+import math
+import os
+
+import numpy as np
+
+# Modules whose public classes may stand in a file, by their public names. None of them
+# does more than keep its parameters when it is made.
+_MODULES = (
+    "skimprint",
+    "skimprint.generation",
+    "skimprint.aggregation",
+    "skimprint.model_selection",
+    "sklearn.cluster",
+    "sklearn.model_selection",
+)
+
+# What NumPy calls the numbers that a file may hold.
+_SCALARS = (
+    *("bool", "float16", "float32", "float64"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
+
+
+class Arrays:
+    """Arrays by name, of a part of a model.
+
+    Parameters
+    ----------
+    arrays : dict of {str: ndarray}, default=None
+        Those of the whole model; a new dict by default.
+    prefix : str, default=""
+        What the names of the part start with.
+    """
+
+    def __init__(self, arrays=None, prefix=""):
+        self.all = {} if arrays is None else arrays
+        self.prefix = prefix
+
+    def of(self, part):
+        """Find the arrays of a part of the part."""
+        return Arrays(self.all, f"{self.prefix}{part}.")
+
+    def add(self, name, array):
+        """Keep an array, and return its whole name."""
+        name = self.prefix + name
+        self.all[name] = np.ascontiguousarray(array)
+        return name
+
+    def update(self, **arrays):
+        """Keep several arrays."""
+        for name, array in arrays.items():
+            self.add(name, array)
+
+
+def encode(value, where, arrays):
+    """Make JSON of a value; numbers in arrays go to the arrays.
+
+    Parameters
+    ----------
+    value : object
+        A parameter or a result.
+    where : str
+        The name of the parameter, for errors and for arrays.
+    arrays : Arrays
+        Gets the arrays.
+
+    Returns
+    -------
+    encoded : None, bool, int, float, str, list or dict
+        A dict has one key, which says what it stands for.
+
+    Raises
+    ------
+    ValueError
+        If the value can only be pickled.
+    """
+    if value is None or isinstance(value, str):
+        return None if value is None else str(value)
+    if isinstance(value, np.generic) and value.dtype.name in _SCALARS:
+        plain = encode(value.item(), where, arrays)
+        return {"number": [value.dtype.name, plain]}
+    if isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"number": ["float", str(value)]}
+    if isinstance(value, np.ma.MaskedArray):
+        parts = value.data.tolist(), np.ma.getmaskarray(value).tolist()
+        return {"masked": [_dtype_name(value, where), *parts_of(parts, where, arrays)]}
+    if isinstance(value, np.ndarray):
+        if value.dtype.name in _SCALARS:
+            return {"array": arrays.add(where, value)}
+        values = encode(value.tolist(), where, arrays)
+        return {"objects": [_dtype_name(value, where), values]}
+    if isinstance(value, list):
+        return parts_of(value, where, arrays)
+    if isinstance(value, tuple):
+        return {"tuple": parts_of(value, where, arrays)}
+    if hasattr(value, "items"):
+        return {"dict": parts_of(list(value.items()), where, arrays)}
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if type(value).__module__ == "torch" and type(value).__name__ == "device":
+        return str(value)
+    name = _public_name(type(value))
+    if name is None:
+        raise ValueError(_refusal(value, where))
+    prefix = f"{where}__" if where else ""
+    params = {k: encode(v, prefix + k, arrays) for k, v in parameters_of(value).items()}
+    return {"component": [name, params]}
+
+
+def decode(encoded, arrays):
+    """Make a value again of what `encode` returned.
+
+    Parameters
+    ----------
+    encoded : None, bool, int, float, str, list or dict
+        The JSON.
+    arrays : callable
+        From the name of an array to the array.
+
+    Returns
+    -------
+    value : object
+    """
+    if isinstance(encoded, list):
+        return [decode(each, arrays) for each in encoded]
+    if not isinstance(encoded, dict):
+        return encoded
+    ((kind, content),) = encoded.items()
+    if kind == "number":
+        name, number = content
+        if name == "float":
+            return float(number)
+        if name not in _SCALARS:
+            raise ValueError(f"{name!r} is no type of a number.")
+        return np.dtype(name).type(decode(number, arrays))
+    if kind == "array":
+        return arrays(content)
+    if kind == "objects":
+        name, values = content
+        return _array(decode(values, arrays), name)
+    if kind == "masked":
+        name, values, mask = content
+        return np.ma.MaskedArray(_array(decode(values, arrays), name), mask)
+    if kind == "tuple":
+        return tuple(decode(content, arrays))
+    if kind == "dict":
+        return dict(decode(content, arrays))
+    if kind == "component":
+        name, params = content
+        params = {key: decode(value, arrays) for key, value in params.items()}
+        return _public_class(name)(**params)
+    raise ValueError(f"{kind!r} is no kind of a value.")
+
+
+def parts_of(values, where, arrays):
+    """Encode several values, each under a name of its own."""
+    return [encode(v, f"{where}.{i}", arrays) for i, v in enumerate(values)]
+
+
+def parameters_of(value):
+    """Find the parameters of a component, those of splitters included."""
+    if hasattr(value, "get_params"):
+        return value.get_params(deep=False)
+    names = inspect.signature(type(value).__init__).parameters
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _dtype_name(array, where):
+    if array.dtype.name in (*_SCALARS, "object"):
+        return array.dtype.name
+    if array.dtype.kind == "U":
+        return "str"
+    raise ValueError(_refusal(array, where))
+
+
+def _array(values, name):
+    """Make an array of lists, of the shape that the lists have."""
+    if name == "object":
+        array = np.empty(len(values), object)
+        array[:] = values
+        return array
+    if name not in (*_SCALARS, "str"):
+        raise ValueError(f"{name!r} is no dtype of an array.")
+    return np.array(values, name)
+
+
+def _public_name(cls):
+    for module in _MODULES:
+        namespace = importlib.import_module(module)
+        is_public = cls.__name__ in namespace.__all__
+        if is_public and getattr(namespace, cls.__name__) is cls:
+            return f"{module}.{cls.__name__}"
+    return None
+
+
+def _public_class(path):
+    module, _, name = path.rpartition(".")
+    if module in _MODULES:
+        namespace = importlib.import_module(module)
+        cls = getattr(namespace, name, None)
+        if name in namespace.__all__ and isinstance(cls, type):
+            return cls
+    raise ValueError(f"{path!r} is no component that a file may name.")
+
+
+def _refusal(value, where):
+    if isinstance(value, np.random.RandomState):
+        cure = "Pass an int, such as 0, and fit again."
+    elif where.startswith("model") or where.startswith("preprocess"):
+        cure = (
+            "Pass the name of a model, such as 'timm:vit_small_patch14_dinov2."
+            "lvd142m', which brings its own preprocessing; or save the classifier "
+            "only, and embed before it."
+        )
+    else:
+        cure = (
+            "Pass one of the named values of the parameter or a component of "
+            "skimprint's, and fit again; or pickle the model, and load it only where "
+            "you trust the file, for that runs code."
+        )
+    text = repr(value)
+    text = text if len(text) < 200 else f"{text[:200]}..."
+    return (
+        f"{where} must be a value that can be written without pickle: a number, text, "
+        f"an array or a component of skimprint or scikit-learn; got {text}. {cure}"
+    )

@@ -1,0 +1,233 @@
+"""From a state and samples to the next state: any parts give what the whole gives."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from states import learnt, plan_of
+
+from skimprint._memory import learner, state
+from skimprint._memory.columns import n_bytes
+from skimprint._memory.learner import Batch, batches_joined, learn_each, merge
+from skimprint._memory.state import Needs, State
+from skimprint._space.moments import moments_of
+
+
+def samples(n, d, seed=0, n_classes=3):
+    """Embeddings, labels and weights; no class has no sample."""
+    rng = np.random.default_rng(seed)
+    y = np.sort(np.arange(n) % n_classes)
+    return rng.normal(size=(n, d)) + y[:, None], y, rng.uniform(0.5, 2, n)
+
+
+def assert_same_samples(found, expected):
+    """The same samples of each class are kept, to the bit."""
+    for some, others in zip(found, expected, strict=True):
+        for a, b in zip(some, others, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    cuts=st.lists(st.integers(1, 59), max_size=5, unique=True),
+    seed=st.integers(0, 2**16),
+    d=st.sampled_from([2, 8, 25, 60]),
+    kept=st.sampled_from([0, 5, 100]),
+)
+def test_parts_in_any_order_give_the_statistics_of_the_whole(cuts, seed, d, kept):
+    X, y, weights = samples(60, d, seed)
+    plan = plan_of().with_needs(Needs(moments=True, samples=kept))
+    order = np.random.default_rng(seed).permutation(60)
+    parts = State()
+    for rows in np.split(order, sorted(cuts)):
+        parts = learnt(plan, X[rows], y[rows], weights[rows], state=parts)
+    whole = learnt(plan, X, y, weights)
+    assert parts.n_samples == whole.n_samples == 60
+    some, expected = (each.gather([0, 1, 2]) for each in (parts, whole))
+    np.testing.assert_allclose(some.weights, expected.weights)
+    assert_same_samples(some.samples, expected.samples)
+    for place in range(3):
+        found = some.moments.one(place, some.samples)
+        of_all = moments_of(X[y == place], weights[y == place])
+        assert (found.rows is None) == (of_all.rows is None) == (d + 1 <= 2 * 20)
+        for name in ("weight", "mean", "variance", "third", "fourth"):
+            np.testing.assert_allclose(
+                getattr(found, name), getattr(of_all, name), 1e-8, 1e-8, err_msg=name
+            )
+        for unit in np.eye(d):
+            np.testing.assert_allclose(found.times(unit), of_all.times(unit), atol=1e-8)
+
+
+def test_few_samples_have_the_same_bits_in_any_order():
+    X, y, weights = samples(9, 30)
+    plan = plan_of(metric="mahalanobis")
+    first = learnt(plan, X, y, weights)
+    second = learnt(plan, X[::-1], y[::-1], weights[::-1])
+    some, others = (each.gather([0, 1, 2]) for each in (first, second))
+    assert_same_samples(some.samples, others.samples)
+    for place in range(3):
+        for a, b in zip(
+            some.moments.one(place, some.samples),
+            others.moments.one(place, others.samples),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("d", [4, 40])
+def test_samples_or_a_triangle_are_kept_whichever_takes_less(d):
+    X, y, _ = samples(60, d)
+    known = learnt(plan_of(metric="mahalanobis"), X, y).gather([0, 1, 2])
+    few = d + 1 > 2 * 20
+    assert known.samples.sizes.tolist() == 3 * [20 if few else 0]
+    assert known.moments.triangles.sizes.tolist() == 3 * [0 if few else 1]
+
+
+def test_only_what_is_needed_is_kept():
+    X, y, _ = samples(30, 40)
+    plan = plan_of()
+    assert plan.needs == Needs()
+    known = learnt(plan, X, y).gather([0, 1, 2])
+    assert known.moments is None
+    assert known.samples is None
+    known = learnt(plan.with_needs(Needs(samples=4)), X, y).gather([0, 1, 2])
+    assert known.samples.sizes.tolist() == [4, 4, 4]
+    assert known.moments is None
+
+
+class TestStates:
+    """A state is replaced, never changed, and does not depend on how blocks lie."""
+
+    @pytest.fixture(params=["small blocks", "large blocks"])
+    def blocks(self, request, monkeypatch):
+        if request.param == "small blocks":
+            for module in (learner, state):
+                monkeypatch.setattr(module, "BLOCK_BYTES", 3000)
+
+    @pytest.mark.usefixtures("blocks")
+    @pytest.mark.parametrize("generator", ["mean", "kmeans", "all", "fps"])
+    def test_classes_do_not_depend_on_each_other(self, generator):
+        X, y, weights = samples(120, 6, n_classes=8)
+        plan = plan_of(generator, n_proxies=2, metric="mahalanobis", random_state=0)
+        together = learnt(plan, X, y, weights)
+        alone = State()
+        for label in (3, 1, 7, 0, 2, 6, 5, 4):
+            rows = y == label
+            alone = learnt(plan, X[rows], y[rows], weights[rows], state=alone)
+        for label in range(8):
+            some, other = (each.gather([label]) for each in (together, alone))
+            for a, b in zip(
+                some.proxies.values[:2], other.proxies.values[:2], strict=True
+            ):
+                np.testing.assert_array_equal(a, b)
+            assert_same_samples(some.samples, other.samples)
+
+    @pytest.mark.usefixtures("blocks")
+    def test_learning_leaves_the_state_before_as_it_was(self):
+        X, y, _ = samples(120, 6, n_classes=8)
+        plan = plan_of("kmeans", n_proxies=2, whitening="auto", random_state=0)
+        before = learnt(plan, X, y)
+        dump = pickle.dumps(before)
+        learnt(plan, X[:70] + 1, y[:70] + 3, state=before)
+        merge(plan, before, learnt(plan, X[:50], y[:50]))
+        assert pickle.dumps(before) == dump
+
+    def test_blocks_are_bounded_however_large_moments_are(self, monkeypatch):
+        for module in (learner, state):
+            monkeypatch.setattr(module, "BLOCK_BYTES", 30_000)
+        X, y, _ = samples(400, 50, n_classes=20)
+        known = learnt(plan_of(metric="mahalanobis"), X, y)
+        a_class = 8 * 50 * 51 // 2
+        for block in known.blocks:
+            assert n_bytes(block[1:]) < 30_000 + 2 * a_class
+
+
+class TestLearnEach:
+    @pytest.mark.parametrize("generator", ["mean", "kmeans", "random", "cov_max"])
+    def test_is_learn_for_each(self, generator):
+        X, y, weights = samples(90, 5)
+        plans = [
+            plan_of(generator, n_proxies=n, metric="mahalanobis", random_state=0)
+            for n in (1, 4, {0: 2, 1: 1, 2: 3})
+        ]
+        batch = Batch(X, *np.unique(y, return_inverse=True), weights)
+        for plan, found in zip(plans, learn_each(plans, batch), strict=True):
+            assert pickle.dumps(found) == pickle.dumps(learnt(plan, X, y, weights))
+
+
+class TestMerge:
+    def test_is_one_fit_for_what_is_exact(self):
+        X, y, weights = samples(80, 5, n_classes=4)
+        plan = plan_of("mean", metric="mahalanobis")
+        first, second = y < 3, y > 0  # two classes are known to both
+        both = merge(
+            plan,
+            learnt(plan, X[first], y[first], weights[first]),
+            learnt(plan, X[second], y[second], weights[second]),
+        )
+        rows = np.concatenate([np.flatnonzero(first), np.flatnonzero(second)])
+        expected = learnt(plan, X[rows], y[rows], weights[rows])
+        some, others = (each.gather(range(4)) for each in (both, expected))
+        for a, b in zip(some.proxies.values, others.proxies.values, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-12)
+        np.testing.assert_allclose(some.weights, others.weights)
+        assert both.n_samples == expected.n_samples == len(rows)
+
+    def test_keeps_what_both_have_kept(self):
+        X, y, _ = samples(60, 40)
+        more, less = Needs(True, 30), Needs(True, 3)
+        plan = plan_of()
+        first = learnt(plan.with_needs(more), X, y)
+        second = learnt(plan.with_needs(less), X + 1, y + 2)
+        known = merge(plan.with_needs(more & less), first, second).gather(range(5))
+        # Of few samples moments are made, so these are all kept.
+        assert known.samples.sizes.tolist() == [20, 20, 3, 20, 20]
+        none = merge(plan, first, second).gather(range(5))
+        assert none.samples is None
+        assert none.moments is None
+
+
+class TestBatches:
+    def test_are_joined_as_if_they_had_come_together(self):
+        X, y, weights = samples(30, 4)
+        names = np.array(["b", "a", "long label"])[y]
+        parts = np.split(np.random.default_rng(0).permutation(30), [7, 20])
+        batches = [
+            Batch(X[p], *np.unique(names[p], return_inverse=True), weights[p])
+            for p in parts
+        ]
+        assert all(batches[0].joins(batch) for batch in batches)
+        both, order = batches_joined(batches), np.concatenate(parts)
+        np.testing.assert_array_equal(both.X, X[order])
+        np.testing.assert_array_equal(both.classes[both.codes], names[order])
+        np.testing.assert_array_equal(both.weights, weights[order])
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"X": np.zeros((2, 3), np.float32)},
+            {"classes": np.array(["a", "b"])},
+            {"classes": np.array([0.0, 1.0])},
+            {"weights": np.ones(2)},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_of_other_kinds_are_not_joined(self, change):
+        batch = Batch(np.zeros((2, 3)), np.array([0, 1]), np.array([0, 1]))
+        assert batch.joins(batch)
+        assert not batch.joins(batch._replace(**change))
+
+    def test_copies_do_not_follow_the_samples(self):
+        X, weights = np.ones((2, 3)), np.ones(2)
+        batch = Batch(X, np.array([0, 1]), np.array([0, 1]), weights).copies()
+        X[:] = weights[:] = 0
+        assert batch.X.all()
+        assert batch.weights.all()
+
+    def test_classes_without_weight_are_absent(self):
+        batch = Batch(np.ones((3, 2)), np.array(["a", "b"]), np.array([0, 0, 1]))
+        assert batch.absent_labels == []
+        batch = batch._replace(weights=np.array([0.0, 1, 0]))
+        assert batch.absent_labels == ["b"]

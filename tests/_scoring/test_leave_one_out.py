@@ -1,0 +1,84 @@
+"""Support samples scored by what would be known without each of them.
+
+That this is what refits say is tested where it is used: see the tests of calibration.
+"""
+
+import numpy as np
+import pytest
+
+from skimprint import ImprintClassifier, Rejection
+from skimprint._scoring import leave_one_out as module
+from skimprint._scoring.leave_one_out import _changes, leave_one_out
+
+
+def calibrated():
+    """Parameters that are chosen by samples left out."""
+    return {"temperature": "auto", "rejection": Rejection(-1)}
+
+
+@pytest.fixture(scope="module")
+def few(digits):
+    """Some 60 digits: (60, 1024) float64 and their labels."""
+    X, y = digits
+    order = np.argsort(y[:150], kind="stable")[::2]
+    return X[order].astype(np.float64), y[order]
+
+
+def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
+    """K-means, against the means of the clusters without the sample."""
+    X, y = few
+    clf = ImprintClassifier("kmeans", 3, random_state=0, **calibrated()).fit(X, y)
+    head, state = clf._fitted.scorer.head, clf._fitted.state
+    left_out, change = _changes(clf._fitted.scorer)
+    assert len(left_out.rows) == len(X)
+    for row, own, gone, left in zip(
+        left_out.rows, change.own, change.gone, change.left, strict=True
+    ):
+        known = state.gather([clf.classes_[head.codes[own]]])
+        rows, vectors = known.samples.values.rows, known.proxies.values.vectors
+        distances = np.linalg.norm(rows[:, None] - vectors, axis=2)
+        members = distances.argmin(axis=1) == own - head.offsets[head.codes[own]]
+        others = rows[members & (rows != row).any(axis=1)]
+        assert gone == (len(others) == 0)
+        if not gone:
+            np.testing.assert_allclose(left, others.mean(axis=0), atol=1e-9)
+
+
+@pytest.mark.parametrize("proxy_norm", ["quantile", None, lambda rows: rows * 2])
+def test_other_norms_of_proxies(few, proxy_norm):
+    X, y = few
+    clf = ImprintClassifier("all", proxy_norm=proxy_norm, **calibrated()).fit(X, y)
+    assert np.isfinite(clf.rejection_threshold_)
+    head = clf._fitted.scorer.head
+    vectors = head.space.proxies.values.vectors
+    same = head.normalized(vectors, np.arange(len(vectors)))
+    np.testing.assert_allclose(same, head.proxies, rtol=1e-12)
+
+
+def test_the_samples_are_bounded_and_of_all_classes(few, monkeypatch):
+    X, y = few
+    scorer = ImprintClassifier("mean", **calibrated()).fit(X, y)._fitted.scorer
+    everything = leave_one_out(scorer, "similarity")
+    assert len(everything.codes) == len(X)
+    monkeypatch.setattr(module, "_MAX_ROWS", 30)
+    some = leave_one_out(scorer, "similarity")
+    assert np.bincount(some.codes).tolist() == [3] * 10
+    # They stand for all samples of their class.
+    np.testing.assert_allclose(
+        np.bincount(some.codes, some.weights), np.bincount(y), rtol=1e-9
+    )
+    # Of very many classes, only some.
+    monkeypatch.setattr(module, "_MAX_ROWS", 4)
+    fewer = leave_one_out(scorer, "similarity")
+    assert np.unique(fewer.codes).tolist() == [0, 3, 6, 9]
+    which = np.isin(everything.codes, fewer.codes)
+    assert fewer.scores.shape[1] == everything.scores[which].shape[1] == 10
+
+
+def test_a_class_of_one_sample_has_nothing_left(few):
+    X, y = few
+    X, y = np.concatenate([X, X[:1] + 1]), np.append(y, 77)
+    scorer = ImprintClassifier("mean", **calibrated()).fit(X, y)._fitted.scorer
+    assert 10 not in leave_one_out(scorer, "contrast").codes
+    alone = ImprintClassifier("mean", whitening="auto").fit(np.eye(3), [0, 1, 2])
+    assert leave_one_out(alone._fitted.scorer, "contrast") is None

@@ -1,0 +1,156 @@
+"""What samples of all classes say together, and what of it is taken over."""
+
+import pickle
+
+import numpy as np
+import pytest
+from states import learnt, plan_of
+
+from skimprint._memory.state import Needs, State
+from skimprint._space import space as module
+from skimprint._space.moments import PooledMoments
+from skimprint._space.space import Space, origin_of, shift_without
+
+
+def samples(n=60, d=5, n_classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % n_classes
+    return rng.normal(size=(n, d)) + y[:, None], y, rng.uniform(0.5, 2, n)
+
+
+@pytest.fixture
+def plan():
+    return plan_of().with_needs(Needs(moments=True, samples=100))
+
+
+def test_means_and_weights_by_definition(plan):
+    X, y, weights = samples()
+    space = Space(learnt(plan, X, y, weights))
+    np.testing.assert_allclose(space.class_weights, np.bincount(y, weights))
+    means = [np.average(X[y == c], axis=0, weights=weights[y == c]) for c in range(4)]
+    np.testing.assert_allclose(space.means, means)
+    np.testing.assert_allclose(space.origin, np.mean(means, axis=0))
+    assert not space.is_head.any()
+
+
+def test_classes_are_sorted_in_however_many_parts_they_came(plan):
+    X, y, weights = samples()
+    whole, state = Space(learnt(plan, X, y, weights)), State()
+    for label in (2, 0, 3, 1):
+        rows = y == label
+        state = learnt(plan, X[rows], y[rows], weights[rows], state=state)
+    parts = Space(state)
+    np.testing.assert_allclose(parts.means, whole.means)
+    np.testing.assert_allclose(parts.class_weights, whole.class_weights)
+    for a, b in zip(parts.left_out(), whole.left_out(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(parts.covariance[0], whole.covariance[0], atol=1e-12)
+    assert parts.shrinkage == whole.shrinkage
+
+
+def test_a_single_class_is_seen_from_zero():
+    np.testing.assert_array_equal(origin_of(np.ones((1, 3))), np.zeros(3))
+    np.testing.assert_array_equal(origin_of(np.array([[1.0, 2], [3, 4]])), [2, 3])
+
+
+def test_how_far_a_mean_moves_from_a_sample_that_goes():
+    X, weights = np.random.default_rng(0).normal(size=(6, 2)), np.arange(1.0, 7)
+    mean = np.average(X, axis=0, weights=weights)
+    shift = shift_without(weights.sum(), weights)
+    for i in range(6):
+        left = np.arange(6) != i
+        expected = np.average(X[left], axis=0, weights=weights[left])
+        np.testing.assert_allclose(mean + shift[i] * (mean - X[i]), expected)
+    assert np.isfinite(shift_without(np.ones(1), np.ones(1))).all()
+
+
+class TestLeftOut:
+    def test_all_where_they_are_few(self, plan):
+        X, y, weights = samples()
+        left_out = Space(learnt(plan, X, y, weights)).left_out()
+        assert np.bincount(left_out.codes).tolist() == [15] * 4
+        np.testing.assert_allclose(left_out.weights, left_out.shares)
+        assert left_out.numbers.tolist() == 4 * list(range(15))
+
+    def test_bounded_and_standing_for_their_class(self, plan, monkeypatch):
+        X, y, weights = samples()
+        space = Space(learnt(plan, X, y, weights))
+        monkeypatch.setattr(module, "_MAX_LEFT_OUT", 13)
+        left_out = space.left_out()
+        assert np.bincount(left_out.codes).tolist() == [3] * 4
+        np.testing.assert_allclose(
+            np.bincount(left_out.codes, left_out.shares), space.class_weights
+        )
+        monkeypatch.setattr(module, "_MAX_SCORES", 4)
+        assert np.bincount(space.left_out().codes).tolist() == [1] * 4
+
+
+class TestFolds:
+    def test_each_sample_is_in_one_and_the_space_does_not_know_it(self, plan):
+        X, y, weights = samples(n=100)
+        space = Space(learnt(plan, X, y, weights))
+        left_out = space.left_out()
+        folds = list(space.folds(left_out))
+        assert len(folds) == 10
+        each = np.concatenate([fold for fold, _, _ in folds])
+        assert sorted(each) == list(range(100))
+        rows, codes, own = left_out.rows, left_out.codes, left_out.weights
+        for fold, spectrum, means in folds:
+            rest = np.setdiff1d(np.arange(100), fold)
+            expected = Space(learnt(plan, rows[rest], codes[rest], own[rest]))
+            np.testing.assert_allclose(means, expected.means, atol=1e-9)
+            scatter = (spectrum.basis * spectrum.eigenvalues) @ spectrum.basis.T
+            np.testing.assert_allclose(scatter, expected.moments.scatter, atol=1e-8)
+
+    def test_one_for_all_where_nothing_varies(self, plan):
+        X = np.repeat(np.eye(3), 2, axis=0)
+        space = Space(learnt(plan, X, np.repeat([0, 1, 2], 2)))
+        ((fold, spectrum, means),) = space.folds(space.left_out())
+        assert fold.tolist() == list(range(6))
+        assert spectrum is None
+        np.testing.assert_array_equal(means, np.eye(3))
+
+
+class TestSharing:
+    def test_takes_over_what_has_been_computed(self, plan):
+        X, y, weights = samples()
+        first = Space(learnt(plan, X, y, weights))
+        covariance = first.covariance
+        other = Space(learnt(plan_of("all").with_needs(plan.needs), X, y, weights))
+        assert other.sharing(first) is other
+        assert other.covariance is covariance
+        assert len(other.proxies.values.counts) == 60  # but its own proxies
+        assert len(first.proxies.values.counts) == 4
+        assert other.sharing(None) is other
+
+    def test_pickles_are_of_the_state_alone(self, plan):
+        X, y, _ = samples()
+        state = learnt(plan, X, y)
+        space = Space(state, previous=Space(state))
+        size = len(pickle.dumps(space))
+        _ = space.spectrum, space.covariance, space.shrinkage, space.kernel
+        dump = pickle.dumps(space)
+        assert len(dump) == size
+        loaded = pickle.loads(dump)
+        np.testing.assert_array_equal(loaded.covariance[0], space.covariance[0])
+
+    def test_moments_follow_those_before_once(self, plan, monkeypatch):
+        X, y, _ = samples()
+        state = learnt(plan, X, y)
+        before = Space(state)
+        _ = before.moments
+        after = Space(learnt(plan, X[:8] + 1, y[:8] + 2, state=state), before)
+        seen = []
+
+        class Watched(PooledMoments):
+            def __init__(self, state, previous=None):
+                seen.append(previous)
+                super().__init__(state, previous)
+
+        monkeypatch.setattr(module, "PooledMoments", Watched)
+        found = after.moments
+        assert seen == [before.moments]
+        assert after._previous is None  # of forgotten classes nothing remains
+        np.testing.assert_allclose(
+            found.scatter, PooledMoments(after.state).scatter, atol=1e-9
+        )

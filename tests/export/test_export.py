@@ -1,0 +1,378 @@
+"""Exported models say what the classifier says."""
+
+import itertools
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skimprint import (
+    FoundationEmbedder,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    Rejection,
+    export,
+)
+from skimprint._scoring.similarity import METRICS
+from skimprint.aggregation import AGGREGATIONS, Votes
+from skimprint.generation import GENERATORS
+from skimprint.normalization import NORMS, PROXY_NORMS
+
+SHARED = Path(__file__).parents[3] / "shared"
+
+
+def text_of(y):
+    """Labels that are text."""
+    return np.array(["zero", "één", "two", "3", "4", "5", "6", "7", "8", "nine"])[y]
+
+
+# Each value of each parameter that an export sees.
+VALUES = {
+    "generator": [*GENERATORS, KMeans(random_state=0, n_init=1)],
+    "n_proxies": [1, 4, {label: 1 + label for label in range(10)}],
+    "norm": [*NORMS, "auto", None],
+    "proxy_norm": [*PROXY_NORMS, None],
+    "aggregation": [*AGGREGATIONS, Votes(3, "distance"), Votes(2)],
+    "metric": list(METRICS),
+    "whitening": [None, 0.0, 0.4, "auto"],
+    "mean_weight": [0.0, 0.3, "auto"],
+    "kernel_weight": [0.0, 0.5, 1.0],
+    "temperature": [1.0, 0.05, "auto"],
+    "rejection": [None, Rejection(-1, rate=0.3), Rejection(-1, score="contrast")],
+    "labels": ["numbers", "text"],
+    "dtype": ["float32", "float64"],
+}
+
+
+def is_possible(setting):
+    """Leave out what `fit` refuses."""
+    name = setting.get
+    calibrates = name("temperature") == "auto" or name("rejection") is not None
+    kernel = name("kernel_weight")
+    distance = getattr(name("aggregation"), "weights", None) == "distance"
+    return not (
+        (name("generator") == "least_squares" and (calibrates or name("mean_weight")))
+        or (name("proxy_norm") == "quantile" and name("mean_weight"))
+        or (distance and name("metric") == "dot")
+        or (kernel and name("aggregation", "max") != "max")
+        or (kernel and name("metric", "dot") not in ("dot", "cosine"))
+        or (kernel and name("norm", "l2") is None)
+    )
+
+
+def _ordered(first, second, keys):
+    return tuple(sorted([first, second], key=lambda pair: keys.index(pair[0])))
+
+
+def settings():
+    """Choose settings so that every possible pair of values is in one of them."""
+    keys = list(VALUES)
+    index = {key: range(len(values)) for key, values in VALUES.items()}
+
+    def values_of(numbers):
+        return {key: VALUES[key][i] for key, i in numbers.items()}
+
+    missing = {
+        ((a, i), (b, j))
+        for a, b in itertools.combinations(keys, 2)
+        for i, j in itertools.product(index[a], index[b])
+        if is_possible(values_of({a: i, b: j}))
+    }
+    rng = np.random.default_rng(0)
+    while missing:
+        chosen = dict(min(missing))
+        for key in rng.permutation([key for key in keys if key not in chosen]):
+            options = [
+                i for i in index[key] if is_possible(values_of(chosen | {key: i}))
+            ]
+
+            others = list(chosen.items())
+            pairs_of = {
+                i: {_ordered((key, i), other, keys) for other in others}
+                for i in options
+            }
+            gains = {i: len(pairs & missing) for i, pairs in pairs_of.items()}
+            chosen[key] = max(options, key=gains.get)
+        pairs = itertools.combinations([(key, chosen[key]) for key in keys], 2)
+        missing -= set(pairs)
+        yield values_of(chosen)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Raw digits: 64 features, and labels."""
+    X, y = load_digits(return_X_y=True)
+    X = X + np.random.default_rng(0).normal(0, 0.1, X.shape)  # no ties
+    return X[:200], y[:200], X[200:320]
+
+
+def classifier_of(data, setting):
+    """A fitted classifier, and queries."""
+    X, y, queries = data
+    params = {"norm": "l2", "labels": "numbers", "dtype": "float32"} | setting
+    norm, dtype = params.pop("norm"), params.pop("dtype")
+    if params.pop("labels") == "text":
+        y = text_of(y)
+        if isinstance(params.get("n_proxies"), dict):
+            counts = params["n_proxies"].items()
+            params["n_proxies"] = {str(text_of(k)): v for k, v in counts}
+        if params.get("rejection") is not None:
+            rejection = params["rejection"].get_params() | {"label": "unknown"}
+            params["rejection"] = Rejection(**rejection)
+    clf = ImprintClassifier(
+        **params, support_norm=norm, query_norm=norm, random_state=0
+    )
+    return clf.fit(X.astype(dtype), y), queries.astype(dtype)
+
+
+def session_of(onnx_model):
+    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 2
+    options.intra_op_num_threads = 1
+    return runtime.InferenceSession(
+        onnx_model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def run(onnx_model, X):
+    session = session_of(onnx_model)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"X": X}), strict=True))
+
+
+def is_tied(clf, X, found):
+    """Tell where classes are ahead by no more than rounding."""
+    scores = np.sort(clf.predict_proba(X), axis=1)
+    tied = scores[:, -1] - scores[:, -2] < 1e-5
+    if clf.rejection is not None:
+        familiarity = clf.score_samples(X)
+        scale = np.abs(familiarity).max()
+        tied |= np.abs(familiarity - clf.rejection_threshold_) < 1e-5 * scale
+    return tied
+
+
+def assert_close(first, second, name=""):
+    scale = max(1, np.abs(second).max())
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-4 * scale, err_msg=name)
+
+
+def assert_says_the_same(found, clf, X):
+    expected = clf.predict(X)
+    assert found["label"].dtype.kind == {"U": "O"}.get(expected.dtype.kind, "i")
+    same = (found["label"] == expected) | is_tied(clf, X, found)
+    assert same.all()
+    assert_close(found["probabilities"], clf.predict_proba(X), "probabilities")
+    assert_close(found["familiarity"], clf.score_samples(X), "familiarity")
+
+
+@pytest.mark.filterwarnings("ignore:n_neighbors=", "ignore:No class has proxies")
+def test_onnx_and_torch_over_all_pairs_of_settings(data):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    torch = pytest.importorskip("torch", reason="needs torch")
+    n_settings = 0
+    for setting in settings():
+        clf, X = classifier_of(data, setting)
+        found = run(export.to_onnx(clf, nearest=True), X)
+        assert_says_the_same(found, clf, X)
+        similarities, indices = clf.kproxies(X, min(2, len(clf.proxies_)))
+        lead = similarities[:, 0] - similarities[:, -1] > 1e-5 * np.abs(
+            similarities[:, 0]
+        )
+        np.testing.assert_array_equal(found["proxy"][lead], indices[lead, 0])
+        rows = clf.proxy_indices_[found["proxy"]]
+        np.testing.assert_array_equal(found["training_row"], rows)
+        scores = export.to_torch(clf)(torch.from_numpy(X)).numpy()
+        assert scores.dtype == clf.proxies_.dtype
+        assert_close(scores, clf.decision_function(X), str(setting))
+        n_settings += 1
+    assert n_settings > 40
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_batches_of_any_size(data, metric):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    clf, X = classifier_of(data, {"metric": metric, "n_proxies": 2})
+    session = session_of(export.to_onnx(clf))
+    whole = session.run(["probabilities"], {"X": X})[0]
+    for n in (1, 7):
+        (some,) = session.run(["probabilities"], {"X": X[:n]})
+        assert_close(some, whole[:n])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[5, 2], [True, False], [1.0, 2.0], np.array([2**63, 1], np.uint64)],
+    ids=str,
+)
+def test_labels_of_every_kind(labels):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    X = np.eye(2, dtype=np.float32)
+    clf = ImprintClassifier("mean").fit(X, labels)
+    found = run(export.to_onnx(clf), X)["label"]
+    np.testing.assert_array_equal(found, labels)
+    assert found.dtype == np.asarray(labels).dtype
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 4])
+def test_classes_without_weight_and_few_classes(n_classes):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    torch = pytest.importorskip("torch", reason="needs torch")
+    X = np.eye(5, dtype=np.float32)
+    weights = np.arange(5) < n_classes
+    clf = ImprintClassifier("mean", rejection=Rejection(-1, score="contrast"))
+    clf.set_params(rejection__threshold=0.3).fit(X, [3, 5, 9, 7, 1], weights)
+    found = run(export.to_onnx(clf), X)
+    assert_says_the_same(found, clf, X)
+    scores = export.to_torch(clf)(torch.from_numpy(X)).numpy()
+    assert scores.shape == (5, 5)
+    np.testing.assert_allclose(scores, clf.decision_function(X), rtol=1e-5)
+
+
+def test_large_values_and_zeros_stay_finite(data):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    clf, X = classifier_of(data, {"norm": "l2"})
+    X = np.stack([X[0] * 1e30, X[1] * 1e-30, X[2] * 0]).astype(np.float32)
+    found = run(export.to_onnx(clf), X)
+    assert_close(found["probabilities"], clf.predict_proba(X))
+
+
+def test_pipelines_and_searches_through_skl2onnx(data):
+    skl2onnx = pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    X, y, queries = (np.float32(part) for part in data)
+    y = text_of(y.astype(int))
+    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["cosine"]})
+    for final in (ImprintClassifier("kmeans", 2), search):
+        model = make_pipeline(StandardScaler(), PCA(20), final).fit(X, y)
+        found = run(export.to_onnx(model, nearest=True), queries)
+        assert list(found)[3:] == ["proxy", "training_row"]
+        best = getattr(model[-1], "best_estimator_", model[-1])
+        reduced = model[:-1].transform(queries)
+        assert_says_the_same(found, best, reduced)
+        again = skl2onnx.to_onnx(model, queries[:1], target_opset=18)
+        assert list(run(again, queries)) == ["label", "probabilities", "familiarity"]
+        with pytest.raises(ValueError, match=r"target_opset must be at least 18"):
+            skl2onnx.to_onnx(model, queries[:1], target_opset=15)
+    assert_says_the_same(
+        run(export.to_onnx(search.fit(X, y)), queries), search.best_estimator_, queries
+    )
+
+
+def test_torch_programs_and_linear_heads(data):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    clf, X = classifier_of(data, {"metric": "manhattan", "aggregation": "mnn"})
+    module, X = export.to_torch(clf), torch.from_numpy(X)
+    any_size = ({0: torch.export.Dim.DYNAMIC},)
+    program = torch.export.export(module, (X,), dynamic_shapes=any_size)
+    for n in (3, 50):
+        torch.testing.assert_close(program.module()(X[:n]), module(X[:n]))
+    assert module.labels == clf.classes_.tolist()
+    assert module.temperature == clf.temperature_
+    with pytest.raises(AttributeError, match="weight"):
+        _ = module.weight
+
+    clf, _ = classifier_of(data, {"generator": "mean", "labels": "text"})
+    head = export.to_torch(clf)
+    again = ImprintClassifier.from_head(head, head.labels, generator="mean")
+    np.testing.assert_allclose(again.proxies_, clf.proxies_, atol=1e-6)
+    np.testing.assert_array_equal(again.predict(X.numpy()), clf.predict(X.numpy()))
+
+
+def double(X):
+    return 2 * X
+
+
+@pytest.mark.parametrize(
+    "params, name",
+    [
+        ({"query_norm": double}, "query_norm"),
+        ({"aggregation": lambda s, c: s}, "aggregation"),
+    ],
+)
+def test_functions_have_no_form(params, name):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    clf = ImprintClassifier("mean", **params).fit(np.eye(3), [0, 1, 2])
+    for function in (export.to_onnx, export.to_torch):
+        with pytest.raises(ValueError, match=f"^{name} must have a form outside"):
+            function(clf)
+
+
+def test_functions_that_have_done_their_work_do_not_matter():
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    clf = ImprintClassifier(
+        lambda X, n, seed: X[:n], n_proxies=1, support_norm=double, proxy_norm=double
+    )
+    X = np.eye(3)
+    found = run(export.to_onnx(clf.fit(X, [0, 1, 2])), X)
+    assert_says_the_same(found, clf, X)
+
+
+def test_what_is_no_classifier_is_refused():
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    embedder = FoundationEmbedder(list)
+    model = make_pipeline(embedder, ImprintClassifier("mean"))
+    model.fit([[0.0, 1.0], [1.0, 0.0]], [0, 1])
+    with pytest.raises(ValueError, match=r"'foundationembedder' .*model\[1:\]"):
+        export.to_onnx(model)
+    with pytest.raises(TypeError, match="got PCA"):
+        export.to_onnx(PCA(1).fit(np.eye(3)))
+    with pytest.raises(NotFittedError):
+        export.to_onnx(ImprintClassifier())
+
+
+def test_a_compact_model_exports_the_same(data):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    clf, _ = classifier_of(data, {"whitening": "auto", "temperature": "auto"})
+    whole, compact = export.to_onnx(clf), export.to_onnx(clf.compact())
+    assert whole.SerializeToString() == compact.SerializeToString()
+
+
+def test_an_image_backbone_and_a_head_become_one_file(tmp_path):
+    """From pixels to labels, as docs/deploy.md does."""
+    onnx = pytest.importorskip("onnx", reason="needs skimprint[export]")
+    torch = pytest.importorskip("torch", reason="needs torch")
+    folder = SHARED / "foundation_models"
+    if not folder.is_dir():
+        pytest.skip("needs the model in ../shared/foundation_models")
+    sys.path.insert(0, str(folder))
+    try:
+        import mobilenet_v1
+    finally:
+        sys.path.remove(str(folder))
+    backbone = mobilenet_v1.load()
+    rng = torch.Generator().manual_seed(0)
+    pixels = torch.rand(8, 3, 224, 224, generator=rng) * 2 - 1
+    pixels[::2] = pixels[::2].sort(dim=2).values
+    embeddings = backbone(pixels).numpy()
+    clf = ImprintClassifier("mean", temperature=0.1)
+    clf.fit(embeddings[:6], ["sorted", "noise"] * 3)
+    path = tmp_path / "backbone.onnx"
+    with warnings.catch_warnings():  # it is to be by dynamo, which needs onnxscript
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            backbone,
+            (pixels[:1],),
+            path,
+            input_names=["pixels"],
+            output_names=["embedding"],
+            dynamic_axes={"pixels": {0: "n"}, "embedding": {0: "n"}},
+            opset_version=18,
+            dynamo=False,
+        )
+    whole = onnx.compose.merge_models(
+        onnx.version_converter.convert_version(onnx.load(path), 18),
+        export.to_onnx(clf),
+        io_map=[("embedding", "X")],
+    )
+    session = session_of(whole)
+    found = session.run(["label", "probabilities"], {"pixels": pixels.numpy()})
+    np.testing.assert_array_equal(found[0], clf.predict(embeddings))
+    assert_close(found[1], clf.predict_proba(embeddings))

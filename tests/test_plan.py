@@ -1,0 +1,179 @@
+"""What parameters mean together."""
+
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+from skimprint import ImprintClassifier, Rejection
+from skimprint._memory.state import Needs
+from skimprint._plan import FREE_PARAMETERS, Plan, first_difference
+from skimprint._scoring.similarity import METRICS
+from skimprint._space import kernel_ridge
+from skimprint._space.leave_one_out import SAMPLE_SIZE
+from skimprint.aggregation import Votes
+from skimprint.generation import KMeansProxies, LeastSquaresProxies
+from skimprint.normalization import IDENTITY, NORMS, PROXY_NORMS
+
+X = np.array([[1.0, 2.0], [0.0, 3.0]])
+
+
+def plan_of(generator="mean", X=X, **params):
+    return Plan.of(ImprintClassifier(generator, **params), X)
+
+
+class TestResolves:
+    def test_names(self):
+        plan = plan_of("kmeans", metric="cosine", proxy_norm=None, aggregation="mnn")
+        assert isinstance(plan.generator, KMeansProxies)
+        assert plan.metric is METRICS["cosine"]
+        assert plan.support_norm is plan.query_norm is NORMS["l2"]
+        assert plan.proxy_norm is IDENTITY
+        assert plan_of(proxy_norm="quantile").proxy_norm is PROXY_NORMS["quantile"]
+        assert plan.aggregation.n_neighbors == 5
+        assert plan_of(aggregation=Votes(3)).aggregation.n_neighbors == 3
+
+    @pytest.mark.parametrize("sign, name", [(1, "power"), (-1, "l2")])
+    def test_norms_by_the_first_samples(self, sign, name):
+        plan = plan_of(X=sign * X, support_norm="auto", query_norm="auto")
+        assert plan.support_norm is plan.query_norm is NORMS[name]
+        assert plan.support_norm_value == name
+
+    @pytest.mark.parametrize(
+        "support_norm, query_norm, agree",
+        [
+            ("l2", "l2", True),
+            ("l2", "auto", True),
+            ("l2", None, False),
+            ("power", "l2", False),
+            (None, "l2", True),  # what is not normalised is a query as it is
+            (np.abs, np.abs, True),
+            (np.abs, np.tanh, False),
+        ],
+    )
+    def test_whether_norms_agree(self, support_norm, query_norm, agree):
+        plan = plan_of(support_norm=support_norm, query_norm=query_norm)
+        assert plan.norms_agree == agree
+
+    def test_seeds_are_drawn_once(self):
+        state = np.random.RandomState(0)
+        plan = plan_of(random_state=state)
+        assert plan.seed != plan_of(random_state=state).seed
+        assert plan_of(random_state=7).seed == 7
+
+    def test_parameters_of_the_classifier_may_change_afterwards(self):
+        clf = ImprintClassifier(KMeansProxies(n_init=2), aggregation=Votes(3))
+        plan = Plan.of(clf, X)
+        clf.set_params(n_proxies=7, metric="euclidean")
+        assert plan.n_proxies == 20
+        assert plan.metric is METRICS["dot"]
+        with pytest.raises(FrozenInstanceError):
+            plan.n_proxies = 7
+
+
+class TestNeeds:
+    @pytest.mark.parametrize(
+        "params, needs",
+        [
+            ({}, Needs()),
+            ({"metric": "mahalanobis"}, Needs(True)),
+            ({"whitening": 0.3}, Needs(True)),
+            ({"whitening": "auto"}, Needs(True, SAMPLE_SIZE)),
+            ({"mean_weight": 0.3}, Needs(True)),
+            ({"mean_weight": 0}, Needs()),
+            ({"mean_weight": "auto"}, Needs(True)),
+            ({"kernel_weight": 0.3}, Needs(False, kernel_ridge.SAMPLE_SIZE)),
+            ({"temperature": "auto"}, Needs(False, SAMPLE_SIZE)),
+            ({"temperature": 2.0}, Needs()),
+            ({"rejection": Rejection(-1)}, Needs(False, SAMPLE_SIZE)),
+            ({"rejection": Rejection(-1, threshold=0.5)}, Needs()),
+            ({"generator": "least_squares"}, Needs(True)),
+            (
+                {"generator": LeastSquaresProxies(alpha="auto")},
+                Needs(True, SAMPLE_SIZE),
+            ),
+            (
+                {"kernel_weight": 0.3, "temperature": "auto", "whitening": 0.1},
+                Needs(True, kernel_ridge.SAMPLE_SIZE),
+            ),
+        ],
+        ids=str,
+    )
+    def test_are_those_of_all_parts(self, params, needs):
+        assert plan_of(**params).needs == needs
+
+    def test_may_be_others(self):
+        plan = plan_of()
+        assert plan.with_needs(plan.needs) is plan
+        assert plan.with_needs(Needs(samples=3)).needs.samples == 3
+        assert plan.needs.samples == 0
+
+
+class TestNumbers:
+    def test_the_same_for_all_or_one_each(self):
+        assert plan_of(n_proxies=3).numbers(["a", "b"]).tolist() == [3, 3]
+        plan = plan_of(n_proxies={"a": 2, "b": 10**30})
+        assert plan.numbers(["b", "a"]).tolist() == [np.iinfo(np.int32).max, 2]
+        assert plan_of(n_proxies=10**30).numbers([1]) < 2**31
+
+    @pytest.mark.parametrize(
+        "n_proxies, message",
+        [
+            ({"a": 1}, r"none for \['b'\] \(its keys are \['a'\]\)"),
+            ({"a": 1, "b": 0}, "at least 1; got 0 for 'b'"),
+            ({"a": 1, "b": "many"}, "at least 1; got 'many' for 'b'"),
+        ],
+    )
+    def test_refused(self, n_proxies, message):
+        with pytest.raises(ValueError, match=message):
+            plan_of(n_proxies=n_proxies).numbers(["a", "b"])
+
+
+class TestDifferences:
+    @pytest.mark.parametrize("name", FREE_PARAMETERS)
+    def test_of_what_makes_none_to_what_is_learnt(self, name):
+        other = {
+            "device": "cpu",
+            "n_jobs": 2,
+            "random_state": 3,
+            "rejection": Rejection(-1, threshold=0.5),
+            "temperature": 3.0,
+        }[name]
+        assert first_difference(plan_of(), plan_of(**{name: other})) is None
+
+    @pytest.mark.parametrize(
+        "mine, theirs, message",
+        [
+            ({"n_proxies": 3}, {"n_proxies": 4}, "n_proxies is 4 instead of 3."),
+            ({}, {"whitening": 0.5}, "whitening is 0.5 instead of None."),
+            (
+                {"aggregation": Votes(3)},
+                {"aggregation": Votes(4)},
+                "aggregation__n_neighbors is 4 instead of 3.",
+            ),
+            (
+                {"generator": KMeansProxies()},
+                {"generator": KMeansProxies(tol=0.5)},
+                "generator__tol is 0.5",
+            ),
+            (
+                {"head": (np.eye(2), None)},
+                {"head": (np.ones((2, 2)), None)},
+                "head is ",
+            ),
+        ],
+    )
+    def test_are_named(self, mine, theirs, message):
+        kmeans = {"generator": "kmeans"}
+        found = first_difference(plan_of(**kmeans | mine), plan_of(**kmeans | theirs))
+        assert found.startswith(message)
+
+    def test_equal_parameters_have_none(self):
+        params = {
+            "generator": KMeansProxies(n_init=2),
+            "n_proxies": {"a": 1, "b": 2},
+            "aggregation": Votes(3),
+            "support_norm": np.abs,
+            "head": (np.eye(2), ["a", "b"]),
+        }
+        assert first_difference(plan_of(**params), plan_of(**params)) is None
