@@ -37,7 +37,6 @@ ALLOWED_WARNINGS = [
     "An ill-conditioned matrix detected",  # of least squares, by whitening with 0
 ]
 
-
 # What is said where samples cannot be left out.
 NOT_LEFT_OUT = r"call fit again|query_norm must be|do without a sample"
 
@@ -237,8 +236,9 @@ class Program:
         self.clf = ImprintClassifier(**self.params)
         self.notes = Notebook()
         self.queries = self._rows(self.pool[:1] * 3)
-        # The parameters and the norms of the last fit, and whether samples are kept.
-        self.plan_params = None
+        # The parameters of the last fit, which what is set later does not change, and
+        # whether samples were kept by them.
+        self.plan_params, self.keeps_samples = None, False
 
     def run(self):
         try:
@@ -355,12 +355,11 @@ class Program:
             weights[-1] = 1
         return weights
 
-    def _batch(self, labels=None):
+    def _batch(self):
         """Draw X, y and sample_weight."""
-        if labels is None:
-            some = self.rng.permutation(len(self.pool))[: self.rng.integers(1, 4)]
-            n = self.rng.integers(1, 9)
-            labels = [self.pool[self.pick(*some)] for _ in range(n)]
+        some = self.rng.permutation(len(self.pool))[: self.rng.integers(1, 4)]
+        n = self.rng.integers(1, 9)
+        labels = [self.pool[self.pick(*some)] for _ in range(n)]
         y = self._y(labels)
         batch = {"X": self._rows(labels), "y": y, "sample_weight": self._weights(y)}
         return {name: value for name, value in batch.items() if value is not None}
@@ -374,7 +373,7 @@ class Program:
             "generator": self.pick(
                 *GENERATORS,
                 *GENERATORS,
-                "mean",
+                "mean",  # whose parts may wait
                 "all",
                 FarthestPointProxies("random"),
                 KMeansProxies(n_init=2, spherical=True),
@@ -490,8 +489,9 @@ class Program:
         choices[number][1]()
         self.check_attributes()
 
-    def learn(self, name, **batch):
-        batch = batch or self._batch()
+    def learn(self, name):
+        """Learn a batch by `fit` or `partial_fit`."""
+        batch = self._batch()
         if not self.notes.X or self.chance(0.5):
             self.queries = self._draw_queries(batch["X"])
         step = Step(name, **batch)
@@ -525,18 +525,19 @@ class Program:
         )
 
     def forget(self):
+        """Forget a class, or several."""
         classes = self.notes.classes
         n = self.rng.integers(1, len(classes) + 1) if self.chance(0.2) else 1
         gone = [classes[i] for i in self.rng.permutation(len(classes))[:n]]
-        known = self.notes.known
         argument = gone[0] if n == 1 and self.chance(0.5) else self._y(gone)
-        if known and not isinstance(argument, np.ndarray) and self.label_dtype:
+        if not isinstance(argument, np.ndarray) and self.label_dtype:
             argument = self._y(gone)[0]
         self.take(Step("forget", classes=argument))
         self.notes.forget(gone)
         self.check_nothing_is_left_of(gone)
 
     def merge(self):
+        """Merge a classifier that has learned a batch."""
         batch = self._batch()
         params = self.plan_params | {
             "temperature": self.clf.temperature,
@@ -586,6 +587,7 @@ class Program:
         return self.plan_params is None or self.keeps_samples
 
     def refuse_to_calibrate(self, name, value):
+        """See what needs left-out samples refused where there are none."""
         params, support = self.plan_params, None
         if not self.notes.known:
             return
