@@ -127,9 +127,10 @@ class Plan:
         )
         if calibrates:
             needs |= Needs(samples=SAMPLE_SIZE)
+        n_proxies = clf.n_proxies
         plan = cls(
             generator,
-            clf.n_proxies,
+            dict(n_proxies) if isinstance(n_proxies, Mapping) else n_proxies,
             make_norm(support_norm, "support_norm"),
             proxy_norm,
             make_norm(query_norm, "query_norm"),

@@ -85,6 +85,7 @@ class Fitted:
         """
         if (
             not self.plan.generator.learns_in_order
+            or self.plan.needs.moments  # whose sums round by how samples come
             or self.plan.support_norm.is_callable
             or not hasattr(batch.X, "nbytes")
         ):
