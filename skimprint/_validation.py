@@ -28,13 +28,8 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[_Method], _
 
 def check_labels(y):
     """Refuse what are no class labels, such as continuous targets."""
-    if y.dtype.kind in "biuU":
+    if y.dtype.kind in "biuSU":
         return  # cannot be anything else, and looking takes as long as a small fit
-    if y.dtype.kind == "S":
-        raise ValueError(
-            "y must be numbers, text or booleans; got bytes. Decode them first: "
-            "np.char.decode(y)."
-        )
     with warnings.catch_warnings():
         # A sample or two per class is nothing to warn of here.
         warnings.filterwarnings("ignore", "The number of unique classes is greater")

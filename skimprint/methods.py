@@ -6,12 +6,18 @@ from typing import Any
 
 from .aggregation import Votes
 
+
+def _read_only(methods):
+    """Make settings that cannot be changed."""
+    return MappingProxyType({k: MappingProxyType({**v}) for k, v in methods.items()})
+
+
 #: Parameters of each published method. ``"hosoda"`` takes the classes seen before as
 #: reference distribution, as the paper's comparison does; ``"westerhoff"`` is the
 #: paper's best method, and the default of `ImprintClassifier`; ``"least_squares"`` is
 #: the paper's oracle, with the weights of the classes corrected: see `prior` of
 #: `skimprint.generation.LeastSquaresProxies` for the published ones.
-PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
     {
         "qi": {
             "generator": "mean",
@@ -74,6 +80,6 @@ RECOMMENDED: Mapping[str, Any] = MappingProxyType(
 )
 
 #: All settings by the names that `ImprintClassifier.from_method` knows.
-METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
     {**PUBLISHED_METHODS, "recommended": RECOMMENDED}
 )

@@ -71,6 +71,11 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
             )
     X = to_device(readable(X), clf.device)
     check_labels(y)
+    if y.dtype.kind == "S":
+        raise ValueError(
+            "y must be numbers, text or booleans; got bytes. Decode them first: "
+            "np.char.decode(y)."
+        )
     classes_of_y, codes = np.unique(y, return_inverse=True)
     labels = classes_of_y.tolist()
     if classes is not None:

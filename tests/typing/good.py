@@ -174,6 +174,8 @@ def embedders(module: Any) -> list[FoundationEmbedder]:
         FoundationEmbedder(cache_dir=Path("embeddings"), output="numpy"),
         FoundationEmbedder(output="torch", revision=None, local_files_only=True),
         FoundationEmbedder(output="cupy", revision="main", trust_remote_code=False),
+        FoundationEmbedder(modality="audio", prompt=None, truncate_dim=None),
+        FoundationEmbedder(prompt="query: ", truncate_dim=256),
         FoundationEmbedder(model_kwargs=None, verbose=0),
         FoundationEmbedder(model_kwargs={"pretrained": False}, verbose=1),
     ]
