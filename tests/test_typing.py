@@ -17,6 +17,7 @@ from skimprint.cluster import GroupedKMeans
 from skimprint.generation import __all__ as generators
 from skimprint.model_selection import NShotSplit
 
+CLASSES = [name for name in generators if name[0].isupper()]
 GOOD = Path(__file__).parent / "typing" / "good.py"
 CALLS = [
     node
