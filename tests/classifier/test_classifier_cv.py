@@ -63,10 +63,10 @@ GRIDS = {
         "support_norm": [None, "l2"],
     },
     "votes": {
-        "n_proxies": [1, 4],
+        "n_proxies": [4],
         "aggregation": ["max", "mnn", Votes(1), Votes(7), Votes(3, "distance")],
         "metric": ["cosine", "euclidean"],
-        "query_norm": [None, "l2", "power", np.tanh],
+        "query_norm": [None, "l2", np.tanh],
     },
     "whitened votes": {
         "n_proxies": [5],
