@@ -4,11 +4,16 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.model_selection import cross_val_score
 
 import skimprint
 from skimprint import ImprintClassifier
 from skimprint.aggregation import Votes
+from skimprint.generation import MeanProxies
 from skimprint.methods import METHODS, PUBLISHED_METHODS, RECOMMENDED
+from skimprint.normalization import l2_normalize, power_normalize
+
+PROXIES_ONLY = RECOMMENDED | {"kernel_weight": 0}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -59,3 +64,56 @@ def test_the_default_is_the_papers_best_method():
     defaults = ImprintClassifier().get_params(deep=False)
     for name, value in PUBLISHED_METHODS["westerhoff"].items():
         assert defaults[name] == value
+
+
+def test_the_published_ranking_holds_on_digits(digits):
+    X, y = digits
+    accuracy = {
+        name: cross_val_score(
+            ImprintClassifier.from_method(name, random_state=0), X, y, cv=3
+        ).mean()
+        for name in PUBLISHED_METHODS
+    }
+    assert accuracy["least_squares"] > accuracy["westerhoff"] > accuracy["qi"]
+
+
+@pytest.fixture(scope="module")
+def some(digits):
+    X, y = digits
+    return X[:300].astype(np.float64), y[:300]
+
+
+class TestRecommended:
+    def test_is_better_than_the_mean_and_the_papers_method(self, digits):
+        X, y = digits
+        train, test = np.arange(len(y)) % 3 == 0, np.arange(len(y)) % 3 == 1
+        accuracy = {
+            name: ImprintClassifier(**params, random_state=0)
+            .fit(X[train], y[train])
+            .score(X[test], y[test])
+            for name, params in {
+                "recommended": RECOMMENDED,
+                "proxies only": PROXIES_ONLY,
+                "mean": {"generator": "mean"},
+                "k-means": {},
+            }.items()
+        }
+        for ours in ("recommended", "proxies only"):
+            assert accuracy[ours] > accuracy["k-means"] + 0.03
+            assert accuracy[ours] > accuracy["mean"] + 0.05
+
+    def test_of_one_sample_per_class_is_the_nearest_centred_sample(self, some):
+        X, y = some
+        first = np.unique(y, return_index=True)[1]
+        clf = ImprintClassifier(**PROXIES_ONLY, random_state=0).fit(X[first], y[first])
+        support, queries = power_normalize(X[first]), power_normalize(X)
+        origin = support.mean(axis=0)
+        cosines = l2_normalize(queries - origin) @ l2_normalize(support - origin).T
+        np.testing.assert_allclose(clf.decision_function(X), cosines, atol=1e-9)
+
+    def test_is_the_whitened_mean_for_a_mean(self, some):
+        X, y = some
+        clf = ImprintClassifier(**PROXIES_ONLY | {"generator": MeanProxies()}).fit(X, y)
+        norms = {"support_norm": "power", "query_norm": "power"}
+        same = ImprintClassifier("mean", whitening="auto", **norms).fit(X, y)
+        np.testing.assert_array_equal(clf.predict(X), same.predict(X))

@@ -1,5 +1,6 @@
 """What parameters mean together."""
 
+import pickle
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -177,3 +178,60 @@ class TestDifferences:
             "head": (np.eye(2), ["a", "b"]),
         }
         assert first_difference(plan_of(**params), plan_of(**params)) is None
+
+
+@pytest.fixture(scope="module")
+def some(digits):
+    X, y = digits
+    return X[:300].astype(np.float64), y[:300]
+
+
+class TestAutoNorm:
+    def auto(self, generator="mean", **params):
+        return ImprintClassifier(
+            generator, support_norm="auto", query_norm="auto", **params
+        )
+
+    @pytest.mark.parametrize("sign, norm", [(1, "power"), (-1, "l2")])
+    def test_takes_roots_where_nothing_is_negative(self, some, sign, norm):
+        X, y = some
+        X = X.copy()
+        X[7, 11] = sign
+        assert X.min() >= min(sign, 0)
+        given = ImprintClassifier("mean", support_norm=norm, query_norm=norm).fit(X, y)
+        clf = self.auto().fit(X, y)
+        assert clf.support_norm_ == norm
+        np.testing.assert_array_equal(clf.proxies_, given.proxies_)
+        scores = given.decision_function(X)
+        np.testing.assert_array_equal(clf.decision_function(X), scores)
+        clf = pickle.loads(pickle.dumps(clf))
+        np.testing.assert_array_equal(clf.decision_function(X), scores)
+
+    def test_stays_while_more_is_learnt(self, some):
+        X, y = some
+        clf = self.auto().fit(X, y).partial_fit(-X[:1], [99])
+        assert clf.support_norm_ == "power"
+        np.testing.assert_allclose(clf.predict(-X[:1]), 99)
+        assert clf.fit(-X, y).support_norm_ == "l2"
+
+    def test_of_a_head_is_that_of_its_weights(self):
+        clf = ImprintClassifier.from_head(
+            [[4.0, 0.0], [9.0, 16.0]], support_norm="auto"
+        )
+        np.testing.assert_allclose(clf.proxies_, [[1, 0], [0.6, 0.8]])
+
+    @pytest.mark.parametrize("norm", ["l2", "power", None])
+    def test_of_queries_is_that_of_the_support(self, some, norm):
+        X, y = some
+        clf = ImprintClassifier("mean", support_norm=norm, query_norm=norm).fit(X, y)
+        scores = clf.decision_function(X)
+        clf.set_params(query_norm="auto").fit(X, y)
+        np.testing.assert_array_equal(clf.decision_function(X), scores)
+        assert clf.support_norm_ == norm
+
+    def test_must_be_the_same_to_merge(self, some):
+        X, y = some
+        clf = self.auto().fit(X, y)
+        with pytest.raises(ValueError, match="support_norm_; it is 'l2' instead"):
+            clf.merge(self.auto().fit(-X, y))
+        assert clf.class_count_.sum() == len(y)

@@ -1,4 +1,4 @@
-"""Whitening in the classifier: identities, and what must not change."""
+"""The head: whitened proxies that lean to the mean of their class."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from skimprint import ImprintClassifier
+from skimprint.aggregation import Votes
 from skimprint.normalization import l2_normalize
 
 PLAIN = {"support_norm": None, "query_norm": None, "proxy_norm": None}
@@ -176,3 +177,93 @@ def test_proxies_are_whitened_twice_or_queries_once(metric, n, d, norms):
         expected = queries @ head.proxies.T
     np.testing.assert_allclose(clf.decision_function(X), expected, atol=1e-9)
     np.testing.assert_array_equal(clf.predict(X), expected.argmax(axis=1))
+
+
+@pytest.fixture(scope="module")
+def some(digits):
+    X, y = digits
+    return X[:300].astype(np.float64), y[:300]
+
+
+class TestMeanWeight:
+    @pytest.mark.parametrize("whitening", [None, 0.3])
+    @pytest.mark.parametrize("proxy_norm", ["l2", None])
+    @pytest.mark.parametrize("generator", ["kmeans", "random"])
+    def test_is_the_share_of_the_mean(self, some, whitening, proxy_norm, generator):
+        params = {"whitening": whitening, "proxy_norm": proxy_norm, "random_state": 0}
+        plain = ImprintClassifier(generator, 3, **params).fit(*some)
+        mean = ImprintClassifier("mean", **params).fit(*some)
+        codes = np.searchsorted(plain.classes_, plain.proxy_labels_)
+        blended = ImprintClassifier(generator, 3, mean_weight=0.3, **params).fit(*some)
+        expected = 0.7 * plain.proxies_ + 0.3 * mean.proxies_[codes]
+        np.testing.assert_allclose(blended.proxies_, expected, atol=1e-9)
+
+    @pytest.mark.parametrize("aggregation", ["max", Votes(4)], ids=str)
+    @pytest.mark.parametrize("whitening", [None, "auto"])
+    def test_all_of_it_is_the_mean(self, some, aggregation, whitening):
+        X, y = some
+        mean = ImprintClassifier("mean", whitening=whitening).fit(X, y)
+        clf = ImprintClassifier(
+            "kmeans", 4, mean_weight=1.0, whitening=whitening, random_state=0
+        )
+        clf.set_params(aggregation=aggregation).fit(X, y)
+        np.testing.assert_array_equal(clf.predict(X), mean.predict(X))
+
+    def test_of_one_proxy_changes_nothing(self, some):
+        plain = ImprintClassifier("mean", whitening="auto").fit(*some)
+        clf = ImprintClassifier("mean", whitening="auto", mean_weight=0.5).fit(*some)
+        np.testing.assert_allclose(clf.proxies_, plain.proxies_, atol=1e-12)
+
+    def test_keeps_the_mean_of_a_head(self):
+        clf = ImprintClassifier.from_head(np.eye(3), mean_weight=0.5)
+        np.testing.assert_array_equal(clf.proxies_, np.eye(3))
+
+    @pytest.mark.parametrize(
+        "params", [{"proxy_norm": "quantile"}, {"generator": "least_squares"}]
+    )
+    def test_is_refused_where_proxies_are_no_points(self, some, params):
+        clf = ImprintClassifier(mean_weight=0.5, **params)
+        with pytest.raises(ValueError, match="mean_weight needs proxies"):
+            clf.fit(*some)
+
+    @pytest.mark.parametrize(
+        "params, mean_weight",
+        [
+            ({}, 0.5),
+            ({"generator": "fps"}, 0.5),
+            ({"proxy_norm": "quantile"}, 0.0),
+            ({"generator": "least_squares", "n_proxies": 1}, 0.0),
+        ],
+    )
+    def test_auto_is_one_half_where_proxies_are_points(self, some, params, mean_weight):
+        X, y = some
+        clf = ImprintClassifier(mean_weight="auto", random_state=0, **params)
+        given = ImprintClassifier(mean_weight=mean_weight, random_state=0, **params)
+        np.testing.assert_array_equal(
+            clf.fit(X, y).decision_function(X), given.fit(X, y).decision_function(X)
+        )
+
+    @pytest.mark.parametrize("mean_weight", [-0.1, 1.1, "half"])
+    def test_is_a_share(self, some, mean_weight):
+        with pytest.raises(ValueError, match="mean_weight"):
+            ImprintClassifier(mean_weight=mean_weight).fit(*some)
+
+
+def test_what_a_norm_returns_stays_as_it_is():
+    table = np.eye(3, 4)
+    table.setflags(write=False)
+    X, y = np.random.default_rng(0).normal(size=(30, 4)), np.repeat([0, 1, 2], 10)
+    clf = ImprintClassifier("mean", proxy_norm=lambda _: table, mean_weight=0.3)
+    assert clf.fit(X, y).predict(X[:2]).shape == (2,)
+
+
+def test_classes_that_cannot_be_predicted_get_a_value_of_their_own():
+    clf = ImprintClassifier("mean").fit(np.eye(4), list("abcd"), [1, 0, 1, 0])
+    head = clf._fitted.scorer.head
+    assert head.classes.tolist() == ["a", "c"]
+    assert head.all_classes.tolist() == list("abcd")
+    found = head.widened(np.array([[1.0, 2], [3, 4]]), -7)
+    np.testing.assert_array_equal(found, [[1, -7, 2, -7], [3, -7, 4, -7]])
+    whole = ImprintClassifier("mean").fit(np.eye(2), list("ab"))._fitted.scorer.head
+    values = np.ones((3, 2))
+    assert whole.widened(values, 0) is values
