@@ -2,6 +2,7 @@
 
 import io
 import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,23 @@ from ._items import ItemError, is_pil, is_tensor
 
 # How many times longer than wide a picture may be; of others the middle is taken.
 _MAX_RATIO = 100
-# Objects of the user's may have state, which only one thread at a time may touch.
-_LOCKS = [ForkSafeLock() for _ in range(64)]
+# Objects of the user's may have state, which only one thread at a time may touch: a
+# picture first, then the file that it reads from. Pictures of one file share that; and
+# the file alone will not do, since some decoders put another in its place.
+_PICTURE_LOCKS, _FILE_LOCKS = ([ForkSafeLock() for _ in range(64)] for _ in range(2))
 
 
-def lock_of(item):
-    """The lock of an object; pictures that read from one open file share one."""
-    return _LOCKS[id(getattr(item, "fp", None) or item) // 64 % len(_LOCKS)]
+def _lock_of(item, locks):
+    return locks[id(item) // 64 % len(locks)]
+
+
+@contextmanager
+def _own(picture):
+    """Touch a picture, and the file that it still reads from, in this thread only."""
+    with _lock_of(picture, _PICTURE_LOCKS):
+        file = getattr(picture, "fp", None)  # looked up when nobody can replace it
+        with nullcontext() if file is None else _lock_of(file, _FILE_LOCKS):
+            yield
 
 
 def as_image(item, note=None):
@@ -42,7 +53,7 @@ def as_image(item, note=None):
             with Image.open(io.BytesIO(item)) as image:
                 return _upright_rgb(image, note)
         if is_pil(item):
-            with lock_of(item):
+            with _own(item):
                 return _upright_rgb(item, note)
         if hasattr(item, "shape") and hasattr(item, "dtype"):
             return _upright_rgb(Image.fromarray(_channels_last(item)), note)
@@ -202,7 +213,7 @@ def read_path(path, advice):
 def read_open(file):
     """Read all of an open binary file, and leave it where it was."""
     try:
-        with lock_of(file):
+        with _lock_of(file, _FILE_LOCKS):
             place = file.tell()
             file.seek(0)
             try:

@@ -1,5 +1,6 @@
 import io
 import threading
+import time
 from collections import UserList, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -269,16 +270,29 @@ def test_one_object_many_times(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_object_in_many_threads(kind):
+def test_one_object_in_many_threads(kind, monkeypatch):
     embedder = FoundationEmbedder(mean_colour, modality="image")
     expected = embedder.transform([lazy(kind).copy()])
+    ImageFile = pytest.importorskip("PIL.ImageFile")
+    prepare = ImageFile.ImageFile.load_prepare
+    reads = threading.Event()
+
+    def slow(image):
+        reads.set()
+        time.sleep(0.02)
+        return prepare(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", slow)
     for _ in range(5):
         image, rows = lazy(kind), []
         threads = [
             threading.Thread(target=lambda: rows.append(embedder.transform([image])))  # noqa: B023
             for _ in range(4)
         ]
-        for thread in threads:
+        reads.clear()
+        threads[0].start()
+        assert reads.wait(10)  # the others come while the first one reads
+        for thread in threads[1:]:
             thread.start()
         for thread in threads:
             thread.join()
