@@ -191,7 +191,7 @@ def merge(plan, mine, theirs, *, n_jobs=None):
             if label not in mine.places:
                 taken.append(place)
             elif block.is_head[place]:
-                pass  # both started from this head: the class is here, as it was or more
+                pass  # both started from this head: it is here, with all that came
             elif _is_head(mine, label):
                 taken.append(place)
                 replaced.append(label)
