@@ -71,7 +71,7 @@ class Support(NamedTuple):
     n_classes: int
 
     @classmethod
-    def of(cls, samples, class_weights, head):
+    def of(cls, samples, class_weights, head, dtype):
         """Take samples of each class, or its row where it comes from a head.
 
         Parameters
@@ -82,6 +82,8 @@ class Support(NamedTuple):
             Weight of the samples of each class.
         head : Ragged of Points
             The row of each class that comes from a head; none of other classes.
+        dtype : dtype
+            Of the regression.
 
         Returns
         -------
@@ -91,6 +93,7 @@ class Support(NamedTuple):
         most = max(1, min(SAMPLE_SIZE, _MAX_ROWS // n_classes))
         kept = LeftOut.of(samples, class_weights, most)
         rows = np.concatenate([kept.rows, l2_normalize(head.values.vectors)])
+        rows = rows.astype(dtype, copy=False)
         weights = np.concatenate([kept.shares, head.values.counts])
         codes = np.concatenate([kept.codes, head.codes])
         order = np.argsort(codes, kind="stable")

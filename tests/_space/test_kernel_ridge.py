@@ -81,6 +81,18 @@ def test_landmarks_are_fitted_to_all_samples(data, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("generator", ["mean", "kmeans", "all"])
+def test_is_as_precise_as_the_samples(data, generator):
+    X, y, _ = (values.astype(np.float32) for values in data)
+    clf = ImprintClassifier(generator, kernel_weight=0.5).fit(X, y)
+    kernel = clf._fitted.scorer.head.kernel
+    assert kernel.coefficients.dtype == kernel.landmarks.dtype == np.float32
+    clf = ImprintClassifier(generator, kernel_weight=0.5).fit(X[:2], [0, 1])
+    origin = np.zeros((1, 12), np.float32)  # as like one class as the other
+    assert clf.decision_function(origin) == 0
+    assert clf.explain(origin).label == clf.predict(origin) == 0
+
+
 def test_has_its_share_of_the_scores(data):
     X, y, queries = data
     of_kernel, of_proxies, both = (
