@@ -221,7 +221,7 @@ class TestRealConditions:
         sizes = np.geomspace(80, 1, 10).round().astype(int)
         rows = np.concatenate([np.flatnonzero(y == c)[:n] for c, n in enumerate(sizes)])
         both, proxies = self.scores(X[rows], y[rows], *test)
-        assert both > proxies - 0.01
+        assert both > proxies - 0.03
 
     @pytest.mark.parametrize("share", [0.1, 0.3])
     def test_wrong_labels(self, halves, share):
