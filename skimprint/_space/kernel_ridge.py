@@ -27,7 +27,7 @@ SHARPNESS = 4.0
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 # Samples to choose it by, and at least so many of a class, of some classes if need be.
-# The noise of a label does not depend on how many labels there are. Twice as many choose
+# The noise of a label does not depend on how many there are. Twice as many would choose
 # the same, or the next one, in four times the time.
 _MAX_JUDGES = 500
 _MIN_JUDGES = 8

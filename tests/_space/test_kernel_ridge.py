@@ -51,7 +51,9 @@ def test_is_kernel_ridge_regression(data):
     clf = only_kernel().fit(X, y)
     alpha = clf._fitted.scorer.head.kernel.alpha
     expected = ScikitKernelRidge(alpha=alpha, kernel="rbf", gamma=2).fit(
-        l2_normalize(X), one_hot(y, 4), sample_weight=compute_sample_weight("balanced", y)
+        l2_normalize(X),
+        one_hot(y, 4),
+        sample_weight=compute_sample_weight("balanced", y),
     )
     np.testing.assert_allclose(
         clf.decision_function(queries),

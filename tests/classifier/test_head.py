@@ -235,7 +235,7 @@ class TestMeanWeight:
             ({"generator": "least_squares", "n_proxies": 1}, 0.0),
         ],
     )
-    def test_auto_is_two_thirds_where_proxies_are_points(self, some, params, mean_weight):
+    def test_auto_is_two_thirds_for_points(self, some, params, mean_weight):
         X, y = some
         clf = ImprintClassifier(mean_weight="auto", random_state=0, **params)
         given = ImprintClassifier(mean_weight=mean_weight, random_state=0, **params)
