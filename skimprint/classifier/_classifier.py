@@ -47,6 +47,7 @@ from ._learning import (
     rejected_labels,
     start,
 )
+from ._plain import fitted_in, state_of
 from ._rejection import Rejection
 
 
@@ -958,6 +959,13 @@ default="dot"
         if hasattr(self, "_fitted"):
             msg = "%(name)s has forgotten all classes: learn some with partial_fit."
         check_is_fitted(self, msg=msg)
+
+    def __getstate__(self):
+        return state_of(self, super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        vars(self).update(fitted_in(self, vars(self)))
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_fitted") and self._fitted.knows_classes
