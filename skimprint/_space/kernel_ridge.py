@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
-from sklearn.utils import gen_batches
 
 from .._arrays.blas import dot_transposed
 from ..normalization import l2_normalize
@@ -216,7 +215,9 @@ def _inverse_diagonal(factor):
 
 
 def _blocks(n_rows, n_columns):
-    return gen_batches(n_rows, max(1, _BLOCK_SIZE // n_columns))
+    # `gen_batches` takes as long to check its parameters as a query takes.
+    step = max(1, _BLOCK_SIZE // n_columns)
+    return [slice(i, min(i + step, n_rows)) for i in range(0, n_rows, step)]
 
 
 def _kernel(A, B):
