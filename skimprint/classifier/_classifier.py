@@ -47,11 +47,14 @@ from ._learning import (
     rejected_labels,
     start,
 )
+from ._onnx_hooks import OnnxHooks
 from ._plain import fitted_in, state_of
 from ._rejection import Rejection
 
 
-class ImprintClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+class ImprintClassifier(
+    CallbackSupportMixin, OnnxHooks, ClassifierMixin, BaseEstimator
+):
     """Classify embeddings by their similarity to proxies of each class.
 
     Weight imprinting turns the embeddings of a frozen foundation model into a

@@ -68,13 +68,10 @@ def test_skops_writes_a_file_that_goes_on_learning(clf, parts, tmp_path):
 
 def test_skl2onnx_and_onnxruntime_know_a_pipeline(parts):
     skl2onnx, onnxruntime = library("skl2onnx"), library("onnxruntime")
-    from skimprint import export
-
     X, queries, y, _ = parts
     model = make_pipeline(StandardScaler(), ImprintClassifier(**RECOMMENDED))
     model.fit(X, y)
-    export.register_skl2onnx()
-    converted = skl2onnx.to_onnx(model, X[:1], target_opset=18)
+    converted = skl2onnx.to_onnx(model, X[:1])
     session = onnxruntime.InferenceSession(
         converted.SerializeToString(), providers=["CPUExecutionProvider"]
     )
