@@ -79,11 +79,13 @@ class Support(NamedTuple):
         n_classes = len(samples)
         most = max(1, min(SAMPLE_SIZE, _MAX_ROWS // n_classes))
         kept = LeftOut.of(samples, class_weights, most)
-        rows = np.concatenate([kept.rows, l2_normalize(head.values.vectors)])
-        weights = np.concatenate([kept.shares, head.values.counts])
-        codes = np.concatenate([kept.codes, head.codes])
-        order = np.argsort(codes, kind="stable")
-        rows, weights, codes = rows[order], weights[order], codes[order]
+        rows, weights, codes = kept.rows, kept.shares, kept.codes
+        if len(head.codes):
+            rows = np.concatenate([rows, l2_normalize(head.values.vectors)])
+            weights = np.concatenate([weights, head.values.counts])
+            codes = np.concatenate([codes, head.codes])
+            order = np.argsort(codes, kind="stable")
+            rows, weights, codes = rows[order], weights[order], codes[order]
         landmarks = np.arange(len(rows))
         if len(rows) > _MAX_EXACT:  # the keys that samples are sorted by are random
             within = landmarks - np.searchsorted(codes, codes)
@@ -94,6 +96,11 @@ class Support(NamedTuple):
     def is_exact(self):
         """Whether each sample is a landmark."""
         return len(self.landmarks) == len(self.rows)
+
+    @property
+    def landmark_rows(self):
+        """The landmarks themselves: (n_landmarks, n_features)."""
+        return self.rows if self.is_exact else self.rows[self.landmarks]
 
     def targets(self, block=slice(None)):
         """Encode labels of some samples to regress on: of shape (n, n_classes)."""
@@ -120,7 +127,7 @@ class KernelRidge:
     """
 
     def __init__(self, support):
-        self.landmarks = support.rows[support.landmarks]
+        self.landmarks = support.landmark_rows
         if support.is_exact:
             factor = _factor(support)
             targets = support.targets().astype(factor[0].dtype)

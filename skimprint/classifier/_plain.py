@@ -496,8 +496,7 @@ def _read_head(plain, arrays, plan, space, classes):
             "kernel.coefficients", "f", "classes", "landmarks"
         )
         if plain["learning"]:
-            support = space.support()
-            kernel.landmarks = support.rows[support.landmarks]
+            kernel.landmarks = space.support().landmark_rows
         else:
             kernel.landmarks = arrays.take(
                 "kernel.landmarks", "f", "landmarks", "features"
