@@ -11,8 +11,11 @@ demo: .venv/.demo  ## the main job, on real embeddings that ship with the packag
 demo-text: .venv/.demo-text  ## sentences to intents, with a real sentence model
 	$(BIN)/python examples/demo_text.py
 
+# A process for each core, and in each one thread for products of matrices.
+IN_PARALLEL := -n auto --dist worksteal
+
 test: .venv/.test  ## the whole suite, doctests included
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-slow: .venv/.test  ## what takes minutes: Banking77, all texts, if ../shared is there
 	$(BIN)/python -m pytest -m slow -s
@@ -20,7 +23,7 @@ test-slow: .venv/.test  ## what takes minutes: Banking77, all texts, if ../share
 OLDEST := .venv-oldest/bin
 
 test-oldest: .venv-oldest/.installed  ## the suite, with the lowest versions promised
-	$(OLDEST)/python -m pytest
+	OMP_NUM_THREADS=1 $(OLDEST)/python -m pytest $(IN_PARALLEL)
 
 VISION := .venv-vision/bin
 

@@ -102,7 +102,7 @@ class Plan:
         are_points = proxy_norm.is_pointwise and not generator.combines
         mean_weight = clf.mean_weight
         if mean_weight == "auto":
-            mean_weight = 0.5 if are_points else 0.0
+            mean_weight = 2 / 3 if are_points else 0.0
         metric, aggregation = METRICS[clf.metric], make_aggregation(clf.aggregation)
         aggregation.check(metric)
         check_device(clf.device)

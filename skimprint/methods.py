@@ -69,7 +69,7 @@ RECOMMENDED: Mapping[str, Any] = MappingProxyType(
     {
         "generator": "kmeans",
         "n_proxies": 20,
-        "mean_weight": 0.5,
+        "mean_weight": 2 / 3,
         "support_norm": "auto",
         "proxy_norm": "l2",
         "query_norm": "auto",

@@ -184,20 +184,22 @@ def merge(plan, mine, theirs, *, n_jobs=None):
     state : State
         What is known together.
     """
-    new, shared = [], []
+    new, replaced, shared = [], [], []
     for block in theirs.blocks:
-        labels = block.labels.tolist()
-        is_new = np.array([label not in mine.places for label in labels])
-        if is_new.any():
-            part = block if is_new.all() else take(block, np.flatnonzero(is_new))
+        taken = []
+        for place, label in enumerate(block.labels.tolist()):
+            if label not in mine.places:
+                taken.append(place)
+            elif block.is_head[place]:
+                pass  # both started from this head: it is here, with all that came
+            elif _is_head(mine, label):
+                taken.append(place)
+                replaced.append(label)
+            else:
+                shared.append(label)
+        if taken:
+            part = block if len(taken) == len(block.labels) else take(block, taken)
             new.append(_keep(plan.needs, part.moved(mine.n_samples)))
-        shared += [
-            label
-            for label in labels
-            # One head that both started from is the same class, not two samples of it.
-            if label in mine.places
-            and not (_is_head(mine, label) and _is_head(theirs, label))
-        ]
     if shared:
         before = _keep(plan.needs, mine.gather(shared))
         others = theirs.gather(shared).moved(mine.n_samples)
@@ -213,7 +215,7 @@ def merge(plan, mine, theirs, *, n_jobs=None):
         new += _blocks(plan.needs, shared, others, imprint, before)
     kept = [_keep(plan.needs, block) for block in mine.blocks]
     return mine.with_blocks(kept).changed(
-        shared,
+        replaced + shared,
         new,
         label_dtype=common_label_dtype(mine, list(theirs.places), theirs.label_dtype),
         dtype=np.result_type(mine.dtype, theirs.dtype),

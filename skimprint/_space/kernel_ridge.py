@@ -14,12 +14,21 @@ from scipy import linalg
 
 from .._arrays.blas import dot_transposed
 from ..normalization import l2_normalize
-from .leave_one_out import LeftOut
+from .leave_one_out import LeftOut, last_of_the_best
 
-# The kernel and its regularisation, per sample. Cross-validation on the samples of
-# several data sets finds both to matter little: half and twice of either are as good.
+# The kernel. Cross-validation on the samples of several data sets finds that it matters
+# little: half and twice of it are as good.
 SHARPNESS = 4.0
-ALPHA = 0.01
+
+# Regularisations per sample to choose among. It is the noise of labels: small ones are
+# for clean labels, large ones for wrong labels, and for classes of few samples among
+# classes of many.
+ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+# Samples to choose it by, and at least so many of a class, of some classes if need be.
+# The noise of a label does not depend on how many labels there are.
+_MAX_JUDGES = 1000
+_MIN_JUDGES = 8
 
 # Samples remembered of each class, where the regression is wanted.
 SAMPLE_SIZE = 1000
@@ -46,7 +55,8 @@ class Support(NamedTuple):
     codes : ndarray of shape (n,)
         The class of each, in ascending order.
     weights : ndarray of shape (n,)
-        The weight of the samples that each stands for.
+        The weight of the samples that each stands for, times a factor of its class that
+        makes all classes weigh the same: else rare ones would lose.
     landmarks : ndarray of shape (n_landmarks,)
         Which of them are landmarks.
     n_classes : int
@@ -60,7 +70,7 @@ class Support(NamedTuple):
     n_classes: int
 
     @classmethod
-    def of(cls, samples, class_weights, head):
+    def of(cls, samples, class_weights, head, dtype):
         """Take samples of each class, or its row where it comes from a head.
 
         Parameters
@@ -71,6 +81,8 @@ class Support(NamedTuple):
             Weight of the samples of each class.
         head : Ragged of Points
             The row of each class that comes from a head; none of other classes.
+        dtype : dtype
+            Of the regression.
 
         Returns
         -------
@@ -86,11 +98,27 @@ class Support(NamedTuple):
             codes = np.concatenate([codes, head.codes])
             order = np.argsort(codes, kind="stable")
             rows, weights, codes = rows[order], weights[order], codes[order]
+        rows, weights = rows.astype(dtype, copy=False), _balanced(weights, codes)
         landmarks = np.arange(len(rows))
         if len(rows) > _MAX_EXACT:  # the keys that samples are sorted by are random
             within = landmarks - np.searchsorted(codes, codes)
             landmarks = np.flatnonzero(within < max(1, _MAX_LANDMARKS // n_classes))
         return cls(rows, codes, weights, landmarks, n_classes)
+
+    def judges(self):
+        """Take some of the samples, all of them landmarks, to choose something by."""
+        most = max(_MIN_JUDGES, _MAX_JUDGES // self.n_classes)
+        step = -(-self.n_classes * most // max(_MAX_JUDGES, most))
+        within = np.arange(len(self.rows)) - np.searchsorted(self.codes, self.codes)
+        which = np.flatnonzero((within < most) & (self.codes % step == 0))
+        codes = self.codes[which] // step
+        return Support(
+            self.rows[which],
+            codes,
+            _balanced(self.weights[which], codes),
+            np.arange(len(which)),
+            int(codes[-1]) + 1,
+        )
 
     @property
     def is_exact(self):
@@ -117,23 +145,28 @@ class KernelRidge:
     ----------
     support : Support
         The samples.
+    alpha : float, default=None
+        The regularisation per unit of weight; chosen where it is not given.
 
     Attributes
     ----------
+    alpha : float
+        The regularisation.
     landmarks : ndarray of shape (n_landmarks, n_features)
         The samples that queries are compared with.
     coefficients : ndarray of shape (n_classes, n_landmarks)
         Their weights in the scores, in the dtype of the landmarks.
     """
 
-    def __init__(self, support):
+    def __init__(self, support, alpha=None):
+        self.alpha = choose_alpha(support.judges()) if alpha is None else alpha
         self.landmarks = support.landmark_rows
         if support.is_exact:
-            factor = _factor(support)
+            factor = _factor(support, self.alpha)
             targets = support.targets().astype(factor[0].dtype)
             found = linalg.cho_solve(factor, targets, check_finite=False)
         else:
-            factor, right = _normal_equations(support, self.landmarks)
+            factor, right = _normal_equations(support, self.alpha)
             found = linalg.cho_solve(factor, right, check_finite=False)
         self.coefficients = np.ascontiguousarray(found.T, self.landmarks.dtype)
 
@@ -187,9 +220,9 @@ class KernelRidge:
     def _all_without(self, support):
         """Scores less 1 / n_classes of each sample without it, (n, n_classes)."""
         if support.is_exact:
-            factor = _factor(support)
+            factor = _factor(support, self.alpha)
             return support.targets() - self.coefficients.T / _inverse_diagonal(factor)
-        factor, _ = _normal_equations(support, self.landmarks)
+        factor, _ = _normal_equations(support, self.alpha)
         own = _inverse_diagonal(factor)
         position = np.full(len(support.rows), -1)
         position[support.landmarks] = np.arange(len(support.landmarks))
@@ -211,6 +244,66 @@ class KernelRidge:
             targets = support.targets(block)
             found[block] = (scores - leverage * targets) / (1 - leverage)
         return found
+
+
+def choose_alpha(support):
+    r"""Choose the regularisation that makes left-out samples the most likely.
+
+    Parameters
+    ----------
+    support : Support
+        Samples to judge by, all of them landmarks.
+
+    Returns
+    -------
+    alpha : float
+        One of ``ALPHAS``; the smallest if each class has one sample.
+
+    Notes
+    -----
+    With the kernel :math:`K`, the diagonal matrix :math:`D` of the weights and the
+    decomposition :math:`D^{1/2} K D^{1/2} = U S U^T`, for each :math:`\alpha`
+
+    .. math::
+
+        (K + \alpha D^{-1})^{-1} = V (S + \alpha I)^{-1} V^T, \quad V = D^{1/2} U,
+
+    which gives coefficients, the diagonal of the inverse, and with them the scores of
+    `KernelRidge.scores_without`.
+    """
+    (left_out,) = np.nonzero(np.bincount(support.codes)[support.codes] > 1)
+    if not len(left_out) or support.n_classes == 1:
+        return ALPHAS[0]
+    matrix = _triangle(support.rows)
+    root = np.sqrt(support.weights).astype(matrix.dtype)
+    matrix *= root
+    matrix *= root[:, None]
+    values, vectors = linalg.eigh(
+        matrix, driver="evd", overwrite_a=True, check_finite=False
+    )
+    values = np.maximum(values, 0)  # rounding
+    vectors *= root[:, None]
+    targets = support.targets().astype(matrix.dtype)
+    projected = vectors.T @ targets
+    squares = vectors[left_out] ** 2
+
+    def scores():
+        for alpha in ALPHAS:
+            scale = 1 / (values + matrix.dtype.type(alpha))
+            coefficients = vectors[left_out] @ (projected * scale[:, None])
+            yield targets[left_out] - coefficients / (squares @ scale)[:, None]
+
+    codes, weights = support.codes[left_out], support.weights[left_out]
+    return ALPHAS[last_of_the_best(scores(), codes, weights)]
+
+
+def _balanced(weights, codes):
+    """Scale weights so that all classes weigh the same, and as much as before in all.
+
+    Each class in ``range(codes[-1] + 1)`` has some.
+    """
+    sums = np.bincount(codes, weights)
+    return weights * (weights.sum() / len(sums) / sums)[codes]
 
 
 def _inverse_diagonal(factor):
@@ -235,10 +328,10 @@ def _kernel(A, B):
     return np.exp(products, out=products)
 
 
-def _factor(support):
+def _factor(support, alpha):
     """Factor the regularised kernel of all samples, for `cho_solve`."""
     matrix = _triangle(support.rows)
-    penalty = np.maximum(ALPHA / support.weights, _rounding(support.rows))
+    penalty = np.maximum(alpha / support.weights, _rounding(support.rows))
     matrix[np.diag_indices(len(matrix))] += penalty.astype(matrix.dtype)
     return linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
 
@@ -259,10 +352,11 @@ def _triangle(rows):
     return np.exp(matrix, out=matrix)
 
 
-def _normal_equations(support, landmarks):
+def _normal_equations(support, alpha):
     """Factor the equations for the landmarks' weights, and compute their right side."""
+    landmarks = support.rows[support.landmarks]
     # In double precision: squared, the kernel has not enough digits left in single.
-    matrix = ALPHA * _triangle(landmarks).astype(np.float64)
+    matrix = alpha * _triangle(landmarks).astype(np.float64)
     right = np.zeros((len(landmarks), support.n_classes))
     for block in _blocks(len(support.rows), len(landmarks)):
         root = np.sqrt(support.weights[block])[:, None]
@@ -272,6 +366,6 @@ def _normal_equations(support, landmarks):
         )
         right += kernel.T @ (root * support.targets(block))
     matrix[np.diag_indices(len(matrix))] *= 1 + _JITTER
-    matrix[np.diag_indices(len(matrix))] += ALPHA * _rounding(landmarks)
+    matrix[np.diag_indices(len(matrix))] += alpha * _rounding(landmarks)
     factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
     return factor, right

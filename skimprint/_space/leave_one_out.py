@@ -94,7 +94,7 @@ def choose_shrinkage(spectrum, class_weight, means, left_out):
     scores = whitened_mean_scores(
         spectrum, class_weight, means, rows, codes, SHRINKAGES, row_weight=weight
     )
-    return SHRINKAGES[_last_of_the_best(scores, codes, shares)]
+    return SHRINKAGES[last_of_the_best(scores, codes, shares)]
 
 
 def choose_alpha(spectrum, class_weight, means, left_out):
@@ -126,10 +126,10 @@ def choose_alpha(spectrum, class_weight, means, left_out):
     rows, codes, weight, shares, _ = left_out
     sums = means * class_weight[:, None]
     scores = ridge_scores(spectrum, sums, rows, codes, alphas, row_weight=weight)
-    return float(alphas[_last_of_the_best(scores, codes, shares)])
+    return float(alphas[last_of_the_best(scores, codes, shares)])
 
 
-def _last_of_the_best(candidates, codes, shares):
+def last_of_the_best(candidates, codes, shares):
     """Find the last of the candidates whose scores give samples the best likelihood.
 
     Of equally good ones the last, most regularised one: rounding must not decide.

@@ -111,7 +111,7 @@ class Space:
         """Take the samples that the kernel regression is fitted to."""
         samples = self.state.column(lambda block: block.samples)
         head = self.proxies.take(np.arange(len(self.is_head)), 1 * self.is_head)
-        return Support.of(samples, self.class_weights, head)
+        return Support.of(samples, self.class_weights, head, self.state.dtype)
 
     def left_out(self):
         """Take samples to choose something by."""

@@ -124,12 +124,15 @@ default="dot"
         + mean_weight * mean``, both normalised (and whitened) before, but not after.
         Queries so meet the nearest proxy and the mean of its class at once, which
         steadies proxies of few samples. Not for ``"least_squares"`` and ``"quantile"``:
-        ``"auto"`` is 0 for them, and one half for all others.
+        ``"auto"`` is 0 for them, and two thirds for all others.
     kernel_weight : float in [0, 1], default=0.0
         Share of a kernel ridge regression in the class scores, which become ``(1 -
         kernel_weight) * similarity + kernel_weight * regression``: on the one-hot
         labels of the support samples, before any whitening, with the kernel ``exp(4 *
-        (cosine - 1))`` [3]_ [4]_. It makes use of what proxies do not show, and costs
+        (cosine - 1))`` [3]_ [4]_. All classes weigh the same, however many samples they
+        have, and the regularisation is the one of seven that makes left-out samples
+        the most likely: much where labels are wrong, or classes small among large
+        ones. It makes use of what proxies do not show, and costs
         memory and time: up to 1,000 samples of each class are remembered, and queries
         are compared with up to 8,000 of all; of more, with 4,000 (or one of each
         class) that are landmarks for up to 50,000. Needs ``aggregation="max"``,

@@ -503,6 +503,7 @@ def _write_head(head, arrays, *, learns, derived):
     if head.covariance is not None:
         arrays.add("covariance", head.covariance)
     if head.kernel is not None:
+        plain["kernel_alpha"] = float(head.kernel.alpha)
         arrays.of("kernel").add("coefficients", head.kernel.coefficients)
         if not learns:  # else they are among the samples
             arrays.of("kernel").add("landmarks", head.kernel.landmarks)
@@ -554,6 +555,7 @@ def _read_head(plain, arrays, plan, space, classes):
         head.covariance = arrays.take("covariance", "f", "features", "features")
     if plan.kernel_weight:
         head.kernel = kernel = KernelRidge.__new__(KernelRidge)
+        kernel.alpha = float(plain["kernel_alpha"])
         kernel.coefficients = arrays.take(
             "kernel.coefficients", "f", "classes", "landmarks"
         )

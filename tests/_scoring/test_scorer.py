@@ -16,6 +16,11 @@ def few(digits):
     return X[order].astype(np.float64), y[order]
 
 
+def spelt(params):
+    """Name a test by its parameters, in the same way in each process."""
+    return ",".join(f"{k}={getattr(v, '__name__', v)}" for k, v in params.items())
+
+
 def means_of_classes(similarities, proxy_classes):
     """Mean similarity to the proxies of each of ten classes."""
     each = [similarities[:, proxy_classes == c].mean(axis=1) for c in range(10)]
@@ -32,7 +37,7 @@ class TestExplain:
             {"generator": "all", "aggregation": Votes(1)},
             {"aggregation": means_of_classes},
         ],
-        ids=str,
+        ids=spelt,
     )
     def test_agrees_with_the_predictions(self, few, params):
         X, y = few
@@ -72,7 +77,7 @@ def no_check(block, start):
         {"whitening": 0.3},
         {"kernel_weight": 0.5},
     ],
-    ids=str,
+    ids=spelt,
 )
 def test_blocks_change_nothing(few, params, monkeypatch):
     X, y = few

@@ -5,12 +5,16 @@ import pickle
 import numpy as np
 import pytest
 import sklearn
+from sklearn.base import clone
 from sklearn.kernel_ridge import KernelRidge as ScikitKernelRidge
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils.class_weight import compute_sample_weight
 
 from skimprint import ImprintClassifier, ImprintClassifierCV
 from skimprint._space import kernel_ridge
 from skimprint._space.leave_one_out import LeftOut
+from skimprint._space.likelihood import fit_temperature
+from skimprint.datasets import load_digits_embeddings
 from skimprint.methods import RECOMMENDED
 from skimprint.normalization import l2_normalize
 
@@ -44,11 +48,15 @@ def one_hot(y, n_classes):
 
 def test_is_kernel_ridge_regression(data):
     X, y, queries = data
-    expected = ScikitKernelRidge(alpha=0.01, kernel="rbf", gamma=2).fit(
-        l2_normalize(X), one_hot(y, 4)
+    clf = only_kernel().fit(X, y)
+    alpha = clf._fitted.scorer.head.kernel.alpha
+    expected = ScikitKernelRidge(alpha=alpha, kernel="rbf", gamma=2).fit(
+        l2_normalize(X),
+        one_hot(y, 4),
+        sample_weight=compute_sample_weight("balanced", y),
     )
     np.testing.assert_allclose(
-        only_kernel().fit(X, y).decision_function(queries),
+        clf.decision_function(queries),
         expected.predict(l2_normalize(queries)) + 1 / 4,
         atol=1e-8,
     )
@@ -59,18 +67,32 @@ def test_landmarks_are_fitted_to_all_samples(data, monkeypatch):
     monkeypatch.setattr(kernel_ridge, "_MAX_EXACT", 20)
     monkeypatch.setattr(kernel_ridge, "_MAX_LANDMARKS", 32)
     clf = only_kernel().fit(X, y)
-    landmarks = clf._fitted.scorer.head.kernel.landmarks
+    kernel = clf._fitted.scorer.head.kernel
+    landmarks = kernel.landmarks
     assert len(landmarks) == 8 + 8 + 8 + 5
     among, within = (
         np.exp(4 * (l2_normalize(rows) @ landmarks.T - 1)) for rows in (X, landmarks)
     )
+    weighted = among.T * compute_sample_weight("balanced", y)
     coefficients = np.linalg.solve(
-        among.T @ among + 0.01 * within, among.T @ one_hot(y, 4)
+        weighted @ among + kernel.alpha * within, weighted @ one_hot(y, 4)
     )
     scores = np.exp(4 * (l2_normalize(queries) @ landmarks.T - 1)) @ coefficients
     np.testing.assert_allclose(
         clf.decision_function(queries), scores + 1 / 4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("generator", ["mean", "kmeans", "all"])
+def test_is_as_precise_as_the_samples(data, generator):
+    X, y, _ = (values.astype(np.float32) for values in data)
+    clf = ImprintClassifier(generator, kernel_weight=0.5).fit(X, y)
+    kernel = clf._fitted.scorer.head.kernel
+    assert kernel.coefficients.dtype == kernel.landmarks.dtype == np.float32
+    clf = ImprintClassifier(generator, kernel_weight=0.5).fit(X[:2], [0, 1])
+    origin = np.zeros((1, 12), np.float32)  # as like one class as the other
+    assert clf.decision_function(origin) == 0
+    assert clf.explain(origin).label == clf.predict(origin) == 0
 
 
 def test_has_its_share_of_the_scores(data):
@@ -137,13 +159,80 @@ def test_leaving_out_is_brute_force(data, solved, weighted):
                 codes=support.codes[others],
                 weights=support.weights[others],
                 landmarks=(np.cumsum(others) - 1)[support.landmarks[landmarks]],
-            )
+            ),
+            regression.alpha,
         )
         expected = without.scores(support.rows[i : i + 1])[:, 0]
         np.testing.assert_allclose(found[:, i], expected, atol=1e-5)
     some = np.array([3, 40, 41, 64])
     few = regression.scores_without(support, left_out.take(some))
     np.testing.assert_array_equal(few, found[:, some])
+
+
+def test_the_regularisation_makes_left_out_samples_most_likely(data):
+    X, y, _ = data
+    support = only_kernel().fit(X, y)._fitted.scorer.head.space.support()
+    everyone = LeftOut(
+        support.rows,
+        support.codes,
+        support.weights,
+        support.weights,
+        np.concatenate([np.arange(n) for n in np.bincount(support.codes)]),
+    )
+
+    def likelihood(alpha):
+        scores = kernel_ridge.KernelRidge(support, alpha).scores_without(
+            support, everyone
+        )
+        return fit_temperature(scores.T, support.codes, support.weights)[0]
+
+    values = [likelihood(alpha) for alpha in kernel_ridge.ALPHAS]
+    best = kernel_ridge.ALPHAS[int(np.argmax(values))]
+    assert 0.01 < best < 10
+    assert kernel_ridge.choose_alpha(support) == best
+
+
+def test_judges_are_some_of_many(data, monkeypatch):
+    X, y, _ = data
+    support = only_kernel().fit(X, y)._fitted.scorer.head.space.support()
+    monkeypatch.setattr(kernel_ridge, "_MAX_JUDGES", 40)
+    judges = support.judges()
+    assert np.bincount(judges.codes).tolist() == [10, 10, 10, 5]
+    monkeypatch.setattr(kernel_ridge, "_MAX_JUDGES", 16)
+    judges = support.judges()  # eight of every other class
+    assert np.bincount(judges.codes).tolist() == [8, 8]
+    np.testing.assert_array_equal(judges.rows[8:], support.rows[support.codes == 2][:8])
+    assert judges.n_classes == 2
+
+
+class TestRealConditions:
+    """What users meet: classes of unlike sizes, and wrong labels."""
+
+    def scores(self, X, y, X_test, y_test):
+        clf = ImprintClassifier.from_method("recommended", random_state=0)
+        proxies = clone(clf).set_params(kernel_weight=0)
+        return [model.fit(X, y).score(X_test, y_test) for model in (clf, proxies)]
+
+    @pytest.fixture
+    def halves(self):
+        X, y = load_digits_embeddings(return_X_y=True)
+        return X[::2], y[::2], X[1::2], y[1::2]
+
+    def test_a_long_tail(self, halves):
+        X, y, *test = halves
+        sizes = np.geomspace(80, 1, 10).round().astype(int)
+        rows = np.concatenate([np.flatnonzero(y == c)[:n] for c, n in enumerate(sizes)])
+        both, proxies = self.scores(X[rows], y[rows], *test)
+        assert both > proxies - 0.03
+
+    @pytest.mark.parametrize("share", [0.1, 0.3])
+    def test_wrong_labels(self, halves, share):
+        X, y, *test = halves
+        rng = np.random.default_rng(0)
+        wrong = rng.random(len(y)) < share
+        y = np.where(wrong, (y + rng.integers(1, 10, len(y))) % 10, y)
+        both, proxies = self.scores(X, y, *test)
+        assert both > proxies - 0.01
 
 
 def test_learns_and_forgets_as_one_fit(data):

@@ -162,7 +162,7 @@ class TestSetAfterFit:
             {"head": (np.eye(2, 64), ["a", "b"])},
             {"random_state": 7},
         ],
-        ids=str,
+        ids=" ".join,
     )
     def test_is_without_effect_until_the_next_fit(self, fitted, params):
         clf, X, y = fitted

@@ -229,13 +229,15 @@ class TestMeanWeight:
     @pytest.mark.parametrize(
         "params, mean_weight",
         [
-            ({}, 0.5),
-            ({"generator": "fps"}, 0.5),
+            ({}, 2 / 3),
+            ({"generator": "fps"}, 2 / 3),
             ({"proxy_norm": "quantile"}, 0.0),
             ({"generator": "least_squares", "n_proxies": 1}, 0.0),
         ],
     )
-    def test_auto_is_one_half_where_proxies_are_points(self, some, params, mean_weight):
+    def test_auto_is_two_thirds_where_proxies_are_points(
+        self, some, params, mean_weight
+    ):
         X, y = some
         clf = ImprintClassifier(mean_weight="auto", random_state=0, **params)
         given = ImprintClassifier(mean_weight=mean_weight, random_state=0, **params)

@@ -615,6 +615,23 @@ class TestHead:
         assert merged.classes_.tolist() == ["down", "left", "right", "up"]
         np.testing.assert_array_equal(merged.class_count_, 1)
 
+    @pytest.mark.parametrize("generator", ["mean", "kmeans", "all"])
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_more_of_a_class_of_a_head_in_one_of_two(self, generator, turned):
+        def learner(X, y):
+            return ImprintClassifier.from_head(
+                self.weight, ["up", "right"], generator=generator, n_proxies=1
+            ).partial_fit(X, y)
+
+        X, y = np.array([[0.0, 2, 1], [0, 3, 1], [-1, 0, 0]]), ["up", "up", "left"]
+        one = learner(X, y)
+        parts = [learner(X[:2], y[:2]), learner(X[2:], y[2:])]
+        if turned:
+            parts.reverse()
+        merged = parts[0].merge(parts[1])
+        np.testing.assert_array_equal(merged.class_count_, one.class_count_)
+        np.testing.assert_allclose(merged.proxies_, one.proxies_, atol=1e-12)
+
     @pytest.mark.parametrize(
         "head, message",
         [

@@ -184,9 +184,8 @@ class Notebook:
                 self.rows_of_head[label] = 1
                 self.known.add(label)
                 self.pure.add(label)
-            elif label not in self.pure or label in learned:
+            elif label in learned and label not in self.pure:
                 self.rows_of_head[label] = self.rows_of_head.get(label, 0) + 1
-                self.pure.discard(label)
 
     def forget(self, labels):
         for label in labels:

@@ -671,6 +671,20 @@ def test_open_clip_texts():
 
 
 @pytest.mark.parametrize(
+    "library", ["sentence-transformers", "transformers", "model2vec", "onnx"]
+)
+@pytest.mark.parametrize("name", ["nobody/has-such-a-model", "/no/such/folder"])
+def test_a_model_that_is_not_there_is_named(library, name):
+    pytest.importorskip(
+        {"onnx": "onnxruntime"}.get(library, library.replace("-", "_")),
+        reason=f"needs {library}",
+    )
+    model = f"{library}:{name}"
+    with pytest.raises((OSError, ValueError), match=f"^model={model!r}"):
+        FoundationEmbedder(model, modality="text").transform(["a text"])
+
+
+@pytest.mark.parametrize(
     "model", ["timm:resnet10t.c3_in1k", "torchvision:resnet18", "open_clip:RN50/openai"]
 )
 def test_local_files_only_without_files(model):

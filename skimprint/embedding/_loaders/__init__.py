@@ -134,7 +134,17 @@ def _named_backbone(model, options):
     )
     with _LOADED_LOCK:
         if key not in _LOADED:
-            _LOADED[key] = loader(name, options)
+            try:
+                _LOADED[key] = loader(name, options)
+            except (OSError, ValueError) as error:
+                if f"model={model!r}" in str(error):
+                    raise
+                # Libraries seldom say which model is not there.
+                kinds = (FileNotFoundError, OSError, ValueError)
+                raise next(kind for kind in kinds if isinstance(error, kind))(
+                    f"model={model!r} cannot be loaded. Write its name as {library} "
+                    f"knows it, or the path of a folder that is there: {error}"
+                ) from error
         _LOADED.move_to_end(key)
         while len(_LOADED) > _MAX_LOADED:
             _LOADED.popitem(last=False)
