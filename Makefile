@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo demo-text test test-slow test-oldest test-vision lint docs bench bench-paper clean
+.PHONY: demo demo-text test test-slow test-oldest test-vision test-integrations lint docs bench bench-paper clean
 
 demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
 	$(BIN)/python examples/demo.py
@@ -33,6 +33,12 @@ test-vision: .venv-vision/.installed  ## the loaders of timm, torchvision and op
 	$(VISION)/python -m pytest tests/embedding/test_loaders.py \
 		-k "image_libraries or open_clip or local_files_only or unsuitable"
 
+INTEGRATIONS := .venv-integrations/bin
+
+# Some of these libraries hold others back to versions that are not the newest.
+test-integrations: .venv-integrations/.installed  ## one real use of each library around us
+	$(INTEGRATIONS)/python -m pytest tests/integrations
+
 lint: .venv/.lint  ## formatting, lint, public docstrings, and types as users see them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -57,7 +63,7 @@ bench-paper: .venv/.bench  ## the paper's tables and pictures, into docs/benchma
 	$(BIN)/python benchmarks/paper
 
 clean:
-	rm -rf .venv .venv-oldest .venv-vision
+	rm -rf .venv .venv-oldest .venv-vision .venv-integrations
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("skimprint needs Python >= 3.11, $(PYTHON) is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12")'
@@ -73,6 +79,12 @@ clean:
 	$(PYTHON) -m venv .venv-vision
 	$(VISION)/python -m pip install --quiet --constraint constraints-vision.txt \
 		--editable '.[test-vision]'
+	@touch $@
+
+.venv-integrations/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-integrations
+	$(INTEGRATIONS)/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[test-integrations]'
 	@touch $@
 
 .venv/.%: pyproject.toml constraints.txt | .venv

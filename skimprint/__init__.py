@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from .classifier import ImprintClassifier, ImprintClassifierCV, Rejection
 from .embedding._embedder import FoundationEmbedder
 
+FoundationEmbedder.__module__ = __name__  # files name it, wherever its code stands
+
 __version__ = "0.1.0.dev0"
 
 __all__ = [

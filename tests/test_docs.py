@@ -1,7 +1,11 @@
 import doctest
+import importlib
+import inspect
 from pathlib import Path
 
 import pytest
+
+import skimprint
 
 PAGES = [
     page
@@ -19,3 +23,31 @@ def test_examples_in_the_documentation(page):
             pytest.importorskip(library, reason=f"needs {library}")
     failed, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert failed == 0
+
+
+CLASSES = sorted(
+    {
+        value
+        for module in ("skimprint", "skimprint.cluster", "skimprint.generation")
+        for value in vars(importlib.import_module(module)).values()
+        if inspect.isclass(value) and value.__module__ == module
+    },
+    key=lambda cls: cls.__name__,
+)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_examples_of_classes_whose_module_is_their_public_path(cls):
+    """Those that no module with their code finds in itself."""
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    found = doctest.DocTestFinder().find(cls, module=False, globs={})
+    for examples in found:
+        runner.run(examples)
+    assert found
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def test_public_classes_say_where_users_import_them_from():
+    assert {skimprint.FoundationEmbedder, skimprint.ImprintClassifier} < {*CLASSES}
+    for cls in CLASSES:
+        assert not any(part.startswith("_") for part in cls.__module__.split("."))

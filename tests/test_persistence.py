@@ -525,6 +525,24 @@ def configured(**changes):
     return lambda folder: edit(folder, lambda whole, model: model.update(changes))
 
 
+def relabel(label):
+    """Say that proxies follow from points, which belong to one that is not there."""
+
+    def attack(folder):
+        configured(derived=False)(folder)
+        edit_arrays(
+            folder,
+            lambda a: a.update(
+                {
+                    "memory.labels": np.full_like(a["memory.numbers"], label),
+                    "proxies.is_mean": np.zeros(len(a["proxy_counts"]), bool),
+                }
+            ),
+        )
+
+    return attack
+
+
 ATTACKS = {
     "empty folder": lambda f: [path.unlink() for path in list(f.iterdir())],
     "no weights": lambda f: (f / "model.safetensors").unlink(),
@@ -592,7 +610,23 @@ ATTACKS = {
     "NaN in a whitening": lambda f: edit_arrays(f, set_nan("whitening.basis")),
     "no proxies": lambda f: edit_arrays(f, lambda a: a.pop("proxies")),
     "no moments": lambda f: edit_arrays(f, lambda a: a.pop("moments.means")),
-    "no samples": lambda f: edit_arrays(f, lambda a: a.pop("samples.rows")),
+    "no samples": lambda f: edit_arrays(f, lambda a: a.pop("samples.weights")),
+    "nothing to derive from": configured(derived=False),
+    "points of no proxy": relabel(10**6),
+    "points before the first proxy": relabel(-1),
+    "no rows": lambda f: edit_arrays(f, lambda a: a.pop("rows")),
+    "rows that are not there": lambda f: edit_arrays(
+        f, lambda a: a["proxies.numbers"].__iadd__(10**6)
+    ),
+    "rows before the first": lambda f: edit_arrays(
+        f, lambda a: a["proxies.numbers"].__isub__(10**6)
+    ),
+    "more samples than rows": lambda f: edit_arrays(
+        f, lambda a: a.update({"samples.numbers": np.zeros(10**6, np.int32)})
+    ),
+    "no memory, but offsets": lambda f: edit_arrays(
+        f, lambda a: a.update({"memory.numbers": np.zeros(0, np.int32)})
+    ),
     "fewer proxies": lambda f: edit_arrays(
         f, lambda a: a.update(proxies=a["proxies"][:-1].copy())
     ),
@@ -619,6 +653,7 @@ ATTACKS = {
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_hostile_files_are_one_clear_error_and_no_memory(saved, attack):
     ATTACKS[attack](saved)
+    pytest.importorskip("skops.io", reason="needs skimprint[files]")  # takes memory
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"model cannot be loaded as a model: .+"):
         persistence.load(saved)

@@ -60,12 +60,17 @@ def sharing(points, proxies):
         Their counts add up to those of the proxies. A proxy that is nearest to none
         stands for itself.
     """
-    squares = np.einsum("ij,ij->i", proxies.vectors, proxies.vectors)
-    nearest = (squares - 2 * points.vectors @ proxies.vectors.T).argmin(axis=1)
+    nearest = nearest_to(points, proxies)
     found = np.bincount(nearest, points.counts, len(proxies.counts))
     share = proxies.counts / np.where(found, found, 1)
     points = points._replace(counts=points.counts * share[nearest])
     return points.joined(proxies.take(found == 0))
+
+
+def nearest_to(points, proxies):
+    """Find the proxy that each point is nearest to: ndarray of shape (n_points,)."""
+    squares = np.einsum("ij,ij->i", proxies.vectors, proxies.vectors)
+    return (squares - 2 * points.vectors @ proxies.vectors.T).argmin(axis=1)
 
 
 def mean_of(points):

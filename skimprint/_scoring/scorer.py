@@ -1,12 +1,13 @@
 """What a head says about queries: scores, familiarities, explanations, proxies."""
 
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .._arrays.groups import Buffer
-from .._arrays.threads import run_blocks
+from .._arrays.threads import one_blas_thread, run_blocks
 from ..aggregation import keep_winners
 from .familiarity import FAMILIARITIES
 from .leave_one_out import leave_one_out
@@ -237,9 +238,12 @@ class Scorer:
         """Give the kernel its share in the scores of a block, (n_classes, n_block)."""
         if not self.plan.kernel_weight:
             return scores
+        return self.with_kernel(scores, self._of_kernel(X, block))
+
+    def _of_kernel(self, X, block):
+        """Score a block of queries by the kernel regression: (n_classes, n_block)."""
         queries = np.ascontiguousarray(X[block], dtype=self.head.proxies.dtype)
-        queries = self.plan.query_norm(queries)
-        return self.with_kernel(scores, self.head.kernel.scores(queries))
+        return self.head.kernel.scores(self.plan.query_norm(queries))
 
     def _score_blocks(self, X, check, use, *, winners_only=False):
         """Score blocks of queries, several at a time.
@@ -249,7 +253,8 @@ class Scorer:
         """
         head, aggregation = self.head, self.plan.aggregation
         compare = self.similarity
-        if aggregation.has_device_form and not self.plan.kernel_weight:
+        has_kernel, is_single = self.plan.kernel_weight > 0, len(X) == 1
+        if aggregation.has_device_form and not has_kernel:
             compare = compare.to(X)
         buffer = Buffer()
         # Of few proxies, looking through all queries would be a large part of the work.
@@ -266,15 +271,27 @@ class Scorer:
             quiet = "ignore" if looks else "warn"
             with np.errstate(invalid=quiet, over=quiet):
                 queries = compare.prepare(X, block)
-                if winners_only and not self.plan.kernel_weight:
+                of_kernel = None
+                if winners_only and (is_single or not has_kernel):
                     found = aggregation.winners(compare, queries, head.offsets, rank)
-                    use(block, found)
-                    return
+                    if has_kernel:
+                        of_kernel = self._of_kernel(X, block)
+                    # Where proxies and kernel agree, the shares make no difference: the
+                    # length of a whitened query takes as long as all the rest.
+                    if of_kernel is None or found == of_kernel.argmax(axis=0):
+                        use(block, found)
+                        return
                 scores = aggregation.of_queries(compare, queries, head.offsets, rank)
-            scores = self._with_kernel(scores, X, block)
+            if of_kernel is None:
+                scores = self._with_kernel(scores, X, block)
+            else:
+                scores = self.with_kernel(scores, of_kernel)
             use(block, scores.argmax(axis=0) if winners_only else scores)
 
-        compare.for_each_block(score, X, in_threads=not aggregation.is_callable)
+        # Where another process keeps a core busy, BLAS's threads take milliseconds for
+        # products of one query with many samples, which take one thread a tenth of one.
+        with one_blas_thread() if has_kernel and is_single else nullcontext():
+            compare.for_each_block(score, X, in_threads=not aggregation.is_callable)
 
     def _compare_blocks(self, X, use):
         """Compare blocks of queries to all proxies.

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
-from sklearn.utils import gen_batches
 
 from .._arrays.blas import dot_transposed
 from ..normalization import l2_normalize
@@ -93,13 +92,14 @@ class Support(NamedTuple):
         n_classes = len(samples)
         most = max(1, min(SAMPLE_SIZE, _MAX_ROWS // n_classes))
         kept = LeftOut.of(samples, class_weights, most)
-        rows = np.concatenate([kept.rows, l2_normalize(head.values.vectors)])
-        rows = rows.astype(dtype, copy=False)
-        weights = np.concatenate([kept.shares, head.values.counts])
-        codes = np.concatenate([kept.codes, head.codes])
-        order = np.argsort(codes, kind="stable")
-        rows, weights, codes = rows[order], weights[order], codes[order]
-        weights = _balanced(weights, codes)
+        rows, weights, codes = kept.rows, kept.shares, kept.codes
+        if len(head.codes):
+            rows = np.concatenate([rows, l2_normalize(head.values.vectors)])
+            weights = np.concatenate([weights, head.values.counts])
+            codes = np.concatenate([codes, head.codes])
+            order = np.argsort(codes, kind="stable")
+            rows, weights, codes = rows[order], weights[order], codes[order]
+        rows, weights = rows.astype(dtype, copy=False), _balanced(weights, codes)
         landmarks = np.arange(len(rows))
         if len(rows) > _MAX_EXACT:  # the keys that samples are sorted by are random
             within = landmarks - np.searchsorted(codes, codes)
@@ -125,6 +125,11 @@ class Support(NamedTuple):
     def is_exact(self):
         """Whether each sample is a landmark."""
         return len(self.landmarks) == len(self.rows)
+
+    @property
+    def landmark_rows(self):
+        """The landmarks themselves: (n_landmarks, n_features)."""
+        return self.rows if self.is_exact else self.rows[self.landmarks]
 
     def targets(self, block=slice(None)):
         """Encode labels of some samples to regress on: of shape (n, n_classes)."""
@@ -156,7 +161,7 @@ class KernelRidge:
 
     def __init__(self, support, alpha=None):
         self.alpha = choose_alpha(support.judges()) if alpha is None else alpha
-        self.landmarks = support.rows[support.landmarks]
+        self.landmarks = support.landmark_rows
         if support.is_exact:
             factor = _factor(support, self.alpha)
             targets = support.targets().astype(factor[0].dtype)
@@ -311,7 +316,9 @@ def _inverse_diagonal(factor):
 
 
 def _blocks(n_rows, n_columns):
-    return gen_batches(n_rows, max(1, _BLOCK_SIZE // n_columns))
+    # `gen_batches` takes as long to check its parameters as a query takes.
+    step = max(1, _BLOCK_SIZE // n_columns)
+    return [slice(i, min(i + step, n_rows)) for i in range(0, n_rows, step)]
 
 
 def _kernel(A, B):

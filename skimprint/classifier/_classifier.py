@@ -47,10 +47,14 @@ from ._learning import (
     rejected_labels,
     start,
 )
+from ._onnx_hooks import OnnxHooks
+from ._plain import fitted_in, state_of
 from ._rejection import Rejection
 
 
-class ImprintClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+class ImprintClassifier(
+    CallbackSupportMixin, OnnxHooks, ClassifierMixin, BaseEstimator
+):
     """Classify embeddings by their similarity to proxies of each class.
 
     Weight imprinting turns the embeddings of a frozen foundation model into a
@@ -961,6 +965,13 @@ default="dot"
         if hasattr(self, "_fitted"):
             msg = "%(name)s has forgotten all classes: learn some with partial_fit."
         check_is_fitted(self, msg=msg)
+
+    def __getstate__(self):
+        return state_of(self, super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        vars(self).update(fitted_in(self, vars(self)))
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_fitted") and self._fitted.knows_classes

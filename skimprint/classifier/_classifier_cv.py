@@ -38,6 +38,7 @@ from sklearn.utils.validation import (
 from .._arrays.device import embedding_dtypes, namespace_of, to_device, to_host
 from .._validation import fit_context, seed_from
 from ._classifier import ImprintClassifier
+from ._onnx_hooks import OnnxHooks
 from ._shared_fits import Candidate, fitted_together, learning_together
 
 
@@ -57,7 +58,7 @@ def _of_the_best(name):
     return method
 
 
-class ImprintClassifierCV(GridSearchCV):
+class ImprintClassifierCV(OnnxHooks, GridSearchCV):
     """Choose parameters by cross-validation that shares its work.
 
     A drop-in for ``GridSearchCV(ImprintClassifier(), param_grid)``, with the same

@@ -29,16 +29,6 @@ class PredictOnly:
         self.plan = plan
         self.scorer = scorer
 
-    def __getstate__(self):
-        # What follows from other arrays is made again.
-        scorer, head = copy(self.scorer), copy(self.scorer.head)
-        vars(scorer).pop("similarity", None)
-        vars(head).pop("twice_whitened", None)
-        if head.whitening is not None:
-            head.whitening = head.whitening.astype(head.dtype)
-        scorer.head = head
-        return {"plan": self.plan, "scorer": scorer}
-
     @property
     def state(self):
         """What is known: an error here."""

@@ -36,15 +36,6 @@ class Fitted:
         self._learnt = state, queue
         self._previous = previous
 
-    def __getstate__(self):
-        # Of forgotten classes nothing may remain, nor what waits to be learnt.
-        made = {"scorer": self.scorer} if self.knows_classes else {}
-        return made | {
-            "plan": self.plan,
-            "_learnt": (self.state, ()),
-            "_previous": None,
-        }
-
     @property
     def knows_classes(self):
         """Whether there are any classes to predict."""

@@ -86,7 +86,7 @@ class Head:
         vectors = plan.generator.combine(vectors, self.counts, moments, left_out)
         if vectors is points.values.vectors and len(state.blocks) == 1:
             vectors = vectors.copy()  # those that are remembered stay as they are
-        self._place(vectors)
+        self.place(vectors)
         self.kernel = space.kernel if plan.kernel_weight else None
 
     @property
@@ -138,7 +138,7 @@ class Head:
         if self.factor is not None:
             head.covariance = spectrum.covariance(self.covariance_shrinkage)
             head.factor = precision_cholesky(head._whitened(head.covariance))
-        head._place(head.whitening(self.space.proxies.values.vectors))
+        head.place(head.whitening(self.space.proxies.values.vectors))
         return head
 
     def blended(self, vectors, means):
@@ -179,7 +179,7 @@ class Head:
         twice = self.whitening.apply(self.proxies)
         return twice, twice @ self.whitening.origin
 
-    def _place(self, vectors):
+    def place(self, vectors):
         """Make proxies of vectors that are whitened, in place where it can be."""
         vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
         self.proxies = self.plan.proxy_norm.of_proxies(

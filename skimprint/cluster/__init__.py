@@ -3,3 +3,5 @@
 from ._grouped_kmeans import GroupedKMeans
 
 __all__ = ["GroupedKMeans"]
+
+GroupedKMeans.__module__ = __name__  # files name it, wherever its code stands

@@ -321,8 +321,10 @@ class FoundationEmbedder(
         self._check_fitted("device_")
         if self._device is None:
             return None
-        import torch  # a pickle of the estimator does not hold what needs it
-
+        try:
+            import torch  # a pickle of the estimator does not hold what needs it
+        except ImportError as error:
+            raise AttributeError("device_ needs torch: pip install torch") from error
         return torch.device(self._device)
 
     @property
@@ -333,6 +335,11 @@ class FoundationEmbedder(
             return self._resolve().digest()
         except UncacheableError:
             return None
+
+    def __dir__(self):
+        # scikit-learn's looks at each attribute, and so does the display of an
+        # estimator. For this one the model would be loaded.
+        return sorted({*object.__dir__(self)} - {"fingerprint_"})
 
     def _check_fitted(self, attribute):
         if not hasattr(self, "n_features_out_"):

@@ -125,10 +125,10 @@ def to_torch(model: Any) -> "torch.nn.Module":
 
 
 def register_skl2onnx() -> None:
-    """Tell skl2onnx how to convert our classifiers, in pipelines and elsewhere.
+    """Tell skl2onnx which options our classifiers have.
 
-    After this, ``skl2onnx.to_onnx`` converts them. The option ``nearest`` adds outputs,
-    as that of `to_onnx` does.
+    ``skl2onnx.to_onnx`` converts them without this. After it, the option ``nearest``
+    adds outputs, as that of `to_onnx` does.
 
     See Also
     --------

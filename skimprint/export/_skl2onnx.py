@@ -30,8 +30,8 @@ def register():
         update_registered_converter(
             cls,
             f"Skimprint{cls.__name__}",
-            _shapes,
-            _convert,
+            shapes,
+            convert,
             parser=_parse,
             # That of skl2onnx's own classifiers has no effect: there are tensors only.
             options={"nearest": [False, True], "zipmap": [False, True, "columns"]},
@@ -43,21 +43,28 @@ def best_of(model):
     return getattr(model, "best_estimator_", model)
 
 
+def outputs_in(scope, model, *, nearest=False):
+    """Declare the outputs of a classifier: list of Variable."""
+    return [
+        scope.declare_local_variable(name, _TYPES[kind]([None, n] if n else [None]))
+        for name, kind, n in outputs_of(best_of(model), nearest=nearest)
+    ]
+
+
 def _parse(scope, model, inputs, custom_parsers=None):
     operator = scope.declare_local_operator(f"Skimprint{type(model).__name__}", model)
     operator.inputs = inputs
     nearest = scope.get_options(model, {"nearest": False}, fail=False)["nearest"]
-    for name, kind, n in outputs_of(best_of(model), nearest=nearest):
-        shape = [None, n] if n else [None]
-        operator.outputs.append(scope.declare_local_variable(name, _TYPES[kind](shape)))
+    operator.outputs.extend(outputs_in(scope, model, nearest=nearest))
     return operator.outputs
 
 
-def _shapes(operator):
+def shapes(operator):
     """Say nothing: the parser knows all shapes."""
 
 
-def _convert(scope, operator, container):
+def convert(scope, operator, container):
+    """Write the nodes of a classifier."""
     if container.target_opset < OPSET:
         raise ValueError(
             f"target_opset must be at least {OPSET} for skimprint's classifiers; got "

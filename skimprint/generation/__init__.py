@@ -26,6 +26,9 @@ __all__ = [
     "synthesized",
 ]
 
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # files name it, wherever its code stands
+
 GENERATORS = {
     "all": AllProxies,
     "cov_max": CovMaxProxies,

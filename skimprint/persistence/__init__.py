@@ -1,5 +1,6 @@
 """Files without pickle: save models to folders, and load them again."""
 
 from ._models import load, save
+from ._values import TRUSTED_TYPES
 
-__all__ = ["load", "save"]
+__all__ = ["TRUSTED_TYPES", "load", "save"]

@@ -11,9 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..classifier import ImprintClassifier, ImprintClassifierCV
 from ..classifier._compact import compacted
+from ..classifier._plain import Arrays, Checked
 from ..embedding._embedder import FoundationEmbedder
 from ..embedding._extras import require
 from ._card import card_of
+from ._classifiers import read_classifier, write_classifier
 from ._files import (
     CARD,
     CONFIG,
@@ -26,8 +28,7 @@ from ._files import (
     regular_file,
     replacing,
 )
-from ._fitted import Checked, read_classifier, write_classifier
-from ._values import Arrays, decode, encode
+from ._values import decode, encode
 
 # Found by `fit` of an embedder; what `torch` is needed for comes with the next one.
 _EMBEDDER_FACTS = ("dtype_", "pooling_", "modality_", "n_features_out_")

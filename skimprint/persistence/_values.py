@@ -18,42 +18,23 @@ _MODULES = (
     "sklearn.model_selection",
 )
 
+#: Names of our classifiers and their parts, to be trusted by skops and MLflow: none of
+#: them runs code that is in a file. `FoundationEmbedder` is not among them, for it runs
+#: the code that comes with a model if it is told so; trust it by its own name.
+TRUSTED_TYPES = [
+    f"{module}.{name}"
+    for module in (*_MODULES, "skimprint.cluster")
+    if module.startswith("skimprint")
+    for name in importlib.import_module(module).__all__
+    if isinstance(getattr(importlib.import_module(module), name), type)
+    if name != "FoundationEmbedder"
+]
+
 # What NumPy calls the numbers that a file may hold.
 _SCALARS = (
     *("bool", "float16", "float32", "float64"),
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
-
-
-class Arrays:
-    """Arrays by name, of a part of a model.
-
-    Parameters
-    ----------
-    arrays : dict of {str: ndarray}, default=None
-        Those of the whole model; a new dict by default.
-    prefix : str, default=""
-        What the names of the part start with.
-    """
-
-    def __init__(self, arrays=None, prefix=""):
-        self.all = {} if arrays is None else arrays
-        self.prefix = prefix
-
-    def of(self, part):
-        """Find the arrays of a part of the part."""
-        return Arrays(self.all, f"{self.prefix}{part}.")
-
-    def add(self, name, array):
-        """Keep an array, and return its whole name."""
-        name = self.prefix + name
-        self.all[name] = np.ascontiguousarray(array)
-        return name
-
-    def update(self, **arrays):
-        """Keep several arrays."""
-        for name, array in arrays.items():
-            self.add(name, array)
 
 
 def encode(value, where, arrays):

@@ -135,3 +135,26 @@ def test_probabilities_keep_the_winner(dtype, temperature):
         expected = 1 if function is softmax else 0
         np.testing.assert_allclose(total(found, axis=1), expected, atol=1e-5)
         np.testing.assert_array_equal(found.argmax(axis=1), scores.argmax(axis=1))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_single_query_gets_the_class_with_the_best_score(digits, share):
+    X, y = digits
+    X = X[:, ::16]
+    clf = ImprintClassifier(whitening=0.3, kernel_weight=share, random_state=0)
+    proxies, kernel = (
+        clf.set_params(kernel_weight=weight).fit(X[:100], y[:100]).predict(X)
+        for weight in (0, 1)
+    )
+    assert (proxies != kernel).any()  # those whose shares decide
+    clf.set_params(kernel_weight=share).fit(X[:100], y[:100])
+    alone = np.concatenate([clf.predict(query[None]) for query in X])
+    scores = clf.decision_function(X)
+    np.testing.assert_array_equal(alone, clf.classes_[scores.argmax(axis=1)])
+
+
+def test_a_single_query_with_nan_is_refused(digits):
+    X, y = digits
+    clf = ImprintClassifier(kernel_weight=0.5).fit(X[:50], y[:50])
+    with pytest.raises(ValueError, match="NaN"):
+        clf.predict(np.where(np.arange(1024) == 7, np.nan, X[:1]))

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -19,12 +20,24 @@ from embedders import (
     to_tensor,
 )
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
 
-from skimprint import FoundationEmbedder
+import skimprint
+from skimprint import FoundationEmbedder, ImprintClassifier
 from skimprint.embedding import _loaders
 from skimprint.embedding._loaders import parse_model_name
 from skimprint.embedding._loaders._text import cutter
 from skimprint.testing import check_embedder
+
+# What a program starts with that has no torch.
+NO_TORCH = """
+import pickle, sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] == 'torch':
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NoTorch())
+"""
 
 TEXTS = ["one", "one and two", "three", "a longer text than all the others, by far"]
 
@@ -228,13 +241,7 @@ def test_a_loader_is_one_file(fake_library):
 
 
 def test_a_loader_needs_no_torch(fake_library):
-    code = (
-        "import pickle, sys\n"
-        "class NoTorch:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] == 'torch':\n"
-        "            raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, NoTorch())\n"
+    code = NO_TORCH + (
         "from sklearn.base import clone\n"
         "from skimprint import FoundationEmbedder\n"
         "from skimprint.embedding import _loaders\n"
@@ -255,6 +262,23 @@ def test_a_loader_needs_no_torch(fake_library):
 def test_pickles_of_named_models_need_no_torch(tiny_models):
     embedder = FoundationEmbedder(f"transformers:{tiny_models / 'text'}").fit(TEXTS)
     assert b"torch" not in pickle.dumps(embedder)
+
+
+def test_a_fitted_pipeline_is_looked_at_without_torch(tiny_models, tmp_path):
+    embedder = FoundationEmbedder(f"transformers:{tiny_models / 'text'}", device="cpu")
+    model = make_pipeline(embedder, ImprintClassifier("mean")).fit(TEXTS, [*range(4)])
+    path = tmp_path / "model.pickle"
+    path.write_bytes(pickle.dumps(model))
+    code = NO_TORCH + (
+        "with open(sys.argv[1], 'rb') as file:\n"
+        "    model = pickle.load(file)\n"
+        "print(repr(model), model._repr_html_(), model.get_params())\n"
+        "print(model[0].n_features_out_, model[0].pooling_, model[-1].classes_)\n"
+        "model[-1].predict(model[-1].proxies_)\n"
+    )
+    root = str(Path(skimprint.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": root}
+    subprocess.run([sys.executable, "-c", code, path], env=environment, check=True)
 
 
 def test_text_module():

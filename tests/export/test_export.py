@@ -266,6 +266,27 @@ def test_pipelines_and_searches_through_skl2onnx(data):
     )
 
 
+def test_skl2onnx_finds_out_by_itself(data, monkeypatch):
+    skl2onnx = pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    from skl2onnx import _parse, _supported_operators
+
+    for kind in (ImprintClassifier, ImprintClassifierCV):
+        maps = (
+            _parse.sklearn_parsers_map,
+            _supported_operators.sklearn_operator_name_map,
+        )
+        for registered in maps:
+            monkeypatch.delitem(registered, kind, raising=False)
+    X, y, queries = (np.float32(part) for part in data)
+    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["cosine"]})
+    for final in (ImprintClassifier(n_proxies=2, kernel_weight=0.5), search):
+        model = make_pipeline(StandardScaler(), final).fit(X, y.astype(int))
+        found = run(skl2onnx.to_onnx(model, X[:1]), queries)
+        assert list(found) == ["label", "probabilities", "familiarity"]
+        np.testing.assert_array_equal(found["label"], model.predict(queries))
+        assert_close(found["probabilities"], model.predict_proba(queries))
+
+
 def test_torch_programs_and_linear_heads(data):
     torch = pytest.importorskip("torch", reason="needs torch")
     clf, X = classifier_of(data, {"metric": "manhattan", "aggregation": "mnn"})

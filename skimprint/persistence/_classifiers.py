@@ -1,0 +1,83 @@
+"""Classifiers as JSON and arrays, and back."""
+
+from .._arrays.device import to_host
+from .._memory.state import as_objects
+from ..classifier._classifier import ImprintClassifier
+from ..classifier._compact import calibrate_now
+from ..classifier._plain import count, parameters_then, read_fitted, write_fitted
+from ._values import decode, encode
+
+
+def write_classifier(clf, arrays):
+    """Turn a classifier into JSON and arrays.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Is fitted; it may have forgotten all classes.
+    arrays : Arrays
+        Gets the arrays.
+
+    Returns
+    -------
+    config : dict
+    """
+    params = _encoded(clf.get_params(deep=False), arrays)
+    # Parameters that were set after fit do not act, but are those of the next one.
+    then = _encoded(parameters_then(clf), arrays.of("then"))
+    names = getattr(clf, "feature_names_in_", None)
+    config = {
+        "class": "ImprintClassifier",
+        "parameters": params,
+        "parameters_then": {k: v for k, v in then.items() if v != params[k]},
+        "n_features": int(clf.n_features_in_),
+        "feature_names": None if names is None else names.tolist(),
+    }
+    if clf._fitted.knows_classes:
+        calibrate_now(clf, clf._fitted.scorer)
+    return config | write_fitted(clf, arrays, derived=True)
+
+
+def read_classifier(config, arrays):
+    """Make a classifier of what `write_classifier` returned.
+
+    Parameters
+    ----------
+    config : dict
+        The JSON.
+    arrays : Checked
+        The arrays.
+
+    Returns
+    -------
+    clf : ImprintClassifier
+    """
+    clf = ImprintClassifier(**_decoded(config["parameters"], arrays))
+    clf._validate_params()
+    n_features = count(config["n_features"], "n_features")
+    clf.n_features_in_ = n_features
+    if config["feature_names"] is not None:
+        names = as_objects(config["feature_names"])
+        if len(names) != n_features or not all(isinstance(n, str) for n in names):
+            raise ValueError("feature_names must have a text for each feature.")
+        clf.feature_names_in_ = names
+    then = _decoded(config["parameters_then"], arrays)
+    clf._fitted = read_fitted(clf, config, arrays, then)
+    return clf
+
+
+def _encoded(params, arrays):
+    return {name: encode(_plain_head(v), name, arrays) for name, v in params.items()}
+
+
+def _plain_head(value):
+    """Take the weights of a module, and its labels, as arrays."""
+    if not isinstance(value, tuple):
+        return value
+    weight, *classes = value
+    weight = to_host(getattr(weight, "weight", weight))
+    return weight, *(None if each is None else to_host(each) for each in classes)
+
+
+def _decoded(encoded, arrays):
+    return {name: decode(value, arrays.any) for name, value in encoded.items()}

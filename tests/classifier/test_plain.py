@@ -1,0 +1,162 @@
+"""What a classifier knows, as plain values: small pickles, of public names only."""
+
+import io
+import pickle
+import pickletools
+
+import joblib
+import numpy as np
+import pytest
+
+from skimprint import ImprintClassifier, Rejection
+from skimprint.aggregation import Votes
+from skimprint.generation import KMeansProxies
+from skimprint.methods import RECOMMENDED
+from skimprint.persistence import TRUSTED_TYPES
+
+SETTINGS = {
+    "default": {},
+    "recommended": RECOMMENDED,
+    "mean": {"generator": "mean"},
+    "all": {"generator": "all"},
+    "least squares": {"generator": "least_squares"},
+    "whitened": {"whitening": 0.3, "n_proxies": 3},
+    "kernel": {"kernel_weight": 0.3},
+    "mahalanobis": {"metric": "mahalanobis"},
+    "rejecting": {"rejection": Rejection(-1), "temperature": "auto"},
+    "parts": {"generator": KMeansProxies(n_init=2), "aggregation": Votes(3)},
+}
+
+
+def support(n_classes, n_shots, n_features, dtype=np.float32):
+    """Embeddings of classes that overlap, as those of real texts do."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(n_classes), n_shots)
+    X = rng.standard_normal((n_classes, n_features))[y]
+    X += 0.8 * rng.standard_normal(X.shape)
+    return X.astype(dtype), y
+
+
+def assert_same(first, second, X):
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+    np.testing.assert_array_equal(first.score_samples(X), second.score_samples(X))
+    np.testing.assert_array_equal(first.proxies_, second.proxies_)
+
+
+@pytest.fixture(params=SETTINGS)
+def fitted(request, digits):
+    """A classifier that has learnt in parts."""
+    X, y = digits
+    X = X[:, ::16]
+    clf = ImprintClassifier(**SETTINGS[request.param], random_state=0)
+    return clf.fit(X[:300], y[:300]).partial_fit(X[300:400], y[300:400])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "params, n_classes, n_shots, n_features, most",
+    [
+        ({}, 77, 100, 64, 1.2),
+        ({}, 20, 130, 64, 1.2),
+        (RECOMMENDED | {"kernel_weight": 0}, 40, 100, 256, 1.2),
+        # The coefficients of the regression are n_classes / n_features of the samples.
+        (RECOMMENDED, 40, 100, 256, 1.3),
+        (RECOMMENDED, 20, 130, 128, 2),
+    ],
+)
+def test_a_pickle_is_little_more_than_the_samples_that_it_remembers(
+    params, n_classes, n_shots, n_features, most, dtype
+):
+    X, y = support(n_classes, n_shots, n_features, dtype)
+    clf = ImprintClassifier(**params, random_state=0).fit(X, y)
+    dump = pickle.dumps(clf)
+    assert len(dump) <= most * X.nbytes
+    again = pickle.loads(dump)
+    assert_same(again, clf, X[::7])
+    assert len(pickle.dumps(again)) < len(dump) + 1000
+
+
+def test_a_row_that_is_sample_and_proxy_is_written_once():
+    X, y = support(5, 10, 100)
+    X[1] = X[0]  # equal samples are samples nevertheless
+    clf = ImprintClassifier("all", kernel_weight=0.5).fit(X, y)
+    rows = clf.__getstate__()["_fitted"]["arrays"]["rows"]
+    assert rows.shape == X.shape
+    assert rows.dtype == X.dtype
+    again = pickle.loads(pickle.dumps(clf))
+    assert_same(again.partial_fit(X[3:], y[3:]), clf.partial_fit(X[3:], y[3:]), X)
+
+
+def test_rows_with_the_same_key_stay_apart(monkeypatch, digits):
+    X, y = digits
+    clf = ImprintClassifier("all", whitening=0.5, random_state=0).fit(X[:50], y[:50])
+    monkeypatch.setattr(
+        "skimprint.classifier._plain.row_keys",
+        lambda rows, seed: np.zeros(len(rows), np.uint64),
+    )
+    assert_same(pickle.loads(pickle.dumps(clf)), clf, X)
+
+
+def test_pickles_name_nothing_private(fitted):
+    names = {
+        argument
+        for operation, argument, _ in pickletools.genops(pickle.dumps(fitted, 2))
+        if operation.name == "GLOBAL"
+    }
+    assert {name.replace(" ", ".") for name in names if "skimprint" in name} <= set(
+        TRUSTED_TYPES
+    )
+
+
+def test_skops_trusts_the_public_names(fitted, digits):
+    skops = pytest.importorskip("skops.io", reason="needs skimprint[files]")
+    X, y = digits
+    X = X[:, ::16]
+    again = skops.loads(skops.dumps(fitted), trusted=TRUSTED_TYPES)
+    assert_same(again, fitted, X)
+    assert_same(
+        again.partial_fit(X[400:], y[400:]), fitted.partial_fit(X[400:], y[400:]), X
+    )
+
+
+def test_joblib_maps_the_arrays_into_memory(fitted, digits, tmp_path):
+    X, y = digits
+    X = X[:, ::16]
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    again = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    assert_same(again, fitted, X)
+    assert type(again.proxies_) is np.ndarray
+    for clf in (again, fitted):
+        clf.forget(3).partial_fit(X[400:], y[400:])
+    assert_same(again, fitted, X)
+
+
+def test_parts_that_were_changed_after_fit_act_with_the_next_one(digits):
+    X, y = digits
+    clf = ImprintClassifier("all", aggregation=Votes(5)).fit(X[:300], y[:300])
+    clf.set_params(aggregation__n_neighbors=1, random_state=3)
+    again = pickle.loads(pickle.dumps(clf))
+    assert_same(again, clf, X)
+    assert again.aggregation.n_neighbors == 1
+    assert_same(again.fit(X[:300], y[:300]), clf.fit(X[:300], y[:300]), X)
+
+
+def test_functions_are_pickled_as_they_are(digits):
+    X, y = digits
+    clf = ImprintClassifier(support_norm=np.sign, proxy_norm=np.tanh, random_state=0)
+    clf.fit(X, y)
+    assert_same(pickle.loads(pickle.dumps(clf)), clf, X)
+
+
+def test_proxies_of_zeros_are_no_means_of_nothing():
+    clf = ImprintClassifier("all").fit(np.zeros((2, 1)), [0, 1])
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.proxies_, clf.proxies_)
+
+
+def test_models_without_classes_are_pickled():
+    clf = ImprintClassifier("mean")
+    assert "_fitted" not in vars(pickle.loads(pickle.dumps(clf)))
+    clf.fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"]).forget(["up", "right"])
+    again = pickle.load(io.BytesIO(pickle.dumps(clf)))
+    assert again.partial_fit([[0.0, 1.0]], ["up"]).classes_.tolist() == ["up"]
