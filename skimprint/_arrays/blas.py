@@ -1,6 +1,7 @@
-"""Multiply matrices, and the rows of many small groups in one call."""
+"""Multiply and decompose matrices; the rows of many small groups in one call."""
 
 import numpy as np
+from scipy import linalg
 
 # Groups of up to so many rows go through one call together, so many rows of each at a
 # time.
@@ -16,6 +17,15 @@ _MAX_LOSS = 10
 def dot_transposed(A, B, out=None):
     """Multiply ``A @ B.T``, into out if it is given."""
     return np.matmul(A, B.T, out=out)
+
+
+def eigh(matrix, **options):
+    """Decompose a symmetric matrix by divide and conquer.
+
+    That takes two thirds of the time of SciPy's default. Before SciPy 1.14 it cannot be
+    had for one row.
+    """
+    return linalg.eigh(matrix, driver="evd" if len(matrix) > 1 else "ev", **options)
 
 
 def gram_each(rows, out):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg
 
-from .._arrays.blas import dot_transposed
+from .._arrays.blas import dot_transposed, eigh
 from ..normalization import l2_normalize
 from .leave_one_out import LeftOut, last_of_the_best
 
@@ -279,9 +279,7 @@ def choose_alpha(support):
     root = np.sqrt(support.weights).astype(matrix.dtype)
     matrix *= root
     matrix *= root[:, None]
-    values, vectors = linalg.eigh(
-        matrix, driver="evd", overwrite_a=True, check_finite=False
-    )
+    values, vectors = eigh(matrix, overwrite_a=True, check_finite=False)
     values = np.maximum(values, 0)  # rounding
     vectors *= root[:, None]
     targets = support.targets().astype(matrix.dtype)

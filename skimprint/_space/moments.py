@@ -357,9 +357,15 @@ class PooledMoments:
     def whitened(self, whitening):
         """Whiten the means and the scatter; the weights stay."""
         other = copy(self)
-        other.means = whitening(self.means)
+        apart = np.square(self.means - whitening.origin).sum(axis=1)
+        lengths = np.einsum("ij,ij->i", self.means, self.means)
+        # Where all samples are the same, rounding errors must not be all that there is.
+        is_apart = apart > self._rounding * lengths
+        other.means = np.where(is_apart[:, None], whitening(self.means), 0)
         if self.factor is not None:
-            other.factor = whitening.apply(self.factor)
+            other.factor = whitening.apply(self.factor) * self.varies
+        elif not self.varies:
+            other._triangle = np.zeros_like(self._triangle)
         else:
             scatter = whitening.apply(whitening.apply(self.scatter).T)
             other._triangle = _triangle(scatter)

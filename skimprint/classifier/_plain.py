@@ -484,7 +484,8 @@ def _write_head(head, arrays, *, learns, derived):
         class_weights=head.space.class_weights,
         is_head=head.space.is_head,
     )
-    absent = head.all_classes[~np.isin(head.all_classes, head.classes)].tolist()
+    known = set(head.classes.tolist())
+    absent = [label for label in head.all_classes.tolist() if label not in known]
     plain = {
         "classes": _write_labels(head.classes.tolist(), head.classes.dtype),
         "absent": _write_labels(absent, head.classes.dtype),

@@ -52,7 +52,7 @@ def pool(features, pooling, mask=None, n_prefix=0):
     if mask is None:
         return xp.mean(features, axis=1)
     mask = xp.astype(mask, features.dtype)
-    return xp.sum(features * mask, axis=1) / xp.clip(xp.sum(mask, axis=1), 1, None)
+    return xp.sum(features * mask, axis=1) / xp.clip(xp.sum(mask, axis=1), 1.0, None)
 
 
 def _last(features, mask, xp):

@@ -34,6 +34,7 @@ from sklearn.utils.estimator_checks import (
     check_no_attributes_set_in_init,
     check_valid_tag_types,
 )
+from sklearn.utils.fixes import parse_version
 
 from skimprint import FoundationEmbedder, ImprintClassifier
 from skimprint.methods import RECOMMENDED
@@ -143,6 +144,10 @@ def test_feature_names_and_set_output():
             np.testing.assert_array_equal(output.to_numpy(), EXPECTED)
 
 
+@pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.7"),
+    reason="scikit-learn 1.6 takes the index of data frames only",
+)
 def test_series_keep_their_index():
     texts = pd.Series(TEXTS, index=np.arange(len(TEXTS)) + 100)
     output = embedder().set_output(transform="pandas").transform(texts)

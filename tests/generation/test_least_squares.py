@@ -75,6 +75,26 @@ def test_whitening_of_float32_leaves_something_to_solve(n_features):
         assert np.isfinite(clf.proxies_).all()
 
 
+@pytest.mark.parametrize("n_features", [1, 2, 40])
+@pytest.mark.parametrize("alpha", ["auto", 0.01])
+def test_equal_samples_leave_nothing_but_rounding_errors(n_features, alpha):
+    def learner(value, seed):
+        weights = np.random.default_rng(seed).uniform(0.001, 100, 9)
+        clf = ImprintClassifier(
+            LeastSquaresProxies(alpha),
+            n_proxies=2,
+            whitening=1.0,
+            support_norm=None,
+            proxy_norm=None,
+        )
+        X = np.full((9, n_features), value, np.float32)
+        return clf.fit(X, np.arange(9) % 2, sample_weight=weights)
+
+    for value in np.random.default_rng(0).uniform(0.001, 1, 10):
+        clf = learner(value, 0).merge(learner(value, 1))
+        assert np.abs(clf.proxies_).max() < 1e-4
+
+
 def test_one_sample_per_class_says_nothing():
     clf = least_squares("auto").fit(np.eye(3), [0, 1, 2])
     assert alpha_of(clf) == pytest.approx(10 / 3)
