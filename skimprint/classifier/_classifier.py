@@ -192,6 +192,8 @@ default="dot"
         whitening. Only with ``metric="mahalanobis"``.
     whitening_ : float
         The shrinkage of the whitening, chosen or given. Only with ``whitening``.
+    kernel_alpha_ : float
+        The regularisation of the kernel regression. Only with ``kernel_weight``.
     support_norm_ : {"l2", "power"}, callable or None
         The normalisation of the support embeddings, chosen or given.
     n_features_in_ : int
@@ -663,6 +665,14 @@ default="dot"
                 "whitening_ exists only with whitening, and after support embeddings."
             )
         return shrinkage
+
+    @property
+    def kernel_alpha_(self) -> float:
+        """Regularisation of the kernel regression: float."""
+        kernel = self._scorer("kernel_alpha_").head.kernel
+        if kernel is None:
+            raise AttributeError("kernel_alpha_ exists only with kernel_weight.")
+        return kernel.alpha
 
     @property
     def support_norm_(self) -> Any:

@@ -49,7 +49,7 @@ def one_hot(y, n_classes):
 def test_is_kernel_ridge_regression(data):
     X, y, queries = data
     clf = only_kernel().fit(X, y)
-    alpha = clf._fitted.scorer.head.kernel.alpha
+    alpha = clf.kernel_alpha_
     expected = ScikitKernelRidge(alpha=alpha, kernel="rbf", gamma=2).fit(
         l2_normalize(X),
         one_hot(y, 4),
@@ -190,6 +190,18 @@ def test_the_regularisation_makes_left_out_samples_most_likely(data):
     best = kernel_ridge.ALPHAS[int(np.argmax(values))]
     assert 0.01 < best < 10
     assert kernel_ridge.choose_alpha(support) == best
+
+
+def test_the_regularisation_is_an_attribute(data):
+    X, y, _ = data
+    clf = only_kernel().fit(X, y)
+    alpha = clf.kernel_alpha_
+    assert alpha in kernel_ridge.ALPHAS
+    again = pickle.loads(pickle.dumps(clf))
+    assert again.kernel_alpha_ == clf.compact().kernel_alpha_ == alpha
+    clf.set_params(kernel_weight=0).fit(X, y)
+    with pytest.raises(AttributeError, match="only with kernel_weight"):
+        clf.kernel_alpha_  # noqa: B018
 
 
 def test_judges_are_some_of_many(data, monkeypatch):
