@@ -104,8 +104,9 @@ def main():
                 progress(f"{name}, draw {draw}, {condition}")
                 for head, model in contenders(X, len(classes)).items():
                     with warnings.catch_warnings():
-                        # Some classes are smaller than the number of folds.
-                        warnings.filterwarnings("ignore", "The least populated class")
+                        # Some classes have fewer samples than there are folds, or one.
+                        for text in ("The least populated class", "Only one sample"):
+                            warnings.filterwarnings("ignore", text)
                         model.fit(X[rows], labels)
                     tests = {condition: X_test}
                     if condition == "clean" and "X_test_blur" in data:
