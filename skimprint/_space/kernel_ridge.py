@@ -25,11 +25,11 @@ SHARPNESS = 4.0
 # classes of many.
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
-# Samples to choose it by, and at least so many of a class, of some classes if need be.
-# The noise of a label does not depend on how many there are. Twice as many would choose
-# the same, or the next one, in four times the time.
+# Samples to choose it by. The noise of a label does not depend on how many there are:
+# twice as many choose the same or the next one, in four times the time. But few samples
+# of a class look noisier than many, so some classes have to do if they are many.
 _MAX_JUDGES = 500
-_MIN_JUDGES = 8
+_MIN_JUDGES = 50
 
 # Samples remembered of each class, where the regression is wanted.
 SAMPLE_SIZE = 1000
@@ -109,8 +109,8 @@ class Support(NamedTuple):
     def judges(self):
         """Take some of the samples, all of them landmarks, to choose something by."""
         most = max(_MIN_JUDGES, _MAX_JUDGES // self.n_classes)
-        step = -(-self.n_classes * most // max(_MAX_JUDGES, most))
         within = np.arange(len(self.rows)) - np.searchsorted(self.codes, self.codes)
+        step = -(-np.count_nonzero(within < most) // max(_MAX_JUDGES, most))
         which = np.flatnonzero((within < most) & (self.codes % step == 0))
         codes = self.codes[which] // step
         return Support(

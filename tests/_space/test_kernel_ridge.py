@@ -207,6 +207,7 @@ def test_the_regularisation_is_an_attribute(data):
 def test_judges_are_some_of_many(data, monkeypatch):
     X, y, _ = data
     support = only_kernel().fit(X, y)._fitted.scorer.head.space.support()
+    monkeypatch.setattr(kernel_ridge, "_MIN_JUDGES", 8)
     monkeypatch.setattr(kernel_ridge, "_MAX_JUDGES", 40)
     judges = support.judges()
     assert np.bincount(judges.codes).tolist() == [10, 10, 10, 5]
