@@ -324,7 +324,8 @@ def probabilities_of(scores, temperature, softmax):
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scaled = scores / temperature
-    if not np.isfinite(scaled).all():  # of a tiny temperature, the lead decides
+    largest = np.finfo(scores.dtype).max / 2  # so that differences are finite, too
+    if not (np.abs(scaled) <= largest).all():  # of a tiny temperature, the lead decides
         lead = scores - scores.max(axis=1, keepdims=True)
         with np.errstate(over="ignore"):
             lowest = np.finfo(scores.dtype).min / 2  # logarithms are finite

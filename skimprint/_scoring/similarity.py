@@ -589,7 +589,8 @@ class _WithoutThemselves(Mahalanobis):
         share = (1 - shrinkage) * lost / total
         leverage = share * np.einsum("ij,ij->i", self.residuals, self.residuals)
         self.gain = share / np.maximum(1 - leverage, _NO_WEIGHT)
-        self.scale = 1 - lost / (1 + moved) / total
+        # Rounding may make a sample heavier than all samples, which it is one of.
+        self.scale = np.maximum(1 - lost / (1 + moved) / total, 0)
 
     def to_all(self, similarities, queries):
         along = np.einsum("ij,ij->i", queries, self.residuals)

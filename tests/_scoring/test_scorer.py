@@ -123,7 +123,7 @@ def test_queries_that_are_not_finite_are_shown_to_the_check(few):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("temperature", [1e-300, 1e-20, 0.01, 1, 1e300])
+@pytest.mark.parametrize("temperature", [1e-300, 1e-38, 1e-20, 0.01, 1, 1e300])
 def test_probabilities_keep_the_winner(dtype, temperature):
     from scipy.special import log_softmax, softmax
 

@@ -246,3 +246,18 @@ class TestIncrementally:
         assert of_contrast == fresh.rejection_threshold_
         clf.set_params(metric="euclidean").fit(X, y)
         assert clf.rejection_threshold_ < 0
+
+
+def test_one_sample_is_not_heavier_than_all():
+    """Mahalanobis distances without it have no negative squares, by rounding either."""
+    rng = np.random.default_rng(0)
+    for weight in rng.uniform(1e-3, 1, 100):
+        clf = ImprintClassifier(
+            "all",
+            metric="mahalanobis",
+            support_norm=None,
+            query_norm=None,
+            head=(rng.normal(size=(2, 5)), [0, 1]),
+            rejection=Rejection(-1, rate=0.5),
+        ).fit(rng.normal(size=(1, 5)), [0], sample_weight=[weight])
+        assert np.isfinite(clf.rejection_threshold_)
