@@ -212,6 +212,11 @@ def offsets_of(counts):
     return np.concatenate([[0], np.cumsum(counts)])
 
 
+def numbers_within(ordered):
+    """Number the elements of each run of equal values from zero, of a sorted array."""
+    return np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
+
+
 def group_by_equal(*properties):
     """List the groups together that agree in all properties.
 

@@ -188,7 +188,7 @@ class Scorer:
                 compare, queries, head.offsets, lambda _: ranks.copy(order="K")
             )
             similarities = compare.finish(ranks, queries)
-            scores = self._with_kernel(scores, X, block)
+            scores = self.with_kernel(scores, self._of_kernel(X, block))
             columns = np.arange(scores.shape[1])
             winner[block] = first = scores.argmax(axis=0)
             best = scores[first, columns]
@@ -230,18 +230,16 @@ class Scorer:
         return leave_one_out(self, score)
 
     def with_kernel(self, scores, of_kernel):
-        """Give the scores of the kernel regression their share."""
+        """Give the scores of the kernel regression their share, if there are any."""
+        if of_kernel is None:
+            return scores
         share = self.plan.kernel_weight
         return (1 - share) * scores + share * of_kernel
 
-    def _with_kernel(self, scores, X, block):
-        """Give the kernel its share in the scores of a block, (n_classes, n_block)."""
-        if not self.plan.kernel_weight:
-            return scores
-        return self.with_kernel(scores, self._of_kernel(X, block))
-
     def _of_kernel(self, X, block):
-        """Score a block of queries by the kernel regression: (n_classes, n_block)."""
+        """Score a block by the kernel regression: (n_classes, n_block), or None."""
+        if not self.plan.kernel_weight:
+            return None
         queries = np.ascontiguousarray(X[block], dtype=self.head.proxies.dtype)
         return self.head.kernel.scores(self.plan.query_norm(queries))
 
@@ -274,8 +272,7 @@ class Scorer:
                 of_kernel = None
                 if winners_only and (is_single or not has_kernel):
                     found = aggregation.winners(compare, queries, head.offsets, rank)
-                    if has_kernel:
-                        of_kernel = self._of_kernel(X, block)
+                    of_kernel = self._of_kernel(X, block)
                     # Where proxies and kernel agree, the shares make no difference: the
                     # length of a whitened query takes as long as all the rest.
                     if of_kernel is None or found == of_kernel.argmax(axis=0):
@@ -283,9 +280,8 @@ class Scorer:
                         return
                 scores = aggregation.of_queries(compare, queries, head.offsets, rank)
             if of_kernel is None:
-                scores = self._with_kernel(scores, X, block)
-            else:
-                scores = self.with_kernel(scores, of_kernel)
+                of_kernel = self._of_kernel(X, block)
+            scores = self.with_kernel(scores, of_kernel)
             use(block, scores.argmax(axis=0) if winners_only else scores)
 
         # Where another process keeps a core busy, BLAS's threads take milliseconds for

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import linalg
 
 from .._arrays.blas import dot_transposed, eigh
+from .._arrays.groups import numbers_within
 from ..normalization import l2_normalize
 from .leave_one_out import LeftOut, last_of_the_best
 
@@ -102,16 +103,16 @@ class Support(NamedTuple):
         rows, weights = rows.astype(dtype, copy=False), _balanced(weights, codes)
         landmarks = np.arange(len(rows))
         if len(rows) > _MAX_EXACT:  # the keys that samples are sorted by are random
-            within = landmarks - np.searchsorted(codes, codes)
-            landmarks = np.flatnonzero(within < max(1, _MAX_LANDMARKS // n_classes))
+            most = max(1, _MAX_LANDMARKS // n_classes)
+            landmarks = np.flatnonzero(numbers_within(codes) < most)
         return cls(rows, codes, weights, landmarks, n_classes)
 
     def judges(self):
         """Take some of the samples, all of them landmarks, to choose something by."""
         most = max(_MIN_JUDGES, _MAX_JUDGES // self.n_classes)
-        within = np.arange(len(self.rows)) - np.searchsorted(self.codes, self.codes)
-        step = -(-np.count_nonzero(within < most) // max(_MAX_JUDGES, most))
-        which = np.flatnonzero((within < most) & (self.codes % step == 0))
+        enough = numbers_within(self.codes) < most
+        step = -(-np.count_nonzero(enough) // max(_MAX_JUDGES, most))
+        which = np.flatnonzero(enough & (self.codes % step == 0))
         codes = self.codes[which] // step
         return Support(
             self.rows[which],
@@ -160,14 +161,14 @@ class KernelRidge:
     """
 
     def __init__(self, support, alpha=None):
-        self.alpha = choose_alpha(support.judges()) if alpha is None else alpha
+        self.alpha = choose_kernel_alpha(support.judges()) if alpha is None else alpha
         self.landmarks = support.landmark_rows
         if support.is_exact:
             factor = _factor(support, self.alpha)
             targets = support.targets().astype(factor[0].dtype)
             found = linalg.cho_solve(factor, targets, check_finite=False)
         else:
-            factor, right = _normal_equations(support, self.alpha)
+            factor, right = _normal_equations(support, self.landmarks, self.alpha)
             found = linalg.cho_solve(factor, right, check_finite=False)
         self.coefficients = np.ascontiguousarray(found.T, self.landmarks.dtype)
 
@@ -223,7 +224,7 @@ class KernelRidge:
         if support.is_exact:
             factor = _factor(support, self.alpha)
             return support.targets() - self.coefficients.T / _inverse_diagonal(factor)
-        factor, _ = _normal_equations(support, self.alpha)
+        factor, _ = _normal_equations(support, self.landmarks, self.alpha)
         own = _inverse_diagonal(factor)
         position = np.full(len(support.rows), -1)
         position[support.landmarks] = np.arange(len(support.landmarks))
@@ -247,7 +248,7 @@ class KernelRidge:
         return found
 
 
-def choose_alpha(support):
+def choose_kernel_alpha(support):
     r"""Choose the regularisation that makes left-out samples the most likely.
 
     Parameters
@@ -284,13 +285,14 @@ def choose_alpha(support):
     vectors *= root[:, None]
     targets = support.targets().astype(matrix.dtype)
     projected = vectors.T @ targets
-    squares = vectors[left_out] ** 2
+    vectors, left_out_targets = vectors[left_out], targets[left_out]
+    squares = vectors**2
 
     def scores():
         for alpha in ALPHAS:
             scale = 1 / (values + matrix.dtype.type(alpha))
-            coefficients = vectors[left_out] @ (projected * scale[:, None])
-            yield targets[left_out] - coefficients / (squares @ scale)[:, None]
+            coefficients = vectors @ (projected * scale[:, None])
+            yield left_out_targets - coefficients / (squares @ scale)[:, None]
 
     codes, weights = support.codes[left_out], support.weights[left_out]
     return ALPHAS[last_of_the_best(scores(), codes, weights)]
@@ -351,9 +353,8 @@ def _triangle(rows):
     return np.exp(matrix, out=matrix)
 
 
-def _normal_equations(support, alpha):
+def _normal_equations(support, landmarks, alpha):
     """Factor the equations for the landmarks' weights, and compute their right side."""
-    landmarks = support.rows[support.landmarks]
     # In double precision: squared, the kernel has not enough digits left in single.
     matrix = alpha * _triangle(landmarks).astype(np.float64)
     right = np.zeros((len(landmarks), support.n_classes))

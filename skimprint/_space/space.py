@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .._arrays.groups import numbers_within
 from .kernel_ridge import KernelRidge, Support
 from .leave_one_out import SAMPLE_SIZE, LeftOut, choose_shrinkage
 from .moments import PooledMoments
@@ -150,7 +151,7 @@ class Space:
         class_weights = self.class_weights[codes]
         shift = shift_without(class_weights, left_out.weights)
         weights = class_weights * shift / (1 + shift)
-        within = np.arange(len(codes)) - np.searchsorted(codes, codes)
+        within = numbers_within(codes)
         for number in range(min(_N_FOLDS, within.max() + 1)):
             fold = np.flatnonzero(within % _N_FOLDS == number)
             yield (

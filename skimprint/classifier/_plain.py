@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from sklearn.base import clone
 
-from .._arrays.groups import row_keys
+from .._arrays.groups import numbers_within, row_keys
 from .._memory.columns import Points, Ragged, Samples
 from .._memory.points import nearest_to
 from .._memory.state import Block, Needs, State, as_objects, split
@@ -349,10 +349,7 @@ def _write_rows(parts, arrays):
 def _made_unique(keys):
     """Count up equal keys of a part, so that none of its rows is left out."""
     order = np.argsort(keys, kind="stable")
-    ranked = keys[order]
-    keys[order] += (np.arange(len(keys)) - np.searchsorted(ranked, ranked)).astype(
-        np.uint64
-    )
+    keys[order] += numbers_within(keys[order]).astype(np.uint64)
     return keys
 
 

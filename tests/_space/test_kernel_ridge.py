@@ -189,7 +189,7 @@ def test_the_regularisation_makes_left_out_samples_most_likely(data):
     values = [likelihood(alpha) for alpha in kernel_ridge.ALPHAS]
     best = kernel_ridge.ALPHAS[int(np.argmax(values))]
     assert 0.01 < best < 10
-    assert kernel_ridge.choose_alpha(support) == best
+    assert kernel_ridge.choose_kernel_alpha(support) == best
 
 
 def test_the_regularisation_is_an_attribute(data):
