@@ -180,7 +180,8 @@ def test_a_compact_model_has_what_predictions_read_and_no_more(digits, folder, p
         similarity.factor if similarity.needs_covariance else None,
     ]
     if head.whitening is not None:
-        read += [head.whitening.basis, head.whitening.origin]
+        whitening = head.whitening
+        read += [whitening.origin, whitening.matrix, whitening.basis]
     if head.kernel is not None:
         read += [head.kernel.landmarks, head.kernel.coefficients]
     n_bytes = sum(array.nbytes for array in read if array is not None)
@@ -454,9 +455,7 @@ def test_numpy_and_safetensors_alone_read_a_file(digits, folder):
     arrays = safetensors.load_file(folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text("utf-8"))["model"]
     queries = X / np.linalg.norm(X, axis=1, keepdims=True) - arrays["whitening.origin"]
-    inside = (queries @ arrays["whitening.basis"]) * arrays["whitening.inside"]
-    queries = config["whitening_outside"] * queries
-    queries += inside @ arrays["whitening.basis"].T
+    queries = queries @ arrays["whitening.matrix"]
     similarities = queries @ arrays["proxies"].T
     best = np.maximum.reduceat(similarities, arrays["proxy_offsets"][:-1], axis=1)
     labels = np.array(config["classes"]["labels"])[best.argmax(axis=1)]
@@ -607,7 +606,7 @@ ATTACKS = {
     ),
     "NaN in proxies": lambda f: edit_arrays(f, set_nan("proxies")),
     "NaN in spreads": lambda f: edit_arrays(f, set_nan("spreads")),
-    "NaN in a whitening": lambda f: edit_arrays(f, set_nan("whitening.basis")),
+    "NaN in a whitening": lambda f: edit_arrays(f, set_nan("whitening.matrix")),
     "no proxies": lambda f: edit_arrays(f, lambda a: a.pop("proxies")),
     "no moments": lambda f: edit_arrays(f, lambda a: a.pop("moments.means")),
     "no samples": lambda f: edit_arrays(f, lambda a: a.pop("samples.weights")),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._arrays.groups import GroupedRows
+from .._arrays.groups import GroupedRows, offsets_of, row_keys
 from .._space.moments import MomentColumns, are_few, joined, moments_of
 from .._validation import joint_label_dtype
 from .columns import Ragged, Samples, n_bytes, take
@@ -318,25 +318,75 @@ def _blocks(needs, labels, source, imprint, before=None):
     whole = Block(as_objects(labels), weights, np.zeros(len(labels), bool), *imprint)
     if needs == Needs():
         return split(whole)
-    blocks, statistics, start, size = [], [], 0, 0
-    for place in range(len(labels)):
-        found = _statistics_of(needs, source, place)
+    blocks, start = [], 0
+    while start < len(labels):
+        stop = start
+        if before is None and isinstance(source, GroupedRows):
+            stop = _end_of_few(needs, source, start)
+        if stop > start:
+            moments, samples = _statistics_of_few(needs, source, start, stop)
+        else:
+            found = _statistics_of_each(needs, source, before, start)
+            moments, samples = zip(*found, strict=True)
+            stop = start + len(found)
+            if needs.moments:
+                moments = MomentColumns.of(moments, samples[0].rows.dtype)
+            samples = Ragged.of(samples)
+        part = take(whole, np.arange(start, stop))
+        if needs.moments:
+            part = part._replace(moments=moments)
+        blocks.append(part._replace(samples=samples))
+        start = stop
+    return blocks
+
+
+def _end_of_few(needs, source, start):
+    """Find the end of consecutive classes that are to be looked at together.
+
+    They fill a block, and of each, all samples are kept or no moments are needed.
+    """
+    row_bytes = source.n_features * source.dtype.itemsize
+    rows = source.offsets[start] + max(BLOCK_BYTES // row_bytes, 1)
+    stop = int(np.searchsorted(source.offsets, rows, side="right")) - 1
+    if needs.moments:
+        (many,) = np.nonzero(~are_few(source.sizes[start:stop], source.n_features))
+        stop = min(stop, start + many.min(initial=stop))
+    return stop
+
+
+def _statistics_of_few(needs, source, start, stop):
+    """Find the moments (or None) and the samples of consecutive classes."""
+    index = source.order[source.offsets[start] : source.offsets[stop]]
+    codes = np.repeat(np.arange(stop - start), source.sizes[start:stop])
+    rows = source.take(index)
+    weights = np.ones(len(rows))
+    if source.sample_weight is not None:
+        weights = source.sample_weight[index].astype(float)
+    keys = row_keys(rows, seed=0)
+    order = np.lexsort([keys, codes])
+    samples = Ragged(
+        Samples(rows[order], weights[order], keys[order]),
+        offsets_of(source.sizes[start:stop]),
+    )
+    if needs.moments:
+        return MomentColumns.of_few(samples), samples
+    return None, samples.take(np.arange(stop - start), needs.samples)
+
+
+def _statistics_of_each(needs, source, before, start):
+    """Find the moments and the samples of some classes, one by one: a block of them."""
+    found, size, n_classes = [], 0, len(_weights(source))
+    while size <= BLOCK_BYTES and start + len(found) < n_classes:
+        place = start + len(found)
+        one = _statistics_of(needs, source, place)
         if before is not None:
-            found = _joined(needs, _statistics_of(needs, before, place), found)
-        statistics.append(found)
-        moments, samples = found
+            one = _joined(needs, _statistics_of(needs, before, place), one)
+        found.append(one)
+        moments, samples = one
         size += n_bytes(samples)
         if needs.moments and moments.triangle is not None:
             size += moments.triangle.nbytes
-        if size > BLOCK_BYTES or place + 1 == len(labels):
-            part = take(whole, np.arange(start, place + 1))
-            moments, samples = zip(*statistics, strict=True)
-            if needs.moments:
-                dtype = samples[0].rows.dtype
-                part = part._replace(moments=MomentColumns.of(moments, dtype))
-            blocks.append(part._replace(samples=Ragged.of(samples)))
-            statistics, start, size = [], place + 1, 0
-    return blocks
+    return found
 
 
 def _weights(source):

@@ -151,8 +151,8 @@ def _folds(head, samples):
     if head.whitening is None:
         yield np.arange(len(samples.codes)), head
         return
-    for fold, spectrum, means in head.space.folds(samples):
-        yield fold, head if spectrum is None else head.rewhitened(spectrum, means)
+    for fold, scatter, means in head.space.folds(samples):
+        yield fold, head if scatter is None else head.rewhitened(scatter, means)
 
 
 def _similarity_of_normalized(head):

@@ -615,9 +615,8 @@ METRICS = {
 
 def _whitening_of(whitening, bring):
     """Make a function of rows on a device of a whitening."""
-    n_features, n_directions = whitening.basis.shape
     origin, outside = bring(whitening.origin), whitening.outside
-    if 2 * n_directions > n_features:  # then one product costs less than two
+    if whitening.matrix is not None:
         matrix = bring(whitening.matrix)
         return lambda X: (X - origin) @ matrix
     basis, inside = bring(whitening.basis), bring(whitening.inside)

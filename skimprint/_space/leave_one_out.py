@@ -1,15 +1,16 @@
 """Choose shrinkage and alpha by leave-one-out scores in closed form.
 
-Everything is computed in the eigenbasis of a scatter matrix, where each amount of
-regularisation only changes the weights of the coordinates. Leaving a row out changes
-the scatter by one outer product, so its scores follow from those of all rows together
-(Sherman and Morrison).
+Everything is computed in the directions of a scatter matrix, of which each amount of
+regularisation only changes the weights. Leaving a row out changes the scatter by one
+outer product, so its scores follow from those of all rows together (Sherman and
+Morrison).
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from ..normalization import squared_lengths
 from .likelihood import fit_temperature
 
 # Shrinkages to choose among.
@@ -23,6 +24,9 @@ _SAME_LIKELIHOOD = 1e-4
 
 # Samples of each class that are kept where something is chosen by leaving them out.
 SAMPLE_SIZE = 200
+
+# Classes whose scores tell which shrinkage is best: more tell the same.
+_MAX_CLASSES = 100
 
 
 class LeftOut(NamedTuple):
@@ -66,13 +70,13 @@ class LeftOut(NamedTuple):
         return LeftOut(*(values[part] for values in self))
 
 
-def choose_shrinkage(spectrum, class_weight, means, left_out):
+def choose_shrinkage(scatter, class_weight, means, left_out):
     """Choose the shrinkage that makes left-out samples the most likely.
 
     Parameters
     ----------
-    spectrum : ScatterSpectrum
-        Of the scatter within the classes; its basis spans samples and means.
+    scatter : Scatter
+        Within the classes.
     class_weight : ndarray of shape (n_classes,)
         Sum of the weights of each class.
     means : ndarray of shape (n_classes, n_features)
@@ -85,25 +89,36 @@ def choose_shrinkage(spectrum, class_weight, means, left_out):
     shrinkage : float
         One of ``SHRINKAGES``; 1 if there is nothing to judge by.
     """
-    left_out = left_out.take(
-        can_be_left_out(class_weight, left_out.codes, left_out.weights)
-    )
-    if len(left_out.rows) == 0 or len(means) == 1 or spectrum.variance == 0:
+    left_out = _able_to_go(class_weight, left_out)
+    if len(left_out.rows) == 0 or len(means) == 1 or scatter.variance == 0:
         return 1.0
+    among = np.arange(len(means))
+    if len(means) > _MAX_CLASSES:
+        among = np.unique(left_out.codes)
+        among = among[:: -(-len(among) // _MAX_CLASSES)]
+        left_out = left_out.take(np.isin(left_out.codes, among))
     rows, codes, weight, shares, _ = left_out
     scores = whitened_mean_scores(
-        spectrum, class_weight, means, rows, codes, SHRINKAGES, row_weight=weight
+        scatter,
+        class_weight,
+        means,
+        rows,
+        codes,
+        SHRINKAGES,
+        row_weight=weight,
+        among=among,
     )
+    codes = np.searchsorted(among, codes)
     return SHRINKAGES[last_of_the_best(scores, codes, shares)]
 
 
-def choose_alpha(spectrum, class_weight, means, left_out):
+def choose_alpha(scatter, class_weight, means, left_out):
     """Choose the regularisation of ridge regression that makes left-out samples likely.
 
     Parameters
     ----------
-    spectrum : ScatterSpectrum
-        Of the second moment of all samples.
+    scatter : Scatter
+        The second moment of all samples.
     class_weight : ndarray of shape (n_classes,)
         Sum of the weights of each class.
     means : ndarray of shape (n_classes, n_features)
@@ -117,16 +132,20 @@ def choose_alpha(spectrum, class_weight, means, left_out):
         Per unit of weight. If there is nothing to judge by, ten times the mean square
         of a feature: of unit length, few samples tell each other apart best with much.
     """
-    alphas = spectrum.variance * np.array(ALPHAS)
-    left_out = left_out.take(
-        can_be_left_out(class_weight, left_out.codes, left_out.weights)
-    )
-    if len(left_out.rows) == 0 or len(means) == 1 or spectrum.variance == 0:
-        return 10 * spectrum.variance or 1.0
+    variance = scatter.variance
+    left_out = _able_to_go(class_weight, left_out)
+    if len(left_out.rows) == 0 or len(means) == 1 or variance == 0:
+        return 10 * variance or 1.0
     rows, codes, weight, shares, _ = left_out
-    sums = means * class_weight[:, None]
-    scores = ridge_scores(spectrum, sums, rows, codes, alphas, row_weight=weight)
+    sums, alphas = means * class_weight[:, None], variance * np.array(ALPHAS)
+    scores = ridge_scores(scatter, sums, rows, codes, alphas, row_weight=weight)
     return float(alphas[last_of_the_best(scores, codes, shares)])
+
+
+def _able_to_go(class_weight, left_out):
+    """Take the samples that leave something of their class when they go."""
+    codes, weights = left_out.codes, left_out.weights
+    return left_out.take(can_be_left_out(class_weight, codes, weights))
 
 
 def last_of_the_best(candidates, codes, shares):
@@ -136,13 +155,23 @@ def last_of_the_best(candidates, codes, shares):
     """
     values, temperature = [], None
     for scores in candidates:
-        value, temperature = fit_temperature(scores, codes, shares, start=temperature)
+        value, temperature = fit_temperature(
+            scores, codes, shares, start=temperature, no_gain=_SAME_LIKELIHOOD / 10
+        )
         values.append(max(value, -np.log(scores.shape[1])))  # no worse than chance
     return int(np.flatnonzero(values >= max(values) - _SAME_LIKELIHOOD)[-1])
 
 
 def whitened_mean_scores(
-    spectrum, class_weight, means, rows, codes, shrinkages, *, row_weight=None
+    scatter,
+    class_weight,
+    means,
+    rows,
+    codes,
+    shrinkages,
+    *,
+    row_weight=None,
+    among=None,
 ):
     r"""Compute cosines of rows to the whitened class means, all made without the row.
 
@@ -153,8 +182,8 @@ def whitened_mean_scores(
 
     Parameters
     ----------
-    spectrum : ScatterSpectrum
-        Of the scatter within the classes; its basis spans rows and means.
+    scatter : Scatter
+        Within the classes.
     class_weight : ndarray of shape (n_classes,)
         Sum of the weights of each class.
     means : ndarray of shape (n_classes, n_features)
@@ -164,39 +193,50 @@ def whitened_mean_scores(
     codes : ndarray of shape (n_rows,)
         The class of each row, in ``range(n_classes)``.
     shrinkages : array-like of shape (n_shrinkages,)
-        Shrinkages ``s`` to compare, between 0 and 1.
+        Shrinkages ``s`` to compare, above 0 and at most 1.
     row_weight : ndarray of shape (n_rows,), default=None
         The weight that each row has in its class; it is left out with all of it.
+    among : ndarray of shape (n_scored,), default=None
+        The classes to score, in ascending order, with those of all rows; by default
+        all.
 
     Yields
     ------
-    scores : ndarray of shape (n_rows, n_classes)
+    scores : ndarray of shape (n_rows, n_scored)
         Cosines for one shrinkage after the other. They mean nothing for a row that is
         its whole class: see `can_be_left_out`.
 
     Notes
     -----
-    After the projection to the eigenbasis, each shrinkage takes one product of
-    (n_rows, n_features) and (n_features, n_classes).
+    Products with the directions of the scatter are taken once; each shrinkage then
+    takes one product of (n_rows, n_directions) and (n_directions, n_scored).
     """
+    total = scatter.total_weight
     shift = _share_of_rest(class_weight, codes, row_weight)  # of r, in the class mean
-    lost = shift * class_weight[codes] / spectrum.total_weight  # of r r^T, in S / N
+    lost = shift * class_weight[codes] / total  # of r r^T, in S / N
     origin_shift = shift / len(means)
+    origin = means.mean(axis=0)
+    if among is not None:
+        means, codes = means[among], np.searchsorted(among, codes)
     own = np.arange(len(rows)), codes
 
-    origin = means.mean(axis=0)
-    centred = means - origin
-    coordinates = spectrum.project(rows - origin.astype(rows.dtype))
-    points = spectrum.project(centred).astype(coordinates.dtype, copy=False)
-    squares = coordinates**2
+    # Of float32, the scatter is decomposed in float32, in units that it can hold.
+    scale = 1 / np.sqrt(scatter.variance)
+    spectrum = scatter.scaled(scale).spectrum(rows.dtype)
+    centred = ((rows - origin) * scale).astype(rows.dtype, copy=False)
+    points = ((means - origin) * scale).astype(rows.dtype, copy=False)
+    coordinates, point_coordinates = map(spectrum.project, (centred, points))
+    products_outside = (centred @ points.T).astype(np.float64, copy=False)
+    gram_outside = (points @ points.T).astype(np.float64, copy=False)
+    squares, lengths_outside = coordinates**2, squared_lengths(np, centred)[:, 0]
 
-    for shrinkage in shrinkages:
-        scale = spectrum.precision(shrinkage)
-        scale = scale.astype(coordinates.dtype, copy=False)
-        weighted = points * scale
-        products = (coordinates @ weighted.T).astype(np.float64, copy=False)
-        gram = (points @ weighted.T).astype(np.float64, copy=False)
-        lengths = squares @ scale
+    for s in shrinkages:
+        lacking = spectrum.correction((1 - s) / total, s)
+        lacking = lacking.astype(rows.dtype, copy=False)
+        weighted = (point_coordinates * lacking).T
+        products = products_outside / s - coordinates @ weighted
+        gram = gram_outside / s - point_coordinates @ weighted
+        lengths = lengths_outside / s - squares @ lacking
         # Products with the residual r = x - mean of its class
         r_means = products - gram[codes]
         r_x = lengths - products[own]
@@ -204,7 +244,7 @@ def whitened_mean_scores(
         yield _cosines_without(
             _Products(lengths, r_x, r_r, products, r_means, np.diag(gram)),
             origin_shift,
-            (1 - shrinkage) * lost,
+            (1 - s) * lost,
             codes,
             (1.0, 0.0, origin_shift - shift),
         )
@@ -300,13 +340,13 @@ def _cosines_without(products, origin_shift, lost, owned, move):
     return np.clip(cosines, -1, 1)  # of rounding errors, where nothing is left
 
 
-def ridge_scores(spectrum, class_sums, rows, codes, alphas, *, row_weight=None):
+def ridge_scores(scatter, class_sums, rows, codes, alphas, *, row_weight=None):
     r"""Predict by ridge regression on one-hot targets, each row without itself.
 
     Parameters
     ----------
-    spectrum : ScatterSpectrum
-        Of the second moment of all rows, :math:`\sum_i w_i x_i x_i^T`.
+    scatter : Scatter
+        The second moment of all rows, :math:`\sum_i w_i x_i x_i^T`.
     class_sums : ndarray of shape (n_classes, n_features)
         The weighted sum of the rows of each class, of dtype float64.
     rows : ndarray of shape (n_rows, n_features)
@@ -325,16 +365,16 @@ def ridge_scores(spectrum, class_sums, rows, codes, alphas, *, row_weight=None):
         Predictions, for one alpha after the other.
     """
     weight = np.ones(len(rows)) if row_weight is None else row_weight
-    sums = spectrum.project(class_sums)
-    coordinates = spectrum.project(rows)
-    squares = coordinates**2
+    spectrum, rows = scatter.spectrum(), rows.astype(np.float64, copy=False)
+    sums, coordinates = spectrum.project(class_sums), spectrum.project(rows)
+    products_outside, squares = rows @ class_sums.T, coordinates**2
+    lengths_outside = squared_lengths(np, rows)[:, 0]
     own = np.arange(len(rows)), codes
     for alpha in alphas:
-        scale = 1 / (spectrum.eigenvalues + alpha * spectrum.total_weight)
-        predictions = (coordinates @ (sums * scale).T.astype(coordinates.dtype)).astype(
-            np.float64
-        )
-        leverage = weight * (squares @ scale.astype(squares.dtype))
+        penalty = alpha * scatter.total_weight
+        lacking = spectrum.correction(1.0, penalty)
+        predictions = products_outside / penalty - coordinates @ (sums * lacking).T
+        leverage = weight * (lengths_outside / penalty - squares @ lacking)
         predictions[own] -= leverage
         predictions /= np.maximum(1 - leverage, _EPS)[:, None]
         yield predictions

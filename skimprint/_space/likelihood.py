@@ -64,6 +64,9 @@ def fit_temperature(
     margins = np.maximum(margins / spread, _LOWEST)
     largest = margins.max(axis=1)
     margins -= largest[:, None]
+    if weights is None:
+        weights = np.ones(len(scores))
+    shares_of_rows = weights / weights.sum()
 
     def evaluate(u):
         """Compute the mean loss and its derivatives, the second without the first."""
@@ -76,9 +79,11 @@ def fit_temperature(
         variances = np.einsum("ij,ij->i", shares, scaled) / sums - slopes**2
         losses = np.log(sums) + inverse * largest
         slopes += inverse * largest
-        return [
-            np.average(each, weights=weights) for each in (losses, slopes, variances)
-        ]
+        return (
+            shares_of_rows @ losses,
+            shares_of_rows @ slopes,
+            (shares_of_rows @ variances),
+        )
 
     u = 1.0
     if start is not None and np.isfinite(start):

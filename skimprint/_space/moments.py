@@ -13,9 +13,9 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 from .._arrays.groups import offsets_of
-from .._memory.columns import Ragged
+from .._memory.columns import Ragged, Samples
 
-# Rows whose outer products are summed in one matrix product.
+# Rows of a class whose outer products are summed in one matrix product.
 _BLOCK_ROWS = 512
 
 # Taking away from a sum keeps its rounding errors: what is left must not be less than
@@ -91,12 +91,14 @@ def moments_of(rows, weights=None):
     """
     n, d = rows.shape
     weights = np.ones(n) if weights is None else weights.astype(np.float64, copy=False)
-    is_few = are_few(n, d)
+    if are_few(n, d):
+        samples = Ragged(Samples(rows, weights, np.zeros(n)), np.array([0, n]))
+        return MomentColumns.of_few(samples).one(0, samples)
     total = weights.sum()
     blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, n, _BLOCK_ROWS)]
     mean = sum(weights[b] @ rows[b].astype(np.float64, copy=False) for b in blocks)
     mean /= total
-    triangle = None if is_few else np.zeros(d * (d + 1) // 2)
+    triangle = np.zeros(d * (d + 1) // 2)
     variance, third, fourth = 0.0, np.zeros(d), 0.0
     for block in blocks:
         residuals = rows[block] - mean.astype(rows.dtype, copy=False)
@@ -105,11 +107,8 @@ def moments_of(rows, weights=None):
         variance += of_these @ squares
         third += (of_these * squares).astype(rows.dtype) @ residuals
         fourth += of_these @ squares**2
-        if not is_few:
-            residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
-            triangle += _triangle_of_products(residuals)
-    if is_few:
-        return Moments(total, mean, rows, weights, None, variance, third, fourth)
+        residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
+        triangle += _triangle_of_products(residuals)
     triangle = triangle.astype(rows.dtype, copy=False)
     return Moments(total, mean, None, None, triangle, variance, third, fourth)
 
@@ -196,19 +195,12 @@ def _symmetric(triangle, d):
 
 
 def _add_scatters(triangle, parts, sign=1):
-    """Add the scatters of moments to a float64 triangle, many rows at a time."""
-    pending, n_pending = [], 0
+    """Add the scatters of moments to a float64 triangle."""
     for part in parts:
         if part.rows is None:
             triangle += sign * part.triangle
-            continue
-        pending.append(part.factor)
-        n_pending += len(part.rows)
-        if n_pending >= _BLOCK_ROWS:
-            triangle += sign * _triangle_of_products(np.concatenate(pending))
-            pending, n_pending = [], 0
-    if pending:
-        triangle += sign * _triangle_of_products(np.concatenate(pending))
+        else:
+            triangle += sign * _triangle_of_products(part.factor)
 
 
 class MomentColumns(NamedTuple):
@@ -252,13 +244,42 @@ class MomentColumns(NamedTuple):
         )
 
     @classmethod
+    def of_few(cls, samples):
+        """Compute the moments of classes whose samples are all kept.
+
+        Parameters
+        ----------
+        samples : Ragged of Samples
+            All samples of each class.
+
+        Returns
+        -------
+        columns : MomentColumns
+            Those of a class depend on its samples alone, to the bit.
+        """
+        rows, weights, _ = samples.values
+        starts, d = samples.offsets[:-1], rows.shape[1]
+        totals = np.add.reduceat(weights, starts)
+        residuals = rows * weights[:, None]
+        means = np.add.reduceat(residuals, starts) / totals[:, None]
+        np.subtract(rows, means[samples.codes], out=residuals)
+        squares = np.einsum("ij,ij->i", residuals, residuals)
+        residuals *= (weights * squares)[:, None]
+        return cls(
+            totals,
+            means,
+            np.add.reduceat(weights * squares, starts),
+            np.add.reduceat(residuals, starts),
+            np.add.reduceat(weights * squares**2, starts),
+            _no_triangles(len(starts), d, rows.dtype),
+        )
+
+    @classmethod
     def of_head(cls, rows):
         """Make columns of classes of a head, which have no samples of their own."""
         n, d = rows.shape
-        zeros = np.zeros(n)
-        no_triangles = Triangles(np.empty((0, d * (d + 1) // 2), rows.dtype))
-        none = Ragged(no_triangles, np.zeros(n + 1, np.intp))
-        means = rows.astype(np.float64)
+        zeros, means = np.zeros(n), rows.astype(np.float64)
+        none = _no_triangles(n, d, rows.dtype)
         return cls(zeros, means, zeros, np.zeros((n, d)), zeros, none)
 
     def one(self, place, samples):
@@ -287,6 +308,13 @@ class Triangles(NamedTuple):
     """Upper triangles of scatters, of shape (n, d * (d + 1) / 2)."""
 
     triangle: np.ndarray
+
+
+def _no_triangles(n, d, dtype):
+    """Make a column of classes none of which has a triangle."""
+    return Ragged(
+        Triangles(np.empty((0, d * (d + 1) // 2), dtype)), np.zeros(n + 1, np.intp)
+    )
 
 
 class PooledMoments:
@@ -332,26 +360,31 @@ class PooledMoments:
         self.factor = self._triangle = None
         self._rounding = max(_ROUNDING, np.finfo(state.dtype).eps ** 2)
         d = self.means.shape[1]
-        n_rows = [_n_rows(place, d) for place in self._places.values()]
-        if sum(n_rows) < d:
-            factors = [_moments_at(place).factor for place in self._places.values()]
+        if sum(_n_rows(block, d) for block in state.blocks) < d:
+            factors = [_factor_in(block) for block in state.blocks]
             self.factor = np.concatenate(factors)
         else:
-            self._triangle = self._summed(previous)
+            self._triangle = self._summed(state.blocks, previous)
 
-    def _summed(self, previous):
-        gone, new = [], list(self._places.values())
-        d = self.means.shape[1]
-        triangle = np.zeros(d * (d + 1) // 2)
+    def _summed(self, blocks, previous):
+        """Sum the scatters of all classes, or those that have changed since."""
         if previous is not None and previous.factor is None:
             lost, changed = _differences(previous._places, self._places)
             left = previous.variance - sum(_moments_at(p).variance for p in lost)
             is_precise = left >= _MIN_LEFT * previous.variance
-            if is_precise and len(lost) + len(changed) < len(new):
-                triangle += previous._triangle
-                gone, new = lost, changed
-        _add_scatters(triangle, map(_moments_at, gone), sign=-1)
-        _add_scatters(triangle, map(_moments_at, new))
+            if is_precise and len(lost) + len(changed) < len(self._places):
+                triangle = previous._triangle.copy()
+                _add_scatters(triangle, map(_moments_at, lost), sign=-1)
+                _add_scatters(triangle, map(_moments_at, changed))
+                return triangle
+        d = self.means.shape[1]
+        triangle = np.zeros(d * (d + 1) // 2)
+        for block in blocks:
+            for other in block.moments.triangles.values.triangle:
+                triangle += other
+            factor = _factor_in(block)
+            if len(factor):
+                triangle += _triangle_of_products(factor)
         return triangle
 
     def whitened(self, whitening):
@@ -385,11 +418,25 @@ class PooledMoments:
         return _symmetric(self._triangle, self.means.shape[1])
 
 
-def _n_rows(place, d):
-    """Number of rows whose products make the scatter of a class."""
-    block, number = place
-    has_triangle = np.diff(block.moments.triangles.offsets[number : number + 2])[0]
-    return d if has_triangle else block.samples.sizes[number]
+def _n_rows(block, d):
+    """Number of rows whose products make the scatters of the classes of a block."""
+    has_none = np.diff(block.moments.triangles.offsets) == 0
+    return d * np.count_nonzero(~has_none) + block.samples.sizes[has_none].sum()
+
+
+def _factor_in(block):
+    """Find rows whose products make the scatters of those classes that have no other.
+
+    Those of a head have no samples.
+    """
+    few = np.flatnonzero(np.diff(block.moments.triangles.offsets) == 0)
+    samples = block.samples
+    if len(few) < len(samples):
+        samples = samples.take(few)
+    rows, weights, _ = samples.values
+    factor = rows - block.moments.means[few[samples.codes]]
+    factor *= np.sqrt(weights)[:, None]
+    return factor
 
 
 def _moments_at(place):

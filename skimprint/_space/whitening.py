@@ -1,14 +1,12 @@
 """Shrunk within-class covariance of the support set, and the space it whitens."""
 
 from copy import copy
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
 
 from .._arrays.blas import eigh
-from ..cluster._kmeans.sums import cluster_sums
 
 # The smallest shrinkage: 0 would divide by the eigenvalues that are zero.
 _MIN_SHRINKAGE = 1e-6
@@ -16,207 +14,227 @@ _MIN_SHRINKAGE = 1e-6
 # Squared singular values below this share of the largest one are rounding errors.
 _RANK_TOLERANCE = 1e-12
 
+# Rows are few if so many times their number is less than that of the features: then
+# decomposing their inner products takes less time than the matrix of all features.
+_FEW = 3
 
-class ScatterSpectrum(NamedTuple):
-    """Eigenvalues and eigenvectors of a scatter matrix: of a sum, not of a mean.
 
-    With fewer samples than features only the directions in which there is anything are
-    kept; in all others the scatter is zero.
+class Scatter(NamedTuple):
+    """Scatter of samples within their classes: of a sum, not of a mean.
 
     Attributes
     ----------
-    eigenvalues : ndarray of shape (n_directions,)
-        Not negative, of dtype float64.
-    basis : ndarray of shape (n_features, n_directions)
-        Orthonormal columns.
     total_weight : float
         Sum of the weights of the samples.
+    rows : ndarray of shape (n_rows, n_features)
+        Of few samples, ``rows.T @ rows`` is the scatter; of many there are none.
+    matrix : ndarray of shape (n_features, n_features) or None
+        The scatter, of many samples.
     """
 
-    eigenvalues: np.ndarray
-    basis: np.ndarray
     total_weight: float
+    rows: np.ndarray
+    matrix: np.ndarray | None = None
+
+    @classmethod
+    def of_rows(cls, rows, total_weight):
+        """Find the smaller form of the scatter of rows.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows, n_features)
+            Residuals from the class means, times the roots of their weights.
+        total_weight : float
+            Sum of the weights of the samples.
+
+        Returns
+        -------
+        scatter : Scatter
+        """
+        if _FEW * len(rows) < rows.shape[1]:
+            return cls(total_weight, rows)
+        return cls(total_weight, rows[:0], rows.T @ rows)
 
     @property
     def variance(self):
         """Mean variance of a feature."""
-        return self.eigenvalues.sum() / len(self.basis) / self.total_weight
-
-    def project(self, X):
-        """Compute coordinates of the rows of X, in the dtype of X."""
-        return X @ self.basis.astype(X.dtype, copy=False)
+        n_features = self.rows.shape[1]
+        trace = np.vdot(self.rows, self.rows)
+        if self.matrix is not None:
+            trace = np.trace(self.matrix)
+        return float(trace / n_features / self.total_weight)
 
     def covariance(self, shrinkage):
         """Compute the shrunk covariance, of shape (n_features, n_features)."""
-        scales = (1 - shrinkage) / self.total_weight * self.eigenvalues
-        covariance = (self.basis * scales) @ self.basis.T
+        matrix = self.rows.T @ self.rows if self.matrix is None else self.matrix
+        covariance = (1 - shrinkage) / self.total_weight * matrix
         covariance[np.diag_indices(len(covariance))] += shrinkage * self.variance
         return covariance
 
-    def precision(self, shrinkage):
-        """Invert the eigenvalues of the shrunk covariance, of shape (n_directions,).
+    def spectrum(self, dtype=np.float64):
+        """Decompose the scatter, in a precision.
 
         Parameters
         ----------
-        shrinkage : float
-            Share of the mean variance, in [0, 1]; the inverse needs at least 1e-6.
+        dtype : dtype, default=float64
+            In float32 it takes half of the time. The scatter must not be so small or
+            large then that float32 cannot hold it.
 
         Returns
         -------
-        precision : ndarray of shape (n_directions,)
-            All ones where nothing varies.
+        spectrum : Spectrum
         """
-        variance = self.variance
-        if variance == 0:
-            return np.ones(len(self.eigenvalues))
-        shrinkage = max(shrinkage, _MIN_SHRINKAGE)
-        covariance = (1 - shrinkage) / self.total_weight * self.eigenvalues
-        return 1 / (covariance + shrinkage * variance)
+        if self.matrix is None:
+            values, vectors = eigh(self.rows @ self.rows.T, check_finite=False)
+            factor = vectors.T @ self.rows
+            return Spectrum(np.maximum(values, 0), factor.astype(dtype, copy=False))
+        values, vectors = eigh(self.matrix.astype(dtype), check_finite=False)
+        values = np.maximum(values, 0)  # rounding
+        factor = (vectors * np.sqrt(values)).T
+        return Spectrum(values.astype(np.float64), factor)
+
+    def scaled(self, scale):
+        """Compute the scatter of samples that are multiplied by a number."""
+        matrix = None if self.matrix is None else self.matrix * scale**2
+        return Scatter(self.total_weight, self.rows * scale, matrix)
+
+    def without(self, lost, weight):
+        """Take outer products of rows away.
+
+        Parameters
+        ----------
+        lost : ndarray of shape (n_lost, n_features)
+            The rows; they lie in the span of the scatter.
+        weight : float
+            The weight of the samples that are gone.
+
+        Returns
+        -------
+        scatter : Scatter
+        """
+        total = self.total_weight - weight
+        if self.matrix is not None:
+            left = self.matrix - lost.T @ lost
+            if np.trace(left) <= _RANK_TOLERANCE * np.trace(self.matrix):
+                left[:] = 0  # what is left are rounding errors
+            return Scatter(total, self.rows, left)
+        values, factor = self.spectrum()
+        kept = values > _RANK_TOLERANCE * values.max(initial=0)
+        basis = factor[kept] / np.sqrt(values[kept])[:, None]
+        coordinates = lost @ basis.T
+        left = -coordinates.T @ coordinates
+        left[np.diag_indices(len(left))] += values[kept]
+        values, vectors = eigh(left, check_finite=False)
+        values = np.where(values < _RANK_TOLERANCE * values.max(), 0, values)
+        return Scatter(total, (vectors * np.sqrt(np.maximum(values, 0))).T @ basis)
 
 
-def spectrum_of_scatter(scatter, total_weight):
-    """Compute the spectrum of a scatter matrix, in all directions.
+class Spectrum(NamedTuple):
+    r"""Orthogonal rows :math:`F` of which a scatter is made: :math:`S = F^T F`.
 
-    Parameters
+    With it, the inverse of a regularised scatter is
+
+    .. math::
+
+        (a S + c I)^{-1} = \frac{1}{c} I - F^T \operatorname{diag}
+        \left( \frac{a}{c (a \lambda + c)} \right) F,
+
+    as both sides have the eigenvalue :math:`1 / (a \lambda + c)` in the direction of a
+    row of squared length :math:`\lambda`, and :math:`1 / c` in all others. No
+    eigenvalue is divided by, so that few rows need no basis of anything else.
+
+    Attributes
     ----------
-    scatter : ndarray of shape (n_features, n_features)
-        Symmetric and positive semi-definite, of dtype float64.
-    total_weight : float
-        Sum of the weights of the samples.
-
-    Returns
-    -------
-    spectrum : ScatterSpectrum
-        With ``n_directions = n_features``.
+    eigenvalues : ndarray of shape (n_directions,)
+        The squared lengths of the rows, not negative, of dtype float64.
+    factor : ndarray of shape (n_directions, n_features)
+        The rows.
     """
-    eigenvalues, basis = eigh(scatter, check_finite=False)
-    return ScatterSpectrum(np.maximum(eigenvalues, 0), basis, float(total_weight))
 
+    eigenvalues: np.ndarray
+    factor: np.ndarray
 
-def spectrum_of_rows(residuals, total_weight, others=None):
-    """Compute the spectrum of the scatter of few rows, without the matrix of features.
+    def project(self, X):
+        """Multiply rows of X with the directions, in the dtype of X."""
+        return X @ self.factor.T.astype(X.dtype, copy=False)
 
-    Parameters
-    ----------
-    residuals : ndarray of shape (n_rows, n_features)
-        Rows whose scatter is meant: centred, and times the root of their weights.
-    total_weight : float
-        Sum of the weights of the samples.
-    others : ndarray of shape (n_others, n_features), default=None
-        More rows that the basis has to span, such as the class means less their mean.
-
-    Returns
-    -------
-    spectrum : ScatterSpectrum
-        With at most ``n_rows + n_others`` directions.
-    """
-    residuals = residuals.astype(np.float64, copy=False)
-    values, vectors = eigh(residuals @ residuals.T)
-    kept = values > _RANK_TOLERANCE * max(values.max(), 0)
-    values = values[kept]
-    basis = residuals.T @ (vectors[:, kept] / np.sqrt(values))
-    if others is not None:
-        rest = others.astype(np.float64, copy=False)
-        for _ in range(2):  # once more, for what rounding left
-            rest = rest - (rest @ basis) @ basis.T
-        more, triangle, _ = linalg.qr(rest.T, mode="economic", pivoting=True)
-        size = np.linalg.norm(others)
-        new = np.abs(np.diag(triangle)) > np.sqrt(_RANK_TOLERANCE) * size
-        basis = np.hstack([basis, more[:, new]])
-        values = np.concatenate([values, np.zeros(new.sum())])
-    return ScatterSpectrum(values, basis, float(total_weight))
-
-
-def within_class_spectrum(moments, origin, means):
-    """Compute the spectrum of the scatter within classes, in the smaller space.
-
-    Parameters
-    ----------
-    moments : PooledMoments
-        Of the support embeddings.
-    origin : ndarray of shape (n_features,)
-        Where the means are seen from.
-    means : ndarray of shape (n_classes, n_features)
-        Of the classes, those without moments included.
-
-    Returns
-    -------
-    spectrum : ScatterSpectrum
-        Without any direction where no class varies.
-    """
-    total = float(moments.weights.sum())
-    if not moments.varies:
-        return ScatterSpectrum(np.empty(0), np.empty((len(origin), 0)), total)
-    if moments.factor is None:
-        return spectrum_of_scatter(moments.scatter, total)
-    return spectrum_of_rows(moments.factor, total, means - origin)
-
-
-def spectrum_without(spectrum, class_weight, means, rows, codes, weights):
-    """Compute the spectrum of the scatter within classes without some samples.
-
-    Parameters
-    ----------
-    spectrum : ScatterSpectrum
-        With them; its basis spans samples and means.
-    class_weight : ndarray of shape (n_classes,)
-        Sum of the weights of each class.
-    means : ndarray of shape (n_classes, n_features)
-        The class means.
-    rows : ndarray of shape (n, n_features)
-        The samples to do without, but not all that a class has.
-    codes : ndarray of shape (n,)
-        The class of each.
-    weights : ndarray of shape (n,)
-        The weight of each.
-
-    Returns
-    -------
-    spectrum : ScatterSpectrum
-        Of the other samples.
-    means : ndarray of shape (n_classes, n_features)
-        Of the other samples.
-    """
-    left = class_weight - np.bincount(codes, weights, minlength=len(means))
-    left = np.maximum(left, _RANK_TOLERANCE * class_weight)[:, None]
-    residuals = rows - means[codes]
-    sums = cluster_sums(residuals, [codes.astype(np.int32)], [weights], len(means))
-    # The class mean moves too, away from what it loses.
-    lost = [np.sqrt(weights)[:, None] * residuals, sums / np.sqrt(left)]
-    coordinates = spectrum.project(np.concatenate(lost))
-    scatter = -coordinates.T @ coordinates
-    scatter[np.diag_indices(len(scatter))] += spectrum.eigenvalues
-    found = spectrum_of_scatter(scatter, spectrum.total_weight - weights.sum())
-    values, basis = found.eigenvalues, spectrum.basis @ found.basis
-    values[values < _RANK_TOLERANCE * spectrum.eigenvalues.max()] = 0
-    return ScatterSpectrum(values, basis, found.total_weight), means - sums / left
+    def correction(self, a, c):
+        """Compute what the inverse lacks in each direction: (n_directions,)."""
+        return a / (c * (a * self.eigenvalues + c))
 
 
 class Whitening:
-    """Map embeddings to the space where the shrunk covariance is the identity.
+    """Map embeddings to a space where the shrunk covariance is the identity.
 
-    The whitening is the symmetric one, ``(X - origin) covariance^(-1/2)``, with
-    ``covariance = (1 - s) S / N + s variance I``.
+    With ``covariance = (1 - s) S / N + s variance I``, rows ``X - origin`` are
+    multiplied by a matrix ``W`` for which ``W W^T`` is the inverse of the covariance:
+    of many samples the inverse of its Cholesky factor, transposed, and of few its
+    inverse symmetric root.
 
     Parameters
     ----------
-    spectrum : ScatterSpectrum
-        Of the scatter ``S`` within the classes.
     origin : ndarray of shape (n_features,)
         What becomes zero.
-    shrinkage : float
-        The share ``s``. With 1, only the origin and the scale change.
+    matrix : ndarray of shape (n_features, n_features) or None
+        Of many samples, ``W``.
+    outside : float, default=1.0
+        Of few, the factor of all directions in which there is no scatter.
+    basis : ndarray of shape (n_features, n_directions), default=None
+        Of few, the directions of the scatter, of any lengths.
+    inside : ndarray of shape (n_directions,), default=None
+        What is added for them: ``W = outside I + basis diag(inside) basis^T``.
     """
 
-    def __init__(self, spectrum, origin, shrinkage):
+    def __init__(self, origin, matrix=None, *, outside=1.0, basis=None, inside=None):
         self.origin = origin
-        variance = spectrum.variance
-        # The factor of all directions that the basis leaves out.
-        self.outside = 1.0
-        if variance > 0:
-            self.outside = float(1 / np.sqrt(max(shrinkage, _MIN_SHRINKAGE) * variance))
-        self.basis = spectrum.basis
-        self.inside = np.sqrt(spectrum.precision(shrinkage)) - self.outside
+        self.matrix = matrix
+        self.outside, self.basis, self.inside = outside, basis, inside
+
+    @classmethod
+    def of(cls, scatter, origin, shrinkage):
+        r"""Make the whitening of a scatter.
+
+        Parameters
+        ----------
+        scatter : Scatter
+            The scatter ``S`` within the classes.
+        origin : ndarray of shape (n_features,)
+            What becomes zero.
+        shrinkage : float
+            The share ``s``, at least 1e-6. With 1, only the origin and the scale
+            change. Where nothing varies, only the origin does.
+
+        Returns
+        -------
+        whitening : Whitening
+
+        Notes
+        -----
+        Of few rows, with :math:`a = (1 - s) / N` and :math:`c` the share of the
+        variance, the symmetric root has :math:`1 / \sqrt{c}` outside, and in a
+        direction of squared length :math:`\lambda` it lacks
+
+        .. math::
+
+            \frac{1}{\lambda} \left( \frac{1}{\sqrt{c}}
+            - \frac{1}{\sqrt{a \lambda + c}} \right)
+            = \frac{a}{\sqrt{c (a \lambda + c)}
+            \left( \sqrt{c} + \sqrt{a \lambda + c} \right)} .
+        """
+        variance, shrinkage = scatter.variance, max(shrinkage, _MIN_SHRINKAGE)
+        if variance == 0:
+            return cls(origin, basis=np.empty((len(origin), 0)), inside=np.empty(0))
+        if scatter.matrix is not None:
+            return cls(origin, precision_cholesky(scatter.covariance(shrinkage)))
+        spectrum = scatter.spectrum()
+        share, rest = (1 - shrinkage) / scatter.total_weight, shrinkage * variance
+        inner, outer = np.sqrt(share * spectrum.eigenvalues + rest), np.sqrt(rest)
+        return cls(
+            origin,
+            outside=float(1 / outer),
+            basis=spectrum.factor.T,
+            inside=-share / (outer * inner * (outer + inner)),
+        )
 
     def __call__(self, X):
         """Rows in the whitened space.
@@ -235,26 +253,25 @@ class Whitening:
 
     def apply(self, X):
         """Whiten differences of rows, which have no origin."""
-        n_features, n_directions = self.basis.shape
-        if 2 * n_directions > n_features and len(X) > n_features:
+        if self.matrix is not None:
             return X @ self.matrix.astype(X.dtype, copy=False)
         basis = self.basis.astype(X.dtype, copy=False)
         inside = self.inside.astype(X.dtype, copy=False)
         return self.outside * X + ((X @ basis) * inside) @ basis.T
 
-    @cached_property
-    def matrix(self):
-        """Of all features: for many rows, one product costs less than two."""
-        matrix = (self.basis * self.inside) @ self.basis.T
-        matrix[np.diag_indices(len(matrix))] += self.outside
-        return matrix
+    def apply_transposed(self, X):
+        """Multiply whitened rows by ``W^T``, which makes products with them whiten."""
+        if self.matrix is not None:
+            return X @ self.matrix.T.astype(X.dtype, copy=False)
+        return self.apply(X)
 
     def astype(self, dtype):
         """Prepare the same whitening for rows of a dtype."""
         other = copy(self)
-        vars(other).pop("matrix", None)
-        for name in ("origin", "basis", "inside"):
-            setattr(other, name, getattr(self, name).astype(dtype, copy=False))
+        for name in ("origin", "matrix", "basis", "inside"):
+            array = getattr(self, name)
+            if array is not None:
+                setattr(other, name, array.astype(dtype, copy=False))
         return other
 
 
@@ -316,11 +333,12 @@ def precision_cholesky(covariance):
         return np.eye(d)
     # Shrinkage of 0 on rank-deficient data: a floor far below any real variance, but
     # above what rounding of the samples, in their dtype, has left of zero.
-    floor = np.finfo(covariance.dtype).eps * np.trace(covariance)
+    floor = np.finfo(covariance.dtype).eps * np.abs(np.diag(covariance)).sum()
     lower = None
     while lower is None:
         try:
             lower = linalg.cholesky(covariance + floor * np.eye(d), lower=True)
         except linalg.LinAlgError:
             floor *= 10
-    return linalg.solve_triangular(lower, np.eye(d), lower=True).T
+    (invert,) = linalg.get_lapack_funcs(("trtri",), (lower,))
+    return invert(lower, lower=True)[0].T

@@ -68,7 +68,7 @@ class Head:
         if moments is not None and plan.whitening is not None:
             chosen = plan.whitening == "auto"
             self.shrinkage = space.shrinkage if chosen else float(plan.whitening)
-            whitening = Whitening(space.spectrum, space.origin, self.shrinkage)
+            whitening = Whitening.of(space.scatter, space.origin, self.shrinkage)
             if plan.generator.combines:
                 moments = moments.whitened(whitening)
             self.whitening = whitening.astype(self.dtype)
@@ -116,13 +116,13 @@ class Head:
         widened[..., np.searchsorted(self.all_classes, self.classes)] = values
         return widened
 
-    def rewhitened(self, spectrum, means):
+    def rewhitened(self, scatter, means):
         """Make the same head in another space.
 
         Parameters
         ----------
-        spectrum : ScatterSpectrum
-            Of the scatter within the classes.
+        scatter : Scatter
+            Within the classes.
         means : ndarray of shape (n_classes, n_features)
             Of the classes.
 
@@ -133,10 +133,10 @@ class Head:
         """
         head = copy(self)
         vars(head).pop("twice_whitened", None)
-        whitening = Whitening(spectrum, origin_of(means), self.shrinkage)
+        whitening = Whitening.of(scatter, origin_of(means), self.shrinkage)
         head.whitening = whitening.astype(self.proxies.dtype)
         if self.factor is not None:
-            head.covariance = spectrum.covariance(self.covariance_shrinkage)
+            head.covariance = scatter.covariance(self.covariance_shrinkage)
             head.factor = precision_cholesky(head._whitened(head.covariance))
         head.place(head.whitening(self.space.proxies.values.vectors))
         return head
@@ -171,12 +171,12 @@ class Head:
     def twice_whitened(self):
         """Proxies whitened once more, and their products with the origin; or None.
 
-        For a query x and a proxy p, with the symmetric whitening W and the origin o,
-        ``W (x - o) . p = x . W p - o . W p``: products need no whitened queries.
+        For a query x and a proxy p, with the whitening W and the origin o, ``(x - o) W
+        . p = x . (p W^T) - o . (p W^T)``: products need no whitened queries.
         """
         if self.whitening is None:
             return None
-        twice = self.whitening.apply(self.proxies)
+        twice = self.whitening.apply_transposed(self.proxies)
         return twice, twice @ self.whitening.origin
 
     def place(self, vectors):

@@ -16,7 +16,7 @@ from .._memory.state import Block, Needs, State, as_objects, split
 from .._plan import Plan
 from .._scoring.scorer import Scorer
 from .._space.kernel_ridge import KernelRidge
-from .._space.moments import MomentColumns, Triangles, moments_of
+from .._space.moments import MomentColumns, Triangles
 from .._space.space import Space
 from .._space.whitening import Whitening
 from ..cluster._kmeans.sums import cluster_sums
@@ -449,8 +449,7 @@ def _read_ragged(record, arrays, part, n_classes, **known):
 
 def _read_moments(arrays, n_classes, samples, *, derived):
     if not (derived or arrays.has("moments.weights")):
-        moments = [moments_of(each.rows, each.weights) for each in samples]
-        return MomentColumns.of(moments, samples.values.rows.dtype)
+        return MomentColumns.of_few(samples)
     d = arrays.sizes["features"]
     arrays.sizes["triangle"] = d * (d + 1) // 2
     columns = {
@@ -491,11 +490,13 @@ def _write_head(head, arrays, *, learns, derived):
         "covariance_shrinkage": head.covariance_shrinkage,
     }
     if head.whitening is not None:
-        whitening = head.whitening
+        whitening, of_whitening = head.whitening, arrays.of("whitening")
         plain["whitening_outside"] = whitening.outside
-        arrays.of("whitening").update(
-            origin=whitening.origin, basis=whitening.basis, inside=whitening.inside
-        )
+        of_whitening.add("origin", whitening.origin)
+        if whitening.matrix is not None:
+            of_whitening.add("matrix", whitening.matrix)
+        else:
+            of_whitening.update(basis=whitening.basis, inside=whitening.inside)
     if head.factor is not None:
         arrays.add("factor", head.factor)
     if head.covariance is not None:
@@ -531,13 +532,18 @@ def _read_head(plain, arrays, plan, space, classes):
     head.covariance_shrinkage = plain["covariance_shrinkage"]
     head.whitening = head.covariance = head.factor = head.kernel = None
     if "whitening_outside" in plain:
-        head.whitening = Whitening.__new__(Whitening)
-        head.whitening.outside = float(plain["whitening_outside"])
-        head.whitening.origin = arrays.take("whitening.origin", "f", "features")
-        head.whitening.basis = arrays.take(
-            "whitening.basis", "f", "features", "directions"
-        )
-        head.whitening.inside = arrays.take("whitening.inside", "f", "directions")
+        origin = arrays.take("whitening.origin", "f", "features")
+        if arrays.has("whitening.matrix"):
+            head.whitening = Whitening(
+                origin, arrays.take("whitening.matrix", "f", "features", "features")
+            )
+        else:
+            head.whitening = Whitening(
+                origin,
+                outside=float(plain["whitening_outside"]),
+                basis=arrays.take("whitening.basis", "f", "features", "directions"),
+                inside=arrays.take("whitening.inside", "f", "directions"),
+            )
     if plain["derived"] or arrays.has("proxies"):
         head.proxies = arrays.take("proxies", "f", "proxies", "features")
         head.dtype = head.proxies.dtype

@@ -64,8 +64,7 @@ class Recipe:
         whitening = head.whitening
         if whitening is not None:
             self._add(whitening_origin=whitening.origin)
-            n_features, n_directions = whitening.basis.shape
-            if 2 * n_directions > n_features:
+            if whitening.matrix is not None:
                 self._add(whitening_matrix=whitening.matrix)
             else:
                 self._add(basis=whitening.basis, inside=whitening.inside)

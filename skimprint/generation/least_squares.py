@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._memory.state import Needs
 from .._space.leave_one_out import SAMPLE_SIZE, choose_alpha
-from .._space.whitening import spectrum_of_rows, spectrum_of_scatter
+from .._space.whitening import Scatter
 from ._base import ProxyGenerator
 from .kmeans import KMeansProxies
 from .mean import MeanProxies
@@ -117,12 +117,12 @@ class LeastSquaresProxies(ProxyGenerator):
 
 
 def _second_moment(moments):
-    """Compute the spectrum of the sum of the outer products of all samples."""
+    """Compute the sum of the outer products of all samples."""
     total = moments.weights.sum()
     means = _mean_factor(moments) * np.sqrt(total)
     if moments.factor is None:
-        return spectrum_of_scatter(moments.scatter + means.T @ means, total)
-    return spectrum_of_rows(np.concatenate([moments.factor, means]), total)
+        return Scatter(total, means[:0], moments.scatter + means.T @ means)
+    return Scatter.of_rows(np.concatenate([moments.factor, means]), total)
 
 
 def _mean_factor(moments):

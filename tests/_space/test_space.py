@@ -81,7 +81,7 @@ class TestLeftOut:
         np.testing.assert_allclose(
             np.bincount(left_out.codes, left_out.shares), space.class_weights
         )
-        monkeypatch.setattr(module, "_MAX_SCORES", 4)
+        monkeypatch.setattr(module, "_MAX_LEFT_OUT", 2)
         assert np.bincount(space.left_out().codes).tolist() == [1] * 4
 
 
@@ -95,19 +95,21 @@ class TestFolds:
         each = np.concatenate([fold for fold, _, _ in folds])
         assert sorted(each) == list(range(100))
         rows, codes, own = left_out.rows, left_out.codes, left_out.weights
-        for fold, spectrum, means in folds:
+        for fold, scatter, means in folds:
             rest = np.setdiff1d(np.arange(100), fold)
             expected = Space(learnt(plan, rows[rest], codes[rest], own[rest]))
             np.testing.assert_allclose(means, expected.means, atol=1e-9)
-            scatter = (spectrum.basis * spectrum.eigenvalues) @ spectrum.basis.T
-            np.testing.assert_allclose(scatter, expected.moments.scatter, atol=1e-8)
+            assert scatter.total_weight == pytest.approx(expected.scatter.total_weight)
+            np.testing.assert_allclose(
+                scatter.covariance(0.2), expected.scatter.covariance(0.2), atol=1e-8
+            )
 
     def test_one_for_all_where_nothing_varies(self, plan):
         X = np.repeat(np.eye(3), 2, axis=0)
         space = Space(learnt(plan, X, np.repeat([0, 1, 2], 2)))
-        ((fold, spectrum, means),) = space.folds(space.left_out())
+        ((fold, scatter, means),) = space.folds(space.left_out())
         assert fold.tolist() == list(range(6))
-        assert spectrum is None
+        assert scatter is None
         np.testing.assert_array_equal(means, np.eye(3))
 
 
@@ -128,7 +130,7 @@ class TestSharing:
         state = learnt(plan, X, y)
         space = Space(state, previous=Space(state))
         size = len(pickle.dumps(space))
-        _ = space.spectrum, space.covariance, space.shrinkage, space.kernel
+        _ = space.scatter, space.covariance, space.shrinkage, space.kernel
         dump = pickle.dumps(space)
         assert len(dump) == size
         loaded = pickle.loads(dump)

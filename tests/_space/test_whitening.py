@@ -7,13 +7,10 @@ from states import with_moments
 
 from skimprint._space.moments import PooledMoments
 from skimprint._space.whitening import (
+    Scatter,
     Whitening,
     precision_cholesky,
-    spectrum_of_rows,
-    spectrum_of_scatter,
-    spectrum_without,
     within_class_covariance,
-    within_class_spectrum,
 )
 from skimprint.normalization import l2_normalize
 
@@ -112,7 +109,7 @@ def scattered(n, d):
 
 
 @pytest.mark.parametrize("shrinkage", [1e-3, 0.5, 1.0])
-@pytest.mark.parametrize("n, d", [(60, 5), (12, 40)])
+@pytest.mark.parametrize("n, d", [(60, 5), (12, 30), (12, 40)])
 def test_whitened_residuals_have_the_inverse_shrunk_covariance(n, d, shrinkage):
     X, _, means, R = scattered(n, d)
     origin = means.mean(axis=0)
@@ -121,31 +118,28 @@ def test_whitened_residuals_have_the_inverse_shrunk_covariance(n, d, shrinkage):
         shrinkage * np.trace(covariance) / d * np.eye(d)
     )
     expected = cdist(X, X, "mahalanobis", VI=np.linalg.inv(covariance))
-    spectra = [spectrum_of_scatter(R.T @ R, n)]
-    if n < d:
-        spectra.append(spectrum_of_rows(R, n, means - origin))
-        assert len(spectra[-1].eigenvalues) == n - 1  # n - 3 within, 2 between
-        spectra.append(spectrum_of_rows(R, n))
-    for spectrum in spectra:
-        whiten = Whitening(spectrum, origin, shrinkage)
+    scatters = [Scatter(n, R[:0], R.T @ R), Scatter(n, R), Scatter.of_rows(R, n)]
+    assert (scatters[-1].matrix is None) == (3 * n < d)
+    for scatter in scatters:
+        np.testing.assert_allclose(scatter.covariance(shrinkage), covariance)
+        whiten = Whitening.of(scatter, origin, shrinkage)
         Z = whiten(X)
         np.testing.assert_allclose(cdist(Z, Z), expected, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(whiten(origin[None]), 0)
+        products = whiten.apply_transposed(Z) @ (X - origin).T
+        np.testing.assert_allclose(products, Z @ Z.T, atol=1e-9)
 
 
 def test_whitening_with_all_shrinkage_only_centres_and_scales():
     X, _, means, R = scattered(60, 5)
-    Z = Whitening(spectrum_of_scatter(R.T @ R, 60), means[0], 1.0)(X)
+    Z = Whitening.of(Scatter.of_rows(R, 60), means[0], 1.0)(X)
     np.testing.assert_allclose(Z * np.sqrt((R**2).mean()), X - means[0])
 
 
 def test_nothing_is_whitened_where_nothing_varies():
     X = np.eye(3, 8)
-    for spectrum in (
-        spectrum_of_rows(np.zeros((3, 8)), 3, X - X.mean(axis=0)),
-        spectrum_of_scatter(np.zeros((8, 8)), 3),
-    ):
-        Z = Whitening(spectrum, X[0], 0.5)(X)
+    for scatter in (Scatter(3.0, np.zeros((3, 8))), Scatter(3.0, X[:0], 0 * X.T @ X)):
+        Z = Whitening.of(scatter, X[0], 0.5)(X)
         np.testing.assert_allclose(Z, X - X[0], atol=1e-12)
 
 
@@ -155,15 +149,15 @@ def test_nearest_whitened_mean_is_lda_without_priors():
     # scikit-learn scales the features before it shrinks: do so before ours does.
     X = X / R.std(axis=0)
     means, R = means / R.std(axis=0), R / R.std(axis=0)
-    spectrum = spectrum_of_scatter(R.T @ R, len(X))
-    Z, P = map(Whitening(spectrum, means.mean(axis=0), 0.3), (X, means))
+    scatter = Scatter.of_rows(R, len(X))
+    Z, P = map(Whitening.of(scatter, means.mean(axis=0), 0.3), (X, means))
     np.testing.assert_array_equal(cdist(Z, P).argmin(axis=1), lda.fit(X, y).predict(X))
 
 
-def test_whitening_of_float32_stays_float32():
-    X, _, means, R = scattered(60, 5)
-    spectrum = spectrum_of_scatter(R.T @ R, 60)
-    whiten = Whitening(spectrum, means[0], 0.1)
+@pytest.mark.parametrize("n, d", [(60, 5), (12, 40)])
+def test_whitening_of_float32_stays_float32(n, d):
+    X, _, means, R = scattered(n, d)
+    whiten = Whitening.of(Scatter.of_rows(R, n), means[0], 0.1)
     single = X.astype(np.float32)
     assert whiten(single).dtype == np.float32
     for other in (whiten, whiten.astype(np.float32)):
@@ -171,35 +165,31 @@ def test_whitening_of_float32_stays_float32():
         np.testing.assert_allclose(other(single), whiten(X), rtol=1e-4, atol=1e-4)
 
 
-def test_few_rows_are_whitened_as_many_are():
-    X, _, means, R = scattered(60, 5)
-    whiten = Whitening(spectrum_of_scatter(R.T @ R, 60), means[0], 0.1)
-    few = np.concatenate([whiten(rows) for rows in np.split(X, 15)])  # 4 of 5 features
-    np.testing.assert_allclose(few, whiten(X), atol=1e-12)
-
-
-@pytest.mark.parametrize("d", [5, 60])  # less and more than there are samples
-def test_spectrum_without_some_samples(d):
-    rng = np.random.default_rng(0)
-    y = np.repeat([0, 1, 2], [10, 15, 7])
-    X = rng.normal(size=(len(y), d)) + y[:, None]
-    weights = rng.uniform(0.5, 2, len(y))
-    everything = pooled(X, y, weights)
-    origin = everything.means.mean(axis=0)
-    gone = np.isin(np.arange(len(y)), [0, 1, 2, 11, 30])
-    found, means = spectrum_without(
-        within_class_spectrum(everything, origin, everything.means),
-        everything.weights,
-        everything.means,
-        X[gone],
-        y[gone],
-        weights[gone],
+@pytest.mark.parametrize("n, d", [(60, 5), (12, 40)])
+def test_spectrum_makes_the_scatter_and_its_inverse(n, d):
+    R = scattered(n, d)[3]
+    scatter = Scatter.of_rows(R, n)
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-5)):
+        spectrum = scatter.spectrum(dtype)
+        assert spectrum.factor.dtype == dtype
+        factor = spectrum.factor.astype(np.float64)
+        tolerance *= np.trace(R.T @ R)
+        np.testing.assert_allclose(factor.T @ factor, R.T @ R, atol=tolerance)
+        diagonal = np.diag(spectrum.eigenvalues)
+        np.testing.assert_allclose(factor @ factor.T, diagonal, atol=tolerance)
+    factor = scatter.spectrum().factor
+    inverse = np.eye(d) / 0.7 - (
+        factor.T * scatter.spectrum().correction(0.3, 0.7) @ factor
     )
-    rest = pooled(X[~gone], y[~gone], weights[~gone])
-    np.testing.assert_allclose(means, rest.means)
-    assert found.total_weight == pytest.approx(rest.weights.sum())
-    scatter = (found.basis * found.eigenvalues) @ found.basis.T
-    np.testing.assert_allclose(scatter, rest.scatter, atol=1e-9)
-    expected = 0.8 * rest.scatter / rest.weights.sum()
-    expected += 0.2 * np.trace(rest.scatter) / rest.weights.sum() / d * np.eye(d)
-    np.testing.assert_allclose(found.covariance(0.2), expected, atol=1e-9)
+    expected = np.linalg.inv(0.3 * R.T @ R + 0.7 * np.eye(d))
+    np.testing.assert_allclose(inverse, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("n, d", [(60, 5), (12, 40)])
+def test_rows_are_taken_away_from_a_scatter(n, d):
+    R = scattered(n, d)[3]
+    left = Scatter.of_rows(R, n).without(R[:4], 4)
+    assert left.total_weight == n - 4
+    np.testing.assert_allclose(
+        left.covariance(0.2), Scatter(n - 4, R[4:]).covariance(0.2), atol=1e-9
+    )

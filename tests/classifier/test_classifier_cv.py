@@ -243,16 +243,16 @@ def test_products_are_shared(data, monkeypatch, scoring, norms):
     assert calls == [100] * 3 * 2 * (2 if "power" in norms else 1)
 
 
-def test_one_eigendecomposition_for_all_shrinkages(data, monkeypatch):
+def test_one_scatter_for_all_shrinkages(data, monkeypatch):
     # Whatever proxies are made of the samples.
     calls = []
-    spectrum = space.within_class_spectrum
 
-    def counted(*args):
-        calls.append(args)
-        return spectrum(*args)
+    class Counted(space.PooledMoments):
+        def __init__(self, *args):
+            calls.append(args)
+            super().__init__(*args)
 
-    monkeypatch.setattr(space, "within_class_spectrum", counted)
+    monkeypatch.setattr(space, "PooledMoments", Counted)
     grid = {
         "whitening": [0.1, 0.5, "auto"],
         "metric": ["dot", "mahalanobis"],
