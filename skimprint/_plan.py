@@ -13,7 +13,7 @@ from ._scoring.similarity import METRICS, Similarity
 from ._space import kernel_ridge
 from ._space.leave_one_out import SAMPLE_SIZE
 from ._validation import seed_from
-from .aggregation import Aggregation, make_aggregation
+from .aggregation import AGGREGATIONS, Aggregation, make_aggregation
 from .generation import ProxyGenerator, make_generator
 from .normalization import PROXY_NORMS, Norm, make_norm
 
@@ -121,12 +121,6 @@ class Plan:
         )
         if clf.kernel_weight:
             needs |= Needs(samples=kernel_ridge.SAMPLE_SIZE)
-        rejection = clf.rejection
-        calibrates = clf.temperature == "auto" or (
-            rejection is not None and rejection.threshold == "auto"
-        )
-        if calibrates:
-            needs |= Needs(samples=SAMPLE_SIZE)
         n_proxies = clf.n_proxies
         plan = cls(
             generator,
@@ -147,9 +141,31 @@ class Plan:
         )
         if clf.kernel_weight:
             plan.check_kernel()
-        if calibrates:
+        rejects = clf.rejection is not None and clf.rejection.threshold == "auto"
+        if rejects:
             plan.check_left_out()
+        if rejects or (clf.temperature == "auto" and plan.can_leave_out):
+            plan = plan.with_needs(plan.needs | Needs(samples=SAMPLE_SIZE))
         return plan
+
+    @property
+    def compares_means(self):
+        """Whether class means before a whitening tell how familiar queries are, too.
+
+        Scores and their cosines are of the same kind then.
+        """
+        return (
+            self.whitening is not None
+            and self.metric.is_product
+            and self.query_norm.unit_length
+            and self.norms_agree
+            and isinstance(self.aggregation, type(AGGREGATIONS["max"]))
+        )
+
+    @property
+    def can_leave_out(self):
+        """Whether samples can be scored as queries, by proxies made without them."""
+        return self.norms_agree and not self.generator.combines
 
     def numbers(self, labels):
         """Look up the number of proxies of each class: ints of shape (n_classes,)."""
@@ -197,17 +213,16 @@ class Plan:
         """Refuse parameters that samples cannot be left out of."""
         if not self.norms_agree:
             raise ValueError(
-                "temperature='auto' and Rejection(threshold='auto') take support "
-                "samples for queries, so query_norm must be the support_norm, "
+                "Rejection(threshold='auto') takes support samples for queries, so "
+                "query_norm must be the support_norm, "
                 f"{self.parameters['support_norm']!r}; got "
                 f"{self.parameters['query_norm']!r}."
             )
         if self.generator.combines:
             raise ValueError(
-                "temperature='auto' and Rejection(threshold='auto') need proxies that "
-                "can do without a sample; those of "
-                f"{type(self.generator).__name__} depend on all samples of all "
-                "classes. Pass numbers, or another generator."
+                "Rejection(threshold='auto') needs proxies that can do without a "
+                f"sample; those of {type(self.generator).__name__} depend on all "
+                "samples of all classes. Pass a number, or another generator."
             )
 
 

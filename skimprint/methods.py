@@ -12,11 +12,14 @@ def _read_only(methods):
     return MappingProxyType({k: MappingProxyType({**v}) for k, v in methods.items()})
 
 
+# What none of the published methods has.
+_PLAIN = {"whitening": None, "mean_weight": 0.0, "temperature": 1.0}
+
 #: Parameters of each published method. ``"hosoda"`` takes the classes seen before as
 #: reference distribution, as the paper's comparison does; ``"westerhoff"`` is the
-#: paper's best method, and the default of `ImprintClassifier`; ``"least_squares"`` is
-#: the paper's oracle, with the weights of the classes corrected: see `prior` of
-#: `skimprint.generation.LeastSquaresProxies` for the published ones.
+#: paper's best method; ``"least_squares"`` is the paper's oracle, with the weights of
+#: the classes corrected: see `prior` of `skimprint.generation.LeastSquaresProxies` for
+#: the published ones.
 PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
     {
         "qi": {
@@ -25,6 +28,7 @@ PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
             "proxy_norm": "l2",
             "query_norm": "l2",
             "aggregation": "max",
+            **_PLAIN,
         },
         "hosoda": {
             "generator": "mean",
@@ -32,6 +36,7 @@ PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
             "proxy_norm": "quantile",
             "query_norm": None,
             "aggregation": "max",
+            **_PLAIN,
         },
         "janson": {
             "generator": "mean",
@@ -40,6 +45,7 @@ PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
             "query_norm": None,
             "aggregation": Votes(n_neighbors=1),
             "metric": "euclidean",
+            **_PLAIN,
         },
         "westerhoff": {
             "generator": "kmeans",
@@ -48,6 +54,7 @@ PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
             "proxy_norm": "l2",
             "query_norm": "l2",
             "aggregation": "max",
+            **_PLAIN,
         },
         "least_squares": {
             "generator": "least_squares",
@@ -56,26 +63,27 @@ PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
             "proxy_norm": None,
             "query_norm": None,
             "aggregation": "max",
+            **_PLAIN,
         },
     }
 )
 
-#: Parameters of the most accurate setting that needs no choice by the user, at every
-#: number of shots: whitened embeddings, k-means proxies that lean towards the mean of
-#: their class, and half of the score by kernel regression on the samples. That half
-#: costs memory and time in predictions: without it, with ``kernel_weight=0``, the
-#: setting is still the most accurate one that needs proxies only.
+#: Parameters of the most accurate setting on clean samples that needs no choice by the
+#: user: the defaults of `ImprintClassifier` (whitened embeddings, k-means proxies that
+#: lean towards the mean of their class), and half of the score by kernel regression on
+#: the samples. That half costs memory and time in predictions.
 RECOMMENDED: Mapping[str, Any] = MappingProxyType(
     {
         "generator": "kmeans",
         "n_proxies": 20,
-        "mean_weight": 2 / 3,
+        "mean_weight": "auto",
         "support_norm": "auto",
         "proxy_norm": "l2",
         "query_norm": "auto",
         "aggregation": "max",
         "whitening": "auto",
         "kernel_weight": 0.5,
+        "temperature": "auto",
     }
 )
 

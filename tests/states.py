@@ -1,8 +1,8 @@
 """What a classifier knows, made without one."""
 
 import numpy as np
+from settings import plain_classifier
 
-from skimprint import ImprintClassifier
 from skimprint._memory.learner import Batch, learn
 from skimprint._memory.state import State
 from skimprint._plan import Plan
@@ -10,7 +10,7 @@ from skimprint._plan import Plan
 
 def plan_of(generator="mean", **params):
     """A plan that learns embeddings as they are."""
-    clf = ImprintClassifier(generator, **{"support_norm": None, **params})
+    clf = plain_classifier(generator, **{"support_norm": None, **params})
     return Plan.of(clf, np.zeros((1, 1)))
 
 

@@ -60,10 +60,18 @@ def test_no_such_method():
         ImprintClassifier.from_method("qi", n_proxy=3)
 
 
-def test_the_default_is_the_papers_best_method():
+def test_the_default_is_the_recommended_setting_without_its_kernel():
     defaults = ImprintClassifier().get_params(deep=False)
-    for name, value in PUBLISHED_METHODS["westerhoff"].items():
+    for name, value in PROXIES_ONLY.items():
         assert defaults[name] == value
+
+
+def test_published_methods_say_all_that_is_not_the_default():
+    defaults = ImprintClassifier().get_params(deep=False)
+    for method in PUBLISHED_METHODS.values():
+        chosen = {name for name, value in defaults.items() if value == "auto"}
+        assert chosen <= method.keys()
+        assert "auto" not in [v for v in method.values() if isinstance(v, str)]
 
 
 def test_the_published_ranking_holds_on_digits(digits):
@@ -94,8 +102,8 @@ class TestRecommended:
             for name, params in {
                 "recommended": RECOMMENDED,
                 "proxies only": PROXIES_ONLY,
-                "mean": {"generator": "mean"},
-                "k-means": {},
+                "mean": PUBLISHED_METHODS["qi"],
+                "k-means": PUBLISHED_METHODS["westerhoff"],
             }.items()
         }
         for ours in ("recommended", "proxies only"):

@@ -13,10 +13,10 @@ from copy import copy
 
 import numpy as np
 import pytest
+from settings import plain_classifier
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 
-from skimprint import ImprintClassifier
 from skimprint._plan import Plan
 from skimprint._scoring.scorer import Scorer
 from skimprint.aggregation import Votes
@@ -63,7 +63,7 @@ def fitted(reference):
         params = {**params_of(config), "random_state": seed}
         key = (seed, *(config[name] for name in PART_OF_LEARNING))
         if key not in classifiers:
-            classifiers[key] = ImprintClassifier(**params).fit(X, y)
+            classifiers[key] = plain_classifier(**params).fit(X, y)
         clf = copy(classifiers[key]).set_params(**params)
         clf._fitted = Fitted(Plan.of(clf, X), clf._fitted.state)
         return clf

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.signal import medfilt
+from settings import plain_classifier
 from sklearn.cluster import BisectingKMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -86,7 +87,7 @@ def folder(tmp_path):
 def saved(digits, folder):
     """A folder with a model."""
     X, y = digits
-    clf = ImprintClassifier("kmeans", 3, whitening=0.5, random_state=0).fit(X, y)
+    clf = plain_classifier("kmeans", 3, whitening=0.5, random_state=0).fit(X, y)
     persistence.save(clf, folder)
     return folder
 
@@ -122,12 +123,12 @@ def assert_same(first, second, X, attributes=ATTRIBUTES):
 def test_all_comes_back_and_goes_on_learning(digits, folder, setting, dtype):
     X, y = digits
     X = X.astype(dtype)
-    clf = ImprintClassifier(**({"random_state": 0} | SETTINGS[setting]))
+    clf = plain_classifier(**({"random_state": 0} | SETTINGS[setting]))
     clf.fit(X[:300], y[:300])
     again = through(clf, folder)
     assert repr(again) == repr(clf)
     assert_same(clf, again, X[300:])
-    other = ImprintClassifier(**({"random_state": 0} | SETTINGS[setting]))
+    other = plain_classifier(**({"random_state": 0} | SETTINGS[setting]))
     other.fit(X[450:], y[450:])
     for model in (clf, again):
         model.partial_fit(X[300:400], y[300:400]).forget([3]).merge(other)
@@ -137,7 +138,7 @@ def test_all_comes_back_and_goes_on_learning(digits, folder, setting, dtype):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_model_that_cannot_learn_predicts_the_same(digits, folder, setting):
     X, y = digits
-    clf = ImprintClassifier(**({"random_state": 0} | SETTINGS[setting]))
+    clf = plain_classifier(**({"random_state": 0} | SETTINGS[setting]))
     clf.fit(X[:300], y[:300])
     for compact in (
         clf.compact(),
@@ -172,7 +173,7 @@ def test_a_model_that_cannot_learn_predicts_the_same(digits, folder, setting):
 )
 def test_a_compact_model_has_what_predictions_read_and_no_more(digits, folder, params):
     X, y = digits
-    clf = ImprintClassifier(**params, random_state=0).fit(X, y)
+    clf = plain_classifier(**params, random_state=0).fit(X, y)
     compact = clf.compact()
     similarity, head = compact._fitted.scorer.similarity, compact._fitted.scorer.head
     read = [
@@ -194,7 +195,7 @@ def test_a_compact_model_has_what_predictions_read_and_no_more(digits, folder, p
 
 def test_a_compact_model_says_what_it_cannot_find_out(digits):
     X, y = digits
-    compact = ImprintClassifier("mean").fit(X, y).compact()
+    compact = plain_classifier("mean").fit(X, y).compact()
     compact.set_params(temperature="auto")
     with pytest.raises(NotFittedError, match="call fit again"):
         compact.predict_proba(X)
@@ -218,7 +219,7 @@ def test_a_compact_model_says_what_it_cannot_find_out(digits):
 )
 def test_labels_of_every_kind(folder, labels):
     X = np.eye(3)
-    clf = ImprintClassifier("mean", temperature=2).fit(X, labels)
+    clf = plain_classifier("mean", temperature=2).fit(X, labels)
     assert_same(clf, through(clf, folder), X)
     assert_same(clf, through(clf.compact(), folder), X)
 
@@ -226,7 +227,7 @@ def test_labels_of_every_kind(folder, labels):
 def test_names_weights_and_absent_classes(folder):
     pandas = pytest.importorskip("pandas")
     X = pandas.DataFrame(np.eye(4), columns=list("abcd"))
-    clf = ImprintClassifier("mean")
+    clf = plain_classifier("mean")
     clf.fit(X, ["p", "q", "r", "s"], sample_weight=[1, 2.5, 0, 3])
     for again in (through(clf, folder), through(clf, folder, learning=False)):
         assert_same(clf, again, X)
@@ -254,7 +255,7 @@ def test_a_head_that_a_model_started_from(folder, kind):
 
 def test_parameters_that_were_set_after_fit_act_with_the_next_one(digits, folder):
     X, y = digits
-    clf = ImprintClassifier("mean", random_state=0).fit(X[:200], y[:200])
+    clf = plain_classifier("mean", random_state=0).fit(X[:200], y[:200])
     clf.set_params(metric="euclidean", generator="kmeans", n_proxies=2)
     for again in (through(clf, folder), through(clf.compact(), folder)):
         assert_same(clf, again, X)
@@ -266,17 +267,17 @@ def test_parameters_that_were_set_after_fit_act_with_the_next_one(digits, folder
 
 def test_a_model_that_has_forgotten_all_goes_on(digits, folder):
     X, y = digits
-    clf = ImprintClassifier("mean", whitening="auto").fit(X, y)
+    clf = plain_classifier("mean", whitening="auto").fit(X, y)
     clf.forget(range(10))
     again = through(clf, folder).partial_fit(X, y)
     assert_same(clf.partial_fit(X, y), again, X)
-    unfitted = ImprintClassifier()
+    unfitted = plain_classifier()
     with pytest.raises(NotFittedError):
         persistence.save(unfitted, folder)
 
 
 def test_text_of_forgotten_classes_leaves_no_trace(folder):
-    clf = ImprintClassifier("mean").fit(np.eye(3), ["a", "b", "a secret name"])
+    clf = plain_classifier("mean").fit(np.eye(3), ["a", "b", "a secret name"])
     clf.forget("a secret name")
     again = through(clf, folder)
     assert again.classes_.dtype == clf.classes_.dtype == "<U1"
@@ -287,7 +288,7 @@ def test_text_of_forgotten_classes_leaves_no_trace(folder):
 def test_a_search_comes_back(digits, folder):
     X, y = digits
     search = ImprintClassifierCV(
-        ImprintClassifier(rejection=Rejection(-1), random_state=0),
+        plain_classifier(rejection=Rejection(-1), random_state=0),
         [
             {"n_proxies": [1, np.int64(2)], "metric": ["dot", "cosine"]},
             {"generator": ["mean", FarthestPointProxies()], "whitening": [None, 0.5]},
@@ -315,12 +316,12 @@ def test_a_search_comes_back(digits, folder):
 def test_a_pipeline_with_transformers_of_scikit_learn(digits, folder):
     pytest.importorskip("skops", reason="needs skimprint[files]")
     X, y = digits
-    inner = make_pipeline(PCA(50, random_state=0), ImprintClassifier("mean"))
+    inner = make_pipeline(PCA(50, random_state=0), plain_classifier("mean"))
     model = make_pipeline(StandardScaler(), "passthrough", inner).fit(X, y)
     again = through(model, folder)
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
     assert [name for name, _ in again.steps] == [name for name, _ in model.steps]
-    model = make_pipeline(FunctionTransformer(medfilt), ImprintClassifier()).fit(X, y)
+    model = make_pipeline(FunctionTransformer(medfilt), plain_classifier()).fit(X, y)
     persistence.save(model, folder)
     with pytest.raises(ValueError, match=r"loaded as a model: .*medfilt"):
         persistence.load(folder)
@@ -337,7 +338,7 @@ def test_a_pipeline_with_a_named_model(folder, tmp_path):
         name, cache_dir=tmp_path / "cache", local_files_only=True
     )
     texts, y = ["good", "fine", "bad", "awful"], ["+", "+", "-", "-"]
-    model = make_pipeline(embedder, ImprintClassifier("mean")).fit(texts, y)
+    model = make_pipeline(embedder, plain_classifier("mean")).fit(texts, y)
     again = through(model, folder)
     np.testing.assert_array_equal(
         again.predict_proba(texts), model.predict_proba(texts)
@@ -377,8 +378,8 @@ def test_what_cannot_be_written_is_named_before_anything_is(
 ):
     X, y = digits
     params = {"generator": "all"} | params
-    clf = ImprintClassifier(**params, n_proxies=1).fit(X[:100], y[:100])
-    search = ImprintClassifierCV(ImprintClassifier("mean"), {"n_proxies": [1]})
+    clf = plain_classifier(**params, n_proxies=1).fit(X[:100], y[:100])
+    search = ImprintClassifierCV(plain_classifier("mean"), {"n_proxies": [1]})
     search.fit(X, y).estimator = clf
     for model in (clf, search):
         with pytest.raises(ValueError, match=rf"^(estimator__)?{name} must be.*Pass"):
@@ -391,7 +392,7 @@ def test_models_that_cannot_be_written(digits, folder):
     embedder = FoundationEmbedder(list)
     for model, message in (
         (Subclass("mean").fit(X, y), "Subclass"),
-        (make_pipeline(embedder, ImprintClassifier()).fit(list(X), y), "^model must"),
+        (make_pipeline(embedder, plain_classifier()).fit(list(X), y), "^model must"),
     ):
         with pytest.raises(ValueError, match=message):
             persistence.save(model, folder)
@@ -400,7 +401,7 @@ def test_models_that_cannot_be_written(digits, folder):
 
 def test_a_folder_is_replaced_only_if_it_is_a_model(digits, saved):
     X, y = digits
-    clf = ImprintClassifier("mean").fit(X, y)
+    clf = plain_classifier("mean").fit(X, y)
     persistence.save(clf, saved)
     assert_same(clf, persistence.load(saved), X)
     assert names_in(saved) == [
@@ -430,7 +431,7 @@ def test_an_error_while_writing_leaves_the_old_model(
 ):
     X, y = digits
     before = persistence.load(saved)
-    clf = ImprintClassifier("mean").fit(X, y)
+    clf = plain_classifier("mean").fit(X, y)
 
     def fail(*args, **kwargs):
         raise OSError("no space left")
@@ -450,7 +451,7 @@ def test_an_error_while_writing_leaves_the_old_model(
 
 def test_numpy_and_safetensors_alone_read_a_file(digits, folder):
     X, y = digits
-    clf = ImprintClassifier("kmeans", 3, whitening=0.5).fit(X, y)
+    clf = plain_classifier("kmeans", 3, whitening=0.5).fit(X, y)
     persistence.save(clf, folder, learning=False)
     arrays = safetensors.load_file(folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text("utf-8"))["model"]
@@ -662,7 +663,7 @@ def test_hostile_files_are_one_clear_error_and_no_memory(saved, attack):
 
 
 def test_labels_that_would_fill_the_memory(digits, folder):
-    clf = ImprintClassifier("mean").fit(np.eye(3), list("abc"))
+    clf = plain_classifier("mean").fit(np.eye(3), list("abc"))
     persistence.save(clf, folder)
     labels = [f"{i:06}" for i in range(10**5)] + ["z" * 10**6]
     edit(folder, lambda whole, model: model["classes"].update(labels=labels))
@@ -673,7 +674,7 @@ def test_labels_that_would_fill_the_memory(digits, folder):
 def test_compressed_parts_are_refused(digits, folder):
     skops = pytest.importorskip("skops.io", reason="needs skimprint[files]")
     X, y = digits
-    model = make_pipeline(StandardScaler(), ImprintClassifier("mean")).fit(X, y)
+    model = make_pipeline(StandardScaler(), plain_classifier("mean")).fit(X, y)
     persistence.save(model, folder)
     (path,) = folder.glob("*.skops")
     skops.dump(model[0], path, compression=8)

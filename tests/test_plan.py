@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
+from settings import plain_classifier
 
 from skimprint import ImprintClassifier, Rejection
 from skimprint._memory.state import Needs
@@ -20,7 +21,7 @@ X = np.array([[1.0, 2.0], [0.0, 3.0]])
 
 
 def plan_of(generator="mean", X=X, **params):
-    return Plan.of(ImprintClassifier(generator, **params), X)
+    return Plan.of(plain_classifier(generator, **params), X)
 
 
 class TestResolves:
@@ -63,7 +64,7 @@ class TestResolves:
         assert plan_of(random_state=7).seed == 7
 
     def test_parameters_of_the_classifier_may_change_afterwards(self):
-        clf = ImprintClassifier(KMeansProxies(n_init=2), aggregation=Votes(3))
+        clf = plain_classifier(KMeansProxies(n_init=2), aggregation=Votes(3))
         plan = Plan.of(clf, X)
         clf.set_params(n_proxies=7, metric="euclidean")
         assert plan.n_proxies == 20
@@ -188,7 +189,7 @@ def some(digits):
 
 class TestAutoNorm:
     def auto(self, generator="mean", **params):
-        return ImprintClassifier(
+        return plain_classifier(
             generator, support_norm="auto", query_norm="auto", **params
         )
 
@@ -198,7 +199,7 @@ class TestAutoNorm:
         X = X.copy()
         X[7, 11] = sign
         assert X.min() >= min(sign, 0)
-        given = ImprintClassifier("mean", support_norm=norm, query_norm=norm).fit(X, y)
+        given = plain_classifier("mean", support_norm=norm, query_norm=norm).fit(X, y)
         clf = self.auto().fit(X, y)
         assert clf.support_norm_ == norm
         np.testing.assert_array_equal(clf.proxies_, given.proxies_)
@@ -223,7 +224,7 @@ class TestAutoNorm:
     @pytest.mark.parametrize("norm", ["l2", "power", None])
     def test_of_queries_is_that_of_the_support(self, some, norm):
         X, y = some
-        clf = ImprintClassifier("mean", support_norm=norm, query_norm=norm).fit(X, y)
+        clf = plain_classifier("mean", support_norm=norm, query_norm=norm).fit(X, y)
         scores = clf.decision_function(X)
         clf.set_params(query_norm="auto").fit(X, y)
         np.testing.assert_array_equal(clf.decision_function(X), scores)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import sklearn
 from scipy.spatial.distance import cdist
+from settings import plain_classifier
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
+from skimprint import ImprintClassifierCV, Rejection
 from skimprint._arrays.device import to_host
 from skimprint._scoring.similarity import METRICS, Similarity
 from skimprint.aggregation import AGGREGATIONS, Aggregation, max_scores
@@ -112,7 +113,7 @@ def by_definition(params, proxies, codes, queries):
 
 def test_predicts_by_definition(data, params):
     X, y, queries = data
-    clf = ImprintClassifier(**params).fit(X, y)
+    clf = plain_classifier(**params).fit(X, y)
     expected = by_definition(params, clf.proxies_, clf.proxy_labels_, queries)
     scores = clf.decision_function(queries)
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
@@ -126,17 +127,17 @@ def test_predicts_by_definition(data, params):
 def test_a_generator_of_its_own_learns_in_parts_merges_and_forgets(data, params):
     X, y, queries = data
     params |= {"generator": Ends(), "n_proxies": 2}
-    whole = ImprintClassifier(**params).fit(X, y)
-    parts = ImprintClassifier(**params).fit(X[:150], y[:150])
+    whole = plain_classifier(**params).fit(X, y)
+    parts = plain_classifier(**params).fit(X[:150], y[:150])
     parts.partial_fit(X[150:], y[150:])
-    merged = ImprintClassifier(**params).fit(X[:150], y[:150])
-    merged.merge(ImprintClassifier(**params).fit(X[150:], y[150:]))
+    merged = plain_classifier(**params).fit(X[:150], y[:150])
+    merged.merge(plain_classifier(**params).fit(X[150:], y[150:]))
     for clf in (parts, merged):
         # All samples are remembered: no class has more than forty.
         assert np.mean(clf.predict(queries) == whole.predict(queries)) > 0.9
         np.testing.assert_array_equal(clf.class_count_, whole.class_count_)
         assert clf.forget([3, 9]).classes_.tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
-    alone = ImprintClassifier(**params).fit(X[y == 3], y[y == 3])
+    alone = plain_classifier(**params).fit(X[y == 3], y[y == 3])
     np.testing.assert_array_equal(
         alone.proxies_, whole.proxies_[whole.proxy_labels_ == 3]
     )
@@ -145,8 +146,8 @@ def test_a_generator_of_its_own_learns_in_parts_merges_and_forgets(data, params)
 def test_learns_in_parts_and_forgets(data, params):
     X, y, queries = data
     params |= {"generator": "mean"}
-    whole = ImprintClassifier(**params).fit(X, y)
-    parts = ImprintClassifier(**params).fit(X[:120], y[:120])
+    whole = plain_classifier(**params).fit(X, y)
+    parts = plain_classifier(**params).fit(X[:120], y[:120])
     parts.partial_fit(X[120:], y[120:])
     for name in ("decision_function", "predict_proba"):
         np.testing.assert_allclose(
@@ -173,7 +174,7 @@ def test_learns_in_parts_and_forgets(data, params):
 )
 def test_with_all_else(data, params, changes):
     X, y, queries = data
-    clf = ImprintClassifier(**(params | changes)).fit(X, y)
+    clf = plain_classifier(**(params | changes)).fit(X, y)
     assert np.isfinite(clf.decision_function(queries)).all()
     assert clf.temperature_ > 0
     assert np.mean(clf.predict(X) == y) > 0.3  # of ten classes
@@ -183,12 +184,12 @@ def test_leaves_samples_out_as_if_they_were_not_there(data, params):
     """Where proxies are samples: the temperature is that of such scores."""
     X, y, _ = data
     X, y = X[:60], y[:60]
-    kept = ImprintClassifier(**(params | {"generator": "all"})).fit(X, y)
+    kept = plain_classifier(**(params | {"generator": "all"})).fit(X, y)
     scores = np.empty((60, 10), np.float32)
     fixed = params | {"generator": "all", "temperature": 1.0}
     for i in range(60):
         others = np.arange(60) != i
-        clf = ImprintClassifier(**fixed).fit(X[others], y[others])
+        clf = plain_classifier(**fixed).fit(X[others], y[others])
         scores[i] = clf.decision_function(X[[i]])
     # What the temperature makes most likely, around it.
     log_likelihoods = []
@@ -204,9 +205,9 @@ def test_anywhere(data, params, xp, monkeypatch):
     monkeypatch.setattr("skimprint._arrays.device._is_on_host", lambda X: False)
     X, y, queries = data
     with sklearn.config_context(array_api_dispatch=False):
-        expected = ImprintClassifier(**params).fit(X, y)
+        expected = plain_classifier(**params).fit(X, y)
         found = {name: getattr(expected, name)(queries) for name in METHODS}
-    clf = ImprintClassifier(**params).fit(xp(X), xp(y))
+    clf = plain_classifier(**params).fit(xp(X), xp(y))
     np.testing.assert_allclose(clf.proxies_, expected.proxies_, rtol=1e-3, atol=1e-4)
     for name in METHODS:
         result = getattr(clf, name)(xp(queries))
@@ -219,7 +220,7 @@ def test_anywhere(data, params, xp, monkeypatch):
 def test_in_searches(data, params):
     X, y, _ = data
     grid = {"n_proxies": [1, 2], "query_norm": ["l2", params.get("query_norm", None)]}
-    clf = ImprintClassifier(**(params | {"temperature": 1.0, "support_norm": "l2"}))
+    clf = plain_classifier(**(params | {"temperature": 1.0, "support_norm": "l2"}))
     expected = GridSearchCV(clf, grid, cv=3).fit(X, y)
     search = ImprintClassifierCV(clf, grid, cv=3).fit(X, y)
     assert search.best_params_ == expected.best_params_
@@ -233,4 +234,4 @@ def test_a_name_that_is_not_registered_is_an_error(data, params):
     names = PARTS["all"] | {"proxy_norm": 1, "generator": 1}
     name = next(key for key in names if key in params)
     with pytest.raises(ValueError, match=rf"{name}.* (among {{'|one of \['all')"):
-        ImprintClassifier(**{name: "sphere"}).fit(X, y)
+        plain_classifier(**{name: "sphere"}).fit(X, y)

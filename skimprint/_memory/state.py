@@ -166,6 +166,11 @@ class State:
         order = np.argsort(np.concatenate(list(by_block.values())), kind="stable")
         return take(joined(found), order) if len(found) > 1 else found[0]
 
+    @property
+    def weight(self):
+        """Weight of the samples of all classes."""
+        return float(sum(block.weights.sum() for block in self.blocks))
+
     @cached_property
     def order(self):
         """Where each class in sorted order is among those of all blocks."""

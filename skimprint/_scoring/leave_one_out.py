@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._space.kernel_ridge import MAX_ROWS
 from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
 from .._space.space import shift_without
-from ..normalization import IDENTITY, NORMS
+from ..normalization import IDENTITY, NORMS, l2_normalize
+from .familiarity import MEANS
 
-# Bounds for the support samples that are scored, and for their scores.
-_MAX_ROWS = 10_000
+# Bound for the scores of support samples; a kernel regression knows no more of them.
 _MAX_SCORES = 2**22
 
 
@@ -73,7 +74,7 @@ def leave_one_out(scorer, score):
     Returns
     -------
     found : LeftOutScores or None
-        Of at most 10,000 samples, equally many of each class where there are more.
+        Of at most 6,000 samples, equally many of each class where there are more.
         Samples of which their class has nothing left are not among them; `None` if
         there are no others.
     """
@@ -101,20 +102,33 @@ def leave_one_out(scorer, score):
             scores[part] = scorer.plan.aggregation.without(
                 similarities, gone, head.offsets, similarity
             ).T
-            familiar[part] = scorer.familiarity(
-                np.where(gone, -np.inf, similarities), score
-            )
+            if score != "auto":
+                familiar[part] = scorer.familiarity(
+                    np.where(gone, -np.inf, similarities), score
+                )
     if head.kernel is not None:
         of_kernel = head.kernel.scores_without(head.space.support(), samples)
         scores = scorer.with_kernel(scores, of_kernel.T)
+    if score == "auto":
+        familiar = scores.max(axis=1) + MEANS * _to_nearest_mean(head, samples)
     return LeftOutScores(scores, familiar, samples.codes, samples.shares)
+
+
+def _to_nearest_mean(head, samples):
+    """Compute cosines of samples to the nearest class mean, each made without it."""
+    means, codes = head.space.means[samples.codes], samples.codes
+    shift = shift_without(head.space.class_weights[codes], samples.weights)
+    own = l2_normalize(means + shift[:, None] * (means - samples.rows))
+    cosines = samples.rows @ head.mean_directions.T
+    cosines[np.arange(len(codes)), codes] = np.einsum("ij,ij->i", samples.rows, own)
+    return cosines.max(axis=1)
 
 
 def _changes(scorer):
     """Choose samples, and find what becomes of the proxies of their class."""
     head, space = scorer.head, scorer.head.space
     n_classes = len(head.classes)
-    budget = min(_MAX_ROWS, max(1, _MAX_SCORES // n_classes))
+    budget = min(MAX_ROWS, max(1, _MAX_SCORES // n_classes))
     most = min(max(1, budget // n_classes), SAMPLE_SIZE)
     kept = space.state.column(lambda block: block.samples)
     samples = LeftOut.of(kept, space.class_weights, most)

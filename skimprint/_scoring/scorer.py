@@ -9,8 +9,9 @@ import numpy as np
 from .._arrays.groups import Buffer
 from .._arrays.threads import one_blas_thread, run_blocks
 from ..aggregation import keep_winners
-from .familiarity import FAMILIARITIES
+from .familiarity import FAMILIARITIES, MEANS
 from .leave_one_out import leave_one_out
+from .similarity import METRICS
 
 
 class Scorer:
@@ -104,13 +105,16 @@ class Scorer:
         X : ndarray or DeviceArray of shape (n_queries, n_features)
             Validated queries.
         score : str
-            One of `FAMILIARITIES`.
+            One of `FAMILIARITIES`, or ``"auto"`` if it `tells_by_means`.
 
         Returns
         -------
         familiarities : ndarray of shape (n_queries,)
             Larger is more familiar.
         """
+        if score == "auto":
+            best = self.scores(X, lambda *_: None).max(axis=1)
+            return best + MEANS * self._to_nearest_mean(X)
         found = np.empty(len(X), dtype=self.head.proxies.dtype)
         compare, there = self.similarity, self.similarity.to(X)
         if score == "similarity" and there is not compare:
@@ -126,6 +130,28 @@ class Scorer:
             found[block] = self.familiarity(compare.finish(ranks, queries), score)
 
         self._compare_blocks(X, keep)
+        return found
+
+    @property
+    def tells_by_means(self):
+        """Whether familiarities can be told by class scores and class means."""
+        return self.plan.compares_means and self.head.whitening is not None
+
+    @cached_property
+    def _of_means(self):
+        """Compares queries with the class means before the whitening."""
+        means = self.head.mean_directions
+        return METRICS["cosine"](means, query_norm=self.plan.query_norm)
+
+    def _to_nearest_mean(self, X):
+        """Compute the cosine of each query to the nearest class mean."""
+        found = np.empty(len(X), dtype=self.head.proxies.dtype)
+        compare = self._of_means.to(X)
+
+        def keep(block):
+            found[block] = compare.best(compare.prepare(X, block))
+
+        compare.for_each_block(keep, X)
         return found
 
     def familiarity(self, similarities, score):
@@ -167,7 +193,7 @@ class Scorer:
         X : ndarray or DeviceArray of shape (n_queries, n_features)
             Validated queries.
         score : str
-            One of `FAMILIARITIES`.
+            As for `familiarities`.
 
         Returns
         -------
@@ -199,12 +225,15 @@ class Scorer:
                 others[first, columns] = -np.inf
                 second[block] = others.argmax(axis=0)
                 margin[block] = best - others.max(axis=0)
-            familiarity[block] = self.familiarity(similarities, score)
+            if score != "auto":
+                familiarity[block] = self.familiarity(similarities, score)
             of_winner = head.codes[:, None] == first
             proxy[block] = np.where(of_winner, similarities, -np.inf).argmax(axis=0)
             similarity[block] = similarities[proxy[block], columns]
 
         self._compare_blocks(X, look)
+        if score == "auto":
+            familiarity = self.familiarities(X, score)
         return {
             "winner": winner,
             "second": second,
@@ -220,7 +249,7 @@ class Scorer:
         Parameters
         ----------
         score : str
-            One of `FAMILIARITIES`.
+            As for `familiarities`.
 
         Returns
         -------

@@ -190,7 +190,8 @@ def _symmetric(triangle, d):
     """Make the symmetric matrix of an upper triangle."""
     unpack = get_lapack_funcs("tpttr", dtype=triangle.dtype)
     matrix = np.triu(unpack(d, triangle, uplo="U")[0])
-    matrix += np.triu(matrix, 1).T
+    matrix += matrix.T
+    matrix.flat[:: d + 1] /= 2
     return matrix
 
 

@@ -31,6 +31,8 @@ class Space:
         Knows some classes, in sorted order here.
     previous : Space, default=None
         Of mostly the same classes, to save work.
+    shrinkage : float, default=None
+        That of a whitening, where it has been chosen before.
 
     Attributes
     ----------
@@ -40,12 +42,14 @@ class Space:
         Whether a class is as it came from a linear head.
     """
 
-    def __init__(self, state, previous=None):
+    def __init__(self, state, previous=None, shrinkage=None):
         self.state = state
         self.class_weights, self.is_head = state.column(
             lambda block: (block.weights, block.is_head)
         )
         self._previous = previous
+        if shrinkage is not None:
+            self.shrinkage = shrinkage
 
     def __getstate__(self):
         # All else follows from the state.

@@ -337,7 +337,11 @@ def precision_cholesky(covariance):
     lower = None
     while lower is None:
         try:
-            lower = linalg.cholesky(covariance + floor * np.eye(d), lower=True)
+            shifted = covariance.copy()
+            shifted.flat[:: d + 1] += floor
+            lower = linalg.cholesky(
+                shifted, lower=True, overwrite_a=True, check_finite=False
+            )
         except linalg.LinAlgError:
             floor *= 10
     (invert,) = linalg.get_lapack_funcs(("trtri",), (lower,))

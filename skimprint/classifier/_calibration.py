@@ -1,6 +1,5 @@
 """What is chosen by support samples that are left out: temperature and threshold."""
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +48,7 @@ def calibrate(scorer, score):
     Returns
     -------
     calibration : Calibration
-        Of no samples, with a warning, if there is none to leave out.
+        Of no samples, and a temperature of 1, if there is none to leave out.
     """
     if score not in scorer.calibrations:
         scorer.calibrations[score] = _calibrated(scorer, score)
@@ -57,7 +56,6 @@ def calibrate(scorer, score):
 
 
 def _calibrated(scorer, score):
-    scorer.plan.check_left_out()
     if scorer.plan.needs.samples == 0:
         raise NotFittedError(
             "temperature='auto' and Rejection(threshold='auto') need samples of each "
@@ -65,13 +63,6 @@ def _calibrated(scorer, score):
         )
     found = scorer.left_out(score)
     if found is None:
-        warnings.warn(
-            "No class has proxies left without one of its samples: temperature='auto' "
-            "is taken as 1, and Rejection(threshold='auto') rejects nothing. Two "
-            "samples of a class are needed.",
-            UserWarning,
-            stacklevel=6,
-        )
         return Calibration(1.0, np.empty(0), np.empty(0))
     # At most a millionth and a million times the typical difference of scores.
     _, temperature = fit_temperature(
@@ -81,26 +72,32 @@ def _calibrated(scorer, score):
     return Calibration(temperature, found.familiarities, found.weights)
 
 
-def familiarity_of(clf):
+def familiarity_of(clf, scorer):
     """Find which familiarity a classifier tells."""
-    if clf.rejection is None:
+    score = "auto"
+    if clf.rejection is not None:
+        check_parameter(clf, "rejection")
+        clf.rejection._validate_params()
+        score = clf.rejection.score
+    if score == "auto" and not scorer.tells_by_means:
         return "similarity"
-    check_parameter(clf, "rejection")
-    clf.rejection._validate_params()
-    return clf.rejection.score
+    return score
 
 
 def temperature_of(clf, scorer):
     """Find what scores are divided by for probabilities."""
     check_parameter(clf, "temperature")
-    if clf.temperature == "auto":
-        return calibrate(scorer, familiarity_of(clf)).temperature
-    return clf.temperature
+    if clf.temperature != "auto":
+        return clf.temperature
+    if not scorer.plan.can_leave_out:
+        return 1.0
+    return calibrate(scorer, familiarity_of(clf, scorer)).temperature
 
 
 def threshold_of(clf, scorer):
     """Find the familiarity below which queries are rejected."""
     rejection = clf.rejection
     if rejection.threshold == "auto":
-        return calibrate(scorer, rejection.score).threshold(rejection.rate)
+        score = familiarity_of(clf, scorer)
+        return calibrate(scorer, score).threshold(rejection.rate)
     return rejection.threshold

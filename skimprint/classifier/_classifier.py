@@ -61,7 +61,10 @@ class ImprintClassifier(
     classifier in one pass, without gradient steps: support embeddings are normalised,
     each class is represented by one or more proxies, and a query gets the class of
     the proxy that it is most similar to. The parts are those of the IMPRINT framework
-    [1]_, and the defaults its best method.
+    [1]_; the defaults whiten the space too, and let proxies lean to the mean of their
+    class. What is ``"auto"`` is found in closed form from the support embeddings, or
+    neutral where it cannot be found, and an attribute says which. The framework's best
+    method is ``from_method("westerhoff")``.
 
     Parameters
     ----------
@@ -81,7 +84,7 @@ class ImprintClassifier(
         Number of proxies per class. A class with no more samples than this keeps its
         samples as they are. ``"mean"`` and ``"all"`` ignore it. `ImprintClassifierCV`
         chooses it.
-    support_norm : {"l2", "power", "auto"}, callable or None, default="l2"
+    support_norm : {"l2", "power", "auto"}, callable or None, default="auto"
         Normalisation of the support embeddings (the framework's NORM_pre). ``"power"``
         takes signed square roots first, which often helps where no embedding has
         negative values; use it for the queries too. ``"auto"`` is ``"power"`` if there
@@ -92,7 +95,7 @@ class ImprintClassifier(
         Normalisation of the proxies (NORM_post). ``"quantile"`` gives the proxies of
         each class the distribution of the values of all classes before it, in sorted
         order.
-    query_norm : {"l2", "power", "auto"}, callable or None, default="l2"
+    query_norm : {"l2", "power", "auto"}, callable or None, default="auto"
         Normalisation of the queries (NORM_inf). ``"auto"`` is that of the support. A
         callable gets them in blocks and must treat each row by itself.
     aggregation : {"max", "mnn"}, Votes or callable, default="max"
@@ -108,18 +111,22 @@ default="dot"
         Similarity or distance of a query to a proxy. Mahalanobis distances use the
         pooled within-class covariance of the support embeddings, shrunk by the rule of
         Ledoit and Wolf.
-    whitening : float in [0, 1], "auto" or None, default=None
+    whitening : float in [0, 1], "auto" or None, default="auto"
         Whitens the space in which queries meet proxies: by the pooled covariance
         within the classes of the normalised support embeddings, shrunk to
         ``(1 - whitening) * S + whitening * mean_variance * I``, about the mean of the
         class means. ``"auto"`` is the value of ten that makes samples the most likely
         that are left out in turn, by the cosine to the whitened class means; at most
-        200 samples of each class are kept for that. ``proxy_norm`` applies after the
+        200 samples of each class are kept for that. In `partial_fit` it stays until the
+        samples have doubled. ``proxy_norm`` applies after the
         whitening, ``query_norm`` before it; after ``"l2"`` and ``"power"`` the whitened
-        queries get unit length again.
+        queries get unit length again. Of many samples, the covariance is whitened by
+        its Cholesky factor, and of few (less than a third of the features) by its
+        symmetric root: the spaces differ by a rotation, which matters to no product
+        or Euclidean distance.
         Clusters and chosen samples are those of the space as it was; least squares
         are solved in the whitened one. `None` does not whiten.
-    mean_weight : float in [0, 1] or "auto", default=0.0
+    mean_weight : float in [0, 1] or "auto", default="auto"
         Share of the class mean in each proxy ``p``: it becomes ``(1 - mean_weight) * p
         + mean_weight * mean``, both normalised (and whitened) before, but not after.
         Queries so meet the nearest proxy and the mean of its class at once, which
@@ -134,14 +141,16 @@ default="dot"
         the most likely: much where labels are wrong, or classes small among large
         ones. It makes use of what proxies do not show, and costs
         memory and time: up to 1,000 samples of each class are remembered, and queries
-        are compared with up to 8,000 of all; of more, with 4,000 (or one of each
-        class) that are landmarks for up to 50,000. Needs ``aggregation="max"``,
+        are compared with up to 6,000 of all, as many of each class, and at least one.
+        Needs ``aggregation="max"``,
         ``metric="dot"`` or ``"cosine"``, and norms that give unit length, the same for
         support and queries.
-    temperature : float or "auto", default=1.0
+    temperature : float or "auto", default="auto"
         Class probabilities are the softmax of the scores divided by it. ``"auto"``
         makes the classes of support samples most likely, each of them scored by the
-        proxies as they would be without it; see Notes.
+        proxies as they would be without it; see Notes. It is found when it is first
+        needed, and is 1 where no sample can be left out: if each class has one, where
+        queries are normalised unlike samples, and for ``"least_squares"``.
     rejection : Rejection or None, default=None
         Lets `predict` return a label of its own for queries that belong to no known
         class; see `skimprint.Rejection`. With `None` no query is rejected.
@@ -212,7 +221,7 @@ default="dot"
     by cosine similarity, and by Euclidean distance.
 
     ``"auto"`` keeps up to 200 samples of each class, chosen by a hash of their values,
-    and scores at most 10,000 of them. A proxy that is the sample is left out; a mean
+    and scores at most 6,000 of them. A proxy that is the sample is left out; a mean
     of ``n`` samples that it is among becomes the mean of the other ``n - 1``. To score
     a tenth of the samples, a `whitening` is made again without them, and from the
     covariance of ``metric="mahalanobis"`` the sample is taken out; the amount of
@@ -288,15 +297,15 @@ default="dot"
         generator: Generator = "kmeans",
         n_proxies: int | Mapping[Any, int] = 20,
         *,
-        support_norm: QueryNorm = "l2",
+        support_norm: QueryNorm = "auto",
         proxy_norm: ProxyNorm = "l2",
-        query_norm: QueryNorm = "l2",
+        query_norm: QueryNorm = "auto",
         aggregation: AggregationType = "max",
         metric: Metric = "dot",
-        whitening: float | Literal["auto"] | None = None,
-        mean_weight: float | Literal["auto"] = 0.0,
+        whitening: float | Literal["auto"] | None = "auto",
+        mean_weight: float | Literal["auto"] = "auto",
         kernel_weight: float = 0.0,
-        temperature: float | Literal["auto"] = 1.0,
+        temperature: float | Literal["auto"] = "auto",
         rejection: Rejection | None = None,
         head: Head | None = None,
         random_state: RandomState = None,
@@ -349,7 +358,8 @@ default="dot"
         --------
         >>> from skimprint import ImprintClassifier
         >>> ImprintClassifier.from_method("westerhoff", n_proxies=5)
-        ImprintClassifier(n_proxies=5)
+        ImprintClassifier(mean_weight=0.0, n_proxies=5, query_norm='l2',
+                          support_norm='l2', temperature=1.0, whitening=None)
         """
         if name not in METHODS:
             raise ValueError(f"name must be one of {sorted(METHODS)}; got {name!r}.")
@@ -512,7 +522,7 @@ default="dot"
                     n_jobs=self.n_jobs,
                     progress=progress,
                 )
-            after = fitted.replaced(state)
+            after = fitted.extended(state)
         self._set_fitted(after, features_of(X) if not hasattr(self, "_fitted") else {})
         return self
 
@@ -724,7 +734,7 @@ default="dot"
         classes, winners = scorer.head.classes, scorer.winners(X, check)
         if self.rejection is None:
             return classes[winners]
-        familiar = scorer.familiarities(X, familiarity_of(self))
+        familiar = scorer.familiarities(X, familiarity_of(self, scorer))
         is_rejected = familiar < threshold_of(self, scorer)
         return rejected_labels(classes, winners, is_rejected, self.rejection.label)
 
@@ -750,12 +760,14 @@ default="dot"
         >>> clf = clf.fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
         >>> X = [[0.0, 2.0], [-1.0, -1.0]]
         >>> clf.score_samples(X).round(2)
-        array([ 1.  , -0.71])
+        array([ 1.5 , -0.35])
         >>> clf.predict(X)
         array(['up', 'neither'], dtype='<U7')
         """
         scorer, queries, _ = self._checked(X)
-        return like_input(X, scorer.familiarities(queries, familiarity_of(self)))
+        return like_input(
+            X, scorer.familiarities(queries, familiarity_of(self, scorer))
+        )
 
     def explain(self, X: Array) -> Bunch:
         """Explain the class of each query: the proxy that won, its lead, its sample.
@@ -801,12 +813,12 @@ default="dot"
         >>> clf = ImprintClassifier("mean").fit(X, ["up", "up", "right"])
         >>> why = clf.explain([[0.6, 0.8]])
         >>> why.label, why.runner_up, why.margin.round(2)
-        (array(['up'], dtype='<U5'), array(['right'], dtype='<U5'), array([0.2]))
+        (array(['up'], dtype='<U5'), array(['right'], dtype='<U5'), array([0.48]))
         >>> why.training_row, why.n_samples
         (array([0]), array([2.]))
         """
         scorer, queries, _ = self._checked(X)
-        head, found = scorer.head, scorer.explain(queries, familiarity_of(self))
+        head, found = scorer.head, scorer.explain(queries, familiarity_of(self, scorer))
         return Bunch(
             label=head.classes[found["winner"]],
             proxy=found["proxy"],

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from .._memory.state import Needs, State
 from .._scoring.scorer import Scorer
 from .._space.space import Space
-from ._calibration import temperature_of, threshold_of
+from ._calibration import familiarity_of, temperature_of, threshold_of
 
 
 class PredictOnly:
@@ -60,6 +60,8 @@ def compacted(clf):
     """
     scorer = clf._fitted.scorer
     calibrate_now(clf, scorer)
+    if familiarity_of(clf, scorer) == "auto":
+        _ = scorer.head.mean_directions  # while there is what it is made of
     other = clone(clf).set_params(head=None)
     parameters = scorer.plan.parameters | {"head": None}
     plan = replace(scorer.plan, needs=Needs(), parameters=parameters)

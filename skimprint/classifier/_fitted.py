@@ -1,6 +1,7 @@
 """What a fitted classifier is made of: a plan, a state, and a head made on demand."""
 
 from functools import cached_property
+from typing import NamedTuple
 
 from .._memory.learner import batches_joined, learn
 from .._scoring.scorer import Scorer
@@ -9,6 +10,23 @@ from ._head import Head
 
 # Bytes of embeddings that may wait to be learnt.
 _MAX_QUEUE_BYTES = 2**24
+
+
+class Kept(NamedTuple):
+    """A choice that stays while more is learnt, until the samples have doubled.
+
+    So a class is added in a fraction of the time that choosing takes.
+
+    Attributes
+    ----------
+    shrinkage : float
+        Of the whitening.
+    weight : float
+        That of the samples by which it was chosen.
+    """
+
+    shrinkage: float
+    weight: float
 
 
 class Fitted:
@@ -29,12 +47,15 @@ class Fitted:
         More samples, of which the state knows nothing yet.
     previous : Space, default=None
         Of mostly the same classes, to save work.
+    kept : Kept, default=None
+        What was chosen by fewer samples, if it stays.
     """
 
-    def __init__(self, plan, state, queue=(), previous=None):
+    def __init__(self, plan, state, queue=(), previous=None, kept=None):
         self.plan = plan
         self._learnt = state, queue
         self._previous = previous
+        self.kept = kept
 
     @property
     def knows_classes(self):
@@ -57,16 +78,36 @@ class Fitted:
         return state
 
     @cached_property
+    def space(self):
+        """What the samples of all classes say together."""
+        space = Space(self.state, self._previous, self.kept and self.kept.shrinkage)
+        self._previous = None
+        return space
+
+    @cached_property
     def scorer(self):
         """What scores queries by all that is known."""
-        space = Space(self.state, self._previous)
-        scorer = Scorer(Head(self.plan, space))
-        self._previous = None
-        return scorer
+        return Scorer(Head(self.plan, self.space))
+
+    @property
+    def weight(self):
+        """Weight of the samples by which a shrinkage is chosen, or was."""
+        return self.kept.weight if self.kept else self.state.weight
 
     def replaced(self, state, plan=None):
         """Derive what is fitted from another state of mostly the same classes."""
-        return Fitted(plan or self.plan, state, (), self._space)
+        return Fitted(plan or self.plan, state, (), self._last_space)
+
+    def extended(self, state):
+        """Derive what is fitted from a state that knows more: some choices stay."""
+        after = self.replaced(state)
+        if self.plan.whitening != "auto" or not self.knows_classes:
+            return after
+        if state.weight < 2 * self.weight and self.space.moments is not None:
+            shrinkage = self.space.shrinkage
+            if shrinkage < 1:  # else there was nothing to choose it by
+                after.kept = self.kept or Kept(shrinkage, self.weight)
+        return after
 
     def enqueued(self, batch):
         """Let a batch wait to be learnt; None if it has to be learnt now.
@@ -89,10 +130,9 @@ class Fitted:
         n_bytes = batch.X.nbytes + sum(each.X.nbytes for each in queue)
         if n_bytes > _MAX_QUEUE_BYTES:
             return None
-        return Fitted(self.plan, state, (*queue, batch.copies()), self._space)
+        return Fitted(self.plan, state, (*queue, batch.copies()), self._last_space)
 
     @property
-    def _space(self):
+    def _last_space(self):
         """The space that was made last."""
-        scorer = vars(self).get("scorer")
-        return self._previous if scorer is None else scorer.head.space
+        return vars(self).get("space", self._previous)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._space.space import origin_of
 from .._space.whitening import Whitening, precision_cholesky
-from ..normalization import squared_lengths
+from ..normalization import l2_normalize, squared_lengths
 
 
 class Head:
@@ -178,6 +178,11 @@ class Head:
             return None
         twice = self.whitening.apply_transposed(self.proxies)
         return twice, twice @ self.whitening.origin
+
+    @cached_property
+    def mean_directions(self):
+        """The class means before any whitening, of unit length: (n_classes, d)."""
+        return l2_normalize(self.space.means.astype(self.dtype))
 
     def place(self, vectors):
         """Make proxies of vectors that are whitened, in place where it can be."""

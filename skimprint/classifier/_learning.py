@@ -32,7 +32,7 @@ from .._validation import (
     joint_label_dtype,
     shortened,
 )
-from ._calibration import familiarity_of, temperature_of, threshold_of
+from ._calibration import familiarity_of, threshold_of
 
 # Not to divide by zero.
 _TINY = np.finfo(np.float64).tiny
@@ -294,9 +294,15 @@ def check_learnt(clf, scorer):
     if clf.rejection is not None:
         nothing = np.empty(0, np.intp), np.empty(0, bool)
         rejected_labels(scorer.head.classes, *nothing, clf.rejection.label)
-        familiarity_of(clf)
-        threshold_of(clf, scorer)
-    temperature_of(clf, scorer)
+        familiarity_of(clf, scorer)
+        if threshold_of(clf, scorer) == -np.inf:
+            warnings.warn(
+                "No class has proxies left without one of its samples, so that "
+                "Rejection(threshold='auto') rejects nothing. Two samples of a class "
+                "are needed.",
+                UserWarning,
+                stacklevel=5,
+            )
 
 
 def _warn_of_proxies(scorer):

@@ -17,12 +17,11 @@ from .._plan import Plan
 from .._scoring.scorer import Scorer
 from .._space.kernel_ridge import KernelRidge
 from .._space.moments import MomentColumns, Triangles
-from .._space.space import Space
 from .._space.whitening import Whitening
 from ..cluster._kmeans.sums import cluster_sums
 from ._calibration import Calibration
 from ._compact import PredictOnly, space_of
-from ._fitted import Fitted
+from ._fitted import Fitted, Kept
 from ._head import Head
 
 # Text takes as much memory for each label as for the longest.
@@ -157,6 +156,8 @@ def write_fitted(clf, arrays, *, derived):
     if fitted.knows_classes:
         scorer = fitted.scorer
         plain |= _write_head(scorer.head, arrays, learns=learns, derived=derived)
+        if learns and plan.whitening == "auto":
+            plain["chosen_by"] = fitted.weight
         plain["temperatures"] = {}
         for name, found in scorer.calibrations.items():
             plain["temperatures"][name] = float(found.temperature)
@@ -191,7 +192,9 @@ def read_fitted(clf, plain, arrays, then):
         fitted = Fitted(plan, state)
         if not state.places:
             return fitted
-        space, classes = Space(state), _labels(plain["classes"])
+        if plan.whitening == "auto" and plain["shrinkage"] is not None:
+            fitted.kept = Kept(float(plain["shrinkage"]), float(plain["chosen_by"]))
+        space, classes = fitted.space, _labels(plain["classes"])
     else:
         space, classes = _read_space(plain, arrays)
         fitted = PredictOnly(plan, None)
@@ -497,6 +500,8 @@ def _write_head(head, arrays, *, learns, derived):
             of_whitening.add("matrix", whitening.matrix)
         else:
             of_whitening.update(basis=whitening.basis, inside=whitening.inside)
+    if not learns and "mean_directions" in vars(head):
+        arrays.add("mean_directions", head.mean_directions)
     if head.factor is not None:
         arrays.add("factor", head.factor)
     if head.covariance is not None:
@@ -553,6 +558,10 @@ def _read_head(plain, arrays, plan, space, classes):
         head.place(
             vectors.copy() if head.whitening is None else head.whitening(vectors)
         )
+    if arrays.has("mean_directions"):
+        head.mean_directions = arrays.take(
+            "mean_directions", "f", "classes", "features"
+        )
     if plan.metric.needs_covariance and arrays.has("factor"):
         head.factor = arrays.take("factor", "f", "features", "features")
     if arrays.has("covariance"):
@@ -564,7 +573,7 @@ def _read_head(plain, arrays, plan, space, classes):
             "kernel.coefficients", "f", "classes", "landmarks"
         )
         if plain["learning"]:
-            kernel.landmarks = space.support().landmark_rows
+            kernel.landmarks = space.support().rows
         else:
             kernel.landmarks = arrays.take(
                 "kernel.landmarks", "f", "landmarks", "features"

@@ -26,11 +26,15 @@ class Rejection(BaseEstimator):
         would be without it.
     rate : float, default=0.05
         Share of the queries of known classes that ``threshold="auto"`` rejects.
-    score : {"similarity", "contrast"}, default="similarity"
-        What `score_samples` returns: the similarity to the nearest proxy, or that to
-        the best class less a third of that to the second best, which detects unknown
-        classes better where there are many. With contrast, and proxies that are
-        samples, the two nearest of each class count.
+    score : {"auto", "similarity", "contrast"}, default="auto"
+        What `score_samples` returns. ``"similarity"`` is the similarity to the nearest
+        proxy. ``"contrast"`` is that to the best class less a third of that to the
+        second best; with proxies that are samples, the two nearest of each class count.
+        ``"auto"`` is, with a whitening, the largest class score plus half the cosine to
+        the nearest class mean before the whitening. A whitening makes much of
+        directions in which classes hardly vary: they tell classes apart, but what is
+        like no class shows in all the others, too. It is ``"similarity"`` without a
+        whitening, and where scores are no cosines.
 
     Examples
     --------
@@ -49,7 +53,7 @@ class Rejection(BaseEstimator):
             StrOptions({"auto"}),
         ],
         "rate": [Interval(Real, 0, 1, closed="left")],
-        "score": [StrOptions(set(FAMILIARITIES))],
+        "score": [StrOptions({"auto", *FAMILIARITIES})],
     }
 
     def __init__(
@@ -58,7 +62,7 @@ class Rejection(BaseEstimator):
         *,
         threshold: float | Literal["auto"] = "auto",
         rate: float = 0.05,
-        score: Literal["similarity", "contrast"] = "similarity",
+        score: Literal["auto", "similarity", "contrast"] = "auto",
     ):
         self.label = label
         self.threshold = threshold

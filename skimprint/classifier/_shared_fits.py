@@ -129,7 +129,7 @@ def fitted_together(candidates, X, y, sample_weight, *, queries, spaces):
                 if not plan.query_norm.is_callable:
                     scorer.similarity = known.remembering(scorer.similarity)
                 fitted = Fitted(plan, state)
-                fitted.scorer = scorer
+                fitted.space, fitted.scorer = space, scorer
                 clf._adopt(fitted, features)
                 fit_time = head_time + time.perf_counter() - began
                 yield candidate.number, clf, fit_time

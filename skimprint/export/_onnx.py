@@ -230,13 +230,13 @@ def write_graph(clf, graph, X, names, *, nearest):
     X = recipe.normalized(graph, graph.op("Cast", X, to=kind))
     similarities = recipe.similarities(graph, X, arrays)
     scores = recipe.scores(graph, X, similarities, arrays)
+    familiarity = recipe.familiarities(graph, X, similarities, scores, arrays)
     if recipe.temperature < _TINY:  # then the lead decides, and nothing overflows
         scores = scores - graph.max(scores, 1, keepdims=True)
     scaled = graph.clip(scores / max(recipe.temperature, _TINY), recipe.lowest)
     probabilities = graph.op("Softmax", scaled, axis=1)
     probabilities = recipe.widened(graph, probabilities, 0.0)
     graph.op("Identity", probabilities, outputs=[names["probabilities"]])
-    familiarity = recipe.familiarities(graph, similarities, arrays)
     graph.op("Identity", familiarity, outputs=[names["familiarity"]])
     labels, winner = recipe.head.classes, graph.argmax(scores, 1)
     if recipe.threshold is not None:

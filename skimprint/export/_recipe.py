@@ -6,7 +6,7 @@ that of torch, or one that writes a graph of ONNX.
 
 import numpy as np
 
-from .._scoring.familiarity import _CONTRAST
+from .._scoring.familiarity import _CONTRAST, MEANS
 from .._space.kernel_ridge import SHARPNESS
 from ..aggregation import AGGREGATIONS, Votes
 from ..classifier._calibration import familiarity_of, temperature_of, threshold_of
@@ -47,7 +47,7 @@ class Recipe:
         _check_forms(plan)
         self.classes = head.all_classes
         self.temperature = float(temperature_of(clf, scorer))
-        self.score = familiarity_of(clf)
+        self.score = familiarity_of(clf, scorer)
         self.rejected = None if clf.rejection is None else clf.rejection.label
         self.threshold = None
         if clf.rejection is not None:
@@ -72,6 +72,8 @@ class Recipe:
             self._add(
                 landmarks=head.kernel.landmarks, coefficients=head.kernel.coefficients
             )
+        if self.score == "auto":
+            self._add(mean_directions=head.mean_directions)
         self.arrays["codes"] = head.codes.astype(np.int64)
         self._group_classes()
         self.is_linear = (
@@ -155,8 +157,11 @@ class Recipe:
         places[np.searchsorted(self.classes, self.head.classes)] = np.arange(n)
         return xp.take(xp.with_column(values, fill), xp.constant(places))
 
-    def familiarities(self, xp, similarities, arrays):
-        """Tell how familiar queries are: (n_queries,)."""
+    def familiarities(self, xp, X, similarities, scores, arrays):
+        """Tell how familiar normalised queries are: (n_queries,)."""
+        if self.score == "auto":
+            cosines = X @ xp.turned(arrays["mean_directions"])
+            return xp.max(scores, 1) + xp.max(cosines, 1) * MEANS
         if self.score == "similarity":
             return xp.max(similarities, 1)
         n_nearest = 2 if self.plan.generator.selects else 1

@@ -504,7 +504,10 @@ def synthesized(support, vectors, offsets, *, n_jobs=None):
     ...         medians = [np.median(support.rows(group), axis=0) for group in groups]
     ...         offsets = np.arange(len(support) + 1)
     ...         return synthesized(support, np.stack(medians), offsets, n_jobs=n_jobs)
-    >>> clf = ImprintClassifier(MedianProxies(), support_norm=None, proxy_norm=None)
+    >>> clf = ImprintClassifier(
+    ...     MedianProxies(), support_norm=None, proxy_norm=None, whitening=None,
+    ...     mean_weight=0,
+    ... )
     >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
     array([[0., 3.]])
     """

@@ -84,7 +84,10 @@ class FunctionProxies(ProxyGenerator):
     >>> from skimprint import ImprintClassifier
     >>> def median(X_c, n_proxies, random_state):
     ...     return np.median(X_c, axis=0, keepdims=True)
-    >>> clf = ImprintClassifier(median, n_proxies=1, support_norm=None, proxy_norm=None)
+    >>> clf = ImprintClassifier(
+    ...     median, n_proxies=1, support_norm=None, proxy_norm=None, whitening=None,
+    ...     mean_weight=0,
+    ... )
     >>> clf.fit([[0.0, 1.0], [0.0, 2.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
     array([[0., 2.]])
     """

@@ -45,9 +45,9 @@ class LeastSquaresProxies(ProxyGenerator):
     Notes
     -----
     `ImprintClassifier` has 20 proxies a class by default; the paper's oracle is
-    ``ImprintClassifier("least_squares", n_proxies=1, support_norm=None,
-    proxy_norm=None, query_norm=None)``. Proxies are weights rather than points; each
-    one's ``proxy_indices_`` names the sample nearest to the mean that it is made of.
+    ``ImprintClassifier.from_method("least_squares")``. Proxies are weights rather than
+    points; each one's ``proxy_indices_`` names the sample nearest to the mean that it
+    is made of.
 
     References
     ----------
@@ -60,7 +60,7 @@ class LeastSquaresProxies(ProxyGenerator):
     >>> from skimprint.generation import LeastSquaresProxies
     >>> clf = ImprintClassifier(
     ...     LeastSquaresProxies(alpha=0.5), n_proxies=1, support_norm=None,
-    ...     proxy_norm=None, query_norm=None,
+    ...     proxy_norm=None, whitening=None,
     ... )
     >>> clf.fit([[1.0, 0.0], [0.0, 1.0]], ["a", "b"]).proxies_
     array([[0.5, 0. ],

@@ -35,7 +35,9 @@ class MeanProxies(ProxyGenerator):
     --------
     >>> from skimprint import ImprintClassifier
     >>> from skimprint.generation import MeanProxies
-    >>> clf = ImprintClassifier(MeanProxies(), support_norm=None, proxy_norm=None)
+    >>> clf = ImprintClassifier(
+    ...     MeanProxies(), support_norm=None, proxy_norm=None, whitening=None
+    ... )
     >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"]).proxies_
     array([[0., 2.],
            [5., 0.]])

@@ -50,9 +50,8 @@ class RandomProxies(ProxyGenerator):
     --------
     >>> from skimprint import ImprintClassifier
     >>> clf = ImprintClassifier("random", n_proxies=1, random_state=0)
-    >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"]).proxies_
-    array([[0., 1.],
-           [1., 0.]])
+    >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"]).proxy_labels_
+    array(['a', 'b'], dtype='<U1')
     """
 
     selects = True
@@ -143,7 +142,7 @@ class CovMaxProxies(ProxyGenerator):
     Examples
     --------
     >>> from skimprint import ImprintClassifier
-    >>> clf = ImprintClassifier("cov_max", n_proxies=1)
+    >>> clf = ImprintClassifier("cov_max", n_proxies=1, support_norm="l2")
     >>> X = [[0.0, 1.0, 5.0], [0.0, 2.0, 9.0], [1.0, 0.0, 9.0], [5.0, 0.0, 0.0]]
     >>> clf.fit(X, ["a", "a", "a", "b"]).proxy_indices_
     array([2, 3])

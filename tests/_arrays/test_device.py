@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import sklearn
 from array_api_compat import array_namespace
+from settings import plain_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
-from skimprint import ImprintClassifier, Rejection
+from skimprint import Rejection
 from skimprint._arrays.device import (
     DeviceArray,
     in_halves,
@@ -70,7 +71,7 @@ def results(clf, X):
 
 def in_numpy(params, X, y, queries):
     with sklearn.config_context(array_api_dispatch=False):
-        clf = ImprintClassifier(random_state=0, **params).fit(X, y)
+        clf = plain_classifier(random_state=0, **params).fit(X, y)
         return clf, results(clf, queries)
 
 
@@ -78,7 +79,7 @@ def in_numpy(params, X, y, queries):
 def test_results_follow_X_and_equal_those_of_numpy(xp, setting, split):
     X, queries, y, _ = split
     reference, expected = in_numpy(SETTINGS[setting], X, y, queries)
-    clf = ImprintClassifier(random_state=0, **SETTINGS[setting]).fit(xp(X), xp(y))
+    clf = plain_classifier(random_state=0, **SETTINGS[setting]).fit(xp(X), xp(y))
     np.testing.assert_allclose(clf.proxies_, reference.proxies_, rtol=1e-4, atol=1e-6)
     for name, result in results(clf, xp(queries)).items():
         assert xp.owns(result), name
@@ -95,7 +96,7 @@ def test_torch_as_if_elsewhere(nothing_on_host, setting, split, monkeypatch):
     X, queries, y, _ = split
     _, expected = in_numpy(SETTINGS[setting], X, y, queries)
     with sklearn.config_context(array_api_dispatch=True):
-        clf = ImprintClassifier(random_state=0, **SETTINGS[setting])
+        clf = plain_classifier(random_state=0, **SETTINGS[setting])
         clf.fit(torch.asarray(X), torch.asarray(y))
         found = results(clf, torch.asarray(queries))
     for name, result in found.items():
@@ -114,7 +115,7 @@ def test_whitening_in_few_directions(nothing_on_host, split, monkeypatch):
     params = {"whitening": 0.5, "metric": "euclidean"}
     _, expected = in_numpy(params, X, y, queries)
     with sklearn.config_context(array_api_dispatch=True):
-        clf = ImprintClassifier(random_state=0, **params)
+        clf = plain_classifier(random_state=0, **params)
         clf.fit(torch.asarray(X), torch.asarray(y))
         scores = clf.decision_function(torch.asarray(queries))
     np.testing.assert_allclose(
@@ -125,7 +126,7 @@ def test_whitening_in_few_directions(nothing_on_host, split, monkeypatch):
 def test_text_labels_give_numpy_predictions(xp, split):
     X, queries, y, y_queries = split
     names = np.array(list("abcdefghij"))
-    clf = ImprintClassifier(random_state=0).fit(xp(X), names[y])
+    clf = plain_classifier(random_state=0).fit(xp(X), names[y])
     predicted = clf.predict(xp(queries))
     assert isinstance(predicted, np.ndarray)
     assert clf.score(xp(queries), names[y_queries]) > 0.8
@@ -135,12 +136,12 @@ def test_text_labels_give_numpy_predictions(xp, split):
 def test_learns_and_forgets(xp, split):
     X, queries, y, _ = split
     first, last = y < 5, y >= 5
-    clf = ImprintClassifier("mean").partial_fit(xp(X[first]), xp(y[first]))
+    clf = plain_classifier("mean").partial_fit(xp(X[first]), xp(y[first]))
     weights = np.ones(last.sum(), np.float32)
     clf.partial_fit(xp(X[last]), xp(y[last]), xp(np.arange(10)), xp(weights))
     clf.forget(xp(np.array([3, 4])))
     kept = ~np.isin(y, [3, 4])
-    expected = ImprintClassifier("mean").fit(X[kept], y[kept])
+    expected = plain_classifier("mean").fit(X[kept], y[kept])
     np.testing.assert_allclose(clf.proxies_, expected.proxies_, rtol=1e-5, atol=1e-7)
     predicted = clf.predict(xp(queries))
     np.testing.assert_array_equal(to_host(predicted), expected.predict(queries))
@@ -150,9 +151,9 @@ def test_labels_and_weights_may_be_anywhere(xp, split):
     """Only ``X`` says where results go; a class without any weight has no proxies."""
     X, queries, y, _ = split
     weights = 1.0 + np.arange(len(y)) % 3
-    expected = ImprintClassifier("mean").fit(X, y, weights).decision_function(queries)
+    expected = plain_classifier("mean").fit(X, y, weights).decision_function(queries)
     for y_there, weights_there in ((y, xp(weights)), (xp(y), weights)):
-        clf = ImprintClassifier("mean").fit(xp(X), y_there, weights_there)
+        clf = plain_classifier("mean").fit(xp(X), y_there, weights_there)
         np.testing.assert_allclose(
             to_host(clf.decision_function(xp(queries))), expected, rtol=2e-4, atol=2e-5
         )
@@ -163,7 +164,7 @@ def test_labels_and_weights_may_be_anywhere(xp, split):
     clf.fit(xp(X), xp(y), xp(weights))
     np.testing.assert_array_equal(clf.classes_, np.arange(10))
     assert 4 not in clf.proxy_labels_
-    expected = ImprintClassifier("mean").fit(X[y != 4], y[y != 4], weights[y != 4])
+    expected = plain_classifier("mean").fit(X[y != 4], y[y != 4], weights[y != 4])
     np.testing.assert_array_equal(
         to_host(clf.predict(xp(queries))), expected.predict(queries)
     )
@@ -172,7 +173,7 @@ def test_labels_and_weights_may_be_anywhere(xp, split):
 def test_what_was_learnt_goes_anywhere(xp, split):
     """Fitted on any device, pickled, and loaded where there is only NumPy."""
     X, queries, y, _ = split
-    clf = ImprintClassifier(random_state=0).fit(xp(X), xp(y))
+    clf = plain_classifier(random_state=0).fit(xp(X), xp(y))
     there = to_host(clf.predict(xp(queries)))
     with sklearn.config_context(array_api_dispatch=False):
         loaded = pickle.loads(pickle.dumps(clf))
@@ -182,7 +183,7 @@ def test_what_was_learnt_goes_anywhere(xp, split):
 
 def test_pipeline(xp, split):
     X, queries, y, _ = split
-    clf = make_pipeline(ImprintClassifier("mean")).fit(xp(X), xp(y))
+    clf = make_pipeline(plain_classifier("mean")).fit(xp(X), xp(y))
     assert xp.owns(clf.predict(xp(queries)))
 
 
@@ -191,7 +192,7 @@ def test_dtypes_of_scores(xp, dtype, split):
     X, queries, y, _ = split
     if not hasattr(xp.xp, dtype):
         pytest.skip(f"{xp.xp.__name__} has no {dtype}")
-    clf = ImprintClassifier("mean").fit(xp(X.astype(dtype)), xp(y))
+    clf = plain_classifier("mean").fit(xp(X.astype(dtype)), xp(y))
     scores = clf.decision_function(xp(queries.astype(dtype)))
     expected = np.float64 if dtype == "float64" else np.float32
     assert to_host(scores).dtype == expected
@@ -202,9 +203,9 @@ def test_bfloat16_counts_as_float32(split, monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     X, queries, y, _ = split
     X, queries = (torch.asarray(rows).to(torch.bfloat16) for rows in (X, queries))
-    expected = ImprintClassifier("mean").fit(X.float(), y).predict(queries.float())
+    expected = plain_classifier("mean").fit(X.float(), y).predict(queries.float())
     with sklearn.config_context(array_api_dispatch=True):
-        clf = ImprintClassifier("mean").fit(X, y)
+        clf = plain_classifier("mean").fit(X, y)
         assert clf.proxies_.dtype == np.float32
         np.testing.assert_array_equal(clf.predict(queries).numpy(), expected)
 
@@ -214,10 +215,10 @@ def test_labels_and_weights_may_be_bfloat16(split, monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     X, queries, y, _ = split
     weights = torch.asarray(1.0 + np.arange(len(y)) % 3)
-    expected = ImprintClassifier("mean").fit(X, y, weights.numpy()).predict(queries)
+    expected = plain_classifier("mean").fit(X, y, weights.numpy()).predict(queries)
     for dispatch in (False, True):
         with sklearn.config_context(array_api_dispatch=dispatch):
-            clf = ImprintClassifier("mean").fit(
+            clf = plain_classifier("mean").fit(
                 torch.asarray(X),
                 torch.asarray(y).to(torch.bfloat16),
                 weights.to(torch.bfloat16),
@@ -230,7 +231,7 @@ def test_labels_and_weights_may_be_bfloat16(split, monkeypatch):
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_not_finite_is_an_error(xp, method, value, split):
     X, queries, y, _ = split
-    clf = ImprintClassifier("mean").fit(xp(X), xp(y))
+    clf = plain_classifier("mean").fit(xp(X), xp(y))
     queries = queries.copy()
     queries[3, 5] = value
     with pytest.raises(ValueError, match=r"NaN|infinity"):
@@ -242,7 +243,7 @@ def test_what_is_not_finite_is_an_error(xp, method, value, split):
 
 def test_wrong_width_is_an_error(xp, split):
     X, queries, y, _ = split
-    clf = ImprintClassifier("mean").fit(xp(X), xp(y))
+    clf = plain_classifier("mean").fit(xp(X), xp(y))
     with pytest.raises(ValueError, match="features"):
         clf.predict(xp(queries[:, :-1]))
 
@@ -270,7 +271,7 @@ def test_rows_elsewhere_come_when_asked_for(xp):
 def test_without_dispatch_results_are_numpy(split):
     torch = pytest.importorskip("torch", reason="needs torch")
     X, queries, y, _ = split
-    clf = ImprintClassifier("mean").fit(torch.asarray(X), torch.asarray(y))
+    clf = plain_classifier("mean").fit(torch.asarray(X), torch.asarray(y))
     assert isinstance(clf.predict(torch.asarray(queries)), np.ndarray)
     assert like_input(torch.asarray(X), np.ones(2)).__class__ is np.ndarray
 
@@ -291,7 +292,7 @@ class TestProxiesStayOnTheDevice:
 
         monkeypatch.setattr(DeviceArray, "bring", counted)
         with sklearn.config_context(array_api_dispatch=True):
-            clf = ImprintClassifier("mean", whitening=0.3)
+            clf = plain_classifier("mean", whitening=0.3)
             yield clf.fit(X[y < 8], y[y < 8]), torch.asarray(queries), sent
 
     def test_and_are_sent_once(self, fitted):
@@ -349,7 +350,7 @@ class TestDevice:
     def test_numpy_in_numpy_out(self, gpu, device, setting, split):
         X, queries, y, _ = split
         _, expected = in_numpy(SETTINGS[setting], X, y, queries)
-        clf = ImprintClassifier(random_state=0, device=device, **SETTINGS[setting])
+        clf = plain_classifier(random_state=0, device=device, **SETTINGS[setting])
         found = results(clf.fit(X, y), queries)
         assert gpu
         for name, result in found.items():
@@ -360,12 +361,12 @@ class TestDevice:
 
     def test_number_of_the_gpu(self, gpu, split):
         X, _, y, _ = split
-        ImprintClassifier("mean", device="cuda:3").fit(X, y)
+        plain_classifier("mean", device="cuda:3").fit(X, y)
         assert set(gpu) == {3}
 
     def test_what_is_not_finite_is_an_error(self, gpu, split):
         X, queries, y, _ = split
-        clf = ImprintClassifier("mean", device="cuda").fit(X, y)
+        clf = plain_classifier("mean", device="cuda").fit(X, y)
         queries = queries.copy()
         queries[0, 0] = np.nan
         with pytest.raises(ValueError, match="NaN"):
@@ -375,14 +376,14 @@ class TestDevice:
         monkeypatch.setattr("skimprint._arrays.device._find_gpu", lambda number: None)
         X, queries, y, _ = split
         with pytest.raises(RuntimeError, match="pip install cupy"):
-            ImprintClassifier("mean", device="cuda").fit(X, y)
-        clf = ImprintClassifier("mean", device="auto").fit(X, y)
-        expected = ImprintClassifier("mean", device="cpu").fit(X, y).predict(queries)
+            plain_classifier("mean", device="cuda").fit(X, y)
+        clf = plain_classifier("mean", device="auto").fit(X, y)
+        expected = plain_classifier("mean", device="cpu").fit(X, y).predict(queries)
         np.testing.assert_array_equal(clf.predict(queries), expected)
 
     def test_learnt_on_a_gpu_predicts_without(self, gpu, split, monkeypatch):
         X, queries, y, _ = split
-        clf = ImprintClassifier("mean", device="auto").fit(X, y)
+        clf = plain_classifier("mean", device="auto").fit(X, y)
         expected = clf.predict(queries)
         monkeypatch.setattr("skimprint._arrays.device._find_gpu", lambda number: None)
         loaded = pickle.loads(pickle.dumps(clf))
@@ -392,7 +393,7 @@ class TestDevice:
     def test_a_device_of_no_kind(self, device, split):
         X, _, y, _ = split
         with pytest.raises(ValueError, match="device must be"):
-            ImprintClassifier(device=device).fit(X, y)
+            plain_classifier(device=device).fit(X, y)
 
 
 class TestMemory:
@@ -446,7 +447,7 @@ class TestMemory:
         monkeypatch.setattr("skimprint.cluster._kmeans.on_device.in_halves", scarcely)
         monkeypatch.setattr("skimprint._scoring.similarity.in_halves", scarcely)
         with sklearn.config_context(array_api_dispatch=True):
-            clf = ImprintClassifier(random_state=0)
+            clf = plain_classifier(random_state=0)
             clf.fit(torch.asarray(X), torch.asarray(y))
             scores = clf.decision_function(torch.asarray(queries))
         assert attempts
@@ -458,7 +459,7 @@ class TestMemory:
         torch = pytest.importorskip("torch", reason="needs torch")
         monkeypatch.setenv("SCIPY_ARRAY_API", "1")
         X, queries, y, _ = split
-        clf = ImprintClassifier(random_state=0).fit(X, y)
+        clf = plain_classifier(random_state=0).fit(X, y)
         expected = clf.predict(queries)
 
         def fail(*args):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
+from settings import plain_classifier
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import euclidean_distances
 
-from skimprint import ImprintClassifier
 from skimprint._arrays.groups import row_keys
 from skimprint._memory.columns import Points
 from skimprint._memory.points import (
@@ -122,7 +122,7 @@ class TestInTheClassifier:
 
         streamed, merged = [], []
         for seed in range(5):
-            clf = ImprintClassifier(n_proxies=20, support_norm=None, random_state=seed)
+            clf = plain_classifier(n_proxies=20, support_norm=None, random_state=seed)
             whole = cost(clone(clf).fit(X, y))
             parts = clone(clf)
             for rows in np.array_split(np.arange(len(X)), 10):
@@ -137,7 +137,7 @@ class TestInTheClassifier:
     @pytest.mark.parametrize("n", [15, 300, 900])
     def test_one_chunk_is_a_fit(self, class_of_many, n):
         X, y = class_of_many[:n], np.zeros(n, int)
-        clf = ImprintClassifier(n_proxies=20, random_state=0)
+        clf = plain_classifier(n_proxies=20, random_state=0)
         expected = clone(clf).fit(X, y).proxies_
         other = clone(clf).fit(X[:5], np.ones(5, int)).partial_fit(X, y)
         np.testing.assert_array_equal(other.proxies_[: len(expected)], expected)
@@ -146,7 +146,7 @@ class TestInTheClassifier:
     def test_exact_generators_need_no_more_points_than_proxies(
         self, class_of_many, generator
     ):
-        clf = ImprintClassifier(generator, n_proxies=1)
+        clf = plain_classifier(generator, n_proxies=1)
         clf.fit(class_of_many, np.zeros(900, int))
         assert known(clf).memory.sizes <= (1 if generator == "mean" else 0)
 
@@ -158,7 +158,7 @@ def test_of_medoids_a_sample_of_all_samples_is_remembered():
     keys = row_keys(X, seed=0)
     expected = set(np.argsort(keys)[:90])  # thirty for each of three proxies
     for n_parts in (1, 7):
-        clf = ImprintClassifier("kmedoids", 3, support_norm=None, random_state=0)
+        clf = plain_classifier("kmedoids", 3, support_norm=None, random_state=0)
         for rows in np.array_split(np.arange(500), n_parts):
             clf.partial_fit(X[rows], np.zeros(len(rows), int))
         points = known(clf).memory.values
@@ -172,7 +172,7 @@ def test_parts_select_as_one_fit(generator):
     """Candidates and the mean of all others are enough for that."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(900, 16)), np.zeros(900, int)
-    clf = ImprintClassifier(generator, 5, support_norm=None, random_state=0)
+    clf = plain_classifier(generator, 5, support_norm=None, random_state=0)
     whole = clone(clf).fit(X, y)
     for rows in np.array_split(np.arange(900), 6):
         clf.partial_fit(X[rows], y[rows])

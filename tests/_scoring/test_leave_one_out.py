@@ -5,8 +5,9 @@ That this is what refits say is tested where it is used: see the tests of calibr
 
 import numpy as np
 import pytest
+from settings import plain_classifier
 
-from skimprint import ImprintClassifier, Rejection
+from skimprint import Rejection
 from skimprint._scoring import leave_one_out as module
 from skimprint._scoring.leave_one_out import _changes, leave_one_out
 
@@ -27,7 +28,7 @@ def few(digits):
 def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
     """K-means, against the means of the clusters without the sample."""
     X, y = few
-    clf = ImprintClassifier("kmeans", 3, random_state=0, **calibrated()).fit(X, y)
+    clf = plain_classifier("kmeans", 3, random_state=0, **calibrated()).fit(X, y)
     head, state = clf._fitted.scorer.head, clf._fitted.state
     left_out, change = _changes(clf._fitted.scorer)
     assert len(left_out.rows) == len(X)
@@ -47,7 +48,7 @@ def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
 @pytest.mark.parametrize("proxy_norm", ["quantile", None, lambda rows: rows * 2])
 def test_other_norms_of_proxies(few, proxy_norm):
     X, y = few
-    clf = ImprintClassifier("all", proxy_norm=proxy_norm, **calibrated()).fit(X, y)
+    clf = plain_classifier("all", proxy_norm=proxy_norm, **calibrated()).fit(X, y)
     assert np.isfinite(clf.rejection_threshold_)
     head = clf._fitted.scorer.head
     vectors = head.space.proxies.values.vectors
@@ -57,10 +58,10 @@ def test_other_norms_of_proxies(few, proxy_norm):
 
 def test_the_samples_are_bounded_and_of_all_classes(few, monkeypatch):
     X, y = few
-    scorer = ImprintClassifier("mean", **calibrated()).fit(X, y)._fitted.scorer
+    scorer = plain_classifier("mean", **calibrated()).fit(X, y)._fitted.scorer
     everything = leave_one_out(scorer, "similarity")
     assert len(everything.codes) == len(X)
-    monkeypatch.setattr(module, "_MAX_ROWS", 30)
+    monkeypatch.setattr(module, "MAX_ROWS", 30)
     some = leave_one_out(scorer, "similarity")
     assert np.bincount(some.codes).tolist() == [3] * 10
     # They stand for all samples of their class.
@@ -68,7 +69,7 @@ def test_the_samples_are_bounded_and_of_all_classes(few, monkeypatch):
         np.bincount(some.codes, some.weights), np.bincount(y), rtol=1e-9
     )
     # Of very many classes, only some.
-    monkeypatch.setattr(module, "_MAX_ROWS", 4)
+    monkeypatch.setattr(module, "MAX_ROWS", 4)
     fewer = leave_one_out(scorer, "similarity")
     assert np.unique(fewer.codes).tolist() == [0, 3, 6, 9]
     which = np.isin(everything.codes, fewer.codes)
@@ -78,7 +79,7 @@ def test_the_samples_are_bounded_and_of_all_classes(few, monkeypatch):
 def test_a_class_of_one_sample_has_nothing_left(few):
     X, y = few
     X, y = np.concatenate([X, X[:1] + 1]), np.append(y, 77)
-    scorer = ImprintClassifier("mean", **calibrated()).fit(X, y)._fitted.scorer
+    scorer = plain_classifier("mean", **calibrated()).fit(X, y)._fitted.scorer
     assert 10 not in leave_one_out(scorer, "contrast").codes
-    alone = ImprintClassifier("mean", whitening="auto").fit(np.eye(3), [0, 1, 2])
+    alone = plain_classifier("mean", whitening="auto").fit(np.eye(3), [0, 1, 2])
     assert leave_one_out(alone._fitted.scorer, "contrast") is None

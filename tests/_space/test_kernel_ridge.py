@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import sklearn
+from settings import plain_classifier
 from sklearn.base import clone
 from sklearn.kernel_ridge import KernelRidge as ScikitKernelRidge
 from sklearn.model_selection import GridSearchCV
@@ -29,17 +30,8 @@ def data():
     return X[order], y[order], rng.normal(size=(50, 12)) + centers[rng.integers(4)]
 
 
-@pytest.fixture(params=["exact", "landmarks"])
-def solved(request, monkeypatch):
-    """All samples as landmarks, or eight of each class."""
-    if request.param == "landmarks":
-        monkeypatch.setattr(kernel_ridge, "_MAX_EXACT", 20)
-        monkeypatch.setattr(kernel_ridge, "_MAX_LANDMARKS", 32)
-    return request.param
-
-
 def only_kernel(**params):
-    return ImprintClassifier("mean", kernel_weight=1, **params)
+    return plain_classifier("mean", kernel_weight=1, **params)
 
 
 def one_hot(y, n_classes):
@@ -62,34 +54,28 @@ def test_is_kernel_ridge_regression(data):
     )
 
 
-def test_landmarks_are_fitted_to_all_samples(data, monkeypatch):
+def test_as_many_of_each_class_are_as_one_fit_to_them(data, monkeypatch):
     X, y, queries = data
-    monkeypatch.setattr(kernel_ridge, "_MAX_EXACT", 20)
-    monkeypatch.setattr(kernel_ridge, "_MAX_LANDMARKS", 32)
+    monkeypatch.setattr(kernel_ridge, "MAX_ROWS", 32)
     clf = only_kernel().fit(X, y)
-    kernel = clf._fitted.scorer.head.kernel
-    landmarks = kernel.landmarks
-    assert len(landmarks) == 8 + 8 + 8 + 5
-    among, within = (
-        np.exp(4 * (l2_normalize(rows) @ landmarks.T - 1)) for rows in (X, landmarks)
-    )
-    weighted = among.T * compute_sample_weight("balanced", y)
-    coefficients = np.linalg.solve(
-        weighted @ among + kernel.alpha * within, weighted @ one_hot(y, 4)
-    )
-    scores = np.exp(4 * (l2_normalize(queries) @ landmarks.T - 1)) @ coefficients
+    space = clf._fitted.scorer.head.space
+    assert np.bincount(space.support().codes).tolist() == [8, 8, 8, 5]
+    samples = space.state.column(lambda block: block.samples)
+    first = samples.take(np.arange(4), 8)
+    weights = (space.class_weights / first.sizes)[first.codes]
+    fewer = only_kernel().fit(first.values.rows, first.codes, sample_weight=weights)
     np.testing.assert_allclose(
-        clf.decision_function(queries), scores + 1 / 4, atol=1e-4
+        clf.decision_function(queries), fewer.decision_function(queries), atol=1e-9
     )
 
 
 @pytest.mark.parametrize("generator", ["mean", "kmeans", "all"])
 def test_is_as_precise_as_the_samples(data, generator):
     X, y, _ = (values.astype(np.float32) for values in data)
-    clf = ImprintClassifier(generator, kernel_weight=0.5).fit(X, y)
+    clf = plain_classifier(generator, kernel_weight=0.5).fit(X, y)
     kernel = clf._fitted.scorer.head.kernel
     assert kernel.coefficients.dtype == kernel.landmarks.dtype == np.float32
-    clf = ImprintClassifier(generator, kernel_weight=0.5).fit(X[:2], [0, 1])
+    clf = plain_classifier(generator, kernel_weight=0.5).fit(X[:2], [0, 1])
     origin = np.zeros((1, 12), np.float32)  # as like one class as the other
     assert clf.decision_function(origin) == 0
     assert clf.explain(origin).label == clf.predict(origin) == 0
@@ -98,7 +84,7 @@ def test_is_as_precise_as_the_samples(data, generator):
 def test_has_its_share_of_the_scores(data):
     X, y, queries = data
     of_kernel, of_proxies, both = (
-        ImprintClassifier("mean", kernel_weight=weight)
+        plain_classifier("mean", kernel_weight=weight)
         .fit(X, y)
         .decision_function(queries)
         for weight in (1, 0, 0.3)
@@ -106,24 +92,21 @@ def test_has_its_share_of_the_scores(data):
     np.testing.assert_allclose(both, 0.3 * of_kernel + 0.7 * of_proxies, atol=1e-12)
 
 
-def test_weights_count_as_repetition(data, solved):
+def test_weights_count_as_repetition(data):
     X, y, queries = data
     weights = np.random.default_rng(1).integers(0, 4, len(y))
     weights[y == 3] = 1
     clf = only_kernel().fit(X, y, sample_weight=weights)
     repeated = only_kernel().fit(np.repeat(X, weights, axis=0), np.repeat(y, weights))
-    if solved == "exact":
-        np.testing.assert_allclose(
-            clf.decision_function(queries),
-            repeated.decision_function(queries),
-            atol=1e-7,
-        )
+    np.testing.assert_allclose(
+        clf.decision_function(queries), repeated.decision_function(queries), atol=1e-7
+    )
     assert clf.class_count_.tolist() == repeated.class_count_.tolist()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("weight", [1e-8, 1e8, None])
-def test_equal_rows_of_any_weight(data, solved, weight, dtype):
+def test_equal_rows_of_any_weight(data, weight, dtype):
     """Their kernel is singular, and heavy ones are hardly regularised."""
     X, y, _ = data
     X, y = np.repeat(X.astype(dtype), 3, axis=0), np.repeat(y, 3)
@@ -133,12 +116,12 @@ def test_equal_rows_of_any_weight(data, solved, weight, dtype):
     clf = only_kernel(temperature="auto").fit(X, y, sample_weight=weights)
     probabilities = clf.predict_proba(X)
     assert np.isfinite(probabilities).all()
-    if weight == 1e8 and solved == "exact":
+    if weight == 1e8:
         assert clf.score(X, y) == 1
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_leaving_out_is_brute_force(data, solved, weighted):
+def test_leaving_out_is_brute_force(data, weighted):
     X, y, _ = data
     X = l2_normalize(X)
     weights = np.random.default_rng(2).uniform(0.5, 2, len(y)) if weighted else None
@@ -152,13 +135,11 @@ def test_leaving_out_is_brute_force(data, solved, weighted):
     found = regression.scores_without(support, left_out)
     for i in range(0, len(y), 7):
         others = np.arange(len(y)) != i
-        landmarks = np.flatnonzero(others[support.landmarks])
         without = kernel_ridge.KernelRidge(
             support._replace(
                 rows=support.rows[others],
                 codes=support.codes[others],
                 weights=support.weights[others],
-                landmarks=(np.cumsum(others) - 1)[support.landmarks[landmarks]],
             ),
             regression.alpha,
         )
@@ -250,15 +231,15 @@ class TestRealConditions:
 
 def test_learns_and_forgets_as_one_fit(data):
     X, y, queries = data
-    whole = ImprintClassifier("mean", kernel_weight=0.5).fit(X, y)
-    parts = ImprintClassifier("mean", kernel_weight=0.5)
+    whole = plain_classifier("mean", kernel_weight=0.5).fit(X, y)
+    parts = plain_classifier("mean", kernel_weight=0.5)
     for rows in np.array_split(np.arange(len(y)), 4):
         parts.partial_fit(X[rows], y[rows])
     np.testing.assert_allclose(
         parts.decision_function(queries), whole.decision_function(queries), atol=1e-12
     )
     known = y != 2
-    fresh = ImprintClassifier("mean", kernel_weight=0.5).fit(X[known], y[known])
+    fresh = plain_classifier("mean", kernel_weight=0.5).fit(X[known], y[known])
     np.testing.assert_array_equal(
         parts.forget(2).decision_function(queries), fresh.decision_function(queries)
     )
@@ -266,7 +247,7 @@ def test_learns_and_forgets_as_one_fit(data):
     np.testing.assert_array_equal(loaded.predict(queries), whole.predict(queries))
 
 
-def test_does_not_depend_on_the_order_of_samples(data, solved):
+def test_does_not_depend_on_the_order_of_samples(data):
     X, y, queries = data
     order = np.random.default_rng(3).permutation(len(y))
     scores, again = (
@@ -301,16 +282,16 @@ def test_chooses_by_no_more_samples_than_without(data, monkeypatch):
         monkeypatch.setattr(f"skimprint.{module}.SAMPLE_SIZE", 6)
     X, y, _ = data
     whitened = [
-        ImprintClassifier("mean", whitening="auto", kernel_weight=weight).fit(X, y)
+        plain_classifier("mean", whitening="auto", kernel_weight=weight).fit(X, y)
         for weight in (0, 0.5)
     ]
     assert whitened[0].whitening_ == whitened[1].whitening_
 
 
-def test_probabilities_by_left_out_samples(data, solved):
+def test_probabilities_by_left_out_samples(data):
     X, y, _ = data
-    clf = ImprintClassifier("mean", kernel_weight=0.5, temperature="auto").fit(X, y)
-    fixed = ImprintClassifier("mean", kernel_weight=0.5, temperature=1e-3).fit(X, y)
+    clf = plain_classifier("mean", kernel_weight=0.5, temperature="auto").fit(X, y)
+    fixed = plain_classifier("mean", kernel_weight=0.5, temperature=1e-3).fit(X, y)
 
     def loss(model):
         rng = np.random.default_rng(5)
@@ -323,7 +304,7 @@ def test_probabilities_by_left_out_samples(data, solved):
 
 def test_explains_what_it_predicts(data):
     X, y, queries = data
-    clf = ImprintClassifier("mean", kernel_weight=0.8).fit(X, y)
+    clf = plain_classifier("mean", kernel_weight=0.8).fit(X, y)
     why = clf.explain(queries)
     np.testing.assert_array_equal(why.label, clf.predict(queries))
     scores = np.sort(clf.decision_function(queries), axis=1)
@@ -338,7 +319,7 @@ def test_cross_validation_is_the_grid_search(data, n_jobs):
         "n_proxies": [1, 3],
         "whitening": [None, "auto"],
     }
-    clf = ImprintClassifier(random_state=0)
+    clf = plain_classifier(random_state=0)
     ours = ImprintClassifierCV(clf, grid, n_jobs=n_jobs).fit(X, y)
     theirs = GridSearchCV(clf, grid).fit(X, y)
     np.testing.assert_array_equal(
@@ -350,9 +331,9 @@ def test_results_follow_arrays_elsewhere(data, monkeypatch):
     torch = pytest.importorskip("torch", reason="needs torch")
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     X, y, queries = data
-    clf = ImprintClassifier("mean", kernel_weight=0.5).fit(X, y)
+    clf = plain_classifier("mean", kernel_weight=0.5).fit(X, y)
     with sklearn.config_context(array_api_dispatch=True):
-        there = ImprintClassifier("mean", kernel_weight=0.5)
+        there = plain_classifier("mean", kernel_weight=0.5)
         there.fit(torch.asarray(X), torch.asarray(y))
         scores = there.decision_function(torch.asarray(queries))
         assert isinstance(there.predict(torch.asarray(queries)), torch.Tensor)
@@ -373,12 +354,12 @@ def test_results_follow_arrays_elsewhere(data, monkeypatch):
 def test_what_it_does_not_go_with(data, params):
     X, y, _ = data
     with pytest.raises(ValueError, match=r"kernel_weight needs .* kernel_weight=0"):
-        ImprintClassifier(kernel_weight=0.5, **params).fit(X, y)
+        plain_classifier(kernel_weight=0.5, **params).fit(X, y)
 
 
 def test_nan_in_a_query_is_an_error(data):
     X, y, queries = data
-    clf = ImprintClassifier("mean", kernel_weight=0.5).fit(X, y)
+    clf = plain_classifier("mean", kernel_weight=0.5).fit(X, y)
     queries[3, 2] = np.nan
     with pytest.raises(ValueError, match="contains NaN"):
         clf.predict(queries)
@@ -388,7 +369,7 @@ def test_nan_in_a_query_is_an_error(data):
 def test_recommended_works_with_few_samples(data, shots):
     X, y, _ = data
     rows = np.concatenate([np.flatnonzero(y == c)[:shots] for c in range(4)])
-    clf = ImprintClassifier(**RECOMMENDED, random_state=0).fit(X[rows], y[rows])
+    clf = plain_classifier(**RECOMMENDED, random_state=0).fit(X[rows], y[rows])
     assert clf.score(X, y) > 0.6
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import scipy.sparse
 import sklearn
+from settings import plain_classifier
 from sklearn.base import clone
 from sklearn.cluster import AgglomerativeClustering, Birch, KMeans
 from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.fixes import parse_version
 
-from skimprint import ImprintClassifier, Rejection
+from skimprint import Rejection
 from skimprint.aggregation import Votes
 from skimprint.generation import (
     GENERATORS,
@@ -38,7 +39,7 @@ def data():
 
 
 def fit(X, y, generator="kmeans", n_proxies=3, **params):
-    clf = ImprintClassifier(generator, n_proxies, random_state=0, **params)
+    clf = plain_classifier(generator, n_proxies, random_state=0, **params)
     return clf.fit(X, y)
 
 
@@ -199,7 +200,7 @@ class TestBadInput:
     def test_errors_name_the_rows_that_are_not_finite(self, data, value, name):
         X, y = data[0].copy(), data[1]
         X[[3, 17], 2] = value
-        clf = ImprintClassifier("mean").fit(*data)
+        clf = plain_classifier("mean").fit(*data)
         message = rf"^X contains {name}: rows \[3, 17\] have NaN or infinity\. Imprint"
         for method in (clf.predict, clf.score_samples, clf.kproxies, clf.explain):
             with pytest.raises(ValueError, match=message):
@@ -244,7 +245,7 @@ class TestBadInput:
 
     def test_not_fitted(self):
         with pytest.raises(NotFittedError, match="not fitted yet"):
-            ImprintClassifier().predict([[1.0]])
+            plain_classifier().predict([[1.0]])
 
     def test_continuous_labels(self, data):
         X, _ = data
@@ -277,7 +278,7 @@ class TestBadInput:
     def test_parameters(self, data, parameter, value):
         message = rf"'{parameter}' parameter .*Got {re.escape(repr(value))}"
         with pytest.raises(ValueError, match=message):
-            ImprintClassifier(**{parameter: value}).fit(*data)
+            plain_classifier(**{parameter: value}).fit(*data)
 
     @pytest.mark.parametrize(
         "generator, message",
@@ -328,7 +329,7 @@ class TestBadInput:
             (KMeansProxies, TypeError, r"Write generator=KMeansProxies\(\)"),
             (AgglomerativeClustering(), TypeError, "cluster_centers_.*has none"),
             (Birch(), TypeError, "cluster_centers_.*has none"),
-            (ImprintClassifier(), TypeError, "parameter n_clusters"),
+            (plain_classifier(), TypeError, "parameter n_clusters"),
             (
                 lambda X_c, k, seed: X_c[0],
                 ValueError,
@@ -413,7 +414,7 @@ class TestBadInput:
 
     def test_sample_weights(self, data):
         X, y = data
-        clf = ImprintClassifier()
+        clf = plain_classifier()
         with pytest.raises(ValueError, match=r"[Nn]egative values in"):
             clf.fit(X, y, sample_weight=-np.ones(30))
         with pytest.raises(
@@ -466,7 +467,7 @@ class TestBadInput:
 )
 def test_any_query_that_is_not_finite_is_named(params, n_queries, column, bad):
     X = np.eye(16)[:4]
-    clf = ImprintClassifier("mean", **params).fit(np.r_[X, 2 * X], [0, 1, 2, 3] * 2)
+    clf = plain_classifier("mean", **params).fit(np.r_[X, 2 * X], [0, 1, 2, 3] * 2)
     queries = np.ones((n_queries, 16))
     queries[-1, column] = bad
     found = "NaN" if np.isnan(bad) else "infinity"
@@ -477,7 +478,7 @@ def test_any_query_that_is_not_finite_is_named(params, n_queries, column, bad):
 
 
 def test_values_that_overflow_are_finite_all_the_same():
-    clf = ImprintClassifier("mean", query_norm=None).fit(np.eye(3), [0, 1, 2])
+    clf = plain_classifier("mean", query_norm=None).fit(np.eye(3), [0, 1, 2])
     queries = np.array([[1e308, 1e308, 1e308]])
     clf.set_params(proxy_norm=None).fit(np.full((3, 3), 9.0) + np.eye(3), [0, 1, 2])
     with np.errstate(over="ignore"):
@@ -528,7 +529,7 @@ class TestAbsentClasses:
 
     @pytest.mark.parametrize("absent", [0, 1])
     def test_one_of_two_classes(self, absent):
-        clf = ImprintClassifier("mean")
+        clf = plain_classifier("mean")
         clf.fit(np.eye(2), [0, 1], sample_weight=[absent, 1 - absent])
         scores = clf.decision_function(np.eye(2))
         assert np.isfinite(scores).all()
@@ -538,14 +539,14 @@ class TestAbsentClasses:
     @pytest.mark.parametrize("generator", ["mean", "kmeans"])
     def test_are_learnt_forgotten_merged_and_pickled(self, some, generator):
         X, y, weights = some
-        clf = ImprintClassifier(generator, random_state=0).fit(X, y, weights)
+        clf = plain_classifier(generator, random_state=0).fit(X, y, weights)
         loaded = pickle.loads(pickle.dumps(clf))
         assert loaded.classes_.tolist() == [0, 2, 3, 4]
         assert loaded.forget(3).classes_.tolist() == [0, 2, 4]
         clf.partial_fit(X[-2:], [3, 7], sample_weight=[1, 0])
         assert clf.classes_.tolist() == [0, 2, 3, 4, 7]
         assert clf.predict(X[-2:-1]) == 3
-        other = ImprintClassifier(generator, random_state=0)
+        other = plain_classifier(generator, random_state=0)
         other.fit(X[:3], [7, 8, 9], [1, 0, 1])
         assert clf.merge(other).classes_.tolist() == [0, 2, 3, 4, 7, 8, 9]
         assert clf.class_count_.tolist() == [10, 10, 1, 10, 1, 0, 1]
@@ -553,7 +554,7 @@ class TestAbsentClasses:
 
     def test_a_known_class_stays_where_more_has_no_weight(self, data):
         X, y = data
-        clf = ImprintClassifier("mean").fit(X, y)
+        clf = plain_classifier("mean").fit(X, y)
         expected = clf.proxies_
         clf.partial_fit(X[:12], [0] * 11 + [1], sample_weight=[0] * 11 + [1e-300])
         np.testing.assert_allclose(clf.proxies_, expected)
@@ -563,7 +564,7 @@ class TestAbsentClasses:
         X, y = data
         rows = [0, 10, 20]  # one shot
         bagging = BaggingClassifier(
-            ImprintClassifier("mean"), n_estimators=10, random_state=0
+            plain_classifier("mean"), n_estimators=10, random_state=0
         ).fit(X[rows], y[rows])
         assert bagging.classes_.tolist() == [0, 1, 2]
         assert bagging.predict_proba(X).shape == (30, 3)
@@ -583,7 +584,7 @@ class TestLabelsKeepTheirDigits:
         ],
     )
     def test_where_one_type_holds_all(self, first, then):
-        clf = ImprintClassifier("mean").fit(np.eye(4)[:2], first)
+        clf = plain_classifier("mean").fit(np.eye(4)[:2], first)
         clf.partial_fit(np.eye(4)[2:], then)
         labels = [*first.tolist(), *then.tolist()]
         assert clf.predict(np.eye(4)).tolist() == labels
@@ -598,8 +599,8 @@ class TestLabelsKeepTheirDigits:
         ],
     )
     def test_else_learning_is_refused(self, first, then):
-        clf = ImprintClassifier("mean").fit(np.eye(2), first)
-        other = ImprintClassifier("mean").fit(np.eye(2), then)
+        clf = plain_classifier("mean").fit(np.eye(2), first)
+        other = plain_classifier("mean").fit(np.eye(2), then)
         for learn in (
             lambda: clf.partial_fit(np.eye(2), then),
             lambda: clf.merge(other),
@@ -609,7 +610,7 @@ class TestLabelsKeepTheirDigits:
         assert clf.predict(np.eye(2)).tolist() == first.tolist()
 
     def test_of_samples_that_wait_to_be_learnt(self):
-        clf = ImprintClassifier("mean").fit(np.eye(3)[:1], [1])
+        clf = plain_classifier("mean").fit(np.eye(3)[:1], [1])
         clf.partial_fit(np.eye(3)[1:2], [self.big])
         with pytest.raises(ValueError, match="would lose digits"):
             clf.partial_fit(np.eye(3)[2:], [2.0])
@@ -631,13 +632,13 @@ class TestLabelsKeepTheirDigits:
     )
     def test_of_rejections(self, label):
         rejection = Rejection(label, threshold=0.5)
-        clf = ImprintClassifier("mean", rejection=rejection)
+        clf = plain_classifier("mean", rejection=rejection)
         with pytest.raises(ValueError, match="label of the rejection must be"):
             clf.fit(np.eye(2), [1, self.big])
 
     def test_bytes_are_refused(self):
         with pytest.raises(ValueError, match=r"got bytes. Decode them first"):
-            ImprintClassifier("mean").fit(np.eye(2), np.array([b"a", b"b"]))
+            plain_classifier("mean").fit(np.eye(2), np.array([b"a", b"b"]))
 
 
 class TestScale:
@@ -656,7 +657,7 @@ class TestScale:
     def test_what_is_too_large_is_refused_when_it_is_learnt(self, data, params):
         X, y = data
         norms = {"support_norm": None, "proxy_norm": None, "query_norm": None}
-        clf = ImprintClassifier("mean", **norms, **params)
+        clf = plain_classifier("mean", **norms, **params)
         with pytest.raises(ValueError, match="X is too large for float32"):
             clf.fit(np.float32(1e30) * X.astype(np.float32), y)
         clf.fit(X.astype(np.float32), y)
@@ -685,11 +686,11 @@ class TestScale:
         X, y = digits
         parallel = np.column_stack([X, np.full(len(X), 3e4, np.float32)])
         with pytest.warns(UserWarning, match=r"nearly parallel.*whitening='auto'"):
-            ImprintClassifier("mean").fit(parallel, y)
+            plain_classifier("mean").fit(parallel, y)
         for cure in ({"whitening": "auto"}, {"metric": "euclidean"}):
-            clf = ImprintClassifier("mean", **cure).fit(parallel[:300], y[:300])
+            clf = plain_classifier("mean", **cure).fit(parallel[:300], y[:300])
             assert clf.score(parallel[300:], y[300:]) > 0.75
-        clf = ImprintClassifier("mean").fit(parallel.astype(float)[:300], y[:300])
+        clf = plain_classifier("mean").fit(parallel.astype(float)[:300], y[:300])
         assert clf.score(parallel.astype(float)[300:], y[300:]) > 0.75
 
 
@@ -706,7 +707,7 @@ def test_one_ranking_decides_all(aggregation, metric, scale, dtype):
         X, y = (scale * rows).astype(dtype), np.arange(60) % 6
         norms = {"support_norm": None, "proxy_norm": None}
         for params in ({}, norms, {**norms, "query_norm": None}):
-            clf = ImprintClassifier(
+            clf = plain_classifier(
                 "all", metric=metric, aggregation=aggregation, **params
             )
             with warnings.catch_warnings():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from settings import plain_classifier
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
@@ -82,7 +83,7 @@ def means_of_classes(similarities, proxy_classes):
 def test_as_if_each_sample_were_left_out(few, params, score):
     X, y = few
     rejection = Rejection(-1, threshold=-1e9, score=score)
-    clf = ImprintClassifier(**params, rejection=rejection)
+    clf = plain_classifier(**params, rejection=rejection)
     scores, familiar = scores_left_out(clf, X, y)
     clf.set_params(**calibrated(rate=0.1, score=score)).fit(X, y)
 
@@ -104,7 +105,7 @@ def test_as_if_each_sample_were_left_out(few, params, score):
 )
 def test_mahalanobis_distances_by_the_covariance_without_the_query(few, params):
     X, y = few[0][:, ::16], few[1]
-    clf = ImprintClassifier(metric="mahalanobis", **params, **calibrated(rate=0.1))
+    clf = plain_classifier(metric="mahalanobis", **params, **calibrated(rate=0.1))
     clf.fit(X, y)
     head, n = clf._fitted.scorer.head, len(y)
     rows = X / np.linalg.norm(X, axis=1, keepdims=True)
@@ -128,7 +129,7 @@ def test_mahalanobis_distances_by_the_covariance_without_the_query(few, params):
 def test_mahalanobis_rejects_about_the_share_asked_for(digits):
     X, y = digits
     X, queries, y, _ = train_test_split(X, y, test_size=0.5, random_state=0, stratify=y)
-    clf = ImprintClassifier("mean", metric="mahalanobis", **calibrated(rate=0.1))
+    clf = plain_classifier("mean", metric="mahalanobis", **calibrated(rate=0.1))
     rejected = np.mean(clf.fit(X, y).predict(queries) == -1)
     assert rejected == pytest.approx(0.1, abs=0.05)
 
@@ -152,7 +153,7 @@ def test_whitening_does_not_know_the_sample(digits, params, n):
     X, queries, y, truth = train_test_split(
         *digits, train_size=n, random_state=0, stratify=digits[1]
     )
-    clf = ImprintClassifier(**calibrated(rate=0.1), random_state=0)
+    clf = plain_classifier(**calibrated(rate=0.1), random_state=0)
     clf.set_params(**params)
     rejected = np.mean(clf.fit(X, y).predict(queries) == -1)
     assert rejected == pytest.approx(0.1, abs=0.07)
@@ -165,9 +166,9 @@ def test_whitening_does_not_know_the_sample(digits, params, n):
 def test_labels_of_dtype_object(few):
     X, y = few
     names = np.array([f"digit {label}" for label in y], dtype=object)
-    by_name = ImprintClassifier(**RECOMMENDED, **calibrated(label="none"))
+    by_name = ImprintClassifier(**RECOMMENDED | calibrated(label="none"))
     by_name.fit(X, names)
-    by_number = ImprintClassifier(**RECOMMENDED, **calibrated()).fit(X, y)
+    by_number = ImprintClassifier(**RECOMMENDED | calibrated()).fit(X, y)
     assert by_name.temperature_ == by_number.temperature_
     assert by_name.rejection_threshold_ == by_number.rejection_threshold_
 
@@ -175,8 +176,8 @@ def test_labels_of_dtype_object(few):
 def test_weights_count_as_copies_that_are_left_out_together(few):
     X, y = few
     weights = np.random.default_rng(0).integers(1, 4, len(y)).astype(float)
-    clf = ImprintClassifier("mean", **calibrated(rate=0.2))
-    plain = ImprintClassifier("mean")
+    clf = plain_classifier("mean", **calibrated(rate=0.2))
+    plain = plain_classifier("mean")
     scores, familiar = scores_left_out(plain, X, y, sample_weight=weights)
     clf.fit(X, y, sample_weight=weights)
     expected = np.quantile(familiar, 0.2, weights=weights, method="inverted_cdf")
@@ -191,7 +192,7 @@ def test_weights_count_as_copies_that_are_left_out_together(few):
 def test_logarithms_are_finite_for_any_temperature(few, dtype, temperature):
     X, y = few
     X = X.astype(dtype)
-    clf = ImprintClassifier("mean", temperature=temperature).fit(X, y)
+    clf = plain_classifier("mean", temperature=temperature).fit(X, y)
     logarithms = clf.predict_log_proba(X)
     assert np.isfinite(logarithms).all()
     np.testing.assert_array_equal(clf.classes_[logarithms.argmax(1)], clf.predict(X))
@@ -203,7 +204,7 @@ def test_what_varies_no_more_without_a_sample(metric, whitening):
     # Two samples of a class, of which one weighs nearly all: without the other, what is
     # left of the covariance is rounding.
     X = np.array([[36.0, 48, 60, 72], [-157, -210, -262, -315], [1, 2, 3, 5]])
-    clf = ImprintClassifier("all", metric=metric, whitening=whitening)
+    clf = plain_classifier("all", metric=metric, whitening=whitening)
     clf.set_params(support_norm=None, query_norm=None, **calibrated())
     for dtype in (np.float32, np.float64):
         clf.fit(X.astype(dtype), [0, 0, 1], sample_weight=[77.0, 0.25, 1])
@@ -214,8 +215,8 @@ class TestIncrementally:
     @pytest.mark.parametrize("generator", ["mean", "all"])
     def test_any_chunks_and_order_give_the_same(self, digits, generator):
         X, y = digits
-        whole = ImprintClassifier(generator, **calibrated()).fit(X, y)
-        parts = ImprintClassifier(generator, **calibrated())
+        whole = plain_classifier(generator, **calibrated()).fit(X, y)
+        parts = plain_classifier(generator, **calibrated())
         for rows in np.array_split(np.random.default_rng(0).permutation(len(y)), 6):
             parts.partial_fit(X[rows], y[rows])
         parts.forget(3).merge(clone(parts).fit(X[y == 3], y[y == 3]))
@@ -228,7 +229,7 @@ class TestIncrementally:
         X, y = digits
         X, y = np.tile(X, (6, 1)), np.tile(y, 6)
         X += np.random.default_rng(0).normal(scale=0.01, size=X.shape).astype("f4")
-        clf = ImprintClassifier("mean", **calibrated()).fit(X, y)
+        clf = plain_classifier("mean", **calibrated()).fit(X, y)
         known = clf._fitted.state.gather(range(10)).samples
         assert max(known.sizes) == 200
         row = known.one(4).rows[0]
@@ -238,7 +239,7 @@ class TestIncrementally:
 
     def test_is_made_again_when_settings_change(self, few):
         X, y = few
-        clf = ImprintClassifier("mean", **calibrated()).fit(X, y)
+        clf = plain_classifier("mean", **calibrated()).fit(X, y)
         at_5_percent = clf.rejection_threshold_
         assert clf.set_params(rejection__rate=0.5).rejection_threshold_ > at_5_percent
         of_contrast = clf.set_params(rejection__score="contrast").rejection_threshold_
@@ -252,7 +253,7 @@ def test_one_sample_is_not_heavier_than_all():
     """Mahalanobis distances without it have no negative squares, by rounding either."""
     rng = np.random.default_rng(0)
     for weight in rng.uniform(1e-3, 1, 100):
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             "all",
             metric="mahalanobis",
             support_norm=None,

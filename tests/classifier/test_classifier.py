@@ -8,6 +8,7 @@ import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
+from settings import plain_classifier
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -21,7 +22,6 @@ from sklearn.preprocessing import LabelBinarizer, StandardScaler, normalize
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from skimprint import ImprintClassifier
 from skimprint.aggregation import Votes
 from skimprint.generation import (
     GENERATORS,
@@ -62,17 +62,17 @@ def split(digits):
 class TestScikitLearn:
     @parametrize_with_checks(
         [
-            ImprintClassifier(),
-            ImprintClassifier(n_proxies=2, n_jobs=2),
-            ImprintClassifier(temperature="auto"),
-            ImprintClassifier("mean"),
-            ImprintClassifier("all", aggregation="mnn", metric="euclidean"),
-            ImprintClassifier("fps"),
-            ImprintClassifier("kmedoids"),
-            ImprintClassifier("least_squares", n_proxies=1),
-            ImprintClassifier("mean", metric="mahalanobis", aggregation=Votes(1)),
-            ImprintClassifier("random"),
-            ImprintClassifier(MeanProxies(), metric="manhattan", support_norm=None),
+            plain_classifier(),
+            plain_classifier(n_proxies=2, n_jobs=2),
+            plain_classifier(temperature="auto"),
+            plain_classifier("mean"),
+            plain_classifier("all", aggregation="mnn", metric="euclidean"),
+            plain_classifier("fps"),
+            plain_classifier("kmedoids"),
+            plain_classifier("least_squares", n_proxies=1),
+            plain_classifier("mean", metric="mahalanobis", aggregation=Votes(1)),
+            plain_classifier("random"),
+            plain_classifier(MeanProxies(), metric="manhattan", support_norm=None),
         ],
         expected_failed_checks=expected_failed_checks,
     )
@@ -82,7 +82,7 @@ class TestScikitLearn:
 
     def test_pipeline_grid_search_over_strings_and_objects(self, split):
         X, _, y, _ = split
-        pipeline = Pipeline([("scale", StandardScaler()), ("clf", ImprintClassifier())])
+        pipeline = Pipeline([("scale", StandardScaler()), ("clf", plain_classifier())])
         grid = [
             {
                 "clf__generator": ["mean", MeanProxies()],
@@ -101,13 +101,13 @@ class TestScikitLearn:
         assert search.best_score_ > 0.5
 
     def test_cross_val_score(self, digits):
-        scores = cross_val_score(ImprintClassifier(random_state=0), *digits, cv=3)
+        scores = cross_val_score(plain_classifier(random_state=0), *digits, cv=3)
         assert scores.mean() > 0.8
 
     @pytest.mark.parametrize("method", ["temperature", "sigmoid"])
     def test_calibrated(self, split, method):
         X, X_query, y, y_query = split
-        clf = ImprintClassifier("mean")
+        clf = plain_classifier("mean")
         if method == "temperature" and parse_version(sklearn.__version__) < NEW:
             pytest.skip("needs scikit-learn 1.8")
         calibrated = CalibratedClassifierCV(clf, method=method, cv=3).fit(X, y)
@@ -127,14 +127,14 @@ class TestScikitLearn:
         X, y = digits
         weights = np.where(np.arange(len(y)) % 2, 1.0, 0.0)
         with config_context(enable_metadata_routing=True):
-            clf = ImprintClassifier("mean").set_fit_request(sample_weight=True)
+            clf = plain_classifier("mean").set_fit_request(sample_weight=True)
             scaler = StandardScaler().set_fit_request(sample_weight=False)
             pipeline = make_pipeline(scaler, clf)
             pipeline.fit(X, y, sample_weight=weights)
         assert pipeline[-1].class_count_.sum() == weights.sum()
 
     def test_clone_and_nested_parameters(self):
-        clf = ImprintClassifier(KMeansProxies(n_init=2))
+        clf = plain_classifier(KMeansProxies(n_init=2))
         clf.set_params(generator__max_iter=7, n_proxies=3)
         copy = clone(clf)
         assert copy.generator is not clf.generator
@@ -145,7 +145,7 @@ class TestScikitLearn:
     def test_fit_leaves_its_parameters_alone(self, split):
         X, _, y, _ = split
         generator = KMeans(n_clusters=11)
-        clf = ImprintClassifier(generator, n_proxies=2).fit(X, y)
+        clf = plain_classifier(generator, n_proxies=2).fit(X, y)
         assert generator.n_clusters == 11
         assert not hasattr(generator, "cluster_centers_")
         assert clf.generator is generator
@@ -153,7 +153,7 @@ class TestScikitLearn:
     @pytest.mark.parametrize("generator", [*GENERATORS, KMeans()])
     def test_pickle(self, split, generator):
         X, X_query, y, _ = split
-        clf = ImprintClassifier(generator, n_proxies=3, random_state=0).fit(X, y)
+        clf = plain_classifier(generator, n_proxies=3, random_state=0).fit(X, y)
         copy = pickle.loads(pickle.dumps(clf))
         np.testing.assert_array_equal(
             copy.predict_proba(X_query), clf.predict_proba(X_query)
@@ -166,7 +166,7 @@ class TestIdentities:
     @pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # dead features
     def test_mean_without_norms_is_nearest_centroid(self, split):
         X, X_query, y, _ = split
-        clf = ImprintClassifier(**PUBLISHED_METHODS["janson"]).fit(X, y)
+        clf = plain_classifier(**PUBLISHED_METHODS["janson"]).fit(X, y)
         centroid = NearestCentroid().fit(X, y)
         np.testing.assert_allclose(
             clf.proxies_, centroid.centroids_, rtol=1e-4, atol=1e-6
@@ -177,7 +177,7 @@ class TestIdentities:
     @pytest.mark.parametrize("generator", sorted(GENERATORS))
     def test_normalised_max_is_the_nearest_proxy(self, split, generator, metric):
         X, X_query, y, _ = split
-        clf = ImprintClassifier(generator, n_proxies=3, random_state=0).fit(X, y)
+        clf = plain_classifier(generator, n_proxies=3, random_state=0).fit(X, y)
         knn = KNeighborsClassifier(1, metric=metric, algorithm="brute")
         knn.fit(clf.proxies_, clf.proxy_labels_)
         expected = knn.predict(normalize(X_query))
@@ -187,7 +187,7 @@ class TestIdentities:
 
     def test_the_query_norm_cannot_change_the_argmax_of_products(self, split):
         X, X_query, y, _ = split
-        clf = ImprintClassifier("kmeans", n_proxies=3, random_state=0).fit(X, y)
+        clf = plain_classifier("kmeans", n_proxies=3, random_state=0).fit(X, y)
         predicted = clf.predict(X_query)
         clf.set_params(query_norm=None).fit(X, y)
         np.testing.assert_array_equal(clf.predict(X_query), predicted)
@@ -203,7 +203,7 @@ class TestIdentities:
         X, X_query, y, _ = split
         # Stored in one byte a value, the embeddings have equal Chebyshev distances.
         X = X + np.random.default_rng(0).uniform(0, 1e-3, X.shape).astype(np.float32)
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             "all",
             support_norm=None,
             proxy_norm=None,
@@ -230,7 +230,7 @@ class TestIdentities:
         X = rng.normal(size=(n_samples, 100))
         y = np.minimum(rng.geometric(0.4, n_samples), 5)  # unbalanced
         weights = rng.uniform(0.5, 2, n_samples)
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             LeastSquaresProxies(alpha=0.1), 1, support_norm=None, proxy_norm=None
         ).fit(X, y, sample_weight=weights)
         ridge = Ridge(alpha=0.1 * weights.sum(), fit_intercept=False)
@@ -239,7 +239,7 @@ class TestIdentities:
 
     def test_mahalanobis_is_that_of_the_shrunk_residuals(self, split):
         X, X_query, y, _ = split
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             "mean", metric="mahalanobis", support_norm=None, proxy_norm=None,
             query_norm=None,
         ).fit(X, y)  # fmt: skip
@@ -256,7 +256,7 @@ class TestIdentities:
     @pytest.mark.parametrize("clusterer", [KMeans, BisectingKMeans])
     def test_a_clusterer_is_fitted_to_each_class(self, split, clusterer):
         X, _, y, _ = split
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             clusterer(n_init=1), 3, support_norm=None, proxy_norm=None, random_state=0
         ).fit(X, y)
         for label in range(10):
@@ -279,11 +279,11 @@ class TestIdentities:
                 axis=1,
             )
 
-        theirs = ImprintClassifier(
+        theirs = plain_classifier(
             mean, support_norm=normalize, proxy_norm=normalize, query_norm=normalize,
             aggregation=maximum,
         ).fit(X, y)  # fmt: skip
-        ours = ImprintClassifier("mean").fit(X, y)
+        ours = plain_classifier("mean").fit(X, y)
         np.testing.assert_allclose(
             theirs.decision_function(X_query),
             ours.decision_function(X_query),
@@ -296,7 +296,7 @@ class TestPredictions:
     @pytest.mark.parametrize("metric", ["dot", "cosine", "euclidean", "mahalanobis"])
     def test_all_ways_to_predict_agree(self, split, aggregation, metric):
         X, X_query, y, _ = split
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             n_proxies=3, aggregation=aggregation, metric=metric, random_state=0
         ).fit(X, y)
         scores = clf.decision_function(X_query)
@@ -313,7 +313,7 @@ class TestPredictions:
         X, X_query, y, _ = split
         # More samples than features, and products too large for a plain path.
         X, X_query = X[:, :100], np.repeat(X_query[:, :100], 10, axis=0)
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             generator, 1, query_norm=lambda X: np.asfortranarray(X), random_state=0
         ).fit(X, y)
         best = np.maximum.reduceat(
@@ -325,7 +325,7 @@ class TestPredictions:
 
     def test_two_classes_have_one_score_positive_for_the_second(self, split):
         X, X_query, y, _ = split
-        clf = ImprintClassifier("mean").fit(X, np.where(y < 5, "small", "large"))
+        clf = plain_classifier("mean").fit(X, np.where(y < 5, "small", "large"))
         scores = clf.decision_function(X_query)
         assert scores.shape == (len(X_query),)
         np.testing.assert_array_equal(clf.predict(X_query) == "small", scores > 0)
@@ -335,7 +335,7 @@ class TestPredictions:
 
     def test_temperature_sharpens(self, split):
         X, X_query, y, _ = split
-        clf = ImprintClassifier("mean").fit(X, y)
+        clf = plain_classifier("mean").fit(X, y)
         warm = clf.predict_proba(X_query).max(axis=1)
         cold = clf.set_params(temperature=0.01).predict_proba(X_query)
         assert (cold.max(axis=1) > warm).all()
@@ -348,7 +348,7 @@ class TestPredictions:
         self, split, n_neighbors, temperature
     ):
         X, X_query, y, _ = split
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             "all",
             aggregation=Votes(n_neighbors),
             metric="euclidean",
@@ -365,7 +365,7 @@ class TestPredictions:
         v = rng.normal(size=64).astype(np.float32)
         near = v + 1e-3 * rng.normal(size=64).astype(np.float32)
         X = np.stack([3 * v, 7 * v, near, 1.5 * near])
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             "all", aggregation=Votes(4, weights="distance"), metric="cosine"
         ).fit(X, [0, 0, 1, 1])
         scores = clf.decision_function(np.stack([v, 2 * v, X[0]]))
@@ -376,7 +376,7 @@ class TestPredictions:
     @pytest.mark.parametrize("aggregation", ["max", Votes(1)], ids=str)
     def test_distances_far_from_the_origin(self, split, metric, aggregation):
         X, X_query, y, _ = split
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             "mean", metric=metric, aggregation=aggregation, support_norm=None,
             proxy_norm=None, query_norm=None,
         )  # fmt: skip
@@ -384,13 +384,13 @@ class TestPredictions:
         assert np.mean(far == clf.fit(X, y).predict(X_query)) > 0.99
 
     def test_a_tie_goes_to_the_first_class(self):
-        clf = ImprintClassifier("mean").fit([[1.0, 0.0], [0.0, 1.0]], ["b", "a"])
+        clf = plain_classifier("mean").fit([[1.0, 0.0], [0.0, 1.0]], ["b", "a"])
         np.testing.assert_array_equal(clf.predict([[1.0, 1.0]]), ["a"])
 
     @pytest.mark.parametrize("metric", ["dot", "euclidean", "manhattan"])
     def test_kproxies(self, split, metric):
         X, X_query, y, _ = split
-        clf = ImprintClassifier(n_proxies=3, metric=metric, random_state=0).fit(X, y)
+        clf = plain_classifier(n_proxies=3, metric=metric, random_state=0).fit(X, y)
         similarities, indices = clf.kproxies(X_query, n_neighbors=30)
         assert similarities.shape == indices.shape == (len(X_query), 30)
         assert (np.diff(similarities) <= 0).all()
@@ -404,7 +404,7 @@ class TestPredictions:
 
     def test_blocks_change_nothing(self, split, monkeypatch):
         X, X_query, y, _ = split
-        clf = ImprintClassifier(n_proxies=3, random_state=0).fit(X, y)
+        clf = plain_classifier(n_proxies=3, random_state=0).fit(X, y)
         scores = clf.decision_function(X_query)
         monkeypatch.setattr("skimprint._scoring.similarity._BLOCK_BYTES", 1)
         monkeypatch.setattr("skimprint._scoring.similarity._MIN_BLOCK", 7)
@@ -417,7 +417,7 @@ class TestFit:
     def test_attributes(self, split, generator):
         X, X_query, y, _ = split
         y = np.array(list("abcdefghij"))[y]
-        clf = ImprintClassifier(generator, n_proxies=3, random_state=0).fit(X, y)
+        clf = plain_classifier(generator, n_proxies=3, random_state=0).fit(X, y)
         assert clf.proxies_.dtype == np.float32
         assert clf.decision_function(X_query).dtype == np.float32
         assert clf.predict_proba(X_query).dtype == np.float32
@@ -436,14 +436,14 @@ class TestFit:
     )
     def test_indices_of_sample_proxies_are_the_samples(self, split, generator):
         X, _, y, _ = split
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             generator, 3, support_norm=None, proxy_norm=None, random_state=0
         ).fit(X, y)
         np.testing.assert_array_equal(clf.proxies_, X[clf.proxy_indices_])
 
     def test_indices_of_means_are_the_nearest_samples_of_the_class(self, split):
         X, _, y, _ = split
-        clf = ImprintClassifier("mean", support_norm=None, proxy_norm=None).fit(X, y)
+        clf = plain_classifier("mean", support_norm=None, proxy_norm=None).fit(X, y)
         for proxy, label, index in zip(
             clf.proxies_, clf.proxy_labels_, clf.proxy_indices_, strict=True
         ):
@@ -453,13 +453,13 @@ class TestFit:
     def test_feature_names(self):
         pd = pytest.importorskip("pandas", reason="needs pandas")
         X = pd.DataFrame({"a": [0.0, 1.0], "b": [1.0, 0.0]})
-        clf = ImprintClassifier().fit(X, ["up", "right"])
+        clf = plain_classifier().fit(X, ["up", "right"])
         np.testing.assert_array_equal(clf.feature_names_in_, ["a", "b"])
 
     def test_n_proxies_per_label(self, split):
         X, _, y, _ = split
         counts = {label: 1 + label % 3 for label in range(10)}
-        clf = ImprintClassifier(n_proxies=counts).fit(X, y)
+        clf = plain_classifier(n_proxies=counts).fit(X, y)
         for label, count in counts.items():
             assert (clf.proxy_labels_ == label).sum() == count
 
@@ -467,7 +467,7 @@ class TestFit:
     def test_integer_weights_are_repetitions(self, split, generator):
         X, X_query, y, _ = split
         weights = np.arange(len(y)) % 3
-        clf = ImprintClassifier(generator, n_proxies=1)
+        clf = plain_classifier(generator, n_proxies=1)
         weighted = clone(clf).fit(X, y, sample_weight=weights)
         repeated = clone(clf).fit(np.repeat(X, weights, axis=0), np.repeat(y, weights))
         np.testing.assert_allclose(
@@ -482,7 +482,7 @@ class TestFit:
     def test_weight_zero_is_absence(self, split, generator):
         X, _, y, _ = split
         weights = np.where(np.arange(len(y)) % 3 == 0, 0.0, 1.0)
-        clf = ImprintClassifier(generator, n_proxies=3, random_state=0)
+        clf = plain_classifier(generator, n_proxies=3, random_state=0)
         weighted = clone(clf).fit(X, y, sample_weight=weights)
         absent = clone(clf).fit(X[weights > 0], y[weights > 0])
         np.testing.assert_allclose(
@@ -502,7 +502,7 @@ class TestFit:
     ):
         X, y = digits
         X, y = X[:200, :64], y[:200]
-        clf = ImprintClassifier(generator, n_proxies=4, random_state=3).fit(X, y)
+        clf = plain_classifier(generator, n_proxies=4, random_state=3).fit(X, y)
         kept = data.draw(st.sets(st.integers(0, 9), min_size=1), label="classes")
         # Rows of one class keep their order; the classes come in any.
         order = np.argsort(
@@ -520,7 +520,7 @@ class TestFit:
 
     def test_random_state_none_differs_from_fit_to_fit(self, split):
         X, _, y, _ = split
-        clf = ImprintClassifier("random", n_proxies=5)
+        clf = plain_classifier("random", n_proxies=5)
         first = clf.fit(X, y).proxy_indices_
         assert not np.array_equal(clf.fit(X, y).proxy_indices_, first)
 
@@ -528,7 +528,7 @@ class TestFit:
         X, _, y, _ = split
 
         def total_distance(max_iter):
-            clf = ImprintClassifier(
+            clf = plain_classifier(
                 KMedoidsProxies(max_iter=max_iter), 5, proxy_norm=None, random_state=0
             ).fit(X, y)
             rows = normalize(X)
@@ -551,11 +551,11 @@ class TestFit:
             seeds.append(random_state)
             return X_c[:n_proxies]
 
-        ImprintClassifier(note_seed, **params, random_state=7).fit(X, y)
+        plain_classifier(note_seed, **params, random_state=7).fit(X, y)
         assert seeds == [7] * 10
 
         kmeans = KMeans(n_init=1, random_state=3)
-        clf = ImprintClassifier(kmeans, **params, random_state=7)
+        clf = plain_classifier(kmeans, **params, random_state=7)
         clf.fit(X, y, sample_weight=weights)
         alone = clone(kmeans).set_params(n_clusters=2)
         alone.fit(X[y == 0], sample_weight=weights[y == 0])
@@ -563,7 +563,7 @@ class TestFit:
 
         def inertia(n_init):
             generator = KMeansProxies(n_init=n_init)
-            clf = ImprintClassifier(generator, 8, random_state=0, proxy_norm=None)
+            clf = plain_classifier(generator, 8, random_state=0, proxy_norm=None)
             proxies = clf.fit(X, y).proxies_.reshape(10, 8, -1)
             rows = normalize(X)
             return (
@@ -574,7 +574,7 @@ class TestFit:
 
     def test_a_minibatch_clusterer_takes_part(self, split):
         X, X_query, y, y_query = split
-        clf = ImprintClassifier(MiniBatchKMeans(n_init=1), 3, random_state=0).fit(X, y)
+        clf = plain_classifier(MiniBatchKMeans(n_init=1), 3, random_state=0).fit(X, y)
         assert clf.score(X_query, y_query) > 0.8
 
 
@@ -583,7 +583,7 @@ def test_least_squares_predicts_as_ridge_with_more_samples_than_features():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 10, 600)
     X = rng.normal(size=(10, 300))[y] + 3 * rng.normal(size=(600, 300))
-    clf = ImprintClassifier(
+    clf = plain_classifier(
         "least_squares", 1, support_norm=None, proxy_norm=None, query_norm=None
     ).fit(X, y)
     ridge = Ridge(alpha=600 * 0.01, fit_intercept=False).fit(X, np.eye(10)[y])

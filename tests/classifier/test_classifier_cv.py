@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from settings import plain_classifier
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import DataConversionWarning, FitFailedWarning, NotFittedError
 from sklearn.metrics import accuracy_score, f1_score, make_scorer
@@ -118,7 +119,7 @@ def data(digits):
 )
 def test_is_the_grid_search(data, grid, params):
     X, y = data
-    clf = ImprintClassifier(random_state=0)
+    clf = plain_classifier(random_state=0)
     cv = StratifiedKFold(3, shuffle=True, random_state=0)
     expected = GridSearchCV(clf, grid, cv=cv, **params).fit(X, y)
     search = ImprintClassifierCV(clf, grid, cv=cv, **params).fit(X, y)
@@ -141,7 +142,7 @@ def test_proxies_are_made_once_for_candidates_that_agree(data):
         "aggregation": ["max", "mnn"],
         "metric": ["dot", "euclidean", "mahalanobis"],
     }
-    search = ImprintClassifierCV(ImprintClassifier(first), grid, cv=3, n_jobs=2)
+    search = ImprintClassifierCV(plain_classifier(first), grid, cv=3, n_jobs=2)
     search.fit(*data)
     n_classes, n_folds, n_values = 10, 3, 2
     assert len(calls) == n_classes * (n_folds * n_values + 1)
@@ -151,7 +152,7 @@ def test_proxies_are_made_once_for_candidates_that_agree(data):
 @pytest.mark.parametrize("random_state", [0, np.random.RandomState(0)])
 def test_any_number_of_jobs_and_kind_of_seed(data, n_jobs, random_state):
     X, y = data
-    clf = ImprintClassifier(n_proxies=4, random_state=random_state)
+    clf = plain_classifier(n_proxies=4, random_state=random_state)
     grid = [{"temperature": ["auto"]}, {"metric": ["mahalanobis"]}, {"n_proxies": [2]}]
     expected = GridSearchCV(clf, grid, scoring="neg_log_loss").fit(X, y)
     search = ImprintClassifierCV(clf, grid, scoring="neg_log_loss", n_jobs=n_jobs)
@@ -165,7 +166,7 @@ def test_any_number_of_jobs_and_kind_of_seed(data, n_jobs, random_state):
 
 def test_classes_of_a_head(data):
     X, y = data
-    clf = ImprintClassifier(random_state=0, head=(np.eye(12, 64), None))
+    clf = plain_classifier(random_state=0, head=(np.eye(12, 64), None))
     grid = {"n_proxies": [1, 3], "generator": ["kmeans", "mean"]}
     expected = GridSearchCV(clf, grid, cv=3).fit(X, y)
     search = ImprintClassifierCV(clf, grid, cv=3).fit(X, y)
@@ -208,7 +209,7 @@ def test_scorers_of_all_kinds(data, as_frame):
     if as_frame:
         pd = pytest.importorskip("pandas", reason="needs pandas")
         X = pd.DataFrame(X).add_prefix("x")
-    clf = ImprintClassifier("random", 3, aggregation=Votes(), random_state=0)
+    clf = plain_classifier("random", 3, aggregation=Votes(), random_state=0)
     grid = {"aggregation__n_neighbors": [4, 1, 2], "metric": ["cosine", "euclidean"]}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names")
@@ -237,7 +238,7 @@ def test_products_are_shared(data, monkeypatch, scoring, norms):
         "n_proxies": [2, 4],
         "query_norm": norms,
     }
-    clf = ImprintClassifier("random")
+    clf = plain_classifier("random")
     ImprintClassifierCV(clf, grid, cv=3, scoring=scoring).fit(*data)
     # The length of a query makes no difference to products, but its roots do.
     assert calls == [100] * 3 * 2 * (2 if "power" in norms else 1)
@@ -259,13 +260,13 @@ def test_one_scatter_for_all_shrinkages(data, monkeypatch):
         "generator": ["mean", "random"],
         "n_proxies": [1, 3],
     }
-    ImprintClassifierCV(ImprintClassifier(), grid, cv=3).fit(*data)
+    ImprintClassifierCV(plain_classifier(), grid, cv=3).fit(*data)
     assert len(calls) == 3 + 1  # of each fold, and of the best classifier
 
 
 def test_methods_are_those_of_the_best(data):
     X, y = data
-    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["cosine"]})
+    search = ImprintClassifierCV(plain_classifier("mean"), {"metric": ["cosine"]})
     with pytest.raises(NotFittedError):
         search.predict(X)
     search.fit(X, y)
@@ -280,14 +281,14 @@ def test_methods_are_those_of_the_best(data):
 def test_weights_reach_the_fits(data):
     X, y = data
     weights = np.where(np.arange(len(y)) % 2, 1.0, 0.0)
-    search = ImprintClassifierCV(ImprintClassifier("mean"), {"n_proxies": [1]})
+    search = ImprintClassifierCV(plain_classifier("mean"), {"n_proxies": [1]})
     search.fit(X, y, sample_weight=weights)
     assert search.best_estimator_.class_count_.sum() == weights.sum()
 
 
 def test_the_grid_and_the_estimator_stay_as_they_are(data):
     component = KMeansProxies()
-    clf = ImprintClassifier(random_state=0)
+    clf = plain_classifier(random_state=0)
     grid = {"generator": [component], "n_proxies": [2, 3]}
     search = ImprintClassifierCV(clf, grid, cv=2).fit(*data)
     assert not hasattr(clf, "classes_")
@@ -384,7 +385,7 @@ def a_random_search(seed):
 def test_random_searches_are_those_of_grid_search(block):
     for seed in range(20 * block, 20 * block + 20):
         grid, params, X, y, fit_params = a_random_search(seed)
-        clf = ImprintClassifier(random_state=0)
+        clf = plain_classifier(random_state=0)
         peer, told = outcome(GridSearchCV(clf, grid, **params), X, y, **fit_params)
         search, ours = outcome(
             ImprintClassifierCV(clf, grid, **params), X, y, **fit_params
@@ -404,7 +405,7 @@ def test_random_searches_are_those_of_grid_search(block):
 
 def test_labels_in_a_column(data):
     X, y = data
-    clf, grid = ImprintClassifier(random_state=0), {"n_proxies": [1, 3, 8]}
+    clf, grid = plain_classifier(random_state=0), {"n_proxies": [1, 3, 8]}
     expected = ImprintClassifierCV(clf, grid).fit(X, y)
     with pytest.warns(DataConversionWarning):
         search = ImprintClassifierCV(clf, grid).fit(X, y[:, None])
@@ -425,7 +426,7 @@ def test_score_is_by_the_scorer(data, scoring):
 def test_weights_count_in_scores(data):
     # As in scikit-learn, whichever version it is; from 1.9 on they do.
     X, y = data
-    clf = ImprintClassifier("mean", random_state=0)
+    clf = plain_classifier("mean", random_state=0)
     grid = {"metric": ["dot", "euclidean", "mahalanobis"], "mean_weight": [0, 0.5]}
     chosen = []
     for seed in range(5):
@@ -448,7 +449,7 @@ def test_no_splits(data, spent):
 def test_groups_decide_the_splits(data):
     X, y = data
     groups = np.arange(len(y)) % 7
-    clf, grid = ImprintClassifier(random_state=0), {"n_proxies": [1, 2]}
+    clf, grid = plain_classifier(random_state=0), {"n_proxies": [1, 2]}
     search = ImprintClassifierCV(clf, grid, cv=GroupKFold(3))
     with pytest.raises(ValueError, match="groups"):
         search.fit(X, y)
@@ -462,7 +463,7 @@ def test_metadata_routing(data):
     weights, groups = np.arange(len(y)) % 3 + 1.0, np.arange(len(y)) % 5
     with sklearn.config_context(enable_metadata_routing=True):
         scorer = make_scorer(accuracy_score).set_score_request(sample_weight="of_score")
-        clf = ImprintClassifier("mean").set_fit_request(sample_weight=True)
+        clf = plain_classifier("mean").set_fit_request(sample_weight=True)
         params = {"scoring": scorer, "cv": GroupKFold(3)}
         given = {"sample_weight": weights, "of_score": weights[::-1], "groups": groups}
         search = ImprintClassifierCV(clf, {"n_proxies": [1]}, **params)
@@ -480,7 +481,7 @@ def test_a_candidate_that_fails(data):
         return X_c[:n_proxies]
 
     grid = {"n_proxies": [1, 2, 3], "metric": ["dot", "euclidean"]}
-    search = ImprintClassifierCV(ImprintClassifier(first), grid, cv=2)
+    search = ImprintClassifierCV(plain_classifier(first), grid, cv=2)
     with (
         pytest.warns(FitFailedWarning, match="4 fits failed out of a total of 12"),
         pytest.warns(UserWarning, match="non-finite"),
@@ -505,7 +506,7 @@ def test_invalid_candidates_do_not_keep_others_from_sharing(data):
         "metric": ["dot", "cosine"],
         "aggregation": ["mnn", Votes(weights="distance")],
     }
-    search = ImprintClassifierCV(ImprintClassifier(first, 2), grid, cv=2, error_score=0)
+    search = ImprintClassifierCV(plain_classifier(first, 2), grid, cv=2, error_score=0)
     with pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 8"):
         search.fit(*data)
     assert len(calls) == 10 * (2 + 1)
@@ -526,7 +527,7 @@ def test_a_subclass_learns_in_its_own_way(data):
 def test_names_of_features_are_of_the_last_fit(data):
     pd = pytest.importorskip("pandas", reason="needs pandas")
     X, y = data
-    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["dot"]}, cv=2)
+    search = ImprintClassifierCV(plain_classifier("mean"), {"metric": ["dot"]}, cv=2)
     search.fit(pd.DataFrame(X).add_prefix("x"), y)
     assert search.feature_names_in_[:2].tolist() == ["x0", "x1"]
     assert not hasattr(search.fit(X, y), "feature_names_in_")
@@ -534,7 +535,7 @@ def test_names_of_features_are_of_the_last_fit(data):
 
 def test_refitting_or_not(data):
     X, y = data
-    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["dot"]})
+    search = ImprintClassifierCV(plain_classifier("mean"), {"metric": ["dot"]})
     search.fit(X, y)
     search.set_params(refit=False, scoring=["accuracy", "f1_macro"]).fit(X, y)
     for name in ("best_estimator_", "best_index_", "classes_", "predict", "explain"):
@@ -549,7 +550,7 @@ def test_refitting_or_not(data):
 
 def test_an_error_leaves_the_search_as_it_was(data):
     X, y = data
-    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["dot"]})
+    search = ImprintClassifierCV(plain_classifier("mean"), {"metric": ["dot"]})
     search.fit(X, y)
     before = vars(search).copy()
     for bad in ({"cv": []}, {"error_score": "raise", "scoring": lambda *_: "text"}):
@@ -571,7 +572,7 @@ def test_before_a_fit_without_parameters():
 
 
 def test_verbose(data, capsys):
-    clf, grid = ImprintClassifier("mean"), {"metric": ["dot", "cosine"]}
+    clf, grid = plain_classifier("mean"), {"metric": ["dot", "cosine"]}
     for verbose, n_lines in enumerate([0, 1, 1 + 2 * 5]):
         ImprintClassifierCV(clf, grid, verbose=verbose).fit(*data)
         assert len(capsys.readouterr().out.splitlines()) == n_lines
@@ -581,7 +582,7 @@ def test_callbacks_of_candidates_that_share(data):
     utils = pytest.importorskip("sklearn.callback.tests._utils")
     callbacks = [utils.RecordingCallback(), utils.RecordingAutoPropagatedCallback()]
     grid = {"metric": ["dot", "cosine", "euclidean"]}
-    search = ImprintClassifierCV(ImprintClassifier("mean"), grid, cv=2, n_jobs=2)
+    search = ImprintClassifierCV(plain_classifier("mean"), grid, cv=2, n_jobs=2)
     search.set_callbacks(*callbacks).fit(*data)
     # The search, its two parts, six fits of candidates; ten classes of the last fit.
     for callback, expected in zip(callbacks, [1 + 2 + 6, 1 + 2 + 6 + 10], strict=True):
@@ -596,7 +597,7 @@ def test_arrays_of_all_kinds(xp, data, scoring):
     X, y = data
     grid = {"n_proxies": [1, 3], "metric": ["dot", "euclidean"]}
     search = ImprintClassifierCV(
-        ImprintClassifier(random_state=0), grid, cv=3, scoring=scoring
+        plain_classifier(random_state=0), grid, cv=3, scoring=scoring
     )
     with sklearn.config_context(array_api_dispatch=False):
         expected = clone(search).fit(X, y)
@@ -634,9 +635,9 @@ def weights_of_k_means(search):
 
 @parametrize_with_checks(
     [
-        ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["dot"]}, cv=2),
+        ImprintClassifierCV(plain_classifier("mean"), {"metric": ["dot"]}, cv=2),
         ImprintClassifierCV(
-            ImprintClassifier(random_state=0), {"n_proxies": [1, 2]}, cv=2
+            plain_classifier(random_state=0), {"n_proxies": [1, 2]}, cv=2
         ),
     ],
     expected_failed_checks=weights_of_k_means,

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from settings import plain_classifier
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skimprint import ImprintClassifier, Rejection
+from skimprint import Rejection
 from skimprint.aggregation import Votes
 from skimprint.generation import KMeansProxies
 
@@ -28,10 +29,10 @@ class TestQueue:
     ):
         X, y = digits
         weights = np.random.default_rng(0).uniform(0.1, 3, len(y)) if weighted else None
-        whole = ImprintClassifier(generator).fit(X, y, sample_weight=weights)
+        whole = plain_classifier(generator).fit(X, y, sample_weight=weights)
         for n_parts, every, most in ((2, 1, 2**24), (40, 7, 2**24), (40, 50, 10**5)):
             monkeypatch.setattr("skimprint.classifier._fitted._MAX_QUEUE_BYTES", most)
-            clf = ImprintClassifier(generator)
+            clf = plain_classifier(generator)
             for i, rows in enumerate(np.array_split(np.arange(len(y)), n_parts)):
                 part = None if weights is None else weights[rows]
                 clf.partial_fit(X[rows], y[rows], sample_weight=part)
@@ -45,7 +46,7 @@ class TestQueue:
     def waiting(self, digits):
         """A classifier with samples that wait, and what it is to predict."""
         X, y = digits
-        clf = ImprintClassifier("mean").fit(X[y < 8], y[y < 8])
+        clf = plain_classifier("mean").fit(X[y < 8], y[y < 8])
         expected = clone(clf).fit(X, y).predict(X)
         for label in (8, 9):
             clf.partial_fit(X[y == label], y[y == label])
@@ -56,7 +57,7 @@ class TestQueue:
         X, y = digits
         most = 3 * X[:20].nbytes
         monkeypatch.setattr("skimprint.classifier._fitted._MAX_QUEUE_BYTES", most)
-        clf, longest = ImprintClassifier("mean"), 0
+        clf, longest = plain_classifier("mean"), 0
         for rows in np.array_split(np.arange(len(y)), len(y) // 20):
             clf.partial_fit(X[rows], y[rows])
             longest = max(longest, len(queue_of(clf)))
@@ -108,18 +109,18 @@ class TestQueue:
 
     def test_samples_may_be_changed_afterwards(self, digits):
         X, y = digits[0].copy(), digits[1]
-        expected = ImprintClassifier("mean").fit(X, y).proxies_
-        clf = ImprintClassifier("mean").partial_fit(X[:250], y[:250])
+        expected = plain_classifier("mean").fit(X, y).proxies_
+        clf = plain_classifier("mean").partial_fit(X[:250], y[:250])
         clf.partial_fit(X[250:], y[250:])
         X[:] = 0
         np.testing.assert_array_equal(clf.proxies_, expected)
 
     def test_labels_of_other_types_and_lengths(self):
-        clf = ImprintClassifier("mean").fit(np.eye(4)[:1], [1])
+        clf = plain_classifier("mean").fit(np.eye(4)[:1], [1])
         for row, label in zip(np.eye(4)[1:], (True, 2.0, -3), strict=True):
             clf.partial_fit(row[None], [label])
         np.testing.assert_array_equal(clf.classes_, [-3, 1, 2])
-        clf = ImprintClassifier("mean").fit(np.eye(4)[:1], ["a"])
+        clf = plain_classifier("mean").fit(np.eye(4)[:1], ["a"])
         for row, label in zip(np.eye(4)[1:], ("b" * 9, "c", "b"), strict=True):
             clf.partial_fit(row[None], [label])
         assert clf.classes_.tolist() == ["a", "b", "b" * 9, "c"]
@@ -138,7 +139,7 @@ class TestSetAfterFit:
     @pytest.fixture
     def fitted(self, digits):
         X, y = digits[0][:200, :64], digits[1][:200]
-        return ImprintClassifier(n_proxies=3, random_state=0).fit(X, y), X, y
+        return plain_classifier(n_proxies=3, random_state=0).fit(X, y), X, y
 
     @pytest.mark.parametrize(
         "params",
@@ -190,7 +191,7 @@ class TestSetAfterFit:
     def test_parameters_of_components_are_without_effect_too(self, fitted, params):
         _, X, y = fitted
         components = {"generator": KMeansProxies(), "aggregation": Votes(3)}
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             n_proxies=3, metric="cosine", random_state=0, **components
         ).fit(X, y)
         twin = pickle.loads(pickle.dumps(clf))

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from settings import PLAIN, plain_classifier
 from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -12,7 +13,7 @@ from skimprint import ImprintClassifier
 from skimprint.aggregation import Votes
 from skimprint.normalization import l2_normalize
 
-PLAIN = {"support_norm": None, "query_norm": None, "proxy_norm": None}
+AS_THEY_ARE = {"support_norm": None, "query_norm": None, "proxy_norm": None}
 
 
 def blobs(n, d, seed=0):
@@ -28,7 +29,7 @@ def test_the_nearest_whitened_mean_is_lda_without_priors():
     residuals = X - np.array([X[y == c].mean(axis=0) for c in range(4)])[y]
     X = X / residuals.std(axis=0)  # scikit-learn scales before it shrinks
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(X, y)
-    clf = ImprintClassifier("mean", metric="euclidean", whitening=0.3, **PLAIN)
+    clf = plain_classifier("mean", metric="euclidean", whitening=0.3, **AS_THEY_ARE)
     expected = (lda.decision_function(X) - np.log(lda.priors_)).argmax(axis=1)
     np.testing.assert_array_equal(clf.fit(X, y).predict(X), expected)
     assert clf.whitening_ == 0.3
@@ -37,7 +38,9 @@ def test_the_nearest_whitened_mean_is_lda_without_priors():
 @pytest.mark.parametrize("whitening", [None, 0.3, 1.0])
 def test_mahalanobis_distances_to_means_are_lda_without_priors(whitening):
     X, y = blobs(200, 6)
-    clf = ImprintClassifier("mean", metric="mahalanobis", whitening=whitening, **PLAIN)
+    clf = plain_classifier(
+        "mean", metric="mahalanobis", whitening=whitening, **AS_THEY_ARE
+    )
     clf.fit(X, y)
 
     class OfTheClassifier(BaseEstimator):
@@ -59,8 +62,8 @@ def test_with_all_whitening_only_centres_and_scales(n, d):
     X, y = blobs(n, d)
     origin = np.mean([X[y == c].mean(axis=0) for c in range(4)], axis=0)
     norms = {"support_norm": None, "query_norm": None}
-    whitened = ImprintClassifier("mean", whitening=1.0, **norms).fit(X, y)
-    plain = ImprintClassifier("mean", **norms).fit(X - origin, y)
+    whitened = plain_classifier("mean", whitening=1.0, **norms).fit(X, y)
+    plain = plain_classifier("mean", **norms).fit(X - origin, y)
     np.testing.assert_allclose(whitened.proxies_, plain.proxies_, atol=1e-9)
     np.testing.assert_array_equal(whitened.predict(X), plain.predict(X - origin))
 
@@ -68,7 +71,7 @@ def test_with_all_whitening_only_centres_and_scales(n, d):
 @pytest.mark.parametrize("whitening", [0.01, 0.7, "auto"])
 def test_mahalanobis_distances_do_not_see_the_whitening(whitening):
     X, y = blobs(200, 6)
-    clf = ImprintClassifier("kmeans", n_proxies=3, metric="mahalanobis", **PLAIN)
+    clf = plain_classifier("kmeans", n_proxies=3, metric="mahalanobis", **AS_THEY_ARE)
     clf.set_params(random_state=0).fit(X, y)
     scores = clf.decision_function(X)
     whitened = clf.set_params(whitening=whitening).fit(X, y)
@@ -81,9 +84,9 @@ def test_mahalanobis_distances_do_not_see_the_whitening(whitening):
 def test_any_chunks_and_any_order_give_the_same(d, whitening, n_proxies):
     X, y = blobs(120, d)
     generator = "mean" if n_proxies == 1 else "all"
-    clf = ImprintClassifier(generator, whitening=whitening)
+    clf = plain_classifier(generator, whitening=whitening)
     whole = clf.fit(X, y)
-    chunked = ImprintClassifier(generator, whitening=whitening)
+    chunked = plain_classifier(generator, whitening=whitening)
     order = np.random.default_rng(1).permutation(len(X))
     for part in np.array_split(order, 5):
         chunked.partial_fit(X[part], y[part])
@@ -95,8 +98,8 @@ def test_any_chunks_and_any_order_give_the_same(d, whitening, n_proxies):
 
 def test_forgetting_forgets_the_covariance_too():
     X, y = blobs(120, 6)
-    clf = ImprintClassifier("mean", whitening="auto").fit(X, y).forget(3)
-    fresh = ImprintClassifier("mean", whitening="auto").fit(X[y != 3], y[y != 3])
+    clf = plain_classifier("mean", whitening="auto").fit(X, y).forget(3)
+    fresh = plain_classifier("mean", whitening="auto").fit(X[y != 3], y[y != 3])
     np.testing.assert_allclose(
         clf.decision_function(X), fresh.decision_function(X), atol=1e-9
     )
@@ -105,7 +108,7 @@ def test_forgetting_forgets_the_covariance_too():
 
 def test_one_sample_per_class_is_only_centred():
     X, y = np.random.default_rng(0).normal(size=(5, 8)), np.arange(5)
-    clf = ImprintClassifier("kmeans", whitening="auto").fit(X, y)
+    clf = plain_classifier("kmeans", whitening="auto").fit(X, y)
     assert clf.whitening_ == 1.0
     unit = X / np.linalg.norm(X, axis=1, keepdims=True)
     centred = unit - unit.mean(axis=0)
@@ -115,7 +118,9 @@ def test_one_sample_per_class_is_only_centred():
 
 def test_whitens_beside_the_classes_of_a_head():
     X, y = blobs(60, 6)
-    clf = ImprintClassifier.from_head(np.eye(6), list("abcdef"), whitening="auto")
+    clf = ImprintClassifier.from_head(
+        np.eye(6), list("abcdef"), **PLAIN | {"whitening": "auto"}
+    )
     scores = clf.decision_function(X)
     with pytest.raises(AttributeError, match="after support embeddings"):
         clf.whitening_  # noqa: B018
@@ -131,7 +136,7 @@ def test_whitens_beside_the_classes_of_a_head():
 def test_float32_stays_float32_and_is_safe_in_threads(generator, metric):
     X, y = blobs(100, 12)
     X = X.astype(np.float32)
-    clf = ImprintClassifier(generator, metric=metric, whitening="auto", n_proxies=2)
+    clf = plain_classifier(generator, metric=metric, whitening="auto", n_proxies=2)
     clf.fit(X, y)
     assert clf.proxies_.dtype == clf.decision_function(X).dtype == np.float32
     copy = pickle.loads(pickle.dumps(clf))
@@ -144,8 +149,8 @@ def test_float32_stays_float32_and_is_safe_in_threads(generator, metric):
 
 def test_whitening_helps_on_digits(digits):
     X, y = digits
-    plain = ImprintClassifier("mean").fit(X[:300], y[:300])
-    whitened = ImprintClassifier("mean", whitening="auto").fit(X[:300], y[:300])
+    plain = plain_classifier("mean").fit(X[:300], y[:300])
+    whitened = plain_classifier("mean", whitening="auto").fit(X[:300], y[:300])
     gain = whitened.score(X[300:], y[300:]) - plain.score(X[300:], y[300:])
     assert gain > 0.03
 
@@ -155,7 +160,7 @@ def test_whitening_helps_on_digits(digits):
 def test_power_is_l2_of_roots_taken_before(digits, whitening, metric):
     X, y = digits[0][:300].astype(float), digits[1][:300]
     roots = np.sign(X) * np.sqrt(np.abs(X))
-    clf = ImprintClassifier("mean", whitening=whitening, metric=metric)
+    clf = plain_classifier("mean", whitening=whitening, metric=metric)
     expected = clf.fit(roots, y).decision_function(roots)
     clf.set_params(support_norm="power", query_norm="power").fit(X, y)
     np.testing.assert_allclose(clf.decision_function(X), expected, atol=1e-7)
@@ -163,10 +168,10 @@ def test_power_is_l2_of_roots_taken_before(digits, whitening, metric):
 
 @pytest.mark.parametrize("metric", ["dot", "cosine"])
 @pytest.mark.parametrize("n, d", [(200, 6), (12, 40)])
-@pytest.mark.parametrize("norms", [{}, PLAIN], ids=["unit length", "as they are"])
+@pytest.mark.parametrize("norms", [{}, AS_THEY_ARE], ids=["unit length", "as they are"])
 def test_proxies_are_whitened_twice_or_queries_once(metric, n, d, norms):
     X, y = blobs(n, d)
-    clf = ImprintClassifier("mean", metric=metric, whitening=0.1, **norms).fit(X, y)
+    clf = plain_classifier("mean", metric=metric, whitening=0.1, **norms).fit(X, y)
     head = clf._fitted.scorer.head
     unit = (lambda rows: rows) if norms else l2_normalize
     queries = unit(head.whitening(unit(X)))
@@ -191,10 +196,10 @@ class TestMeanWeight:
     @pytest.mark.parametrize("generator", ["kmeans", "random"])
     def test_is_the_share_of_the_mean(self, some, whitening, proxy_norm, generator):
         params = {"whitening": whitening, "proxy_norm": proxy_norm, "random_state": 0}
-        plain = ImprintClassifier(generator, 3, **params).fit(*some)
-        mean = ImprintClassifier("mean", **params).fit(*some)
+        plain = plain_classifier(generator, 3, **params).fit(*some)
+        mean = plain_classifier("mean", **params).fit(*some)
         codes = np.searchsorted(plain.classes_, plain.proxy_labels_)
-        blended = ImprintClassifier(generator, 3, mean_weight=0.3, **params).fit(*some)
+        blended = plain_classifier(generator, 3, mean_weight=0.3, **params).fit(*some)
         expected = 0.7 * plain.proxies_ + 0.3 * mean.proxies_[codes]
         np.testing.assert_allclose(blended.proxies_, expected, atol=1e-9)
 
@@ -202,16 +207,16 @@ class TestMeanWeight:
     @pytest.mark.parametrize("whitening", [None, "auto"])
     def test_all_of_it_is_the_mean(self, some, aggregation, whitening):
         X, y = some
-        mean = ImprintClassifier("mean", whitening=whitening).fit(X, y)
-        clf = ImprintClassifier(
+        mean = plain_classifier("mean", whitening=whitening).fit(X, y)
+        clf = plain_classifier(
             "kmeans", 4, mean_weight=1.0, whitening=whitening, random_state=0
         )
         clf.set_params(aggregation=aggregation).fit(X, y)
         np.testing.assert_array_equal(clf.predict(X), mean.predict(X))
 
     def test_of_one_proxy_changes_nothing(self, some):
-        plain = ImprintClassifier("mean", whitening="auto").fit(*some)
-        clf = ImprintClassifier("mean", whitening="auto", mean_weight=0.5).fit(*some)
+        plain = plain_classifier("mean", whitening="auto").fit(*some)
+        clf = plain_classifier("mean", whitening="auto", mean_weight=0.5).fit(*some)
         np.testing.assert_allclose(clf.proxies_, plain.proxies_, atol=1e-12)
 
     def test_keeps_the_mean_of_a_head(self):
@@ -222,7 +227,7 @@ class TestMeanWeight:
         "params", [{"proxy_norm": "quantile"}, {"generator": "least_squares"}]
     )
     def test_is_refused_where_proxies_are_no_points(self, some, params):
-        clf = ImprintClassifier(mean_weight=0.5, **params)
+        clf = plain_classifier(mean_weight=0.5, **params)
         with pytest.raises(ValueError, match="mean_weight needs proxies"):
             clf.fit(*some)
 
@@ -237,8 +242,8 @@ class TestMeanWeight:
     )
     def test_auto_is_two_thirds_for_points(self, some, params, mean_weight):
         X, y = some
-        clf = ImprintClassifier(mean_weight="auto", random_state=0, **params)
-        given = ImprintClassifier(mean_weight=mean_weight, random_state=0, **params)
+        clf = plain_classifier(mean_weight="auto", random_state=0, **params)
+        given = plain_classifier(mean_weight=mean_weight, random_state=0, **params)
         np.testing.assert_array_equal(
             clf.fit(X, y).decision_function(X), given.fit(X, y).decision_function(X)
         )
@@ -246,24 +251,24 @@ class TestMeanWeight:
     @pytest.mark.parametrize("mean_weight", [-0.1, 1.1, "half"])
     def test_is_a_share(self, some, mean_weight):
         with pytest.raises(ValueError, match="mean_weight"):
-            ImprintClassifier(mean_weight=mean_weight).fit(*some)
+            plain_classifier(mean_weight=mean_weight).fit(*some)
 
 
 def test_what_a_norm_returns_stays_as_it_is():
     table = np.eye(3, 4)
     table.setflags(write=False)
     X, y = np.random.default_rng(0).normal(size=(30, 4)), np.repeat([0, 1, 2], 10)
-    clf = ImprintClassifier("mean", proxy_norm=lambda _: table, mean_weight=0.3)
+    clf = plain_classifier("mean", proxy_norm=lambda _: table, mean_weight=0.3)
     assert clf.fit(X, y).predict(X[:2]).shape == (2,)
 
 
 def test_classes_that_cannot_be_predicted_get_a_value_of_their_own():
-    clf = ImprintClassifier("mean").fit(np.eye(4), list("abcd"), [1, 0, 1, 0])
+    clf = plain_classifier("mean").fit(np.eye(4), list("abcd"), [1, 0, 1, 0])
     head = clf._fitted.scorer.head
     assert head.classes.tolist() == ["a", "c"]
     assert head.all_classes.tolist() == list("abcd")
     found = head.widened(np.array([[1.0, 2], [3, 4]]), -7)
     np.testing.assert_array_equal(found, [[1, -7, 2, -7], [3, -7, 4, -7]])
-    whole = ImprintClassifier("mean").fit(np.eye(2), list("ab"))._fitted.scorer.head
+    whole = plain_classifier("mean").fit(np.eye(2), list("ab"))._fitted.scorer.head
     values = np.ones((3, 2))
     assert whole.widened(values, 0) is values

@@ -7,8 +7,9 @@ import pickletools
 import joblib
 import numpy as np
 import pytest
+from settings import plain_classifier
 
-from skimprint import ImprintClassifier, Rejection
+from skimprint import Rejection
 from skimprint.aggregation import Votes
 from skimprint.generation import KMeansProxies
 from skimprint.methods import RECOMMENDED
@@ -48,7 +49,7 @@ def fitted(request, digits):
     """A classifier that has learnt in parts."""
     X, y = digits
     X = X[:, ::16]
-    clf = ImprintClassifier(**SETTINGS[request.param], random_state=0)
+    clf = plain_classifier(**SETTINGS[request.param], random_state=0)
     return clf.fit(X[:300], y[:300]).partial_fit(X[300:400], y[300:400])
 
 
@@ -68,7 +69,8 @@ def test_a_pickle_is_little_more_than_the_samples_that_it_remembers(
     params, n_classes, n_shots, n_features, most, dtype
 ):
     X, y = support(n_classes, n_shots, n_features, dtype)
-    clf = ImprintClassifier(**params, random_state=0).fit(X, y)
+    clf = plain_classifier(**params, random_state=0).fit(X, y)
+    _ = clf.temperature_
     dump = pickle.dumps(clf)
     assert len(dump) <= most * X.nbytes
     again = pickle.loads(dump)
@@ -79,7 +81,7 @@ def test_a_pickle_is_little_more_than_the_samples_that_it_remembers(
 def test_a_row_that_is_sample_and_proxy_is_written_once():
     X, y = support(5, 10, 100)
     X[1] = X[0]  # equal samples are samples nevertheless
-    clf = ImprintClassifier("all", kernel_weight=0.5).fit(X, y)
+    clf = plain_classifier("all", kernel_weight=0.5).fit(X, y)
     rows = clf.__getstate__()["_fitted"]["arrays"]["rows"]
     assert rows.shape == X.shape
     assert rows.dtype == X.dtype
@@ -89,7 +91,7 @@ def test_a_row_that_is_sample_and_proxy_is_written_once():
 
 def test_rows_with_the_same_key_stay_apart(monkeypatch, digits):
     X, y = digits
-    clf = ImprintClassifier("all", whitening=0.5, random_state=0).fit(X[:50], y[:50])
+    clf = plain_classifier("all", whitening=0.5, random_state=0).fit(X[:50], y[:50])
     monkeypatch.setattr(
         "skimprint.classifier._plain.row_keys",
         lambda rows, seed: np.zeros(len(rows), np.uint64),
@@ -133,7 +135,7 @@ def test_joblib_maps_the_arrays_into_memory(fitted, digits, tmp_path):
 
 def test_parts_that_were_changed_after_fit_act_with_the_next_one(digits):
     X, y = digits
-    clf = ImprintClassifier("all", aggregation=Votes(5)).fit(X[:300], y[:300])
+    clf = plain_classifier("all", aggregation=Votes(5)).fit(X[:300], y[:300])
     clf.set_params(aggregation__n_neighbors=1, random_state=3)
     again = pickle.loads(pickle.dumps(clf))
     assert_same(again, clf, X)
@@ -143,19 +145,19 @@ def test_parts_that_were_changed_after_fit_act_with_the_next_one(digits):
 
 def test_functions_are_pickled_as_they_are(digits):
     X, y = digits
-    clf = ImprintClassifier(support_norm=np.sign, proxy_norm=np.tanh, random_state=0)
+    clf = plain_classifier(support_norm=np.sign, proxy_norm=np.tanh, random_state=0)
     clf.fit(X, y)
     assert_same(pickle.loads(pickle.dumps(clf)), clf, X)
 
 
 def test_proxies_of_zeros_are_no_means_of_nothing():
-    clf = ImprintClassifier("all").fit(np.zeros((2, 1)), [0, 1])
+    clf = plain_classifier("all").fit(np.zeros((2, 1)), [0, 1])
     again = pickle.loads(pickle.dumps(clf))
     np.testing.assert_array_equal(again.proxies_, clf.proxies_)
 
 
 def test_models_without_classes_are_pickled():
-    clf = ImprintClassifier("mean")
+    clf = plain_classifier("mean")
     assert "_fitted" not in vars(pickle.loads(pickle.dumps(clf)))
     clf.fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"]).forget(["up", "right"])
     again = pickle.load(io.BytesIO(pickle.dumps(clf)))

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from unittest import mock
 
 import pytest
+from settings import PLAIN
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils._param_validation import HasMethods
 
@@ -82,7 +83,7 @@ class Classifier(ImprintClassifier):
         random_state=None,
         tol=0.1,
     ):
-        super().__init__("mean", random_state=random_state)
+        super().__init__("mean", random_state=random_state, **PLAIN)
         self.C = C
         self.degree = degree
         self.gamma = gamma

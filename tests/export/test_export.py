@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from settings import plain_classifier
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -127,9 +128,7 @@ def classifier_of(data, setting):
         if params.get("rejection") is not None:
             rejection = params["rejection"].get_params() | {"label": "unknown"}
             params["rejection"] = Rejection(**rejection)
-    clf = ImprintClassifier(
-        **params, support_norm=norm, query_norm=norm, random_state=0
-    )
+    clf = plain_classifier(**params, support_norm=norm, query_norm=norm, random_state=0)
     return clf.fit(X.astype(dtype), y), queries.astype(dtype)
 
 
@@ -216,7 +215,7 @@ def test_batches_of_any_size(data, metric):
 def test_labels_of_every_kind(labels):
     pytest.importorskip("onnx", reason="needs skimprint[export]")
     X = np.eye(2, dtype=np.float32)
-    clf = ImprintClassifier("mean").fit(X, labels)
+    clf = plain_classifier("mean").fit(X, labels)
     found = run(export.to_onnx(clf), X)["label"]
     np.testing.assert_array_equal(found, labels)
     assert found.dtype == np.asarray(labels).dtype
@@ -228,7 +227,7 @@ def test_classes_without_weight_and_few_classes(n_classes):
     torch = pytest.importorskip("torch", reason="needs torch")
     X = np.eye(5, dtype=np.float32)
     weights = np.arange(5) < n_classes
-    clf = ImprintClassifier("mean", rejection=Rejection(-1, score="contrast"))
+    clf = plain_classifier("mean", rejection=Rejection(-1, score="contrast"))
     clf.set_params(rejection__threshold=0.3).fit(X, [3, 5, 9, 7, 1], weights)
     found = run(export.to_onnx(clf), X)
     assert_says_the_same(found, clf, X)
@@ -249,8 +248,8 @@ def test_pipelines_and_searches_through_skl2onnx(data):
     skl2onnx = pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     X, y, queries = (np.float32(part) for part in data)
     y = text_of(y.astype(int))
-    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["cosine"]})
-    for final in (ImprintClassifier("kmeans", 2), search):
+    search = ImprintClassifierCV(plain_classifier("mean"), {"metric": ["cosine"]})
+    for final in (plain_classifier("kmeans", 2), search):
         model = make_pipeline(StandardScaler(), PCA(20), final).fit(X, y)
         found = run(export.to_onnx(model, nearest=True), queries)
         assert list(found)[3:] == ["proxy", "training_row"]
@@ -278,8 +277,8 @@ def test_skl2onnx_finds_out_by_itself(data, monkeypatch):
         for registered in maps:
             monkeypatch.delitem(registered, kind, raising=False)
     X, y, queries = (np.float32(part) for part in data)
-    search = ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["cosine"]})
-    for final in (ImprintClassifier(n_proxies=2, kernel_weight=0.5), search):
+    search = ImprintClassifierCV(plain_classifier("mean"), {"metric": ["cosine"]})
+    for final in (plain_classifier(n_proxies=2, kernel_weight=0.5), search):
         model = make_pipeline(StandardScaler(), final).fit(X, y.astype(int))
         found = run(skl2onnx.to_onnx(model, X[:1]), queries)
         assert list(found) == ["label", "probabilities", "familiarity"]
@@ -320,7 +319,7 @@ def double(X):
 )
 def test_functions_have_no_form(params, name):
     pytest.importorskip("onnx", reason="needs skimprint[export]")
-    clf = ImprintClassifier("mean", **params).fit(np.eye(3), [0, 1, 2])
+    clf = plain_classifier("mean", **params).fit(np.eye(3), [0, 1, 2])
     for function in (export.to_onnx, export.to_torch):
         with pytest.raises(ValueError, match=f"^{name} must have a form outside"):
             function(clf)
@@ -328,7 +327,7 @@ def test_functions_have_no_form(params, name):
 
 def test_functions_that_have_done_their_work_do_not_matter():
     pytest.importorskip("onnx", reason="needs skimprint[export]")
-    clf = ImprintClassifier(
+    clf = plain_classifier(
         lambda X, n, seed: X[:n], n_proxies=1, support_norm=double, proxy_norm=double
     )
     X = np.eye(3)
@@ -339,14 +338,14 @@ def test_functions_that_have_done_their_work_do_not_matter():
 def test_what_is_no_classifier_is_refused():
     pytest.importorskip("onnx", reason="needs skimprint[export]")
     embedder = FoundationEmbedder(list)
-    model = make_pipeline(embedder, ImprintClassifier("mean"))
+    model = make_pipeline(embedder, plain_classifier("mean"))
     model.fit([[0.0, 1.0], [1.0, 0.0]], [0, 1])
     with pytest.raises(ValueError, match=r"'foundationembedder' .*model\[1:\]"):
         export.to_onnx(model)
     with pytest.raises(TypeError, match="got PCA"):
         export.to_onnx(PCA(1).fit(np.eye(3)))
     with pytest.raises(NotFittedError):
-        export.to_onnx(ImprintClassifier())
+        export.to_onnx(plain_classifier())
 
 
 def test_a_compact_model_exports_the_same(data):
@@ -373,7 +372,7 @@ def test_an_image_backbone_and_a_head_become_one_file(tmp_path):
     pixels = torch.rand(8, 3, 224, 224, generator=rng) * 2 - 1
     pixels[::2] = pixels[::2].sort(dim=2).values
     embeddings = backbone(pixels).numpy()
-    clf = ImprintClassifier("mean", temperature=0.1)
+    clf = plain_classifier("mean", temperature=0.1)
     clf.fit(embeddings[:6], ["sorted", "noise"] * 3)
     path = tmp_path / "backbone.onnx"
     with warnings.catch_warnings():  # it is to be by dynamo, which needs onnxscript

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from settings import plain_classifier
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from skimprint import ImprintClassifier
 from skimprint._space.leave_one_out import ALPHAS
 from skimprint._space.likelihood import fit_temperature
 from skimprint.generation import LeastSquaresProxies
@@ -14,7 +14,7 @@ from skimprint.generation import LeastSquaresProxies
 def least_squares(alpha, **params):
     norms = {"proxy_norm": None, "query_norm": None}
     params = norms | {"n_proxies": 1} | params
-    return ImprintClassifier(LeastSquaresProxies(alpha=alpha), **params)
+    return plain_classifier(LeastSquaresProxies(alpha=alpha), **params)
 
 
 def alpha_of(clf):
@@ -80,7 +80,7 @@ def test_whitening_of_float32_leaves_something_to_solve(n_features):
 def test_equal_samples_leave_nothing_but_rounding_errors(n_features, alpha):
     def learner(value, seed):
         weights = np.random.default_rng(seed).uniform(0.001, 100, 9)
-        clf = ImprintClassifier(
+        clf = plain_classifier(
             LeastSquaresProxies(alpha),
             n_proxies=2,
             whitening=1.0,
