@@ -252,7 +252,8 @@ def cached_texts(texts, repeats):
         salt = bytes.fromhex(cached.fingerprint_)
 
         def least():
-            keys = [hashlib.sha256(salt + text.encode()).digest() for text in texts]
+            digests = [hashlib.sha256(salt + text.encode()).digest() for text in texts]
+            keys = [digest[:16] for digest in digests]
             file = Path(directory, "embeddings-1.sqlite3")
             found = {}
             with closing(sqlite3.connect(file)) as connection:

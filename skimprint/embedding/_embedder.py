@@ -158,8 +158,9 @@ class FoundationEmbedder(
     The cache is a SQLite database in WAL mode (which wants a local disk, not a network
     file system). A row's key is a digest of the item's content and of ``fingerprint_``,
     never of a path, so that changed files, weights or settings are never mistaken for
-    the old ones. Rows are stored batch by batch in transactions: a process that is
-    killed loses no more than the batch under way. Rows carry checksums; damaged ones
+    the old ones. Rows are stored twice a second in transactions, or after each batch
+    that takes longer: a process that is killed loses no more than the batch under way
+    and the work of the half second before it. Rows carry checksums; damaged ones
     are reported and embedded again. Where the cache cannot be written, a warning says
     why and embedding goes on.
 

@@ -85,6 +85,11 @@ def _is_one_picture(X):
     return is_uint8 and X.ndim == 3 and X.shape[-1] in (3, 4)
 
 
+# Bytes of a digest that name a content: no two of 10**9 are the same, and a longer one
+# costs a third more in the cache.
+_DIGEST_SIZE = 16
+
+
 class Source:
     """Items of a model: what each of them is, and how it is read.
 
@@ -112,6 +117,31 @@ class Source:
         """Name an item by its position: nothing is known of its content."""
         return index
 
+    def identify_all(self, indices, salt, fail):
+        """Yield the position and name of each item that has one.
+
+        Parameters
+        ----------
+        indices : iterable of int
+            Positions of items.
+        salt : bytes or None
+            As for `identify`.
+        fail : callable
+            Called with the position of an item without a name, and the error.
+
+        Yields
+        ------
+        index : int
+            Position of an item.
+        key : hashable
+            From `identify`.
+        """
+        for index in indices:
+            try:
+                yield index, self.identify(index, salt)
+            except Exception as error:
+                fail(index, error)
+
     def load(self, index):
         """Return the item."""
         return self.items[index]
@@ -131,7 +161,18 @@ class Texts(Source):
             text = self.load(index)  # which says what is wrong with it
         if salt is None:
             return text
-        return hashlib.sha256(salt + text.encode("utf-8", "surrogatepass")).digest()
+        return _text_digest(salt, text)
+
+    def identify_all(self, indices, salt, fail):
+        """Yield the position and name of each item that has one."""
+        if not isinstance(self.items, list):
+            return super().identify_all(indices, salt, fail)
+        texts = [self.items[index] for index in indices]
+        if {*map(type, texts)} != {str}:
+            return super().identify_all(indices, salt, fail)
+        if salt is not None:
+            texts = [_text_digest(salt, text) for text in texts]
+        return zip(indices, texts, strict=True)
 
     def load(self, index):
         """Return the text."""
@@ -146,6 +187,11 @@ class Texts(Source):
     def order(self, indices):
         """Sort longest first, so that texts of like length share a batch."""
         return sorted(indices, key=lambda index: -len(self.items[index]))
+
+
+def _text_digest(salt, text):
+    data = salt + text.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).digest()[:_DIGEST_SIZE]
 
 
 class Files(Source):
@@ -206,7 +252,7 @@ class Files(Source):
         digest = hashlib.sha256(self._salt)
         for part in parts:
             digest.update(part)
-        return digest.digest()
+        return digest.digest()[:_DIGEST_SIZE]
 
 
 class Images(Files):

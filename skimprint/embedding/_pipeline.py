@@ -75,6 +75,8 @@ def embed_items(
     ):
         tell = None
         for start in range(0, len(items), _WINDOW):
+            if cache is not None:
+                first.clear()  # the cache knows them, and holds no memory
             window = range(start, min(start + _WINDOW, len(items)))
             keys = _identify(source, window, salt, n_workers, failures, on_error)
             new, again = _split(keys, first)
@@ -92,8 +94,8 @@ def embed_items(
                     if indices:
                         rows = matrix.put(indices, rows)
                         if cache is not None:
-                            some = [row.tobytes() for row in _on_host(rows)]
-                            cache.put([new[index] for index in indices], some)
+                            names = [new[index] for index in indices]
+                            cache.put(names, _rows_of_bytes(_on_host(rows)))
                     for index, error in failed.items():
                         if on_error == "raise":
                             _raise(index, error, items)
@@ -111,7 +113,7 @@ def embed_items(
                     failures[index] = failures[original]
             matrix.copy(again, originals)
 
-    if salt is not None and n_embedded and backbone.digest() != salt.hex():
+    if cache is not None and n_embedded and backbone.digest() != salt.hex():
         backbone.warn_of_change()
     if source.notes:
         _warn_of_items(source.notes, items, "were scaled by their own range of values")
@@ -162,15 +164,14 @@ def _identify(source, window, salt, n_workers, failures, on_error):
             distinct.append(index)
     keys = {}
 
+    def fail(index, error):
+        error = item_error(error, "reading it")
+        if on_error == "raise":
+            _raise(index, error, source.items)
+        failures[index] = str(error)
+
     def identify(indices):
-        for index in indices:
-            try:
-                keys[index] = source.identify(index, salt)
-            except Exception as error:
-                error = item_error(error, "reading it")
-                if on_error == "raise":
-                    _raise(index, error, source.items)
-                failures[index] = str(error)
+        keys.update(source.identify_all(indices, salt, fail))
 
     if n_workers == 0 or salt is None:
         identify(distinct)
@@ -300,6 +301,11 @@ _MIXED = (
     "Embeddings differ in length: {} features. If the model changed, change its "
     "fingerprint too, and call clear_cache()."
 )
+
+
+def _rows_of_bytes(rows):
+    data, width = rows.tobytes(), rows[0].nbytes
+    return [data[start : start + width] for start in range(0, len(data), width)]
 
 
 def _on_host(rows):
