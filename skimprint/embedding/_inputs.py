@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import MutableSequence, Sequence
+from collections.abc import MutableSequence, Sequence, Sized
 
 import numpy as np
 
-from ._items import ItemError, is_pil, is_tensor
+from ._items import WINDOW, ItemError, is_pil, is_tensor
 from ._pictures import as_image, pixels_of, read_open, read_path
 from ._sounds import as_sound
 
@@ -43,7 +43,7 @@ def as_items(X):
     elif convert := next(
         (name for name in ("to_pylist", "to_list", "tolist") if hasattr(X, name)), None
     ):  # columns of pandas, polars and Arrow
-        items = getattr(X, convert)()
+        items = _column(X, convert)
     elif isinstance(X, Sequence):
         # A column of a dataset decodes what it is asked for: as late as may be.
         items = list(X) if isinstance(X, MutableSequence) else X
@@ -74,7 +74,19 @@ def _array_items(X):
         raise ValueError("Expected an array of items, got an array without dimensions.")
     if X.ndim == 2 and X.shape[1] == 1 and X.dtype.kind in "OUST":
         X = X[:, 0]
-    return X.tolist() if X.ndim == 1 else list(X)
+    return _column(X, "tolist") if X.ndim == 1 else list(X)
+
+
+_COLUMNS = {"numpy", "pandas", "polars", "pyarrow"}  # whose slices are columns, too
+
+
+def _column(X, convert):
+    """Make a list, or a window of it at a time where it would be a large copy."""
+    sliced = type(X).__module__.partition(".")[0] in _COLUMNS and isinstance(X, Sized)
+    of_objects = str(getattr(X, "dtype", "")).lower() == "object"  # there already
+    if sliced and not of_objects and len(X) > WINDOW:
+        return _Column(X, convert)
+    return getattr(X, convert)()
 
 
 def _is_one_picture(X):
@@ -88,6 +100,35 @@ def _is_one_picture(X):
 # Bytes of a digest that name a content: no two of 10**9 are the same, and a longer one
 # costs a third more in the cache.
 _DIGEST_SIZE = 16
+
+
+class _Column(Sequence):
+    """A long column, of which a window at a time is turned into items of Python.
+
+    Parameters
+    ----------
+    column : sequence
+        That can be sliced.
+    convert : str
+        Name of the method that turns a slice into a list.
+    """
+
+    def __init__(self, column, convert):
+        self.column = getattr(column, "iloc", column)
+        self.convert = convert
+        self.n_items = len(column)
+        self.made = None, []  # where it starts, and the items
+
+    def __len__(self):
+        return self.n_items
+
+    def __getitem__(self, index):
+        start = index - index % WINDOW
+        made = self.made  # looked up once, since threads share it
+        if made[0] != start:
+            part = self.column[start : start + WINDOW]
+            made = self.made = start, getattr(part, self.convert)()
+        return made[1][index - start]
 
 
 class Source:
@@ -159,9 +200,9 @@ class Texts(Source):
         text = self.items[index]
         if not isinstance(text, str):
             text = self.load(index)  # which says what is wrong with it
-        if salt is None:
+        if salt is None and isinstance(self.items, list):
             return text
-        return _text_digest(salt, text)
+        return _text_digest(salt or b"", text)  # which holds no text
 
     def identify_all(self, indices, salt, fail):
         """Yield the position and name of each item that has one."""
@@ -212,9 +253,9 @@ class Files(Source):
         """Name the content of an item: a digest, or without salt itself."""
         item = self.items[index]
         is_path = isinstance(item, (str, os.PathLike))
+        if salt is None and is_path:
+            return os.fspath(item)
         if salt is None and isinstance(self.items, list):
-            if is_path:
-                return os.fspath(item)
             return item if isinstance(item, bytes) else (type(item), id(item))
         self._salt = salt or b""
         encoded = self._encoded(item)

@@ -11,10 +11,7 @@ from ._batching import embed_batches, initial_batch_size
 from ._cache import EmbeddingCache
 from ._extras import require
 from ._inputs import SOURCES
-from ._items import ItemError, describe, item_error
-
-# Items that are looked at together: more cost memory, fewer cost time.
-_WINDOW = 2**14
+from ._items import WINDOW, ItemError, describe, item_error
 
 
 def embed_items(
@@ -58,12 +55,11 @@ def embed_items(
     X_embedded : array of shape (n_items, n_features)
         One row for each item, NaN where ``on_error="skip"`` skipped it.
     """
-    source = SOURCES[backbone.modality](items)
     salt = None if cache_dir is None else bytes.fromhex(backbone.digest())
     size = initial_batch_size(batch_size, backbone.device)
     matrix = _Matrix(len(items), output, backbone.device)
     first = {}  # of each key, the first item that has it
-    failures = {}
+    notes, failures = {}, {}
     n_embedded = 0
     cache_of_run = (
         contextlib.nullcontext() if salt is None else EmbeddingCache(cache_dir)
@@ -74,10 +70,11 @@ def embed_items(
         contextlib.ExitStack() as telling,
     ):
         tell = None
-        for start in range(0, len(items), _WINDOW):
+        for start in range(0, len(items), WINDOW):
             if cache is not None:
                 first.clear()  # the cache knows them, and holds no memory
-            window = range(start, min(start + _WINDOW, len(items)))
+            window = range(start, min(start + WINDOW, len(items)))
+            source = SOURCES[backbone.modality](items)  # remembers digests of files
             keys = _identify(source, window, salt, n_workers, failures, on_error)
             new, again = _split(keys, first)
             missing = list(new) if cache is None else _from_cache(cache, new, matrix)
@@ -112,11 +109,12 @@ def embed_items(
                 if original in failures:
                     failures[index] = failures[original]
             matrix.copy(again, originals)
+            notes.update(source.notes)
 
     if cache is not None and n_embedded and backbone.digest() != salt.hex():
         backbone.warn_of_change()
-    if source.notes:
-        _warn_of_items(source.notes, items, "were scaled by their own range of values")
+    if notes:
+        _warn_of_items(notes, items, "were scaled by their own range of values")
     if failures:
         what = "could not be embedded and have rows of NaN"
         _warn_of_items(failures, items, what)

@@ -1,6 +1,7 @@
 import io
 import threading
 import time
+import tracemalloc
 from collections import UserList, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from embedders import Lengths, mean_colour, pictures
 
 from skimprint import FoundationEmbedder
+from skimprint.embedding import _inputs, _pipeline
 from skimprint.embedding._inputs import Images, ItemError, Texts, as_items
 
 Image = pytest.importorskip("PIL.Image", reason="needs pillow")
@@ -400,6 +402,59 @@ def test_any_sequence_will_do(container):
     expected = embedder.transform(["one", "two"])
     X = container(["one", "two"])
     np.testing.assert_array_equal(embedder.transform(X), expected)
+
+
+LONG = [f"{number:05d} {'x' * 200}" for number in range(20_000)]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    "column",
+    [list, np.array, pd.Series, lambda items: pd.Series(items, dtype="str"), pl.Series],
+)
+def test_no_more_is_held_than_the_result_and_a_window(
+    column, cached, tmp_path, monkeypatch
+):
+    for module in (_inputs, _pipeline):
+        monkeypatch.setattr(module, "WINDOW", 256)
+
+    def number(texts):
+        return [[float(text[:5])] * 8 for text in texts]
+
+    number.fingerprint = "number"
+    embedder = FoundationEmbedder(number, modality="text")
+    embedder.set_params(cache_dir=tmp_path if cached else None)
+    X = column([*LONG, LONG[0]])
+    embedder.transform(X[:2])
+    tracemalloc.start()
+    try:
+        rows = embedder.transform(X)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows[:, 0].tolist() == [*range(20_000), 0]
+    # Without a cache, a number for each item, by which repetitions are found.
+    held = 1e6 if cached else 150 * len(X)
+    assert peak - rows.nbytes < held
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_long_columns_of_files(cached, tmp_path, monkeypatch):
+    for module in (_inputs, _pipeline):
+        monkeypatch.setattr(module, "WINDOW", 4)
+    images = [encode(image) for image in pictures(10)]
+    paths = [str(tmp_path / f"{number}.png") for number in range(10)]
+    for path, data in zip(paths, images, strict=True):
+        Path(path).write_bytes(data)
+    embedder = FoundationEmbedder(mean_colour, modality="image", n_workers=2)
+    embedder.set_params(cache_dir=tmp_path / "cache" if cached else None)
+    expected = embedder.transform(pictures(10))
+    for items in (images, paths):
+        X = pl.Series([*items, items[0]])
+        np.testing.assert_array_equal(embedder.transform(X)[:-1], expected)
+        np.testing.assert_array_equal(embedder.transform(X)[-1], expected[0])
+    with pytest.raises(ValueError, match=r"Item 9, 'nowhere', .*no such file"):
+        embedder.transform(pl.Series([*paths[:9], "nowhere"]))
 
 
 def test_missing_texts_are_named():
