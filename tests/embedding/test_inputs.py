@@ -404,6 +404,30 @@ def test_any_sequence_will_do(container):
     np.testing.assert_array_equal(embedder.transform(X), expected)
 
 
+@pytest.mark.parametrize("n_frames", [1, 2])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_every_format_of_pillow(mode, n_frames):
+    Image.init()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    first, *more = (Image.fromarray(pixels + add).convert(mode) for add in (0, 9))
+    settings = {"save_all": True, "append_images": more} if n_frames > 1 else {}
+    tried = []
+    for kind in sorted(Image.SAVE):
+        try:
+            data = encode(first, kind, **settings)
+            with Image.open(io.BytesIO(data)) as opened:
+                expected = opened.convert("RGB")
+        except Exception:  # of many kinds: a format that cannot hold it, or be read
+            continue
+        if opened.mode in ("F", "I", "I;16"):  # greys, which are scaled
+            continue
+        image = load(data)
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(image.crop()), np.asarray(expected))
+        tried.append(kind)
+    assert len(tried) >= 3
+
+
 LONG = [f"{number:05d} {'x' * 200}" for number in range(20_000)]
 
 
