@@ -88,6 +88,9 @@ def embed_items(
             # Closed at once, so that an error does not keep the model from its owner.
             with contextlib.closing(batches):
                 for indices, rows, failed in batches:
+                    if indices and (why := matrix.misfit(rows)):
+                        failed = {index: ItemError(why) for index in indices} | failed
+                        indices = []
                     if indices:
                         rows = matrix.put(indices, rows)
                         if cache is not None:
@@ -240,15 +243,24 @@ class _Matrix:
     def put_bytes(self, places, rows):
         """Set rows that come from the cache; return the places of bad ones."""
         if len({*map(len, rows)}) > 1:
-            raise ValueError(_MIXED.format("the cache holds rows of different lengths"))
+            why = _MIXED.format("the cache holds rows of different lengths")
+            raise ValueError(f"The {why}.")
         rows = np.frombuffer(b"".join(rows), dtype=np.float32).reshape(len(places), -1)
-        self.put(places, rows, "the cache holds rows of different lengths")
+        if why := self.misfit(rows, "the cache holds rows of different lengths"):
+            raise ValueError(f"The {why}.")
+        self.put(places, rows)
         finite = np.isfinite(rows)
         if finite.all():
             return []
         return [places[row] for row in np.flatnonzero(~finite.all(1))]
 
-    def put(self, places, rows, why="the model must return rows of one length"):
+    def misfit(self, rows, what="the model must return rows of one length"):
+        """Say why rows do not fit those that are there, if they do not."""
+        if self.rows is None or self.rows.shape[1] == rows.shape[1]:
+            return None
+        return _MIXED.format(f"{what}, got {self.rows.shape[1]} and {rows.shape[1]}")
+
+    def put(self, places, rows):
         """Set rows, on the host or where they are kept, and return them."""
         rows = _on_host(rows) if self.output == "numpy" else self._tensor(rows)
         shape = (self.n_rows, rows.shape[1])
@@ -256,10 +268,6 @@ class _Matrix:
             is_numpy = self.output == "numpy"
             self.rows = (
                 np.empty(shape, np.float32) if is_numpy else rows.new_empty(shape)
-            )
-        if self.rows.shape[1] != rows.shape[1]:
-            raise ValueError(
-                _MIXED.format(f"{why}, got {self.rows.shape[1]} and {rows.shape[1]}")
             )
         if places[-1] - places[0] == len(places) - 1 and places == [
             *range(places[0], places[-1] + 1)
@@ -296,8 +304,8 @@ class _Matrix:
 
 
 _MIXED = (
-    "Embeddings differ in length: {} features. If the model changed, change its "
-    "fingerprint too, and call clear_cache()."
+    "embeddings differ in length: {} features. If the model changed, change its "
+    "fingerprint too, and call clear_cache()"
 )
 
 
