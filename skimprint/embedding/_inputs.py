@@ -142,6 +142,7 @@ class Source:
 
     version = 1  # of how items are read, to be raised when that changes
     stateful = False  # whether an item may be an object with state
+    decode_size = None  # how many pixels the shorter side of a JPEG keeps, at least
 
     def __init__(self, items):
         self.items = items
@@ -310,7 +311,7 @@ class Images(Files):
         """Return an upright RGB image, or a tensor that is preprocessed already."""
         if is_tensor(item) and item.is_floating_point():
             return item
-        return as_image(item, note)
+        return as_image(item, note, self.decode_size)
 
 
 class Sounds(Files):

@@ -32,7 +32,7 @@ def _own(picture):
             yield
 
 
-def as_image(item, note=None):
+def as_image(item, note=None, decode_size=None):
     """Decode or convert one item to an upright RGB image.
 
     Parameters
@@ -41,6 +41,9 @@ def as_image(item, note=None):
         From the user, or read from a file.
     note : callable, default=None
         Called with a remark on how the item was understood, if there is one.
+    decode_size : int, default=None
+        Decode a JPEG at a half, quarter or eighth of its size, if its shorter side has
+        so many pixels even then.
 
     Returns
     -------
@@ -51,6 +54,8 @@ def as_image(item, note=None):
     try:
         if isinstance(item, (bytes, bytearray, memoryview)):
             with Image.open(io.BytesIO(item)) as image:
+                if decode_size is not None:
+                    image.draft(None, (decode_size, decode_size))
                 return _upright_rgb(image, note, ours=True)
         if is_pil(item):
             with _own(item):

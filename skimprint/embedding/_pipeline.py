@@ -10,7 +10,6 @@ import numpy as np
 from ._batching import embed_batches, initial_batch_size
 from ._cache import EmbeddingCache
 from ._extras import require
-from ._inputs import SOURCES
 from ._items import WINDOW, ItemError, describe, item_error
 
 
@@ -74,7 +73,7 @@ def embed_items(
             if cache is not None:
                 first.clear()  # the cache knows them, and holds no memory
             window = range(start, min(start + WINDOW, len(items)))
-            source = SOURCES[backbone.modality](items)  # remembers digests of files
+            source = backbone.source(items)  # which remembers digests of files
             keys = _identify(source, window, salt, n_workers, failures, on_error)
             new, again = _split(keys, first)
             missing = list(new) if cache is None else _from_cache(cache, new, matrix)

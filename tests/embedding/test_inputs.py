@@ -404,6 +404,35 @@ def test_any_sequence_will_do(container):
     np.testing.assert_array_equal(embedder.transform(X), expected)
 
 
+def test_decode_size(tmp_path):
+    def sizes(images):
+        return [image.size for image in images]
+
+    sizes.fingerprint = "sizes"
+    wide = Image.new("RGB", (400, 300))
+    upright = Image.Exif()
+    upright[0x0112] = 6
+    items = [
+        encode(wide, "JPEG"),
+        encode(wide.convert("L"), "JPEG"),
+        encode(wide, "JPEG", exif=upright),
+        encode(wide, "PNG"),
+        encode(wide.resize((280, 400)), "JPEG"),
+        wide,
+    ]
+    embedder = FoundationEmbedder(sizes, modality="image", cache_dir=tmp_path)
+    whole = [(400, 300), (400, 300), (300, 400), (400, 300), (280, 400), (400, 300)]
+    fine = [(200, 150), (200, 150), (150, 200), (400, 300), (280, 400), (400, 300)]
+    for decode_size, expected in ((None, whole), (150, fine), (301, whole)):
+        embedder.set_params(decode_size=decode_size)
+        for _ in range(2):
+            assert list(map(tuple, embedder.transform(items))) == expected
+    with pytest.raises(ValueError, match="decode_size=0 is not possible"):
+        embedder.set_params(decode_size=0).transform(items)
+    with pytest.raises(ValueError, match=r"is for models of images.*takes text"):
+        embedder.set_params(decode_size=9, modality="text").transform(["a"])
+
+
 @pytest.mark.parametrize("n_frames", [1, 2])
 @pytest.mark.parametrize("mode", ["RGB", "L", "P"])
 def test_every_format_of_pillow(mode, n_frames):
