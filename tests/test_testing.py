@@ -133,6 +133,28 @@ def test_a_model_that_is_left_changed_is_found():
         check_embedder(Wakes(nn.Linear(2, 2).eval()), TEXTS)
 
 
+class Named(Wrong):
+    """An embedder by a model's name, which may keep something of torch."""
+
+    def __init__(self, model="torchvision:resnet18", keep=False):
+        super().__init__()
+        self.model = model
+        self.keep = keep
+
+    def fit(self, X, y=None):
+        if self.keep:
+            self.device_ = pytest.importorskip("torch", reason="needs torch").device(
+                "cpu"
+            )
+        return super().fit(X)
+
+
+def test_pickles_of_named_models_do_without_torch():
+    check_embedder(Named(), TEXTS)
+    with pytest.raises(AssertionError, match="needs torch to be read"):
+        check_embedder(Named(keep=True), TEXTS)
+
+
 class Careless(Wrong):
     """An embedder with workers and `on_error`, and one flaw."""
 

@@ -26,6 +26,8 @@ class Options:
         What to put before each text.
     truncate_dim : int or None
         How many features to keep.
+    decode_size : int or None
+        As in `FoundationEmbedder`.
     device, dtype : str or object
         As in `FoundationEmbedder`; a loader's `resolve` settles what "auto" is.
     revision : str or None
@@ -40,6 +42,7 @@ class Options:
     pooling: str = "auto"
     prompt: str | None = None
     truncate_dim: int | None = None
+    decode_size: int | None = None
     device: Any = "auto"
     dtype: Any = "auto"
     revision: str | None = None
@@ -115,6 +118,8 @@ class Backbone:
         What the model is told before each text, if ``collate`` sees to that.
     truncate_dim : int, default=None
         How many features are kept of a row.
+    decode_size : int, default=None
+        How many pixels the shorter side of a JPEG keeps, at least.
     """
 
     model: Any
@@ -129,6 +134,7 @@ class Backbone:
     fingerprint: Callable | None = None
     prompt: str | None = None
     truncate_dim: int | None = None
+    decode_size: int | None = None
 
     def __post_init__(self):
         self.state = self.remembered()
@@ -147,11 +153,24 @@ class Backbone:
         preprocessing = self.preprocessing() if self.preprocessing else None
         source = self.modality, SOURCES[self.modality].version
         settings = self.pooling, self.dtype, self.prompt, self.truncate_dim
+        settings = *settings, self.decode_size
         return digest(self.fingerprint(), preprocessing, *source, *settings)
 
+    def source(self, items):
+        """Read items as this model wants them."""
+        source = SOURCES[self.modality](items)
+        source.decode_size = self.decode_size
+        return source
+
     def settled(self, options):
-        """Take up what concerns all models alike: prompts, and how long rows are."""
+        """Take up what concerns all models alike, such as how long rows are."""
         self.truncate_dim = options.truncate_dim
+        self.decode_size = options.decode_size
+        if options.decode_size is not None and self.modality != "image":
+            raise ValueError(
+                f"decode_size={options.decode_size!r} is for models of images, with "
+                f"modality='image': this one takes {self.modality}."
+            )
         if options.prompt is None or self.prompt is not None:
             return self
         if self.modality != "text":

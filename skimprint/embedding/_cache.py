@@ -15,6 +15,7 @@ from zlib import crc32
 from .._arrays.threads import ForkSafeLock
 
 _TIMEOUT = 60  # seconds to wait for other processes
+_PATIENCE = 0.5  # seconds between writes, which cost some: as much work may be lost
 _KEYS_PER_QUERY = 900  # within the limit of variables of every SQLite
 _MAX_ROW = 2**20  # bytes of an embedding; nothing that is longer is one
 _FILE_NAME = re.compile(r"embeddings-(\d+)\.sqlite3")
@@ -51,9 +52,10 @@ class CacheInfo(NamedTuple):
     bytes : int
         Size of the cache on disk.
     hits : int
-        Distinct items of a transform that this process found in the cache.
+        Items that this process found in the cache. Items that are the same and not far
+        apart count as one.
     misses : int
-        Distinct items of a transform that it did not find, and embedded.
+        Items that it did not find.
     """
 
     items: int
@@ -83,6 +85,8 @@ class EmbeddingCache:
         self.directory = _absolute(directory, here, os.environ.get("HOME"))
         self._connection = None  # lives for one `with` statement
         self._why_not = None  # why nothing is written
+        self._pending = []  # what is to be written
+        self._written = time.monotonic()  # when something was
 
     def __enter__(self):
         try:
@@ -97,7 +101,10 @@ class EmbeddingCache:
         return self
 
     def __exit__(self, *exception):
-        self._close()
+        try:
+            self._flush()
+        finally:
+            self._close()
 
     def get(self, keys):
         """Look up rows.
@@ -112,7 +119,8 @@ class EmbeddingCache:
         rows : dict of bytes to bytes
             Those that are there and undamaged.
         """
-        found = {}
+        self._flush()
+        found, keys = {}, sorted(keys)  # as they are on disk
         for start in range(0, len(keys), _KEYS_PER_QUERY):
             n_damaged = 0
             for key, row, checksum in self._select(
@@ -129,7 +137,7 @@ class EmbeddingCache:
         return found
 
     def put(self, keys, rows):
-        """Store rows, all or none of them.
+        """Store rows, at the latest at the end of the ``with`` statement.
 
         Parameters
         ----------
@@ -138,17 +146,12 @@ class EmbeddingCache:
         rows : list of bytes
             Their values, not empty.
         """
-        records = [
+        self._pending += [
             (key, row, crc32(row, crc32(key)))
             for key, row in zip(keys, rows, strict=True)
         ]
-        while records and self._why_not is None:
-            try:
-                os.stat(self._path)  # noqa: PTH116 - SQLite writes to what is no more
-                _write(self._connection, records)
-                return
-            except (*_ERRORS, OSError) as error:
-                self._recover(error)
+        if time.monotonic() - self._written >= _PATIENCE:
+            self._flush()
 
     def info(self):
         """Count what is stored and how it was used.
@@ -176,6 +179,22 @@ class EmbeddingCache:
             )
         with _COUNTS_LOCK:
             _COUNTS.pop(self.directory, None)
+
+    def _flush(self):
+        """Write what is to be written; by key, since it goes to pages by key."""
+        records, self._pending = sorted(self._pending), []
+        self._store(records)
+        self._written = time.monotonic()
+
+    def _store(self, records):
+        """Write records, all or none of them."""
+        while records and self._why_not is None:
+            try:
+                os.stat(self._path)  # noqa: PTH116 - SQLite writes to what is no more
+                _write(self._connection, records)
+                return
+            except (*_ERRORS, OSError) as error:
+                self._recover(error)
 
     def _files(self, number="*"):
         return list(Path(self.directory).glob(f"embeddings-{number}.sqlite3*"))
@@ -254,7 +273,7 @@ class EmbeddingCache:
         self._open(number)
         if old is not None:
             if self._why_not is None:
-                _copy_readable(old, self.put)
+                _copy_readable(old, self._store)
             old.close()
         if self._why_not is None:
             self._remove(self._number)
@@ -383,7 +402,7 @@ def _write(connection, records):
         raise
 
 
-def _copy_readable(connection, put, n_rows=50, patience=1000):
+def _copy_readable(connection, store, n_rows=50, patience=1000):
     """Hand on all rows of a damaged file that can be read and are right."""
     query = (
         "SELECT rowid, key, value, checksum FROM embeddings WHERE rowid > ? "
@@ -399,8 +418,7 @@ def _copy_readable(connection, put, n_rows=50, patience=1000):
         if not records:
             return
         last = records[-1][0]
-        good = [record[1:3] for record in records if _is_right(*record[1:])]
-        put([key for key, _ in good], [row for _, row in good])
+        store([record[1:] for record in records if _is_right(*record[1:])])
 
 
 def _is_right(key, row, checksum):

@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import MutableSequence, Sequence
+from collections.abc import MutableSequence, Sequence, Sized
 
 import numpy as np
 
-from ._items import ItemError, is_pil, is_tensor
+from ._items import WINDOW, ItemError, is_pil, is_tensor
 from ._pictures import as_image, pixels_of, read_open, read_path
 from ._sounds import as_sound
 
@@ -43,7 +43,7 @@ def as_items(X):
     elif convert := next(
         (name for name in ("to_pylist", "to_list", "tolist") if hasattr(X, name)), None
     ):  # columns of pandas, polars and Arrow
-        items = getattr(X, convert)()
+        items = _column(X, convert)
     elif isinstance(X, Sequence):
         # A column of a dataset decodes what it is asked for: as late as may be.
         items = list(X) if isinstance(X, MutableSequence) else X
@@ -74,7 +74,19 @@ def _array_items(X):
         raise ValueError("Expected an array of items, got an array without dimensions.")
     if X.ndim == 2 and X.shape[1] == 1 and X.dtype.kind in "OUST":
         X = X[:, 0]
-    return X.tolist() if X.ndim == 1 else list(X)
+    return _column(X, "tolist") if X.ndim == 1 else list(X)
+
+
+_COLUMNS = {"numpy", "pandas", "polars", "pyarrow"}  # whose slices are columns, too
+
+
+def _column(X, convert):
+    """Make a list, or a window of it at a time where it would be a large copy."""
+    sliced = type(X).__module__.partition(".")[0] in _COLUMNS and isinstance(X, Sized)
+    of_objects = str(getattr(X, "dtype", "")).lower() == "object"  # there already
+    if sliced and not of_objects and len(X) > WINDOW:
+        return _Column(X, convert)
+    return getattr(X, convert)()
 
 
 def _is_one_picture(X):
@@ -83,6 +95,40 @@ def _is_one_picture(X):
         return False
     is_uint8 = str(X.dtype).removeprefix("torch.") == "uint8"
     return is_uint8 and X.ndim == 3 and X.shape[-1] in (3, 4)
+
+
+# Bytes of a digest that name a content: no two of 10**9 are the same, and a longer one
+# costs a third more in the cache.
+_DIGEST_SIZE = 16
+
+
+class _Column(Sequence):
+    """A long column, of which a window at a time is turned into items of Python.
+
+    Parameters
+    ----------
+    column : sequence
+        That can be sliced.
+    convert : str
+        Name of the method that turns a slice into a list.
+    """
+
+    def __init__(self, column, convert):
+        self.column = getattr(column, "iloc", column)
+        self.convert = convert
+        self.n_items = len(column)
+        self.made = None, []  # where it starts, and the items
+
+    def __len__(self):
+        return self.n_items
+
+    def __getitem__(self, index):
+        start = index - index % WINDOW
+        made = self.made  # looked up once, since threads share it
+        if made[0] != start:
+            part = self.column[start : start + WINDOW]
+            made = self.made = start, getattr(part, self.convert)()
+        return made[1][index - start]
 
 
 class Source:
@@ -96,6 +142,7 @@ class Source:
 
     version = 1  # of how items are read, to be raised when that changes
     stateful = False  # whether an item may be an object with state
+    decode_size = None  # how many pixels the shorter side of a JPEG keeps, at least
 
     def __init__(self, items):
         self.items = items
@@ -111,6 +158,31 @@ class Source:
     def identify(self, index, salt):
         """Name an item by its position: nothing is known of its content."""
         return index
+
+    def identify_all(self, indices, salt, fail):
+        """Yield the position and name of each item that has one.
+
+        Parameters
+        ----------
+        indices : iterable of int
+            Positions of items.
+        salt : bytes or None
+            As for `identify`.
+        fail : callable
+            Called with the position of an item without a name, and the error.
+
+        Yields
+        ------
+        index : int
+            Position of an item.
+        key : hashable
+            From `identify`.
+        """
+        for index in indices:
+            try:
+                yield index, self.identify(index, salt)
+            except Exception as error:
+                fail(index, error)
 
     def load(self, index):
         """Return the item."""
@@ -129,9 +201,20 @@ class Texts(Source):
         text = self.items[index]
         if not isinstance(text, str):
             text = self.load(index)  # which says what is wrong with it
-        if salt is None:
+        if salt is None and isinstance(self.items, list):
             return text
-        return hashlib.sha256(salt + text.encode("utf-8", "surrogatepass")).digest()
+        return _text_digest(salt or b"", text)  # which holds no text
+
+    def identify_all(self, indices, salt, fail):
+        """Yield the position and name of each item that has one."""
+        if not isinstance(self.items, list):
+            return super().identify_all(indices, salt, fail)
+        texts = [self.items[index] for index in indices]
+        if {*map(type, texts)} != {str}:
+            return super().identify_all(indices, salt, fail)
+        if salt is not None:
+            texts = [_text_digest(salt, text) for text in texts]
+        return zip(indices, texts, strict=True)
 
     def load(self, index):
         """Return the text."""
@@ -146,6 +229,11 @@ class Texts(Source):
     def order(self, indices):
         """Sort longest first, so that texts of like length share a batch."""
         return sorted(indices, key=lambda index: -len(self.items[index]))
+
+
+def _text_digest(salt, text):
+    data = salt + text.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).digest()[:_DIGEST_SIZE]
 
 
 class Files(Source):
@@ -166,9 +254,9 @@ class Files(Source):
         """Name the content of an item: a digest, or without salt itself."""
         item = self.items[index]
         is_path = isinstance(item, (str, os.PathLike))
+        if salt is None and is_path:
+            return os.fspath(item)
         if salt is None and isinstance(self.items, list):
-            if is_path:
-                return os.fspath(item)
             return item if isinstance(item, bytes) else (type(item), id(item))
         self._salt = salt or b""
         encoded = self._encoded(item)
@@ -206,7 +294,7 @@ class Files(Source):
         digest = hashlib.sha256(self._salt)
         for part in parts:
             digest.update(part)
-        return digest.digest()
+        return digest.digest()[:_DIGEST_SIZE]
 
 
 class Images(Files):
@@ -223,7 +311,7 @@ class Images(Files):
         """Return an upright RGB image, or a tensor that is preprocessed already."""
         if is_tensor(item) and item.is_floating_point():
             return item
-        return as_image(item, note)
+        return as_image(item, note, self.decode_size)
 
 
 class Sounds(Files):

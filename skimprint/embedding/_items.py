@@ -4,6 +4,9 @@ import sys
 
 from .._arrays.device import is_out_of_memory
 
+# Items that are looked at together: more cost memory, fewer cost time.
+WINDOW = 2**14
+
 
 class ItemError(ValueError):
     """One item that cannot be embedded; the message says why."""

@@ -32,7 +32,7 @@ def _own(picture):
             yield
 
 
-def as_image(item, note=None):
+def as_image(item, note=None, decode_size=None):
     """Decode or convert one item to an upright RGB image.
 
     Parameters
@@ -41,6 +41,9 @@ def as_image(item, note=None):
         From the user, or read from a file.
     note : callable, default=None
         Called with a remark on how the item was understood, if there is one.
+    decode_size : int, default=None
+        Decode a JPEG at a half, quarter or eighth of its size, if its shorter side has
+        so many pixels even then.
 
     Returns
     -------
@@ -51,12 +54,15 @@ def as_image(item, note=None):
     try:
         if isinstance(item, (bytes, bytearray, memoryview)):
             with Image.open(io.BytesIO(item)) as image:
-                return _upright_rgb(image, note)
+                if decode_size is not None:
+                    image.draft(None, (decode_size, decode_size))
+                return _upright_rgb(image, note, ours=True)
         if is_pil(item):
             with _own(item):
-                return _upright_rgb(item, note)
+                return _upright_rgb(item, note, ours=False)
         if hasattr(item, "shape") and hasattr(item, "dtype"):
-            return _upright_rgb(Image.fromarray(_channels_last(item)), note)
+            image = Image.fromarray(_channels_last(item))
+            return _upright_rgb(image, note, ours=False)
     except ItemError:
         raise
     except Image.UnidentifiedImageError:
@@ -83,15 +89,21 @@ def as_image(item, note=None):
     )
 
 
-def _upright_rgb(image, note):
-    """Apply the EXIF orientation, convert any mode to RGB, and put it on white."""
+def _upright_rgb(image, note, ours):
+    """Apply the EXIF orientation, convert any mode to RGB, and put it on white.
+
+    A picture that is ours is not copied, which takes as long as to decode it.
+    """
     Image, ImageOps = (
         require(f"PIL.{name}", "Reading images") for name in ("Image", "ImageOps")
     )
+    image.load()
     if image.mode == "F" or image.mode.startswith("I"):  # more than 8 bits a pixel
         declared = _declared_range(image)
         image = ImageOps.exif_transpose(image)
         image = Image.fromarray(_to_8_bits(np.asarray(image), declared, note))
+    elif ours and image.mode == "RGB":
+        ImageOps.exif_transpose(image, in_place=True)
     else:
         image = ImageOps.exif_transpose(image)
     width, height = image.size
@@ -108,7 +120,7 @@ def _upright_rgb(image, note):
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(ground, image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _declared_range(image):

@@ -10,11 +10,7 @@ import numpy as np
 from ._batching import embed_batches, initial_batch_size
 from ._cache import EmbeddingCache
 from ._extras import require
-from ._inputs import SOURCES
-from ._items import ItemError, describe, item_error
-
-# Items that are looked at together: more cost memory, fewer cost time.
-_WINDOW = 2**14
+from ._items import WINDOW, ItemError, describe, item_error
 
 
 def embed_items(
@@ -58,12 +54,11 @@ def embed_items(
     X_embedded : array of shape (n_items, n_features)
         One row for each item, NaN where ``on_error="skip"`` skipped it.
     """
-    source = SOURCES[backbone.modality](items)
     salt = None if cache_dir is None else bytes.fromhex(backbone.digest())
     size = initial_batch_size(batch_size, backbone.device)
     matrix = _Matrix(len(items), output, backbone.device)
     first = {}  # of each key, the first item that has it
-    failures = {}
+    notes, failures = {}, {}
     n_embedded = 0
     cache_of_run = (
         contextlib.nullcontext() if salt is None else EmbeddingCache(cache_dir)
@@ -74,8 +69,11 @@ def embed_items(
         contextlib.ExitStack() as telling,
     ):
         tell = None
-        for start in range(0, len(items), _WINDOW):
-            window = range(start, min(start + _WINDOW, len(items)))
+        for start in range(0, len(items), WINDOW):
+            if cache is not None:
+                first.clear()  # the cache knows them, and holds no memory
+            window = range(start, min(start + WINDOW, len(items)))
+            source = backbone.source(items)  # which remembers digests of files
             keys = _identify(source, window, salt, n_workers, failures, on_error)
             new, again = _split(keys, first)
             missing = list(new) if cache is None else _from_cache(cache, new, matrix)
@@ -89,11 +87,14 @@ def embed_items(
             # Closed at once, so that an error does not keep the model from its owner.
             with contextlib.closing(batches):
                 for indices, rows, failed in batches:
+                    if indices and (why := matrix.misfit(rows)):
+                        failed = {index: ItemError(why) for index in indices} | failed
+                        indices = []
                     if indices:
                         rows = matrix.put(indices, rows)
                         if cache is not None:
-                            some = [row.tobytes() for row in _on_host(rows)]
-                            cache.put([new[index] for index in indices], some)
+                            names = [new[index] for index in indices]
+                            cache.put(names, _rows_of_bytes(_on_host(rows)))
                     for index, error in failed.items():
                         if on_error == "raise":
                             _raise(index, error, items)
@@ -110,11 +111,12 @@ def embed_items(
                 if original in failures:
                     failures[index] = failures[original]
             matrix.copy(again, originals)
+            notes.update(source.notes)
 
-    if salt is not None and n_embedded and backbone.digest() != salt.hex():
+    if cache is not None and n_embedded and backbone.digest() != salt.hex():
         backbone.warn_of_change()
-    if source.notes:
-        _warn_of_items(source.notes, items, "were scaled by their own range of values")
+    if notes:
+        _warn_of_items(notes, items, "were scaled by their own range of values")
     if failures:
         what = "could not be embedded and have rows of NaN"
         _warn_of_items(failures, items, what)
@@ -162,15 +164,14 @@ def _identify(source, window, salt, n_workers, failures, on_error):
             distinct.append(index)
     keys = {}
 
+    def fail(index, error):
+        error = item_error(error, "reading it")
+        if on_error == "raise":
+            _raise(index, error, source.items)
+        failures[index] = str(error)
+
     def identify(indices):
-        for index in indices:
-            try:
-                keys[index] = source.identify(index, salt)
-            except Exception as error:
-                error = item_error(error, "reading it")
-                if on_error == "raise":
-                    _raise(index, error, source.items)
-                failures[index] = str(error)
+        keys.update(source.identify_all(indices, salt, fail))
 
     if n_workers == 0 or salt is None:
         identify(distinct)
@@ -241,15 +242,24 @@ class _Matrix:
     def put_bytes(self, places, rows):
         """Set rows that come from the cache; return the places of bad ones."""
         if len({*map(len, rows)}) > 1:
-            raise ValueError(_MIXED.format("the cache holds rows of different lengths"))
+            why = _MIXED.format("the cache holds rows of different lengths")
+            raise ValueError(f"The {why}.")
         rows = np.frombuffer(b"".join(rows), dtype=np.float32).reshape(len(places), -1)
-        self.put(places, rows, "the cache holds rows of different lengths")
+        if why := self.misfit(rows, "the cache holds rows of different lengths"):
+            raise ValueError(f"The {why}.")
+        self.put(places, rows)
         finite = np.isfinite(rows)
         if finite.all():
             return []
         return [places[row] for row in np.flatnonzero(~finite.all(1))]
 
-    def put(self, places, rows, why="the model must return rows of one length"):
+    def misfit(self, rows, what="the model must return rows of one length"):
+        """Say why rows do not fit those that are there, if they do not."""
+        if self.rows is None or self.rows.shape[1] == rows.shape[1]:
+            return None
+        return _MIXED.format(f"{what}, got {self.rows.shape[1]} and {rows.shape[1]}")
+
+    def put(self, places, rows):
         """Set rows, on the host or where they are kept, and return them."""
         rows = _on_host(rows) if self.output == "numpy" else self._tensor(rows)
         shape = (self.n_rows, rows.shape[1])
@@ -257,10 +267,6 @@ class _Matrix:
             is_numpy = self.output == "numpy"
             self.rows = (
                 np.empty(shape, np.float32) if is_numpy else rows.new_empty(shape)
-            )
-        if self.rows.shape[1] != rows.shape[1]:
-            raise ValueError(
-                _MIXED.format(f"{why}, got {self.rows.shape[1]} and {rows.shape[1]}")
             )
         if places[-1] - places[0] == len(places) - 1 and places == [
             *range(places[0], places[-1] + 1)
@@ -297,9 +303,14 @@ class _Matrix:
 
 
 _MIXED = (
-    "Embeddings differ in length: {} features. If the model changed, change its "
-    "fingerprint too, and call clear_cache()."
+    "embeddings differ in length: {} features. If the model changed, change its "
+    "fingerprint too, and call clear_cache()"
 )
+
+
+def _rows_of_bytes(rows):
+    data, width = rows.tobytes(), rows[0].nbytes
+    return [data[start : start + width] for start in range(0, len(data), width)]
 
 
 def _on_host(rows):

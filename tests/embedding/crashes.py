@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from skimprint import FoundationEmbedder
+from skimprint.embedding import _cache
 
 N_ITEMS, BATCH_SIZE = 200, 10
 TEXTS = [f"text {number}" for number in range(N_ITEMS)]
@@ -75,8 +76,9 @@ def log(directory):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def killed_runs(folder, n_runs=20):
+def killed_runs(folder, patience, n_runs=20):
     """Kill a run at a random moment, resume it, and report; n_runs times."""
+    _cache._PATIENCE = patience
     rng = random.Random(0)
     begin = time.perf_counter()
     wait(start(make(folder / "timing")))
@@ -105,6 +107,16 @@ def killed_runs(folder, n_runs=20):
     return reports
 
 
+def each_batch(folder):
+    """Kill runs that write each batch."""
+    return killed_runs(folder, patience=0)
+
+
+def all_at_once(folder):
+    """Kill runs that write at their end."""
+    return killed_runs(folder, patience=100)
+
+
 def two_processes(folder):
     """Let two processes embed the same at the same time, then a third."""
     directory = make(folder / "two")
@@ -128,5 +140,5 @@ def make(directory):
 
 
 if __name__ == "__main__":
-    run = {"killed_runs": killed_runs, "two_processes": two_processes}[sys.argv[1]]
-    print(json.dumps(run(Path(sys.argv[2]))))
+    run = {run.__name__: run for run in (each_batch, all_at_once, two_processes)}
+    print(json.dumps(run[sys.argv[1]](Path(sys.argv[2]))))

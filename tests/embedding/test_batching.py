@@ -212,3 +212,18 @@ def test_progress(capsys):
 )
 def test_ways_to_run_out_of_memory(message):
     assert is_out_of_memory(RuntimeError(message))
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_an_item_whose_row_has_another_length_is_named(n_workers):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    images = [torch.rand(3, 8, 8), torch.rand(8, 8, 3), torch.rand(3, 8, 8)]
+    embedder = FoundationEmbedder(module, n_workers=n_workers)
+    with pytest.raises(ValueError, match=r"Item 1, .* one length, got 3 and 8"):
+        embedder.transform(images)
+    with pytest.warns(UserWarning, match=r"1 of 3 items .*\[1\]"):
+        rows = embedder.set_params(on_error="skip").transform(images)
+    expected = embedder.transform(images[::2])
+    np.testing.assert_array_equal(rows[::2], expected)
+    assert np.isnan(rows[1]).all()

@@ -15,6 +15,7 @@ import pytest
 from embedders import Lengths, embed_text
 
 from skimprint import FoundationEmbedder
+from skimprint.embedding import _cache
 from skimprint.embedding._cache import EmbeddingCache
 
 TEXTS = [f"sentence number {number}" for number in range(60)]
@@ -197,7 +198,8 @@ def test_clear_removes_damaged_files(tmp_path):
     assert embedder.cache_info().items == 0
 
 
-def test_disk_full(tmp_path):
+def test_disk_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(_cache, "_PATIENCE", 0)  # so that some fits
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
     try:
         subprocess.run(mount, check=True, capture_output=True)

@@ -18,14 +18,17 @@ def run_script(name, tmp_path):
     return json.loads(done.stdout)
 
 
-def test_killed_at_20_random_moments_and_resumed(tmp_path):
-    reports = run_script("killed_runs", tmp_path)
+@pytest.mark.parametrize(
+    "when, n_lost", [("each_batch", BATCH_SIZE), ("all_at_once", N_ITEMS)]
+)
+def test_killed_at_20_random_moments_and_resumed(tmp_path, when, n_lost):
+    reports = run_script(when, tmp_path)
     assert len(reports) == 20
     for report in reports:
         assert report["resumed"]
         assert report["right"]
         assert report["embedded"] == N_ITEMS
-        assert report["embedded_twice"] <= BATCH_SIZE
+        assert report["embedded_twice"] <= n_lost
     # The moments are random, but some of them are in the middle.
     assert any(
         report["killed"] and 0 < report["embedded_before"] < N_ITEMS

@@ -1,6 +1,7 @@
 import io
 import threading
 import time
+import tracemalloc
 from collections import UserList, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from embedders import Lengths, mean_colour, pictures
 
 from skimprint import FoundationEmbedder
+from skimprint.embedding import _inputs, _pipeline
 from skimprint.embedding._inputs import Images, ItemError, Texts, as_items
 
 Image = pytest.importorskip("PIL.Image", reason="needs pillow")
@@ -400,6 +402,112 @@ def test_any_sequence_will_do(container):
     expected = embedder.transform(["one", "two"])
     X = container(["one", "two"])
     np.testing.assert_array_equal(embedder.transform(X), expected)
+
+
+def test_decode_size(tmp_path):
+    def sizes(images):
+        return [image.size for image in images]
+
+    sizes.fingerprint = "sizes"
+    wide = Image.new("RGB", (400, 300))
+    upright = Image.Exif()
+    upright[0x0112] = 6
+    items = [
+        encode(wide, "JPEG"),
+        encode(wide.convert("L"), "JPEG"),
+        encode(wide, "JPEG", exif=upright),
+        encode(wide, "PNG"),
+        encode(wide.resize((280, 400)), "JPEG"),
+        wide,
+    ]
+    embedder = FoundationEmbedder(sizes, modality="image", cache_dir=tmp_path)
+    whole = [(400, 300), (400, 300), (300, 400), (400, 300), (280, 400), (400, 300)]
+    fine = [(200, 150), (200, 150), (150, 200), (400, 300), (280, 400), (400, 300)]
+    for decode_size, expected in ((None, whole), (150, fine), (301, whole)):
+        embedder.set_params(decode_size=decode_size)
+        for _ in range(2):
+            assert list(map(tuple, embedder.transform(items))) == expected
+    with pytest.raises(ValueError, match="decode_size=0 is not possible"):
+        embedder.set_params(decode_size=0).transform(items)
+    with pytest.raises(ValueError, match=r"is for models of images.*takes text"):
+        embedder.set_params(decode_size=9, modality="text").transform(["a"])
+
+
+@pytest.mark.parametrize("n_frames", [1, 2])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_every_format_of_pillow(mode, n_frames):
+    Image.init()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    first, *more = (Image.fromarray(pixels + add).convert(mode) for add in (0, 9))
+    settings = {"save_all": True, "append_images": more} if n_frames > 1 else {}
+    tried = []
+    for kind in sorted(Image.SAVE):
+        try:
+            data = encode(first, kind, **settings)
+            with Image.open(io.BytesIO(data)) as opened:
+                expected = opened.convert("RGB")
+        except Exception:  # of many kinds: a format that cannot hold it, or be read
+            continue
+        if opened.mode in ("F", "I", "I;16"):  # greys, which are scaled
+            continue
+        image = load(data)
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(image.crop()), np.asarray(expected))
+        tried.append(kind)
+    assert len(tried) >= 3
+
+
+LONG = [f"{number:05d} {'x' * 200}" for number in range(20_000)]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    "column",
+    [list, np.array, pd.Series, lambda items: pd.Series(items, dtype="str"), pl.Series],
+)
+def test_no_more_is_held_than_the_result_and_a_window(
+    column, cached, tmp_path, monkeypatch
+):
+    for module in (_inputs, _pipeline):
+        monkeypatch.setattr(module, "WINDOW", 256)
+
+    def number(texts):
+        return [[float(text[:5])] * 8 for text in texts]
+
+    number.fingerprint = "number"
+    embedder = FoundationEmbedder(number, modality="text")
+    embedder.set_params(cache_dir=tmp_path if cached else None)
+    X = column([*LONG, LONG[0]])
+    embedder.transform(X[:2])
+    tracemalloc.start()
+    try:
+        rows = embedder.transform(X)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows[:, 0].tolist() == [*range(20_000), 0]
+    # Without a cache, a number for each item, by which repetitions are found.
+    held = 1e6 if cached else 150 * len(X)
+    assert peak - rows.nbytes < held
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_long_columns_of_files(cached, tmp_path, monkeypatch):
+    for module in (_inputs, _pipeline):
+        monkeypatch.setattr(module, "WINDOW", 4)
+    images = [encode(image) for image in pictures(10)]
+    paths = [str(tmp_path / f"{number}.png") for number in range(10)]
+    for path, data in zip(paths, images, strict=True):
+        Path(path).write_bytes(data)
+    embedder = FoundationEmbedder(mean_colour, modality="image", n_workers=2)
+    embedder.set_params(cache_dir=tmp_path / "cache" if cached else None)
+    expected = embedder.transform(pictures(10))
+    for items in (images, paths):
+        X = pl.Series([*items, items[0]])
+        np.testing.assert_array_equal(embedder.transform(X)[:-1], expected)
+        np.testing.assert_array_equal(embedder.transform(X)[-1], expected[0])
+    with pytest.raises(ValueError, match=r"Item 9, 'nowhere', .*no such file"):
+        embedder.transform(pl.Series([*paths[:9], "nowhere"]))
 
 
 def test_missing_texts_are_named():

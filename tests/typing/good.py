@@ -176,6 +176,8 @@ def embedders(module: Any) -> list[FoundationEmbedder]:
         FoundationEmbedder(output="cupy", revision="main", trust_remote_code=False),
         FoundationEmbedder(modality="audio", prompt=None, truncate_dim=None),
         FoundationEmbedder(prompt="query: ", truncate_dim=256),
+        FoundationEmbedder(decode_size=None),
+        FoundationEmbedder(decode_size=448),
         FoundationEmbedder(model_kwargs=None, verbose=0),
         FoundationEmbedder(model_kwargs={"pretrained": False}, verbose=1),
     ]
