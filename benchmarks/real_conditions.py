@@ -37,10 +37,10 @@ def contenders(X, n_classes):
     uniform = np.full(n_classes, 1 / n_classes)
     return {
         "recommended": ImprintClassifier.from_method("recommended", random_state=0),
-        "recommended, proxies only": ImprintClassifier.from_method(
-            "recommended", kernel_weight=0, random_state=0
+        "default": ImprintClassifier(random_state=0),
+        "Westerhoff, k-means 20": ImprintClassifier.from_method(
+            "westerhoff", random_state=0
         ),
-        "k-means 20 (the default)": ImprintClassifier(random_state=0),
         "Qi": ImprintClassifier.from_method("qi"),
         "RBF SVM, cross-validated": make_pipeline(
             norm,

@@ -26,7 +26,8 @@ METHODS = {
     "Janson et al. 2022: nearest mean": PUBLISHED_METHODS["janson"],
     "Westerhoff et al. 2025: 20 k-means": PUBLISHED_METHODS["westerhoff"],
     "least-squares oracle": PUBLISHED_METHODS["least_squares"],
-    "recommended: whitened, with a kernel": RECOMMENDED,
+    "the default: whitened": {},
+    "recommended: with a kernel, too": RECOMMENDED,
 }
 SHOTS = (1, 5, 20, "all")
 N_SPLITS = 5

@@ -98,6 +98,7 @@ def threshold_of(clf, scorer):
     """Find the familiarity below which queries are rejected."""
     rejection = clf.rejection
     if rejection.threshold == "auto":
+        scorer.plan.check_left_out()
         score = familiarity_of(clf, scorer)
         return calibrate(scorer, score).threshold(rejection.rate)
     return rejection.threshold

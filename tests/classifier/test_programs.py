@@ -574,14 +574,19 @@ class Program:
             value = self.pick(None, self._draw_rejection())
             is_auto = value is not None and value.threshold == "auto"
         if is_auto and not self.may_calibrate():
-            self.refuse_to_calibrate(kind, value)
+            if kind == "rejection" or self.can_leave_out():
+                self.refuse_to_calibrate(kind, value)
             return
         self.take(Step("set_params", **{kind: value}))
 
+    def can_leave_out(self):
+        """Whether proxies can do without a sample."""
+        params = self.plan_params or self.params
+        return not self._combines(params) and self._norms_agree(params)
+
     def may_calibrate(self):
         """Whether samples can be left out, now and after the next fit."""
-        params = self.plan_params or self.params
-        if self._combines(params) or not self._norms_agree(params):
+        if not self.can_leave_out():
             return False
         return self.plan_params is None or self.keeps_samples
 
@@ -736,7 +741,7 @@ class Program:
         predicted = found["predict"]
         np.testing.assert_array_equal(predicted[~rejected], classes[winners[~rejected]])
         assert (predicted[rejected] == self.other_label).all()
-        self.check_explanation(found)
+        self.check_explanation(X, found)
         if self.chance(0.5):
             self.check_one_by_one(found)
 
@@ -755,7 +760,7 @@ class Program:
         found["kproxies"] = clf.kproxies(X, n_neighbors=len(clf.proxies_))
         return found
 
-    def check_explanation(self, found):
+    def check_explanation(self, X, found):
         """Compare explanations with what they explain."""
         clf, why = self.clf, found["explain"]
         labels, (similarities, order) = clf.proxy_labels_, found["kproxies"]
@@ -770,9 +775,17 @@ class Program:
         assert (np.sort(order, axis=1) == np.arange(len(labels))).all()
         similarities = _in_order((similarities, order))
         expected = similarities.max(axis=1)
-        if clf.rejection is not None and clf.rejection.score == "contrast":
+        size = np.abs(similarities).max()
+        scorer = clf._fitted.scorer
+        score = "auto" if clf.rejection is None else clf.rejection.score
+        if score == "contrast":
             expected = self.contrast(similarities)
-        size = 50 * self.exactness() * np.abs(similarities).max()
+        elif score == "auto" and scorer.tells_by_means:
+            head, rows = scorer.head, X.astype(self.notes.dtype)
+            cosines = head.plan.query_norm(rows.copy()) @ head.mean_directions.T
+            expected = scorer.scores(X, None).max(axis=1) + cosines.max(axis=1) / 2
+            size = max(size, 1)
+        size *= 50 * self.exactness()
         np.testing.assert_allclose(why.familiarity, expected, 0, size)
 
     def contrast(self, similarities):
