@@ -63,6 +63,8 @@ class Support(NamedTuple):
         Which of them are landmarks.
     n_classes : int
         Number of classes.
+    indices : ndarray of shape (n,)
+        The training row that each is; -1 for a row of a head.
     """
 
     rows: np.ndarray
@@ -70,6 +72,7 @@ class Support(NamedTuple):
     weights: np.ndarray
     landmarks: np.ndarray
     n_classes: int
+    indices: np.ndarray
 
     @classmethod
     def of(cls, samples, class_weights, head, dtype):
@@ -94,18 +97,21 @@ class Support(NamedTuple):
         most = max(1, min(SAMPLE_SIZE, _MAX_ROWS // n_classes))
         kept = LeftOut.of(samples, class_weights, most)
         rows, weights, codes = kept.rows, kept.shares, kept.codes
+        indices = samples.values.indices[samples.offsets[codes] + kept.numbers]
         if len(head.codes):
             rows = np.concatenate([rows, l2_normalize(head.values.vectors)])
             weights = np.concatenate([weights, head.values.counts])
             codes = np.concatenate([codes, head.codes])
+            indices = np.concatenate([indices, head.values.indices])
             order = np.argsort(codes, kind="stable")
             rows, weights, codes = rows[order], weights[order], codes[order]
+            indices = indices[order]
         rows, weights = rows.astype(dtype, copy=False), _balanced(weights, codes)
         landmarks = np.arange(len(rows))
         if len(rows) > _MAX_EXACT:  # the keys that samples are sorted by are random
             most = max(1, _MAX_LANDMARKS // n_classes)
             landmarks = np.flatnonzero(numbers_within(codes) < most)
-        return cls(rows, codes, weights, landmarks, n_classes)
+        return cls(rows, codes, weights, landmarks, n_classes, indices)
 
     def judges(self):
         """Take some of the samples, all of them landmarks, to choose something by."""
@@ -120,6 +126,7 @@ class Support(NamedTuple):
             _balanced(self.weights[which], codes),
             np.arange(len(which)),
             int(codes[-1]) + 1,
+            self.indices[which],
         )
 
     @property
@@ -131,6 +138,11 @@ class Support(NamedTuple):
     def landmark_rows(self):
         """The landmarks themselves: (n_landmarks, n_features)."""
         return self.rows if self.is_exact else self.rows[self.landmarks]
+
+    @property
+    def landmark_indices(self):
+        """The training row that each landmark is: (n_landmarks,)."""
+        return self.indices[self.landmarks]
 
     def targets(self, block=slice(None)):
         """Encode labels of some samples to regress on: of shape (n, n_classes)."""
@@ -156,6 +168,8 @@ class KernelRidge:
         The regularisation.
     landmarks : ndarray of shape (n_landmarks, n_features)
         The samples that queries are compared with.
+    indices : ndarray of shape (n_landmarks,)
+        The training row that each of them is; -1 for a row of a head.
     coefficients : ndarray of shape (n_classes, n_landmarks)
         Their weights in the scores, in the dtype of the landmarks.
     """
@@ -163,6 +177,7 @@ class KernelRidge:
     def __init__(self, support, alpha=None):
         self.alpha = choose_kernel_alpha(support.judges()) if alpha is None else alpha
         self.landmarks = support.landmark_rows
+        self.indices = support.landmark_indices
         if support.is_exact:
             factor = _factor(support, self.alpha)
             targets = support.targets().astype(factor[0].dtype)
@@ -190,6 +205,28 @@ class KernelRidge:
             kernel = _kernel(X[block], self.landmarks)
             scores[:, block] = dot_transposed(self.coefficients, kernel)
         return scores + 1 / n_classes
+
+    def contributions(self, X, codes):
+        """Take the score of one class for each query apart, landmark by landmark.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Queries of unit length, in the dtype of the landmarks.
+        codes : ndarray of shape (n_queries,)
+            The class of each.
+
+        Yields
+        ------
+        block : slice
+            Some of the queries.
+        contributions : ndarray of shape (n_block, n_landmarks)
+            With ``1 / n_classes`` they sum to the score, which is linear in the kernel.
+        """
+        for block in _blocks(len(X), len(self.landmarks)):
+            kernel = _kernel(X[block], self.landmarks)
+            kernel *= self.coefficients[codes[block]]
+            yield block, kernel
 
     def scores_without(self, support, left_out):
         """Score samples as queries that the regression was not fitted to.
