@@ -215,7 +215,7 @@ class TestReasons:
         assert np.isinf(alone.explain(X, y=np.zeros(len(X), int)).margin).all()
 
     @pytest.mark.parametrize(
-        ("options", "message"),
+        "options, message",
         [
             ({"n_reasons": -1}, "n_reasons must be an int of at least 0; got -1"),
             ({"n_reasons": 1.5}, "n_reasons must be an int of at least 0; got 1.5"),
