@@ -9,6 +9,7 @@ import numpy as np
 from .._arrays.groups import Buffer
 from .._arrays.threads import one_blas_thread, run_blocks
 from ..aggregation import keep_winners, nearest_of_class
+from ..normalization import NORMS
 from .familiarity import FAMILIARITIES
 from .leave_one_out import leave_one_out
 
@@ -272,6 +273,16 @@ class Scorer:
             both = [np.concatenate(pair, axis=1) for pair in both]
             proxies[block], rows[block], shares[block] = _largest(*both, n_reasons)
         return proxies, rows, shares
+
+    def in_space_of_proxies(self, X):
+        """Move queries to the space of the proxies: (n_queries, n_features)."""
+        head, plan = self.head, self.plan
+        queries = plan.query_norm(np.array(X, dtype=head.proxies.dtype))
+        if head.whitening is not None:
+            queries = head.whitening(queries)
+            if plan.query_norm.unit_length:
+                queries = NORMS["l2"](queries)
+        return queries
 
     def left_out(self, score):
         """Score support samples, each by what the head would be without it.

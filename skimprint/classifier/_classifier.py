@@ -874,8 +874,8 @@ default="dot"
     def assign_proxies(self, X: Array, y: Array) -> np.ndarray:
         """Find the proxy that stands for each training sample.
 
-        It is the nearest one of its class, before any whitening: for k-means, the centre
-        of its cluster.
+        It is the nearest one of its class, before any whitening: for k-means, the
+        centre of its cluster.
 
         Parameters
         ----------

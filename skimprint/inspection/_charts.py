@@ -42,7 +42,7 @@ def familiarity_chart(known, unknown, threshold):
         return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
 
     bars = []
-    half = (x(edges[1]) - x(edges[0])) / 2
+    half = (x(edges[1]) - x(edges[0])) / (2 if len(unknown) and len(known) else 1)
     for side, (name, shares) in enumerate(
         zip(("known", "unknown"), heights, strict=True)
     ):
@@ -50,7 +50,8 @@ def familiarity_chart(known, unknown, threshold):
             if share:
                 height = share / most * (_HEIGHT - _TOP - _BOTTOM)
                 bars.append(
-                    f'<rect class="{name}" x="{x(edge) + side * half:.1f}" '
+                    f'<rect class="{name}" '
+                    f'x="{x(edge) + side * half * (len(known) > 0):.1f}" '
                     f'y="{_HEIGHT - _BOTTOM - height:.1f}" '
                     f'width="{max(half - 0.5, 1):.1f}" height="{height:.1f}"/>'
                 )
@@ -70,8 +71,8 @@ def familiarity_chart(known, unknown, threshold):
         key += ' &nbsp; <span class="key" style="background:var(--bad-fill)"></span>'
         key += "unknown"
     if threshold is not None:
-        key += " &nbsp; ┆ threshold"
-    return _chart("".join(parts), told, f"{key} (share of the queries of each kind)")
+        key += " &nbsp; dashed: the threshold"
+    return _chart("".join(parts), told, f"{key}; shares of the queries of each kind")
 
 
 def reliability_chart(found):
@@ -99,7 +100,8 @@ def reliability_chart(found):
         _axis("probability", np.linspace(0, 1, 6), x),
     ]
     parts += [
-        f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.0%}</text>'
+        f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">'
+        f"{value:.0%}</text>"
         for value in (0, 0.5, 1)
     ]
     points = list(zip(found.confidence, found.accuracy, strict=True))
@@ -107,20 +109,20 @@ def reliability_chart(found):
     parts.append(f'<polyline class="known-line" points="{line}"/>')
     for (a, b), low, high in zip(points, found.low, found.high, strict=True):
         parts.append(
-            f'<line class="known-line" x1="{x(a):.1f}" x2="{x(a):.1f}" y1="{y(low):.1f}" '
-            f'y2="{y(high):.1f}"/><circle class="known" cx="{x(a):.1f}" '
+            f'<line class="known-line" x1="{x(a):.1f}" x2="{x(a):.1f}" '
+            f'y1="{y(low):.1f}" y2="{y(high):.1f}"/><circle class="known" cx="{x(a):.1f}" '
             f'cy="{y(b):.1f}" r="4"/>'
         )
     told = "; ".join(f"probability {a:.2f}, right {b:.0%}" for a, b in points)
     key = (
-        "Accuracy of ten parts of equally many queries, with 95 % intervals; ┆ where "
-        "probabilities are right"
+        "Accuracy of ten parts of equally many queries, with 95 % intervals; dashed: "
+        "where probabilities mean what they say"
     )
     return _chart("".join(parts), told, key)
 
 
 def _median(values):
-    return f"{np.median(values):.3g}" if len(values) else "–"
+    return f"{np.median(values):.3g}" if len(values) else "-"
 
 
 def _ticks(low, high):

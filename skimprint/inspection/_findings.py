@@ -187,17 +187,11 @@ def worst_slices(groups, is_right, rows):
         n = np.bincount(codes)
         n_right = np.bincount(codes, is_right)
         low, high = wilson_interval(n_right, n)
-        for i in np.flatnonzero((n >= _MIN_SLICE) & (high < overall)):
-            found.append(
-                Slice(
-                    kind,
-                    uniques[i],
-                    rows[codes == i],
-                    n_right[i] / n[i],
-                    low[i],
-                    high[i],
-                )
-            )
+        rates = n_right / n
+        found += [
+            Slice(kind, uniques[i], rows[codes == i], rates[i], low[i], high[i])
+            for i in np.flatnonzero((n >= _MIN_SLICE) & (high < overall))
+        ]
     return sorted(found, key=lambda part: part.high)[:_MAX_SLICES]
 
 

@@ -112,14 +112,7 @@ class _Page:
         }
 
     def _card(self, row, i, why, other):
-        found = self.found
-        is_right = found.y[row] == why.label[i]
-        told = f"is {_b(found.y[row])}, and was found"
-        if not is_right:
-            told = f"is {_b(found.y[row])}, was taken for {_b(why.label[i])}"
-        if found.predicted[row] == -1:
-            told += ", and rejected"
-        figures = [_figure(self.query(row), told)]
+        figures = [_figure(self.query(row), self._told(row))]
         label = escape(str(why.label[i]))
         for reason in range(_N_REASONS):
             share = why.shares[i, reason]
@@ -148,6 +141,16 @@ class _Page:
         if np.isfinite(lead) and other.label[i] != why.label[i]:
             facts = f"Lead {lead:.2g} · {facts}"
         return f'<li>{_row(figures)}<p class="facts">{facts}</p></li>'
+
+    def _told(self, row):
+        """Say what a query is and what it was taken for."""
+        found = self.found
+        y, got = found.y[row], found.got[row]
+        if found.predicted[row] == -1:
+            what = f"rejected, nearest to {_b(got)}"
+        else:
+            what = "found" if y == got else f"taken for {_b(got)}"
+        return f"is {_b(y)}, {what}"
 
     def _reason(self, why, i, reason):
         """Say what a reason is."""
@@ -203,22 +206,22 @@ class _Page:
         cards |= self.cards_of(right)
         learnt = self._learnt()
         sections = [
-            ("summary", "Summary", self._summary()),
-            ("learnt", "What was learnt", learnt),
-            ("classes", "Accuracy by class", self._classes()),
-            ("confusions", "Confusions", self._confusions(chosen, cards)),
-            ("slices", "Where it does worst", slices),
-            ("familiarity", "Known and unknown", self._familiarity()),
-            ("probabilities", "Probabilities", self._probabilities()),
-            ("labels", "Labels that look wrong", suspects),
+            ("Summary", "Summary", self._summary()),
+            ("Learnt", "What was learnt", learnt),
+            ("Classes", "Accuracy by class", self._classes()),
+            ("Confusions", "Confusions", self._confusions(chosen, cards)),
+            ("Slices", "Where it does worst", slices),
+            ("Familiarity", "Known and unknown", self._familiarity()),
+            ("Probabilities", "Probabilities", self._probabilities()),
+            ("Labels", "Labels that look wrong", suspects),
         ]
         body = "\n".join(
-            f'<section aria-labelledby="{key}"><h2 id="{key}">{title}</h2>\n{text}\n'
+            f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>\n{text}\n'
             "</section>"
-            for key, title, text in sections
+            for name, title, text in sections
         )
         links = "".join(
-            f'<li><a href="#{key}">{title}</a></li>' for key, title, _ in sections
+            f'<li><a href="#{name}">{name}</a></li>' for name, _, _ in sections
         )
         folder = files(__package__)
         return Template((folder / "report.html").read_text("utf-8")).substitute(
@@ -299,8 +302,8 @@ class _Page:
                 f'<ul class="proxies">{"".join(listed)}</ul></details>'
             )
         note = (
-            "Each proxy is shown by the training sample that it is or that is nearest to "
-            "it, with the number of samples that it stands for"
+            "Each proxy is shown by the training sample that it is or that is nearest "
+            "to it, with the number of samples that it stands for"
         )
         note += "." if stands_for is None else ", and some of them."
         inner = "".join(parts)
@@ -322,7 +325,7 @@ class _Page:
         rows = []
         for code in order:
             n, low, high = table.n[code], table.low[code], table.high[code]
-            bar = told = "–"
+            bar = told = "-"
             if n:
                 bar = (
                     f'<span class="bar"><i style="left:{low:.1%};right:{1 - high:.1%}">'
@@ -330,7 +333,7 @@ class _Page:
                 )
                 told = f"{table.recall[code]:.1%}"
             precision = table.precision[code]
-            taken = "–"
+            taken = "-"
             wrong = found.confusion[code].copy()
             wrong[code] = 0
             if wrong.any():
@@ -346,18 +349,22 @@ class _Page:
             )
         head = (
             "<tr><th scope=col>class</th><th scope=col>queries</th><th scope=col>found"
-            "</th><th scope=col>95 % interval</th><th scope=col class=optional>precision"
-            '</th><th scope=col class=optional>shots</th><th scope=col class="words">'
+            "</th><th scope=col>95 % interval</th><th scope=col class=optional>"
+            'precision</th><th scope=col class=optional>shots</th><th scope=col class="words">'
             "most taken for</th></tr>"
         )
         tall = " tall" if len(rows) > 15 else ""
         return (
-            '<p class="note">The classes that do worst come first, by the upper end of the '
-            "interval of Wilson: few queries say little.</p>"
+            '<p class="note">The classes that do worst come first, by the upper end of '
+            "the interval of Wilson: few queries say little.</p>"
             f'<div class="scroll{tall}" tabindex=0 role=region aria-label="Accuracy by '
             f'class"><table class="list"><thead>{head}</thead>'
             f"<tbody>{''.join(rows)}</tbody></table></div>"
         )
+
+    def _taken_for(self, code):
+        is_rejected = code == len(self.labels)
+        return "rejected" if is_rejected else f"taken for {_b(self.labels[code])}"
 
     def _cell(self, rows, most, cards):
         """List the queries of a cell."""
@@ -370,8 +377,11 @@ class _Page:
                 for row in left[:_MAX_NAMED].tolist()
             ]
             more = len(left) - len(names)
-            text += f'<p class="note">Also: {"; ".join(names)}'
-            text += f"; and {more:,} more.</p>" if more else ".</p>"
+            if more:
+                names.append(f"and {more:,} more")
+            also = "Also:" if len(shown) else ""
+            names = "".join(f"<li>{name}</li>" for name in names)
+            text += f'<p class="note">{also}</p><ul class="note">{names}</ul>'
         return text
 
     def _confusions(self, chosen, cards):
@@ -380,8 +390,8 @@ class _Page:
         got = [*self.labels, "rejected"]
         if n > MAX_MATRIX:
             parts = [
-                f"<details><summary><b>{escape(names[i])}</b> taken for "
-                f"<b>{escape(got[j])}</b> <span class=count>· {len(rows):,} of "
+                f"<details><summary>{_b(names[i])} {self._taken_for(j)} "
+                f"<span class=count>· {len(rows):,} of "
                 f"{found.confusion[i].sum():,}</span></summary>"
                 f"{self._cell(rows, most, cards)}</details>"
                 for (i, j), (rows, most) in chosen.items()
@@ -389,9 +399,9 @@ class _Page:
             if not parts:
                 return "<p>No query is taken for another class.</p>"
             return (
-                f'<p class="note">The {len(parts)} pairs that are confused most often of '
-                f"{n} classes. Open one to see its queries beside the training items that "
-                "won, and those of the right class.</p>" + "".join(parts)
+                f'<p class="note">The {len(parts)} pairs that are confused most often '
+                f"of {n} classes. Open one to see its queries beside the training items "
+                "that won, and those of the right class.</p>" + "".join(parts)
             )
         rows_shown = [i for i in range(n + 1) if i < n or found.confusion[n].any()]
         columns = [j for j in range(n + 1) if j < n or found.confusion[:, n].any()]
@@ -406,8 +416,8 @@ class _Page:
                     line.append('<td class="none">·</td>')
                     continue
                 what = f"{names[i]} taken for {got[j]}"
-                if i == j:
-                    what = f"{names[i]}, {'rejected' if i == n else 'found'}"
+                if j == n or i == j:
+                    what = f"{names[i]} {'rejected' if j == n else 'found'}"
                 what = escape(f"{what}: {count}")
                 kind = "right" if i == j else "wrong"
                 line.append(
@@ -424,13 +434,13 @@ class _Page:
                 )
             lines.append(f"<tr>{''.join(line)}</tr>")
         return (
-            '<p class="note">Rows are what queries are, columns what they were taken for. '
-            "Open a cell to see its queries beside the training items that won, and those "
-            "of the right class or of the runner-up. With the keyboard, arrows go from "
+            '<p class="note">Rows are what queries are, columns what they were taken '
+            "for. Open a cell to see its queries beside the training items that won, and "
+            "those of the right class or of the runner-up. With the keyboard, arrows go from "
             "cell to cell, Enter opens, Escape closes.</p>"
             '<div class="scroll" tabindex=0 role=region aria-label="Confusion matrix">'
-            f'<table class="matrix"><thead><tr><td>is ↓ &nbsp; taken for →</td>{head}</tr>'
-            f"</thead><tbody>{''.join(lines)}</tbody></table></div>{''.join(panels)}"
+            '<table class="matrix"><thead><tr><td>is ↓ &nbsp; taken for →</td>'
+            f"{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>{''.join(panels)}"
         )
 
     def _slices(self):
@@ -450,11 +460,7 @@ class _Page:
             elif kind in ("familiarity", "length of the text"):
                 value = f"{value + 1} of 5, from the smallest"
             figures += [
-                _figure(
-                    self.query(row),
-                    f"is {_b(found.y[row])}, taken for {_b(found.got[row])}",
-                    "other",
-                )
+                _figure(self.query(row), self._told(row), "other")
                 for row in wrong.tolist()
             ]
             parts.append(
@@ -509,8 +515,8 @@ class _Page:
             return "<p>No query belongs to a known class.</p>"
         return (
             '<p class="note">Of the queries with about this probability, so many were '
-            "right. On the line, probabilities mean what they say; above it they are too "
-            f"low. The mean difference is {found.error:.1%}. "
+            "right. On the line, probabilities mean what they say; above it they are "
+            f"too low. The mean difference is {found.error:.1%}. "
             '<code>temperature="auto"</code> fits it to the training samples.</p>'
             + reliability_chart(found)
         )
@@ -523,7 +529,7 @@ class _Page:
                 "samples whose own label looks wrong.</p>"
             )
         if not len(found.rows):
-            return "<p>No training sample is more like another class than like its own.</p>"
+            return "<p>No training sample is more like another class than its own.</p>"
         how = (
             "Each training sample is scored by the proxies as they would be without it."
             if found.method == "leave_one_out"
@@ -531,8 +537,8 @@ class _Page:
             "by cross-validation."
         )
         rows = "".join(
-            f'<li>{_row([_figure(self.sample(row), told)])}<p class="facts">Training row '
-            f"{row} · behind by {-margin:.2g}</p></li>"
+            f'<li>{_row([_figure(self.sample(row), told)])}<p class="facts">'
+            f"Training row {row} · behind by {-margin:.2g}</p></li>"
             for row, margin, told in zip(
                 found.rows[:_MAX_SUSPECTS].tolist(),
                 found.margins[:_MAX_SUSPECTS].tolist(),
@@ -547,9 +553,9 @@ class _Page:
         return (
             f'<p class="note">{how} {n:,} of {found.n:,} are more like another class; '
             f"those that are so by the most come first"
-            f"{f', {_MAX_SUSPECTS} of them' if n > _MAX_SUSPECTS else ''}. Wrong labels "
-            "gather here, with samples that are merely hard.</p>"
-            f'<ul class="cards">{rows}</ul>'
+            f"{f', {_MAX_SUSPECTS} of them' if n > _MAX_SUSPECTS else ''}. Wrong "
+            "labels gather here, with samples that are merely hard.</p>"
+            f'<ul class="cards small">{rows}</ul>'
         )
 
 
@@ -558,7 +564,7 @@ def _b(text):
 
 
 def _percent(value):
-    return "–" if np.isnan(value) else f"{value:.1%}"
+    return "-" if np.isnan(value) else f"{value:.1%}"
 
 
 def _figure(item, caption="", kind=""):

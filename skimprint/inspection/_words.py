@@ -77,8 +77,8 @@ def settings_in_words(clf):
     if head.kernel is not None:
         n_samples = len(head.kernel.landmarks)
         sentences.append(
-            f"A share of {plan.kernel_weight:.2g} of each score comes from kernel ridge "
-            f"regression on {n_samples:,} training samples, with an alpha of "
+            f"A share of {plan.kernel_weight:.2g} of each score comes from kernel "
+            f"ridge regression on {n_samples:,} training samples, with an alpha of "
             f"{head.kernel.alpha:.2g}."
         )
     sentences.append(
