@@ -110,8 +110,8 @@ def reliability_chart(found):
     for (a, b), low, high in zip(points, found.low, found.high, strict=True):
         parts.append(
             f'<line class="known-line" x1="{x(a):.1f}" x2="{x(a):.1f}" '
-            f'y1="{y(low):.1f}" y2="{y(high):.1f}"/><circle class="known" cx="{x(a):.1f}" '
-            f'cy="{y(b):.1f}" r="4"/>'
+            f'y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
+            f'<circle class="known" cx="{x(a):.1f}" cy="{y(b):.1f}" r="4"/>'
         )
     told = "; ".join(f"probability {a:.2f}, right {b:.0%}" for a, b in points)
     key = (

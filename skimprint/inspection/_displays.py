@@ -1,5 +1,6 @@
 """Figures in scikit-learn's way: data in the object, drawing in `plot`."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ._items import item_at, listed, name_of, picture_of
 from ._plane import plane_of
 
 # Colours that colour-blind people tell apart, after Okabe and Ito (2008).
-_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#7f7f7f"
+_BLUE, _ORANGE, _GREY, _PALE = "#0072b2", "#d55e00", "#7f7f7f", "#f2f3f5"
 _COLORS = (
     _BLUE,
     _ORANGE,
@@ -205,7 +206,8 @@ class ExplanationDisplay:
         why, n = self.explanation, len(self.explanation.label)
         n_reasons = max(1, int(np.count_nonzero(why.shares, axis=1).max(initial=0)))
         if ax is None:
-            size = 2.1 * (1 + n_reasons), 2.6 * n
+            are_pictures = _is_picture(self.items) or _is_picture(self.train_items)
+            size = 2.1 * (1 + n_reasons), (2.6 if are_pictures else 1.7) * n
             ax = _pyplot().subplots(figsize=size, layout="constrained")[1]
         ax.axis("off")
         self.figure_ = ax.figure
@@ -219,33 +221,30 @@ class ExplanationDisplay:
             cell.set(xticks=[], yticks=[])
             cell.spines[:].set_visible(False)
         for i, row in enumerate(grid):
-            title = f"found: {why.label[i]}"
+            title = _wrapped(f"found: {why.label[i]}")
             is_right = True
             if self.y is not None:
                 is_right = self.y[i] == why.label[i]
-                title = f"is: {self.y[i]}\n{title}"
-            self._draw(row[0], self.items, i, "query")
-            color = "black" if is_right else _ORANGE
-            row[0].set_title(title, fontsize=9, color=color, fontweight="bold")
+                title = _wrapped(f"is: {self.y[i]}") + "\n" + title
+            self._draw(row[0], self.items, i, "query", title)
+            row[0].title.set(color="black" if is_right else _ORANGE, fontweight="bold")
             for j in range(n_reasons):
                 share = why.shares[i, j] if j < why.shares.shape[1] else 0
                 if share:
-                    self._draw(
-                        row[1 + j], self.train_items, why.rows[i, j], "training row"
-                    )
                     kind = "sample" if why.proxies[i, j] < 0 else "proxy"
-                    row[1 + j].set_title(
-                        f"{kind}\n{share:.2g} of {why.score[i]:.2g}", fontsize=9
-                    )
-                elif j == 0:  # an aggregation of the user's: the nearest proxy
-                    self._draw(
-                        row[1], self.train_items, why.training_row[i], "training row"
-                    )
-                    row[1].set_title("nearest proxy", fontsize=9)
+                    title = f"{kind}\n{share:.2g} of {why.score[i]:.2g}"
+                    where = why.rows[i, j]
+                elif j == 0:  # an aggregation of the user's
+                    title, where = "nearest proxy", why.training_row[i]
+                else:
+                    continue
+                self._draw(row[1 + j], self.train_items, where, "training row", title)
         return self
 
-    def _draw(self, cell, items, row, what):
+    def _draw(self, cell, items, row, what, title):
         """Draw an item in a cell."""
+        # Text of the user's is no formula, whatever dollars are in it.
+        cell.set_title(title, fontsize=8, parse_math=False)
         item = item_at(items, row)
         try:
             picture = None if item is None else picture_of(item, _PICTURE_SIZE)
@@ -254,11 +253,11 @@ class ExplanationDisplay:
         if picture is not None:
             cell.imshow(np.asarray(picture))
             return
-        # Text of the user's is no formula, whatever dollars are in it.
+        cell.set_facecolor(_PALE)
         cell.text(
             0.5,
             0.5,
-            _wrapped(name_of(item, row, what)),
+            _wrapped(name_of(item, row, what), most=7),
             ha="center",
             va="center",
             fontsize=8,
@@ -267,9 +266,15 @@ class ExplanationDisplay:
         )
 
 
-def _wrapped(text, width=22, most=8):
-    import textwrap
+def _is_picture(items):
+    """Tell whether the first of some items is a picture."""
+    try:
+        return items is not None and picture_of(items[0]) is not None
+    except ItemError:
+        return True  # a broken one
 
+
+def _wrapped(text, width=26, most=3):
     lines = textwrap.wrap(text, width) or [text]
     return "\n".join(lines[:most]) + ("…" if len(lines) > most else "")
 

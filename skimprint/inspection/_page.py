@@ -350,8 +350,8 @@ class _Page:
         head = (
             "<tr><th scope=col>class</th><th scope=col>queries</th><th scope=col>found"
             "</th><th scope=col>95 % interval</th><th scope=col class=optional>"
-            'precision</th><th scope=col class=optional>shots</th><th scope=col class="words">'
-            "most taken for</th></tr>"
+            "precision</th><th scope=col class=optional>shots</th>"
+            '<th scope=col class="words">most taken for</th></tr>'
         )
         tall = " tall" if len(rows) > 15 else ""
         return (
@@ -400,8 +400,8 @@ class _Page:
                 return "<p>No query is taken for another class.</p>"
             return (
                 f'<p class="note">The {len(parts)} pairs that are confused most often '
-                f"of {n} classes. Open one to see its queries beside the training items "
-                "that won, and those of the right class.</p>" + "".join(parts)
+                f"of {n} classes. Open one to see its queries beside the training "
+                "items that won, and those of the right class.</p>" + "".join(parts)
             )
         rows_shown = [i for i in range(n + 1) if i < n or found.confusion[n].any()]
         columns = [j for j in range(n + 1) if j < n or found.confusion[:, n].any()]
@@ -435,9 +435,9 @@ class _Page:
             lines.append(f"<tr>{''.join(line)}</tr>")
         return (
             '<p class="note">Rows are what queries are, columns what they were taken '
-            "for. Open a cell to see its queries beside the training items that won, and "
-            "those of the right class or of the runner-up. With the keyboard, arrows go from "
-            "cell to cell, Enter opens, Escape closes.</p>"
+            "for. Open a cell to see its queries beside the training items that won, "
+            "and those of the right class or of the runner-up. With the keyboard, "
+            "arrows go from cell to cell, Enter opens, Escape closes.</p>"
             '<div class="scroll" tabindex=0 role=region aria-label="Confusion matrix">'
             '<table class="matrix"><thead><tr><td>is ↓ &nbsp; taken for →</td>'
             f"{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>{''.join(panels)}"
