@@ -24,6 +24,7 @@ _MODULES = [
     "datasets",
     "export",
     "generation",
+    "inspection",
     "methods",
     "metrics",
     "model_selection",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from . import datasets as datasets
     from . import export as export
     from . import generation as generation
+    from . import inspection as inspection
     from . import methods as methods
     from . import metrics as metrics
     from . import model_selection as model_selection

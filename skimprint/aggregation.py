@@ -136,6 +136,27 @@ def codes_of(offsets):
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
+def nearest_of_class(similarities, offsets, codes):
+    """Find the proxy of a class that each query is most similar to.
+
+    Parameters
+    ----------
+    similarities : ndarray of shape (n_proxies, n_queries)
+        Distances negated.
+    offsets : ndarray of shape (n_classes + 1,)
+        As for `max_scores`.
+    codes : ndarray of shape (n_queries,)
+        The class of each query.
+
+    Returns
+    -------
+    proxies : ndarray of shape (n_queries,)
+        The first of several.
+    """
+    of_class = codes_of(offsets)[:, None] == codes
+    return np.where(of_class, similarities, -np.inf).argmax(axis=0)
+
+
 def vote_shares(
     distances: np.ndarray,
     codes: np.ndarray,
@@ -177,14 +198,7 @@ def vote_shares(
     array([1])
     """
     n_queries, n_neighbors = codes.shape
-    if weights == "uniform":
-        votes = np.ones(codes.shape)
-    else:
-        exact = distances == 0
-        with np.errstate(divide="ignore"):
-            votes = 1 / distances.astype(np.float64)
-        votes[exact.any(axis=1)] = 0
-        votes[exact] = 1
+    votes = _votes(distances, weights)
     if voters is not None:
         votes *= voters
     rows = np.arange(n_queries)[:, None]
@@ -204,6 +218,18 @@ def vote_shares(
         tied.sum(axis=1, keepdims=True) > 1, np.nextafter(best, 2), best
     )
     return shares
+
+
+def _votes(distances, weights):
+    """Say how much each neighbour's vote counts: (n_queries, n_neighbors)."""
+    if weights == "uniform":
+        return np.ones(distances.shape)
+    exact = distances == 0
+    with np.errstate(divide="ignore"):
+        votes = 1 / distances.astype(np.float64)
+    votes[exact.any(axis=1)] = 0
+    votes[exact] = 1
+    return votes
 
 
 class Aggregation:
@@ -328,6 +354,33 @@ class Aggregation:
         """
         return self.of_queries(similarity, queries, offsets, rank).argmax(axis=0)
 
+    def contributions(self, similarity, queries, similarities, offsets, codes):
+        """Take the score of one class for each query apart, proxy by proxy.
+
+        Parameters
+        ----------
+        similarity : Similarity
+            Compares queries with the proxies.
+        queries : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+        similarities : ndarray of shape (n_proxies, n_queries)
+            To all proxies.
+        offsets : ndarray of shape (n_classes + 1,)
+            As for `scores`.
+        codes : ndarray of shape (n_queries,)
+            The class of each query.
+
+        Returns
+        -------
+        proxies : ndarray of shape (n_queries, n)
+            Those that the score of the class comes from; none where that cannot be
+            told, as of a function.
+        contributions : ndarray of shape (n_queries, n)
+            They sum to the score, or are none.
+        """
+        none = np.empty((similarities.shape[1], 0), similarities.dtype)
+        return none.astype(np.intp), none
+
 
 class _Max(Aggregation):
     """The largest similarity of each class; without any proxy left, minus infinity."""
@@ -350,6 +403,10 @@ class _Max(Aggregation):
     def winners(self, similarity, queries, offsets, rank=None):
         ranks = (rank or similarity.ranks)(queries)
         return best_class(ranks, offsets, similarity.xp)
+
+    def contributions(self, similarity, queries, similarities, offsets, codes):
+        proxies = nearest_of_class(similarities, offsets, codes)
+        return proxies[:, None], similarities[proxies, np.arange(len(codes))][:, None]
 
 
 class Votes(Aggregation, BaseEstimator):
@@ -482,6 +539,36 @@ class Votes(Aggregation, BaseEstimator):
         n_neighbors = min(self.n_neighbors, int(offsets[-1]))
         found = similarity.nearest(queries, n_neighbors)
         return self._shares(*found, offsets, similarity)
+
+    def contributions(self, similarity, queries, similarities, offsets, codes):
+        """Find the votes that a class gets, proxy by proxy.
+
+        Parameters
+        ----------
+        similarity : Similarity
+            Compares queries with the proxies.
+        queries : ndarray of shape (n_queries, n_features)
+            Prepared queries.
+        similarities : ndarray of shape (n_proxies, n_queries)
+            Not used: distances are more exact.
+        offsets : ndarray of shape (n_classes + 1,)
+            The proxies of class ``c`` are rows ``offsets[c]`` to ``offsets[c + 1]``.
+        codes : ndarray of shape (n_queries,)
+            The class of each query.
+
+        Returns
+        -------
+        proxies : ndarray of shape (n_queries, n_neighbors)
+            Those that vote.
+        contributions : ndarray of shape (n_queries, n_neighbors)
+            Their share of the votes; 0 for votes for other classes.
+        """
+        n_neighbors = min(self.n_neighbors, int(offsets[-1]))
+        found, nearest = similarity.nearest(queries, n_neighbors)
+        votes = _votes((similarity.zero_distance or 0) - found, self.weights)
+        votes /= votes.sum(axis=1, keepdims=True)
+        votes *= codes_of(offsets)[nearest] == codes[:, None]
+        return nearest, votes.astype(found.dtype)
 
     def _shares(self, similarities, nearest, offsets, metric, voters=None):
         """Count the votes of proxies, of shape (n_queries, n_neighbors)."""

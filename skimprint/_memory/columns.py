@@ -57,24 +57,36 @@ class Samples(NamedTuple):
         Their weights.
     keys : ndarray of shape (n,)
         Their keys, in ascending order.
+    indices : ndarray of shape (n,)
+        The training row that each is.
     """
 
     rows: np.ndarray
     weights: np.ndarray
     keys: np.ndarray
+    indices: np.ndarray
 
     @classmethod
-    def of(cls, rows, weights=None, size=None):
-        """Keep those samples of one class that have the smallest keys, or all."""
+    def of(cls, rows, weights=None, size=None, indices=None):
+        """Keep those samples of one class that have the smallest keys, or all.
+
+        Their training rows are by default their places in ``rows``.
+        """
         if size == 0:
             rows = rows[:0]
-        weights = np.ones(len(rows)) if weights is None else weights.astype(float)
-        return cls(rows, weights[: len(rows)], row_keys(rows, seed=0)).smallest(size)
+        n = len(rows)
+        weights = np.ones(n) if weights is None else weights[:n].astype(float)
+        indices = np.arange(n) if indices is None else indices[:n]
+        return cls(rows, weights, row_keys(rows, seed=0), indices).smallest(size)
 
     def joined(self, other):
         """Join these samples and others of the same class."""
         both = Samples(*map(np.concatenate, zip(self, other, strict=True)))
         return both.smallest()
+
+    def moved(self, n_rows):
+        """Number the training rows after so many others."""
+        return self._replace(indices=self.indices + n_rows)
 
     def smallest(self, size=None):
         """Sort by the keys, and take so many of the smallest, or all."""

@@ -115,7 +115,9 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         imprint = plan.generator.update(
             before.imprint, rows, training_rows, plan.numbers(known), **options
         )
-        new += _blocks(plan.needs, known, rows, imprint, before)
+        new += _blocks(
+            plan.needs, known, rows, imprint, before, first_row=state.n_samples
+        )
     return state.changed(
         known,
         new,
@@ -296,7 +298,7 @@ def _with_imprint(blocks, imprint):
     return found
 
 
-def _blocks(needs, labels, source, imprint, before=None):
+def _blocks(needs, labels, source, imprint, before=None, *, first_row=0):
     """Make blocks of what a generator made of classes, and of their statistics.
 
     Parameters
@@ -311,6 +313,8 @@ def _blocks(needs, labels, source, imprint, before=None):
         Of the generator.
     before : Block, default=None
         What was known of the classes.
+    first_row : int, default=0
+        The training row that the first row of the samples is.
     """
     weights = _weights(source)
     if before is not None:
@@ -326,7 +330,7 @@ def _blocks(needs, labels, source, imprint, before=None):
         if stop > start:
             moments, samples = _statistics_of_few(needs, source, start, stop)
         else:
-            found = _statistics_of_each(needs, source, before, start)
+            found = _statistics_of_each(needs, source, before, start, first_row)
             moments, samples = zip(*found, strict=True)
             stop = start + len(found)
             if needs.moments:
@@ -365,7 +369,7 @@ def _statistics_of_few(needs, source, start, stop):
     keys = row_keys(rows, seed=0)
     order = np.lexsort([keys, codes])
     samples = Ragged(
-        Samples(rows[order], weights[order], keys[order]),
+        Samples(rows[order], weights[order], keys[order], index[order]),
         offsets_of(source.sizes[start:stop]),
     )
     if needs.moments:
@@ -373,12 +377,12 @@ def _statistics_of_few(needs, source, start, stop):
     return None, samples.take(np.arange(stop - start), needs.samples)
 
 
-def _statistics_of_each(needs, source, before, start):
+def _statistics_of_each(needs, source, before, start, first_row):
     """Find the moments and the samples of some classes, one by one: a block of them."""
     found, size, n_classes = [], 0, len(_weights(source))
     while size <= BLOCK_BYTES and start + len(found) < n_classes:
         place = start + len(found)
-        one = _statistics_of(needs, source, place)
+        one = _statistics_of(needs, source, place, first_row)
         if before is not None:
             one = _joined(needs, _statistics_of(needs, before, place), one)
         found.append(one)
@@ -399,7 +403,7 @@ def _weights(source):
     return np.array([weights[a:b].sum() for a, b in pairwise(source.offsets)])
 
 
-def _statistics_of(needs, source, place):
+def _statistics_of(needs, source, place, first_row=0):
     """Find the moments (or None) and the samples of one class."""
     if isinstance(source, Block):
         samples = source.samples.one(place)
@@ -408,7 +412,12 @@ def _statistics_of(needs, source, place):
         return source.moments.one(place, source.samples), samples
     rows, weights = source.rows(place), source.weights(place)
     few = needs.moments and are_few(*rows.shape)
-    samples = Samples.of(rows, weights, len(rows) if few else needs.samples)
+    samples = Samples.of(
+        rows,
+        weights,
+        len(rows) if few else needs.samples,
+        source.indices(place) + first_row,
+    )
     if few:
         rows, weights = samples.rows, samples.weights
     return moments_of(rows, weights) if needs.moments else None, samples

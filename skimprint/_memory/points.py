@@ -60,17 +60,17 @@ def sharing(points, proxies):
         Their counts add up to those of the proxies. A proxy that is nearest to none
         stands for itself.
     """
-    nearest = nearest_to(points, proxies)
+    nearest = nearest_to(points.vectors, proxies.vectors)
     found = np.bincount(nearest, points.counts, len(proxies.counts))
     share = proxies.counts / np.where(found, found, 1)
     points = points._replace(counts=points.counts * share[nearest])
     return points.joined(proxies.take(found == 0))
 
 
-def nearest_to(points, proxies):
-    """Find the proxy that each point is nearest to: ndarray of shape (n_points,)."""
-    squares = np.einsum("ij,ij->i", proxies.vectors, proxies.vectors)
-    return (squares - 2 * points.vectors @ proxies.vectors.T).argmin(axis=1)
+def nearest_to(vectors, proxies):
+    """Find the proxy that each vector is nearest to: ndarray of shape (n,)."""
+    squares = np.einsum("ij,ij->i", proxies, proxies)
+    return (squares - 2 * vectors @ proxies.T).argmin(axis=1)
 
 
 def mean_of(points):

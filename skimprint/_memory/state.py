@@ -46,9 +46,14 @@ class Block(NamedTuple):
 
     def moved(self, n_rows):
         """Number the training rows after so many others."""
+        columns = {"proxies": self.proxies, "memory": self.memory}
+        if self.samples is not None:
+            columns["samples"] = self.samples
         return self._replace(
-            proxies=Ragged(self.proxies.values.moved(n_rows), self.proxies.offsets),
-            memory=Ragged(self.memory.values.moved(n_rows), self.memory.offsets),
+            **{
+                name: Ragged(column.values.moved(n_rows), column.offsets)
+                for name, column in columns.items()
+            }
         )
 
     @property

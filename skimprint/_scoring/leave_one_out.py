@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._arrays.groups import numbers_within
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
 from .._space.space import shift_without
@@ -78,10 +79,53 @@ def leave_one_out(scorer, score):
         Samples of which their class has nothing left are not among them; `None` if
         there are no others.
     """
-    head = scorer.head
     samples, change = _changes(scorer)
     if not len(samples.rows):
         return None
+    scores, familiar = _by_proxies(scorer, samples, change, score)
+    head = scorer.head
+    if head.kernel is not None:
+        of_kernel = head.kernel.scores_without(head.space.support(), samples)
+        scores = scorer.with_kernel(scores, of_kernel.T)
+    if score == "auto":
+        familiar = scores.max(axis=1) + MEANS * _to_nearest_mean(head, samples)
+    return LeftOutScores(scores, familiar, samples.codes, samples.shares)
+
+
+def scores_without(scorer, rows, codes):
+    """Score samples that were learnt by the proxies as they would be without them.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Of a head whose plan samples can be left out of; it need not have kept any. Its
+        kernel regression has no part in this.
+    rows : ndarray of shape (n, n_features)
+        The samples, normalised as the generator sees them.
+    codes : ndarray of shape (n,)
+        The class of each.
+
+    Returns
+    -------
+    scores : ndarray of shape (n, n_classes)
+        NaN for a sample of which its class has nothing left.
+    """
+    order = np.argsort(codes, kind="stable")
+    weights = np.ones(len(codes))
+    samples = LeftOut(
+        rows[order], codes[order], weights, weights, numbers_within(codes[order])
+    )
+    found = np.full((len(codes), len(scorer.head.classes)), np.nan)
+    change, usable = _changes_of(scorer, samples)
+    if usable.any():
+        samples, change = samples.take(usable), change.take(usable)
+        found[order[usable]] = _by_proxies(scorer, samples, change, "similarity")[0]
+    return found
+
+
+def _by_proxies(scorer, samples, change, score):
+    """Find scores and familiarities of samples by proxies as they would be without."""
+    head = scorer.head
     scores = np.empty((len(samples.rows), len(head.classes)), dtype=head.proxies.dtype)
     familiar = np.empty(len(samples.rows), dtype=head.proxies.dtype)
     for fold, without_fold in _folds(head, samples):
@@ -106,12 +150,7 @@ def leave_one_out(scorer, score):
                 familiar[part] = scorer.familiarity(
                     np.where(gone, -np.inf, similarities), score
                 )
-    if head.kernel is not None:
-        of_kernel = head.kernel.scores_without(head.space.support(), samples)
-        scores = scorer.with_kernel(scores, of_kernel.T)
-    if score == "auto":
-        familiar = scores.max(axis=1) + MEANS * _to_nearest_mean(head, samples)
-    return LeftOutScores(scores, familiar, samples.codes, samples.shares)
+    return scores, familiar
 
 
 def _to_nearest_mean(head, samples):
@@ -132,21 +171,9 @@ def _changes(scorer):
     most = min(max(1, budget // n_classes), SAMPLE_SIZE)
     kept = space.state.column(lambda block: block.samples)
     samples = LeftOut.of(kept, space.class_weights, most)
-    bounds = np.searchsorted(samples.codes, np.arange(n_classes + 1))
-    changes, usable = [], []
-    for code, proxies in enumerate(space.proxies):
-        part = slice(bounds[code], bounds[code + 1])
-        if part.start == part.stop:
-            continue  # a class of a head
-        rows, weights = samples.rows[part], samples.weights[part]
-        own, gone, left = scorer.plan.generator.without(proxies, rows, weights)
-        own = np.where(own < 0, -1, own + head.offsets[code])
-        changes.append(_Change(own, gone, left))
-        usable.append(~gone if len(proxies.vectors) == 1 else np.ones(len(rows), bool))
-    if not changes:
+    change, usable = _changes_of(scorer, samples)
+    if change is None:
         return samples, None
-    change = _Change(*map(np.concatenate, zip(*changes, strict=True)))
-    usable = np.concatenate(usable)
     samples, change = samples.take(usable), change.take(usable)
     totals = np.bincount(samples.codes, samples.weights, minlength=n_classes)
     codes = samples.codes  # not of classes of a head, which have no samples
@@ -158,6 +185,35 @@ def _changes(scorer):
         chosen = np.isin(samples.codes, found[::step])
         samples, change = samples.take(chosen), change.take(chosen)
     return samples, change
+
+
+def _changes_of(scorer, samples):
+    """Find what becomes of proxies without each of some samples.
+
+    Returns
+    -------
+    change : _Change or None
+        None of no samples.
+    usable : ndarray of bool, of shape (n,)
+        Whether the class of a sample has anything left.
+    """
+    head = scorer.head
+    bounds = np.searchsorted(samples.codes, np.arange(len(head.classes) + 1))
+    changes, usable = [], []
+    for code, proxies in enumerate(head.space.proxies):
+        part = slice(bounds[code], bounds[code + 1])
+        if part.start == part.stop:
+            continue  # a class of a head
+        rows, weights = samples.rows[part], samples.weights[part]
+        own, gone, left = scorer.plan.generator.without(proxies, rows, weights)
+        own = np.where(own < 0, -1, own + head.offsets[code])
+        changes.append(_Change(own, gone, left))
+        usable.append(~gone if len(proxies.vectors) == 1 else np.ones(len(rows), bool))
+    if not changes:
+        return None, np.zeros(0, bool)
+    return _Change(*map(np.concatenate, zip(*changes, strict=True))), np.concatenate(
+        usable
+    )
 
 
 def _folds(head, samples):

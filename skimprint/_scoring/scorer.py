@@ -8,7 +8,8 @@ import numpy as np
 
 from .._arrays.groups import Buffer
 from .._arrays.threads import one_blas_thread, run_blocks
-from ..aggregation import keep_winners
+from ..aggregation import keep_winners, nearest_of_class
+from ..normalization import NORMS
 from .familiarity import FAMILIARITIES, MEANS
 from .leave_one_out import leave_one_out
 from .similarity import METRICS
@@ -185,7 +186,7 @@ class Scorer:
         run_blocks(find, compare.blocks(len(X)))
         return similarities, indices
 
-    def explain(self, X, score):
+    def explain(self, X, score, n_reasons=0, codes=None):
         """Say why each query gets its class.
 
         Parameters
@@ -194,19 +195,26 @@ class Scorer:
             Validated queries.
         score : str
             As for `familiarities`.
+        n_reasons : int, default=0
+            How many proxies and samples to name of those that the score comes from.
+        codes : ndarray of shape (n_queries,), default=None
+            The classes to explain; by default those with the best score.
 
         Returns
         -------
-        explanation : dict of {str: ndarray of shape (n_queries,)}
-            Indices of the best class (``winner``), of the second best (``second``) and
-            of the nearest ``proxy`` of the best; its ``similarity``; the ``margin``
-            between both scores; the ``familiarity``.
+        explanation : dict of {str: ndarray of shape (n_queries, ...)}
+            Indices of the class (``winner``), of the best other one (``second``) and of
+            the nearest ``proxy`` of the class; its ``similarity``; the ``score`` of the
+            class, and its ``margin`` to the other; the ``familiarity``; and what
+            `_reasons` returns.
         """
         head, aggregation, compare = self.head, self.plan.aggregation, self.similarity
         winner, second, proxy = np.empty((3, len(X)), dtype=np.intp)
-        similarity, margin, familiarity = np.empty(
-            (3, len(X)), dtype=head.proxies.dtype
+        similarity, best, margin, familiarity = np.empty(
+            (4, len(X)), dtype=head.proxies.dtype
         )
+        proxies, rows = np.full((2, len(X), n_reasons), -1, dtype=np.intp)
+        shares = np.zeros((len(X), n_reasons), dtype=head.proxies.dtype)
 
         def look(block, queries, ranks):
             # As `scores` has them: one ranking decides.
@@ -216,20 +224,27 @@ class Scorer:
             similarities = compare.finish(ranks, queries)
             scores = self.with_kernel(scores, self._of_kernel(X, block))
             columns = np.arange(scores.shape[1])
-            winner[block] = first = scores.argmax(axis=0)
-            best = scores[first, columns]
+            first = scores.argmax(axis=0) if codes is None else codes[block]
+            winner[block] = first
+            best[block] = scores[first, columns]
             if len(scores) == 1:
                 second[block], margin[block] = first, np.inf
             else:
                 others = scores.copy()
                 others[first, columns] = -np.inf
                 second[block] = others.argmax(axis=0)
-                margin[block] = best - others.max(axis=0)
+                margin[block] = best[block] - others.max(axis=0)
             if score != "auto":
                 familiarity[block] = self.familiarity(similarities, score)
-            of_winner = head.codes[:, None] == first
-            proxy[block] = np.where(of_winner, similarities, -np.inf).argmax(axis=0)
+            proxy[block] = nearest_of_class(similarities, head.offsets, first)
             similarity[block] = similarities[proxy[block], columns]
+            if n_reasons:
+                found = aggregation.contributions(
+                    compare, queries, similarities, head.offsets, first
+                )
+                proxies[block], rows[block], shares[block] = self._reasons(
+                    *found, self._kernel_queries(X, block), first, n_reasons
+                )
 
         self._compare_blocks(X, look)
         if score == "auto":
@@ -239,9 +254,64 @@ class Scorer:
             "second": second,
             "proxy": proxy,
             "similarity": similarity,
+            "score": best,
             "margin": margin,
             "familiarity": familiarity,
+            "proxies": proxies,
+            "rows": rows,
+            "shares": shares,
         }
+
+    def _reasons(self, proxies, of_proxies, kernel_queries, codes, n_reasons):
+        """Find the largest contributions to the score of one class for each query.
+
+        Parameters
+        ----------
+        proxies, of_proxies : ndarray of shape (n_queries, n)
+            What the aggregation says of proxies.
+        kernel_queries : ndarray of shape (n_queries, n_features) or None
+            What the kernel regression compares with its landmarks.
+        codes : ndarray of shape (n_queries,)
+            The class of each query.
+        n_reasons : int
+            How many to find.
+
+        Returns
+        -------
+        proxies, rows : ndarray of shape (n_queries, n_reasons)
+            Proxies, or -1 for training samples, and the training rows of both.
+        shares : ndarray of shape (n_queries, n_reasons)
+            What each adds to the score, the largest first; 0 where there are no more.
+        """
+        share, kernel = self.plan.kernel_weight, self.head.kernel
+        proxies, rows, shares = _largest(
+            proxies, self.head.indices[proxies], (1 - share) * of_proxies, n_reasons
+        )
+        if kernel_queries is None:
+            return proxies, rows, shares
+        for block, found in kernel.contributions(kernel_queries, codes):
+            found *= share
+            which = np.argpartition(-found, min(n_reasons, found.shape[1]) - 1, axis=1)
+            which = which[:, :n_reasons]
+            found = np.take_along_axis(found, which, axis=1)
+            both = (
+                (proxies[block], np.full(which.shape, -1)),
+                (rows[block], kernel.indices[which]),
+                (shares[block], found),
+            )
+            both = [np.concatenate(pair, axis=1) for pair in both]
+            proxies[block], rows[block], shares[block] = _largest(*both, n_reasons)
+        return proxies, rows, shares
+
+    def in_space_of_proxies(self, X):
+        """Move queries to the space of the proxies: (n_queries, n_features)."""
+        head, plan = self.head, self.plan
+        queries = plan.query_norm(np.array(X, dtype=head.proxies.dtype))
+        if head.whitening is not None:
+            queries = head.whitening(queries)
+            if plan.query_norm.unit_length:
+                queries = NORMS["l2"](queries)
+        return queries
 
     def left_out(self, score):
         """Score support samples, each by what the head would be without it.
@@ -267,10 +337,15 @@ class Scorer:
 
     def _of_kernel(self, X, block):
         """Score a block by the kernel regression: (n_classes, n_block), or None."""
+        queries = self._kernel_queries(X, block)
+        return None if queries is None else self.head.kernel.scores(queries)
+
+    def _kernel_queries(self, X, block):
+        """Normalise a block for the kernel regression, or None."""
         if not self.plan.kernel_weight:
             return None
         queries = np.ascontiguousarray(X[block], dtype=self.head.proxies.dtype)
-        return self.head.kernel.scores(self.plan.query_norm(queries))
+        return self.plan.query_norm(queries)
 
     def _score_blocks(self, X, check, use, *, winners_only=False):
         """Score blocks of queries, several at a time.
@@ -328,6 +403,25 @@ class Scorer:
         for block in compare.blocks(len(X)):
             queries = compare.prepare(X, block)
             use(block, queries, compare.ranks(queries))
+
+
+def _largest(proxies, rows, shares, n):
+    """Sort reasons by their shares, the largest first, and take so many of them.
+
+    Shares of 0 are no reasons; where there are fewer, -1 and 0 take their places.
+    """
+    missing = max(0, n - shares.shape[1])
+    proxies, rows, shares = (
+        np.pad(values, ((0, 0), (0, missing))) for values in (proxies, rows, shares)
+    )
+    # What is none comes last, also after negative shares.
+    order = np.argsort(np.where(shares == 0, np.inf, -shares), axis=1, kind="stable")
+    proxies, rows, shares = (
+        np.take_along_axis(values, order[:, :n], axis=1)
+        for values in (proxies, rows, shares)
+    )
+    is_none = shares == 0
+    return np.where(is_none, -1, proxies), np.where(is_none, -1, rows), shares
 
 
 def probabilities_of(scores, temperature, softmax):

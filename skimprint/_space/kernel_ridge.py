@@ -57,12 +57,15 @@ class Support(NamedTuple):
         makes all classes weigh the same: else rare ones would lose.
     n_classes : int
         Number of classes.
+    indices : ndarray of shape (n,)
+        The training row that each is; -1 for a row of a head.
     """
 
     rows: np.ndarray
     codes: np.ndarray
     weights: np.ndarray
     n_classes: int
+    indices: np.ndarray
 
     @classmethod
     def of(cls, samples, class_weights, head, dtype):
@@ -87,14 +90,17 @@ class Support(NamedTuple):
         most = max(1, min(SAMPLE_SIZE, MAX_ROWS // n_classes))
         kept = LeftOut.of(samples, class_weights, most)
         rows, weights, codes = kept.rows, kept.shares, kept.codes
+        indices = samples.values.indices[samples.offsets[codes] + kept.numbers]
         if len(head.codes):
             rows = np.concatenate([rows, l2_normalize(head.values.vectors)])
             weights = np.concatenate([weights, head.values.counts])
             codes = np.concatenate([codes, head.codes])
+            indices = np.concatenate([indices, head.values.indices])
             order = np.argsort(codes, kind="stable")
             rows, weights, codes = rows[order], weights[order], codes[order]
+            indices = indices[order]
         rows, weights = rows.astype(dtype, copy=False), _balanced(weights, codes)
-        return cls(rows, codes, weights, n_classes)
+        return cls(rows, codes, weights, n_classes, indices)
 
     def judges(self):
         """Take some of the samples, to choose something by."""
@@ -108,6 +114,7 @@ class Support(NamedTuple):
             codes,
             _balanced(self.weights[which], codes),
             int(codes[-1]) + 1,
+            self.indices[which],
         )
 
     def targets(self, dtype):
@@ -134,13 +141,15 @@ class KernelRidge:
         The regularisation.
     landmarks : ndarray of shape (n_landmarks, n_features)
         The samples, which queries are compared with.
+    indices : ndarray of shape (n_landmarks,)
+        The training row that each of them is; -1 for a row of a head.
     coefficients : ndarray of shape (n_classes, n_landmarks)
         Their weights in the scores, in the dtype of the landmarks.
     """
 
     def __init__(self, support, alpha=None):
         self.alpha = choose_kernel_alpha(support.judges()) if alpha is None else alpha
-        self.landmarks = support.rows
+        self.landmarks, self.indices = support.rows, support.indices
         factor = _factor(support, self.alpha)
         targets = support.targets(factor[0].dtype)
         found = linalg.cho_solve(factor, targets, check_finite=False)
@@ -164,6 +173,28 @@ class KernelRidge:
             kernel = _kernel(X[block], self.landmarks)
             scores[:, block] = dot_transposed(self.coefficients, kernel)
         return scores + 1 / n_classes
+
+    def contributions(self, X, codes):
+        """Take the score of one class for each query apart, landmark by landmark.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Queries of unit length, in the dtype of the landmarks.
+        codes : ndarray of shape (n_queries,)
+            The class of each.
+
+        Yields
+        ------
+        block : slice
+            Some of the queries.
+        contributions : ndarray of shape (n_block, n_landmarks)
+            With ``1 / n_classes`` they sum to the score, which is linear in the kernel.
+        """
+        for block in _blocks(len(X), len(self.landmarks)):
+            kernel = _kernel(X[block], self.landmarks)
+            kernel *= self.coefficients[codes[block]]
+            yield block, kernel
 
     def scores_without(self, support, left_out):
         """Score samples as queries that the regression was not fitted to.

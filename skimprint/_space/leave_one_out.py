@@ -56,7 +56,7 @@ class LeftOut(NamedTuple):
     def of(cls, samples, class_weights, most):
         """Take at most so many of the samples that are kept of each class."""
         kept = samples.take(np.arange(len(samples)), most=most)
-        rows, weights, _ = kept.values
+        rows, weights, *_ = kept.values
         codes = kept.codes
         totals = np.bincount(codes, weights, minlength=len(samples))
         with np.errstate(divide="ignore"):

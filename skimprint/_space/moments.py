@@ -92,7 +92,8 @@ def moments_of(rows, weights=None):
     n, d = rows.shape
     weights = np.ones(n) if weights is None else weights.astype(np.float64, copy=False)
     if are_few(n, d):
-        samples = Ragged(Samples(rows, weights, np.zeros(n)), np.array([0, n]))
+        zeros = np.zeros(n, int)
+        samples = Ragged(Samples(rows, weights, zeros, zeros), np.array([0, n]))
         return MomentColumns.of_few(samples).one(0, samples)
     total = weights.sum()
     blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, n, _BLOCK_ROWS)]
@@ -258,7 +259,7 @@ class MomentColumns(NamedTuple):
         columns : MomentColumns
             Those of a class depend on its samples alone, to the bit.
         """
-        rows, weights, _ = samples.values
+        rows, weights, *_ = samples.values
         starts, d = samples.offsets[:-1], rows.shape[1]
         totals = np.add.reduceat(weights, starts)
         residuals = rows * weights[:, None]
@@ -434,7 +435,7 @@ def _factor_in(block):
     samples = block.samples
     if len(few) < len(samples):
         samples = samples.take(few)
-    rows, weights, _ = samples.values
+    rows, weights, *_ = samples.values
     factor = rows - block.moments.means[few[samples.codes]]
     factor *= np.sqrt(weights)[:, None]
     return factor

@@ -13,7 +13,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._arrays.device import like_input
+from .._arrays.groups import GroupedRows
 from .._memory.learner import learn, merge
+from .._memory.points import nearest_to
 from .._progress import CallbackSupportMixin, fit_progress
 from .._scoring.scorer import probabilities_of
 from .._scoring.similarity import METRICS
@@ -44,6 +46,7 @@ from ._learning import (
     checked_batch,
     checked_queries,
     features_of,
+    known_codes,
     rejected_labels,
     start,
 )
@@ -769,13 +772,18 @@ default="dot"
             X, scorer.familiarities(queries, familiarity_of(self, scorer))
         )
 
-    def explain(self, X: Array) -> Bunch:
-        """Explain the class of each query: the proxy that won, its lead, its sample.
+    def explain(self, X: Array, *, n_reasons: int = 5, y: Array | None = None) -> Bunch:
+        """Explain the class of each query: the proxies and samples that it comes from.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             The queries.
+        n_reasons : int, default=5
+            How many proxies and training samples to name for each query.
+        y : array-like of shape (n_samples,), default=None
+            The class of each query to explain: why not this one? By default the class
+            with the largest score.
 
         Returns
         -------
@@ -783,7 +791,8 @@ default="dot"
             Arrays of shape (n_samples,):
 
             label
-                The class with the largest score, also for queries that are rejected.
+                The class that is explained: the one with the largest score, also for
+                queries that are rejected, or that of ``y``.
             proxy
                 The row of ``proxies_`` that is nearest among those of this class.
             similarity
@@ -794,13 +803,40 @@ default="dot"
             n_samples
                 The weight of the training samples that the proxy stands for; 1 where
                 it is a sample itself.
+            score
+                The score of the class, as in `decision_function` of several classes.
             runner_up
-                The class with the second largest score; the same as ``label`` if it
-                is the only one.
+                The class with the largest score among the others; the same as
+                ``label`` if it is the only one.
             margin
-                How much larger the largest score is; infinite for an only class.
+                How much larger the score of ``label`` is: negative only for classes of
+                ``y`` that are not predicted; infinite for an only class.
             familiarity
                 As `score_samples` returns it.
+            rest
+                What is left of the score without the ``shares``: that of all other
+                samples, and ``kernel_weight / n_classes``, which the kernel regression
+                gives to each class. With an `aggregation` that is a function, all of
+                the score.
+
+            And of shape (n_samples, n_reasons), the largest share first:
+
+            rows
+                The training rows that carry the score; of a proxy, the row that it is,
+                or that is nearest to it. -1 for a row of a head, and where there are no
+                more reasons.
+            proxies
+                The rows of ``proxies_`` that these are; -1 for training samples, which
+                carry the score by the kernel regression.
+            shares
+                What each adds to the score; 0 where there are no more. With ``rest``
+                they sum to ``score``.
+
+        Raises
+        ------
+        ValueError
+            If ``n_reasons`` is no number of at least 0, or a label of ``y`` is not
+            known.
 
         See Also
         --------
@@ -816,19 +852,83 @@ default="dot"
         (array(['up'], dtype='<U5'), array(['right'], dtype='<U5'), array([0.48]))
         >>> why.training_row, why.n_samples
         (array([0]), array([2.]))
+
+        Why not "right"?
+
+        >>> why = clf.explain([[0.6, 0.8]], y=["right"], n_reasons=1)
+        >>> why.rows, why.shares.round(2), why.margin.round(2)
+        (array([[2]]), array([[0.6]]), array([-0.2]))
         """
         scorer, queries, _ = self._checked(X)
-        head, found = scorer.head, scorer.explain(queries, familiarity_of(self, scorer))
+        if not (isinstance(n_reasons, Integral) and n_reasons >= 0):
+            raise ValueError(
+                f"n_reasons must be an int of at least 0; got {n_reasons!r}."
+            )
+        head, score = scorer.head, familiarity_of(self, scorer)
+        codes = None if y is None else known_codes(head.classes, y, len(queries))
+        found = scorer.explain(queries, score, n_reasons, codes)
         return Bunch(
             label=head.classes[found["winner"]],
             proxy=found["proxy"],
             similarity=found["similarity"],
             training_row=head.indices[found["proxy"]],
             n_samples=head.counts[found["proxy"]],
+            score=found["score"],
             runner_up=head.classes[found["second"]],
             margin=found["margin"],
             familiarity=found["familiarity"],
+            rest=found["score"] - found["shares"].sum(axis=1),
+            rows=found["rows"],
+            proxies=found["proxies"],
+            shares=found["shares"],
         )
+
+    def assign_proxies(self, X: Array, y: Array) -> np.ndarray:
+        """Find the proxy that stands for each training sample.
+
+        It is the nearest one of its class, before any whitening: for k-means, the
+        centre of its cluster.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Support embeddings, those of `fit` or others.
+        y : array-like of shape (n_samples,)
+            Their labels, which must be known.
+
+        Returns
+        -------
+        proxies : ndarray of shape (n_samples,)
+            Rows of ``proxies_``.
+
+        Raises
+        ------
+        ValueError
+            If a label is not known, or the classifier is a compact one, which has lost
+            what its proxies were made of.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skimprint import ImprintClassifier
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [1.0, 0.0]], ["up", "up", "right"]
+        >>> clf = ImprintClassifier("mean").fit(X, y)
+        >>> proxy = clf.explain([[0.6, 0.8]]).proxy[0]
+        >>> np.flatnonzero(clf.assign_proxies(X, y) == proxy)
+        array([0, 1])
+        """
+        scorer, samples, _ = self._checked(X)
+        head, proxies = scorer.head, self._fitted.state.column(lambda b: b.proxies)
+        codes = known_codes(head.classes, y, len(samples))
+        rows = GroupedRows(
+            samples, codes, len(head.classes), transform=scorer.plan.support_norm
+        )
+        found = np.empty(len(samples), np.intp)
+        for code, of_class in enumerate(proxies):
+            found[rows.indices(code)] = head.offsets[code] + nearest_to(
+                rows.rows(code), of_class.vectors
+            )
+        return found
 
     def decision_function(self, X: Array) -> Array:
         """Score each class: by the similarity of its best proxy, or its share of votes.

@@ -297,6 +297,7 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
     score_samples = _of_the_best("score_samples")
     explain = _of_the_best("explain")
     kproxies = _of_the_best("kproxies")
+    assign_proxies = _of_the_best("assign_proxies")
 
     def get_metadata_routing(self):
         """Describe what is passed on to the classifier, the splitter and the scorers.

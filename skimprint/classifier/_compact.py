@@ -34,8 +34,9 @@ class PredictOnly:
         """What is known: an error here."""
         raise ValueError(
             "A compact classifier has only what predictions need: it cannot learn more "
-            "with partial_fit, forget or merge. Do so with the classifier that it was "
-            "made of, or call fit, which starts again."
+            "with partial_fit, forget or merge, nor say which samples a proxy stands "
+            "for. Do so with the classifier that it was made of, or call fit, which "
+            "starts again."
         )
 
     last_state = state

@@ -209,6 +209,43 @@ def check_labels_to_forget(state, classes):
     return list(dict.fromkeys(labels))
 
 
+def known_codes(classes, y, n_samples):
+    """Look labels up among the classes that can be predicted.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The labels, sorted.
+    y : array-like of shape (n_samples,)
+        Some of them.
+    n_samples : int
+        How many there must be.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples,)
+        Indices into the classes.
+
+    Raises
+    ------
+    ValueError
+        If a label is not known, or there are more or fewer than samples.
+    """
+    labels = np.asarray(to_host(y)).tolist()
+    if len(labels) != n_samples:
+        raise ValueError(
+            f"y must have a label for each of {n_samples} samples; got {len(labels)}."
+        )
+    code_of = {label: code for code, label in enumerate(classes.tolist())}
+    unknown = sorted({label for label in labels if label not in code_of}, key=str)
+    if unknown:
+        raise ValueError(
+            f"y must have labels that the classifier knows; it does not know "
+            f"{shortened(unknown)}. Leave these samples out."
+        )
+    return np.array([code_of[label] for label in labels], dtype=np.intp)
+
+
 def check_mergeable(first, second):
     """Refuse to merge what was learnt in different ways.
 

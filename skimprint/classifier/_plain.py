@@ -392,7 +392,7 @@ def _means_among(block):
     for place in np.flatnonzero(memory.sizes):
         part = slice(*memory.offsets[place : place + 2])
         with np.errstate(over="ignore", invalid="ignore"):
-            nearest = nearest_to(memory.one(place), proxies.one(place))
+            nearest = nearest_to(memory.one(place).vectors, proxies.one(place).vectors)
         labels[part] = proxies.offsets[place] + nearest
     vectors = proxies.values.vectors
     means = _means(memory.values.vectors, labels, len(vectors), vectors.dtype)
@@ -510,7 +510,9 @@ def _write_head(head, arrays, *, learns, derived):
         plain["kernel_alpha"] = float(head.kernel.alpha)
         arrays.of("kernel").add("coefficients", head.kernel.coefficients)
         if not learns:  # else they are among the samples
-            arrays.of("kernel").add("landmarks", head.kernel.landmarks)
+            arrays.of("kernel").update(
+                landmarks=head.kernel.landmarks, indices=head.kernel.indices
+            )
     return plain
 
 
@@ -573,11 +575,13 @@ def _read_head(plain, arrays, plan, space, classes):
             "kernel.coefficients", "f", "classes", "landmarks"
         )
         if plain["learning"]:
-            kernel.landmarks = space.support().rows
+            support = space.support()
+            kernel.landmarks, kernel.indices = support.rows, support.indices
         else:
             kernel.landmarks = arrays.take(
                 "kernel.landmarks", "f", "landmarks", "features"
             )
+            kernel.indices = arrays.take("kernel.indices", "i", "landmarks")
         if len(kernel.landmarks) != kernel.coefficients.shape[1]:
             raise ValueError("kernel.coefficients do not fit the samples.")
     return head

@@ -180,6 +180,7 @@ class TestSamples:
         np.testing.assert_array_equal(found.rows, rows[order])
         np.testing.assert_array_equal(found.weights, weights[order])
         np.testing.assert_array_equal(found.keys, row_keys(found.rows, seed=0))
+        np.testing.assert_array_equal(found.indices, order)
 
     @every
     @given(
@@ -191,11 +192,14 @@ class TestSamples:
         rng = np.random.default_rng(0)
         rows, weights = rng.normal(size=(30, 2)), rng.random(30)
         cuts = sorted(cuts)
-        parts = list(zip(np.split(rows, cuts), np.split(weights, cuts), strict=True))
+        columns = (rows, weights, np.arange(30))
+        parts = list(zip(*(np.split(each, cuts) for each in columns), strict=True))
         found = Samples.of(rows[:0])
         for i in order:
             if i < len(parts):
-                found = found.joined(Samples.of(*parts[i], size)).smallest(size)
+                of_part, weights_of_part, indices = parts[i]
+                part = Samples.of(of_part, weights_of_part, size, indices)
+                found = found.joined(part).smallest(size)
         for a, b in zip(found, Samples.of(rows, weights, size), strict=True):
             np.testing.assert_array_equal(a, b)
 

@@ -6,6 +6,7 @@ import pytest
 from skimprint import ImprintClassifier
 from skimprint._scoring.scorer import Scorer, probabilities_of
 from skimprint.aggregation import Votes
+from skimprint.generation import KMeansProxies
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,210 @@ class TestExplain:
         assert why.runner_up.tolist() == ["a", "a"]
         assert np.isinf(why.margin).all()
         assert why.n_samples.tolist() == [2, 2]
+
+
+SETTINGS = [
+    {},
+    {"metric": "cosine"},
+    {"metric": "euclidean"},
+    {"metric": "manhattan"},
+    {"metric": "mahalanobis"},
+    {"aggregation": "mnn"},
+    {"aggregation": Votes(3, weights="distance"), "metric": "euclidean"},
+    {"aggregation": means_of_classes},
+    {"generator": "mean", "proxy_norm": "quantile"},
+    {"generator": "all", "aggregation": Votes(1)},
+    {"generator": "fps"},
+    {"generator": "least_squares", "n_proxies": 1},
+    {"whitening": 0.3, "mean_weight": 0.5},
+    {"kernel_weight": 0.5},
+    {"kernel_weight": 1.0},
+    {
+        "whitening": "auto",
+        "mean_weight": "auto",
+        "support_norm": "auto",
+        "query_norm": "auto",
+        "kernel_weight": 0.5,
+    },
+]
+
+
+def fitted_to(few, params):
+    return ImprintClassifier(**{"n_proxies": 3, "random_state": 0, **params}).fit(*few)
+
+
+class TestReasons:
+    @pytest.mark.parametrize("n_reasons", [0, 1, 4, 200])
+    @pytest.mark.parametrize("params", SETTINGS, ids=spelt)
+    def test_the_shares_sum_to_the_score(self, few, digits, params, n_reasons):
+        clf, queries = fitted_to(few, params), digits[0][300:330]
+        why = clf.explain(queries, n_reasons=n_reasons)
+        scores = clf.decision_function(queries)
+        np.testing.assert_allclose(why.score, scores.max(axis=1), rtol=1e-6)
+        found = why.shares.sum(axis=1) + why.rest
+        np.testing.assert_allclose(found, why.score, rtol=1e-6, atol=1e-6)
+        assert why.shares.shape == why.rows.shape == why.proxies.shape
+        assert why.shares.shape == (30, n_reasons)
+        there = why.shares != 0
+        ordered = np.where(there, why.shares, -np.inf)
+        assert (np.sort(ordered, axis=1)[:, ::-1] == ordered).all()
+        assert (why.rows[there] >= 0).all()
+        assert (why.rows[~there] == -1).all()
+        assert (why.proxies[~there] == -1).all()
+        is_proxy = why.proxies >= 0
+        np.testing.assert_array_equal(
+            clf.proxy_indices_[why.proxies[is_proxy]], why.rows[is_proxy]
+        )
+        is_function = callable(params.get("aggregation"))
+        if n_reasons == 200 and not is_function:  # all there are
+            of_all = clf.kernel_weight / len(clf.classes_)
+            np.testing.assert_allclose(why.rest, of_all, atol=1e-6)
+        if is_function:
+            np.testing.assert_array_equal(why.rest, why.score)
+
+    @pytest.mark.parametrize("params", SETTINGS, ids=spelt)
+    def test_why_not_another_class(self, few, digits, params):
+        clf, queries = fitted_to(few, params), digits[0][300:330]
+        scores = clf.decision_function(queries)
+        y = np.arange(30) % 10
+        why = clf.explain(queries, y=y, n_reasons=200)
+        of_y = scores[np.arange(30), y]
+        np.testing.assert_array_equal(why.label, y)
+        np.testing.assert_array_equal(clf.proxy_labels_[why.proxy], y)
+        np.testing.assert_allclose(why.score, of_y, rtol=1e-6, atol=1e-6)
+        found = why.shares.sum(axis=1) + why.rest
+        np.testing.assert_allclose(found, of_y, rtol=1e-6, atol=1e-6)
+        scores[np.arange(30), y] = -np.inf
+        np.testing.assert_allclose(why.margin, of_y - scores.max(axis=1), atol=1e-5)
+        assert (scores[np.arange(30), why.runner_up] == scores.max(axis=1)).all()
+
+    def test_the_largest_come_first(self, few, digits):
+        clf = fitted_to(few, {"kernel_weight": 0.5})
+        queries = digits[0][300:330]
+        every, some = (clf.explain(queries, n_reasons=n) for n in (200, 3))
+        for name in ("rows", "proxies", "shares"):
+            np.testing.assert_array_equal(some[name], every[name][:, :3])
+
+    def test_a_sample_adds_its_coefficient_times_its_kernel(self, few, digits):
+        """As scikit-learn's kernel regression on the same labels has it."""
+        from sklearn.kernel_ridge import KernelRidge
+
+        X, y = few
+        clf = fitted_to(few, {"kernel_weight": 1.0})
+        query = digits[0][300:301].astype(np.float64)
+        why = clf.explain(query, n_reasons=len(X))
+        unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+        targets = 1.0 * (y == why.label) - 1 / len(clf.classes_)
+        weights = (len(y) / len(clf.classes_) / np.bincount(y))[y]
+        regression = KernelRidge(alpha=clf.kernel_alpha_, kernel="rbf", gamma=2)
+        regression.fit(unit, targets, sample_weight=weights)
+        distances = np.square(unit - query / np.linalg.norm(query)).sum(axis=1)
+        expected = regression.dual_coef_ * np.exp(-2 * distances)
+        assert (why.proxies == -1).all()
+        assert sorted(why.rows[0]) == [*range(len(X))]
+        np.testing.assert_allclose(why.shares[0], expected[why.rows[0]], rtol=1e-6)
+
+    def test_rows_are_counted_on_when_more_is_learnt(self, few, digits):
+        X, y = few
+        whole = fitted_to(few, {"kernel_weight": 1.0})
+        parts = ImprintClassifier(kernel_weight=1.0, n_proxies=3, random_state=0)
+        other = ImprintClassifier(kernel_weight=1.0, n_proxies=3, random_state=0)
+        order = np.argsort(np.arange(len(y)) % 3, kind="stable")
+        first, second, third = np.split(order, [20, 45])
+        parts.partial_fit(X[first], y[first]).partial_fit(X[second], y[second])
+        parts.merge(other.fit(X[third], y[third]))
+        query = digits[0][300:301]
+        why, of_parts = whole.explain(query), parts.explain(query)
+        np.testing.assert_array_equal(why.rows, order[of_parts.rows])
+        np.testing.assert_allclose(why.shares, of_parts.shares, rtol=1e-6)
+
+    @pytest.mark.parametrize("limit", ["_MAX_EXACT", None])
+    def test_landmarks_and_blocks(self, few, digits, limit, monkeypatch):
+        if limit:
+            monkeypatch.setattr("skimprint._space.kernel_ridge._MAX_EXACT", 10)
+            monkeypatch.setattr("skimprint._space.kernel_ridge._MAX_LANDMARKS", 30)
+        clf, queries = fitted_to(few, {"kernel_weight": 0.7}), digits[0][300:330]
+        why = clf.explain(queries)
+        monkeypatch.setattr("skimprint._space.kernel_ridge._BLOCK_SIZE", 1)
+        in_blocks = clf.explain(queries)
+        np.testing.assert_array_equal(why.rows, in_blocks.rows)
+        np.testing.assert_allclose(why.shares, in_blocks.shares, rtol=1e-6)
+        n_landmarks = 30 if limit else len(few[0])
+        rest = clf.explain(queries, n_reasons=n_landmarks + 1).rest
+        np.testing.assert_allclose(rest, 0.07, atol=1e-6)
+
+    def test_rows_of_a_head_are_none_of_ours(self):
+        clf = ImprintClassifier.from_head(
+            np.eye(3), ["a", "b", "c"], generator="mean", kernel_weight=0.5
+        )
+        clf.partial_fit([[0.0, 1.0, 1.0]], ["d"])
+        why = clf.explain([[1.0, 0.1, 0.0], [0.0, 1.0, 1.0]], n_reasons=9)
+        assert why.label.tolist() == ["a", "d"]
+        assert why.rows[:, 0].tolist() == [-1, 0]
+        assert why.shares[0, 0] > 0
+        np.testing.assert_allclose(why.rest, 0.5 / 4, atol=1e-6)
+
+    def test_two_classes_and_one(self, few):
+        X, y = few
+        clf = fitted_to((X[y < 2], y[y < 2]), {"kernel_weight": 0.5})
+        why = clf.explain(X)
+        difference = clf.decision_function(X)
+        np.testing.assert_allclose(why.margin, np.abs(difference), rtol=1e-5)
+        alone = fitted_to((X[y < 1], y[y < 1]), {"kernel_weight": 0.5})
+        assert np.isinf(alone.explain(X, y=np.zeros(len(X), int)).margin).all()
+
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            ({"n_reasons": -1}, "n_reasons must be an int of at least 0; got -1"),
+            ({"n_reasons": 1.5}, "n_reasons must be an int of at least 0; got 1.5"),
+            ({"y": [1]}, "y must have a label for each of 3 samples; got 1"),
+            ({"y": ["x", 1, 10]}, r"does not know \[10, 'x'\]. Leave these samples"),
+        ],
+    )
+    def test_what_is_refused(self, few, options, message):
+        clf = fitted_to(few, {})
+        if "y" in options:
+            options = {"y": np.array(options["y"], dtype=object)}
+        with pytest.raises(ValueError, match=message):
+            clf.explain(few[0][:3], **options)
+
+
+class TestAssignProxies:
+    @pytest.mark.parametrize("spherical", [False, True])
+    def test_samples_of_a_cluster(self, digits, spherical):
+        X, y = digits
+        generator = KMeansProxies(spherical=spherical)
+        clf = ImprintClassifier(generator, n_proxies=3, random_state=0).fit(X, y)
+        found = clf.assign_proxies(X, y)
+        np.testing.assert_array_equal(clf.proxy_labels_[found], y)
+        np.testing.assert_array_equal(found[clf.proxy_indices_], np.arange(30))
+        if not spherical:  # a centre is the mean of its samples
+            counts = clf.explain(clf.proxies_, y=clf.proxy_labels_).n_samples
+            np.testing.assert_array_equal(np.bincount(found), counts)
+            unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+            for proxy in range(30):
+                mean = unit[found == proxy].mean(axis=0)
+                mean /= np.linalg.norm(mean)
+                np.testing.assert_allclose(mean, clf.proxies_[proxy], atol=1e-5)
+
+    @pytest.mark.parametrize("generator", ["mean", "all", "fps", "kmedoids"])
+    def test_proxies_that_are_samples_stand_for_themselves(self, few, generator):
+        X, y = few
+        clf = ImprintClassifier(generator, n_proxies=4, random_state=0).fit(X, y)
+        found = clf.assign_proxies(X, y)
+        np.testing.assert_array_equal(clf.proxy_labels_[found], y)
+        if generator != "mean":
+            expected = np.arange(len(clf.proxies_))
+            np.testing.assert_array_equal(found[clf.proxy_indices_], expected)
+
+    def test_what_is_refused(self, few):
+        X, y = few
+        clf = ImprintClassifier("mean").fit(X, y)
+        with pytest.raises(ValueError, match=r"it does not know \[11\]"):
+            clf.assign_proxies(X[:1], [11])
+        with pytest.raises(ValueError, match="nor say which samples a proxy stands"):
+            clf.compact().assign_proxies(X, y)
 
 
 def no_check(block, start):

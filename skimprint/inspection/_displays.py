@@ -1,0 +1,790 @@
+"""Figures in scikit-learn's way: data in the object, drawing in `plot`."""
+
+import textwrap
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import check_cv, cross_val_predict
+from sklearn.utils import Bunch
+
+from .._types import Array
+from ..classifier import ImprintClassifier
+from ..embedding._extras import require
+from ..embedding._items import ItemError
+from ..metrics import neural_collapse_score
+from ._estimators import check_labels_fit, embedded, split_estimator
+from ._findings import auroc
+from ._items import item_at, listed, name_of, picture_of
+from ._plane import plane_of
+
+# Colours that colour-blind people tell apart, after Okabe and Ito (2008).
+_BLUE, _ORANGE, _GREY, _PALE = "#0072b2", "#d55e00", "#7f7f7f", "#f2f3f5"
+_COLORS = (
+    _BLUE,
+    _ORANGE,
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#f0e442",
+    "#000000",
+)
+# Together with the colours, 40 classes look different.
+_MARKERS = "osD^v"
+
+# Sides in pixels of pictures in figures.
+_PICTURE_SIZE = 224
+
+
+def _pyplot():
+    return require("matplotlib.pyplot", "Drawing", "matplotlib")
+
+
+def _axes(ax):
+    """Take axes, or make a figure of them."""
+    return _pyplot().subplots()[1] if ax is None else ax
+
+
+def _quiet(ax):
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+class ExplanationDisplay:
+    """Draw queries beside the training items that decided about them.
+
+    Make one with `from_estimator` or `from_predictions`.
+
+    Parameters
+    ----------
+    explanation : Bunch
+        What `skimprint.ImprintClassifier.explain` returns.
+    items : list, default=None
+        The queries: pictures (paths, bytes, PIL images, arrays of uint8) or texts. By
+        default row numbers are shown.
+    train_items : list, default=None
+        What was learnt, in its order.
+    y : list, default=None
+        The labels of the queries, to show beside what was found.
+
+    Attributes
+    ----------
+    explanation, items, train_items, y
+        As given.
+    ax_ : ndarray of matplotlib.axes.Axes, of shape (n_queries, 1 + n_reasons)
+        What was drawn on; after `plot`.
+    figure_ : matplotlib.figure.Figure
+        The figure; after `plot`.
+
+    See Also
+    --------
+    report : A page on all queries.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.inspection import ExplanationDisplay
+    >>> X, y = [[0.0, 1.0], [0.2, 0.9], [1.0, 0.0]], ["up", "up", "right"]
+    >>> clf = ImprintClassifier("all").fit(X, y)
+    >>> display = ExplanationDisplay.from_estimator(
+    ...     clf, [[0.1, 2.0]], items=["a text"], train_items=["one", "two", "three"]
+    ... )
+    >>> display.explanation.rows[0, 0], display.ax_.shape
+    (np.int64(0), (1, 2))
+    """
+
+    def __init__(
+        self,
+        explanation: Bunch,
+        *,
+        items: list | None = None,
+        train_items: list | None = None,
+        y: list | None = None,
+    ):
+        self.explanation = explanation
+        self.items = items
+        self.train_items = train_items
+        self.y = y
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: ImprintClassifier | Any,
+        X: Array | Any,
+        y: Array | None = None,
+        *,
+        items: Any = None,
+        train_items: Any = None,
+        n_reasons: int = 3,
+        ax: Any = None,
+    ) -> "ExplanationDisplay":
+        """Explain queries, and draw them beside their reasons.
+
+        Parameters
+        ----------
+        estimator : ImprintClassifier, Pipeline or search
+            Fitted.
+        X : array-like of shape (n_queries, n_features) or sequence of items
+            The queries; of a pipeline, items.
+        y : array-like of shape (n_queries,), default=None
+            Their labels, to show beside what was found.
+        items : sequence of shape (n_queries,), default=None
+            What they are; by default ``X`` if it is items.
+        train_items : sequence, default=None
+            What was learnt, in its order.
+        n_reasons : int, default=3
+            How many reasons of each to show, at most.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        display : ExplanationDisplay
+            It has been drawn.
+        """
+        embed, classifier = split_estimator(estimator)
+        items = X if items is None and embed is not None else items
+        explanation = classifier.explain(embedded(embed, X), n_reasons=n_reasons)
+        train_items = listed(train_items, classifier.n_samples_seen_, "train_items")
+        return cls.from_predictions(
+            explanation, y, items=items, train_items=train_items, ax=ax
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        explanation: Bunch,
+        y: Array | None = None,
+        *,
+        items: Any = None,
+        train_items: Any = None,
+        ax: Any = None,
+    ) -> "ExplanationDisplay":
+        """Draw queries beside the reasons that `explain` has found.
+
+        Parameters
+        ----------
+        explanation : Bunch
+            What `skimprint.ImprintClassifier.explain` returns.
+        y : array-like of shape (n_queries,), default=None
+            Labels of the queries.
+        items : sequence of shape (n_queries,), default=None
+            What they are.
+        train_items : sequence, default=None
+            What was learnt, in its order.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        display : ExplanationDisplay
+            It has been drawn.
+        """
+        n = len(explanation.label)
+        display = cls(
+            explanation,
+            items=listed(items, n, "items"),
+            train_items=train_items,
+            y=None if y is None else check_labels_fit(explanation.label, y),
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> "ExplanationDisplay":
+        """Draw a row for each query: it, and its reasons.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Is divided into cells; by default a new figure is.
+
+        Returns
+        -------
+        display : ExplanationDisplay
+            This one.
+        """
+        why, n = self.explanation, len(self.explanation.label)
+        n_reasons = max(1, int(np.count_nonzero(why.shares, axis=1).max(initial=0)))
+        if ax is None:
+            are_pictures = _is_picture(self.items) or _is_picture(self.train_items)
+            size = 2.1 * (1 + n_reasons), (2.6 if are_pictures else 1.7) * n
+            ax = _pyplot().subplots(figsize=size, layout="constrained")[1]
+        ax.axis("off")
+        self.figure_ = ax.figure
+        place = ax.get_subplotspec()
+        if place is None:
+            grid = self.figure_.subplots(n, 1 + n_reasons, squeeze=False)
+        else:
+            grid = place.subgridspec(n, 1 + n_reasons).subplots(squeeze=False)
+        self.ax_ = grid
+        for cell in grid.flat:
+            cell.set(xticks=[], yticks=[])
+            cell.spines[:].set_visible(False)
+        for i, row in enumerate(grid):
+            title = _wrapped(f"found: {why.label[i]}")
+            is_right = True
+            if self.y is not None:
+                is_right = self.y[i] == why.label[i]
+                title = _wrapped(f"is: {self.y[i]}") + "\n" + title
+            self._draw(row[0], self.items, i, "query", title)
+            row[0].title.set(color="black" if is_right else _ORANGE, fontweight="bold")
+            for j in range(n_reasons):
+                share = why.shares[i, j] if j < why.shares.shape[1] else 0
+                if share:
+                    kind = "sample" if why.proxies[i, j] < 0 else "proxy"
+                    title = f"{kind}\n{share:.2g} of {why.score[i]:.2g}"
+                    where = why.rows[i, j]
+                elif j == 0:  # an aggregation of the user's
+                    title, where = "nearest proxy", why.training_row[i]
+                else:
+                    continue
+                self._draw(row[1 + j], self.train_items, where, "training row", title)
+        return self
+
+    def _draw(self, cell, items, row, what, title):
+        """Draw an item in a cell."""
+        # Text of the user's is no formula, whatever dollars are in it.
+        cell.set_title(title, fontsize=8, parse_math=False)
+        item = item_at(items, row)
+        try:
+            picture = None if item is None else picture_of(item, _PICTURE_SIZE)
+        except ItemError:
+            picture = None
+        if picture is not None:
+            cell.imshow(np.asarray(picture))
+            return
+        cell.set_facecolor(_PALE)
+        cell.text(
+            0.5,
+            0.5,
+            _wrapped(name_of(item, row, what), most=7),
+            ha="center",
+            va="center",
+            fontsize=8,
+            transform=cell.transAxes,
+            parse_math=False,
+        )
+
+
+def _is_picture(items):
+    """Tell whether the first of some items is a picture."""
+    try:
+        return items is not None and picture_of(items[0]) is not None
+    except ItemError:
+        return True  # a broken one
+
+
+def _wrapped(text, width=26, most=3):
+    lines = textwrap.wrap(text, width) or [text]
+    return "\n".join(lines[:most]) + ("…" if len(lines) > most else "")
+
+
+class FamiliarityDisplay:
+    """Draw how familiar queries of known and of unknown classes are.
+
+    Make one with `from_estimator` or `from_predictions`.
+
+    Parameters
+    ----------
+    known, unknown : ndarray of shape (n_known,), (n_unknown,)
+        Familiarities, as `skimprint.ImprintClassifier.score_samples` returns them.
+    threshold : float or None
+        Below which queries are rejected.
+
+    Attributes
+    ----------
+    known, unknown, threshold
+        As given.
+    auroc : float or None
+        The chance that a known query is more familiar than an unknown one; `None` if
+        there are none of a kind.
+    ax_, figure_ : matplotlib.axes.Axes, matplotlib.figure.Figure
+        What was drawn on; after `plot`.
+
+    See Also
+    --------
+    skimprint.Rejection : What sets the threshold.
+
+    Examples
+    --------
+    >>> from skimprint.inspection import FamiliarityDisplay
+    >>> display = FamiliarityDisplay.from_predictions(
+    ...     [0.7, 0.8, 0.9], [0.3, 0.75], threshold=0.6
+    ... )
+    >>> round(display.auroc, 2)
+    0.83
+    """
+
+    def __init__(
+        self, known: np.ndarray, unknown: np.ndarray, threshold: float | None = None
+    ):
+        self.known = known
+        self.unknown = unknown
+        self.threshold = threshold
+        self.auroc = auroc(known, unknown) if len(known) and len(unknown) else None
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: ImprintClassifier | Any,
+        X: Array | Any,
+        y: Array,
+        *,
+        ax: Any = None,
+    ) -> "FamiliarityDisplay":
+        """Tell how familiar queries are, and draw it.
+
+        Parameters
+        ----------
+        estimator : ImprintClassifier, Pipeline or search
+            Fitted. Its `rejection`, if it has one, sets the threshold.
+        X : array-like of shape (n_queries, n_features) or sequence of items
+            The queries; of a pipeline, items.
+        y : array-like of shape (n_queries,)
+            Their labels; those that are not among the classes are unknown.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        display : FamiliarityDisplay
+            It has been drawn.
+        """
+        embed, classifier = split_estimator(estimator)
+        classes = set(classifier.classes_.tolist())
+        is_known = np.array(
+            [label in classes for label in check_labels_fit(X, y)], bool
+        )
+        familiarity = np.asarray(classifier.score_samples(embedded(embed, X)))
+        threshold = None
+        if classifier.rejection is not None:
+            threshold = classifier.rejection_threshold_
+        return cls.from_predictions(
+            familiarity[is_known], familiarity[~is_known], threshold=threshold, ax=ax
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        known: ArrayLike,
+        unknown: ArrayLike = (),
+        *,
+        threshold: float | None = None,
+        ax: Any = None,
+    ) -> "FamiliarityDisplay":
+        """Draw familiarities.
+
+        Parameters
+        ----------
+        known : array-like of shape (n_known,)
+            Of queries of known classes.
+        unknown : array-like of shape (n_unknown,), default=()
+            Of queries of other classes.
+        threshold : float, default=None
+            Below which queries are rejected.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        display : FamiliarityDisplay
+            It has been drawn.
+        """
+        known, unknown = np.asarray(known, float), np.asarray(unknown, float)
+        return cls(known, unknown, threshold).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None, n_bins: int = 40) -> "FamiliarityDisplay":
+        """Draw histograms of both kinds, as shares, and the threshold.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+        n_bins : int, default=40
+            Number of bars.
+
+        Returns
+        -------
+        display : FamiliarityDisplay
+            This one.
+        """
+        ax = _axes(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        everyone = np.concatenate([self.known, self.unknown])
+        edges = np.histogram_bin_edges(everyone, n_bins)
+        for values, name, color, hatch in (
+            (self.known, "known classes", _BLUE, None),
+            (self.unknown, "unknown", _ORANGE, "///"),
+        ):
+            if len(values):
+                ax.hist(
+                    values,
+                    edges,
+                    weights=np.full(len(values), 1 / len(values)),
+                    color=color,
+                    alpha=0.55,
+                    hatch=hatch,
+                    edgecolor=color,
+                    label=f"{name} ({len(values):,})",
+                )
+        if self.threshold is not None and np.isfinite(self.threshold):
+            ax.axvline(self.threshold, color="black", linestyle="--", label="threshold")
+        ax.set(xlabel="familiarity", ylabel="share of the queries of each kind")
+        if self.auroc is not None:
+            ax.set_title(f"Area under the ROC curve: {self.auroc:.2f}", fontsize=10)
+        ax.legend(frameon=False)
+        _quiet(ax)
+        return self
+
+
+class ProxyDisplay:
+    """Draw the proxies in a plane that shows the classes.
+
+    Make one with `from_estimator` or `from_predictions`.
+
+    Parameters
+    ----------
+    proxies : ndarray of shape (n_proxies, 2)
+        Where the proxies are.
+    proxy_labels : ndarray of shape (n_proxies,)
+        Their classes.
+    queries : ndarray of shape (n_queries, 2), default=None
+        Where queries are.
+    query_labels : ndarray of shape (n_queries,), default=None
+        Their labels.
+
+    Attributes
+    ----------
+    proxies, proxy_labels, queries, query_labels
+        As given.
+    ax_, figure_ : matplotlib.axes.Axes, matplotlib.figure.Figure
+        What was drawn on; after `plot`.
+
+    See Also
+    --------
+    CollapseDisplay : How much several proxies gain, class by class.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.datasets import load_digits_embeddings
+    >>> from skimprint.inspection import ProxyDisplay
+    >>> X, y = load_digits_embeddings(return_X_y=True)
+    >>> clf = ImprintClassifier(n_proxies=3, random_state=0).fit(X[:500], y[:500])
+    >>> display = ProxyDisplay.from_estimator(clf, X[500:600], y[500:600])
+    >>> display.proxies.shape, display.queries.shape
+    ((30, 2), (100, 2))
+    """
+
+    def __init__(
+        self,
+        proxies: np.ndarray,
+        proxy_labels: np.ndarray,
+        queries: np.ndarray | None = None,
+        query_labels: np.ndarray | None = None,
+    ):
+        self.proxies = proxies
+        self.proxy_labels = proxy_labels
+        self.queries = queries
+        self.query_labels = query_labels
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: ImprintClassifier | Any,
+        X: Array | Any = None,
+        y: Array | None = None,
+        *,
+        projection: str = "linear",
+        ax: Any = None,
+    ) -> "ProxyDisplay":
+        """Project the proxies into a plane, and queries with them.
+
+        Parameters
+        ----------
+        estimator : ImprintClassifier, Pipeline or search
+            Fitted.
+        X : array-like of shape (n_queries, n_features) or sequence, default=None
+            Queries to show beside the proxies, where they meet them: normalised, and
+            whitened if the classifier whitens. Of a pipeline, items.
+        y : array-like of shape (n_queries,), default=None
+            Their labels. Needed with ``X``.
+        projection : {"linear", "umap"}, default="linear"
+            ``"linear"`` is the plane in which the classes are furthest apart, as
+            discriminant analysis finds it; with up to two classes, principal
+            components fill it up. ``"umap"`` needs the library umap-learn.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        display : ProxyDisplay
+            It has been drawn.
+
+        Raises
+        ------
+        ValueError
+            If there is no such projection, or ``X`` comes without ``y``.
+        """
+        embed, classifier = split_estimator(estimator)
+        if (X is None) != (y is None):
+            raise ValueError("X and y go together: pass both, or neither.")
+        queries = labels = None
+        if X is not None:
+            labels = np.array(check_labels_fit(X, y))
+            queries = classifier._fitted.scorer.in_space_of_proxies(embedded(embed, X))
+        labels_of_proxies = classifier.proxy_labels_
+        proxies, queries = plane_of(
+            classifier.proxies_, labels_of_proxies, queries, projection
+        )
+        return cls.from_predictions(proxies, labels_of_proxies, queries, labels, ax=ax)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        proxies: ArrayLike,
+        proxy_labels: ArrayLike,
+        queries: ArrayLike | None = None,
+        query_labels: ArrayLike | None = None,
+        *,
+        ax: Any = None,
+    ) -> "ProxyDisplay":
+        """Draw points of a plane.
+
+        Parameters
+        ----------
+        proxies : array-like of shape (n_proxies, 2)
+            Where the proxies are.
+        proxy_labels : array-like of shape (n_proxies,)
+            Their classes.
+        queries : array-like of shape (n_queries, 2), default=None
+            Where queries are.
+        query_labels : array-like of shape (n_queries,), default=None
+            Their labels.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        display : ProxyDisplay
+            It has been drawn.
+        """
+        given = (proxies, proxy_labels, queries, query_labels)
+        arrays = [None if each is None else np.asarray(each) for each in given]
+        return cls(*arrays).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> "ProxyDisplay":
+        """Draw proxies as large marks and queries as small ones.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        display : ProxyDisplay
+            This one.
+        """
+        ax = _axes(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        classes = np.unique(self.proxy_labels)
+        for i, label in enumerate(classes.tolist()):
+            color = _COLORS[i % len(_COLORS)]
+            marker = _MARKERS[i // len(_COLORS) % len(_MARKERS)]
+            if self.queries is not None:
+                of_class = self.query_labels == label
+                ax.scatter(
+                    *self.queries[of_class].T,
+                    s=10,
+                    color=color,
+                    marker=marker,
+                    alpha=0.35,
+                    linewidths=0,
+                )
+            ax.scatter(
+                *self.proxies[self.proxy_labels == label].T,
+                s=70,
+                color=color,
+                marker=marker,
+                edgecolors="white",
+                label=str(label),
+                zorder=3,
+            )
+        if len(classes) <= 20:
+            ax.legend(
+                frameon=False, bbox_to_anchor=(1, 1), loc="upper left", fontsize=8
+            )
+        ax.set(
+            xticks=[], yticks=[], xlabel="first direction", ylabel="second direction"
+        )
+        _quiet(ax)
+        return self
+
+
+class CollapseDisplay:
+    """Draw what several proxies gain over one against neural collapse.
+
+    The less the classes have collapsed to points, the more there is to gain from
+    several proxies. Make one with `from_estimator`, whose points are classes, or with
+    `from_predictions`, whose points may be data sets.
+
+    Parameters
+    ----------
+    collapse : ndarray of shape (n_points,)
+        NC1, as `skimprint.metrics.neural_collapse_score` returns it: 0 is collapsed.
+    gain : ndarray of shape (n_points,)
+        Accuracy of several proxies less that of one.
+    names : list of str
+        What the points are called.
+
+    Attributes
+    ----------
+    collapse, gain, names
+        As given.
+    ax_, figure_ : matplotlib.axes.Axes, matplotlib.figure.Figure
+        What was drawn on; after `plot`.
+
+    See Also
+    --------
+    skimprint.metrics.neural_collapse_score : NC1.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.datasets import load_digits_embeddings
+    >>> from skimprint.inspection import CollapseDisplay
+    >>> X, y = load_digits_embeddings(return_X_y=True)
+    >>> clf = ImprintClassifier("kmeans", random_state=0)
+    >>> display = CollapseDisplay.from_estimator(clf, X[:600], y[:600], cv=3)
+    >>> bool(display.gain.mean() > 0)
+    True
+    """
+
+    def __init__(self, collapse: np.ndarray, gain: np.ndarray, names: list[str]):
+        self.collapse = collapse
+        self.gain = gain
+        self.names = names
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: ImprintClassifier | Any,
+        X: Array,
+        y: Array,
+        *,
+        cv: Any = None,
+        ax: Any = None,
+    ) -> "CollapseDisplay":
+        """Cross-validate several proxies and one, and compare class by class.
+
+        Parameters
+        ----------
+        estimator : ImprintClassifier
+            With several proxies; it need not be fitted. The same with ``"mean"`` as its
+            generator has one.
+        X : array-like of shape (n_samples, n_features)
+            Embeddings.
+        y : array-like of shape (n_samples,)
+            Their labels.
+        cv : int, cross-validation generator or iterable, default=None
+            As in scikit-learn; five folds by default. Each sample is tested once.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        display : CollapseDisplay
+            It has been drawn.
+        """
+        if not isinstance(estimator, BaseEstimator) or not hasattr(
+            estimator, "generator"
+        ):
+            raise TypeError(
+                "expected an ImprintClassifier, which has a generator; got "
+                f"{type(estimator).__name__}."
+            )
+        y = np.asarray(y)
+        classes, codes = np.unique(y, return_inverse=True)
+        folds = list(check_cv(cv, y, classifier=True).split(X, y))
+        recalls = []
+        for changes in ({}, {"generator": "mean"}):
+            clf = clone(estimator).set_params(**changes)
+            right = cross_val_predict(clf, X, y, cv=folds) == y
+            recalls.append(np.bincount(codes, right) / np.bincount(codes))
+        several, one = recalls
+        collapse = np.asarray(neural_collapse_score(X, y, average=None))
+        names = [str(label) for label in classes.tolist()]
+        return cls.from_predictions(collapse, several - one, names, ax=ax)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        collapse: ArrayLike,
+        gain: ArrayLike,
+        names: Any = None,
+        *,
+        ax: Any = None,
+    ) -> "CollapseDisplay":
+        """Draw gains against neural collapse.
+
+        Parameters
+        ----------
+        collapse : array-like of shape (n_points,)
+            NC1 of classes, or of data sets.
+        gain : array-like of shape (n_points,)
+            Accuracy of several proxies less that of one.
+        names : sequence of str, default=None
+            What the points are called; by default they have numbers.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        display : CollapseDisplay
+            It has been drawn.
+        """
+        collapse, gain = np.asarray(collapse, float), np.asarray(gain, float)
+        if names is None:
+            names = range(len(collapse))
+        names = [str(name) for name in names]
+        if not len(collapse) == len(gain) == len(names):
+            raise ValueError(
+                "collapse, gain and names must have the same length; got "
+                f"{len(collapse)}, {len(gain)} and {len(names)}."
+            )
+        return cls(collapse, gain, names).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> "CollapseDisplay":
+        """Draw a named point for each class or data set.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        display : CollapseDisplay
+            This one.
+        """
+        ax = _axes(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        ax.axhline(0, color=_GREY, linewidth=1)
+        ax.scatter(self.collapse, 100 * self.gain, color=_BLUE, s=28, zorder=2)
+        for name, x, y in zip(self.names, self.collapse, 100 * self.gain, strict=True):
+            ax.annotate(
+                name,
+                (x, y),
+                (5, 3),
+                textcoords="offset points",
+                fontsize=8,
+                parse_math=False,
+            )
+        ax.set(
+            xlabel="NC1 (0: each class is a point)",
+            ylabel="gain of several proxies (points)",
+        )
+        ax.margins(0.08)
+        _quiet(ax)
+        return self

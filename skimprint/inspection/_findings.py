@@ -1,0 +1,270 @@
+"""What a report says, as numbers: each finding is a function of arrays."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.utils import Bunch
+
+from .._scoring.leave_one_out import scores_without
+
+# Samples that a slice has at least, and slices that are named.
+_MIN_SLICE = 5
+_MAX_SLICES = 10
+
+# Parts of equally many queries that probabilities and familiarities are cut into.
+_N_BINS = 10
+_N_FOLDS = 5
+
+
+def wilson_interval(n_right, n, level=0.95):
+    """Bound a rate by the score interval of Wilson.
+
+    Parameters
+    ----------
+    n_right, n : int or ndarray of int
+        How many of how many.
+    level : float, default=0.95
+        Of confidence.
+
+    Returns
+    -------
+    low, high : float or ndarray
+        0 and 1 of none.
+    """
+    z = ndtri((1 + level) / 2)
+    n_right, n = np.asarray(n_right, float), np.asarray(n, float)
+    some = np.maximum(n, 1)
+    rate = n_right / some
+    middle = (rate + z**2 / (2 * some)) / (1 + z**2 / some)
+    half = z * np.sqrt(rate * (1 - rate) / some + z**2 / (4 * some**2))
+    half /= 1 + z**2 / some
+    low, high = np.maximum(middle - half, 0), np.minimum(middle + half, 1)
+    return np.where(n > 0, low, 0.0), np.where(n > 0, high, 1.0)
+
+
+def auroc(known, unknown):
+    """Compute the chance that a known query is more familiar than an unknown one."""
+    ranks = rankdata(np.concatenate([known, unknown]))[: len(known)]
+    n_pairs = len(known) * len(unknown)
+    return float((ranks.sum() - len(known) * (len(known) + 1) / 2) / n_pairs)
+
+
+def accuracy_by_class(codes, predicted, n_classes):
+    """Count queries by class, and find how many get their class.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,)
+        The class of each query; -1 for one of no known class.
+    predicted : ndarray of shape (n,)
+        The class that each gets; -1 for one that is rejected.
+    n_classes : int
+        Number of classes.
+
+    Returns
+    -------
+    found : Bunch
+        ``n``, ``n_right``, ``recall``, ``low``, ``high`` and ``precision`` of each
+        class; NaN where there is nothing to divide by.
+    """
+    known = codes >= 0
+    n = np.bincount(codes[known], minlength=n_classes)
+    right = known & (codes == predicted)
+    n_right = np.bincount(codes[right], minlength=n_classes)
+    n_predicted = np.bincount(predicted[predicted >= 0], minlength=n_classes)
+    low, high = wilson_interval(n_right, n)
+    with np.errstate(invalid="ignore"):
+        recall, precision = n_right / n, n_right / n_predicted
+    return Bunch(
+        n=n, n_right=n_right, recall=recall, low=low, high=high, precision=precision
+    )
+
+
+def confusion(codes, predicted, n_classes):
+    """Count queries by the class they have and the class they get.
+
+    Parameters
+    ----------
+    codes, predicted, n_classes
+        As for `accuracy_by_class`.
+
+    Returns
+    -------
+    counts : ndarray of shape (n_classes + 1, n_classes + 1)
+        The last row is of unknown queries, the last column of those rejected.
+    """
+    n = n_classes + 1
+    # The number -1 means the last.
+    return np.bincount(codes % n * n + predicted % n, minlength=n * n).reshape(n, n)
+
+
+def reliability(confidences, is_right, n_bins=_N_BINS):
+    """Compare how probable predictions are said to be with how often they are right.
+
+    Parameters
+    ----------
+    confidences : ndarray of shape (n,)
+        The probability of each prediction.
+    is_right : ndarray of bool, of shape (n,)
+        Whether it is right.
+    n_bins : int
+        Number of parts, of equally many predictions.
+
+    Returns
+    -------
+    found : Bunch
+        ``n``, ``confidence``, ``accuracy``, ``low`` and ``high`` of each part, and the
+        ``error``: the mean difference of confidence and accuracy.
+    """
+    order = np.argsort(confidences, kind="stable")
+    parts = [part for part in np.array_split(order, n_bins) if len(part)]
+    n = np.array([len(part) for part in parts])
+    confidence = np.array([confidences[part].mean() for part in parts])
+    accuracy = np.array([is_right[part].mean() for part in parts])
+    low, high = wilson_interval(accuracy * n, n)
+    gaps = np.abs(confidence - accuracy)
+    error = float(np.average(gaps, weights=n)) if len(n) else np.nan
+    return Bunch(
+        n=n,
+        confidence=confidence,
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        error=error,
+    )
+
+
+class Slice(NamedTuple):
+    """Queries that have something in common.
+
+    Attributes
+    ----------
+    kind : str
+        What they have in common.
+    value : object
+        Its value.
+    rows : ndarray of shape (n,)
+        The queries.
+    accuracy, low, high : float
+        Of them, with bounds.
+    """
+
+    kind: str
+    value: object
+    rows: np.ndarray
+    accuracy: float
+    low: float
+    high: float
+
+
+def worst_slices(groups, is_right, rows):
+    """Find the slices whose accuracy is surely below that of all queries.
+
+    Parameters
+    ----------
+    groups : dict of {str: ndarray of shape (n,)}
+        What each query is, by what it is called.
+    is_right : ndarray of bool, of shape (n,)
+        Whether each prediction is right.
+    rows : ndarray of shape (n,)
+        The row of each query.
+
+    Returns
+    -------
+    slices : list of Slice
+        At most ten, each of at least five queries, that with the lowest upper bound
+        first.
+    """
+    if not len(is_right):
+        return []
+    overall, found = is_right.mean(), []
+    for kind, values in groups.items():
+        uniques, codes = np.unique(values, return_inverse=True)
+        n = np.bincount(codes)
+        n_right = np.bincount(codes, is_right)
+        low, high = wilson_interval(n_right, n)
+        rates = n_right / n
+        found += [
+            Slice(kind, uniques[i], rows[codes == i], rates[i], low[i], high[i])
+            for i in np.flatnonzero((n >= _MIN_SLICE) & (high < overall))
+        ]
+    return sorted(found, key=lambda part: part.high)[:_MAX_SLICES]
+
+
+def fifths(values):
+    """Cut values into five parts of equally many: 0 to 4, the smallest first."""
+    if not len(values):
+        return np.zeros(0, int)
+    ranks = rankdata(values, method="min") - 1
+    return (5 * ranks // len(values)).astype(int)
+
+
+def own_label_margins(clf, X, y):
+    """Compare the score of the own label of training samples with that of others.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Has learnt them.
+    X : ndarray of shape (n, n_features)
+        The training samples, in the order in which they were learnt.
+    y : list of label
+        Their labels.
+
+    Returns
+    -------
+    found : Bunch
+        ``margin`` of shape (n,): the score of the own label less the best other one;
+        NaN for samples that cannot be judged. ``other``: the index of that class.
+        ``method``: ``"leave_one_out"`` where scores are by the proxies as they would be
+        without the sample, else ``"cross_validation"``.
+    """
+    scorer = clf._fitted.scorer
+    classes = scorer.head.classes
+    code_of = {label: code for code, label in enumerate(classes.tolist())}
+    codes = np.array([code_of.get(label, -1) for label in y])
+    (known,) = np.nonzero(codes >= 0)
+    plan = scorer.plan
+    scores = np.full((len(codes), len(classes)), np.nan)
+    can_leave_out = plan.norms_agree and not plan.generator.combines
+    if can_leave_out and len(known):
+        rows = np.ascontiguousarray(X[known], dtype=scorer.head.dtype)
+        rows = plan.support_norm(rows)
+        scores[known] = scores_without(scorer, rows, codes[known])
+    elif len(known):
+        scores[known] = _cross_validated(clf, X[known], codes[known], len(classes))
+    everyone = np.arange(len(codes))
+    own = scores[everyone, codes]
+    scores[everyone, codes] = -np.inf
+    if len(classes) == 1:
+        return Bunch(margin=np.full(len(codes), np.nan), other=codes, method=None)
+    other = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
+    margin = np.where(codes < 0, np.nan, own - scores[everyone, other])
+    method = "leave_one_out" if can_leave_out else "cross_validation"
+    return Bunch(margin=margin, other=other, method=method)
+
+
+def _cross_validated(clf, X, codes, n_classes):
+    """Score samples by classifiers that learnt four fifths of the others."""
+    counts = np.bincount(codes, minlength=n_classes)
+    scores = np.full((len(codes), n_classes), np.nan)
+    (some,) = np.nonzero(counts[codes] >= 2)
+    present = np.unique(codes[some])
+    if len(present) < 2:
+        return scores
+    n_folds = int(min(_N_FOLDS, counts[present].min()))
+    found = cross_val_predict(
+        clone(clf),
+        X[some],
+        codes[some],
+        cv=StratifiedKFold(n_folds, shuffle=True, random_state=0),
+        method="decision_function",
+    )
+    if found.ndim == 1:
+        found = np.stack([-found, found], axis=1)
+    scores[np.ix_(some, present)] = found
+    return scores

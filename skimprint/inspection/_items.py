@@ -1,0 +1,124 @@
+"""Show an item: as a small picture, as text, or by the number of its row."""
+
+import base64
+import io
+import os
+from numbers import Number
+from pathlib import Path
+
+from ..embedding._extras import require
+from ..embedding._inputs import as_items
+from ..embedding._items import ItemError, is_pil
+from ..embedding._pictures import as_image
+
+# Texts that end so name pictures.
+_PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+# Longest side of a small picture, and the bytes that it may take: 500 of them make
+# 2.9 MB of base64.
+SIZE = 112
+_MAX_BYTES = 4300
+_QUALITIES = (80, 60, 40, 20, 5)
+
+# Characters of a text that are shown.
+MAX_TEXT = 280
+
+
+def picture_of(item, size=SIZE):
+    """Decode an item as a small picture.
+
+    Parameters
+    ----------
+    item : object
+        A path, bytes, picture of Pillow or array of uint8; anything else.
+    size : int
+        Its longest side at most.
+
+    Returns
+    -------
+    picture : PIL.Image.Image or None
+        `None` for what is no picture.
+
+    Raises
+    ------
+    ItemError
+        If it is one, but cannot be decoded.
+    """
+    if isinstance(item, str) and Path(item).suffix.lower() not in _PICTURE_SUFFIXES:
+        return None
+    if isinstance(item, (str, os.PathLike)):
+        Image = require("PIL.Image", "Showing pictures")
+        try:
+            with Image.open(item) as picture:
+                picture.draft("RGB", (2 * size, 2 * size))  # decodes what is needed
+                picture = as_image(picture)
+        except OSError as error:
+            raise ItemError(str(error)) from error
+    elif isinstance(item, (bytes, bytearray)) or is_pil(item) or _is_pixels(item):
+        picture = as_image(item)
+    else:
+        return None
+    picture = picture.copy()
+    picture.thumbnail((size, size))
+    return picture
+
+
+def _is_pixels(item):
+    return getattr(item, "ndim", 0) in (2, 3) and str(item.dtype).endswith("uint8")
+
+
+def jpeg_of(picture):
+    """Encode a small picture in at most 4,300 bytes, in base64."""
+    for quality in _QUALITIES:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=quality, optimize=True)
+        if file.tell() <= _MAX_BYTES:
+            break
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def name_of(item, row, what="row"):
+    """Name an item in one line: its text, the name of its file, or its row.
+
+    Parameters
+    ----------
+    item : object
+        `None` where there are no items.
+    row : int
+        Its row; -1 for a row of a head.
+    what : str, default="row"
+        What rows are called.
+
+    Returns
+    -------
+    name : str
+    """
+    if row < 0:
+        return "a row of the head"
+    if isinstance(item, os.PathLike) or (
+        isinstance(item, str) and Path(item).suffix.lower() in _PICTURE_SUFFIXES
+    ):
+        return Path(item).name
+    if isinstance(item, str):
+        text = " ".join(item.split())
+        return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+    if isinstance(item, Number):
+        return f"{what} {item}"
+    return f"{what} {row}"
+
+
+def item_at(items, row):
+    """Take an item; None where there are none, and of a row of a head."""
+    return None if items is None or row < 0 else items[row]
+
+
+def listed(items, n, name):
+    """Make a list of items, one for each sample; None stays None."""
+    if items is None:
+        return None
+    items = as_items(items)
+    if len(items) != n:
+        raise ValueError(
+            f"{name} must have an item for each of {n} samples; got {len(items)}."
+        )
+    return items

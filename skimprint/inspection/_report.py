@@ -1,0 +1,310 @@
+"""report: what a classifier has learnt, and what it does right and wrong."""
+
+import os
+from html import escape
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from .._types import Array
+from ..classifier import ImprintClassifier
+from . import _findings
+from ._estimators import check_labels_fit, embedded, split_estimator
+from ._items import listed
+from ._page import page_of
+
+
+class Report:
+    """A page about a classifier, and the numbers in it; made by `report`.
+
+    Parameters
+    ----------
+    html : str
+        The page: one HTML document that loads nothing from the network.
+    findings : Bunch
+        The numbers.
+
+    Attributes
+    ----------
+    html : str
+        The page.
+    findings : Bunch
+        See `report`.
+
+    See Also
+    --------
+    report : Make one.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.inspection import report
+    >>> X, y = [[0.0, 1.0], [0.2, 0.9], [1.0, 0.0]], ["up", "up", "right"]
+    >>> found = report(ImprintClassifier("mean").fit(X, y), [[0.1, 2.0]], ["up"])
+    >>> found
+    Report(n_queries=1, accuracy=1.0)
+    >>> found.html.startswith("<!DOCTYPE html>")
+    True
+    """
+
+    def __init__(self, html: str, findings: Bunch):
+        self.html = html
+        self.findings = findings
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the page to a file.
+
+        Parameters
+        ----------
+        path : path-like
+            Such as ``"report.html"``. A file that is there is replaced.
+        """
+        Path(path).write_text(self.html, encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        # In a frame of its own, so that neither its styles nor its ids meet others.
+        return (
+            '<iframe title="Report" sandbox="allow-scripts" style="width: 100%; '
+            'height: 40rem; border: 1px solid #888" '
+            f'srcdoc="{escape(self.html)}"></iframe>'
+        )
+
+    def __repr__(self) -> str:
+        n, accuracy = len(self.findings.y), self.findings.accuracy
+        return f"Report(n_queries={n}, accuracy={accuracy:.3})"
+
+
+def report(
+    clf: ImprintClassifier | Any,
+    X: Array | Any,
+    y: Array,
+    items: Any = None,
+    *,
+    X_train: Array | Any = None,
+    y_train: Array | None = None,
+    train_items: Any = None,
+) -> Report:
+    """Report what a classifier has learnt, and what it does right and wrong.
+
+    One page, for a notebook or a file: the settings in words; the proxies with the
+    items that they stand for; accuracy overall and by class, with intervals; confusions
+    that open to the queries in them, each beside the training items that won and those
+    of the right class or of the runner-up; slices that do worst; how familiar known and
+    unknown queries are; how reliable the probabilities are; and training samples whose
+    own label looks wrong.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier, Pipeline or search
+        Fitted. Of a pipeline, such as of a `skimprint.FoundationEmbedder` and a
+        classifier, ``X`` and ``X_train`` are items.
+    X : array-like of shape (n_samples, n_features) or sequence of items
+        The queries.
+    y : array-like of shape (n_samples,)
+        Their labels. Those that the classifier does not know are unknown queries.
+    items : sequence of shape (n_samples,), default=None
+        What the queries are: pictures (paths, bytes, PIL images, arrays of uint8) or
+        texts. By default ``X`` if it is items, else row numbers.
+    X_train : array-like of shape (n_train, n_features) or sequence, default=None
+        All samples that were learnt, in their order. Needed for labels that look wrong,
+        and to list what each proxy stands for.
+    y_train : array-like of shape (n_train,), default=None
+        Their labels. Needed with ``X_train``.
+    train_items : sequence of shape (n_train,), default=None
+        What they are; by default ``X_train`` if it is items, else row numbers.
+
+    Returns
+    -------
+    report : Report
+        Shows itself in a notebook; ``save("report.html")`` writes it to a file, and
+        ``findings`` has its numbers: ``accuracy`` of the queries of known classes and
+        ``accuracy_interval``; ``by_class`` with ``n``, ``recall``, ``low``, ``high``
+        and ``precision``; ``confusion``, whose last row is of unknown queries and last
+        column of rejected ones; ``slices``, the worst ones; ``familiarity``,
+        ``threshold`` and ``auroc``; ``reliability`` with ``confidence``, ``accuracy``
+        and ``error``; ``suspects`` with ``rows``, ``labels``, ``others`` and
+        ``margins``, the likeliest wrong label first.
+
+    Raises
+    ------
+    TypeError
+        If there is no `ImprintClassifier` in ``clf``.
+    ValueError
+        If there are not as many labels or items as samples, or as many training
+        samples as the classifier has learnt.
+
+    See Also
+    --------
+    ExplanationDisplay : Some queries beside their reasons, as a figure.
+    FamiliarityDisplay : How familiar queries are, as a figure.
+
+    Notes
+    -----
+    Labels look wrong where a training sample scores higher for another class than for
+    its own, by the proxies as they would be without it, in closed form as for
+    ``temperature="auto"``; a kernel regression has no part in that. Generators whose
+    proxies depend on all classes, and norms of queries that are not those of the
+    support, are judged by five-fold cross-validation.
+
+    Pictures are stored once each, as thumbnails, at most 500 of them; queries that are
+    taken for another class come first. The page needs no network, and refuses it.
+
+    Examples
+    --------
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.datasets import load_digits_embeddings
+    >>> from skimprint.inspection import report
+    >>> X, y = load_digits_embeddings(return_X_y=True)
+    >>> clf = ImprintClassifier("mean", temperature="auto").fit(X[:500], y[:500])
+    >>> found = report(
+    ...     clf, X[500:700], y[500:700], X_train=X[:500], y_train=y[:500]
+    ... )
+    >>> found
+    Report(n_queries=200, accuracy=0.83)
+    >>> found.findings.suspects.rows[:3].shape
+    (3,)
+    >>> found.save("report.html")  # doctest: +SKIP
+    """
+    embed, classifier = split_estimator(clf)
+    items = X if items is None and embed is not None else items
+    if train_items is None and embed is not None:
+        train_items = X_train
+    if X_train is not None and y_train is None:
+        raise ValueError("X_train needs y_train: pass the labels of these samples.")
+    n_train = classifier.n_samples_seen_
+    source = SimpleNamespace(
+        clf=classifier,
+        items=listed(items, len(X), "items"),
+        train_items=listed(train_items, n_train, "train_items"),
+        X_train=None,
+        y_train=None,
+    )
+    if y_train is not None:
+        source.y_train = np.asarray(y_train).tolist()
+        if len(source.y_train) != n_train:
+            raise ValueError(
+                f"y_train must have the labels of all {n_train} samples that were "
+                f"learnt, in their order; got {len(source.y_train)}."
+            )
+    labels = check_labels_fit(X, y)
+    source.X = embedded(embed, X)
+    if X_train is not None:
+        source.X_train = embedded(embed, X_train)
+        check_labels_fit(source.X_train, y_train, "y_train")
+    findings = _examined(source, labels)
+    findings.embedder = None
+    if embed is not None:
+        findings.embedder = ", ".join(
+            type(step).__name__
+            for _, step in getattr(clf, "best_estimator_", clf).steps[:-1]
+        )
+    return Report(page_of(source, findings), findings)
+
+
+def _examined(source, labels):
+    """Find what there is to say, as numbers."""
+    clf = source.clf
+    classes = clf.classes_
+    n_classes = len(classes)
+    code_of = {label: code for code, label in enumerate(classes.tolist())}
+    codes = np.array([code_of.get(label, -1) for label in labels], dtype=int)
+    why = clf.explain(source.X, n_reasons=0)
+    got = np.array([code_of[label] for label in why.label.tolist()], dtype=int)
+    threshold = None if clf.rejection is None else clf.rejection_threshold_
+    predicted = got
+    if threshold is not None:
+        predicted = np.where(why.familiarity < threshold, -1, got)
+    known = codes >= 0
+    n_known = int(known.sum())
+    is_right = codes == predicted  # also an unknown query that is rejected
+    n_right = int(is_right[known].sum())
+    found = Bunch(
+        classes=classes,
+        y=labels,
+        codes=codes,
+        got=why.label,
+        predicted=predicted,
+        is_right=is_right,
+        why=why,
+        n_known=n_known,
+        n_unknown=len(codes) - n_known,
+        accuracy=n_right / n_known if n_known else float("nan"),
+        accuracy_interval=tuple(
+            map(float, _findings.wilson_interval(n_right, n_known))
+        ),
+        by_class=_findings.accuracy_by_class(codes, predicted, n_classes),
+        confusion=_findings.confusion(codes, predicted, n_classes),
+        shots=clf.class_count_,
+        familiarity=why.familiarity,
+        threshold=threshold,
+        auroc=None,
+        reliability=None,
+    )
+    if n_known and n_known < len(codes):
+        found.auroc = _findings.auroc(why.familiarity[known], why.familiarity[~known])
+    if n_known:
+        probabilities = clf.predict_proba(source.X[known])
+        confidences = probabilities[np.arange(n_known), got[known]]
+        found.reliability = _findings.reliability(
+            confidences, codes[known] == got[known]
+        )
+    found.stands_for = _stands_for(source)
+    found.slices = _slices(source, found)
+    found.suspects = _suspects(source, found)
+    n_unknown = f" and {found.n_unknown:,} unknown ones" if found.n_unknown else ""
+    found.title = f"{type(clf).__name__} of {n_classes:,} classes"
+    found.subtitle = f"Judged by {n_known:,} queries of known classes{n_unknown}."
+    return found
+
+
+def _slices(source, found):
+    """Find the worst of parts of the queries of known classes."""
+    (rows,) = np.nonzero(found.codes >= 0)
+    groups = {
+        "class": np.array([str(found.y[row]) for row in rows]),
+        "taken for": found.got[rows].astype(str),
+        "nearest proxy": found.why.proxy[rows],
+        "familiarity": _findings.fifths(found.familiarity[rows]),
+    }
+    items = source.items
+    if items is not None and all(isinstance(items[row], str) for row in rows):
+        lengths = np.array([len(items[row]) for row in rows])
+        groups["length of the text"] = _findings.fifths(lengths)
+    return _findings.worst_slices(groups, found.is_right[rows], rows)
+
+
+def _suspects(source, found):
+    """Find training samples whose own label looks wrong; None if there are none."""
+    if source.X_train is None:
+        return None
+    judged = _findings.own_label_margins(source.clf, source.X_train, source.y_train)
+    rows = np.argsort(judged.margin, kind="stable")
+    rows = rows[judged.margin[rows] < 0]
+    classes = source.clf._fitted.scorer.head.classes
+    return Bunch(
+        rows=rows,
+        labels=[source.y_train[row] for row in rows.tolist()],
+        others=classes[judged.other[rows]].tolist(),
+        margins=judged.margin[rows],
+        n=int(np.isfinite(judged.margin).sum()),
+        method=judged.method,
+    )
+
+
+def _stands_for(source):
+    """List the training samples of each proxy; None where they are not known."""
+    if source.X_train is None:
+        return None
+    clf = source.clf
+    can_be = set(clf._fitted.scorer.head.classes.tolist())
+    rows = np.array(
+        [row for row, label in enumerate(source.y_train) if label in can_be], dtype=int
+    )
+    labels = [source.y_train[row] for row in rows]
+    assigned = clf.assign_proxies(source.X_train[rows], labels)
+    order = np.argsort(assigned, kind="stable")
+    cuts = np.searchsorted(assigned[order], np.arange(1, len(clf.proxies_)))
+    return [part.tolist() for part in np.split(rows[order], cuts)]

@@ -1,0 +1,231 @@
+"""What displays hold, and that it is what they draw."""
+
+import sys
+
+import numpy as np
+import pytest
+from embedders import Lengths
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skimprint import FoundationEmbedder, ImprintClassifier, Rejection
+from skimprint.inspection import (
+    CollapseDisplay,
+    ExplanationDisplay,
+    FamiliarityDisplay,
+    ProxyDisplay,
+)
+from skimprint.metrics import neural_collapse_score
+
+matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def no_windows():
+    matplotlib.use("Agg")
+    yield
+    matplotlib.pyplot.close("all")
+
+
+@pytest.fixture(scope="module")
+def fitted(digits):
+    X, y = digits
+    clf = ImprintClassifier(
+        n_proxies=3,
+        kernel_weight=0.5,
+        whitening=0.5,
+        rejection=Rejection(-1, threshold=0.5),
+        random_state=0,
+    )
+    return clf.fit(X[y < 8][:200], y[y < 8][:200])
+
+
+def texts_of(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+class TestExplanation:
+    def test_it_holds_and_shows_what_explain_returns(self, fitted, digits):
+        X, y = digits[0][:3], digits[1][:3]
+        items = [f"digit $ {i}" for i in range(3)]
+        train = [np.full((8, 8), i % 256, np.uint8) for i in range(200)]
+        display = ExplanationDisplay.from_estimator(
+            fitted, X, y, items=items, train_items=train, n_reasons=2
+        )
+        why = fitted.explain(X, n_reasons=2)
+        for name, values in why.items():
+            np.testing.assert_array_equal(display.explanation[name], values)
+        assert display.ax_.shape == (3, 3)
+        assert display.y == y.tolist()
+        for i, row in enumerate(display.ax_):
+            assert texts_of(row[0]) == [items[i]]
+            assert f"found: {why.label[i]}" in row[0].get_title()
+            for j in range(2):
+                (shown,) = row[1 + j].images
+                assert shown.get_array()[0, 0, 0] == why.rows[i, j]
+                share, score = why.shares[i, j], why.score[i]
+                assert f"{share:.2g} of {score:.2g}" in row[1 + j].get_title()
+        display.figure_.canvas.draw()
+
+    def test_without_items_rows_are_shown(self, fitted, digits):
+        display = ExplanationDisplay.from_estimator(fitted, digits[0][:2])
+        assert texts_of(display.ax_[1, 0]) == ["query 1"]
+        row = display.explanation.rows[1, 0]
+        assert texts_of(display.ax_[1, 1]) == [f"training row {row}"]
+        assert len(display.ax_[0, 0].figure.axes) == 1 + display.ax_.size
+
+    def test_axes_of_the_users_are_divided(self, fitted, digits):
+        figure, axes = matplotlib.pyplot.subplots(1, 2)
+        display = ExplanationDisplay.from_estimator(fitted, digits[0][:2], ax=axes[1])
+        assert display.figure_ is figure
+        left = min(cell.get_position().x0 for cell in display.ax_.flat)
+        assert left >= axes[0].get_position().x1
+
+    def test_a_function_has_no_shares_but_a_nearest_proxy(self, digits):
+        X, y = digits
+
+        def means(similarities, codes):
+            return np.stack(
+                [similarities[:, codes == c].mean(axis=1) for c in range(10)], axis=1
+            )
+
+        clf = ImprintClassifier("mean", aggregation=means).fit(X[:100], y[:100])
+        display = ExplanationDisplay.from_estimator(clf, X[:1])
+        assert display.ax_[0, 1].get_title() == "nearest proxy"
+
+    def test_a_pipeline_takes_items(self):
+        items = ["one", "two", "three", "four", "five"]
+        model = make_pipeline(FoundationEmbedder(Lengths()), ImprintClassifier("all"))
+        model.fit(items, list("abcab"))
+        display = ExplanationDisplay.from_estimator(
+            model, ["three"], train_items=items, n_reasons=1
+        )
+        assert texts_of(display.ax_[0, 0]) == texts_of(display.ax_[0, 1]) == ["three"]
+
+    def test_a_broken_picture_is_named(self, fitted, digits):
+        display = ExplanationDisplay.from_estimator(
+            fitted, digits[0][:1], items=["missing.jpg"]
+        )
+        assert texts_of(display.ax_[0, 0]) == ["missing.jpg"]
+
+
+class TestFamiliarity:
+    def test_it_holds_what_score_samples_returns(self, fitted, digits):
+        X, y = digits
+        display = FamiliarityDisplay.from_estimator(fitted, X, y)
+        scores = fitted.score_samples(X)
+        np.testing.assert_array_equal(display.known, scores[y < 8])
+        np.testing.assert_array_equal(display.unknown, scores[y >= 8])
+        assert display.threshold == 0.5
+        assert 0.5 < display.auroc <= 1
+
+    def test_bars_sum_to_one_and_the_threshold_is_where_it_is(self):
+        display = FamiliarityDisplay.from_predictions(
+            [1, 2, 2, 3], [0, 1], threshold=1.5
+        )
+        heights = [sum(bar.get_height() for bar in c) for c in display.ax_.containers]
+        np.testing.assert_allclose(heights, [1, 1])
+        (line,) = display.ax_.lines
+        assert line.get_xdata() == [1.5, 1.5]
+
+    def test_of_one_kind_only(self, digits):
+        display = FamiliarityDisplay.from_predictions([1.0, 2.0])
+        assert display.auroc is None
+        clf = ImprintClassifier("mean").fit(*digits)
+        display = FamiliarityDisplay.from_estimator(clf, *digits)
+        assert display.threshold is None
+        assert len(display.unknown) == 0
+
+
+class TestProxies:
+    def test_each_class_is_drawn_where_it_is(self, fitted, digits):
+        X, y = digits
+        X, y = X[y < 8][200:], y[y < 8][200:]
+        display = ProxyDisplay.from_estimator(fitted, X, y)
+        assert display.proxies.shape == (24, 2)
+        assert display.queries.shape == (len(X), 2)
+        drawn = [
+            np.asarray(each.get_offsets())
+            for each in display.ax_.collections
+            if str(each.get_label()) == "3"
+        ]
+        np.testing.assert_allclose(drawn[0], display.proxies[fitted.proxy_labels_ == 3])
+        means = np.stack([display.proxies[k::3] for k in range(3)]).mean(axis=0)
+        nearest = np.square(display.queries[:, None] - means).sum(axis=2).argmin(axis=1)
+        assert np.mean(nearest == y) > 0.3  # in a plane; chance is 0.125
+
+    def test_queries_meet_proxies_in_their_space(self, fitted, digits):
+        queries = digits[0][:5]
+        moved = fitted._fitted.scorer.in_space_of_proxies(queries)
+        similarities, _ = fitted.kproxies(queries, n_neighbors=24)
+        found = -np.sort(-moved @ fitted.proxies_.T, axis=1)
+        np.testing.assert_allclose(found, similarities, atol=1e-5)
+
+    def test_without_queries(self, fitted):
+        display = ProxyDisplay.from_estimator(fitted)
+        assert display.queries is None
+        assert len(display.ax_.collections) == 8
+
+    def test_queries_need_labels(self, fitted, digits):
+        with pytest.raises(ValueError, match="X and y go together"):
+            ProxyDisplay.from_estimator(fitted, digits[0])
+
+
+class TestCollapse:
+    def test_gain_is_that_of_cross_validation(self, digits):
+        X, y = digits
+        clf = ImprintClassifier("kmeans", n_proxies=5, random_state=0)
+        folds = [
+            (np.arange(250, 500), np.arange(250)),
+            (np.arange(250), np.arange(250, 500)),
+        ]
+        display = CollapseDisplay.from_estimator(clf, X, y, cv=folds)
+        right = np.zeros((2, 500))
+        for number, generator in enumerate(["kmeans", "mean"]):
+            for train, test in folds:
+                clf = ImprintClassifier(generator, n_proxies=5, random_state=0)
+                right[number, test] = (
+                    clf.fit(X[train], y[train]).predict(X[test]) == y[test]
+                )
+        several, one = ([row[y == c].mean() for c in range(10)] for row in right)
+        np.testing.assert_allclose(display.gain, np.subtract(several, one))
+        np.testing.assert_allclose(
+            display.collapse, neural_collapse_score(X, y, average=None)
+        )
+        assert display.names == texts_of(display.ax_) == [*"0123456789"]
+        drawn = np.asarray(display.ax_.collections[0].get_offsets())
+        expected = np.stack([display.collapse, 100 * display.gain], axis=1)
+        np.testing.assert_allclose(drawn, expected)
+
+    def test_data_sets_by_name(self):
+        display = CollapseDisplay.from_predictions(
+            [0.1, 0.5], [0.0, 0.1], ["a$b", "c$"]
+        )
+        assert texts_of(display.ax_) == ["a$b", "c$"]
+        display.figure_.canvas.draw()
+        with pytest.raises(ValueError, match="same length; got 2, 1 and 2"):
+            CollapseDisplay.from_predictions([0.1, 0.5], [0.0])
+
+    def test_what_is_no_classifier(self, digits):
+        with pytest.raises(TypeError, match="which has a generator; got GridSearchCV"):
+            CollapseDisplay.from_estimator(GridSearchCV(None, {}), *digits)
+
+
+@pytest.mark.parametrize("display", [FamiliarityDisplay, CollapseDisplay, ProxyDisplay])
+def test_they_draw_where_they_are_told(display):
+    _, axes = matplotlib.pyplot.subplots()
+    data = ([[0.0, 1.0]], ["a"]) if display is ProxyDisplay else ([0.5], [0.1])
+    found = display.from_predictions(*data, ax=axes)
+    assert found.ax_ is axes
+    assert found.figure_ is axes.figure
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match='pip install "matplotlib"'):
+        FamiliarityDisplay.from_predictions([0.5], [0.1])
+
+
+def test_what_has_no_classifier_is_refused(digits):
+    with pytest.raises(TypeError, match="ends with one; got FoundationEmbedder"):
+        FamiliarityDisplay.from_estimator(FoundationEmbedder(Lengths()), *digits)

@@ -1,0 +1,58 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+
+from skimprint.embedding._items import ItemError
+from skimprint.inspection._items import jpeg_of, listed, name_of, picture_of
+
+Image = pytest.importorskip("PIL.Image", reason="needs pillow")
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+
+
+def test_pictures_of_all_kinds_become_small(noise, tmp_path):
+    path = tmp_path / "one.png"
+    Image.fromarray(noise).save(path)
+    for item in (noise, noise[..., 0], path, str(path), path.read_bytes()):
+        assert picture_of(item).size == (112, 84)
+    assert picture_of(Image.fromarray(noise), 50).size == (50, 38)
+
+
+@pytest.mark.parametrize("item", ["a text", 3, np.zeros(5), 2.5])
+def test_what_is_no_picture(item):
+    assert picture_of(item) is None
+
+
+def test_a_picture_that_cannot_be_decoded(tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    for item in (tmp_path / "bad.jpg", str(tmp_path / "missing.png"), b"nor this"):
+        with pytest.raises(ItemError):
+            picture_of(item)
+
+
+def test_no_picture_takes_more_than_its_share(noise):
+    data = base64.b64decode(jpeg_of(picture_of(noise)))
+    assert len(data) <= 4300
+    assert Image.open(io.BytesIO(data)).size == (112, 84)
+
+
+def test_names(tmp_path):
+    assert name_of("a  text\nof two lines", 0) == "a text of two lines"
+    assert len(name_of("a" * 1000, 0)) == 280
+    assert name_of("some/where.jpg", 0) == "where.jpg"
+    assert name_of(tmp_path / "x", 0) == "x"
+    assert name_of(7, 3, "query") == "query 7"
+    assert name_of(None, 3, "query") == "query 3"
+    assert name_of("text", -1) == "a row of the head"
+
+
+def test_items_are_as_many_as_samples():
+    assert listed(None, 3, "items") is None
+    assert listed(("a", "b"), 2, "items") == ["a", "b"]
+    with pytest.raises(ValueError, match="items must have an item for each of 3"):
+        listed(["a"], 3, "items")

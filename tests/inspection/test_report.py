@@ -1,0 +1,383 @@
+"""What a report says, that it is escaped, small, and stands alone."""
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from embedders import Lengths, mean_colour
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skimprint import (
+    FoundationEmbedder,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    Rejection,
+)
+from skimprint.aggregation import Votes
+from skimprint.inspection import Report, _page, report
+
+EVIL = "<script>alert('&\"')</script>"
+
+
+class Outline(HTMLParser):
+    """Reads a page, and refuses tags that are not closed in order."""
+
+    VOID = frozenset(
+        {"br", "img", "link", "meta", "circle", "rect", "line", "polyline"}
+    )
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+    def all(self, tag, **attrs):
+        return [a for t, a in self.tags if t == tag and attrs.items() <= a.items()]
+
+
+@pytest.fixture(scope="module")
+def data(digits):
+    X, y = digits
+    names = np.array([f"digit {label}" for label in y])
+    known = y < 8
+    return X[known][:250], names[known][:250], X[250:], names[250:]
+
+
+def fitted(data, **params):
+    clf = ImprintClassifier(**{"n_proxies": 3, "random_state": 0, **params})
+    return clf.fit(*data[:2])
+
+
+@pytest.fixture(scope="module")
+def whole(data):
+    """A report with all that there is to say."""
+    clf = fitted(data, temperature="auto", rejection=Rejection("none", rate=0.1))
+    X, y, queries, labels = data
+    items = [f"query text {i}" for i in range(len(queries))]
+    train = [f"train text {i}" for i in range(len(X))]
+    return clf, report(
+        clf, queries, labels, items, X_train=X, y_train=y, train_items=train
+    )
+
+
+class TestFindings:
+    def test_numbers_are_those_of_the_classifier(self, whole, data):
+        clf, made = whole
+        found = made.findings
+        _, _, queries, labels = data
+        known = np.isin(labels, clf.classes_)
+        assert found.n_known == known.sum()
+        assert found.n_unknown == (~known).sum() > 0
+        predicted = clf.predict(queries)
+        right = predicted[known] == labels[known]
+        assert found.accuracy == right.mean()
+        assert found.accuracy_interval[0] < found.accuracy < found.accuracy_interval[1]
+        of_each = [right[labels[known] == label].mean() for label in clf.classes_]
+        np.testing.assert_allclose(found.by_class.recall, of_each)
+        assert found.threshold == clf.rejection_threshold_
+        rejected = clf.score_samples(queries) < clf.rejection_threshold_
+        assert found.confusion[-1, -1] == np.sum(rejected & ~known)
+        assert found.confusion.sum() == len(queries)
+        assert found.auroc > 0.5
+        confidence = clf.predict_proba(queries[known]).max(axis=1).mean()
+        weights = found.reliability.n
+        average = np.average(found.reliability.confidence, weights=weights)
+        assert average == pytest.approx(confidence, rel=1e-5)
+        assert (found.suspects.margins < 0).all()
+        assert (np.diff(found.suspects.margins) >= 0).all()
+        assert sum(map(len, found.stands_for)) == len(data[0])
+
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"aggregation": Votes(3)},
+            {"metric": "euclidean"},
+            {"metric": "mahalanobis"},
+            {"generator": "all"},
+            {"generator": "least_squares", "n_proxies": 1},
+            {"kernel_weight": 0.5, "whitening": 0.3, "mean_weight": 0.5},
+            {"query_norm": None},
+            {"aggregation": lambda similarities, codes: similarities[:, :8]},
+        ],
+        ids=str,
+    )
+    def test_every_setting_has_a_report(self, data, params):
+        X, y, queries, labels = data
+        clf = fitted(data, **params)
+        made = report(clf, queries, labels, X_train=X, y_train=y)
+        Outline(made.html)
+        known = np.isin(labels, clf.classes_)
+        expected = clf.score(queries[known], labels[known])
+        assert made.findings.accuracy == pytest.approx(expected)
+
+    def test_with_nothing_but_queries(self, data):
+        made = report(fitted(data), data[2], data[3])
+        assert made.findings.suspects is None
+        assert made.findings.threshold is None
+        page = Outline(made.html)
+        assert any("Pass " in text for text in page.text)
+        assert "query 3" in made.html
+
+    def test_only_unknown_queries(self, data):
+        made = report(fitted(data), data[2][:5], ["other"] * 5)
+        assert np.isnan(made.findings.accuracy)
+        Outline(made.html)
+
+    def test_one_class(self, data):
+        X, y, queries, labels = data
+        of_one, asked = y == y[0], labels == y[0]
+        clf = ImprintClassifier("mean").fit(X[of_one], y[of_one])
+        made = report(
+            clf, queries[asked], labels[asked], X_train=X[of_one], y_train=y[of_one]
+        )
+        assert made.findings.accuracy == 1
+        Outline(made.html)
+
+    def test_classes_that_come_and_go(self, data):
+        X, y, queries, labels = data
+        clf = fitted(data)
+        clf.partial_fit(X[:2] + 1, ["new", "new"])
+        clf.forget("digit 3")
+        made = report(
+            clf,
+            queries,
+            labels,
+            X_train=np.concatenate([X, X[:2] + 1]),
+            y_train=[*y, "new", "new"],
+        )
+        assert "digit 3" not in made.findings.classes
+        assert "digit 3" not in made.findings.suspects.labels
+        Outline(made.html)
+
+    def test_classes_without_weight(self, data):
+        X, y, queries, labels = data
+        weights = 1.0 * (y != "digit 3")
+        clf = ImprintClassifier("mean").fit(X, y, sample_weight=weights)
+        made = report(clf, queries, labels, X_train=X, y_train=y)
+        assert made.findings.by_class.recall[3] == 0
+        Outline(made.html)
+
+
+class TestPage:
+    def test_it_is_well_formed_and_names_what_it_shows(self, whole):
+        _, made = whole
+        page = Outline(made.html)
+        ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+        assert len(ids) == len(set(ids))
+        for link in page.all("a"):
+            assert link["href"][1:] in ids
+        for button in page.all("button"):
+            assert button["aria-controls"] in ids
+            assert button["aria-label"]
+        for chart in page.all("svg"):
+            assert chart["aria-label"]
+        assert [a for a in page.all("html") if a["lang"] == "en"]
+
+    def test_cells_hold_their_queries_beside_their_reasons(self, whole, data):
+        clf, made = whole
+        found = made.findings
+        for i, j in zip(*np.nonzero(found.confusion), strict=True):
+            panel = re.search(rf'id="cell-{i}-{j}".*?</section>', made.html, re.S)[0]
+            n = len(clf.classes_)
+            codes = np.where(found.codes < 0, n, found.codes)
+            got = np.where(found.predicted < 0, n, found.predicted)
+            rows = np.flatnonzero((codes == i) & (got == j))
+            shown = [int(row) for row in re.findall(r"query text (\d+)", panel)]
+            assert set(shown) <= set(rows.tolist())
+            more = re.search(r"and (\d+) more", panel)
+            assert len(shown) + (int(more[1]) if more else 0) == len(rows)
+            why = clf.explain(data[2][shown[:1]])
+            assert f"train text {why.rows[0, 0]}<" in panel
+            assert f"<b>{why.label[0]}</b>" in panel
+
+    def test_whatever_comes_from_the_user_is_escaped(self, data):
+        X, y, queries, labels = data
+        y = np.where(y == "digit 2", EVIL, y)
+        labels = np.where(labels == "digit 2", EVIL, labels)
+        clf = ImprintClassifier("kmeans", n_proxies=2, random_state=0)
+        clf.set_params(rejection=Rejection(EVIL + "?", threshold=0.9)).fit(X, y)
+        made = report(
+            clf,
+            queries,
+            labels,
+            [EVIL] * len(queries),
+            X_train=X,
+            y_train=y,
+            train_items=[EVIL] * len(X),
+        )
+        assert "<script>alert" not in made.html
+        page = Outline(made.html)
+        assert len(page.all("script")) == 2
+        assert sum(text.count(EVIL) for text in page.text) > 20
+        assert "<script>alert" not in made._repr_html_()
+
+    def test_nothing_is_loaded(self, whole):
+        _, made = whole
+        page = Outline(made.html)
+        for _, attrs in page.tags:
+            assert not {"src", "srcset", "action", "data"} & attrs.keys()
+            assert attrs.get("href", "#").startswith("#")
+        assert "url(" not in made.html
+        assert "://" not in made.html
+        (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+        assert policy["content"].startswith("default-src 'none'; img-src data:")
+
+    def test_many_classes_show_the_most_confused_pairs(self):
+        rng = np.random.default_rng(0)
+        y = np.arange(400) % 40
+        X = rng.normal(size=(40, 8))[y] + rng.normal(size=(400, 8))
+        clf = ImprintClassifier("mean").fit(X[:200], y[:200])
+        made = report(clf, X[200:], y[200:])
+        assert 'class="matrix"' not in made.html
+        wrong = made.findings.confusion.copy()
+        np.fill_diagonal(wrong, 0)
+        pairs = re.findall(
+            r"<summary><b>(\d+)</b> taken for <b>(\d+)</b> "
+            r"<span class=count>· (\d+) of",
+            made.html,
+        )
+        assert len(pairs) == 30
+        counts = [int(n) for *_, n in pairs]
+        assert counts == sorted(wrong.ravel().tolist(), reverse=True)[:30]
+        for i, j, n in pairs:
+            assert wrong[int(i), int(j)] == int(n)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    pytest.importorskip("PIL", reason="needs pillow")
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (120, 160, 3), dtype=np.uint8) for _ in range(700)]
+
+
+class TestPictures:
+    def test_500_take_at_most_3_megabytes(self, pictures):
+        rng = np.random.default_rng(1)
+        X, y = rng.normal(size=(700, 4)), np.arange(700) % 4
+        clf = ImprintClassifier("kmeans", n_proxies=20, random_state=0)
+        clf.fit(X[:350], y[:350])
+        made = report(
+            clf,
+            X[350:],
+            y[350:],
+            pictures[350:],
+            X_train=X[:350],
+            y_train=y[:350],
+            train_items=pictures[:350],
+        )
+        stored = json.loads(
+            re.search(r'id="pictures">(.*?)</script>', made.html, re.S)[1]
+        )
+        assert 100 < len(stored) <= _page.MAX_PICTURES
+        assert len(json.dumps(stored)) / len(stored) * 500 <= 3e6
+        assert len(made.html) <= 3.5e6
+        numbers = {int(a["data-picture"]) for a in Outline(made.html).all("img")}
+        assert numbers == {*range(len(stored))}
+
+    def test_a_picture_that_cannot_be_shown_is_named(self, data):
+        made = report(
+            fitted(data), data[2][:3], data[3][:3], ["bad.jpg", b"nothing", "text"]
+        )
+        assert "bad.jpg (cannot be shown: " in made.html
+
+    def test_a_pipeline_takes_items(self, pictures, tmp_path):
+        from PIL import Image
+
+        paths = []
+        for i, picture in enumerate(pictures[:12]):
+            paths.append(tmp_path / f"picture {i}.png")
+            Image.fromarray(picture // (1 + i % 2)).save(paths[-1])
+        y = ["light", "dark"] * 6
+        embedder = FoundationEmbedder(mean_colour, modality="image")
+        model = make_pipeline(embedder, ImprintClassifier("all")).fit(paths, y)
+        made = report(model, paths, y, X_train=paths, y_train=y)
+        assert made.findings.accuracy == 1
+        assert "Items are embedded by FoundationEmbedder." in made.html
+        images = Outline(made.html).all("img")
+        assert {a["alt"] for a in images} == {path.name for path in paths}
+
+
+def test_texts_in_a_pipeline_and_in_searches():
+    texts = [f"{'long ' * (i % 2)}text {i}" for i in range(12)]
+    y = ["short", "long"] * 6
+    model = make_pipeline(
+        FoundationEmbedder(Lengths(), modality="text"), ImprintClassifier("mean")
+    )
+    expected = report(model.fit(texts, y), texts, y).html
+    assert "long text 1" in expected
+    grid = {"imprintclassifier__generator": ["mean"]}
+    assert report(GridSearchCV(model, grid, cv=2).fit(texts, y), texts, y).html == (
+        expected
+    )
+    X = model[:-1].transform(texts)
+    search = ImprintClassifierCV(ImprintClassifier(), {"generator": ["mean"]}, cv=2)
+    assert report(search.fit(X, y), X, y, texts).findings.n_known == 12
+
+
+def test_it_shows_itself_and_is_saved(whole, tmp_path):
+    _, made = whole
+    frame = made._repr_html_()
+    assert frame.startswith("<iframe ")
+    (attrs,) = Outline(frame).all("iframe")
+    assert attrs["srcdoc"] == made.html
+    assert attrs["sandbox"] == "allow-scripts"
+    made.save(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text("utf-8") == made.html
+    assert isinstance(made, Report)
+    assert repr(made).startswith("Report(n_queries=250, accuracy=0.")
+    assert html.unescape(made.findings.title) == "ImprintClassifier of 8 classes"
+
+
+class TestRefusals:
+    def test_sizes(self, data):
+        X, y, queries, labels = data
+        clf = fitted(data)
+        for options, message in (
+            ({"items": ["a"]}, "items must have an item for each of 250 samples"),
+            ({"train_items": ["a"]}, "train_items must have an item for each of 250"),
+            ({"X_train": X}, "X_train needs y_train"),
+            (
+                {"X_train": X[:3], "y_train": y[:3]},
+                "of all 250 samples that were learnt",
+            ),
+            (
+                {"X_train": X[:3], "y_train": y},
+                "a label for each of 3 samples; got 250",
+            ),
+        ):
+            with pytest.raises(ValueError, match=message):
+                report(clf, queries, labels, **options)
+        with pytest.raises(ValueError, match="y must have a label for each of 250"):
+            report(clf, queries, labels[:3])
+
+    def test_other_estimators(self, data):
+        with pytest.raises(TypeError, match="ends with one; got Rejection"):
+            report(Rejection("x"), data[2], data[3])
+
+    def test_a_compact_classifier_does_not_know_its_samples(self, data):
+        X, y, queries, labels = data
+        compact = fitted(data, kernel_weight=0.5).compact()
+        assert report(compact, queries, labels, y_train=y).findings.n_known
+        with pytest.raises(ValueError, match="which samples a proxy stands for"):
+            report(compact, queries, labels, X_train=X, y_train=y)
