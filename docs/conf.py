@@ -1,6 +1,17 @@
 """Sphinx configuration: ``make docs``."""
 
+import inspect
+import os
+import warnings
+import zlib
+from pathlib import Path
+
+from numpydoc.docscrape import NumpyDocString
+from sphinx_gallery.sorting import ExplicitOrder
+
 from skimprint import __version__
+
+DOCS = Path(__file__).parent
 
 project = "skimprint"
 author = "The skimprint developers"
@@ -12,17 +23,137 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
-autosummary_generate = True
-numpydoc_show_class_members = False
-numpydoc_xref_param_type = False
-default_role = "literal"
-# Docstrings inherited from scikit-learn refer to its own user guide and glossary.
-suppress_warnings = ["ref.ref", "ref.term"]
+exclude_patterns = ["_build", "**/GALLERY_HEADER.rst", "sg_execution_times.rst"]
+templates_path = ["_templates"]
+nitpicky = True
+default_role = "py:obj"
+# Docstrings inherited from scikit-learn refer to its own user guide and glossary; and
+# `autosummary_context` has a function, which cannot be kept between builds.
+suppress_warnings = ["ref.ref", "ref.term", "config.cache"]
+toc_object_entries_show_parents = "hide"
+
 html_theme = "pydata_sphinx_theme"
 html_title = "skimprint"
+html_static_path = ["_static"]
+html_css_files = ["skimprint.css"]
 html_show_sourcelink = False
-myst_enable_extensions = ["dollarmath"]
+html_copy_source = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "navbar_align": "left",
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": True,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {"index": [], "install": []}
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 2
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+# API pages: one for each class and function; see also _templates/autosummary.
+autosummary_generate = True
+autodoc_typehints = "none"  # docstrings say what parameters are
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+# Links to other projects need no network: the names that we use, and where they are,
+# are listed in _inventories.
+intersphinx_mapping = {}
+for listing in sorted((DOCS / "_inventories").glob("*.txt")):
+    address, *lines = listing.read_text().splitlines()
+    inventory = DOCS / "_build" / "inventories" / f"{listing.stem}.inv"
+    inventory.parent.mkdir(parents=True, exist_ok=True)
+    head = f"# Sphinx inventory version 2\n# Project: {listing.stem}\n# Version: \n"
+    head += "# The remainder of this file is compressed using zlib.\n"
+    inventory.write_bytes(head.encode() + zlib.compress("\n".join(lines).encode()))
+    intersphinx_mapping[listing.stem] = (address, str(inventory))
+
+# Examples run while the documentation is built. Models come with packages, and threads
+# and libraries that look for a network are told that there is none.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"plot_",
+    "backreferences_dir": "reference/examples",
+    "doc_module": ("skimprint",),
+    "reference_url": {"skimprint": None},
+    "within_subsection_order": ExplicitOrder(
+        [
+            f"plot_{name}.py"
+            for name in (
+                "sort_photos",
+                "route_tickets",
+                "paint_photo",
+                "how_many_shots",
+                "zero_to_few_shot",
+                "unknown_and_cost",
+                "probabilities",
+                "network_head",
+                "compare_methods",
+                "whole_framework",
+                "own_parts",
+                "neural_collapse",
+                "larger_than_memory",
+                "deploy",
+                "palettes",
+            )
+        ]
+        + ["*"]
+    ),
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "min_reported_time": 1e9,
+    "write_computation_times": False,
+    "image_scrapers": ("matplotlib",),
+    "abort_on_example_error": True,
+}
+warnings.filterwarnings("ignore", message=".*non-interactive.*")
+
+
+def attributes_in(name):
+    """List the attributes that the docstring of a class describes."""
+    module, _, cls = name.rpartition(".")
+    cls = getattr(__import__(module, fromlist=[cls]), cls)
+    described = NumpyDocString(inspect.getdoc(cls) or "")["Attributes"]
+    return {part.strip() for entry in described for part in entry.name.split(",")}
+
+
+autosummary_context = {"attributes_in": attributes_in}
+
+
+def anchor_attributes(app, what, name, obj, options, lines):
+    """Turn numpydoc's list of attributes into objects with an address of their own."""
+    if what != "class" or ":Attributes:" not in lines:
+        return
+    start = lines.index(":Attributes:")
+    rest = range(start + 1, len(lines))
+    end = next((i for i in rest if lines[i][:1].strip()), len(lines))
+    described = [".. rubric:: Attributes", ""]
+    for entry in NumpyDocString(inspect.getdoc(obj))["Attributes"]:
+        described += [f".. py:attribute:: {entry.name}", "", f"   *{entry.type}*", ""]
+        described += [f"   {line}" for line in entry.desc] + [""]
+    lines[start:end] = described
+
+
+def keep_code(app, env, node, contnode):
+    """Leave words in single backticks that name no object as they are: code."""
+    return contnode if node.rawsource.startswith("`") else None
+
+
+def setup(app):
+    """Connect what is above."""
+    app.connect("autodoc-process-docstring", anchor_attributes, priority=900)
+    app.connect("missing-reference", keep_code, priority=900)

@@ -7,9 +7,10 @@ import pytest
 
 import skimprint
 
+DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
     page
-    for page in sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+    for page in sorted((DOCS / "guide").glob("*.md"))
     if ">>>" in page.read_text(encoding="utf-8")
 ]
 

@@ -6,7 +6,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/user_guide.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/index.md", "docs/guide/own_parts.md"]
+)
 def test_python_blocks_run_one_after_the_other(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

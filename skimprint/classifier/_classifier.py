@@ -378,7 +378,7 @@ default="dot"
     ) -> "ImprintClassifier":
         """Start from the weights of a linear classifier, to add classes beside its own.
 
-        The setting of Qi et al. [2]_: a network's last layer keeps its classes, and
+        The setting of Qi et al. (2018): a network's last layer keeps its classes, and
         new ones are imprinted next to them with `partial_fit`.
 
         Parameters

@@ -277,7 +277,7 @@ class FoundationEmbedder(
 
         Returns
         -------
-        X_embedded : array of shape (n_items, n_features_out_)
+        X_embedded : array of shape (n_items, n_features)
             One row for each item.
         """
         items, backbone = as_items(X), self._resolve()

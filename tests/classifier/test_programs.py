@@ -980,7 +980,7 @@ class Program:
         )
 
     def compare_with_refit(self):
-        """Fit what is left at once, where docs/learning.md calls parts exact."""
+        """Fit what is left at once, where docs/guide/learning.md calls parts exact."""
         clf, notes, params = self.clf, self.notes, self.plan_params
         generator = params["generator"]
         is_exact = generator in ("mean", "all", "random") or (

@@ -356,7 +356,7 @@ def test_a_compact_model_exports_the_same(data):
 
 
 def test_an_image_backbone_and_a_head_become_one_file(tmp_path):
-    """From pixels to labels, as docs/deploy.md does."""
+    """From pixels to labels, as docs/guide/export.md does."""
     onnx = pytest.importorskip("onnx", reason="needs skimprint[export]")
     torch = pytest.importorskip("torch", reason="needs torch")
     folder = SHARED / "foundation_models"
