@@ -857,7 +857,7 @@ default="dot"
 
         >>> why = clf.explain([[0.6, 0.8]], y=["right"], n_reasons=1)
         >>> why.rows, why.shares.round(2), why.margin.round(2)
-        (array([[2]]), array([[0.6]]), array([-0.2]))
+        (array([[2]]), array([[-0.24]]), array([-0.48]))
         """
         scorer, queries, _ = self._checked(X)
         if not (isinstance(n_reasons, Integral) and n_reasons >= 0):

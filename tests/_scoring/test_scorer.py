@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from settings import plain_classifier
 
 from skimprint import ImprintClassifier
 from skimprint._scoring.scorer import Scorer, probabilities_of
@@ -42,7 +43,7 @@ class TestExplain:
     )
     def test_agrees_with_the_predictions(self, few, params):
         X, y = few
-        clf = ImprintClassifier(**{"n_proxies": 3, "random_state": 0, **params})
+        clf = plain_classifier(**{"n_proxies": 3, "random_state": 0, **params})
         clf.fit(X, y)
         why = clf.explain(X)
         np.testing.assert_array_equal(why.label, clf.predict(X))
@@ -58,7 +59,7 @@ class TestExplain:
         assert {len(values) for values in why.values()} == {len(X)}
 
     def test_a_single_class(self):
-        why = ImprintClassifier("mean").fit(np.eye(2), ["a", "a"]).explain(np.eye(2))
+        why = plain_classifier("mean").fit(np.eye(2), ["a", "a"]).explain(np.eye(2))
         assert why.runner_up.tolist() == ["a", "a"]
         assert np.isinf(why.margin).all()
         assert why.n_samples.tolist() == [2, 2]
@@ -91,7 +92,7 @@ SETTINGS = [
 
 
 def fitted_to(few, params):
-    return ImprintClassifier(**{"n_proxies": 3, "random_state": 0, **params}).fit(*few)
+    return plain_classifier(**{"n_proxies": 3, "random_state": 0, **params}).fit(*few)
 
 
 class TestReasons:
@@ -168,8 +169,8 @@ class TestReasons:
     def test_rows_are_counted_on_when_more_is_learnt(self, few, digits):
         X, y = few
         whole = fitted_to(few, {"kernel_weight": 1.0})
-        parts = ImprintClassifier(kernel_weight=1.0, n_proxies=3, random_state=0)
-        other = ImprintClassifier(kernel_weight=1.0, n_proxies=3, random_state=0)
+        parts = plain_classifier(kernel_weight=1.0, n_proxies=3, random_state=0)
+        other = plain_classifier(kernel_weight=1.0, n_proxies=3, random_state=0)
         order = np.argsort(np.arange(len(y)) % 3, kind="stable")
         first, second, third = np.split(order, [20, 45])
         parts.partial_fit(X[first], y[first]).partial_fit(X[second], y[second])
@@ -179,18 +180,17 @@ class TestReasons:
         np.testing.assert_array_equal(why.rows, order[of_parts.rows])
         np.testing.assert_allclose(why.shares, of_parts.shares, rtol=1e-6)
 
-    @pytest.mark.parametrize("limit", ["_MAX_EXACT", None])
-    def test_landmarks_and_blocks(self, few, digits, limit, monkeypatch):
+    @pytest.mark.parametrize("limit", [30, None])
+    def test_some_of_each_class_and_blocks(self, few, digits, limit, monkeypatch):
         if limit:
-            monkeypatch.setattr("skimprint._space.kernel_ridge._MAX_EXACT", 10)
-            monkeypatch.setattr("skimprint._space.kernel_ridge._MAX_LANDMARKS", 30)
+            monkeypatch.setattr("skimprint._space.kernel_ridge.MAX_ROWS", limit)
         clf, queries = fitted_to(few, {"kernel_weight": 0.7}), digits[0][300:330]
         why = clf.explain(queries)
         monkeypatch.setattr("skimprint._space.kernel_ridge._BLOCK_SIZE", 1)
         in_blocks = clf.explain(queries)
         np.testing.assert_array_equal(why.rows, in_blocks.rows)
         np.testing.assert_allclose(why.shares, in_blocks.shares, rtol=1e-6)
-        n_landmarks = 30 if limit else len(few[0])
+        n_landmarks = limit or len(few[0])
         rest = clf.explain(queries, n_reasons=n_landmarks + 1).rest
         np.testing.assert_allclose(rest, 0.07, atol=1e-6)
 
@@ -236,7 +236,7 @@ class TestAssignProxies:
     def test_samples_of_a_cluster(self, digits, spherical):
         X, y = digits
         generator = KMeansProxies(spherical=spherical)
-        clf = ImprintClassifier(generator, n_proxies=3, random_state=0).fit(X, y)
+        clf = plain_classifier(generator, n_proxies=3, random_state=0).fit(X, y)
         found = clf.assign_proxies(X, y)
         np.testing.assert_array_equal(clf.proxy_labels_[found], y)
         np.testing.assert_array_equal(found[clf.proxy_indices_], np.arange(30))
@@ -252,7 +252,7 @@ class TestAssignProxies:
     @pytest.mark.parametrize("generator", ["mean", "all", "fps", "kmedoids"])
     def test_proxies_that_are_samples_stand_for_themselves(self, few, generator):
         X, y = few
-        clf = ImprintClassifier(generator, n_proxies=4, random_state=0).fit(X, y)
+        clf = plain_classifier(generator, n_proxies=4, random_state=0).fit(X, y)
         found = clf.assign_proxies(X, y)
         np.testing.assert_array_equal(clf.proxy_labels_[found], y)
         if generator != "mean":
@@ -261,7 +261,7 @@ class TestAssignProxies:
 
     def test_what_is_refused(self, few):
         X, y = few
-        clf = ImprintClassifier("mean").fit(X, y)
+        clf = plain_classifier("mean").fit(X, y)
         with pytest.raises(ValueError, match=r"it does not know \[11\]"):
             clf.assign_proxies(X[:1], [11])
         with pytest.raises(ValueError, match="nor say which samples a proxy stands"):
@@ -286,7 +286,7 @@ def no_check(block, start):
 )
 def test_blocks_change_nothing(few, params, monkeypatch):
     X, y = few
-    clf = ImprintClassifier(n_proxies=3, random_state=0, **params).fit(X, y)
+    clf = plain_classifier(n_proxies=3, random_state=0, **params).fit(X, y)
 
     def everything():
         scorer = Scorer(clf._fitted.scorer.head)
@@ -308,9 +308,9 @@ def test_blocks_change_nothing(few, params, monkeypatch):
 
 def test_another_plan_scores_by_the_same_head(few):
     X, y = few
-    votes = ImprintClassifier(n_proxies=3, aggregation=Votes(3), random_state=0)
+    votes = plain_classifier(n_proxies=3, aggregation=Votes(3), random_state=0)
     votes.fit(X, y)
-    clf = ImprintClassifier(n_proxies=3, random_state=0).fit(X, y)
+    clf = plain_classifier(n_proxies=3, random_state=0).fit(X, y)
     scorer = Scorer(clf._fitted.scorer.head, votes._fitted.plan)
     np.testing.assert_array_equal(
         scorer.scores(X, no_check), votes.decision_function(X)
@@ -319,7 +319,7 @@ def test_another_plan_scores_by_the_same_head(few):
 
 def test_queries_that_are_not_finite_are_shown_to_the_check(few):
     X, y = few
-    scorer = ImprintClassifier("mean").fit(X, y)._fitted.scorer
+    scorer = plain_classifier("mean").fit(X, y)._fitted.scorer
     assert scorer.checks_finite
     queries, seen = X.copy(), []
     queries[5, 3] = np.nan
@@ -346,7 +346,7 @@ def test_probabilities_keep_the_winner(dtype, temperature):
 def test_a_single_query_gets_the_class_with_the_best_score(digits, share):
     X, y = digits
     X = X[:, ::16]
-    clf = ImprintClassifier(whitening=0.3, kernel_weight=share, random_state=0)
+    clf = plain_classifier(whitening=0.3, kernel_weight=share, random_state=0)
     proxies, kernel = (
         clf.set_params(kernel_weight=weight).fit(X[:100], y[:100]).predict(X)
         for weight in (0, 1)
@@ -360,6 +360,6 @@ def test_a_single_query_gets_the_class_with_the_best_score(digits, share):
 
 def test_a_single_query_with_nan_is_refused(digits):
     X, y = digits
-    clf = ImprintClassifier(kernel_weight=0.5).fit(X[:50], y[:50])
+    clf = plain_classifier(kernel_weight=0.5).fit(X[:50], y[:50])
     with pytest.raises(ValueError, match="NaN"):
         clf.predict(np.where(np.arange(1024) == 7, np.nan, X[:1]))

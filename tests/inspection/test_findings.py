@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from settings import plain_classifier
 from sklearn.metrics import confusion_matrix, precision_score, roc_auc_score
 
 from skimprint import ImprintClassifier
@@ -99,13 +100,13 @@ class TestOwnLabelMargins:
     def test_leave_one_out_is_a_fit_without_the_sample(self, digits, params):
         X, y = digits
         X, y = X[:120:2].astype(np.float64), y[:120:2]
-        clf = ImprintClassifier(random_state=0, **params).fit(X, y)
+        clf = plain_classifier(random_state=0, **params).fit(X, y)
         found = findings.own_label_margins(clf, X, y.tolist())
         assert found.method == "leave_one_out"
         for row in range(0, 60, 9):
             rest = np.arange(60) != row
             # The kernel regression has no part in this.
-            without = ImprintClassifier(random_state=0, **params | {"kernel_weight": 0})
+            without = plain_classifier(random_state=0, **params | {"kernel_weight": 0})
             scores = without.fit(X[rest], y[rest]).decision_function(X[[row]])[0]
             own = scores[y[row]]
             scores[y[row]] = -np.inf
@@ -121,14 +122,14 @@ class TestOwnLabelMargins:
         X, y = digits[0][:100], digits[1][:100].copy()
         flipped = np.array([3, 50, 77])
         y[flipped] = (y[flipped] + 1) % 10
-        clf = ImprintClassifier(random_state=0, **params).fit(X, y)
+        clf = plain_classifier(random_state=0, **params).fit(X, y)
         found = findings.own_label_margins(clf, X, y.tolist())
         assert found.method == "cross_validation"
         assert {*flipped} <= {*np.argsort(found.margin)[:15]}
 
     def test_a_sample_on_its_own_cannot_be_judged(self):
         X = l2_normalize(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]))
-        clf = ImprintClassifier("mean").fit(X, ["a", "a", "b"])
+        clf = plain_classifier("mean").fit(X, ["a", "a", "b"])
         found = findings.own_label_margins(clf, X, ["a", "a", "b"])
         assert np.isnan(found.margin).tolist() == [False, False, True]
         clf.forget("b")
@@ -139,7 +140,7 @@ class TestOwnLabelMargins:
     def test_two_classes_by_cross_validation(self, digits):
         X, y = digits
         X, y = X[y < 2], y[y < 2]
-        clf = ImprintClassifier("least_squares", n_proxies=1).fit(X, y)
+        clf = plain_classifier("least_squares", n_proxies=1).fit(X, y)
         found = findings.own_label_margins(clf, X, y.tolist())
         assert np.mean(found.margin > 0) > 0.9
 
