@@ -124,11 +124,21 @@ warnings.filterwarnings("ignore", message=".*non-interactive.*")
 
 
 def attributes_in(name):
-    """List the attributes that the docstring of a class describes."""
+    """List the attributes that the docstring of a class describes, or a base of it."""
     module, _, cls = name.rpartition(".")
     cls = getattr(__import__(module, fromlist=[cls]), cls)
-    described = NumpyDocString(inspect.getdoc(cls) or "")["Attributes"]
-    return {part.strip() for entry in described for part in entry.name.split(",")}
+    entries = NumpyDocString(inspect.getdoc(cls) or "")["Attributes"]
+    described = {part.strip() for entry in entries for part in entry.name.split(",")}
+    bases = [
+        base for base in cls.__mro__[1:] if base.__module__.startswith("skimprint")
+    ]
+    constants = {
+        name
+        for base in bases
+        for name in vars(base)
+        if not isinstance(inspect.getattr_static(cls, name), property)
+    }
+    return described | constants
 
 
 autosummary_context = {"attributes_in": attributes_in}

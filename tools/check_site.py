@@ -55,8 +55,18 @@ def public_names():
             full = f"{name}.{exported}"
             yield full
             if inspect.isclass(thing):
-                members = (m for m in dir(thing) if m[0] != "_" and m not in HOOKS)
-                yield from (f"{full}.{member}" for member in members)
+                yield from (f"{full}.{member}" for member in members_of(thing))
+
+
+def members_of(cls):
+    """Yield the members of a class, but for constants that its base describes."""
+    bases = [base for base in cls.__mro__[1:] if base.__module__ == cls.__module__]
+    for name in dir(cls):
+        value = inspect.getattr_static(cls, name)
+        plain = not (callable(value) or hasattr(value, "__get__"))
+        described = plain and any(name in vars(base) for base in bases)
+        if name[0] != "_" and name not in HOOKS and not described:
+            yield name
 
 
 def reached(start, pages):
