@@ -81,6 +81,7 @@ for listing in sorted((DOCS / "_inventories").glob("*.txt")):
 # and libraries that look for a network are told that there is none.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["TQDM_DISABLE"] = "1"
 sphinx_gallery_conf = {
     "examples_dirs": "../examples/gallery",
     "gallery_dirs": "gallery",
@@ -113,6 +114,7 @@ sphinx_gallery_conf = {
     ),
     "download_all_examples": False,
     "remove_config_comments": True,
+    "capture_repr": (),
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 1e9,

@@ -59,7 +59,7 @@ def public_names():
 
 
 def members_of(cls):
-    """Yield the members of a class, but for constants that its base describes."""
+    """Yield the members of a class, except constants that its base describes."""
     bases = [base for base in cls.__mro__[1:] if base.__module__ == cls.__module__]
     for name in dir(cls):
         value = inspect.getattr_static(cls, name)
