@@ -81,6 +81,7 @@ for listing in sorted((DOCS / "_inventories").glob("*.txt")):
 # and libraries that look for a network are told that there is none.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["TQDM_DISABLE"] = "1"
 sphinx_gallery_conf = {
     "examples_dirs": "../examples/gallery",
     "gallery_dirs": "gallery",
@@ -113,6 +114,7 @@ sphinx_gallery_conf = {
     ),
     "download_all_examples": False,
     "remove_config_comments": True,
+    "capture_repr": (),
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 1e9,
@@ -124,11 +126,21 @@ warnings.filterwarnings("ignore", message=".*non-interactive.*")
 
 
 def attributes_in(name):
-    """List the attributes that the docstring of a class describes."""
+    """List the attributes that the docstring of a class describes, or a base of it."""
     module, _, cls = name.rpartition(".")
     cls = getattr(__import__(module, fromlist=[cls]), cls)
-    described = NumpyDocString(inspect.getdoc(cls) or "")["Attributes"]
-    return {part.strip() for entry in described for part in entry.name.split(",")}
+    entries = NumpyDocString(inspect.getdoc(cls) or "")["Attributes"]
+    described = {part.strip() for entry in entries for part in entry.name.split(",")}
+    bases = [
+        base for base in cls.__mro__[1:] if base.__module__.startswith("skimprint")
+    ]
+    constants = {
+        name
+        for base in bases
+        for name in vars(base)
+        if not isinstance(inspect.getattr_static(cls, name), property)
+    }
+    return described | constants
 
 
 autosummary_context = {"attributes_in": attributes_in}

@@ -1,6 +1,7 @@
 import doctest
 import importlib
 import inspect
+import pkgutil
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,14 @@ def test_public_classes_say_where_users_import_them_from():
     assert {skimprint.FoundationEmbedder, skimprint.ImprintClassifier} < {*CLASSES}
     for cls in CLASSES:
         assert not any(part.startswith("_") for part in cls.__module__.split("."))
+
+
+def test_the_reference_lists_all_that_is_public():
+    """`tools/check_site.py` looks at the pages themselves, once they are built."""
+    listed = set((DOCS / "api.rst").read_text(encoding="utf-8").split())
+    for info in pkgutil.iter_modules(skimprint.__path__):
+        if not info.name.startswith(("_", "classifier", "embedding")):
+            module = importlib.import_module(f"skimprint.{info.name}")
+            assert module.__name__ in listed
+            assert listed.issuperset(getattr(module, "__all__", ()))
+    assert listed.issuperset(skimprint.__all__)

@@ -47,13 +47,13 @@ for name, y in labels.items():
 
 # %%
 
-figure, ax = plt.subplots(figsize=(7, 4))
-ax.plot(scores, gains, "o")
-for name, score, gain in zip(names, scores, gains, strict=True):
-    ax.annotate(name, (score, gain), xytext=(6, 4), textcoords="offset points", size=9)
-ax.set(xlabel="NC1 (0 is one point for each class)", xscale="log")
-ax.set(ylabel="accuracy of 20 proxies less\nthat of the mean (points)")
-ax.margins(x=0.25, y=0.1)
+plt.style.use("tableau-colorblind10")
+figure, ax = plt.subplots(figsize=(8, 4))
+for name, score, gain, marker in zip(names, scores, gains, "os^vD*P", strict=True):
+    ax.plot(score, gain, marker, ms=9, label=name)
+ax.set(xlabel="NC1 (0 is one point for each class)", xlim=(0, None))
+ax.set(ylabel="accuracy of 20 proxies less\nthat of the mean (points)", ylim=(0, None))
+ax.legend(title="classes", bbox_to_anchor=(1, 1))
 figure.tight_layout()
 
 # %%

@@ -83,7 +83,14 @@ accuracy = search.cv_results_["mean_test_score"].reshape(4, 4)
 figure, ax = plt.subplots(figsize=(5, 4))
 image = ax.imshow(accuracy, cmap="viridis")
 for (row, column), value in np.ndenumerate(accuracy):
-    ax.text(column, row, f"{value:.3f}", ha="center", va="center", color="w")
+    ax.text(
+        column,
+        row,
+        f"{value:.3f}",
+        ha="center",
+        va="center",
+        color="w" if value < 0.82 else "k",
+    )
 ax.set_xticks(range(4), [0.25, 0.5, 0.75, 1])
 ax.set_yticks(range(4), [0, 0.1, 0.3, 0.5])
 ax.set(xlabel="support_norm__exponent", ylabel="generator__trim")

@@ -97,12 +97,12 @@ colours = {
     "trees": (0.0, 0.45, 0.3),
     "water": (0.94, 0.89, 0.26),
 }
-figure, axes = plt.subplots(2, 3, figsize=(12, 5.6))
+figure, axes = plt.subplots(2, 3, figsize=(12, 6), layout="constrained")
 extent = (0, width, height, 0)
 for ax in axes.flat:
     ax.imshow(photograph, extent=extent)
     ax.axis("off")
-axes[0, 0].set_title("eleven clicks")
+axes[0, 0].set_title("eleven clicks", size=16)
 for word, found in clicks.items():
     for row, column in found:
         axes[0, 0].plot(column + 0.5, row + 0.5, "o", ms=11, mec="k", c=colours[word])
@@ -112,10 +112,8 @@ for ax, (title, words) in zip(axes.flat[1:], maps.items(), strict=False):
         extent=extent,
         alpha=0.7,
     )
-    ax.set_title(title)
+    ax.set_title(title, size=16)
 handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
 axes[1, 2].clear()
 axes[1, 2].axis("off")
-axes[1, 2].legend(handles, colours, loc="center", frameon=False, fontsize=14)
-figure.tight_layout()
-# sphinx_gallery_thumbnail_number = 1
+axes[1, 2].legend(handles, colours, loc="center", frameon=False, fontsize=18)

@@ -31,7 +31,7 @@ print(palettes.cluster_centers_.shape)
 # The clusters come group by group. Each bar is as long as its colour has pixels.
 
 sizes = np.bincount(palettes.labels_)
-figure, axes = plt.subplots(2, 6, figsize=(12, 3), height_ratios=[5, 1])
+figure, axes = plt.subplots(2, 6, figsize=(12, 3), height_ratios=[4, 1])
 for (above, below), name, photograph in zip(axes.T, names, photographs, strict=True):
     above.imshow(photograph)
     above.set_title(name if len(name) < 12 else "stained tissue")

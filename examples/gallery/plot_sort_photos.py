@@ -97,7 +97,9 @@ print(f"{right.sum()} of {len(right)} are where they belong")
 # One row for each kind: the two examples, then what was sorted there. Mistakes have a
 # frame.
 
-figure, axes = plt.subplots(len(photographs), 12, figsize=(9, 7.5))
+figure, axes = plt.subplots(
+    len(photographs), 11, figsize=(9, 8.5), layout="constrained"
+)
 for row, kind in zip(axes, photographs, strict=True):
     row[0].set_ylabel(kind, rotation=0, ha="right", va="center")
     of_kind = [i for i in sorted_already if kinds[i] == kind]
@@ -110,4 +112,3 @@ for row, kind in zip(axes, photographs, strict=True):
     for ax in row[len(of_kind) + len(taken) :]:
         ax.spines[:].set_visible(False)
 figure.suptitle("Two examples of each kind, and what was sorted to them")
-figure.tight_layout(pad=0.3)

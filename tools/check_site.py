@@ -1,0 +1,116 @@
+"""Check the built documentation: ``python tools/check_site.py docs/_build/html``.
+
+From the start page, every public name and every method and property of a public class
+is reached in three clicks. The guide links to each page of the API reference, and the
+search knows each name. Links within the site lead somewhere.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urldefrag
+
+import skimprint
+
+CLICKS = 3
+# Hooks of skl2onnx, which nobody calls.
+HOOKS = ("onnx_converter", "onnx_parser", "onnx_shape_calculator")
+
+
+class Page(HTMLParser):
+    """The addresses within the site that a page links to, and its own anchors."""
+
+    def __init__(self, path, root):
+        super().__init__()
+        self.path, self.root = path, root
+        self.links, self.anchors = set(), set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        """Note what a tag links to, and what it is called."""
+        attrs = dict(attrs)
+        if attrs.get("id"):
+            self.anchors.add(attrs["id"])
+        href = attrs.get("href") or ""
+        if tag != "a" or not href or "://" in href:
+            return
+        target, anchor = urldefrag(href)
+        target = (self.path.parent / target).resolve() if target else self.path
+        if target.suffix == ".html" and target.is_relative_to(self.root):
+            self.links.add((target, anchor))
+
+
+def public_names():
+    """Yield each public name, and each method and property of each public class."""
+    modules = [info.name for info in pkgutil.iter_modules(skimprint.__path__)]
+    for name in ["skimprint", *(f"skimprint.{m}" for m in modules if m[0] != "_")]:
+        module = importlib.import_module(name)
+        for exported in getattr(module, "__all__", ()):
+            thing = getattr(module, exported)
+            if getattr(thing, "__module__", name) != name and inspect.isclass(thing):
+                continue  # its page is that of another module
+            full = f"{name}.{exported}"
+            yield full
+            if inspect.isclass(thing):
+                yield from (f"{full}.{member}" for member in members_of(thing))
+
+
+def members_of(cls):
+    """Yield the members of a class, except constants that its base describes."""
+    bases = [base for base in cls.__mro__[1:] if base.__module__ == cls.__module__]
+    for name in dir(cls):
+        value = inspect.getattr_static(cls, name)
+        plain = not (callable(value) or hasattr(value, "__get__"))
+        described = plain and any(name in vars(base) for base in bases)
+        if name[0] != "_" and name not in HOOKS and not described:
+            yield name
+
+
+def reached(start, pages):
+    """Return the addresses that are reached in a few clicks."""
+    seen, found = {start}, set()
+    for _ in range(CLICKS):
+        links = set().union(*(pages[page].links for page in seen if page in pages))
+        found |= links
+        seen |= {page for page, _ in links}
+    return found
+
+
+def main(root):
+    root = Path(root).resolve()
+    pages = {path: Page(path, root) for path in root.rglob("*.html")}
+    anchors = {
+        anchor for address, anchor in reached(root / "index.html", pages) if anchor
+    }
+    guide = [page for path, page in pages.items() if path.parent == root / "guide"]
+    of_guide = {target for page in guide for target, _ in page.links}
+    index = (root / "searchindex.js").read_text(encoding="utf-8")
+
+    names = sorted(set(public_names()))
+    problems = [
+        f"no page of the guide links to {path.name}"
+        for path in (root / "reference/generated").glob("*.html")
+        if path not in of_guide
+    ]
+    for name in names:
+        if name not in anchors:
+            problems.append(f"{name} is not reached in {CLICKS} clicks")
+        if f'"{name.rpartition(".")[2]}"' not in index:
+            problems.append(f"{name} is not found by search")
+    problems += [
+        f"{path.relative_to(root)} links to {target.relative_to(root)}#{anchor}, "
+        "which is not there"
+        for path, page in pages.items()
+        for target, anchor in page.links
+        if target not in pages or (anchor and anchor not in pages[target].anchors)
+    ]
+    print(*problems, sep="\n")
+    print(f"{len(pages)} pages, {len(names)} public names, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
