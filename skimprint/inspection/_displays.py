@@ -39,7 +39,7 @@ _PICTURE_SIZE = 224
 
 
 def _pyplot():
-    return require("matplotlib.pyplot", "Drawing", "matplotlib")
+    return require("matplotlib.pyplot", "Drawing", "skimprint[inspection]")
 
 
 def _axes(ax):
