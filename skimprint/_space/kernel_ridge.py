@@ -139,11 +139,6 @@ class Support(NamedTuple):
         """The landmarks themselves: (n_landmarks, n_features)."""
         return self.rows if self.is_exact else self.rows[self.landmarks]
 
-    @property
-    def landmark_indices(self):
-        """The training row that each landmark is: (n_landmarks,)."""
-        return self.indices[self.landmarks]
-
     def targets(self, block=slice(None)):
         """Encode labels of some samples to regress on: of shape (n, n_classes)."""
         codes = self.codes[block]
@@ -168,8 +163,6 @@ class KernelRidge:
         The regularisation.
     landmarks : ndarray of shape (n_landmarks, n_features)
         The samples that queries are compared with.
-    indices : ndarray of shape (n_landmarks,)
-        The training row that each of them is; -1 for a row of a head.
     coefficients : ndarray of shape (n_classes, n_landmarks)
         Their weights in the scores, in the dtype of the landmarks.
     """
@@ -177,7 +170,6 @@ class KernelRidge:
     def __init__(self, support, alpha=None):
         self.alpha = choose_kernel_alpha(support.judges()) if alpha is None else alpha
         self.landmarks = support.landmark_rows
-        self.indices = support.landmark_indices
         if support.is_exact:
             factor = _factor(support, self.alpha)
             targets = support.targets().astype(factor[0].dtype)
@@ -205,28 +197,6 @@ class KernelRidge:
             kernel = _kernel(X[block], self.landmarks)
             scores[:, block] = dot_transposed(self.coefficients, kernel)
         return scores + 1 / n_classes
-
-    def contributions(self, X, codes):
-        """Take the score of one class for each query apart, landmark by landmark.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_queries, n_features)
-            Queries of unit length, in the dtype of the landmarks.
-        codes : ndarray of shape (n_queries,)
-            The class of each.
-
-        Yields
-        ------
-        block : slice
-            Some of the queries.
-        contributions : ndarray of shape (n_block, n_landmarks)
-            With ``1 / n_classes`` they sum to the score, which is linear in the kernel.
-        """
-        for block in _blocks(len(X), len(self.landmarks)):
-            kernel = _kernel(X[block], self.landmarks)
-            kernel *= self.coefficients[codes[block]]
-            yield block, kernel
 
     def scores_without(self, support, left_out):
         """Score samples as queries that the regression was not fitted to.
@@ -283,6 +253,68 @@ class KernelRidge:
             targets = support.targets(block)
             found[block] = (scores - leverage * targets) / (1 - leverage)
         return found
+
+
+class LabelShares:
+    """Say how much the label of each sample adds to the scores of a query.
+
+    Parameters
+    ----------
+    support : Support
+        What the regression was fitted to.
+    alpha : float
+        Its regularisation.
+
+    Notes
+    -----
+    The scores of a query with the kernel k to the samples are linear in their targets
+    T: ``1 / n_classes + w^T T``. With ``A = K + P`` as in `KernelRidge.scores_without`,
+    the weights are ``w = A^-1 k``, those of the equivalent kernel (Rasmussen and
+    Williams, Section 2.6). With landmarks, the kernel L of the samples with them, the
+    weights d of the samples and the normal equations H, they are ``w = d L H^-1 k``
+    for the kernel k of the query with the landmarks. So what a sample adds to the score
+    of class c is ``w_i T_ic``: what it would lose without the label of the sample.
+
+    The coefficients times the kernel have the same sum, but are large and cancel each
+    other out where there is little regularisation.
+    """
+
+    def __init__(self, support, alpha):
+        self.support = support
+        if support.is_exact:
+            self.factor = _factor(support, alpha)
+        else:
+            self.factor, _ = _normal_equations(support, support.landmark_rows, alpha)
+
+    def of_classes(self, X, codes):
+        """Take the score of one class for each query apart, sample by sample.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Queries of unit length, in the dtype of the samples.
+        codes : ndarray of shape (n_queries,)
+            The class of each.
+
+        Yields
+        ------
+        block : slice
+            Some of the queries.
+        shares : ndarray of shape (n_block, n_samples)
+            With ``1 / n_classes`` they sum to the score.
+        """
+        support = self.support
+        landmarks = support.landmark_rows
+        for block in _blocks(len(X), len(support.rows)):
+            kernel = _kernel(X[block], landmarks)
+            weights = linalg.cho_solve(self.factor, kernel.T, check_finite=False).T
+            if not support.is_exact:
+                solved, weights = weights, np.empty((len(kernel), len(support.rows)))
+                for part in _blocks(len(support.rows), len(landmarks)):
+                    of_part = _kernel(support.rows[part], landmarks)
+                    weights[:, part] = solved @ of_part.T * support.weights[part]
+            is_of_class = support.codes == codes[block, None]
+            yield block, weights * (is_of_class - 1 / support.n_classes)
 
 
 def choose_kernel_alpha(support):
