@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo demo-text test test-slow test-oldest test-vision test-integrations lint docs bench bench-paper clean
+.PHONY: demo demo-text test test-slow test-oldest test-vision test-integrations test-browser lint docs bench bench-paper clean
 
 demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
 	$(BIN)/python examples/demo.py
@@ -39,6 +39,14 @@ INTEGRATIONS := .venv-integrations/bin
 test-integrations: .venv-integrations/.installed  ## one real use of each library around us
 	$(INTEGRATIONS)/python -m pytest tests/integrations
 
+BROWSER := .venv-browser/bin
+
+# Debian's Chromium and its driver, if they are not there: that needs root.
+test-browser: .venv-browser/.installed  ## the report in a real browser
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+		{ apt-get update && apt-get install --yes chromium chromium-driver; }
+	$(BROWSER)/python -m pytest tests/inspection/test_browser.py
+
 lint: .venv/.lint  ## formatting, lint, public docstrings, and types as users see them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -64,7 +72,7 @@ bench-paper: .venv/.bench  ## the paper's tables and pictures, into docs/benchma
 	$(BIN)/python benchmarks/paper
 
 clean:
-	rm -rf .venv .venv-oldest .venv-vision .venv-integrations
+	rm -rf .venv .venv-oldest .venv-vision .venv-integrations .venv-browser
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("skimprint needs Python >= 3.11, $(PYTHON) is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12")'
@@ -86,6 +94,12 @@ clean:
 	$(PYTHON) -m venv .venv-integrations
 	$(INTEGRATIONS)/python -m pip install --quiet --constraint constraints.txt \
 		--editable '.[test-integrations]'
+	@touch $@
+
+.venv-browser/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-browser
+	$(BROWSER)/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[test-browser]'
 	@touch $@
 
 .venv/.%: pyproject.toml constraints.txt | .venv

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._arrays.groups import Buffer
 from .._arrays.threads import one_blas_thread, run_blocks
+from .._space.kernel_ridge import LabelShares
 from ..aggregation import keep_winners, nearest_of_class
 from ..normalization import NORMS
 from .familiarity import FAMILIARITIES, MEANS
@@ -55,6 +56,21 @@ class Scorer:
             twice_whitened=head.twice_whitened if plan.metric.is_product else None,
             factor=head.factor,
         )
+
+    @cached_property
+    def label_shares(self):
+        """Takes scores of the kernel regression apart; None where nothing can.
+
+        It is made when it is asked for: it takes as long as the regression did, and as
+        much memory as the kernel between the samples.
+        """
+        space = self.head.space
+        if self.head.kernel is None or not space.state.places:
+            return None
+        return LabelShares(space.support(), self.head.kernel.alpha)
+
+    def __getstate__(self):
+        return {k: v for k, v in vars(self).items() if k != "label_shares"}
 
     def winners(self, X, check):
         """Find the best class of each query, the first of several.
@@ -270,7 +286,7 @@ class Scorer:
         proxies, of_proxies : ndarray of shape (n_queries, n)
             What the aggregation says of proxies.
         kernel_queries : ndarray of shape (n_queries, n_features) or None
-            What the kernel regression compares with its landmarks.
+            What the kernel regression is asked.
         codes : ndarray of shape (n_queries,)
             The class of each query.
         n_reasons : int
@@ -283,20 +299,21 @@ class Scorer:
         shares : ndarray of shape (n_queries, n_reasons)
             What each adds to the score, the largest first; 0 where there are no more.
         """
-        share, kernel = self.plan.kernel_weight, self.head.kernel
+        share, of_labels = self.plan.kernel_weight, self.label_shares
         proxies, rows, shares = _largest(
             proxies, self.head.indices[proxies], (1 - share) * of_proxies, n_reasons
         )
-        if kernel_queries is None:
+        if of_labels is None:
             return proxies, rows, shares
-        for block, found in kernel.contributions(kernel_queries, codes):
-            found *= share
+        indices = of_labels.support.indices
+        for block, found in of_labels.of_classes(kernel_queries, codes):
+            found = (share * found).astype(shares.dtype, copy=False)
             which = np.argpartition(-found, min(n_reasons, found.shape[1]) - 1, axis=1)
             which = which[:, :n_reasons]
             found = np.take_along_axis(found, which, axis=1)
             both = (
                 (proxies[block], np.full(which.shape, -1)),
-                (rows[block], kernel.indices[which]),
+                (rows[block], indices[which]),
                 (shares[block], found),
             )
             both = [np.concatenate(pair, axis=1) for pair in both]

@@ -141,15 +141,13 @@ class KernelRidge:
         The regularisation.
     landmarks : ndarray of shape (n_landmarks, n_features)
         The samples, which queries are compared with.
-    indices : ndarray of shape (n_landmarks,)
-        The training row that each of them is; -1 for a row of a head.
     coefficients : ndarray of shape (n_classes, n_landmarks)
         Their weights in the scores, in the dtype of the landmarks.
     """
 
     def __init__(self, support, alpha=None):
         self.alpha = choose_kernel_alpha(support.judges()) if alpha is None else alpha
-        self.landmarks, self.indices = support.rows, support.indices
+        self.landmarks = support.rows
         factor = _factor(support, self.alpha)
         targets = support.targets(factor[0].dtype)
         found = linalg.cho_solve(factor, targets, check_finite=False)
@@ -173,28 +171,6 @@ class KernelRidge:
             kernel = _kernel(X[block], self.landmarks)
             scores[:, block] = dot_transposed(self.coefficients, kernel)
         return scores + 1 / n_classes
-
-    def contributions(self, X, codes):
-        """Take the score of one class for each query apart, landmark by landmark.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_queries, n_features)
-            Queries of unit length, in the dtype of the landmarks.
-        codes : ndarray of shape (n_queries,)
-            The class of each.
-
-        Yields
-        ------
-        block : slice
-            Some of the queries.
-        contributions : ndarray of shape (n_block, n_landmarks)
-            With ``1 / n_classes`` they sum to the score, which is linear in the kernel.
-        """
-        for block in _blocks(len(X), len(self.landmarks)):
-            kernel = _kernel(X[block], self.landmarks)
-            kernel *= self.coefficients[codes[block]]
-            yield block, kernel
 
     def scores_without(self, support, left_out):
         """Score samples as queries that the regression was not fitted to.
@@ -224,6 +200,57 @@ class KernelRidge:
         scores = support.targets(np.float64) - residuals
         which = np.searchsorted(support.codes, left_out.codes) + left_out.numbers
         return scores[which].T + 1 / support.n_classes
+
+
+class LabelShares:
+    """Say how much the label of each sample adds to the scores of a query.
+
+    Parameters
+    ----------
+    support : Support
+        What the regression was fitted to.
+    alpha : float
+        Its regularisation.
+
+    Notes
+    -----
+    The scores of a query with the kernel k to the samples are linear in their targets
+    T: ``1 / n_classes + w^T T``. With ``A = K + P`` as in `KernelRidge.scores_without`,
+    the weights are ``w = A^-1 k``, those of the equivalent kernel (Rasmussen and
+    Williams, Section 2.6). So what a sample adds to the score of class c is ``w_i
+    T_ic``: what it would lose without the label of the sample.
+
+    The coefficients times the kernel have the same sum, but are large and cancel each
+    other out where there is little regularisation.
+    """
+
+    def __init__(self, support, alpha):
+        self.support = support
+        self.factor = _factor(support, alpha)
+
+    def of_classes(self, X, codes):
+        """Take the score of one class for each query apart, sample by sample.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_queries, n_features)
+            Queries of unit length, in the dtype of the samples.
+        codes : ndarray of shape (n_queries,)
+            The class of each.
+
+        Yields
+        ------
+        block : slice
+            Some of the queries.
+        shares : ndarray of shape (n_block, n_samples)
+            With ``1 / n_classes`` they sum to the score.
+        """
+        support = self.support
+        for block in _blocks(len(X), len(support.rows)):
+            kernel = _kernel(X[block], support.rows)
+            weights = linalg.cho_solve(self.factor, kernel.T, check_finite=False).T
+            is_of_class = support.codes == codes[block, None]
+            yield block, weights * (is_of_class - 1 / support.n_classes)
 
 
 def choose_kernel_alpha(support):

@@ -816,8 +816,8 @@ default="dot"
             rest
                 What is left of the score without the ``shares``: that of all other
                 samples, and ``kernel_weight / n_classes``, which the kernel regression
-                gives to each class. With an `aggregation` that is a function, all of
-                the score.
+                gives to each class. All of the score of an `aggregation` that is a
+                function, and all that a compact classifier has of the regression.
 
             And of shape (n_samples, n_reasons), the largest share first:
 
@@ -830,7 +830,9 @@ default="dot"
                 carry the score by the kernel regression.
             shares
                 What each adds to the score; 0 where there are no more. With ``rest``
-                they sum to ``score``.
+                they sum to ``score``. Of a training sample, it is what the score would
+                lose without its label. With ``kernel_weight``, the first call takes
+                about as long as the regression did in `fit`.
 
         Raises
         ------

@@ -510,9 +510,7 @@ def _write_head(head, arrays, *, learns, derived):
         plain["kernel_alpha"] = float(head.kernel.alpha)
         arrays.of("kernel").add("coefficients", head.kernel.coefficients)
         if not learns:  # else they are among the samples
-            arrays.of("kernel").update(
-                landmarks=head.kernel.landmarks, indices=head.kernel.indices
-            )
+            arrays.of("kernel").add("landmarks", head.kernel.landmarks)
     return plain
 
 
@@ -575,13 +573,11 @@ def _read_head(plain, arrays, plan, space, classes):
             "kernel.coefficients", "f", "classes", "landmarks"
         )
         if plain["learning"]:
-            support = space.support()
-            kernel.landmarks, kernel.indices = support.rows, support.indices
+            kernel.landmarks = space.support().rows
         else:
             kernel.landmarks = arrays.take(
                 "kernel.landmarks", "f", "landmarks", "features"
             )
-            kernel.indices = arrays.take("kernel.indices", "i", "landmarks")
         if len(kernel.landmarks) != kernel.coefficients.shape[1]:
             raise ValueError("kernel.coefficients do not fit the samples.")
     return head

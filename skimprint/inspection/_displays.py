@@ -1,7 +1,7 @@
 """Figures in scikit-learn's way: data in the object, drawing in `plot`."""
 
 import textwrap
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,7 +39,7 @@ _PICTURE_SIZE = 224
 
 
 def _pyplot():
-    return require("matplotlib.pyplot", "Drawing", "matplotlib")
+    return require("matplotlib.pyplot", "Drawing", "skimprint[inspection]")
 
 
 def _axes(ax):
@@ -495,7 +495,7 @@ class ProxyDisplay:
         X: Array | Any = None,
         y: Array | None = None,
         *,
-        projection: str = "linear",
+        projection: Literal["linear", "umap"] = "linear",
         ax: Any = None,
     ) -> "ProxyDisplay":
         """Project the proxies into a plane, and queries with them.

@@ -47,7 +47,7 @@ def picture_of(item, size=SIZE):
     if isinstance(item, str) and Path(item).suffix.lower() not in _PICTURE_SUFFIXES:
         return None
     if isinstance(item, (str, os.PathLike)):
-        Image = require("PIL.Image", "Showing pictures")
+        Image = require("PIL.Image", "Showing pictures", "skimprint[inspection]")
         try:
             with Image.open(item) as picture:
                 picture.draft("RGB", (2 * size, 2 * size))  # decodes what is needed

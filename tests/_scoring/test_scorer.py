@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from settings import plain_classifier
+from sklearn.kernel_ridge import KernelRidge
 
 from skimprint import ImprintClassifier
 from skimprint._scoring.scorer import Scorer, probabilities_of
@@ -147,24 +148,32 @@ class TestReasons:
         for name in ("rows", "proxies", "shares"):
             np.testing.assert_array_equal(some[name], every[name][:, :3])
 
-    def test_a_sample_adds_its_coefficient_times_its_kernel(self, few, digits):
-        """As scikit-learn's kernel regression on the same labels has it."""
-        from sklearn.kernel_ridge import KernelRidge
-
+    def test_a_sample_adds_what_would_be_lost_without_its_label(self, few, digits):
+        """As scikit-learn's kernel regression on such labels has it."""
         X, y = few
         clf = fitted_to(few, {"kernel_weight": 1.0})
         query = digits[0][300:301].astype(np.float64)
         why = clf.explain(query, n_reasons=len(X))
         unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+        unit_query = query / np.linalg.norm(query)
         targets = 1.0 * (y == why.label) - 1 / len(clf.classes_)
         weights = (len(y) / len(clf.classes_) / np.bincount(y))[y]
         regression = KernelRidge(alpha=clf.kernel_alpha_, kernel="rbf", gamma=2)
-        regression.fit(unit, targets, sample_weight=weights)
-        distances = np.square(unit - query / np.linalg.norm(query)).sum(axis=1)
-        expected = regression.dual_coef_ * np.exp(-2 * distances)
+
+        def score(targets):
+            regression.fit(unit, targets, sample_weight=weights)
+            return regression.predict(unit_query)[0]
+
+        whole = score(targets)
+        everyone = np.arange(len(y))
+        expected = [
+            whole - score(np.where(everyone == i, 0, targets)) for i in everyone
+        ]
+        expected = np.array(expected)
         assert (why.proxies == -1).all()
         assert sorted(why.rows[0]) == [*range(len(X))]
-        np.testing.assert_allclose(why.shares[0], expected[why.rows[0]], rtol=1e-6)
+        found = expected[why.rows[0]]
+        np.testing.assert_allclose(why.shares[0], found, rtol=1e-6, atol=1e-12)
 
     def test_rows_are_counted_on_when_more_is_learnt(self, few, digits):
         X, y = few
@@ -190,9 +199,17 @@ class TestReasons:
         in_blocks = clf.explain(queries)
         np.testing.assert_array_equal(why.rows, in_blocks.rows)
         np.testing.assert_allclose(why.shares, in_blocks.shares, rtol=1e-6)
-        n_landmarks = limit or len(few[0])
-        rest = clf.explain(queries, n_reasons=n_landmarks + 1).rest
-        np.testing.assert_allclose(rest, 0.07, atol=1e-6)
+        rest = clf.explain(queries, n_reasons=len(few[0]) + 1).rest
+        np.testing.assert_allclose(rest, 0.07, atol=1e-5)
+
+    def test_a_compact_classifier_names_its_proxies(self, few, digits):
+        clf, queries = fitted_to(few, {"kernel_weight": 0.5}), digits[0][300:330]
+        why = clf.compact().explain(queries)
+        expected = clf.explain(queries)
+        np.testing.assert_array_equal(why.score, expected.score)
+        assert (np.count_nonzero(why.shares, axis=1) == 1).all()
+        np.testing.assert_allclose(why.shares[:, 0], 0.5 * why.similarity)
+        np.testing.assert_array_equal(why.proxies[:, 0], why.proxy)
 
     def test_rows_of_a_head_are_none_of_ours(self):
         clf = ImprintClassifier.from_head(

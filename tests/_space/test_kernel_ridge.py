@@ -377,3 +377,40 @@ def test_one_class_and_no_queries(data):
     X, y, queries = data
     clf = only_kernel().fit(X, np.zeros(len(y)))
     assert set(clf.predict(queries)) == {0.0}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_labels_sum_to_the_scores(data, solved, dtype):
+    X, y, queries = data
+    clf = only_kernel().fit(X.astype(dtype), y)
+    kernel, support = clf._fitted.scorer.head.kernel, clf._fitted.scorer.head.space
+    support = support.support()
+    rows = l2_normalize(queries.astype(dtype))
+    codes = np.arange(len(rows)) % 4
+    shares = kernel_ridge.LabelShares(support, kernel.alpha)
+    found = np.concatenate([part for _, part in shares.of_classes(rows, codes)])
+    assert found.shape == (len(rows), len(X))
+    expected = kernel.scores(rows)[codes, np.arange(len(rows))]
+    atol = 1e-4 if dtype == np.float32 else 1e-8
+    np.testing.assert_allclose(found.sum(axis=1) + 1 / 4, expected, atol=atol)
+
+
+def test_labels_are_what_the_scores_are_linear_in(data, solved):
+    """Without its label, a sample leaves the others' share as it was."""
+    X, y, queries = data
+    scorer = only_kernel().fit(X, y)._fitted.scorer
+    support, alpha = scorer.head.space.support(), scorer.head.kernel.alpha
+    rows, codes = l2_normalize(queries[:5]), np.arange(5) % 4
+    shares = kernel_ridge.LabelShares(support, alpha)
+    ((_, found),) = shares.of_classes(rows, codes)
+
+    class Unlabelled(kernel_ridge.Support):
+        def targets(self, block=slice(None)):
+            targets = super().targets()
+            targets[7] = 0
+            return targets[block]
+
+    without = kernel_ridge.KernelRidge(Unlabelled(*support), alpha)
+    left = without.scores(rows)[codes, np.arange(5)]
+    whole = scorer.head.kernel.scores(rows)[codes, np.arange(5)]
+    np.testing.assert_allclose(found[:, 7], whole - left, atol=1e-9)

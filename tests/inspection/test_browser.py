@@ -124,9 +124,11 @@ def test_a_cell_opens_to_its_pictures(opened, page):
             "return arguments[0].decode().then(() => arguments[0].naturalWidth)", image
         )
         assert image.get_attribute("alt").startswith("query ")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", cells[1])
     cells[1].click()
     assert not panels[0].is_displayed()
     assert panels[1].is_displayed()
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", cells[1])
     cells[1].click()
     assert not any(panel.is_displayed() for panel in panels)
     assert_quiet(opened, page)

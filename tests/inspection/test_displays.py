@@ -222,7 +222,7 @@ def test_they_draw_where_they_are_told(display):
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match='pip install "matplotlib"'):
+    with pytest.raises(ImportError, match=r'"skimprint\[inspection\]"'):
         FamiliarityDisplay.from_predictions([0.5], [0.1])
 
 

@@ -20,6 +20,7 @@ from skimprint.generation import (
     KMedoidsProxies,
     LeastSquaresProxies,
 )
+from skimprint.inspection import ProxyDisplay, report
 from skimprint.metrics import neural_collapse_score
 from skimprint.model_selection import NShotSplit
 
@@ -89,6 +90,8 @@ def mistakes(X: np.ndarray, y: np.ndarray) -> None:
     GroupedKMeans().fit(X)  # expect-error
     NShotSplit("al")  # expect-error
     NShotSplit(5, test_size="half")  # expect-error
+    ProxyDisplay.from_estimator(ImprintClassifier(), projection="pca")  # expect-error
+    report(ImprintClassifier(), X, y, xtrain=X)  # expect-error
     neural_collapse_score(X, y, norm="l1")  # expect-error
     neural_collapse_score(X, y, average="pool")  # expect-error
     load_intents(subset="in-scope")  # expect-error

@@ -3,6 +3,7 @@
 `tests/test_typing.py` sees that no parameter is missing, and that all are valid.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ from skimprint.generation import (
     LeastSquaresProxies,
     MeanProxies,
     RandomProxies,
+)
+from skimprint.inspection import (
+    CollapseDisplay,
+    ExplanationDisplay,
+    FamiliarityDisplay,
+    ProxyDisplay,
+    report,
 )
 from skimprint.methods import PUBLISHED_METHODS, RECOMMENDED
 from skimprint.metrics import neural_collapse_score, variability_collapse_index
@@ -220,7 +228,17 @@ def data() -> tuple[object, ...]:
     temperature: float = clf.temperature_
     similarities, proxies = clf.kproxies(X, n_neighbors=3, return_similarity=True)
     clf.decision_function(X), clf.predict_proba(X), clf.predict_log_proba(X)
-    clf.score_samples(X), clf.explain(X).label
+    clf.score_samples(X), clf.explain(X, n_reasons=3, y=y).label
+    assigned: np.ndarray = clf.assign_proxies(X, y)
+    clf.fit(X, y)
+    page = report(clf, X, y, X_train=X, y_train=y, train_items=None)
+    page.save(Path(os.devnull))
+    text: str = page.html
+    ExplanationDisplay.from_estimator(clf, X, y, n_reasons=2).plot(ax=None)
+    FamiliarityDisplay.from_predictions([0.5], [0.1], threshold=0.3).known.mean()
+    ProxyDisplay.from_estimator(clf, X, y, projection="linear").proxies.sum()
+    CollapseDisplay.from_estimator(clf, X, y, cv=3).names.append(text)
+    assigned.sum()
     clf.set_params(n_proxies=3).get_params()
 
     search = ImprintClassifierCV(param_grid={"n_proxies": [1, 2]}, cv=3).fit(X, y)
@@ -257,6 +275,7 @@ def modules() -> None:
     skimprint.cluster.GroupedKMeans()
     skimprint.metrics.neural_collapse_score([[0.0, 1.0], [1.0, 0.0]], [0, 1])
     skimprint.generation.MeanProxies()
+    skimprint.inspection.ProxyDisplay.from_predictions([[0.0, 1.0]], ["a"])
     skimprint.aggregation.Votes()
     skimprint.normalization.l2_normalize(np.ones((2, 3)))
     skimprint.testing.check_embedder(
