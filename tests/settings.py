@@ -16,3 +16,8 @@ PLAIN = {
 def plain_classifier(*args, **params):
     """Make a classifier that compares embeddings as they are."""
     return ImprintClassifier(*args, **PLAIN | params)
+
+
+def spelt(params):
+    """Name a test by its parameters, in the same way in each process."""
+    return ",".join(f"{k}={getattr(v, '__name__', v)}" for k, v in params.items())

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from settings import plain_classifier
+from settings import plain_classifier, spelt
 from sklearn.kernel_ridge import KernelRidge
 
 from skimprint import ImprintClassifier
@@ -17,11 +17,6 @@ def few(digits):
     X, y = digits
     order = np.argsort(y[:150], kind="stable")[::2]
     return X[order].astype(np.float64), y[order]
-
-
-def spelt(params):
-    """Name a test by its parameters, in the same way in each process."""
-    return ",".join(f"{k}={getattr(v, '__name__', v)}" for k, v in params.items())
 
 
 def means_of_classes(similarities, proxy_classes):

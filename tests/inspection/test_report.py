@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from embedders import Lengths, mean_colour
+from settings import spelt
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
@@ -120,7 +121,7 @@ class TestFindings:
             {"query_norm": None},
             {"aggregation": lambda similarities, codes: similarities[:, :8]},
         ],
-        ids=str,
+        ids=spelt,
     )
     def test_every_setting_has_a_report(self, data, params):
         X, y, queries, labels = data
