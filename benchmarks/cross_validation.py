@@ -65,7 +65,7 @@ def main():
     rows = []
     for name, grid in GRIDS.items():
         progress(name)
-        clf = ImprintClassifier(random_state=0)
+        clf = ImprintClassifier.from_method("westerhoff", random_state=0)
         ours, peer = ImprintClassifierCV(clf, grid), GridSearchCV(clf, grid)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "n_neighbors=")  # more than the proxies

@@ -15,12 +15,13 @@ from sklearn.linear_model import LogisticRegression
 
 from skimprint import ImprintClassifier, export, persistence
 from skimprint.datasets import load_digits_embeddings
+from skimprint.methods import PUBLISHED_METHODS, RECOMMENDED
 
 SETTINGS = {
-    "mean": {"generator": "mean"},
+    "qi": PUBLISHED_METHODS["qi"],
+    "westerhoff": PUBLISHED_METHODS["westerhoff"],
     "default": {},
-    "recommended, kernel_weight=0": {"kernel_weight": 0},
-    "recommended": {},
+    "recommended": RECOMMENDED,
 }
 CALLS = 300
 LOADS = 20
@@ -41,12 +42,7 @@ def problems():
 
 def classifier_of(name, X, y):
     """A fitted classifier of a setting."""
-    params = SETTINGS[name]
-    if name.startswith("recommended"):
-        clf = ImprintClassifier.from_method("recommended", **params, random_state=0)
-    else:
-        clf = ImprintClassifier(**params, random_state=0)
-    return clf.fit(X, y)
+    return ImprintClassifier(**SETTINGS[name], random_state=0).fit(X, y)
 
 
 def size(folder):

@@ -371,7 +371,9 @@ def banking_accuracy():
     print("| k | all training texts | 10 shots |")
     print("| --- | --- | --- |")
     for k in (1, 5, 10):
-        classifier = ImprintClassifier(n_proxies=k, random_state=0)
+        classifier = ImprintClassifier.from_method(
+            "westerhoff", n_proxies=k, random_state=0
+        )
         everything = classifier.fit(X, y).score(X_test, y_test)
         few = classifier.fit(X[shots], y[shots]).score(X_test, y_test)
         print(f"| {k} | {everything:.4f} | {few:.4f} |")

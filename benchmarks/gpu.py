@@ -125,7 +125,9 @@ def fit_rows(case, device):
     groups = GroupedRows(backend.DeviceArray(there), y, n_classes)
     codes = torch.from_numpy(y).to(device)
     classes = [there[codes == c] for c in range(n_classes)]
-    clf = ImprintClassifier("kmeans", k, support_norm=None, random_state=0)
+    clf = ImprintClassifier.from_method(
+        "westerhoff", n_proxies=k, support_norm=None, random_state=0
+    )
 
     def whole():
         with sklearn.config_context(array_api_dispatch=True):
@@ -174,7 +176,8 @@ def predict_row(case, device):
     """Times of predictions, and of the bare product with the proxies."""
     n, d, n_classes, k = case
     X, y = embeddings_like(n_classes, 2 * k, d, k)
-    clf = ImprintClassifier("kmeans", k, random_state=0).fit(X, y)
+    clf = ImprintClassifier.from_method("westerhoff", n_proxies=k, random_state=0)
+    clf.fit(X, y)
     queries = torch.randn(n, d, device=device)
     proxies = torch.from_numpy(clf.proxies_).to(device)
     block = max(1, 2**28 // (4 * len(proxies)))

@@ -36,6 +36,11 @@ DATA_SETS = [
 ]
 
 
+def plain(**params):
+    """Make a classifier without whitening."""
+    return ImprintClassifier.from_method("westerhoff", **params)
+
+
 def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
@@ -44,12 +49,12 @@ def one_more_class(generator, n_proxies):
     """Rows: learn and forget one class beside 10 to 10,000 others."""
     X = normal(ONE_CLASS, N_FEATURES, seed=1)
     y = np.full(ONE_CLASS, -1)
-    alone = ImprintClassifier(generator, n_proxies, random_state=0)
+    alone = plain(generator=generator, n_proxies=n_proxies, random_state=0)
     contenders = {"alone": lambda: copy.copy(alone).fit(X, y)}
     known = {}
     for n_known in KNOWN:
         # Their proxies are rows as they are: what they cost does not matter here.
-        clf = ImprintClassifier(generator, n_proxies, random_state=0)
+        clf = plain(generator=generator, n_proxies=n_proxies, random_state=0)
         rows = normal(n_known * min(n_proxies, 2), N_FEATURES)
         clf.fit(rows, np.arange(len(rows)) % n_known)
         known[n_known] = clf
@@ -100,14 +105,14 @@ def streaming():
         y[:n_classes] = np.arange(n_classes)
 
         def stream(X=X, y=y):
-            clf = ImprintClassifier("mean")
+            clf = plain(generator="mean")
             for start in range(0, n, chunk):
                 clf.partial_fit(X[start : start + chunk], y[start : start + chunk])
             clf.classes_  # noqa: B018 - nothing is left to be learnt
             return clf
 
         def fit(X=X, y=y):
-            return ImprintClassifier("mean").fit(X, y)
+            return plain(generator="mean").fit(X, y)
 
         error = np.abs(stream().proxies_ - fit().proxies_).max()
         seconds = interleave({"fit": fit, "stream": stream}, 5, warm_up=False)
@@ -163,9 +168,9 @@ def in_ten_chunks(name):
         fitted, learnt = [], []
         for draw in range(DRAWS):
             order = np.random.default_rng(draw).permutation(len(y))
-            clf = ImprintClassifier(generator, n_proxies, random_state=draw)
+            clf = plain(generator=generator, n_proxies=n_proxies, random_state=draw)
             fitted.append(clf.fit(X[order], y[order]).score(X_test, y_test))
-            parts = ImprintClassifier(generator, n_proxies, random_state=draw)
+            parts = plain(generator=generator, n_proxies=n_proxies, random_state=draw)
             for rows in np.array_split(order, 10):
                 parts.partial_fit(X[rows], y[rows])
             learnt.append(parts.score(X_test, y_test))
@@ -195,7 +200,7 @@ def unknown_detection(parts):
             },
             "mean, Mahalanobis": {"generator": "mean", "metric": "mahalanobis"},
         }.items():
-            clf = ImprintClassifier(**params, random_state=0).fit(X[kept], y[kept])
+            clf = plain(**params, random_state=0).fit(X[kept], y[kept])
             for score in ("similarity", "contrast"):
                 clf.set_params(rejection=Rejection("", threshold=0, score=score))
                 auroc = roc_auc_score(is_known, clf.score_samples(X_test))
@@ -218,7 +223,7 @@ def unknown_classes(name):
         held_out = np.random.default_rng(draw).choice(np.unique(y), 3, replace=False)
         kept, is_known = ~np.isin(y, held_out), ~np.isin(y_test, held_out)
         for generator in ("all", "kmeans", "mean"):
-            clf = ImprintClassifier(generator, random_state=0).fit(X[kept], y[kept])
+            clf = plain(generator=generator, random_state=0).fit(X[kept], y[kept])
             for score in ("similarity", "contrast"):
                 clf.set_params(rejection=Rejection(-1, threshold=0, score=score))
                 auroc = roc_auc_score(is_known, clf.score_samples(X_test))
@@ -246,7 +251,7 @@ def calibration(name, parts):
         "kmedoids": {},
         "mean, Mahalanobis": {"metric": "mahalanobis"},
     }.items():
-        clf = ImprintClassifier(generator.split(",")[0], random_state=0, **params)
+        clf = plain(generator=generator.split(",")[0], random_state=0, **params)
         clf.set_params(temperature="auto", rejection=Rejection(label)).fit(X, y)
         rejected = np.mean(clf.score_samples(X_test) < clf.rejection_threshold_)
         errors = []

@@ -27,7 +27,7 @@ def problem(n_queries, d, n_classes, k, **params):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n_queries, d), dtype=np.float32)
     proxies = rng.standard_normal((n_classes * k, d), dtype=np.float32)
-    clf = ImprintClassifier("all", **params)
+    clf = ImprintClassifier.from_method("westerhoff", generator="all", **params)
     return X, clf.fit(proxies, np.repeat(np.arange(n_classes), k))
 
 

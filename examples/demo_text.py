@@ -72,10 +72,9 @@ def model_directory():
 def classifiers():
     """Make the classifiers to compare, by title."""
     return {
-        "one mean per intent": ImprintClassifier(generator="mean", n_proxies=1),
-        "3 proxies by k-means": ImprintClassifier(
-            generator="kmeans", n_proxies=3, random_state=0
-        ),
+        "one mean, Qi et al. 2018": ImprintClassifier.from_method("qi"),
+        "the default": ImprintClassifier(random_state=0),
+        "recommended": ImprintClassifier.from_method("recommended", random_state=0),
     }
 
 
@@ -105,15 +104,15 @@ def few_shots(X, intents):
 def new_intent(embedder, X, texts, intents):
     """Teach a classifier one more intent from three sentences."""
     known = intents != NEW_INTENT
-    classifier = ImprintClassifier(generator="mean", n_proxies=1)
-    classifier.fit(X[known], intents[known])
+    classifier = ImprintClassifier(random_state=0).fit(X[known], intents[known])
     new = X[~known]
     before = np.unique(classifier.predict(new), return_counts=True)
     guesses = ", ".join(before[0][np.argsort(-before[1])][:3])
 
     start = perf_counter()
-    X_more = np.vstack([X[known], embedder.transform(list(NEW_EXAMPLES))])
-    classifier.fit(X_more, [*intents[known], *[NEW_INTENT] * len(NEW_EXAMPLES)])
+    classifier.partial_fit(
+        embedder.transform(list(NEW_EXAMPLES)), [NEW_INTENT] * len(NEW_EXAMPLES)
+    )
     milliseconds = 1000 * (perf_counter() - start)
 
     predicted = classifier.predict(new)

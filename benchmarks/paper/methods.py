@@ -80,17 +80,13 @@ def named(name, seed):
 
 def imprint(generator, n_proxies, seed, **params):
     """Westerhoff et al.'s norms, with another generator or aggregation."""
-    return ImprintClassifier(generator, n_proxies, random_state=seed, **params)
+    params = {"generator": generator, "n_proxies": n_proxies} | params
+    return ImprintClassifier.from_method("westerhoff", random_state=seed, **params)
 
 
 def least_squares(alpha, seed):
-    return ImprintClassifier(
-        LeastSquaresProxies(alpha=alpha),
-        n_proxies=1,
-        support_norm=None,
-        proxy_norm=None,
-        query_norm=None,
-    )
+    generator = LeastSquaresProxies(alpha=alpha)
+    return ImprintClassifier.from_method("least_squares", generator=generator)
 
 
 def ridge(seed):
