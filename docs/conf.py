@@ -54,7 +54,7 @@ html_theme_options = {
 }
 html_sidebars = {"index": [], "install": []}
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 2
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
@@ -155,7 +155,9 @@ def anchor_attributes(app, what, name, obj, options, lines):
     end = next((i for i in rest if lines[i][:1].strip()), len(lines))
     described = [".. rubric:: Attributes", ""]
     for entry in NumpyDocString(inspect.getdoc(obj))["Attributes"]:
-        described += [f".. py:attribute:: {entry.name}", "", f"   *{entry.type}*", ""]
+        first, *more = (name.strip() for name in entry.name.split(","))
+        described += [f".. py:attribute:: {first}", *(f"   {name}" for name in more)]
+        described += ["", f"   *{entry.type}*" if entry.type else "", ""]
         described += [f"   {line}" for line in entry.desc] + [""]
     lines[start:end] = described
 
