@@ -3,7 +3,7 @@
 import numpy as np
 
 _WIDTH, _HEIGHT = 640, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 44
 _N_BARS = 40
 
 

@@ -14,7 +14,12 @@ from ..classifier import ImprintClassifier
 from ..embedding._extras import require
 from ..embedding._items import ItemError
 from ..metrics import neural_collapse_score
-from ._estimators import check_labels_fit, embedded, split_estimator
+from ._estimators import (
+    check_labels_fit,
+    embedded,
+    split_estimator,
+    without_names,
+)
 from ._findings import auroc
 from ._items import item_at, listed, name_of, picture_of
 from ._plane import plane_of
@@ -532,7 +537,8 @@ class ProxyDisplay:
         queries = labels = None
         if X is not None:
             labels = np.array(check_labels_fit(X, y))
-            queries = classifier._fitted.scorer.in_space_of_proxies(embedded(embed, X))
+            classifier, (queries,) = without_names(classifier, embedded(embed, X))
+            queries = classifier._fitted.scorer.in_space_of_proxies(queries)
         labels_of_proxies = classifier.proxy_labels_
         proxies, queries = plane_of(
             classifier.proxies_, labels_of_proxies, queries, projection

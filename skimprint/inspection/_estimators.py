@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from ..classifier import ImprintClassifier
 
@@ -42,8 +42,34 @@ def split_estimator(estimator):
 
 
 def embedded(embed, X):
-    """Embed items, or make an array of what is embeddings already."""
-    return np.asarray(X) if embed is None else np.asarray(embed(X))
+    """Embed items; what is embeddings already stays as it is."""
+    return X if embed is None else embed(X)
+
+
+def without_names(classifier, *tables):
+    """Check the names of features once, to go on with arrays.
+
+    Parameters
+    ----------
+    classifier : ImprintClassifier
+        Fitted, perhaps to a frame.
+    *tables : array-like of shape (n, n_features) or None
+        Embeddings.
+
+    Returns
+    -------
+    classifier : ImprintClassifier
+        The same, that knows of no names.
+    arrays : list of ndarray of shape (n, n_features) or None
+        The embeddings.
+    """
+    for table in tables:
+        if table is not None:
+            _check_feature_names(classifier, table, reset=False)
+    nameless = type(classifier).__new__(type(classifier))
+    vars(nameless).update(vars(classifier))
+    vars(nameless).pop("feature_names_in_", None)
+    return nameless, [None if X is None else np.asarray(X) for X in tables]
 
 
 def check_labels_fit(X, y, name="y"):

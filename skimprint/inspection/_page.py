@@ -93,8 +93,11 @@ class _Page:
 
     # -- Cards: a query beside its reasons
 
-    def cards_of(self, rows):
-        """Explain queries: a list item for each of them."""
+    def _explained(self, rows):
+        """Explain queries, and the class that each is or that came second.
+
+        All at once, because a kernel regression takes long to be asked for reasons.
+        """
         if not len(rows):
             return {}
         found, clf = self.found, self.clf
@@ -106,12 +109,11 @@ class _Page:
             label = found.y[row]
             if label in can_be and label != why.label[i]:
                 others[i] = label
-        other = clf.explain(queries, y=others, n_reasons=1)
-        return {
-            row: self._card(row, i, why, other) for i, row in enumerate(rows.tolist())
-        }
+        other = clf.explain(queries, y=others, n_reasons=0)
+        return {row: (i, why, other) for i, row in enumerate(rows.tolist())}
 
     def _card(self, row, i, why, other):
+        """Show a query beside its reasons: a list item."""
         figures = [_figure(self.query(row), self._told(row))]
         label = escape(str(why.label[i]))
         for reason in range(_N_REASONS):
@@ -128,13 +130,11 @@ class _Page:
             caption = f"<b>{label}</b>, whose nearest proxy this is"
             figures.append(_figure(self.sample(why.training_row[i]), caption, "why"))
         if other.label[i] != why.label[i]:
-            row_of_other = other.rows[i, 0]
-            if not other.shares[i].any():
-                row_of_other = other.training_row[i]
             caption = (
-                f"<b>{escape(str(other.label[i]))}</b> would have come by this: score "
+                f"<b>{escape(str(other.label[i]))}</b> has this nearest: score "
                 f"{other.score[i]:.2g}"
             )
+            row_of_other = other.training_row[i]
             figures.append(_figure(self.sample(row_of_other), caption, "other"))
         lead = why.score[i] - other.score[i]
         facts = f"Familiarity {why.familiarity[i]:.2f}"
@@ -200,10 +200,11 @@ class _Page:
         for (i, j), (rows, most) in chosen.items():
             sides[i == j].append(rows[:most])
         wrong, right = (np.concatenate([[], *side]).astype(int) for side in sides)
-        cards = self.cards_of(wrong)
+        explained = self._explained(np.concatenate([wrong, right]))
+        cards = {row: self._card(row, *explained[row]) for row in wrong.tolist()}
         suspects = self._suspects()
         slices = self._slices()
-        cards |= self.cards_of(right)
+        cards |= {row: self._card(row, *explained[row]) for row in right.tolist()}
         learnt = self._learnt()
         sections = [
             ("Summary", "Summary", self._summary()),

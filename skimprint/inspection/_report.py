@@ -12,7 +12,12 @@ from sklearn.utils import Bunch
 from .._types import Array
 from ..classifier import ImprintClassifier
 from . import _findings
-from ._estimators import check_labels_fit, embedded, split_estimator
+from ._estimators import (
+    check_labels_fit,
+    embedded,
+    split_estimator,
+    without_names,
+)
 from ._items import listed
 from ._page import page_of
 
@@ -176,10 +181,8 @@ def report(
         raise ValueError("X_train needs y_train: pass the labels of these samples.")
     n_train = classifier.n_samples_seen_
     source = SimpleNamespace(
-        clf=classifier,
         items=listed(items, len(X), "items"),
         train_items=listed(train_items, n_train, "train_items"),
-        X_train=None,
         y_train=None,
     )
     if y_train is not None:
@@ -190,10 +193,12 @@ def report(
                 f"learnt, in their order; got {len(source.y_train)}."
             )
     labels = check_labels_fit(X, y)
-    source.X = embedded(embed, X)
     if X_train is not None:
-        source.X_train = embedded(embed, X_train)
-        check_labels_fit(source.X_train, y_train, "y_train")
+        check_labels_fit(X_train, y_train, "y_train")
+        X_train = embedded(embed, X_train)
+    source.clf, (source.X, source.X_train) = without_names(
+        classifier, embedded(embed, X), X_train
+    )
     findings = _examined(source, labels)
     findings.embedder = None
     if embed is not None:

@@ -19,7 +19,14 @@ from skimprint import (
     Rejection,
 )
 from skimprint.aggregation import Votes
-from skimprint.inspection import Report, _page, report
+from skimprint.inspection import (
+    ExplanationDisplay,
+    FamiliarityDisplay,
+    ProxyDisplay,
+    Report,
+    _page,
+    report,
+)
 
 EVIL = "<script>alert('&\"')</script>"
 
@@ -334,6 +341,39 @@ def test_texts_in_a_pipeline_and_in_searches():
     X = model[:-1].transform(texts)
     search = ImprintClassifierCV(ImprintClassifier(), {"generator": ["mean"]}, cv=2)
     assert report(search.fit(X, y), X, y, texts).findings.n_known == 12
+
+
+def test_frames_and_their_names(data):
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    pytest.importorskip("matplotlib", reason="needs matplotlib").use("Agg")
+    X, y, queries, labels = data
+    names = [f"f{i}" for i in range(X.shape[1])]
+    X, queries = pd.DataFrame(X, columns=names), pd.DataFrame(queries, columns=names)
+    clf = ImprintClassifier("mean").fit(X, y)
+    made = report(clf, queries, labels, X_train=X, y_train=pd.Series(y))
+    expected = report(
+        ImprintClassifier("mean").fit(X.to_numpy(), y),
+        queries.to_numpy(),
+        labels,
+        X_train=X.to_numpy(),
+        y_train=y,
+    )
+    assert made.html == expected.html
+    assert hasattr(clf, "feature_names_in_")
+    for display in (ExplanationDisplay, FamiliarityDisplay, ProxyDisplay):
+        display.from_estimator(clf, queries[:5], labels[:5])
+    with pytest.raises(ValueError, match="feature names"):
+        report(clf, queries.rename(columns={"f0": "other"}), labels)
+
+
+def test_a_head_has_no_samples():
+    clf = ImprintClassifier.from_head(np.eye(3), ["a", "b", "c"], generator="mean")
+    made = report(clf, np.eye(3), ["a", "b", "b"])
+    assert "a row of the head" in made.html
+    clf.partial_fit([[1.0, 1.0, 0.0]], ["d"])
+    made = report(clf, np.eye(3), list("abc"), X_train=[[1.0, 1, 0]], y_train=["d"])
+    assert made.findings.accuracy == 1
+    Outline(made.html)
 
 
 def test_it_shows_itself_and_is_saved(whole, tmp_path):
