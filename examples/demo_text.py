@@ -139,9 +139,9 @@ def out_of_scope(X, intents, X_others):
         for train, test in splits(intents, 10):
             classifier.fit(X[train], intents[train])
             queries = np.vstack([X[test], X_others])
-            similarity = classifier.decision_function(queries).max(axis=1)
+            familiarity = classifier.score_samples(queries)
             in_scope = np.arange(len(queries)) < len(test)
-            scores.append(roc_auc_score(in_scope, similarity))
+            scores.append(roc_auc_score(in_scope, familiarity))
         print(
             f"{title:26} AUROC {np.mean(scores):.3f} ± {np.std(scores):.3f}, 10 shots"
         )
