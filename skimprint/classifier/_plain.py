@@ -248,8 +248,11 @@ def _write_state(state, arrays, *, derived):
     for name, part in (("samples", block.samples), ("memory", block.memory)):
         if part is not None:
             rows[name], *_ = part.values
-            _, *rest = part.values._asdict().items()
-            arrays.of(name).update(offsets=part.offsets, **dict(rest))
+            others = part.values._asdict()
+            del others[part.values._fields[0]]
+            if state.n_samples < 2**31:
+                others["indices"] = others["indices"].astype(np.int32)
+            arrays.of(name).update(offsets=part.offsets, **others)
     proxies = block.proxies.values.vectors
     if not derived:
         labels, is_mean = _means_among(block)
@@ -446,6 +449,8 @@ def _read_ragged(record, arrays, part, n_classes, **known):
             known[name] = arrays.take(
                 f"{part}.{name}", kind, part, *axes, finite=finite
             )
+            if name == "indices":
+                known[name] = known[name].astype(np.intp, copy=False)
         values.append(known[name])
     return Ragged(record(*values), offsets)
 

@@ -168,7 +168,7 @@ def report(
     ...     clf, X[500:700], y[500:700], X_train=X[:500], y_train=y[:500]
     ... )
     >>> found
-    Report(n_queries=200, accuracy=0.83)
+    Report(n_queries=200, accuracy=0.925)
     >>> found.findings.suspects.rows[:3].shape
     (3,)
     >>> found.save("report.html")  # doctest: +SKIP

@@ -298,6 +298,7 @@ class TestProxiesStayOnTheDevice:
     def test_and_are_sent_once(self, fitted):
         clf, queries, sent = fitted
         clf.predict(queries[:1])
+        clf.score_samples(queries[:1])
         assert sum(sent) > clf.proxies_.nbytes
         sent.clear()
         clf.predict(queries[:1])
