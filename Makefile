@@ -54,6 +54,7 @@ lint: .venv/.lint  ## formatting, lint, public docstrings, and types as users se
 	$(BIN)/python tools/check_types.py
 
 docs: .venv/.docs  ## the documentation, into docs/_build/html; warnings are errors
+	@rm -rf docs/reference/generated docs/_build/html  # pages of names that are gone
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -E -b html docs docs/_build/html
 	$(BIN)/python tools/check_site.py docs/_build/html
 
