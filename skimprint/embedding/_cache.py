@@ -340,18 +340,23 @@ def _uri(path):
     return Path(path).as_uri()
 
 
-def _connected(path, mode="mode=rw"):
+def _connected(path, mode="mode=rw", *, makes=True):
     """Open a file; one that is to be written to is made if need be."""
     try:
         connection = sqlite3.connect(
             f"{_uri(path)}?{mode}", uri=True, timeout=_TIMEOUT, isolation_level=None
         )
     except _ERRORS:
-        if mode != "mode=rw":
+        if mode != "mode=rw" or not makes:
             raise
         # For its owner only. What a link points to is not made.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        return _connected(path)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            if Path(path).is_symlink():
+                raise
+            # Else another thread or process has made it since.
+        return _connected(path, makes=False)
     try:
         connection.text_factory = bytes  # whatever damage makes of a value
         _prepare(connection)

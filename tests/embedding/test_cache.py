@@ -518,3 +518,18 @@ def test_others_go_on_in_the_new_file(tmp_path):
     with EmbeddingCache(tmp_path) as new:
         assert new.get([b"key"]) == {b"key": bytes(4)}
     assert [file.name for file in tmp_path.iterdir()] == ["embeddings-2.sqlite3"]
+
+
+def test_a_file_that_another_one_makes_meanwhile_is_used(tmp_path, monkeypatch):
+    path = tmp_path / "embeddings-1.sqlite3"
+    make = os.open
+
+    def late(name, flags, *args):
+        monkeypatch.undo()
+        path.touch()
+        return make(name, flags, *args)
+
+    monkeypatch.setattr(os, "open", late)
+    connection = _cache._connected(str(path))
+    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
+    connection.close()
