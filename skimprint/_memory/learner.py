@@ -1,7 +1,7 @@
 """Learn samples, class by class: from a state and more samples to the next state."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,9 +10,6 @@ from .._space.moments import MomentColumns, are_few, joined, moments_of
 from .._validation import joint_label_dtype
 from .columns import Ragged, Samples, n_bytes, take
 from .state import BLOCK_BYTES, Block, Needs, State, as_objects, split
-
-if TYPE_CHECKING:
-    pass
 
 
 class Batch(NamedTuple):

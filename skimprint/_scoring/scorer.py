@@ -131,7 +131,7 @@ class Scorer:
         """
         if score == "auto":
             best = self.scores(X, lambda *_: None).max(axis=1)
-            return best + MEANS * self._to_nearest_mean(X)
+            return self._with_means(best, X)
         found = np.empty(len(X), dtype=self.head.proxies.dtype)
         compare, there = self.similarity, self.similarity.to(X)
         if score == "similarity" and there is not compare:
@@ -160,8 +160,8 @@ class Scorer:
         means = self.head.mean_directions
         return METRICS["cosine"](means, query_norm=self.plan.query_norm)
 
-    def _to_nearest_mean(self, X):
-        """Compute the cosine of each query to the nearest class mean."""
+    def _with_means(self, best, X):
+        """Add to the best scores the share of the cosine to the nearest class mean."""
         found = np.empty(len(X), dtype=self.head.proxies.dtype)
         compare = self._of_means.to(X)
 
@@ -169,7 +169,7 @@ class Scorer:
             found[block] = compare.best(compare.prepare(X, block))
 
         compare.for_each_block(keep, X)
-        return found
+        return best + MEANS * found
 
     def familiarity(self, similarities, score):
         """Tell how familiar queries are by similarities, of (n_proxies, n_queries)."""
@@ -250,8 +250,11 @@ class Scorer:
                 others[first, columns] = -np.inf
                 second[block] = others.argmax(axis=0)
                 margin[block] = best[block] - others.max(axis=0)
-            if score != "auto":
-                familiarity[block] = self.familiarity(similarities, score)
+            familiarity[block] = (
+                scores.max(axis=0)
+                if score == "auto"
+                else self.familiarity(similarities, score)
+            )
             proxy[block] = nearest_of_class(similarities, head.offsets, first)
             similarity[block] = similarities[proxy[block], columns]
             if n_reasons:
@@ -264,7 +267,7 @@ class Scorer:
 
         self._compare_blocks(X, look)
         if score == "auto":
-            familiarity = self.familiarities(X, score)
+            familiarity = self._with_means(familiarity, X)
         return {
             "winner": winner,
             "second": second,

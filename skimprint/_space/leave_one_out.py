@@ -222,7 +222,7 @@ def whitened_mean_scores(
 
     # Of float32, the scatter is decomposed in float32, in units that it can hold.
     scale = 1 / np.sqrt(scatter.variance)
-    spectrum = scatter.scaled(scale).spectrum(rows.dtype)
+    spectrum = scatter.spectrum(rows.dtype, scale)
     centred = ((rows - origin) * scale).astype(rows.dtype, copy=False)
     points = ((means - origin) * scale).astype(rows.dtype, copy=False)
     coordinates, point_coordinates = map(spectrum.project, (centred, points))

@@ -1,6 +1,8 @@
 """Shrunk within-class covariance of the support set, and the space it whitens."""
 
 from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +21,11 @@ _RANK_TOLERANCE = 1e-12
 _FEW = 3
 
 
-class Scatter(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Scatter:
     """Scatter of samples within their classes: of a sum, not of a mean.
 
-    Attributes
+    Parameters
     ----------
     total_weight : float
         Sum of the weights of the samples.
@@ -71,32 +74,35 @@ class Scatter(NamedTuple):
         covariance[np.diag_indices(len(covariance))] += shrinkage * self.variance
         return covariance
 
-    def spectrum(self, dtype=np.float64):
+    def spectrum(self, dtype=np.float64, scale=1.0):
         """Decompose the scatter, in a precision.
 
         Parameters
         ----------
         dtype : dtype, default=float64
-            In float32 it takes half of the time. The scatter must not be so small or
-            large then that float32 cannot hold it.
+            In float32 it takes half of the time. Scaled, the scatter must not be so
+            small or large then that float32 cannot hold it.
+        scale : float, default=1.0
+            Samples are meant that are multiplied by this number.
 
         Returns
         -------
         spectrum : Spectrum
         """
         if self.matrix is None:
-            values, vectors = eigh(self.rows @ self.rows.T, check_finite=False)
-            factor = vectors.T @ self.rows
-            return Spectrum(np.maximum(values, 0), factor.astype(dtype, copy=False))
-        values, vectors = eigh(self.matrix.astype(dtype), check_finite=False)
+            values, factor = self._spectrum_of_rows
+            factor = (factor * scale).astype(dtype, copy=False)
+            return Spectrum(values * scale**2, factor)
+        matrix = (self.matrix * scale**2).astype(dtype, copy=False)
+        values, vectors = eigh(matrix, overwrite_a=True, check_finite=False)
         values = np.maximum(values, 0)  # rounding
-        factor = (vectors * np.sqrt(values)).T
-        return Spectrum(values.astype(np.float64), factor)
+        return Spectrum(values.astype(np.float64), (vectors * np.sqrt(values)).T)
 
-    def scaled(self, scale):
-        """Compute the scatter of samples that are multiplied by a number."""
-        matrix = None if self.matrix is None else self.matrix * scale**2
-        return Scatter(self.total_weight, self.rows * scale, matrix)
+    @cached_property
+    def _spectrum_of_rows(self):
+        """Spectrum of few rows: the choice, the whitening and each fold ask for it."""
+        values, vectors = eigh(self.rows @ self.rows.T, check_finite=False)
+        return Spectrum(np.maximum(values, 0), vectors.T @ self.rows)
 
     def without(self, lost, weight):
         """Take outer products of rows away.
@@ -118,7 +124,7 @@ class Scatter(NamedTuple):
             if np.trace(left) <= _RANK_TOLERANCE * np.trace(self.matrix):
                 left[:] = 0  # what is left are rounding errors
             return Scatter(total, self.rows, left)
-        values, factor = self.spectrum()
+        values, factor = self._spectrum_of_rows
         kept = values > _RANK_TOLERANCE * values.max(initial=0)
         basis = factor[kept] / np.sqrt(values[kept])[:, None]
         coordinates = lost @ basis.T
@@ -339,9 +345,7 @@ def precision_cholesky(covariance):
         try:
             shifted = covariance.copy()
             shifted.flat[:: d + 1] += floor
-            lower = linalg.cholesky(
-                shifted, lower=True, overwrite_a=True, check_finite=False
-            )
+            lower = linalg.cholesky(shifted, lower=True, overwrite_a=True)
         except linalg.LinAlgError:
             floor *= 10
     (invert,) = linalg.get_lapack_funcs(("trtri",), (lower,))

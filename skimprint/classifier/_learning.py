@@ -1,7 +1,6 @@
 """Check what users pass to `ImprintClassifier` before it learns or predicts."""
 
 import warnings
-from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -36,9 +35,6 @@ from ._calibration import familiarity_of, threshold_of
 
 # Not to divide by zero.
 _TINY = np.finfo(np.float64).tiny
-
-if TYPE_CHECKING:
-    pass
 
 
 def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
