@@ -205,6 +205,23 @@ def check_labels_to_forget(state, classes):
     return list(dict.fromkeys(labels))
 
 
+def listed_labels(y, n_samples, name="y"):
+    """Make a list of labels, one for each sample."""
+    labels = np.asarray(to_host(y)).tolist()
+    if len(labels) != n_samples:
+        raise ValueError(
+            f"{name} must have a label for each of {n_samples} samples; got "
+            f"{len(labels)}."
+        )
+    return labels
+
+
+def codes_among(classes, labels):
+    """Look labels up among classes: their indices, or -1 for other labels."""
+    code_of = {label: code for code, label in enumerate(classes.tolist())}
+    return np.array([code_of.get(label, -1) for label in labels], dtype=np.intp)
+
+
 def known_codes(classes, y, n_samples):
     """Look labels up among the classes that can be predicted.
 
@@ -227,19 +244,15 @@ def known_codes(classes, y, n_samples):
     ValueError
         If a label is not known, or there are more or fewer than samples.
     """
-    labels = np.asarray(to_host(y)).tolist()
-    if len(labels) != n_samples:
-        raise ValueError(
-            f"y must have a label for each of {n_samples} samples; got {len(labels)}."
-        )
-    code_of = {label: code for code, label in enumerate(classes.tolist())}
-    unknown = sorted({label for label in labels if label not in code_of}, key=str)
-    if unknown:
+    labels = listed_labels(y, n_samples)
+    codes = codes_among(classes, labels)
+    if (codes < 0).any():
+        unknown = {label for label, code in zip(labels, codes, strict=True) if code < 0}
         raise ValueError(
             f"y must have labels that the classifier knows; it does not know "
-            f"{shortened(unknown)}. Leave these samples out."
+            f"{shortened(sorted(unknown, key=str))}. Leave these samples out."
         )
-    return np.array([code_of[label] for label in labels], dtype=np.intp)
+    return codes
 
 
 def check_mergeable(first, second):

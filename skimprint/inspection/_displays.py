@@ -11,15 +11,11 @@ from sklearn.utils import Bunch
 
 from .._types import Array
 from ..classifier import ImprintClassifier
+from ..classifier._learning import codes_among, listed_labels
 from ..embedding._extras import require
 from ..embedding._items import ItemError
 from ..metrics import neural_collapse_score
-from ._estimators import (
-    check_labels_fit,
-    embedded,
-    split_estimator,
-    without_names,
-)
+from ._estimators import embedded, split_estimator, without_names
 from ._findings import auroc
 from ._items import item_at, listed, name_of, picture_of
 from ._plane import plane_of
@@ -191,7 +187,7 @@ class ExplanationDisplay:
             explanation,
             items=listed(items, n, "items"),
             train_items=train_items,
-            y=None if y is None else check_labels_fit(explanation.label, y),
+            y=None if y is None else listed_labels(y, n),
         )
         return display.plot(ax=ax)
 
@@ -356,10 +352,8 @@ class FamiliarityDisplay:
             It has been drawn.
         """
         embed, classifier = split_estimator(estimator)
-        classes = set(classifier.classes_.tolist())
-        is_known = np.array(
-            [label in classes for label in check_labels_fit(X, y)], bool
-        )
+        labels = listed_labels(y, len(X))
+        is_known = codes_among(classifier.classes_, labels) >= 0
         familiarity = np.asarray(classifier.score_samples(embedded(embed, X)))
         threshold = None
         if classifier.rejection is not None:
@@ -536,7 +530,7 @@ class ProxyDisplay:
             raise ValueError("X and y go together: pass both, or neither.")
         queries = labels = None
         if X is not None:
-            labels = np.array(check_labels_fit(X, y))
+            labels = np.array(listed_labels(y, len(X)))
             classifier, (queries,) = without_names(classifier, embedded(embed, X))
             queries = classifier._fitted.scorer.in_space_of_proxies(queries)
         labels_of_proxies = classifier.proxy_labels_

@@ -70,13 +70,3 @@ def without_names(classifier, *tables):
     vars(nameless).update(vars(classifier))
     vars(nameless).pop("feature_names_in_", None)
     return nameless, [None if X is None else np.asarray(X) for X in tables]
-
-
-def check_labels_fit(X, y, name="y"):
-    """Make a list of labels, one for each sample."""
-    labels = np.asarray(y).tolist()
-    if len(labels) != len(X):
-        raise ValueError(
-            f"{name} must have a label for each of {len(X)} samples; got {len(labels)}."
-        )
-    return labels

@@ -6,10 +6,12 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import rankdata
 from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.utils import Bunch
 
 from .._scoring.leave_one_out import scores_without
+from ..classifier._learning import codes_among
 
 # Samples that a slice has at least, and slices that are named.
 _MIN_SLICE = 5
@@ -48,9 +50,8 @@ def wilson_interval(n_right, n, level=0.95):
 
 def auroc(known, unknown):
     """Compute the chance that a known query is more familiar than an unknown one."""
-    ranks = rankdata(np.concatenate([known, unknown]))[: len(known)]
-    n_pairs = len(known) * len(unknown)
-    return float((ranks.sum() - len(known) * (len(known) + 1) / 2) / n_pairs)
+    is_known = np.arange(len(known) + len(unknown)) < len(known)
+    return float(roc_auc_score(is_known, np.concatenate([known, unknown])))
 
 
 def accuracy_by_class(codes, predicted, n_classes):
@@ -225,13 +226,11 @@ def own_label_margins(clf, X, y):
     """
     scorer = clf._fitted.scorer
     classes = scorer.head.classes
-    code_of = {label: code for code, label in enumerate(classes.tolist())}
-    codes = np.array([code_of.get(label, -1) for label in y])
+    codes = codes_among(classes, y)
     (known,) = np.nonzero(codes >= 0)
     plan = scorer.plan
     scores = np.full((len(codes), len(classes)), np.nan)
-    can_leave_out = plan.norms_agree and not plan.generator.combines
-    if can_leave_out and len(known):
+    if plan.can_leave_out and len(known):
         rows = np.ascontiguousarray(X[known], dtype=scorer.head.dtype)
         rows = plan.support_norm(rows)
         scores[known] = scores_without(scorer, rows, codes[known])
@@ -244,7 +243,7 @@ def own_label_margins(clf, X, y):
         return Bunch(margin=np.full(len(codes), np.nan), other=codes, method=None)
     other = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
     margin = np.where(codes < 0, np.nan, own - scores[everyone, other])
-    method = "leave_one_out" if can_leave_out else "cross_validation"
+    method = "leave_one_out" if plan.can_leave_out else "cross_validation"
     return Bunch(margin=margin, other=other, method=method)
 
 

@@ -11,13 +11,9 @@ from sklearn.utils import Bunch
 
 from .._types import Array
 from ..classifier import ImprintClassifier
+from ..classifier._learning import codes_among, listed_labels
 from . import _findings
-from ._estimators import (
-    check_labels_fit,
-    embedded,
-    split_estimator,
-    without_names,
-)
+from ._estimators import embedded, split_estimator, without_names
 from ._items import listed
 from ._page import page_of
 
@@ -192,9 +188,9 @@ def report(
                 f"y_train must have the labels of all {n_train} samples that were "
                 f"learnt, in their order; got {len(source.y_train)}."
             )
-    labels = check_labels_fit(X, y)
+    labels = listed_labels(y, len(X))
     if X_train is not None:
-        check_labels_fit(X_train, y_train, "y_train")
+        listed_labels(y_train, len(X_train), "y_train")
         X_train = embedded(embed, X_train)
     source.clf, (source.X, source.X_train) = without_names(
         classifier, embedded(embed, X), X_train
@@ -214,10 +210,9 @@ def _examined(source, labels):
     clf = source.clf
     classes = clf.classes_
     n_classes = len(classes)
-    code_of = {label: code for code, label in enumerate(classes.tolist())}
-    codes = np.array([code_of.get(label, -1) for label in labels], dtype=int)
+    codes = codes_among(classes, labels)
     why = clf.explain(source.X, n_reasons=0)
-    got = np.array([code_of[label] for label in why.label.tolist()], dtype=int)
+    got = codes_among(classes, why.label.tolist())
     threshold = None if clf.rejection is None else clf.rejection_threshold_
     predicted = got
     if threshold is not None:
@@ -304,10 +299,8 @@ def _stands_for(source):
     if source.X_train is None:
         return None
     clf = source.clf
-    can_be = set(clf._fitted.scorer.head.classes.tolist())
-    rows = np.array(
-        [row for row, label in enumerate(source.y_train) if label in can_be], dtype=int
-    )
+    codes = codes_among(clf._fitted.scorer.head.classes, source.y_train)
+    (rows,) = np.nonzero(codes >= 0)
     labels = [source.y_train[row] for row in rows]
     assigned = clf.assign_proxies(source.X_train[rows], labels)
     order = np.argsort(assigned, kind="stable")
