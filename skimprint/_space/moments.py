@@ -104,10 +104,12 @@ def moments_of(rows, weights=None):
     for block in blocks:
         residuals = rows[block] - mean.astype(rows.dtype, copy=False)
         of_these = weights[block]
-        squares = np.einsum("ij,ij->i", residuals, residuals).astype(np.float64)
-        variance += of_these @ squares
-        third += (of_these * squares).astype(rows.dtype) @ residuals
-        fourth += of_these @ squares**2
+        # The head refuses proxies that are too large.
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("ij,ij->i", residuals, residuals).astype(np.float64)
+            variance += of_these @ squares
+            third += (of_these * squares).astype(rows.dtype) @ residuals
+            fourth += of_these @ squares**2
         residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
         triangle += _triangle_of_products(residuals)
     triangle = triangle.astype(rows.dtype, copy=False)
@@ -265,16 +267,18 @@ class MomentColumns(NamedTuple):
         residuals = rows * weights[:, None]
         means = np.add.reduceat(residuals, starts) / totals[:, None]
         np.subtract(rows, means[samples.codes], out=residuals)
-        squares = np.einsum("ij,ij->i", residuals, residuals)
-        residuals *= (weights * squares)[:, None]
-        return cls(
-            totals,
-            means,
-            np.add.reduceat(weights * squares, starts),
-            np.add.reduceat(residuals, starts),
-            np.add.reduceat(weights * squares**2, starts),
-            _no_triangles(len(starts), d, rows.dtype),
-        )
+        # The head refuses proxies that are too large.
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("ij,ij->i", residuals, residuals)
+            residuals *= (weights * squares)[:, None]
+            return cls(
+                totals,
+                means,
+                np.add.reduceat(weights * squares, starts),
+                np.add.reduceat(residuals, starts),
+                np.add.reduceat(weights * squares**2, starts),
+                _no_triangles(len(starts), d, rows.dtype),
+            )
 
     @classmethod
     def of_head(cls, rows):

@@ -132,7 +132,11 @@ class Scatter:
         left[np.diag_indices(len(left))] += values[kept]
         values, vectors = eigh(left, check_finite=False)
         values = np.where(values < _RANK_TOLERANCE * values.max(), 0, values)
-        return Scatter(total, (vectors * np.sqrt(np.maximum(values, 0))).T @ basis)
+        values = np.maximum(values, 0)
+        rows = (vectors * np.sqrt(values)).T @ basis
+        scatter = Scatter(total, rows)
+        vars(scatter)["_spectrum_of_rows"] = Spectrum(values, rows)  # orthogonal now
+        return scatter
 
 
 class Spectrum(NamedTuple):

@@ -62,6 +62,7 @@ class Head:
         self.offsets, self.codes = points.offsets, points.codes
         self.counts, self.indices = points.values.counts, points.values.indices
         self.dtype = state.dtype
+        self._check_size(points.values.vectors)  # a whitening would only hide it
         self.shrinkage = self.whitening = None
         self.covariance = self.covariance_shrinkage = self.factor = None
         moments = space.moments if plan.needs.moments else None
@@ -190,15 +191,20 @@ class Head:
         self.proxies = self.plan.proxy_norm.of_proxies(
             vectors, self.offsets, self.space.is_head
         )
-        if not np.isfinite(squared_lengths(np, self.proxies)).all():
-            raise ValueError(
-                f"X is too large for {self.dtype}: squared lengths of proxies are not "
-                "finite. Scale the embeddings, or use norms that give unit length."
-            )
+        self._check_size(self.proxies)
         if self.plan.mean_weight:
             means = self.normalized(self.space.means, np.arange(len(self.classes)))
             # In a new array: what a callable returned may be the user's.
             self.proxies = self.blended(self.proxies, means[self.codes])
+
+    def _check_size(self, vectors):
+        """Refuse vectors whose squared lengths are not finite."""
+        vectors = vectors.astype(self.dtype, copy=False)
+        if not np.isfinite(squared_lengths(np, vectors)).all():
+            raise ValueError(
+                f"X is too large for {self.dtype}: squared lengths of proxies are not "
+                "finite. Scale the embeddings, or use norms that give unit length."
+            )
 
     def _whitened(self, covariance):
         """Express a covariance of embeddings in the whitened space."""

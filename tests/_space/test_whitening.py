@@ -193,3 +193,11 @@ def test_rows_are_taken_away_from_a_scatter(n, d):
     np.testing.assert_allclose(
         left.covariance(0.2), Scatter(n - 4, R[4:]).covariance(0.2), atol=1e-9
     )
+    Z = Whitening.of(left, np.zeros(d), 0.2)(R)
+    expected = Whitening.of(Scatter.of_rows(R[4:], n - 4), np.zeros(d), 0.2)(R)
+    np.testing.assert_allclose(Z @ Z.T, expected @ expected.T, atol=1e-8)
+
+
+def test_a_covariance_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="infs or NaNs"):
+        precision_cholesky(np.full((2, 2), np.nan))

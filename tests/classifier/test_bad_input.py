@@ -653,7 +653,9 @@ class TestScale:
         np.testing.assert_allclose(clf.proxies_, expected.proxies_, atol=1e-5)
         np.testing.assert_array_equal(clf.predict(scaled), expected.predict(X))
 
-    @pytest.mark.parametrize("params", [{}, {"metric": "euclidean"}], ids=str)
+    @pytest.mark.parametrize(
+        "params", [{}, {"metric": "euclidean"}, {"whitening": "auto"}], ids=str
+    )
     def test_what_is_too_large_is_refused_when_it_is_learnt(self, data, params):
         X, y = data
         norms = {"support_norm": None, "proxy_norm": None, "query_norm": None}
