@@ -10,10 +10,9 @@ from .._arrays.groups import Buffer
 from .._arrays.threads import one_blas_thread, run_blocks
 from .._space.kernel_ridge import LabelShares
 from ..aggregation import keep_winners, nearest_of_class
-from ..normalization import NORMS
 from .familiarity import FAMILIARITIES, MEANS
 from .leave_one_out import leave_one_out
-from .similarity import METRICS
+from .similarity import METRICS, Similarity
 
 
 class Scorer:
@@ -325,13 +324,9 @@ class Scorer:
 
     def in_space_of_proxies(self, X):
         """Move queries to the space of the proxies: (n_queries, n_features)."""
-        head, plan = self.head, self.plan
-        queries = plan.query_norm(np.array(X, dtype=head.proxies.dtype))
-        if head.whitening is not None:
-            queries = head.whitening(queries)
-            if plan.query_norm.unit_length:
-                queries = NORMS["l2"](queries)
-        return queries
+        head, norm = self.head, self.plan.query_norm
+        plain = Similarity(head.proxies, query_norm=norm, whitening=head.whitening)
+        return plain.prepare(X)
 
     def left_out(self, score):
         """Score support samples, each by what the head would be without it.

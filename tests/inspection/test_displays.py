@@ -18,6 +18,7 @@ from skimprint.inspection import (
 from skimprint.metrics import neural_collapse_score
 
 matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib")
+pytest.importorskip("matplotlib.pyplot")  # `close` below, also if no test draws
 
 
 @pytest.fixture(autouse=True)
