@@ -94,20 +94,23 @@ class Fitted:
         """Weight of the samples by which a shrinkage is chosen, or was."""
         return self.kept.weight if self.kept else self.state.weight
 
-    def replaced(self, state, plan=None):
+    def replaced(self, state, plan=None, kept=None):
         """Derive what is fitted from another state of mostly the same classes."""
-        return Fitted(plan or self.plan, state, (), self._last_space)
+        return Fitted(plan or self.plan, state, (), self._last_space, kept)
 
     def extended(self, state):
         """Derive what is fitted from a state that knows more: some choices stay."""
-        after = self.replaced(state)
+        return self.replaced(state, kept=self._kept_in(state))
+
+    def _kept_in(self, state):
+        """Find what stays in a state that knows more, or None."""
         if self.plan.whitening != "auto" or not self.knows_classes:
-            return after
-        if state.weight < 2 * self.weight and self.space.moments is not None:
-            shrinkage = self.space.shrinkage
-            if shrinkage < 1:  # else there was nothing to choose it by
-                after.kept = self.kept or Kept(shrinkage, self.weight)
-        return after
+            return None
+        if state.weight >= 2 * self.weight or self.space.moments is None:
+            return None
+        if self.space.shrinkage == 1:  # there was nothing to choose it by
+            return None
+        return self.kept or Kept(self.space.shrinkage, self.weight)
 
     def enqueued(self, batch):
         """Let a batch wait to be learnt; None if it has to be learnt now.
