@@ -20,6 +20,10 @@ from .normalization import PROXY_NORMS, Norm, make_norm
 # More proxies than any class has samples.
 _ALL = np.iinfo(np.int32).max
 
+# Bytes that the scatters of single classes may take, to forget classes by: those of
+# 113 classes of 768 features in four bytes.
+_SCATTER_BYTES = {False: 0, "auto": 2**27, True: 2**62}
+
 # Parameters that make no difference to what is learnt.
 FREE_PARAMETERS = ("device", "n_jobs", "random_state", "rejection", "temperature")
 
@@ -119,6 +123,12 @@ class Plan:
             or mean_weight > 0,
             samples=SAMPLE_SIZE if clf.whitening == "auto" else 0,
         )
+        if needs.moments:
+            shares = clf.whitening is not None or generator.needs.moments
+            # Ledoit and Wolf's shrinkage needs scatters of single classes.
+            one_by_one = metric.needs_covariance or not shares
+            forgettable = True if one_by_one else clf.forgettable
+            needs |= Needs(scatter_bytes=_SCATTER_BYTES[forgettable])
         if clf.kernel_weight:
             needs |= Needs(samples=kernel_ridge.SAMPLE_SIZE)
         n_proxies = clf.n_proxies

@@ -80,6 +80,7 @@ class Parameters(TypedDict, total=False):
     temperature: float | Literal["auto"]
     rejection: "Rejection | None"
     head: Head | None
+    forgettable: bool | Literal["auto"]
     random_state: RandomState
     device: str | None
     n_jobs: int | None

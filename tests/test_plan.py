@@ -9,7 +9,7 @@ from settings import plain_classifier
 
 from skimprint import ImprintClassifier, Rejection
 from skimprint._memory.state import Needs
-from skimprint._plan import FREE_PARAMETERS, Plan, first_difference
+from skimprint._plan import _SCATTER_BYTES, FREE_PARAMETERS, Plan, first_difference
 from skimprint._scoring.similarity import METRICS
 from skimprint._space import kernel_ridge
 from skimprint._space.leave_one_out import SAMPLE_SIZE
@@ -18,6 +18,7 @@ from skimprint.generation import KMeansProxies, LeastSquaresProxies
 from skimprint.normalization import IDENTITY, NORMS, PROXY_NORMS
 
 X = np.array([[1.0, 2.0], [0.0, 3.0]])
+EACH, SOME = _SCATTER_BYTES[True], _SCATTER_BYTES["auto"]
 
 
 def plan_of(generator="mean", X=X, **params):
@@ -78,25 +79,27 @@ class TestNeeds:
         "params, needs",
         [
             ({}, Needs()),
-            ({"metric": "mahalanobis"}, Needs(True)),
-            ({"whitening": 0.3}, Needs(True)),
-            ({"whitening": "auto"}, Needs(True, SAMPLE_SIZE)),
-            ({"mean_weight": 0.3}, Needs(True)),
+            ({"metric": "mahalanobis"}, Needs(True, 0, EACH)),
+            ({"whitening": 0.3}, Needs(True, 0, SOME)),
+            ({"whitening": 0.3, "forgettable": True}, Needs(True, 0, EACH)),
+            ({"whitening": 0.3, "forgettable": False}, Needs(True)),
+            ({"whitening": "auto"}, Needs(True, SAMPLE_SIZE, SOME)),
+            ({"mean_weight": 0.3}, Needs(True, 0, EACH)),
             ({"mean_weight": 0}, Needs()),
-            ({"mean_weight": "auto"}, Needs(True)),
+            ({"mean_weight": "auto"}, Needs(True, 0, EACH)),
             ({"kernel_weight": 0.3}, Needs(False, kernel_ridge.SAMPLE_SIZE)),
             ({"temperature": "auto"}, Needs(False, SAMPLE_SIZE)),
             ({"temperature": 2.0}, Needs()),
             ({"rejection": Rejection(-1)}, Needs(False, SAMPLE_SIZE)),
             ({"rejection": Rejection(-1, threshold=0.5)}, Needs()),
-            ({"generator": "least_squares"}, Needs(True)),
+            ({"generator": "least_squares"}, Needs(True, 0, SOME)),
             (
                 {"generator": LeastSquaresProxies(alpha="auto")},
-                Needs(True, SAMPLE_SIZE),
+                Needs(True, SAMPLE_SIZE, SOME),
             ),
             (
                 {"kernel_weight": 0.3, "temperature": "auto", "whitening": 0.1},
-                Needs(True, kernel_ridge.SAMPLE_SIZE),
+                Needs(True, kernel_ridge.SAMPLE_SIZE, SOME),
             ),
         ],
         ids=str,

@@ -1,12 +1,14 @@
 """Learn samples, class by class: from a state and more samples to the next state."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._arrays.groups import GroupedRows, offsets_of, row_keys
-from .._space.moments import MomentColumns, are_few, joined, moments_of
+from .._space.kernel_ridge import MAX_ROWS
+from .._space.moments import MomentColumns, Pool, are_few, joined, moments_of
 from .._validation import joint_label_dtype
 from .columns import Ragged, Samples, n_bytes, take
 from .state import BLOCK_BYTES, Block, Needs, State, as_objects, split
@@ -98,12 +100,13 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
     absent = batch.is_absent
     is_known = np.array([label in state.places for label in labels]) & ~absent
     is_new = ~is_known & ~absent
+    needs, state, pool = _pooling(plan.needs, state, support, is_new)
     options = {"seed": plan.seed, "n_jobs": n_jobs, "progress": progress}
     known, new = [], []
     if is_new.any():
         some, rows = _only(labels, support, is_new)
         imprint = plan.generator.learn_each(rows, [plan.numbers(some)], **options)[0]
-        blocks = _blocks(plan.needs, some, rows, imprint)
+        blocks = _blocks(needs, some, rows, imprint, pool=pool)
         new += [block.moved(state.n_samples) for block in blocks]
     if is_known.any():
         known, rows = _only(labels, support, is_known)
@@ -113,9 +116,15 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
             before.imprint, rows, training_rows, plan.numbers(known), **options
         )
         new += _blocks(
-            plan.needs, known, rows, imprint, before, first_row=state.n_samples
+            needs,
+            known,
+            rows,
+            imprint,
+            before,
+            first_row=state.n_samples,
+            pool=pool,
         )
-    return state.changed(
+    after = state.changed(
         known,
         new,
         label_dtype=common_label_dtype(state, labels, batch.classes.dtype),
@@ -123,7 +132,9 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         n_features=support.n_features,
         n_samples=state.n_samples + len(batch.X),
         absent=state.absent.union(batch.absent_labels),
+        pooled=pool and pool.triangle,
     )
+    return bounded(plan.needs, after)
 
 
 def learn_each(plans, batch, *, n_jobs=None):
@@ -156,13 +167,15 @@ def learn_each(plans, batch, *, n_jobs=None):
         n_samples=len(batch.X),
         absent=frozenset(batch.absent_labels),
     )
+    everything = np.ones(len(labels), bool)
+    needs, nothing, pool = _pooling(plans[0].needs, nothing, support, everything)
     states = []
     for imprint in imprints:
         if not states:
-            blocks = first = _blocks(plans[0].needs, labels, support, imprint)
+            blocks = first = _blocks(needs, labels, support, imprint, pool=pool)
         else:
             blocks = _with_imprint(first, imprint)
-        states.append(nothing.changed(new=blocks))
+        states.append(nothing.changed(new=blocks, pooled=pool and pool.triangle))
     return states
 
 
@@ -183,6 +196,13 @@ def merge(plan, mine, theirs, *, n_jobs=None):
     state : State
         What is known together.
     """
+    needs, pool = plan.needs, None
+    if not needs.moments:
+        mine, theirs = replace(mine, pooled=None), replace(theirs, pooled=None)
+    elif mine.pooled is not None or theirs.pooled is not None:
+        mine, theirs = pooled(needs, mine), pooled(needs, theirs)
+        needs = _of_pooled(needs, len(mine.places.keys() | theirs.places.keys()))
+        pool = Pool(mine.pooled + theirs.pooled)
     new, replaced, shared = [], [], []
     for block in theirs.blocks:
         taken = []
@@ -198,9 +218,9 @@ def merge(plan, mine, theirs, *, n_jobs=None):
                 shared.append(label)
         if taken:
             part = block if len(taken) == len(block.labels) else take(block, taken)
-            new.append(_keep(plan.needs, part.moved(mine.n_samples)))
+            new.append(_keep(needs, part.moved(mine.n_samples)))
     if shared:
-        before = _keep(plan.needs, mine.gather(shared))
+        before = _keep(needs, mine.gather(shared))
         others = theirs.gather(shared).moved(mine.n_samples)
         points = plan.generator.points(others.imprint)
         imprint = plan.generator.update(
@@ -211,16 +231,97 @@ def merge(plan, mine, theirs, *, n_jobs=None):
             seed=plan.seed,
             n_jobs=n_jobs,
         )
-        new += _blocks(plan.needs, shared, others, imprint, before)
-    kept = [_keep(plan.needs, block) for block in mine.blocks]
-    return mine.with_blocks(kept).changed(
+        new += _blocks(needs, shared, others, imprint, before, pool=pool)
+    kept = [_keep(needs, block) for block in mine.blocks]
+    after = mine.with_blocks(kept).changed(
         replaced + shared,
         new,
         label_dtype=common_label_dtype(mine, list(theirs.places), theirs.label_dtype),
         dtype=np.result_type(mine.dtype, theirs.dtype),
         n_samples=mine.n_samples + theirs.n_samples,
         absent=mine.absent | theirs.absent,
+        pooled=pool and pool.triangle,
     )
+    return bounded(needs, after)
+
+
+def bounded(needs, state):
+    """Keep only the sum of the scatters of all classes where they are too large."""
+    n_scatters = sum(_n_scatters(block) for block in state.blocks)
+    if _are_too_large(needs, n_scatters, state.n_features, state.dtype):
+        return pooled(needs, state)
+    return state
+
+
+def pooled(needs, state):
+    """Keep only the sum of the scatters of all classes."""
+    if state.pooled is not None:
+        return state
+    needs = _of_pooled(needs, len(state.places))
+    pool, blocks = Pool.empty(state.n_features), []
+    for block in state.blocks:
+        moments = pool.absorb_columns(block.moments, block.samples)
+        everything = np.arange(len(block.samples))
+        samples = block.samples.take(everything, needs.samples)
+        blocks.append(block._replace(moments=moments, samples=samples))
+    return replace(state.with_blocks(blocks), pooled=pool.triangle)
+
+
+def _pooling(needs, state, support, is_new):
+    """Sum up scatters at once where there will be too many.
+
+    Parameters
+    ----------
+    needs : Needs
+        Say how large they may be.
+    state : State
+        What is known.
+    support : GroupedRows
+        More samples.
+    is_new : ndarray of bool, of shape (n_groups,)
+        The groups that are of new classes.
+
+    Returns
+    -------
+    needs : Needs
+        The same, or what is needed where no class can be forgotten.
+    state : State
+        The same, or with the sum of the scatters.
+    pool : Pool or None
+        What the scatters of the samples are to be added to.
+    """
+    if not needs.moments:
+        return needs, state, None
+    d = support.n_features
+    n_scatters = sum(_n_scatters(block) for block in state.blocks)
+    n_scatters += np.count_nonzero(~are_few(support.sizes[is_new], d))
+    if _are_too_large(needs, n_scatters, d, support.dtype):
+        state = pooled(needs, replace(state, n_features=d))
+    if state.pooled is None:
+        return needs, state, None
+    needs = _of_pooled(needs, len(state.places) + np.count_nonzero(is_new))
+    return needs, state, Pool(state.pooled)
+
+
+def _of_pooled(needs, n_classes):
+    """Say what is needed of so many classes, none of which will be forgotten.
+
+    What is chosen or fitted by samples of all classes never looks at more of each.
+    """
+    most = max(1, MAX_ROWS // max(1, n_classes))
+    return needs._replace(samples=min(needs.samples, most))
+
+
+def _n_scatters(block):
+    """Count the scatters of single classes in a block."""
+    if block.moments is None or block.moments.triangles is None:
+        return 0
+    return len(block.moments.triangles.values.triangle)
+
+
+def _are_too_large(needs, n_scatters, d, dtype):
+    """Tell whether scatters take too many bytes."""
+    return n_scatters * (d * (d + 1) // 2) * dtype.itemsize > needs.scatter_bytes
 
 
 def common_label_dtype(state, labels, dtype):
@@ -295,7 +396,7 @@ def _with_imprint(blocks, imprint):
     return found
 
 
-def _blocks(needs, labels, source, imprint, before=None, *, first_row=0):
+def _blocks(needs, labels, source, imprint, before=None, *, first_row=0, pool=None):
     """Make blocks of what a generator made of classes, and of their statistics.
 
     Parameters
@@ -312,6 +413,8 @@ def _blocks(needs, labels, source, imprint, before=None, *, first_row=0):
         What was known of the classes.
     first_row : int, default=0
         The training row that the first row of the samples is.
+    pool : Pool, default=None
+        What scatters are added to that are not kept one by one.
     """
     weights = _weights(source)
     if before is not None:
@@ -325,9 +428,9 @@ def _blocks(needs, labels, source, imprint, before=None, *, first_row=0):
         if before is None and isinstance(source, GroupedRows):
             stop = _end_of_few(needs, source, start)
         if stop > start:
-            moments, samples = _statistics_of_few(needs, source, start, stop)
+            moments, samples = _statistics_of_few(needs, source, start, stop, pool)
         else:
-            found = _statistics_of_each(needs, source, before, start, first_row)
+            found = _statistics_of_each(needs, source, before, start, first_row, pool)
             moments, samples = zip(*found, strict=True)
             stop = start + len(found)
             if needs.moments:
@@ -355,7 +458,7 @@ def _end_of_few(needs, source, start):
     return stop
 
 
-def _statistics_of_few(needs, source, start, stop):
+def _statistics_of_few(needs, source, start, stop, pool):
     """Find the moments (or None) and the samples of consecutive classes."""
     index = source.order[source.offsets[start] : source.offsets[stop]]
     codes = np.repeat(np.arange(stop - start), source.sizes[start:stop])
@@ -369,19 +472,26 @@ def _statistics_of_few(needs, source, start, stop):
         Samples(rows[order], weights[order], keys[order], index[order]),
         offsets_of(source.sizes[start:stop]),
     )
+    moments = None
     if needs.moments:
-        return MomentColumns.of_few(samples), samples
-    return None, samples.take(np.arange(stop - start), needs.samples)
+        moments = MomentColumns.of_few(samples)
+        if pool is None:
+            return moments, samples
+        moments = pool.absorb_columns(moments, samples)
+    return moments, samples.take(np.arange(stop - start), needs.samples)
 
 
-def _statistics_of_each(needs, source, before, start, first_row):
+def _statistics_of_each(needs, source, before, start, first_row, pool):
     """Find the moments and the samples of some classes, one by one: a block of them."""
     found, size, n_classes = [], 0, len(_weights(source))
     while size <= BLOCK_BYTES and start + len(found) < n_classes:
         place = start + len(found)
         one = _statistics_of(needs, source, place, first_row)
+        if pool is not None:
+            moments, samples = one
+            one = pool.absorb(moments), samples.smallest(needs.samples)
         if before is not None:
-            one = _joined(needs, _statistics_of(needs, before, place), one)
+            one = _joined(needs, _statistics_of(needs, before, place), one, pool)
         found.append(one)
         moments, samples = one
         size += n_bytes(samples)
@@ -420,7 +530,7 @@ def _statistics_of(needs, source, place, first_row=0):
     return moments_of(rows, weights) if needs.moments else None, samples
 
 
-def _joined(needs, first, second):
+def _joined(needs, first, second, pool):
     """Join moments and samples of one class."""
     (moments, some), (more_moments, more) = first, second
     samples = some.joined(more)
@@ -431,6 +541,8 @@ def _joined(needs, first, second):
         return second
     if more_moments.weight == 0:
         return first
+    if pool is not None:
+        return pool.join(moments, more_moments), samples.smallest(needs.samples)
     if moments.rows is not None and more_moments.rows is not None:
         if are_few(*samples.rows.shape):
             return moments_of(samples.rows, samples.weights), samples

@@ -84,18 +84,24 @@ class Needs(NamedTuple):
         Whether moments of the samples are needed.
     samples : int, default=0
         How many samples of each class are needed, at most.
+    scatter_bytes : int, default=0
+        How many bytes the scatters of single classes may take, which forgetting them
+        needs: only the sum of larger ones is kept.
     """
 
     moments: bool = False
     samples: int = 0
+    scatter_bytes: int = 0
 
     def __or__(self, other):
         """Combine the needs of two parts."""
-        return Needs(self.moments or other.moments, max(self.samples, other.samples))
+        first, *numbers = zip(self, other, strict=True)
+        return Needs(any(first), *map(max, numbers))
 
     def __and__(self, other):
         """Find what two parts both need."""
-        return Needs(self.moments and other.moments, min(self.samples, other.samples))
+        first, *numbers = zip(self, other, strict=True)
+        return Needs(all(first), *map(min, numbers))
 
 
 def split(block):
@@ -136,6 +142,9 @@ class State:
         Number of training rows so far.
     absent : frozenset of label
         Classes of which only samples without weight have been seen.
+    pooled : ndarray of shape (n_features * (n_features + 1) / 2,) or None
+        Upper triangle of the sum of the scatters of all classes, where they are not
+        kept one by one: then no class can be forgotten.
     """
 
     places: dict[Hashable, tuple[Block, int]] = field(default_factory=dict)
@@ -145,6 +154,7 @@ class State:
     n_features: int | None = None
     n_samples: int = 0
     absent: frozenset = frozenset()
+    pooled: np.ndarray | None = None
 
     def __getstate__(self):
         # Places follow from the blocks; labels are written once.

@@ -3,7 +3,8 @@
 The scatter of a class, the sum of the outer products of its centred samples, is
 symmetric: of many samples its upper triangle is kept. Few samples are kept as they are:
 their scatter follows from them. So a class of n samples of d features takes no more
-than the smaller of n and (d + 1) / 2 rows.
+than the smaller of n and (d + 1) / 2 rows. Where that is too much, only the sum of all
+scatters is kept: classes can be added then, but not taken away.
 """
 
 from copy import copy
@@ -42,10 +43,10 @@ class Moments(NamedTuple):
         Upper triangle of the scatter, one column after the other, if there are no rows.
     variance : float
         The trace of the scatter.
-    third : ndarray of shape (d,)
+    third : ndarray of shape (d,) or None
         Sum of ``w |r|^2 r`` over the residuals r.
-    fourth : float
-        Sum of ``w |r|^4``.
+    fourth : float or None
+        Sum of ``w |r|^4``. `None` if the scatter is part of a sum alone.
     """
 
     weight: float
@@ -54,8 +55,8 @@ class Moments(NamedTuple):
     row_weights: np.ndarray | None
     triangle: np.ndarray | None
     variance: float
-    third: np.ndarray
-    fourth: float
+    third: np.ndarray | None
+    fourth: float | None
 
     @property
     def factor(self):
@@ -212,33 +213,43 @@ class MomentColumns(NamedTuple):
 
     Attributes
     ----------
-    weights, variances, fourths : ndarray of shape (n_classes,)
+    weights, variances : ndarray of shape (n_classes,)
         As in `Moments`; the weight is 0 for a class of a head.
-    means, thirds : ndarray of shape (n_classes, d)
+    means : ndarray of shape (n_classes, d)
         As in `Moments`; the mean is the row for a class of a head.
-    triangles : Ragged of Triangles
-        One for each class, or none where the samples are kept.
+    thirds : ndarray of shape (n_classes, d) or None
+        As in `Moments`.
+    fourths : ndarray of shape (n_classes,) or None
+        As in `Moments`.
+    triangles : Ragged of Triangles or None
+        One for each class, or none where the samples are kept. `None` if the scatters
+        are part of a sum alone.
     """
 
     weights: np.ndarray
     means: np.ndarray
     variances: np.ndarray
-    thirds: np.ndarray
-    fourths: np.ndarray
-    triangles: Ragged
+    thirds: np.ndarray | None = None
+    fourths: np.ndarray | None = None
+    triangles: Ragged | None = None
 
     @classmethod
     def of(cls, moments, dtype):
         """Make columns of the moments of each class."""
+        first = (
+            np.array([m.weight for m in moments]),
+            np.stack([m.mean for m in moments]),
+            np.array([m.variance for m in moments]),
+        )
+        if moments[0].third is None:
+            return cls(*first)
         triangles = [m.triangle for m in moments if m.triangle is not None]
         d = len(moments[0].mean)
         stacked = np.empty((len(triangles), d * (d + 1) // 2), dtype)
         for triangle, out in zip(triangles, stacked, strict=True):
             out[:] = triangle
         return cls(
-            np.array([m.weight for m in moments]),
-            np.stack([m.mean for m in moments]),
-            np.array([m.variance for m in moments]),
+            *first,
             np.stack([m.third for m in moments]),
             np.array([m.fourth for m in moments]),
             Ragged(
@@ -290,6 +301,9 @@ class MomentColumns(NamedTuple):
 
     def one(self, place, samples):
         """Take the moments of one class, and its samples where they are kept for it."""
+        first = self.weights[place], self.means[place]
+        if self.triangles is None:
+            return Moments(*first, None, None, None, self.variances[place], None, None)
         rows = row_weights = triangle = None
         start, stop = self.triangles.offsets[place : place + 2]
         if stop > start:
@@ -299,8 +313,7 @@ class MomentColumns(NamedTuple):
             rows = samples.values.rows[part]
             row_weights = samples.values.weights[part]
         return Moments(
-            self.weights[place],
-            self.means[place],
+            *first,
             rows,
             row_weights,
             triangle,
@@ -321,6 +334,68 @@ def _no_triangles(n, d, dtype):
     return Ragged(
         Triangles(np.empty((0, d * (d + 1) // 2), dtype)), np.zeros(n + 1, np.intp)
     )
+
+
+class Pool:
+    """Sum the scatters of classes that are not kept one by one.
+
+    Parameters
+    ----------
+    triangle : ndarray of shape (d * (d + 1) / 2,)
+        The upper triangle of the sum so far, of dtype float64; it is not changed.
+    """
+
+    def __init__(self, triangle):
+        self.triangle = triangle.copy()
+
+    @classmethod
+    def empty(cls, d):
+        """Start a sum of scatters of d features."""
+        return cls(np.zeros(d * (d + 1) // 2))
+
+    def absorb(self, moments):
+        """Add the scatter of a class, and leave it away from its moments."""
+        if moments.third is None:
+            return moments
+        _add_scatters(self.triangle, [moments])
+        none = dict.fromkeys(("rows", "row_weights", "triangle", "third", "fourth"))
+        return moments._replace(**none)
+
+    def absorb_columns(self, columns, samples):
+        """Add the scatters of classes, and leave them away from their moments.
+
+        Parameters
+        ----------
+        columns : MomentColumns
+            Of the classes.
+        samples : Ragged of Samples
+            All samples of those that have no triangle.
+
+        Returns
+        -------
+        columns : MomentColumns
+        """
+        if columns.triangles is None:
+            return columns
+        for triangle in columns.triangles.values.triangle:
+            self.triangle += triangle
+        factor = _factor_in(columns, samples)
+        if len(factor):
+            self.triangle += _triangle_of_products(factor)
+        return columns._replace(thirds=None, fourths=None, triangles=None)
+
+    def join(self, first, second):
+        """Join the moments of two parts whose scatters are in the sum.
+
+        What is missing there is the scatter of the two means.
+        """
+        total = first.weight + second.weight
+        between = second.mean - first.mean
+        apart = np.sqrt(first.weight * second.weight / total) * between
+        self.triangle += _triangle_of_products(apart[None])
+        variance = first.variance + second.variance + apart @ apart
+        mean = first.mean + second.weight / total * between
+        return first._replace(weight=total, mean=mean, variance=variance)
 
 
 class PooledMoments:
@@ -345,8 +420,9 @@ class PooledMoments:
         than d.
     variance : float
         The trace of the within-class scatter.
-    fourth : float
-        Sum of ``w |r|^4`` over all residuals.
+    fourth : float or None
+        Sum of ``w |r|^4`` over all residuals; `None` if only the sum of scatters is
+        kept.
     """
 
     def __init__(self, state, previous=None):
@@ -361,13 +437,17 @@ class PooledMoments:
         self.weights = moments.weights[known]
         self.means = moments.means[known]
         self.variance = sum(moments.variances[known])
-        self.fourth = sum(moments.fourths[known])
+        self.fourth = None
+        if moments.fourths is not None:
+            self.fourth = sum(moments.fourths[known])
         self._places = {label: state.places[label] for label in labels[known].tolist()}
         self.factor = self._triangle = None
         self._rounding = max(_ROUNDING, np.finfo(state.dtype).eps ** 2)
         d = self.means.shape[1]
-        if sum(_n_rows(block, d) for block in state.blocks) < d:
-            factors = [_factor_in(block) for block in state.blocks]
+        if state.pooled is not None:
+            self._triangle = state.pooled
+        elif sum(_n_rows(block, d) for block in state.blocks) < d:
+            factors = [_factor_in(b.moments, b.samples) for b in state.blocks]
             self.factor = np.concatenate(factors)
         else:
             self._triangle = self._summed(state.blocks, previous)
@@ -383,15 +463,10 @@ class PooledMoments:
                 _add_scatters(triangle, map(_moments_at, lost), sign=-1)
                 _add_scatters(triangle, map(_moments_at, changed))
                 return triangle
-        d = self.means.shape[1]
-        triangle = np.zeros(d * (d + 1) // 2)
+        pool = Pool.empty(self.means.shape[1])
         for block in blocks:
-            for other in block.moments.triangles.values.triangle:
-                triangle += other
-            factor = _factor_in(block)
-            if len(factor):
-                triangle += _triangle_of_products(factor)
-        return triangle
+            pool.absorb_columns(block.moments, block.samples)
+        return pool.triangle
 
     def whitened(self, whitening):
         """Whiten the means and the scatter; the weights stay."""
@@ -430,17 +505,16 @@ def _n_rows(block, d):
     return d * np.count_nonzero(~has_none) + block.samples.sizes[has_none].sum()
 
 
-def _factor_in(block):
+def _factor_in(columns, samples):
     """Find rows whose products make the scatters of those classes that have no other.
 
     Those of a head have no samples.
     """
-    few = np.flatnonzero(np.diff(block.moments.triangles.offsets) == 0)
-    samples = block.samples
+    few = np.flatnonzero(np.diff(columns.triangles.offsets) == 0)
     if len(few) < len(samples):
         samples = samples.take(few)
     rows, weights, *_ = samples.values
-    factor = rows - block.moments.means[few[samples.codes]]
+    factor = rows - columns.means[few[samples.codes]]
     factor *= np.sqrt(weights)[:, None]
     return factor
 

@@ -164,6 +164,14 @@ default="dot"
         them; a row counts as one sample where more is learnt of its class. With
         ``proxy_norm="quantile"`` its weights are the reference distribution. See
         `from_head`.
+    forgettable : bool or "auto", default="auto"
+        Whether `forget` can take classes out of what all have in common: a covariance,
+        for `whitening` or ``"least_squares"``. That takes the scatter of each class
+        that has more samples than half of the features: half a matrix of features by
+        features. ``"auto"`` keeps them up to 128 MiB in all; beyond that, and beyond
+        nothing with `False`, only their sum is kept, and `forget` is an error. Where
+        nothing is shared, and with ``metric="mahalanobis"``, which needs each scatter,
+        all classes can be forgotten.
     random_state : int, RandomState instance or None, default=None
         Seed of the generator. Every class starts from the same seed, so that its
         proxies do not depend on the other classes.
@@ -289,6 +297,7 @@ default="dot"
         ],
         "rejection": [Rejection, None],
         "head": [tuple, None],
+        "forgettable": ["boolean", StrOptions({"auto"})],
         "random_state": ["random_state"],
         "device": [str, None],
         "n_jobs": [Integral, None],
@@ -311,6 +320,7 @@ default="dot"
         temperature: float | Literal["auto"] = "auto",
         rejection: Rejection | None = None,
         head: Head | None = None,
+        forgettable: bool | Literal["auto"] = "auto",
         random_state: RandomState = None,
         device: str | None = None,
         n_jobs: int | None = None,
@@ -329,6 +339,7 @@ default="dot"
         self.temperature = temperature
         self.rejection = rejection
         self.head = head
+        self.forgettable = forgettable
         self.random_state = random_state
         self.device = device
         self.n_jobs = n_jobs
@@ -550,7 +561,8 @@ default="dot"
         Raises
         ------
         ValueError
-            If a label is not known; nothing is forgotten then.
+            If a label is not known, or only the sum of the scatters of all classes is
+            kept: see `forgettable`. Nothing is forgotten then.
 
         Examples
         --------

@@ -202,7 +202,23 @@ def check_labels_to_forget(state, classes):
             f"classes must be labels that the classifier knows; {unknown} are not "
             f"among {shortened(sorted(known))}."
         )
+    if state.pooled is not None:
+        kept = [label for label in labels if not _is_separate(state, label)]
+        if kept:
+            raise ValueError(
+                f"{kept} cannot be forgotten: only the sum of the scatters of all "
+                "classes is kept, from which none can be taken away. Learn with "
+                "forgettable=True to keep each, or fit again without these classes."
+            )
     return list(dict.fromkeys(labels))
+
+
+def _is_separate(state, label):
+    """Tell whether a class has no share in what all classes have in common."""
+    if label in state.absent:
+        return True
+    block, place = state.places[label]
+    return bool(block.is_head[place])
 
 
 def listed_labels(y, n_samples, name="y"):

@@ -224,7 +224,11 @@ def _plan(cls, plain, then):
         Plan.of(resolved, None),
         parameters=given.get_params(),
         seed=count(plain["seed"], "seed"),
-        needs=Needs(bool(needs.moments), count(needs.samples, "needs")),
+        needs=Needs(
+            bool(needs.moments),
+            count(needs.samples, "needs"),
+            count(needs.scatter_bytes, "needs"),
+        ),
     )
 
 
@@ -263,17 +267,20 @@ def _write_state(state, arrays, *, derived):
     plain["rows"] = _write_rows(rows, arrays)
     moments = block.moments
     if moments is not None and (derived or not _follow_from_samples(block)):
-        columns = moments._asdict()
-        triangles = columns.pop("triangles")
-        arrays.of("moments").update(
-            offsets=triangles.offsets, **triangles.values._asdict(), **columns
-        )
+        columns = {k: v for k, v in moments._asdict().items() if v is not None}
+        triangles = columns.pop("triangles", None)
+        if triangles is not None:
+            columns |= {"offsets": triangles.offsets, **triangles.values._asdict()}
+        arrays.of("moments").update(**columns)
+    if state.pooled is not None:
+        arrays.add("pooled", state.pooled)
     return plain
 
 
 def _follow_from_samples(block):
     """Tell whether moments are those of the samples that are kept."""
-    return not (block.moments.triangles.offsets[-1] or block.is_head.any())
+    triangles = block.moments.triangles
+    return triangles is not None and not (triangles.offsets[-1] or block.is_head.any())
 
 
 def _read_state(plain, arrays, plan, n_features):
@@ -311,9 +318,18 @@ def _read_state(plain, arrays, plan, n_features):
         )
     elif plan.needs != Needs():
         raise ValueError("samples are missing, which the parameters need.")
-    moments = None
+    moments = pooled = None
     if plan.needs.moments:
-        moments = _read_moments(arrays, n_classes, samples, derived=plain["derived"])
+        arrays.sizes["triangle"] = n_features * (n_features + 1) // 2
+        if arrays.has("pooled"):
+            pooled = arrays.take("pooled", "f", "triangle").astype(np.float64)
+        moments = _read_moments(
+            arrays,
+            n_classes,
+            samples,
+            derived=plain["derived"],
+            are_pooled=pooled is not None,
+        )
     block = Block(
         as_objects(labels.tolist()),
         arrays.take("class_weights", "f", "classes"),
@@ -323,7 +339,7 @@ def _read_state(plain, arrays, plan, n_features):
         moments,
         samples,
     )
-    return state.with_blocks(split(block))
+    return replace(state, pooled=pooled).with_blocks(split(block))
 
 
 # -- Rows, of which the same may be sample, point and proxy
@@ -455,21 +471,18 @@ def _read_ragged(record, arrays, part, n_classes, **known):
     return Ragged(record(*values), offsets)
 
 
-def _read_moments(arrays, n_classes, samples, *, derived):
+def _read_moments(arrays, n_classes, samples, *, derived, are_pooled):
     if not (derived or arrays.has("moments.weights")):
         return MomentColumns.of_few(samples)
-    d = arrays.sizes["features"]
-    arrays.sizes["triangle"] = d * (d + 1) // 2
+    names = [("weights",), ("means", "features"), ("variances",)]
+    if not are_pooled:
+        names += [("thirds", "features"), ("fourths",)]
     columns = {
         name: arrays.take(f"moments.{name}", "f", "classes", *axes)
-        for name, *axes in (
-            ("weights",),
-            ("means", "features"),
-            ("variances",),
-            ("thirds", "features"),
-            ("fourths",),
-        )
+        for name, *axes in names
     }
+    if are_pooled:
+        return MomentColumns(**columns)
     return MomentColumns(
         **columns, triangles=_read_ragged(Triangles, arrays, "moments", n_classes)
     )

@@ -12,7 +12,9 @@ from skimprint._memory import learner, state
 from skimprint._memory.columns import n_bytes
 from skimprint._memory.learner import Batch, batches_joined, learn_each, merge
 from skimprint._memory.state import Needs, State
-from skimprint._space.moments import moments_of
+from skimprint._space.moments import PooledMoments, moments_of
+
+EACH = 2**40  # bytes of scatters: more than there are
 
 
 def samples(n, d, seed=0, n_classes=3):
@@ -39,7 +41,7 @@ def assert_same_samples(found, expected, order):
 )
 def test_parts_in_any_order_give_the_statistics_of_the_whole(cuts, seed, d, kept):
     X, y, weights = samples(60, d, seed)
-    plan = plan_of().with_needs(Needs(moments=True, samples=kept))
+    plan = plan_of().with_needs(Needs(True, kept, EACH))
     order = np.random.default_rng(seed).permutation(60)
     parts = State()
     for rows in np.split(order, sorted(cuts)):
@@ -96,6 +98,79 @@ def test_only_what_is_needed_is_kept():
     known = learnt(plan.with_needs(Needs(samples=4)), X, y).gather([0, 1, 2])
     assert known.samples.sizes.tolist() == [4, 4, 4]
     assert known.moments is None
+
+
+class TestPooled:
+    """Where only the sum of the scatters is kept, it is that of all of them."""
+
+    @settings(deadline=None, max_examples=40)
+    @given(
+        cuts=st.lists(st.integers(1, 59), max_size=4, unique=True),
+        seed=st.integers(0, 2**16),
+        d=st.sampled_from([2, 8, 25, 60]),
+        kept=st.sampled_from([0, 5]),
+        limit=st.sampled_from([0, 300, 3000]),
+        merged=st.booleans(),
+    )
+    def test_sum_is_that_of_all_classes(self, cuts, seed, d, kept, limit, merged):
+        X, y, weights = samples(60, d, seed)
+        order = np.random.default_rng(seed).permutation(60)
+        found, expected = (
+            self.in_parts(
+                plan_of().with_needs(Needs(True, kept, each)),
+                [(X[p], y[p], weights[p]) for p in np.split(order, sorted(cuts))],
+                merged=merged,
+            )
+            for each in (limit, EACH)
+        )
+        triangles = [b.moments.triangles.values.triangle for b in expected.blocks]
+        assert (found.pooled is None) == (sum(map(n_bytes, triangles)) <= limit)
+        some, others = PooledMoments(found), PooledMoments(expected)
+        np.testing.assert_allclose(some.scatter, others.scatter, 1e-9, 1e-9)
+        np.testing.assert_allclose(some.means, others.means, 1e-9, 1e-9)
+        np.testing.assert_allclose(some.weights, others.weights)
+        np.testing.assert_allclose(some.variance, others.variance)
+        if found.pooled is not None:
+            block = found.gather([0, 1, 2])
+            assert max(block.samples.sizes) <= kept
+            assert block.moments.triangles is None
+
+    @staticmethod
+    def in_parts(plan, parts, *, merged):
+        known = State()
+        for part in parts:
+            if merged and known.places:
+                known = merge(plan, known, learnt(plan, *part))
+            else:
+                known = learnt(plan, *part, state=known)
+        return known
+
+    @pytest.mark.parametrize("first, second", [(0, EACH), (EACH, 0)])
+    def test_merges_with_one_that_is_not(self, first, second):
+        X, y, weights = samples(60, 8)
+        plans = [plan_of().with_needs(Needs(True, 5, n)) for n in (first, second)]
+        halves = [(X[i::2], y[i::2], weights[i::2]) for i in (0, 1)]
+        mine, theirs = map(learnt, plans, *zip(*halves, strict=True))
+        assert (mine.pooled is None) != (theirs.pooled is None)
+        both = merge(plans[0], mine, theirs)
+        assert both.pooled is not None
+        whole = learnt(plan_of().with_needs(Needs(True, 5, EACH)), X, y, weights)
+        scatters = [PooledMoments(each).scatter for each in (both, whole)]
+        np.testing.assert_allclose(*scatters, atol=1e-9)
+
+    def test_without_moments_there_is_none(self):
+        X, y, _ = samples(60, 8)
+        pooled = learnt(plan_of().with_needs(Needs(True)), X, y)
+        assert merge(plan_of(), pooled, pooled).pooled is None
+
+    def test_of_plans_that_learn_together(self):
+        X, y, _ = samples(60, 8)
+        plans = [
+            plan_of("kmeans", n_proxies=k).with_needs(Needs(True, 5)) for k in (1, 2)
+        ]
+        batch = Batch(X, *np.unique(y, return_inverse=True))
+        for plan, found in zip(plans, learn_each(plans, batch), strict=True):
+            np.testing.assert_array_equal(found.pooled, learnt(plan, X, y).pooled)
 
 
 class TestStates:
@@ -179,7 +254,7 @@ class TestMerge:
 
     def test_keeps_what_both_have_kept(self):
         X, y, _ = samples(60, 40)
-        more, less = Needs(True, 30), Needs(True, 3)
+        more, less = Needs(True, 30, EACH), Needs(True, 3, EACH)
         plan = plan_of()
         first = learnt(plan.with_needs(more), X, y)
         second = learnt(plan.with_needs(less), X + 1, y + 2)

@@ -239,6 +239,9 @@ def test_needs_of_two_parts():
     assert none | samples == samples
     assert moments | samples == Needs(True, 9)
     assert moments & samples == Needs(False, 5)
+    some, more = Needs(True, scatter_bytes=3), Needs(scatter_bytes=4)
+    assert some | more == Needs(True, scatter_bytes=4)
+    assert some & more == Needs(scatter_bytes=3)
     assert moments & none == none
 
 

@@ -20,7 +20,7 @@ def samples(n=60, d=5, n_classes=4, seed=0):
 
 @pytest.fixture
 def plan():
-    return plan_of().with_needs(Needs(moments=True, samples=100))
+    return plan_of().with_needs(Needs(True, 100, scatter_bytes=2**40))
 
 
 def test_means_and_weights_by_definition(plan):

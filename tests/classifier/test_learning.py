@@ -460,6 +460,104 @@ class TestForget:
         assert clf.classes_.tolist() == [*left, "d"]
 
 
+def some(digits):
+    """Digits, with a sixteenth of the features."""
+    X, y = digits
+    return X[:, ::16], y
+
+
+class TestForgettable:
+    """Where only the sum of the scatters is kept, all but `forget` is as it was."""
+
+    @pytest.fixture(params=["whitened", "least squares", "recommended"])
+    def clf(self, request):
+        least_squares = LeastSquaresProxies(alpha="auto")
+        return {
+            "whitened": ImprintClassifier(n_proxies=2, random_state=0),
+            "least squares": plain_classifier(least_squares, n_proxies=1),
+            "recommended": ImprintClassifier.from_method("recommended", n_proxies=2),
+        }[request.param].set_params(support_norm="l2", random_state=0)
+
+    @staticmethod
+    def learnt_in_all_ways(clf, X, y):
+        """At once, in parts of some and of other classes, and merged."""
+        first, second = y < 6, np.arange(len(y)) % 2 == 0
+        in_parts = clone(clf).partial_fit(X[first & second], y[first & second])
+        in_parts.partial_fit(X[~first], y[~first])
+        in_parts.partial_fit(X[first & ~second], y[first & ~second])
+        merged = clone(clf).fit(X[second], y[second])
+        merged.merge(clone(clf).fit(X[~second], y[~second]))
+        return clone(clf).fit(X, y), in_parts, merged
+
+    def test_predicts_as_if_each_were_kept(self, digits, clf):
+        X, y = some(digits)
+        for way in self.learnt_in_all_ways(clf, X, y):
+            assert way._fitted.state.pooled is None
+        every = self.learnt_in_all_ways(clf.set_params(forgettable=True), X, y)
+        none = self.learnt_in_all_ways(clf.set_params(forgettable=False), X, y)
+        for expected, found in zip(every, none, strict=True):
+            assert found._fitted.state.pooled is not None
+            np.testing.assert_allclose(
+                found.decision_function(X[::9]), expected.decision_function(X[::9]),
+                rtol=1e-3, atol=1e-4,
+            )  # fmt: skip
+            np.testing.assert_allclose(found.temperature_, expected.temperature_, 1e-2)
+            assert len(pickle.dumps(found)) < len(pickle.dumps(expected))
+
+    def test_only_forget_is_an_error(self, digits, clf):
+        X, y = some(digits)
+        clf.set_params(forgettable=False).fit(X[y < 9], y[y < 9])
+        before = pickle.dumps(clf)
+        with pytest.raises(
+            ValueError, match=r"\[3\] cannot be forgotten.*forgettable="
+        ):
+            clf.forget(3)
+        assert pickle.dumps(clf) == before
+        again = pickle.loads(before)
+        np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+        for each in (clf, again):
+            each.partial_fit(X[y == 9], y[y == 9])
+        np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+        with pytest.raises(ValueError, match="cannot be forgotten"):
+            again.forget([9])
+
+    def test_by_default_up_to_a_size(self, digits, clf, monkeypatch):
+        X, y = some(digits)
+        X = X.astype(np.float32)
+        scatter_bytes = 64 * 65 // 2 * 4
+        sizes = {True: 2**62, False: 0, "auto": 8 * scatter_bytes}
+        monkeypatch.setattr("skimprint._plan._SCATTER_BYTES", sizes)
+        clf.partial_fit(X[y < 8], y[y < 8]).forget(0).partial_fit(X[y == 8], y[y == 8])
+        clf.partial_fit(X[y == 9][:9], y[y == 9][:9]).forget(1)  # so few are kept
+        clf.partial_fit(X[y == 0], y[y == 0]).forget(0)
+        clf.partial_fit(X[y < 2], y[y < 2])
+        with pytest.raises(ValueError, match="cannot be forgotten"):
+            clf.forget(0)
+        assert clf.score(X, y) > 0.7
+
+    def test_what_has_no_share_is_forgotten(self, digits):
+        X, y = some(digits)
+        head = X[:2], np.array([20, 21])
+        clf = ImprintClassifier("mean", head=head, support_norm="l2", forgettable=False)
+        weights = (y != 5).astype(float)
+        clf.fit(X, y, sample_weight=weights).forget([20, 5])
+        assert clf.classes_.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 21]
+        with pytest.raises(ValueError, match=r"\[7\] cannot be forgotten"):
+            clf.forget([21, 7])
+
+    @pytest.mark.parametrize(
+        "params", [{"whitening": None}, {"metric": "mahalanobis"}, {"mean_weight": 0.5}]
+    )
+    def test_without_a_sum_all_can_be_forgotten(self, digits, params):
+        X, y = some(digits)
+        clf = ImprintClassifier("mean", forgettable=False, support_norm="l2")
+        clf.set_params(**({"whitening": None} | params)).fit(X, y)
+        expected = clone(clf).fit(X[y != 3], y[y != 3])
+        np.testing.assert_allclose(
+            clf.forget(3).decision_function(X), expected.decision_function(X)
+        )
+
+
 class TestMerge:
     @pytest.mark.parametrize(
         "name, value",

@@ -426,6 +426,9 @@ class Program:
         if self.chance(0.1) and not combines:
             labels = self.pool[: self.rng.integers(1, 3)]
             params["head"] = self._rows(labels), self._y(labels)
+        # By lots of its own, so that all others stay what they were.
+        of_seed = np.random.default_rng([self.seed, 1])
+        params["forgettable"] = ["auto", True, False][of_seed.integers(3)]
         return params
 
     def _draw_rejection(self):
@@ -531,7 +534,15 @@ class Program:
         argument = gone[0] if n == 1 and self.chance(0.5) else self._y(gone)
         if not isinstance(argument, np.ndarray) and self.label_dtype:
             argument = self._y(gone)[0]
-        self.take(Step("forget", classes=argument))
+        step = Step("forget", classes=argument)
+        if (
+            self.clf._fitted.state.pooled is not None
+            and not self.notes.pure >= {*gone} - self.notes.absent
+        ):
+            assert not self.plan_params["forgettable"]
+            self.take(step, refused=(ValueError, "only the sum of the scatters"))
+            return
+        self.take(step)
         self.notes.forget(gone)
         self.check_nothing_is_left_of(gone)
 
