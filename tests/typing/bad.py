@@ -52,6 +52,7 @@ def mistakes(X: np.ndarray, y: np.ndarray) -> None:
     ImprintClassifier(rejection="neither")  # expect-error
     ImprintClassifier(rejection=Rejection)  # expect-error
     ImprintClassifier(head=5)  # expect-error
+    ImprintClassifier(forgettable="atuo")  # expect-error
     ImprintClassifier(random_state="0")  # expect-error
     ImprintClassifier(device=0)  # expect-error
     ImprintClassifier(n_jobs="all")  # expect-error

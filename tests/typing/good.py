@@ -136,6 +136,8 @@ def classifiers(clusterer: Any) -> list[ImprintClassifier]:
         ImprintClassifier(rejection=Rejection(label=-1, score="similarity")),
         ImprintClassifier(head=None, device=None, n_jobs=None, random_state=None),
         ImprintClassifier(head=([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])),
+        ImprintClassifier(forgettable="auto"),
+        ImprintClassifier(forgettable=False),
         ImprintClassifier(device="cpu", n_jobs=-1, random_state=0, verbose=1),
         ImprintClassifier(device="auto", random_state=np.random.RandomState(0)),
         ImprintClassifier.from_method("westerhoff", n_proxies=5),
