@@ -102,7 +102,7 @@ def few_shots(X, intents):
 
 
 def new_intent(embedder, X, texts, intents):
-    """Teach a classifier one more intent from three sentences."""
+    """Teach a classifier one more intent from three sentences, by `partial_fit`."""
     known = intents != NEW_INTENT
     classifier = ImprintClassifier(random_state=0).fit(X[known], intents[known])
     new = X[~known]
@@ -124,7 +124,7 @@ def new_intent(embedder, X, texts, intents):
         f"{kept:.1%} of the other intents' sentences still are"
     )
     print(
-        f"cost:   {milliseconds:.0f} ms, for embedding the new ones and fitting again"
+        f"cost:   {milliseconds:.0f} ms, to embed the new ones and learn them alone"
     )
     sentence = "my sister gave me a gift card, how do I spend it"
     answer = classifier.predict(embedder.transform([sentence]))[0]
@@ -132,8 +132,8 @@ def new_intent(embedder, X, texts, intents):
 
 
 def out_of_scope(X, intents, X_others):
-    """Show how well the greatest similarity tells what is none of our business."""
-    print("\nOut of scope: greatest similarity to any proxy, as a score")
+    """Show how well `score_samples` tells what is none of our business."""
+    print("\nOut of scope: how familiar sentences are, known ones and others")
     for title, classifier in classifiers().items():
         scores = []
         for train, test in splits(intents, 10):
