@@ -123,9 +123,7 @@ def new_intent(embedder, X, texts, intents):
         f"after:  {np.mean(predicted == NEW_INTENT):.0%} of them are recognised, "
         f"{kept:.1%} of the other intents' sentences still are"
     )
-    print(
-        f"cost:   {milliseconds:.0f} ms, to embed the new ones and learn them alone"
-    )
+    print(f"cost:   {milliseconds:.0f} ms, to embed the new ones and learn them alone")
     sentence = "my sister gave me a gift card, how do I spend it"
     answer = classifier.predict(embedder.transform([sentence]))[0]
     print(f"try:    {sentence!r} -> {answer}")
