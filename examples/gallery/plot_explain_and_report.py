@@ -28,11 +28,10 @@ from skimprint.inspection import ExplanationDisplay, report
 # goes through the network, which is fastest on one core, and ``cache_dir`` keeps what
 # came out of it.
 
-folders = (folder / "shared" for folder in Path.cwd().parents)
-shared = next((folder for folder in folders if (folder / "data").is_dir()), None)
-if shared is not None:
-    photographs = shared / "data" / "hymenoptera"
-    sys.path.append(str(shared / "foundation_models"))
+folders = (folder / "shared" / "data" / "hymenoptera" for folder in Path.cwd().parents)
+photographs = next((folder for folder in folders if folder.is_dir()), None)
+if photographs is not None:
+    sys.path.append(str(photographs.parents[1] / "foundation_models"))
     import mobilenet_v1
 
     embedder = FoundationEmbedder(

@@ -28,10 +28,9 @@ from skimprint.model_selection import NShotSplit
 # Ten of each question are learnt, and others are asked about. ``cache_dir`` keeps the
 # embedding of each text, so that it is computed once.
 
-folders = (folder / "shared" for folder in Path.cwd().parents)
-shared = next((folder for folder in folders if folder.is_dir()), Path("shared"))
-banking = shared / "data" / "banking77"
-if banking.is_dir():
+folders = (folder / "shared" / "data" / "banking77" for folder in Path.cwd().parents)
+banking = next((folder for folder in folders if folder.is_dir()), None)
+if banking is not None:
     name = "Banking77"
     with (banking / "train.csv").open(encoding="utf-8", newline="") as file:
         samples = list(csv.DictReader(file))
