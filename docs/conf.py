@@ -59,6 +59,11 @@ myst_heading_anchors = 2
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
+# Reports that examples save become pages of the site as they are.
+reports = DOCS.parent / "examples" / "gallery" / "reports"
+reports.mkdir(exist_ok=True)
+html_extra_path = [str(reports)]
+
 # API pages: one for each class and function; see also _templates/autosummary.
 autosummary_generate = True
 autodoc_typehints = "none"  # docstrings say what parameters are
@@ -104,6 +109,8 @@ sphinx_gallery_conf = {
                 "compare_methods",
                 "whole_framework",
                 "own_parts",
+                "explain_and_report",
+                "find_wrong_labels",
                 "neural_collapse",
                 "larger_than_memory",
                 "deploy",

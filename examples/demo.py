@@ -1,8 +1,9 @@
 """Show what skimprint does, in a minute: ``python examples/demo.py [PICTURE]``.
 
 Real digits, embedded by a network that was trained on photographs. Compares the
-published methods at several numbers of shots, searches over components, and explains
-three predictions by their nearest proxies.
+published methods at several numbers of shots, searches over components, explains
+three predictions by their nearest proxies, and writes a report on all of them to
+``report.html`` beside the picture.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from skimprint import ImprintClassifier
 from skimprint.aggregation import Votes
 from skimprint.datasets import load_digits_embeddings
 from skimprint.generation import KMeansProxies
+from skimprint.inspection import report
 from skimprint.methods import PUBLISHED_METHODS, RECOMMENDED
 
 METHODS = {
@@ -31,6 +33,11 @@ METHODS = {
 }
 SHOTS = (1, 5, 20, "all")
 N_SPLITS = 5
+
+# Colours and markers that colour-blind people tell apart, after Okabe and Ito (2008).
+COLORS = ["#000000", "#56b4e9", "#009e73", "#e69f00", "#cc79a7", "#0072b2", "#d55e00"]
+MARKERS = "vX^dPos"
+RIGHT, WRONG = "#0072b2", "#d55e00"
 
 
 def main():
@@ -49,9 +56,14 @@ def main():
     accuracies = compare_methods(X, y, splits)
     support, queries = splits[0]
     search_components(X, y, support, queries)
-    explained = explain_predictions(X, y, support, queries)
+    clf = ImprintClassifier(random_state=0).fit(X[support], y[support])
+    explained = explain_predictions(clf, X, y, support, queries)
     draw(path, accuracies, digits.images, y, explained)
-    print(f"\nPicture: {path}. All of it took {perf_counter() - start:.0f} seconds.")
+    page = path.with_name("report.html")
+    write_report(page, clf, X, y, digits.images, support, queries)
+    print(f"\nPicture: {path}")
+    print(f"Report:  {page}, one page on the classifier that was explained")
+    print(f"All of it took {perf_counter() - start:.0f} seconds.")
 
 
 def compare_methods(X, y, splits):
@@ -117,13 +129,12 @@ def search_components(X, y, support, queries):
     )
 
 
-def explain_predictions(X, y, support, queries):
+def explain_predictions(clf, X, y, support, queries):
     """Explain a clear case, a close call and a mistake by their nearest proxies.
 
     Returns a list of (title, query row, proxy rows, similarities), rows being those of
     the training picture that a proxy stands for.
     """
-    clf = ImprintClassifier(random_state=0).fit(X[support], y[support])
     scores = np.sort(clf.decision_function(X[queries]), axis=1)
     margins = scores[:, -1] - scores[:, -2]
     predicted = clf.predict(X[queries])
@@ -153,24 +164,38 @@ def explain_predictions(X, y, support, queries):
     return explained
 
 
+def write_report(path, clf, X, y, images, support, queries):
+    """Save a page on what the classifier has learnt, and what it does with queries."""
+    pictures = np.uint8(255 - 255 / 16 * images)
+    report(
+        clf,
+        X[queries],
+        y[queries],
+        pictures[queries],
+        X_train=X[support],
+        y_train=y[support],
+        train_items=pictures[support],
+    ).save(path)
+
+
 def draw(path, accuracies, images, y, explained):
     """Save accuracy against shots, and the explained predictions as pictures."""
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
+        from PIL import Image
     except ImportError as error:
         raise ImportError(
             'The demo draws with matplotlib: pip install "skimprint[demo]"'
         ) from error
-    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5.2), layout="constrained")
     curves, pictures = figure.subfigures(1, 2, width_ratios=[1, 1.15])
 
     axes = curves.subplots()
-    styles = zip(METHODS, accuracies, matplotlib.color_sequences["tab10"], strict=False)
-    for title, accuracy, color in styles:
+    styles = zip(METHODS, accuracies, COLORS, MARKERS, strict=True)
+    for title, accuracy, color, marker in styles:
         mean, std = accuracy.mean(axis=1), accuracy.std(axis=1)
-        axes.plot(mean, "o-", color=color, label=title)
+        axes.plot(mean, marker=marker, color=color, label=title)
         axes.fill_between(
             range(len(SHOTS)), mean - std, mean + std, color=color, alpha=0.15
         )
@@ -186,7 +211,7 @@ def draw(path, accuracies, images, y, explained):
         line[0].set_title(f"{title}: a {y[query]}", fontweight="bold")
         line[0].imshow(images[query], cmap="gray_r")
         for axes, row, similarity in zip(line[1:], rows, similarities, strict=True):
-            color = "tab:green" if y[row] == y[query] else "tab:red"
+            color = RIGHT if y[row] == y[query] else WRONG
             axes.imshow(images[row], cmap="gray_r")
             axes.set_title(f"{y[row]}   {similarity:.3f}", color=color)
             axes.spines[:].set(color=color, linewidth=2)
@@ -194,6 +219,8 @@ def draw(path, accuracies, images, y, explained):
         axes.set(xticks=[], yticks=[])
     pictures.suptitle("Query, and its most similar proxies (nearest training picture)")
     figure.savefig(path, dpi=110)
+    if path.suffix == ".png":  # 128 colours are enough, in a quarter of the room
+        Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
 
 
 if __name__ == "__main__":

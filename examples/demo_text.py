@@ -102,7 +102,7 @@ def few_shots(X, intents):
 
 
 def new_intent(embedder, X, texts, intents):
-    """Teach a classifier one more intent from three sentences."""
+    """Teach a classifier one more intent from three sentences, by `partial_fit`."""
     known = intents != NEW_INTENT
     classifier = ImprintClassifier(random_state=0).fit(X[known], intents[known])
     new = X[~known]
@@ -123,17 +123,15 @@ def new_intent(embedder, X, texts, intents):
         f"after:  {np.mean(predicted == NEW_INTENT):.0%} of them are recognised, "
         f"{kept:.1%} of the other intents' sentences still are"
     )
-    print(
-        f"cost:   {milliseconds:.0f} ms, for embedding the new ones and fitting again"
-    )
+    print(f"cost:   {milliseconds:.0f} ms, to embed the new ones and learn them alone")
     sentence = "my sister gave me a gift card, how do I spend it"
     answer = classifier.predict(embedder.transform([sentence]))[0]
     print(f"try:    {sentence!r} -> {answer}")
 
 
 def out_of_scope(X, intents, X_others):
-    """Show how well the greatest similarity tells what is none of our business."""
-    print("\nOut of scope: greatest similarity to any proxy, as a score")
+    """Show how well `score_samples` tells what is none of our business."""
+    print("\nOut of scope: how familiar sentences are, known ones and others")
     for title, classifier in classifiers().items():
         scores = []
         for train, test in splits(intents, 10):
