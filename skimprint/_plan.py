@@ -9,7 +9,7 @@ import numpy as np
 
 from ._arrays.device import check_device, is_nonnegative
 from ._memory.state import Needs
-from ._scoring.similarity import METRICS, Similarity
+from ._scoring.similarity import Similarity, make_metric
 from ._space import kernel_ridge
 from ._space.leave_one_out import SAMPLE_SIZE
 from ._validation import seed_from
@@ -107,7 +107,7 @@ class Plan:
         mean_weight = clf.mean_weight
         if mean_weight == "auto":
             mean_weight = 2 / 3 if are_points else 0.0
-        metric, aggregation = METRICS[clf.metric], make_aggregation(clf.aggregation)
+        metric, aggregation = make_metric(clf.metric), make_aggregation(clf.aggregation)
         aggregation.check(metric)
         check_device(clf.device)
         if mean_weight and not are_points:

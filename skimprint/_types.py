@@ -54,9 +54,10 @@ ProxyNorm: TypeAlias = Literal["l2", "quantile"] | NormFunction | None
 AggregationType: TypeAlias = (
     Literal["max", "mnn"] | Votes | Callable[[np.ndarray, np.ndarray], ArrayLike]
 )
-Metric: TypeAlias = Literal[
-    "dot", "cosine", "euclidean", "manhattan", "chebyshev", "mahalanobis"
-]
+Metric: TypeAlias = (
+    Literal["dot", "cosine", "euclidean", "manhattan", "chebyshev", "mahalanobis"]
+    | Callable[[np.ndarray, np.ndarray], ArrayLike]
+)
 Method: TypeAlias = Literal[
     "hosoda", "janson", "least_squares", "qi", "recommended", "westerhoff"
 ]

@@ -375,6 +375,7 @@ class Subclass(ImprintClassifier):
         ({"proxy_norm": half}, "proxy_norm"),
         ({"query_norm": half}, "query_norm"),
         ({"aggregation": lambda s, c: s[:, :10]}, "aggregation"),
+        ({"metric": lambda X, P: X @ P.T}, "metric"),
         ({"random_state": np.random.RandomState(0)}, "random_state"),
     ],
 )

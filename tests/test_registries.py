@@ -29,6 +29,11 @@ class Canberra(Similarity):
         return -cdist(vectors, queries, "canberra")
 
 
+def canberra(queries, proxies):
+    """The same, of a user's."""
+    return -cdist(queries, proxies, "canberra")
+
+
 class Softened(Aggregation):
     """Between the mean and the maximum of each class."""
 
@@ -63,6 +68,7 @@ PARTS = {
     "norm, chosen queries": {"support_norm": "cube", "query_norm": "auto"},
     "norm of proxies": {"proxy_norm": "cube"},
     "metric": {"metric": "canberra"},
+    "metric, function": {"metric": canberra},
     "aggregation": {"aggregation": "softened"},
     "function": {"aggregation": softened},
     "all": {

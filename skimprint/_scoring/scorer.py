@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays.groups import Buffer
-from .._arrays.threads import one_blas_thread, run_blocks
+from .._arrays.threads import one_blas_thread
 from .._space.kernel_ridge import LabelShares
 from ..aggregation import keep_winners, nearest_of_class
 from .familiarity import FAMILIARITIES, MEANS
@@ -198,7 +198,7 @@ class Scorer:
             queries = compare.prepare(X, block)
             similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
 
-        run_blocks(find, compare.blocks(len(X)))
+        compare.for_each_block(find, X)
         return similarities, indices
 
     def explain(self, X, score, n_reasons=0, codes=None):

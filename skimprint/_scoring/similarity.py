@@ -17,6 +17,7 @@ from sklearn.utils import gen_batches, gen_even_slices
 from .._arrays.blas import dot_transposed
 from .._arrays.device import DeviceArray, in_halves, to_host
 from .._arrays.threads import run_blocks
+from .._validation import check_returned
 from ..normalization import IDENTITY, NORMS, l2_normalize, lengths, squared_lengths
 
 # Blocks of queries: their similarities stay in the last-level cache, but no block is so
@@ -79,6 +80,8 @@ class Similarity:
         Whether it can be computed in any array namespace.
     shows_non_finite : bool
         Whether a query with NaN or infinity has no finite similarity.
+    is_callable : bool
+        Whether it is a user's function, which may be unsafe in threads.
     """
 
     name = None
@@ -87,6 +90,7 @@ class Similarity:
     is_product = False
     has_device_form = False
     shows_non_finite = False
+    is_callable = False
 
     # The namespace of the arrays, and what there is of them on another device.
     xp = np
@@ -179,7 +183,7 @@ class Similarity:
                     lambda queries: work(slice(queries.start, queries.stop)),
                     range(block.start, block.stop),
                 )
-        elif in_threads:
+        elif in_threads and not self.is_callable:
             run_blocks(work, blocks)
         else:
             for block in blocks:
@@ -358,6 +362,18 @@ class Similarity:
         similarities : ndarray of shape (n_proxies, n)
         """
         return similarities
+
+
+class OfFunction(Similarity):
+    """A user's function of queries and proxies, whose result is checked."""
+
+    zero_distance = None
+    is_callable = True
+
+    def compare(self, queries, vectors):
+        shape = len(queries), len(vectors)
+        found = self.function(_read_only(queries), _read_only(vectors))
+        return check_returned(found, shape, vectors.dtype, "metric").T
 
 
 class _Minkowski(Similarity):
@@ -611,6 +627,34 @@ METRICS = {
     metric.name: metric
     for metric in (Chebyshev, Cosine, Dot, Euclidean, Mahalanobis, Manhattan)
 }
+
+
+def make_metric(value):
+    """Find the metric that a parameter stands for.
+
+    Parameters
+    ----------
+    value : str or callable
+        A name in `METRICS`, or a function ``f(queries, proxies)``.
+
+    Returns
+    -------
+    metric : type[Similarity]
+        A class of its own for a function.
+    """
+    if isinstance(value, str):
+        return METRICS[value]
+    name = getattr(value, "__name__", type(value).__name__)
+    # No name that a registry has.
+    members = {"function": staticmethod(value), "name": f"{name}()"}
+    return type(OfFunction.__name__, (OfFunction,), members)
+
+
+def _read_only(array):
+    """View an array so that nobody can write on it."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _whitening_of(whitening, bring):

@@ -109,11 +109,14 @@ class ImprintClassifier(
         n_proxies), distances negated, and the index of the class of each proxy, in
         sorted order of the classes that have any; it returns scores of shape
         (n_queries, n_classes), the largest one winning.
-    metric : {"dot", "cosine", "euclidean", "manhattan", "chebyshev", "mahalanobis"}, \
-default="dot"
+    metric : {"dot", "cosine", "euclidean", "manhattan", "chebyshev", "mahalanobis"} \
+or callable, default="dot"
         Similarity or distance of a query to a proxy. Mahalanobis distances use the
         pooled within-class covariance of the support embeddings, shrunk by the rule of
-        Ledoit and Wolf.
+        Ledoit and Wolf. A callable ``f(queries, proxies)`` gets arrays of shape (n,
+        n_features), normalised (and whitened), and returns their similarities, of shape
+        (n_queries, n_proxies), the larger the closer, as the kernels of
+        `sklearn.metrics.pairwise` do.
     whitening : float in [0, 1], "auto" or None, default="auto"
         Whitens the space in which queries meet proxies: by the pooled covariance
         within the classes of the normalised support embeddings, shrunk to
@@ -287,7 +290,7 @@ default="dot"
         "proxy_norm": [StrOptions(PROXY_NORMS.keys()), callable, None],
         "query_norm": [StrOptions(NORMS.keys()), StrOptions({"auto"}), callable, None],
         "aggregation": [StrOptions(AGGREGATIONS.keys()), Aggregation, callable],
-        "metric": [StrOptions(METRICS.keys())],
+        "metric": [StrOptions(METRICS.keys()), callable],
         "whitening": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
         "mean_weight": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "kernel_weight": [Interval(Real, 0, 1, closed="both")],

@@ -355,6 +355,31 @@ class TestBadInput:
             ValueError, match=r"aggregation must return .*\(30, 3\); got \(30, 9\)"
         ):
             clf.predict(data[0])
+        clf = fit(*data, metric=lambda queries, proxies: queries)
+        with pytest.raises(
+            ValueError, match=r"metric must return .*\(30, 9\); got \(30, 5\)"
+        ):
+            clf.predict(data[0])
+
+    def test_a_metric_cannot_write_on_proxies(self, data):
+        def writes(queries, proxies):
+            proxies *= 2
+            return queries @ proxies.T
+
+        clf = fit(*data, metric=writes)
+        before = clf.proxies_.copy()
+        with pytest.raises(ValueError, match="read-only"):
+            clf.predict(data[0])
+        np.testing.assert_array_equal(clf.proxies_, before)
+
+    def test_a_metric_that_is_a_function_is_no_distance_and_no_product(self, data):
+        def products(queries, proxies):
+            return queries @ proxies.T
+
+        with pytest.raises(ValueError, match=r"metric='products\(\)' is not"):
+            fit(*data, metric=products, aggregation=Votes(3, "distance"))
+        with pytest.raises(ValueError, match="kernel_weight needs similarities"):
+            fit(*data, metric=products, kernel_weight=0.5)
 
     def test_callables_that_return_nan(self, data):
         def nan(X, *_):
@@ -367,6 +392,9 @@ class TestBadInput:
             clf = fit(*data, n_proxies=1, **{name: nan})
             with pytest.raises(ValueError, match=f"{name} must return finite values"):
                 clf.predict(data[0])
+        clf = fit(*data, n_proxies=1, metric=lambda X, P: X @ P.T * np.nan)
+        with pytest.raises(ValueError, match="metric must return finite values"):
+            clf.predict(data[0])
 
     def test_bad_parameters_of_a_clusterer_are_named(self, data):
         with pytest.raises(ValueError, match="'init' parameter of KMeans"):

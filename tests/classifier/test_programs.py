@@ -70,6 +70,11 @@ def means_of_classes(similarities, proxy_classes):
     return similarities @ (members / members.sum(axis=0))
 
 
+def products(queries, proxies):
+    """A metric of the user's own."""
+    return queries @ proxies.T
+
+
 class Step:
     """What is done to a classifier, to be done again to another one, or printed.
 
@@ -429,6 +434,12 @@ class Program:
         # By lots of its own, so that all others stay what they were.
         of_seed = np.random.default_rng([self.seed, 1])
         params["forgettable"] = ["auto", True, False][of_seed.integers(3)]
+        if (
+            params["metric"] == "dot"
+            and not params.get("kernel_weight")
+            and of_seed.random() < 0.3
+        ):
+            params["metric"] = products
         return params
 
     def _draw_rejection(self):

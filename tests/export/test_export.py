@@ -315,6 +315,7 @@ def double(X):
     [
         ({"query_norm": double}, "query_norm"),
         ({"aggregation": lambda s, c: s}, "aggregation"),
+        ({"metric": lambda X, P: X @ P.T}, "metric"),
     ],
 )
 def test_functions_have_no_form(params, name):

@@ -55,6 +55,11 @@ def scaled(X: np.ndarray) -> np.ndarray:
     return np.asarray(X / np.abs(X).max(axis=1, keepdims=True))
 
 
+def products(queries: np.ndarray, proxies: np.ndarray) -> np.ndarray:
+    """A metric of one's own."""
+    return np.asarray(queries @ proxies.T)
+
+
 def mean_scores(similarities: np.ndarray, proxy_classes: np.ndarray) -> np.ndarray:
     """An aggregation of one's own."""
     masks = [proxy_classes == c for c in np.unique(proxy_classes)]
@@ -123,6 +128,7 @@ def classifiers(clusterer: Any) -> list[ImprintClassifier]:
         ImprintClassifier(metric="manhattan"),
         ImprintClassifier(metric="chebyshev"),
         ImprintClassifier(metric="mahalanobis"),
+        ImprintClassifier(metric=products),
         ImprintClassifier(whitening=None),
         ImprintClassifier(whitening="auto"),
         ImprintClassifier(whitening=0.5),
