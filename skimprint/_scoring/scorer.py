@@ -156,8 +156,10 @@ class Scorer:
     @cached_property
     def _of_means(self):
         """Compares queries with the class means before the whitening."""
+        # Products of unit vectors: another norm would make a direction of rounding,
+        # where the samples of a class cancel each other out.
         means = self.head.mean_directions
-        return METRICS["cosine"](means, query_norm=self.plan.query_norm)
+        return METRICS["dot"](means, query_norm=self.plan.query_norm)
 
     def _with_means(self, best, X):
         """Add to the best scores the share of the cosine to the nearest class mean."""

@@ -105,6 +105,20 @@ class TestRejection:
             expected.append((l2_normalize(np.array(means)) @ unit[i]).max())
         np.testing.assert_allclose(_to_nearest_mean(head, samples), expected, atol=1e-6)
 
+    def test_a_class_whose_samples_cancel_out_has_no_direction(self):
+        """Of rounding errors alone, a mean has nearly none."""
+        X = np.array([[1.0, 2.0], [-1 / 7, -2 / 7], [2.0, -1.0], [2.2, -0.9]])
+        clf = ImprintClassifier(whitening=0.5, support_norm="l2")
+        clf.fit(X, [0, 0, 1, 1])
+        mean = clf._fitted.scorer.head.space.means[0]
+        assert 0 < np.abs(mean).max() < 1e-16
+        queries = np.array([[-1.0, -2.0], [1.0, 2.0]])
+        scores = clf._fitted.scorer.scores(queries, None).max(axis=1)
+        # To the other class they have cosines near 0.
+        found = clf.score_samples(queries)
+        np.testing.assert_allclose(found, scores, atol=0.1)
+        np.testing.assert_array_equal(clf.explain(queries).familiarity, found)
+
     def test_one_sample_a_class_tells_nothing(self):
         clf = plain_classifier("mean", temperature="auto", rejection=Rejection(-1))
         with pytest.warns(UserWarning, match="Two samples of a class are needed"):
