@@ -134,11 +134,11 @@ def images_against_torch_loop(paths, repeats):
                 rows.append(module(torch.stack(batch)).numpy())
         return np.concatenate(rows)
 
-    def embedder(n_workers):
+    def embedder(n_workers, batch_size=BATCH_SIZE):
         return FoundationEmbedder(
             module,
             preprocess=network.preprocess,
-            batch_size=BATCH_SIZE,
+            batch_size=batch_size,
             n_workers=n_workers,
         )
 
@@ -148,13 +148,19 @@ def images_against_torch_loop(paths, repeats):
         loop=loop,
         alone=lambda: embedder(0).transform(paths),
         workers=lambda: embedder(2).transform(paths),
+        auto=lambda: embedder(0, "auto").transform(paths),
     )
     rates = {name: len(paths) / np.median(value) for name, value in seconds.items()}
-    for name, title in (("alone", "n_workers=0"), ("workers", "n_workers=2")):
+    titles = {
+        "alone": f"batch_size={BATCH_SIZE}",
+        "workers": f"batch_size={BATCH_SIZE}, n_workers=2",
+        "auto": "batch_size='auto'",
+    }
+    for name, title in titles.items():
         row(
             f"{len(paths)} photographs, MobileNet v1, {title}",
             f"{rates[name]:.1f} items/s",
-            f"bare torch loop: {rates['loop']:.1f} items/s",
+            f"bare torch loop, batches of {BATCH_SIZE}: {rates['loop']:.1f} items/s",
             np.median(seconds["loop"] / seconds[name]),
             "at least 0.95",
         )

@@ -38,7 +38,6 @@ if photographs is not None:
         mobilenet_v1.load(),
         preprocess=mobilenet_v1.preprocess,
         decode_size=448,
-        batch_size=1,
         cache_dir="embeddings",
     )
     train = [

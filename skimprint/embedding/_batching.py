@@ -12,6 +12,10 @@ from ._items import ItemError, item_error
 # What "auto" starts from: enough to fill the machine, small enough for a large model.
 _BATCH_SIZE = {"cpu": 32, "cuda": 128}
 
+# Pictures on the CPU: what a convolutional network makes of more of them takes memory
+# that the system clears anew for each batch, up to twice as long as the model computes.
+_PICTURES_ON_CPU = 8
+
 
 @dataclass
 class Batch:
@@ -32,11 +36,14 @@ class Batch:
     failures: dict = field(default_factory=dict)
 
 
-def initial_batch_size(batch_size, device):
+def initial_batch_size(batch_size, device, modality):
     """Turn "auto" into the size that a run starts from."""
-    if isinstance(batch_size, str) and batch_size == "auto":
-        return _BATCH_SIZE.get(getattr(device, "type", "cpu"), _BATCH_SIZE["cpu"])
-    return int(batch_size)
+    if not isinstance(batch_size, str):
+        return int(batch_size)
+    kind = getattr(device, "type", "cpu")
+    if kind == "cpu" and modality == "image":
+        return _PICTURES_ON_CPU
+    return _BATCH_SIZE.get(kind, _BATCH_SIZE["cpu"])
 
 
 def embed_batches(backbone, source, indices, *, batch_size, n_workers):

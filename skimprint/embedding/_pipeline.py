@@ -55,7 +55,7 @@ def embed_items(
         One row for each item, NaN where ``on_error="skip"`` skipped it.
     """
     salt = None if cache_dir is None else bytes.fromhex(backbone.digest())
-    size = initial_batch_size(batch_size, backbone.device)
+    size = initial_batch_size(batch_size, backbone.device, backbone.modality)
     matrix = _Matrix(len(items), output, backbone.device)
     first = {}  # of each key, the first item that has it
     notes, failures = {}, {}

@@ -153,8 +153,11 @@ def test_ten_thousand_duplicates_are_embedded_once():
 
 
 def test_initial_batch_size():
-    assert initial_batch_size(7, None) == 7
-    assert initial_batch_size("auto", None) >= 16
+    torch = pytest.importorskip("torch", reason="needs torch")
+    assert initial_batch_size(7, None, "image") == 7
+    assert initial_batch_size("auto", None, "text") == 32
+    assert initial_batch_size("auto", None, "image") == 8
+    assert initial_batch_size("auto", torch.device("cuda"), "image") == 128
 
 
 @pytest.mark.parametrize(
