@@ -265,7 +265,8 @@ def run(cells, data, results, methods, *, redo=()):
         costs.add(cell, row)
 
     with threadpool_limits(1):
-        for cell in tqdm(first, "First fits, to see how long they take", unit="fit"):
+        for cell in (bar := tqdm(first, "First fits, to time them", unit="fit")):
+            bar.set_postfix_str(" ".join(map(str, cell)))
             compute(cell)
         done = set(first)
         missing = [cell for cell in missing if cell not in done]

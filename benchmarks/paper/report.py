@@ -329,11 +329,11 @@ def _table_1(page, papers, whole, plan, out):
             f"{(table[name] - rival).mean():+.2f} against {other}"
             for other, rival in rivals.items()
         ]
-        times = seconds[LOGISTIC] / seconds[name] if LOGISTIC in seconds else np.nan
-        page.text(
-            f"{name}: {', '.join(leads)}. Its fit takes {seconds[name]:.2g} s, that of "
-            f"logistic regression {times:.1f} times as long."
-        )
+        text = f"{name}: {', '.join(leads)}. Its fit takes {seconds[name]:.2g} s"
+        if LOGISTIC in seconds:
+            times = seconds[LOGISTIC] / seconds[name]
+            text += f", that of {LOGISTIC} {times:.1f} times as long"
+        page.text(text + ".")
     return True
 
 
