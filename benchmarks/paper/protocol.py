@@ -359,8 +359,11 @@ def familiarity(estimator, X):
     """How familiar queries are; without `score_samples`, their largest score."""
     if hasattr(estimator, "score_samples"):
         return estimator.score_samples(X)
-    scores = estimator.decision_function(X)
-    return np.abs(scores) if scores.ndim == 1 else scores.max(axis=1)
+    for name in ("decision_function", "predict_proba"):
+        if hasattr(estimator, name):
+            scores = getattr(estimator, name)(X)
+            return np.abs(scores) if scores.ndim == 1 else scores.max(axis=1)
+    raise ValueError("has no score_samples, decision_function or predict_proba")
 
 
 def without_repeats(cells, methods):

@@ -191,8 +191,9 @@ def _few_shots(page, frame, plan, out):
             }
         ).T.reindex(columns=shots)
         page.text(
-            f"{name} less the best of the published and the peers, file by file; below "
-            f"zero, one of them is better, which is so in {(leads < 0).sum().sum()} of "
+            f"{name} less the best of the published and the peers, file by file. The "
+            f"best is that of each cell in hindsight. Below zero, it is better than "
+            f"{name}, which is so in {(leads < 0).sum().sum()} of "
             f"{leads.notna().sum().sum()} cells:"
         )
         page.table(leads, f"Lead of {name} by file and number of shots")
@@ -290,10 +291,10 @@ def _table_1(page, papers, whole, plan, out):
     methods = [name for name in methods if name in papers]
     if not {QI, WESTERHOFF, *ORACLE} <= set(methods):
         return False
-    table = papers[methods].copy()
+    table = papers[methods].dropna()
     table[HINDSIGHT] = table[ORACLE].max(axis=1)
     n_tasks = table.groupby("data").transform("size")
-    ranked = table.drop(columns=ORACLE).dropna()
+    ranked = table.drop(columns=ORACLE)
 
     columns = table.groupby("data").mean().T
     columns.insert(0, f"average of {len(table)}", table.mean())
@@ -352,8 +353,10 @@ def _ranks(page, ranking, n_ranked, out):
 
 
 def _generators(page, papers, out):
-    if not {f"{name} {k}" for name in GENERATORS for k in N_PROXIES} <= set(papers):
+    methods = [f"{name} {k}" for name in GENERATORS for k in N_PROXIES]
+    if not set(methods) <= set(papers):
         return False
+    papers = papers[methods].dropna()
     table = pd.DataFrame(
         {
             name: [papers[f"{name} {k}"].mean() for k in N_PROXIES]
@@ -372,13 +375,14 @@ def _generators(page, papers, out):
 
 
 def _aggregations(page, papers):
-    methods = [WESTERHOFF, *(name for name in MNN if name in papers)]
-    if len(methods) == 1:
+    methods = [WESTERHOFF, *MNN]
+    if not set(methods) <= set(papers):
         return False
+    papers = papers[methods].dropna()
     table = pd.DataFrame(
         {
-            "average": papers[methods].mean(),
-            "average rank": papers[methods].rank(axis=1, ascending=False).mean(),
+            "average": papers.mean(),
+            "average rank": papers.rank(axis=1, ascending=False).mean(),
         }
     )
     page.text(
