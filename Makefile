@@ -69,7 +69,7 @@ bench: .venv/.bench  ## every benchmark, into docs/benchmarks/*.md
 		cat $$table; \
 	done
 
-bench-paper: .venv/.bench  ## the paper's tables and pictures, into docs/benchmarks
+bench-paper: .venv/.bench  ## beside the paper's methods and other heads, into docs/benchmarks
 	$(BIN)/python benchmarks/paper
 
 clean:
