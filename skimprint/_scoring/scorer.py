@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from .._arrays.groups import Buffer
 from .._arrays.threads import one_blas_thread
@@ -203,7 +204,7 @@ class Scorer:
         compare.for_each_block(find, X)
         return similarities, indices
 
-    def explain(self, X, score, n_reasons=0, codes=None):
+    def explain(self, X, score, n_reasons=0, codes=None, temperature=None):
         """Say why each query gets its class.
 
         Parameters
@@ -216,19 +217,21 @@ class Scorer:
             How many proxies and samples to name of those that the score comes from.
         codes : ndarray of shape (n_queries,), default=None
             The classes to explain; by default those with the best score.
+        temperature : float, default=None
+            What scores are divided by for probabilities, if they are wanted.
 
         Returns
         -------
         explanation : dict of {str: ndarray of shape (n_queries, ...)}
             Indices of the class (``winner``), of the best other one (``second``) and of
             the nearest ``proxy`` of the class; its ``similarity``; the ``score`` of the
-            class, and its ``margin`` to the other; the ``familiarity``; and what
-            `_reasons` returns.
+            class, and its ``margin`` to the other; the ``familiarity``; the
+            ``probability`` of the class, or NaN; and what `_reasons` returns.
         """
         head, aggregation, compare = self.head, self.plan.aggregation, self.similarity
         winner, second, proxy = np.empty((3, len(X)), dtype=np.intp)
-        similarity, best, margin, familiarity = np.empty(
-            (4, len(X)), dtype=head.proxies.dtype
+        similarity, best, margin, familiarity, probability = np.full(
+            (5, len(X)), np.nan, dtype=head.proxies.dtype
         )
         proxies, rows = np.full((2, len(X), n_reasons), -1, dtype=np.intp)
         shares = np.zeros((len(X), n_reasons), dtype=head.proxies.dtype)
@@ -256,6 +259,9 @@ class Scorer:
                 if score == "auto"
                 else self.familiarity(similarities, score)
             )
+            if temperature is not None:
+                found = probabilities_of(scores.T, temperature, softmax)
+                probability[block] = found[columns, first]
             proxy[block] = nearest_of_class(similarities, head.offsets, first)
             similarity[block] = similarities[proxy[block], columns]
             if n_reasons:
@@ -277,6 +283,7 @@ class Scorer:
             "score": best,
             "margin": margin,
             "familiarity": familiarity,
+            "probability": probability,
             "proxies": proxies,
             "rows": rows,
             "shares": shares,

@@ -876,14 +876,21 @@ or callable, default="dot"
         >>> why.rows, why.shares.round(2), why.margin.round(2)
         (array([[2]]), array([[-0.24]]), array([-0.48]))
         """
-        scorer, queries, _ = self._checked(X)
         if not (isinstance(n_reasons, Integral) and n_reasons >= 0):
             raise ValueError(
                 f"n_reasons must be an int of at least 0; got {n_reasons!r}."
             )
+        why = self._explained(X, n_reasons=n_reasons, y=y)
+        del why["probability"]
+        return why
+
+    def _explained(self, X, *, n_reasons=0, y=None, with_probabilities=False):
+        """Explain, and say how probable the classes are, if that is asked for."""
+        scorer, queries, _ = self._checked(X)
         head, score = scorer.head, familiarity_of(self, scorer)
         codes = None if y is None else known_codes(head.classes, y, len(queries))
-        found = scorer.explain(queries, score, n_reasons, codes)
+        temperature = temperature_of(self, scorer) if with_probabilities else None
+        found = scorer.explain(queries, score, n_reasons, codes, temperature)
         return Bunch(
             label=head.classes[found["winner"]],
             proxy=found["proxy"],
@@ -894,6 +901,7 @@ or callable, default="dot"
             runner_up=head.classes[found["second"]],
             margin=found["margin"],
             familiarity=found["familiarity"],
+            probability=found["probability"],
             rest=found["score"] - found["shares"].sum(axis=1),
             rows=found["rows"],
             proxies=found["proxies"],

@@ -211,7 +211,7 @@ def _examined(source, labels):
     classes = clf.classes_
     n_classes = len(classes)
     codes = codes_among(classes, labels)
-    why = clf.explain(source.X, n_reasons=0)
+    why = clf._explained(source.X, with_probabilities=True)
     got = codes_among(classes, why.label.tolist())
     threshold = None if clf.rejection is None else clf.rejection_threshold_
     predicted = got
@@ -246,10 +246,8 @@ def _examined(source, labels):
     if n_known and n_known < len(codes):
         found.auroc = _findings.auroc(why.familiarity[known], why.familiarity[~known])
     if n_known:
-        probabilities = clf.predict_proba(source.X[known])
-        confidences = probabilities[np.arange(n_known), got[known]]
         found.reliability = _findings.reliability(
-            confidences, codes[known] == got[known]
+            why.probability[known], codes[known] == got[known]
         )
     found.stands_for = _stands_for(source)
     found.slices = _slices(source, found)
