@@ -21,6 +21,7 @@ __all__ = [
 _MODULES = [
     "aggregation",
     "cluster",
+    "dask",
     "datasets",
     "export",
     "generation",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     # any misspelt name would do.
     from . import aggregation as aggregation
     from . import cluster as cluster
+    from . import dask as dask
     from . import datasets as datasets
     from . import export as export
     from . import generation as generation

@@ -78,6 +78,18 @@ def check_returned(array, shape, dtype, parameter):
     return array
 
 
+def refuse_collections(*collections):
+    """Refuse dask's collections, which would be brought here without a word."""
+    for collection in collections:
+        if hasattr(collection, "__dask_graph__"):
+            raise TypeError(
+                f"Got a {type(collection).__module__.partition('.')[0]} collection, "
+                f"{type(collection).__name__}, which would be brought here whole. Pass "
+                "it to a function of skimprint.dask, such as fit, predict or embed, or "
+                "call compute() on it first."
+            )
+
+
 def check_parameter(estimator, name):
     """Refuse an invalid value of a parameter that was set after fit.
 

@@ -245,6 +245,47 @@ def merge(plan, mine, theirs, *, n_jobs=None):
     return bounded(needs, after)
 
 
+def united(needs, state, parts, label_dtype, n_samples):
+    """Join what has been learnt of different classes in different places.
+
+    Parameters
+    ----------
+    needs : Needs
+        What to remember.
+    state : State
+        What was known before.
+    parts : list of State
+        What is known now of those classes of which there were more samples; of the sum
+        of scatters, what has come to it. Training rows are numbered as those of all.
+    label_dtype : dtype
+        Of the labels of all.
+    n_samples : int
+        Number of training rows of all.
+
+    Returns
+    -------
+    state : State
+        What is known together.
+    """
+    if any(part.pooled is not None for part in parts):
+        state = pooled(needs, replace(state, n_features=parts[0].n_features))
+        parts = [pooled(needs, part) for part in parts]
+    after = state.changed(
+        [label for part in parts for label in part.places if label in state.places],
+        [block for part in parts for block in part.blocks],
+        label_dtype=label_dtype,
+        dtype=np.result_type(*(part.dtype for part in parts)),
+        n_features=parts[0].n_features,
+        n_samples=n_samples,
+        absent=state.absent.union(*(part.absent for part in parts)),
+        pooled=state.pooled,
+    )
+    if after.pooled is None:
+        return bounded(needs, after)
+    total = state.pooled + sum(part.pooled for part in parts)
+    return replace(after, pooled=total)
+
+
 def bounded(needs, state):
     """Keep only the sum of the scatters of all classes where they are too large."""
     n_scatters = sum(_n_scatters(block) for block in state.blocks)

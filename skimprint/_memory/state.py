@@ -181,6 +181,39 @@ class State:
         order = np.argsort(np.concatenate(list(by_block.values())), kind="stable")
         return take(joined(found), order) if len(found) > 1 else found[0]
 
+    def renumbered(self, rows, *, since=0):
+        """Number training rows anew from one on.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows,)
+            The number that each of them gets after ``since``.
+        since : int, default=0
+            The first of them. Those before keep their numbers.
+
+        Returns
+        -------
+        state : State
+        """
+
+        def renumber(column):
+            if column is None:
+                return None
+            old = column.values.indices
+            new = since + rows[np.maximum(old - since, 0)]
+            return column.with_values(indices=np.where(old < since, old, new))
+
+        return self.with_blocks(
+            [
+                block._replace(
+                    proxies=renumber(block.proxies),
+                    memory=renumber(block.memory),
+                    samples=renumber(block.samples),
+                )
+                for block in self.blocks
+            ]
+        )
+
     @property
     def weight(self):
         """Weight of the samples of all classes."""

@@ -29,6 +29,7 @@ from .._validation import (
     DTYPES,
     check_labels,
     joint_label_dtype,
+    refuse_collections,
     shortened,
 )
 from ._calibration import familiarity_of, threshold_of
@@ -54,6 +55,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
     batch : Batch
         The samples, on the device that the classifier computes on.
     """
+    refuse_collections(X, y)
     dtypes = embedding_dtypes(X)
     y, sample_weight = to_host(y), to_host(sample_weight)
     with naming_rows(clf, X=X, y=y, sample_weight=sample_weight):
@@ -109,6 +111,7 @@ def checked_queries(clf, X, *, looks_later):
     check : callable
         Raises an error if a block of the queries, which starts at a row, has NaN.
     """
+    refuse_collections(X)
     is_near = namespace_of(X) is None and clf.device in (None, "cpu")
     with naming_rows(clf, X=X):
         X = validate_data(

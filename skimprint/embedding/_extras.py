@@ -12,6 +12,7 @@ _PACKAGES = {
     "cupy": "skimprint[cuda12]",  # or cuda13, as is the driver
     "safetensors": "skimprint[files]",
     "skops": "skimprint[files]",
+    "dask": "skimprint[dask]",
     "onnx": "skimprint[export]",
     "skl2onnx": "skimprint[export]",
 }

@@ -6,6 +6,7 @@ from collections.abc import MutableSequence, Sequence, Sized
 
 import numpy as np
 
+from .._validation import refuse_collections
 from ._items import WINDOW, ItemError, is_pil, is_tensor
 from ._pictures import as_image, pixels_of, read_open, read_path
 from ._sounds import as_sound
@@ -24,6 +25,7 @@ def as_items(X):
     items : list
         The items, in order.
     """
+    refuse_collections(X)
     if isinstance(X, (str, bytes, bytearray, memoryview, os.PathLike)) or is_pil(X):
         raise ValueError(
             f"Expected a list of items, got a single {type(X).__name__}. Pass [item] "

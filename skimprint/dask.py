@@ -1,0 +1,747 @@
+"""Learn from and predict dask collections: larger than memory, on several machines.
+
+A class is looked at alone, so rows are moved until each class is whole in one place and
+learnt there by the code of one machine. What is learnt is joined to a plain classifier,
+with the bits of one `ImprintClassifier.fit` where classes are independent, and up to
+rounding what all of them share. Only counts of labels and what is known of classes
+reach the client, never rows.
+
+Functions use the `client` that is passed, or the one that has been started last, or
+else dask's own threads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import getitem
+from typing import Any, NamedTuple
+
+import numpy as np
+from joblib import cpu_count
+from sklearn.base import clone
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+
+from ._arrays.device import to_device
+from ._memory.learner import Batch, common_label_dtype, learn, united
+from ._memory.state import State
+from ._plan import Plan
+from .classifier import ImprintClassifier
+from .classifier._fitted import Fitted
+from .classifier._learning import checked_batch, features_of, start
+from .embedding._extras import require
+
+dask = require("dask", __name__)
+da = require("dask.array", __name__)
+
+__all__ = [
+    "decision_function",
+    "embed",
+    "explain",
+    "fit",
+    "partial_fit",
+    "predict",
+    "predict_proba",
+    "score_samples",
+]
+
+# Classes are learnt together whose rows take about so many bytes.
+_BUCKET_BYTES = 2**28
+
+# And in at most so many groups for each thread: each takes a task for each chunk.
+_MOST_PER_THREAD = 16
+
+
+def fit(
+    estimator: ImprintClassifier,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    client: Any = None,
+) -> ImprintClassifier:
+    """Imprint the classes of a dask collection.
+
+    Parameters
+    ----------
+    estimator : ImprintClassifier
+        Has the parameters; it stays as it is.
+    X : dask array or dask DataFrame of shape (n_samples, n_features)
+        The support embeddings, in chunks of any, also unknown sizes.
+    y : dask array, dask Series or array-like of shape (n_samples,)
+        Their labels. Where sizes of chunks are unknown, in as many chunks as ``X``.
+    sample_weight : dask array, dask Series or array-like, default=None
+        Weights, as in `ImprintClassifier.fit`.
+    client : distributed.Client, default=None
+        Where to compute.
+
+    Returns
+    -------
+    classifier : ImprintClassifier
+        Fitted: a plain one, in this process.
+
+    Raises
+    ------
+    ValueError
+        If a parameter, the embeddings, the labels or the weights are not valid; the
+        message names the chunk and the row.
+
+    Notes
+    -----
+    All samples of a class must fit in the memory of one worker. Temperatures, kernel
+    regressions and whitenings are found here, of what is known of the classes, when
+    they are needed.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import skimprint.dask
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.datasets import load_digits_embeddings
+    >>> X, y = load_digits_embeddings(return_X_y=True)
+    >>> X, y = da.from_array(X, chunks=(500, 1024)), da.from_array(y, chunks=500)
+    >>> clf = skimprint.dask.fit(ImprintClassifier(random_state=0), X, y)
+    >>> labels = skimprint.dask.predict(clf, X)
+    >>> bool((labels == y).mean().compute() > 0.95)
+    True
+    """
+    clf = clone(estimator)
+    clf._validate_params()
+    chunks = _chunks_of(X, y, sample_weight)
+    looks = _look(clf, chunks, client)
+    n_features = looks[0].n_features
+    if clf.head is None:
+        # Norms are chosen by whether any value is negative.
+        sign = 0 if all(look.is_nonnegative for look in looks) else -1
+        plan, state = Plan.of(clf, np.full((1, n_features), sign)), State()
+    else:
+        plan, state = start(clf, None)
+        _check_width(looks, state.n_features)
+    state = _learnt(plan, state, clf, chunks, looks, client)
+    clf._adopt(Fitted(plan, state), _features_of(X, n_features))
+    return clf
+
+
+def partial_fit(
+    model: ImprintClassifier,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    client: Any = None,
+) -> ImprintClassifier:
+    """Learn new classes of a dask collection, and more of known ones.
+
+    Parameters
+    ----------
+    model : ImprintClassifier
+        Fitted. An error leaves it as it was.
+    X, y, sample_weight, client
+        As for `fit`.
+
+    Returns
+    -------
+    model : ImprintClassifier
+        The same, which knows more: as after its own `partial_fit` of all rows at once.
+
+    Raises
+    ------
+    ValueError
+        As for `fit`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> import skimprint.dask
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0]], ["up"])
+    >>> X = da.from_array(np.array([[1.0, 0.0], [-1.0, 0.0]]), chunks=(1, 2))
+    >>> skimprint.dask.partial_fit(clf, X, np.array(["right", "left"])).classes_
+    array(['left', 'right', 'up'], dtype='<U5')
+    """
+    check_is_fitted(model)
+    fitted = model._fitted
+    chunks = _chunks_of(X, y, sample_weight)
+    looks = _look(model, chunks, client)
+    state = _learnt(fitted.plan, fitted.state, model, chunks, looks, client)
+    model._set_fitted(fitted.extended(state))
+    return model
+
+
+def predict(model: ImprintClassifier, X: Any) -> Any:
+    """Predict the label of each query of a dask collection, lazily.
+
+    Parameters
+    ----------
+    model : ImprintClassifier
+        Fitted. Each worker gets it once.
+    X : dask array or dask DataFrame of shape (n_samples, n_features)
+        The queries.
+
+    Returns
+    -------
+    y : dask array of shape (n_samples,)
+        In the chunks of ``X``.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> import skimprint.dask
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    >>> X = da.from_array(np.array([[0.0, 2.0], [3.0, 0.1]]), chunks=(1, 2))
+    >>> skimprint.dask.predict(clf, X).compute()
+    array(['up', 'right'], dtype='<U5')
+    """
+    return _of_queries(model, X, "predict")
+
+
+def predict_proba(model: ImprintClassifier, X: Any) -> Any:
+    """Predict class probabilities of a dask collection, lazily.
+
+    Parameters
+    ----------
+    model, X
+        As for `predict`. What the probabilities need is found at once.
+
+    Returns
+    -------
+    probabilities : dask array of shape (n_samples, n_classes)
+        In the chunks of ``X``.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> import skimprint.dask
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    >>> X = da.from_array(np.array([[0.0, 2.0], [3.0, 0.1]]), chunks=(1, 2))
+    >>> skimprint.dask.predict_proba(clf, X).shape
+    (2, 2)
+    """
+    return _of_queries(model, X, "predict_proba")
+
+
+def decision_function(model: ImprintClassifier, X: Any) -> Any:
+    """Score each class for the queries of a dask collection, lazily.
+
+    Parameters
+    ----------
+    model, X
+        As for `predict`.
+
+    Returns
+    -------
+    scores : dask array of shape (n_samples, n_classes) or (n_samples,)
+        As `ImprintClassifier.decision_function` has them.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> import skimprint.dask
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    >>> X = da.from_array(np.array([[0.0, 2.0], [3.0, 0.1]]), chunks=(1, 2))
+    >>> skimprint.dask.decision_function(clf, X).shape
+    (2,)
+    """
+    return _of_queries(model, X, "decision_function")
+
+
+def score_samples(model: ImprintClassifier, X: Any) -> Any:
+    """Tell how familiar each query of a dask collection is, lazily.
+
+    Parameters
+    ----------
+    model, X
+        As for `predict`.
+
+    Returns
+    -------
+    scores : dask array of shape (n_samples,)
+        As `ImprintClassifier.score_samples` has them.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> import skimprint.dask
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    >>> X = da.from_array(np.array([[0.0, 2.0], [3.0, 0.1]]), chunks=(1, 2))
+    >>> skimprint.dask.score_samples(clf, X).shape
+    (2,)
+    """
+    return _of_queries(model, X, "score_samples")
+
+
+def explain(model: ImprintClassifier, X: Any, *, n_reasons: int = 5) -> Bunch:
+    """Explain the class of each query of a dask collection, lazily.
+
+    Parameters
+    ----------
+    model, X
+        As for `predict`.
+    n_reasons : int, default=5
+        As for `ImprintClassifier.explain`.
+
+    Returns
+    -------
+    explanation : :class:`~sklearn.utils.Bunch` of dask arrays
+        As `ImprintClassifier.explain` has them, in the chunks of ``X``.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> import skimprint.dask
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"])
+    >>> X = da.from_array(np.array([[0.0, 2.0], [3.0, 0.1]]), chunks=(1, 2))
+    >>> skimprint.dask.explain(clf, X).training_row.compute()
+    array([0, 1])
+    """
+    return _of_queries(model, X, "explain", n_reasons=n_reasons)
+
+
+def embed(embedder: Any, items: Any) -> Any:
+    """Embed the items of a dask collection, lazily.
+
+    Parameters
+    ----------
+    embedder : FoundationEmbedder
+        Fitted, or it has embedded something, so that the width is known. Each worker
+        loads the model once; with ``cache_dir``, a folder that all of them see, each
+        item is embedded once by all of them.
+    items : dask Bag, dask Series, one-column dask DataFrame or dask array
+        The items.
+
+    Returns
+    -------
+    X : dask array of shape (n_items, n_features)
+        In the partitions of ``items``.
+
+    Raises
+    ------
+    ValueError
+        If the embedder does not know how wide its embeddings are.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> import skimprint.dask
+    >>> from skimprint import FoundationEmbedder
+    >>> def lengths(texts):
+    ...     return np.array([[len(text), 1.0] for text in texts])
+    >>> embedder = FoundationEmbedder(lengths).fit(["some text"])
+    >>> texts = da.from_array(np.array(["a", "bc", "def"], object), chunks=2)
+    >>> skimprint.dask.embed(embedder, texts).compute()
+    array([[1., 1.],
+           [2., 1.],
+           [3., 1.]], dtype=float32)
+    """
+    n_features = getattr(embedder, "_n_features_out", None)
+    if n_features is None:
+        raise ValueError(
+            "The embedder must know how wide its embeddings are: call fit with an item "
+            "first."
+        )
+    there = dask.delayed(embedder)
+    sizes = items.chunks[0] if isinstance(items, da.Array) else None
+    parts = _delayed_parts(items)
+    sizes = [np.nan] * len(parts) if sizes is None else sizes
+    rows = [
+        da.from_delayed(
+            dask.delayed(_embedded)(there, part, n_features),
+            (size, n_features),
+            np.float32,
+        )
+        for part, size in zip(parts, sizes, strict=True)
+    ]
+    return da.concatenate(rows, allow_unknown_chunksizes=True)
+
+
+class _Look(NamedTuple):
+    """What a first look at a chunk tells.
+
+    Attributes
+    ----------
+    n_rows, n_features, n_bytes : int
+        Of the chunk.
+    dtype : dtype
+        Of its embeddings.
+    classes, counts : ndarray of shape (n_classes,)
+        Its labels, and how many rows have each.
+    is_nonnegative : bool
+        Whether no value is negative.
+    """
+
+    n_rows: int
+    n_features: int
+    n_bytes: int
+    dtype: np.dtype
+    classes: np.ndarray
+    counts: np.ndarray
+    is_nonnegative: bool
+
+
+# -- Collections and their chunks
+
+
+def _chunks_of(X, y, sample_weight):
+    """List the chunks of samples, each a tuple of delayed X, y and weights or None."""
+    if not dask.is_dask_collection(X):
+        raise TypeError(
+            "X must be a dask array or a dask DataFrame; got "
+            f"{type(X).__name__}. Of data in memory, ImprintClassifier learns itself."
+        )
+    if isinstance(X, da.Array):
+        X = X.rechunk({1: -1})
+    sizes = X.chunks[0] if isinstance(X, da.Array) else None
+    parts = _delayed_parts(X)
+    columns = [parts]
+    for name, values in (("y", y), ("sample_weight", sample_weight)):
+        if values is None:
+            columns.append([None] * len(parts))
+            continue
+        if not dask.is_dask_collection(values):
+            values = da.from_array(np.asarray(values), chunks=-1)
+        if isinstance(values, da.Array) and not np.isnan(np.sum(values.chunks[0])):
+            n = len(values)
+            if sizes is None or np.isnan(np.sum(sizes)):
+                if values.numblocks[0] != len(parts):
+                    raise ValueError(
+                        f"{name} must have as many chunks as X, whose sizes are not "
+                        f"known: {len(parts)}; got {values.numblocks[0]}. Call "
+                        "X.compute_chunk_sizes(), or X.to_dask_array(lengths=True)."
+                    )
+            elif n != sum(sizes):
+                raise ValueError(
+                    f"{name} must have a value for each of {sum(sizes)} samples; got "
+                    f"{n}."
+                )
+            else:
+                values = values.rechunk({0: sizes})
+        found = _delayed_parts(values)
+        if len(found) != len(parts):
+            raise ValueError(
+                f"{name} must have as many chunks as X, {len(parts)}; got {len(found)}."
+            )
+        columns.append(found)
+    return list(zip(*columns, strict=True))
+
+
+def _delayed_parts(collection):
+    """List the parts of a collection along its rows."""
+    parts = collection.to_delayed()
+    return list(parts.ravel() if isinstance(parts, np.ndarray) else parts)
+
+
+def _features_of(X, n_features):
+    """Find the attributes that tell of features, as `features_of` does of data."""
+    sample = getattr(X, "_meta", None)
+    if not hasattr(sample, "columns"):
+        sample = np.empty((0, n_features))
+    return features_of(sample)
+
+
+# -- Learning
+
+
+def _look(clf, chunks, client):
+    """Look at all chunks: list of _Look, those without rows included."""
+    there = dask.delayed(_checker(clf))
+    tasks = [
+        dask.delayed(_looked)(there, number, *chunk)
+        for number, chunk in enumerate(chunks)
+    ]
+    looks = _computed(tasks, client)
+    if not any(look.n_rows for look in looks):
+        raise ValueError("X has no rows: there is nothing to learn.")
+    first = next(look for look in looks if look.n_rows)
+    _check_width(looks, first.n_features)
+    return [
+        look if look.n_rows else look._replace(n_features=first.n_features)
+        for look in looks
+    ]
+
+
+def _check_width(looks, n_features):
+    """Refuse chunks of another number of features."""
+    for number, look in enumerate(looks):
+        if look.n_rows and look.n_features != n_features:
+            raise ValueError(
+                f"Chunk {number} has {look.n_features} features; {n_features} were "
+                "expected."
+            )
+
+
+def _checker(clf):
+    """Copy what is needed of a classifier to check chunks, where they are."""
+    checker = clone(clf).set_params(device=None)
+    for name in ("n_features_in_", "feature_names_in_"):
+        if hasattr(clf, name):
+            setattr(checker, name, getattr(clf, name))
+    return checker
+
+
+def _looked(checker, number, X, y, weights):
+    """Validate a chunk, and say what is in it."""
+    if len(X) == 0:
+        nothing = np.empty(0)
+        return _Look(0, 0, 0, np.dtype(np.float32), nothing, nothing, True)
+    batch = _batch_of(checker, number, X, y, weights)
+    return _Look(
+        len(batch.X),
+        batch.X.shape[1],
+        batch.X.nbytes,
+        batch.X.dtype,
+        batch.classes,
+        np.bincount(batch.codes, minlength=len(batch.classes)),
+        bool((batch.X >= 0).all()),
+    )
+
+
+def _batch_of(checker, number, X, y, weights):
+    """Validate a chunk; an error names it."""
+    is_fitted = hasattr(checker, "n_features_in_")
+    fitted = Fitted(None, State()) if is_fitted else None
+    is_weightless = weights is not None and not np.any(np.asarray(weights))
+    weights = None if is_weightless else weights
+    try:
+        batch = checked_batch(checker, X, y, weights, fitted=fitted)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"In chunk {number}: {error}") from error
+    if is_weightless:  # other chunks have some weight
+        return batch._replace(weights=np.zeros(len(batch.codes)))
+    return batch
+
+
+def _learnt(plan, state, clf, chunks, looks, client):
+    """Learn all chunks, class by class, beside what is known.
+
+    Parameters
+    ----------
+    plan : Plan
+        How to learn.
+    state : State
+        What is known.
+    clf : ImprintClassifier
+        Has the parameters.
+    chunks : list of tuple
+        Of `_chunks_of`.
+    looks : list of _Look
+        Of these.
+    client : Client or None
+        Where to compute.
+
+    Returns
+    -------
+    state : State
+        What is known after.
+    """
+    dtype = np.result_type(*(look.dtype for look in looks if look.n_rows))
+    label_dtype, known, counts = state.label_dtype, state, {}
+    for look in looks:
+        labels = look.classes.tolist()
+        if labels:
+            label_dtype = common_label_dtype(known, labels, look.classes.dtype)
+            known = replace(known, label_dtype=label_dtype)
+            known = replace(known, absent=known.absent.union(labels))
+        for label, count in zip(labels, look.counts.tolist(), strict=True):
+            counts[label] = counts.get(label, 0) + count
+    plan.numbers(list(counts))
+    bucket_of = _buckets(counts, sum(look.n_bytes for look in looks), client)
+    n_buckets = max(bucket_of.values()) + 1
+    there, where = dask.delayed(_checker(clf)), dask.delayed(bucket_of)
+    starts = np.cumsum([0, *(look.n_rows for look in looks)])
+    pieces = [
+        dask.delayed(_split, nout=n_buckets)(
+            there, number, *chunk, int(starts[number]), where, n_buckets
+        )
+        for number, chunk in enumerate(chunks)
+        if looks[number].n_rows
+    ]
+    how = dask.delayed((plan, label_dtype, dtype, clf.device))
+    labels_of = [set() for _ in range(n_buckets)]
+    for label, bucket in bucket_of.items():
+        labels_of[bucket].add(label)
+    tasks = [
+        dask.delayed(_learn)(
+            how, _part_of(state, labels), [piece[bucket] for piece in pieces]
+        )
+        for bucket, labels in enumerate(labels_of)
+    ]
+    parts = _computed(tasks, client)
+    n_samples = state.n_samples + int(starts[-1])
+    return united(plan.needs, state, parts, label_dtype, n_samples)
+
+
+def _buckets(counts, n_bytes, client):
+    """Choose which classes are learnt together: dict of {label: int}.
+
+    The largest classes come first, each where there are the fewest rows.
+    """
+    n_threads = _n_threads(client)
+    n_buckets = np.clip(
+        -(-n_bytes // _BUCKET_BYTES), n_threads, _MOST_PER_THREAD * n_threads
+    )
+    sizes = np.zeros(min(int(n_buckets), len(counts)))
+    found = {}
+    for label in sorted(counts, key=counts.get, reverse=True):
+        found[label] = int(sizes.argmin())
+        sizes[found[label]] += counts[label]
+    return found
+
+
+def _split(checker, number, X, y, weights, start, bucket_of, n_buckets):
+    """Split a chunk by what is learnt together: tuple of n_buckets pieces.
+
+    A piece has rows, their labels and weights or None, and their numbers among all.
+    """
+    batch = _batch_of(checker, number, X, y, weights)
+    buckets = np.array([bucket_of[label] for label in batch.classes.tolist()])
+    of_row = buckets[batch.codes]
+    pieces = []
+    for bucket in range(n_buckets):
+        rows = np.flatnonzero(of_row == bucket)
+        some = None if batch.weights is None else batch.weights[rows]
+        pieces.append(
+            (batch.X[rows], batch.classes[batch.codes[rows]], some, start + rows)
+        )
+    return tuple(pieces)
+
+
+def _part_of(state, labels):
+    """Take what is known of some classes, and nothing of the sum over all."""
+    pooled = None if state.pooled is None else np.zeros_like(state.pooled)
+    others = [label for label in state.places if label not in labels]
+    return state.changed(others, absent=frozenset(), pooled=pooled)
+
+
+def _learn(how, state, pieces):
+    """Learn classes that are whole here, beside what is known of them."""
+    plan, label_dtype, dtype, device = how
+    X, y, weights, rows = zip(*pieces, strict=True)
+    if any(some is not None for some in weights):
+        weights = [
+            np.ones(len(labels)) if some is None else some
+            for some, labels in zip(weights, y, strict=True)
+        ]
+        weights = np.concatenate(weights)
+    else:
+        weights = None
+    y = np.concatenate([labels.astype(label_dtype) for labels in y])
+    batch = Batch(
+        to_device(np.concatenate(X).astype(dtype, copy=False), device),
+        *np.unique(y, return_inverse=True),
+        weights,
+    )
+    after = learn(plan, state, batch, n_jobs=1)
+    return after.renumbered(np.concatenate(rows), since=state.n_samples)
+
+
+# -- Queries
+
+
+def _of_queries(model, X, name, **params):
+    """Call a method of a model for each chunk of queries."""
+    check_is_fitted(model)
+    if not dask.is_dask_collection(X):
+        raise TypeError(
+            f"X must be a dask array or a dask DataFrame; got {type(X).__name__}. Of "
+            f"data in memory, call model.{name}."
+        )
+    if isinstance(X, da.Array):
+        X = X.rechunk({1: -1})
+    sizes = X.chunks[0] if isinstance(X, da.Array) else None
+    parts = _delayed_parts(X)
+    sizes = [np.nan] * len(parts) if sizes is None else sizes
+    # Of a row of zeros: the dtypes, and what is found once for all queries.
+    zeros = np.zeros((1, model.n_features_in_), getattr(X, "dtype", np.float64))
+    like = _called(_nameless(model), zeros, name, params)
+    there = dask.delayed(model)
+    found = [dask.delayed(_called)(there, part, name, params) for part in parts]
+
+    def gathered(like, key=None):
+        arrays = [
+            da.from_delayed(
+                one if key is None else dask.delayed(getitem)(one, key),
+                (size, *like.shape[1:]),
+                like.dtype,
+            )
+            for one, size in zip(found, sizes, strict=True)
+        ]
+        return da.concatenate(arrays, allow_unknown_chunksizes=True)
+
+    if isinstance(like, Bunch):
+        return Bunch(**{key: gathered(value, key) for key, value in like.items()})
+    return gathered(like)
+
+
+def _nameless(model):
+    """Copy a model that takes rows without names of features."""
+    other = model.__class__.__new__(model.__class__)
+    vars(other).update(vars(model))
+    vars(other).pop("feature_names_in_", None)
+    return other
+
+
+def _called(model, X, name, params):
+    """Call a method; there is none to call for a chunk without rows."""
+    if len(X):
+        return getattr(model, name)(X, **params)
+    zeros = np.zeros((1, model.n_features_in_))
+    like = getattr(_nameless(model), name)(zeros, **params)
+    if isinstance(like, Bunch):
+        return Bunch(**{key: value[:0] for key, value in like.items()})
+    return like[:0]
+
+
+def _embedded(embedder, items, n_features):
+    """Embed a part; there may be no items in it."""
+    items = items if hasattr(items, "__len__") else list(items)
+    if len(items) == 0:
+        return np.empty((0, n_features), np.float32)
+    return embedder.transform(items)
+
+
+# -- Where to compute
+
+
+def _computed(tasks: Sequence[Any], client):
+    """Compute tasks, on the client if there is one."""
+    if client is None:
+        return list(dask.compute(*tasks))
+    _check_client(client)
+    futures = client.compute(list(tasks))
+    try:
+        return client.gather(futures)
+    finally:
+        client.cancel(futures)  # where one has failed, the others are not needed
+
+
+def _check_client(client):
+    """Refuse a client that has gone."""
+    if client.status != "running":
+        raise ValueError(
+            f"client must be connected to a scheduler; it is {client.status}. Start "
+            "one, or leave client out to use the threads of this process."
+        )
+
+
+def _n_threads(client):
+    """Count the threads that compute."""
+    if client is None:
+        try:
+            from distributed import get_client
+
+            client = get_client()
+        except (ImportError, ValueError):
+            return cpu_count()
+    _check_client(client)
+    return max(1, sum(client.nthreads().values()))

@@ -1,0 +1,485 @@
+"""What is learnt of dask collections is what one machine learns; faults are named."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from settings import plain_classifier, spelt
+from sklearn.base import clone
+
+from skimprint import FoundationEmbedder, ImprintClassifier, Rejection
+from skimprint.aggregation import Votes
+from skimprint.generation import GENERATORS
+from skimprint.methods import METHODS
+
+dask = pytest.importorskip("dask", reason="needs skimprint[dask]")
+da = pytest.importorskip("dask.array", reason="needs skimprint[dask]")
+distributed = pytest.importorskip("distributed", reason="needs skimprint[dask]")
+on_dask = pytest.importorskip("skimprint.dask", reason="needs skimprint[dask]")
+
+# Whose classes are independent, to the bit; and what all classes have in common.
+INDEPENDENT = [
+    *(
+        {"generator": name, "n_proxies": 2}
+        for name in GENERATORS
+        if name != "least_squares"
+    ),
+    {"generator": "kmeans", "n_proxies": {c: 1 + c % 3 for c in range(10)}},
+    {"generator": "mean", "support_norm": "auto", "query_norm": "auto"},
+    {"generator": "mean", "metric": "euclidean", "support_norm": None},
+]
+SHARED = [
+    {"generator": "least_squares", "n_proxies": 1},
+    {"generator": "mean", "whitening": 0.3},
+    {"generator": "mean", "whitening": 0.3, "forgettable": False},
+    {"generator": "mean", "metric": "mahalanobis"},
+    {"generator": "mean", "proxy_norm": "quantile"},
+    {"n_proxies": 2, "kernel_weight": 0.5, "temperature": "auto"},
+]
+METHODS_OF_QUERIES = [
+    "predict",
+    "predict_proba",
+    "decision_function",
+    "score_samples",
+]
+
+
+@pytest.fixture(scope="module")
+def data(digits):
+    """Fewer features, for what moves is what matters here."""
+    X, y = digits
+    return X[:, ::16].copy(), y
+
+
+def chunked(values, sizes):
+    """A dask array in chunks of these sizes, of all features each."""
+    rest = tuple((n,) for n in values.shape[1:])
+    return da.from_array(values, chunks=(tuple(sizes), *rest))
+
+
+def assert_same(found, expected, X, tolerance=0.0):
+    for name in ("classes_", "proxy_labels_", "proxy_indices_", "class_count_"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    np.testing.assert_allclose(found.proxies_, expected.proxies_, tolerance, tolerance)
+    for name in METHODS_OF_QUERIES:
+        mine, other = getattr(found, name)(X), getattr(expected, name)(X)
+        assert mine.dtype == other.dtype
+        if name != "predict":
+            np.testing.assert_allclose(mine, other, tolerance, tolerance)
+    assert found.n_samples_seen_ == expected.n_samples_seen_
+    assert repr(found) == repr(expected)
+
+
+class TestFit:
+    @pytest.mark.parametrize("params", INDEPENDENT, ids=spelt)
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_same_bits(self, data, params, dtype):
+        X, y = data
+        clf = plain_classifier(**params, random_state=0)
+        X = X.astype(dtype)
+        found = on_dask.fit(clf, chunked(X, [70, 230, 200]), chunked(y, [250, 250]))
+        assert not hasattr(clf, "_fitted")
+        assert_same(found, clf.fit(X, y), X)
+
+    @pytest.mark.parametrize("params", SHARED, ids=spelt)
+    def test_up_to_rounding(self, data, params):
+        X, y = data
+        clf = plain_classifier(**params, random_state=0)
+        found = on_dask.fit(clf, chunked(X, [70, 230, 200]), y)
+        assert_same(found, clf.fit(X, y), X, 1e-4)
+
+    @pytest.mark.parametrize("name", [*METHODS, "default"])
+    def test_published_methods(self, data, name):
+        X, y = data
+        clf = ImprintClassifier() if name == "default" else None
+        clf = clf or ImprintClassifier.from_method(name)
+        clf.set_params(random_state=0)
+        found = on_dask.fit(clf, chunked(X, [500]), chunked(y, [500]))
+        assert_same(found, clf.fit(X, y), X, 1e-3)
+
+    def test_weights_and_classes_without_any(self, data):
+        X, y = data
+        weights = np.random.default_rng(0).uniform(0, 2, len(y))
+        weights[y == 3] = 0
+        weights[:100] = 0
+        clf = plain_classifier("kmeans", n_proxies=2, random_state=0)
+        for some in (weights, chunked(weights, [100, 400])):
+            found = on_dask.fit(clf, chunked(X, [100, 400]), y, some)
+            expected = clone(clf).fit(X, y, weights)
+            assert_same(found, expected, X)
+            assert (found.predict_proba(X)[:, 3] == 0).all()
+
+    def test_beside_a_head(self, data):
+        X, y = data
+        head = X[:3] - 1, np.array([1, 2, 99])
+        clf = plain_classifier("mean", head=head)
+        found = on_dask.fit(clf, chunked(X, [300, 200]), y)
+        assert_same(found, clf.fit(X, y), X)
+        with pytest.raises(ValueError, match="Chunk 0 has 60 features; 64 were"):
+            on_dask.fit(clf, chunked(X[:, :60], [300, 200]), y)
+
+    @pytest.mark.parametrize("limit", [0, 5 * 64 * 65 // 2 * 4, 2**40])
+    def test_scatters_are_bounded_for_all_classes_together(
+        self, data, limit, monkeypatch
+    ):
+        X, y = data
+        sizes = {True: 2**40, "auto": limit, False: 0}
+        monkeypatch.setattr("skimprint._plan._SCATTER_BYTES", sizes)
+        clf = ImprintClassifier("mean", random_state=0)
+        found = on_dask.fit(clf, chunked(X, [300, 200]), y)
+        expected = clf.fit(X, y)
+        assert (found._fitted.state.pooled is None) == (limit == 2**40)
+        assert (expected._fitted.state.pooled is None) == (limit == 2**40)
+        assert_same(found, expected, X, 1e-3)
+        for model in (found, expected):
+            model.partial_fit(X[::7] + 1, y[::7] + 5)
+        assert_same(found, expected, X, 1e-3)
+
+    def test_goes_on_learning_and_forgetting(self, data):
+        X, y = data
+        clf = plain_classifier("kmeans", n_proxies=2, random_state=0)
+        found = on_dask.fit(clf, chunked(X[:300], [200, 100]), y[:300])
+        expected = clone(clf).fit(X[:300], y[:300])
+        for model in (found, expected):
+            model.partial_fit(X[300:400], y[300:400]).forget([2])
+            model.merge(clone(clf).fit(X[400:], y[400:]))
+        assert_same(found, expected, X)
+        again = pickle.loads(pickle.dumps(found))
+        assert_same(again, expected, X)
+
+
+class TestPartialFit:
+    @pytest.mark.parametrize("params", [*INDEPENDENT, *SHARED], ids=spelt)
+    def test_as_one_machine(self, data, params):
+        X, y = data
+        clf = plain_classifier(**params, random_state=0)
+        first = y != 7
+        first[400:] = False
+        found, expected = (clone(clf).fit(X[first], y[first]) for _ in range(2))
+        sizes = [50, (~first).sum() - 50]
+        on_dask.partial_fit(found, chunked(X[~first], sizes), y[~first])
+        expected.partial_fit(X[~first], y[~first])
+        assert_same(found, expected, X, 1e-3 if params in SHARED else 0)
+
+    def test_an_error_leaves_the_model(self, data):
+        X, y = data
+        clf = plain_classifier("mean").fit(X, y)
+        before = pickle.dumps(clf)
+        bad = X.copy()
+        bad[450, 3] = np.nan
+        with pytest.raises(ValueError, match=r"In chunk 1: .*NaN"):
+            on_dask.partial_fit(clf, chunked(bad, [300, 200]), y)
+        with pytest.raises(ValueError, match="Labels must be of the type"):
+            on_dask.partial_fit(clf, chunked(X, [500]), y.astype(str))
+        assert pickle.dumps(clf) == before
+
+
+class TestCollections:
+    """Chunks of any kind are what they are made of."""
+
+    @pytest.fixture
+    def clf(self):
+        return plain_classifier("kmeans", n_proxies=2, random_state=0)
+
+    @pytest.fixture
+    def expected(self, clf, data):
+        return clone(clf).fit(*data)
+
+    @pytest.mark.parametrize(
+        "sizes", [[500], [1] * 3 + [497], [499, 1], [50] * 10], ids=str
+    )
+    def test_any_sizes(self, data, clf, expected, sizes):
+        X, y = data
+        assert_same(on_dask.fit(clf, chunked(X, sizes), y), expected, X)
+
+    def test_features_in_several_chunks(self, data, clf, expected):
+        X, y = data
+        split = da.from_array(X, chunks=(200, 30))
+        assert_same(on_dask.fit(clf, split, y), expected, X)
+        np.testing.assert_array_equal(
+            on_dask.predict(expected, split).compute(), expected.predict(X)
+        )
+
+    def test_unknown_sizes_and_empty_chunks(self, data, clf, expected):
+        X, y = data
+        keep = np.ones(600, bool)
+        keep[100:200] = False
+        more = np.concatenate([X[:100], X[:100], X[100:]])
+        labels = np.concatenate([y[:100], y[:100], y[100:]])
+        X_some = chunked(more, [100] * 6)[chunked(keep, [100] * 6)]
+        y_some = chunked(labels, [100] * 6)[chunked(keep, [100] * 6)]
+        assert_same(on_dask.fit(clf, X_some, y_some), expected, X)
+        found = on_dask.predict_proba(expected, X_some)
+        assert np.isnan(found.shape[0])
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found.compute(), expected.predict_proba(X), 1e-5)
+        with pytest.raises(ValueError, match="y must have as many chunks as X"):
+            on_dask.fit(clf, X_some, y)
+
+    def test_frames_with_names(self, data, clf):
+        frames = pytest.importorskip("dask.dataframe", reason="needs dask[dataframe]")
+        pandas = pytest.importorskip("pandas")
+        X, y = data
+        names = [f"f{i}" for i in range(64)]
+        frame = pandas.DataFrame(X, columns=names)
+        kinds = pandas.Series(pandas.Categorical(y, categories=range(20)))
+        found = on_dask.fit(
+            clf,
+            frames.from_pandas(frame, npartitions=3),
+            frames.from_pandas(kinds, npartitions=3),
+        )
+        expected = clone(clf).fit(frame, y)
+        assert_same(found, expected, frame)
+        np.testing.assert_array_equal(found.feature_names_in_, names)
+        queries = frames.from_pandas(frame, npartitions=2)
+        np.testing.assert_array_equal(
+            on_dask.predict(found, queries).compute(), expected.predict(frame)
+        )
+        turned = frame[names[::-1]]
+        with pytest.raises(ValueError, match=r"In chunk 0: .*feature names"):
+            on_dask.partial_fit(found, frames.from_pandas(turned, npartitions=1), y)
+
+    def test_labels_of_several_types(self, data, clf):
+        X, y = data
+        first = da.from_array(y[:200].astype(np.int8), chunks=200)
+        second = da.from_array(y[200:].astype(np.int64) + 2**40, chunks=300)
+        labels = da.concatenate([first, second.astype(np.int64)])
+        found = on_dask.fit(clf, chunked(X, [200, 300]), labels)
+        expected = clone(clf).fit(X, labels.compute())
+        assert found.classes_.dtype == expected.classes_.dtype == np.int64
+        assert_same(found, expected, X)
+        words = np.array(["a", "a much longer word"])[y % 2]
+        found = on_dask.fit(clf, chunked(X, [200, 300]), words)
+        assert_same(found, clone(clf).fit(X, words), X)
+
+    def test_norms_are_chosen_by_all_chunks(self, data):
+        X, y = data
+        X = np.abs(X)
+        clf = ImprintClassifier("mean")
+        for last, norm in ((X[-1], "power"), (-X[-1], "l2")):
+            rows = np.concatenate([X[:-1], last[None]])
+            found = on_dask.fit(clf, chunked(rows, [400, 100]), y)
+            assert found.support_norm_ == norm == clone(clf).fit(rows, y).support_norm_
+
+
+class TestQueries:
+    @pytest.mark.parametrize("name", METHODS_OF_QUERIES)
+    @pytest.mark.parametrize("n_classes", [2, 10])
+    def test_lazy_with_right_metadata(self, data, name, n_classes):
+        X, y = data
+        rejection = Rejection("none of these", rate=0.2)
+        clf = ImprintClassifier("mean", rejection=rejection)
+        clf.fit(X[y < n_classes], y[y < n_classes].astype(str))
+        found = getattr(on_dask, name)(clf, chunked(X, [120, 380]))
+        expected = getattr(clf, name)(X)
+        assert isinstance(found, da.Array)
+        assert found.chunks[0] == (120, 380)
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        if name == "predict":
+            np.testing.assert_array_equal(found.compute(), expected)
+        else:
+            np.testing.assert_allclose(found.compute(), expected, 1e-4, 1e-5)
+
+    def test_explanations(self, data):
+        X, y = data
+        clf = ImprintClassifier.from_method("recommended", random_state=0).fit(X, y)
+        found = on_dask.explain(clf, chunked(X, [120, 380]), n_reasons=3)
+        expected = clf.explain(X, n_reasons=3)
+        assert found.keys() == expected.keys()
+        for name in ("label", "rows", "training_row"):
+            assert found[name].shape == expected[name].shape
+            np.testing.assert_array_equal(found[name].compute(), expected[name])
+        np.testing.assert_allclose(found.shares.compute(), expected.shares, 1e-3, 1e-4)
+
+    def test_all_other_settings_too(self, data):
+        X, y = data
+        clf = plain_classifier("all", aggregation=Votes(3)).fit(X, y)
+        found = on_dask.predict(clf, chunked(X, [250, 250]))
+        np.testing.assert_array_equal(found.compute(), clf.predict(X))
+
+
+def lengths(texts):
+    return np.array([[len(text), 1.0] for text in texts])
+
+
+class TestEmbed:
+    texts = ("a", "bc", "def", "", "some more words")
+
+    @pytest.fixture
+    def embedder(self):
+        return FoundationEmbedder(lengths).fit(self.texts[:1])
+
+    def test_arrays_frames_and_bags(self, embedder):
+        bags = pytest.importorskip("dask.bag", reason="needs dask")
+        frames = pytest.importorskip("dask.dataframe", reason="needs dask[dataframe]")
+        pandas = pytest.importorskip("pandas")
+        expected = embedder.transform(self.texts)
+        array = da.from_array(np.array(self.texts, object), chunks=2)
+        series = frames.from_pandas(pandas.Series(list(self.texts)), npartitions=2)
+        bag = bags.from_sequence(self.texts, npartitions=3).filter(lambda text: True)
+        for items in (array, series, bag):
+            found = on_dask.embed(embedder, items)
+            assert found.shape[1] == 2
+            np.testing.assert_array_equal(found.compute(), expected)
+        found = on_dask.embed(embedder, bag.filter(lambda text: len(text) > 2))
+        np.testing.assert_array_equal(found.compute(), expected[[2, 4]])
+
+    def test_to_a_classifier(self, embedder):
+        items = da.from_array(np.array(self.texts * 4, object), chunks=7)
+        y = np.array(self.texts * 4) != ""
+        found = on_dask.fit(plain_classifier("mean"), on_dask.embed(embedder, items), y)
+        expected = plain_classifier("mean").fit(embedder.transform(self.texts * 4), y)
+        np.testing.assert_array_equal(found.proxies_, expected.proxies_)
+
+    def test_of_a_width_that_is_not_known(self):
+        items = da.from_array(np.array(self.texts, object), chunks=2)
+        with pytest.raises(ValueError, match="call fit with an item first"):
+            on_dask.embed(FoundationEmbedder(lengths), items)
+
+
+class TestErrors:
+    def test_chunks_are_named(self, data):
+        X, y = data
+        bad = X.copy()
+        bad[[410, 433], 3] = np.inf
+        clf = plain_classifier("mean")
+        with pytest.raises(
+            ValueError, match=r"In chunk 2: .*infinity: rows \[10, 33\]"
+        ):
+            on_dask.fit(clf, chunked(bad, [200, 200, 100]), y)
+        # What is said to have 64 features, and has not.
+        wrong = da.concatenate(
+            [
+                chunked(X[:300], [300]),
+                da.from_delayed(dask.delayed(X[300:, :9]), (200, 64), X.dtype),
+            ]
+        )
+        with pytest.raises(ValueError, match="Chunk 1 has 9 features; 64 were"):
+            on_dask.fit(clf, wrong, y)
+
+    def test_not_aligned(self, data):
+        X, y = data
+        clf = plain_classifier("mean")
+        with pytest.raises(ValueError, match="each of 500 samples; got 499"):
+            on_dask.fit(clf, chunked(X, [200, 300]), y[1:])
+        with pytest.raises(ValueError, match=r"sample_weight must .*; got 3"):
+            on_dask.fit(clf, chunked(X, [200, 300]), y, np.ones(3))
+        short = da.from_delayed(dask.delayed(y[:9]), (np.nan,), y.dtype)
+        with pytest.raises(ValueError, match=r"In chunk 0: .*inconsistent"):
+            on_dask.fit(clf, chunked(X, [500]), short)
+
+    def test_nothing(self, data):
+        X, y = data
+        none = da.zeros(500, dtype=bool, chunks=250)
+        nothing, labels = (chunked(values, [250, 250])[none] for values in (X, y))
+        with pytest.raises(ValueError, match="X has no rows"):
+            on_dask.fit(plain_classifier("mean"), nothing, labels)
+
+    def test_parameters(self, data):
+        X, y = data
+        with pytest.raises(ValueError, match="n_proxies"):
+            on_dask.fit(plain_classifier(n_proxies=0), chunked(X, [500]), y)
+        with pytest.raises(ValueError, match="it has none for"):
+            on_dask.fit(plain_classifier(n_proxies={0: 1}), chunked(X, [500]), y)
+
+    def test_collections_are_not_brought_here_without_a_word(self, data):
+        X, y = data
+        clf = plain_classifier("mean").fit(X, y)
+        for call in (
+            lambda: clone(clf).fit(chunked(X, [500]), y),
+            lambda: clone(clf).fit(X, chunked(y, [500])),
+            lambda: clf.predict(chunked(X, [500])),
+            lambda: FoundationEmbedder(lengths).fit(chunked(X, [500])),
+        ):
+            with pytest.raises(TypeError, match=r"function of skimprint\.dask"):
+                call()
+
+    def test_data_in_memory(self, data):
+        X, y = data
+        clf = plain_classifier("mean").fit(X, y)
+        with pytest.raises(TypeError, match="ImprintClassifier learns itself"):
+            on_dask.fit(clf, X, y)
+        with pytest.raises(TypeError, match=r"call model\.predict"):
+            on_dask.predict(clf, X)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two processes."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 10}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    with distributed.Client(cluster) as client:
+        client.wait_for_workers(2, timeout=60)
+        yield client
+
+
+class TestCluster:
+    def test_same_bits(self, data, client):
+        X, y = data
+        clf = plain_classifier("kmeans", n_proxies=2, random_state=0)
+        found = on_dask.fit(clf, chunked(X, [70, 230, 200]), y, client=client)
+        expected = clone(clf).fit(X, y)
+        assert_same(found, expected, X)
+        queries = chunked(X, [100] * 5)
+        np.testing.assert_array_equal(
+            on_dask.predict(found, queries).compute(), expected.predict(X)
+        )
+
+    def test_more_workers_than_classes(self, data, client):
+        X, _ = data
+        clf = plain_classifier("mean")
+        found = on_dask.fit(clf, chunked(X, [250, 250]), np.zeros(500), client=client)
+        assert found.classes_.tolist() == [0]
+
+    def test_errors_come_from_workers(self, data, client):
+        X, y = data
+        bad = X.copy()
+        bad[499] = np.nan
+        with pytest.raises(ValueError, match=r"In chunk 1: .*NaN"):
+            on_dask.fit(plain_classifier(), chunked(bad, [250] * 2), y, client=client)
+
+    @pytest.mark.parametrize("seed", range(2))
+    def test_a_worker_is_killed(self, data, client, seed):
+        X, y = data
+        X, y = np.tile(X, (20, 1)), np.tile(y, 20)
+        X += np.random.default_rng(0).normal(size=X.shape).astype(X.dtype) / 10
+        clf = plain_classifier("kmeans", n_proxies=5, random_state=0)
+        queries = da.from_array(X, chunks=(500, 64))
+
+        def run():
+            found = on_dask.fit(clf, queries, y, client=client)
+            return found, on_dask.predict(found, queries).compute()
+
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+        client.wait_for_workers(2, timeout=60)
+        workers = client.run(os.getpid).values()
+        wait = np.random.default_rng(seed).uniform(0, seconds)
+        killer = threading.Timer(wait, os.kill, (min(workers), signal.SIGKILL))
+        killer.start()
+        found, predicted = run()
+        killer.join()
+        expected = clone(clf).fit(X, y)
+        assert_same(found, expected, X[::50])
+        np.testing.assert_array_equal(predicted, expected.predict(X))
+
+    def test_a_client_that_has_gone(self, data, cluster):
+        X, y = data
+        client = distributed.Client(cluster)
+        client.close()
+        with pytest.raises(ValueError, match="client must be connected"):
+            on_dask.fit(plain_classifier(), chunked(X, [500]), y, client=client)
