@@ -302,6 +302,11 @@ class TestQueries:
         np.testing.assert_array_equal(found.compute(), clf.predict(X))
 
 
+def read_rows(texts):
+    """An embedder of rows that are written as text."""
+    return np.stack([np.frombuffer(bytes.fromhex(text), np.float32) for text in texts])
+
+
 def lengths(texts):
     return np.array([[len(text), 1.0] for text in texts])
 
@@ -451,17 +456,23 @@ class TestCluster:
         with pytest.raises(ValueError, match=r"In chunk 1: .*NaN"):
             on_dask.fit(plain_classifier(), chunked(bad, [250] * 2), y, client=client)
 
-    @pytest.mark.parametrize("seed", range(2))
+    @pytest.mark.parametrize(
+        "seed",
+        [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 20))],
+    )
     def test_a_worker_is_killed(self, data, client, seed):
         X, y = data
         X, y = np.tile(X, (20, 1)), np.tile(y, 20)
         X += np.random.default_rng(0).normal(size=X.shape).astype(X.dtype) / 10
         clf = plain_classifier("kmeans", n_proxies=5, random_state=0)
-        queries = da.from_array(X, chunks=(500, 64))
+        texts = np.array([row.tobytes().hex() for row in X], object)
+        items = da.from_array(texts, chunks=500)
+        embedder = FoundationEmbedder(read_rows, modality="text").fit(texts[:1])
 
         def run():
-            found = on_dask.fit(clf, queries, y, client=client)
-            return found, on_dask.predict(found, queries).compute()
+            rows = on_dask.embed(embedder, items)
+            found = on_dask.fit(clf, rows, y, client=client)
+            return found, on_dask.predict(found, rows).compute()
 
         start = time.perf_counter()
         run()
