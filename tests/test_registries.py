@@ -186,6 +186,13 @@ def test_with_all_else(data, params, changes):
     assert np.mean(clf.predict(X) == y) > 0.3  # of ten classes
 
 
+def test_of_no_pairs(data, params):
+    """As where no proxy changes without the samples that are left out."""
+    X, y, _ = data
+    compare = plain_classifier(**params).fit(X, y)._fitted.scorer.similarity
+    assert compare.paired(compare.prepare(X[:0]), X[:0]).shape == (0,)
+
+
 def test_leaves_samples_out_as_if_they_were_not_there(data, params):
     """Where proxies are samples: the temperature is that of such scores."""
     X, y, _ = data

@@ -186,10 +186,11 @@ def _few_shots(page, frame, plan, out):
     for name in (*OURS, *plan.own):
         leads = pd.DataFrame(
             {
-                data: table[name] - table[_others(table)].max(axis=1)
+                # Indices alike: numbers and "all" cannot be sorted together.
+                data: (table[name] - table[_others(table)].max(axis=1)).reindex(shots)
                 for data, table in by_data.items()
             }
-        ).T.reindex(columns=shots)
+        ).T
         page.text(
             f"{name} less the best of the published and the peers, file by file. The "
             f"best is that of each cell in hindsight. Below zero, it is better than "

@@ -282,7 +282,8 @@ class Similarity:
         """
         vectors = self.project(vectors)
         found = np.empty(len(X), self.proxies.dtype)
-        for part in gen_batches(len(X), _PAIRS):
+        for start in range(0, len(X), _PAIRS):  # of no pairs, too
+            part = slice(start, start + _PAIRS)
             found[part] = np.diagonal(self.compare(X[part], vectors[part]))
         return found
 
