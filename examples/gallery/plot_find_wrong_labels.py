@@ -129,7 +129,7 @@ display = ExplanationDisplay.from_predictions(
 
 # %%
 # So few wrong labels do little harm to the answers about other texts
-# (:doc:`/benchmarks/real_conditions`). These were made wrong at random; those that
+# (:doc:`/benchmarks/paper`). These were made wrong at random; those that
 # people confuse look less wrong, and samples that are merely hard are flagged, too
 # (:doc:`/guide/inspection`).
 
