@@ -135,8 +135,14 @@ def partial_fit(
     ----------
     model : ImprintClassifier
         Fitted. An error leaves it as it was.
-    X, y, sample_weight, client
-        As for `fit`.
+    X : dask array or dask DataFrame of shape (n_samples, n_features)
+        More support embeddings.
+    y : dask array, dask Series or array-like of shape (n_samples,)
+        Their labels, known or new.
+    sample_weight : dask array, dask Series or array-like, default=None
+        Weights, as in `ImprintClassifier.fit`.
+    client : distributed.Client, default=None
+        Where to compute.
 
     Returns
     -------
@@ -202,8 +208,10 @@ def predict_proba(model: ImprintClassifier, X: Any) -> Any:
 
     Parameters
     ----------
-    model, X
-        As for `predict`. What the probabilities need is found at once.
+    model : ImprintClassifier
+        Fitted. What the probabilities need is found at once.
+    X : dask array or dask DataFrame of shape (n_samples, n_features)
+        The queries.
 
     Returns
     -------
@@ -229,8 +237,10 @@ def decision_function(model: ImprintClassifier, X: Any) -> Any:
 
     Parameters
     ----------
-    model, X
-        As for `predict`.
+    model : ImprintClassifier
+        Fitted.
+    X : dask array or dask DataFrame of shape (n_samples, n_features)
+        The queries.
 
     Returns
     -------
@@ -256,8 +266,10 @@ def score_samples(model: ImprintClassifier, X: Any) -> Any:
 
     Parameters
     ----------
-    model, X
-        As for `predict`.
+    model : ImprintClassifier
+        Fitted.
+    X : dask array or dask DataFrame of shape (n_samples, n_features)
+        The queries.
 
     Returns
     -------
@@ -283,8 +295,10 @@ def explain(model: ImprintClassifier, X: Any, *, n_reasons: int = 5) -> Bunch:
 
     Parameters
     ----------
-    model, X
-        As for `predict`.
+    model : ImprintClassifier
+        Fitted.
+    X : dask array or dask DataFrame of shape (n_samples, n_features)
+        The queries.
     n_reasons : int, default=5
         As for `ImprintClassifier.explain`.
 
