@@ -84,7 +84,7 @@ def main():
             f"{N_SMALL} a class": write(Path(folder) / "small", X[small], y[small]),
         }
         rows = []
-        options = {"threads_per_worker": 1, "dashboard_address": None}
+        options = {"threads_per_worker": 1, "dashboard_address": ":0"}
         with (
             distributed.LocalCluster(n_workers=1, **options) as one,
             distributed.LocalCluster(n_workers=2, **options) as two,

@@ -22,13 +22,14 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from ._arrays.device import to_device
-from ._memory.learner import Batch, common_label_dtype, learn, united
+from ._memory.learner import batches_joined, common_label_dtype, learn, united
 from ._memory.state import State
 from ._plan import Plan
 from .classifier import ImprintClassifier
 from .classifier._fitted import Fitted
 from .classifier._learning import checked_batch, features_of, start
 from .embedding._extras import require
+from .inspection._estimators import without_names
 
 dask = require("dask", __name__)
 da = require("dask.array", __name__)
@@ -365,16 +366,13 @@ def embed(embedder: Any, items: Any) -> Any:
             "first."
         )
     there = dask.delayed(embedder)
-    sizes = items.chunks[0] if isinstance(items, da.Array) else None
-    parts = _delayed_parts(items)
-    sizes = [np.nan] * len(parts) if sizes is None else sizes
     rows = [
         da.from_delayed(
             dask.delayed(_embedded)(there, part, n_features),
             (size, n_features),
             np.float32,
         )
-        for part, size in zip(parts, sizes, strict=True)
+        for part, size in zip(*_parts_of(items), strict=True)
     ]
     return da.concatenate(rows, allow_unknown_chunksizes=True)
 
@@ -413,10 +411,8 @@ def _chunks_of(X, y, sample_weight):
             "X must be a dask array or a dask DataFrame; got "
             f"{type(X).__name__}. Of data in memory, ImprintClassifier learns itself."
         )
-    if isinstance(X, da.Array):
-        X = X.rechunk({1: -1})
-    sizes = X.chunks[0] if isinstance(X, da.Array) else None
-    parts = _delayed_parts(X)
+    parts, sizes = _parts_of(X)
+    are_known = not np.isnan(np.sum(sizes))
     columns = [parts]
     for name, values in (("y", y), ("sample_weight", sample_weight)):
         if values is None:
@@ -426,7 +422,7 @@ def _chunks_of(X, y, sample_weight):
             values = da.from_array(np.asarray(values), chunks=-1)
         if isinstance(values, da.Array) and not np.isnan(np.sum(values.chunks[0])):
             n = len(values)
-            if sizes is None or np.isnan(np.sum(sizes)):
+            if not are_known:
                 if values.numblocks[0] != len(parts):
                     raise ValueError(
                         f"{name} must have as many chunks as X, whose sizes are not "
@@ -440,7 +436,7 @@ def _chunks_of(X, y, sample_weight):
                 )
             else:
                 values = values.rechunk({0: sizes})
-        found = _delayed_parts(values)
+        found, _ = _parts_of(values)
         if len(found) != len(parts):
             raise ValueError(
                 f"{name} must have as many chunks as X, {len(parts)}; got {len(found)}."
@@ -449,10 +445,14 @@ def _chunks_of(X, y, sample_weight):
     return list(zip(*columns, strict=True))
 
 
-def _delayed_parts(collection):
-    """List the parts of a collection along its rows."""
-    parts = collection.to_delayed()
-    return list(parts.ravel() if isinstance(parts, np.ndarray) else parts)
+def _parts_of(collection):
+    """List the parts of a collection along its rows, and their sizes or NaN."""
+    if not isinstance(collection, da.Array):
+        parts = list(collection.to_delayed())
+        return parts, [np.nan] * len(parts)
+    if collection.ndim > 1:
+        collection = collection.rechunk({1: -1})
+    return list(collection.to_delayed().ravel()), collection.chunks[0]
 
 
 def _features_of(X, n_features):
@@ -564,8 +564,8 @@ def _learnt(plan, state, clf, chunks, looks, client):
         labels = look.classes.tolist()
         if labels:
             label_dtype = common_label_dtype(known, labels, look.classes.dtype)
-            known = replace(known, label_dtype=label_dtype)
-            known = replace(known, absent=known.absent.union(labels))
+            absent = known.absent.union(labels)
+            known = replace(known, label_dtype=label_dtype, absent=absent)
         for label, count in zip(labels, look.counts.tolist(), strict=True):
             counts[label] = counts.get(label, 0) + count
     plan.numbers(list(counts))
@@ -615,7 +615,7 @@ def _buckets(counts, n_bytes, client):
 def _split(checker, number, X, y, weights, start, bucket_of, n_buckets):
     """Split a chunk by what is learnt together: tuple of n_buckets pieces.
 
-    A piece has rows, their labels and weights or None, and their numbers among all.
+    A piece is a batch, and the numbers of its rows among all.
     """
     batch = _batch_of(checker, number, X, y, weights)
     buckets = np.array([bucket_of[label] for label in batch.classes.tolist()])
@@ -624,9 +624,8 @@ def _split(checker, number, X, y, weights, start, bucket_of, n_buckets):
     for bucket in range(n_buckets):
         rows = np.flatnonzero(of_row == bucket)
         some = None if batch.weights is None else batch.weights[rows]
-        pieces.append(
-            (batch.X[rows], batch.classes[batch.codes[rows]], some, start + rows)
-        )
+        piece = batch._replace(X=batch.X[rows], codes=batch.codes[rows], weights=some)
+        pieces.append((piece, start + rows))
     return tuple(pieces)
 
 
@@ -640,21 +639,17 @@ def _part_of(state, labels):
 def _learn(how, state, pieces):
     """Learn classes that are whole here, beside what is known of them."""
     plan, label_dtype, dtype, device = how
-    X, y, weights, rows = zip(*pieces, strict=True)
-    if any(some is not None for some in weights):
-        weights = [
-            np.ones(len(labels)) if some is None else some
-            for some, labels in zip(weights, y, strict=True)
+    batches, rows = zip(*pieces, strict=True)
+    batch = batches_joined(
+        [
+            some._replace(
+                X=some.X.astype(dtype, copy=False),
+                classes=some.classes.astype(label_dtype),
+            )
+            for some in batches
         ]
-        weights = np.concatenate(weights)
-    else:
-        weights = None
-    y = np.concatenate([labels.astype(label_dtype) for labels in y])
-    batch = Batch(
-        to_device(np.concatenate(X).astype(dtype, copy=False), device),
-        *np.unique(y, return_inverse=True),
-        weights,
     )
+    batch = batch._replace(X=to_device(batch.X, device))
     after = learn(plan, state, batch, n_jobs=1)
     return after.renumbered(np.concatenate(rows), since=state.n_samples)
 
@@ -670,14 +665,11 @@ def _of_queries(model, X, name, **params):
             f"X must be a dask array or a dask DataFrame; got {type(X).__name__}. Of "
             f"data in memory, call model.{name}."
         )
-    if isinstance(X, da.Array):
-        X = X.rechunk({1: -1})
-    sizes = X.chunks[0] if isinstance(X, da.Array) else None
-    parts = _delayed_parts(X)
-    sizes = [np.nan] * len(parts) if sizes is None else sizes
+    parts, sizes = _parts_of(X)
     # Of a row of zeros: the dtypes, and what is found once for all queries.
     zeros = np.zeros((1, model.n_features_in_), getattr(X, "dtype", np.float64))
-    like = _called(_nameless(model), zeros, name, params)
+    nameless, _ = without_names(model)
+    like = _called(nameless, zeros, name, params)
     there = dask.delayed(model)
     found = [dask.delayed(_called)(there, part, name, params) for part in parts]
 
@@ -697,20 +689,13 @@ def _of_queries(model, X, name, **params):
     return gathered(like)
 
 
-def _nameless(model):
-    """Copy a model that takes rows without names of features."""
-    other = model.__class__.__new__(model.__class__)
-    vars(other).update(vars(model))
-    vars(other).pop("feature_names_in_", None)
-    return other
-
-
 def _called(model, X, name, params):
     """Call a method; there is none to call for a chunk without rows."""
     if len(X):
         return getattr(model, name)(X, **params)
     zeros = np.zeros((1, model.n_features_in_))
-    like = getattr(_nameless(model), name)(zeros, **params)
+    nameless, _ = without_names(model)
+    like = getattr(nameless, name)(zeros, **params)
     if isinstance(like, Bunch):
         return Bunch(**{key: value[:0] for key, value in like.items()})
     return like[:0]
