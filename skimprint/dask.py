@@ -22,7 +22,13 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from ._arrays.device import to_device
-from ._memory.learner import batches_joined, common_label_dtype, learn, united
+from ._memory.learner import (
+    batches_joined,
+    common_label_dtype,
+    completed,
+    learn,
+    united,
+)
 from ._memory.state import State
 from ._plan import Plan
 from .classifier import ImprintClassifier
@@ -170,7 +176,7 @@ def partial_fit(
     fitted = model._fitted
     chunks = _chunks_of(X, y, sample_weight)
     looks = _look(model, chunks, client)
-    state = _learnt(fitted.plan, fitted.state, model, chunks, looks, client)
+    state = _learnt(fitted.plan, fitted.learnt, model, chunks, looks, client)
     model._set_fitted(fitted.extended(state))
     return model
 
@@ -650,7 +656,7 @@ def _learn(how, state, pieces):
         ]
     )
     batch = batch._replace(X=to_device(batch.X, device))
-    after = learn(plan, state, batch, n_jobs=1)
+    after = completed(plan, learn(plan, state, batch, n_jobs=1), n_jobs=1)
     return after.renumbered(np.concatenate(rows), since=state.n_samples)
 
 

@@ -8,10 +8,14 @@ import numpy as np
 
 from .._arrays.groups import GroupedRows, offsets_of, row_keys
 from .._space.kernel_ridge import MAX_ROWS
-from .._space.moments import MomentColumns, Pool, are_few, joined, moments_of
+from .._space.moments import MomentColumns, Pool, are_few, moments_of
+from .._space.moments import joined as moments_joined
 from .._validation import joint_label_dtype
-from .columns import Ragged, Samples, n_bytes, take
+from .columns import Ragged, Samples, joined, n_bytes, take
 from .state import BLOCK_BYTES, Block, Needs, State, as_objects, split
+
+# Samples and what is known of their classes that is learnt at a time.
+_PART_BYTES = 2**24
 
 
 class Batch(NamedTuple):
@@ -110,20 +114,25 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         new += [block.moved(state.n_samples) for block in blocks]
     if is_known.any():
         known, rows = _only(labels, support, is_known)
-        before = state.gather(known)
         training_rows = state.n_samples + np.arange(len(batch.X))
-        imprint = plan.generator.update(
-            before.imprint, rows, training_rows, plan.numbers(known), **options
-        )
-        new += _blocks(
-            needs,
-            known,
-            rows,
-            imprint,
-            before,
-            first_row=state.n_samples,
-            pool=pool,
-        )
+        for part in _parts(state, known, rows):
+            few, their_rows = known[part], rows.only(np.arange(len(known))[part])
+            imprint = plan.generator.update(
+                state.imprint(few),
+                their_rows,
+                training_rows,
+                plan.numbers(few),
+                **options,
+            )
+            new += _blocks(
+                needs,
+                few,
+                their_rows,
+                imprint,
+                state.places,
+                first_row=state.n_samples,
+                pool=pool,
+            )
     after = state.changed(
         known,
         new,
@@ -179,6 +188,42 @@ def learn_each(plans, batch, *, n_jobs=None):
     return states
 
 
+def completed(plan, state, *, n_jobs=None):
+    """Generate the proxies that have waited until they are needed.
+
+    Parameters
+    ----------
+    plan : Plan
+        How to learn.
+    state : State
+        What is known. Points are remembered of each class that has no proxies.
+    n_jobs : int, default=None
+        Number of threads across classes.
+
+    Returns
+    -------
+    state : State
+        What is known, with proxies of all classes.
+    """
+    waiting = [np.flatnonzero(block.proxies.sizes == 0) for block in state.blocks]
+    if not any(map(len, waiting)):
+        return state
+    blocks = []
+    for block, places in zip(state.blocks, waiting, strict=True):
+        if len(places):
+            found = plan.generator.generate_of(
+                block.memory.take(places),
+                plan.numbers(block.labels[places].tolist()),
+                seed=plan.seed,
+                n_jobs=n_jobs,
+            )
+            n, order = len(block.labels), np.arange(len(block.labels))
+            order[places] = n + np.arange(len(places))
+            block = block._replace(proxies=joined([block.proxies, found]).take(order))
+        blocks.append(block)
+    return state.with_blocks(blocks)
+
+
 def merge(plan, mine, theirs, *, n_jobs=None):
     """Join what two classifiers know.
 
@@ -220,18 +265,17 @@ def merge(plan, mine, theirs, *, n_jobs=None):
             part = block if len(taken) == len(block.labels) else take(block, taken)
             new.append(_keep(needs, part.moved(mine.n_samples)))
     if shared:
-        before = _keep(needs, mine.gather(shared))
         others = theirs.gather(shared).moved(mine.n_samples)
         points = plan.generator.points(others.imprint)
         imprint = plan.generator.update(
-            before.imprint,
+            mine.imprint(shared),
             points.grouped(),
             points.values.indices,
             plan.numbers(shared),
             seed=plan.seed,
             n_jobs=n_jobs,
         )
-        new += _blocks(needs, shared, others, imprint, before, pool=pool)
+        new += _blocks(needs, shared, others, imprint, mine.places, pool=pool)
     kept = [_keep(needs, block) for block in mine.blocks]
     after = mine.with_blocks(kept).changed(
         replaced + shared,
@@ -409,6 +453,35 @@ def _only(labels, support, chosen):
     return [labels[group] for group in groups], support.only(groups)
 
 
+def _parts(state, labels, support):
+    """Split known classes into runs of consecutive ones, to be learnt one by one.
+
+    What is held at a time is little, so that memory is used again, not asked for.
+
+    Parameters
+    ----------
+    state : State
+        Knows the classes.
+    labels : list
+        The classes.
+    support : GroupedRows
+        More samples of theirs.
+
+    Returns
+    -------
+    parts : list of slice
+    """
+    sizes = support.sizes.copy()
+    for i, label in enumerate(labels):
+        block, place = state.places[label]
+        for column in block.imprint:
+            sizes[i] += column.offsets[place + 1] - column.offsets[place]
+    ends = np.cumsum(sizes) * support.n_features * support.dtype.itemsize
+    (cuts,) = np.nonzero(np.diff(ends // _PART_BYTES))
+    cuts = [0, *(cuts + 1), len(labels)]
+    return [slice(*ends) for ends in pairwise(cuts)]
+
+
 def _is_head(state, label):
     block, place = state.places[label]
     return block.is_head[place]
@@ -450,42 +523,43 @@ def _blocks(needs, labels, source, imprint, before=None, *, first_row=0, pool=No
         Their samples, or what another classifier knows of them.
     imprint : Imprint
         Of the generator.
-    before : Block, default=None
-        What was known of the classes.
+    before : dict of {label: tuple (Block, int)}, default=None
+        Where what was known of the classes is.
     first_row : int, default=0
         The training row that the first row of the samples is.
     pool : Pool, default=None
         What scatters are added to that are not kept one by one.
     """
     weights = _weights(source)
+    places = None
     if before is not None:
-        weights = before.weights + weights
+        places = [before[label] for label in labels]
+        weights = np.array([block.weights[i] for block, i in places]) + weights
     whole = Block(as_objects(labels), weights, np.zeros(len(labels), bool), *imprint)
     if needs == Needs():
         return split(whole)
     blocks, start = [], 0
     while start < len(labels):
         stop = start
-        if before is None and isinstance(source, GroupedRows):
-            stop = _end_of_few(needs, source, start)
-        if stop > start:
-            moments, samples = _statistics_of_few(needs, source, start, stop, pool)
-        else:
-            found = _statistics_of_each(needs, source, before, start, first_row, pool)
-            moments, samples = zip(*found, strict=True)
+        if isinstance(source, GroupedRows):
+            stop = _end_of_few(needs, source, start, places and pool is None)
+        if stop == start:
+            found = _statistics_of_each(needs, source, start, first_row, pool)
+            columns = _in_columns(needs, found)
             stop = start + len(found)
-            if needs.moments:
-                moments = MomentColumns.of(moments, samples[0].rows.dtype)
-            samples = Ragged.of(samples)
+        else:
+            columns = _statistics_of_few(needs, source, start, stop, first_row, pool)
+        if places is not None:
+            columns = _joined(needs, places[start:stop], columns, pool)
+        moments, samples = columns
         part = take(whole, np.arange(start, stop))
-        if needs.moments:
-            part = part._replace(moments=moments)
-        blocks.append(part._replace(samples=samples))
+        part = part._replace(moments=moments, samples=samples)
+        blocks.append(part)
         start = stop
     return blocks
 
 
-def _end_of_few(needs, source, start):
+def _end_of_few(needs, source, start, may_get_scatters):
     """Find the end of consecutive classes that are to be looked at together.
 
     They fill a block, and of each, all samples are kept or no moments are needed.
@@ -494,13 +568,17 @@ def _end_of_few(needs, source, start):
     rows = source.offsets[start] + max(BLOCK_BYTES // row_bytes, 1)
     stop = int(np.searchsorted(source.offsets, rows, side="right")) - 1
     if needs.moments:
-        (many,) = np.nonzero(~are_few(source.sizes[start:stop], source.n_features))
+        d = source.n_features
+        (many,) = np.nonzero(~are_few(source.sizes[start:stop], d))
         stop = min(stop, start + many.min(initial=stop))
+        if may_get_scatters:
+            scatter_bytes = d * (d + 1) // 2 * source.dtype.itemsize
+            stop = min(stop, start + max(1, BLOCK_BYTES // scatter_bytes))
     return stop
 
 
-def _statistics_of_few(needs, source, start, stop, pool):
-    """Find the moments (or None) and the samples of consecutive classes."""
+def _statistics_of_few(needs, source, start, stop, first_row, pool):
+    """Find the moments (or None) and the samples of consecutive classes, in columns."""
     index = source.order[source.offsets[start] : source.offsets[stop]]
     codes = np.repeat(np.arange(stop - start), source.sizes[start:stop])
     rows = source.take(index)
@@ -510,7 +588,7 @@ def _statistics_of_few(needs, source, start, stop, pool):
     keys = row_keys(rows, seed=0)
     order = np.lexsort([keys, codes])
     samples = Ragged(
-        Samples(rows[order], weights[order], keys[order], index[order]),
+        Samples(rows[order], weights[order], keys[order], index[order] + first_row),
         offsets_of(source.sizes[start:stop]),
     )
     moments = None
@@ -522,7 +600,16 @@ def _statistics_of_few(needs, source, start, stop, pool):
     return moments, samples.take(np.arange(stop - start), needs.samples)
 
 
-def _statistics_of_each(needs, source, before, start, first_row, pool):
+def _in_columns(needs, found):
+    """Make columns of the moments and the samples of each class."""
+    moments, samples = zip(*found, strict=True)
+    columns = None
+    if needs.moments:
+        columns = MomentColumns.of(moments, samples[0].rows.dtype)
+    return columns, Ragged.of(samples)
+
+
+def _statistics_of_each(needs, source, start, first_row, pool):
     """Find the moments and the samples of some classes, one by one: a block of them."""
     found, size, n_classes = [], 0, len(_weights(source))
     while size <= BLOCK_BYTES and start + len(found) < n_classes:
@@ -531,8 +618,6 @@ def _statistics_of_each(needs, source, before, start, first_row, pool):
         if pool is not None:
             moments, samples = one
             one = pool.absorb(moments), samples.smallest(needs.samples)
-        if before is not None:
-            one = _joined(needs, _statistics_of(needs, before, place), one, pool)
         found.append(one)
         moments, samples = one
         size += n_bytes(samples)
@@ -571,7 +656,18 @@ def _statistics_of(needs, source, place, first_row=0):
     return moments_of(rows, weights) if needs.moments else None, samples
 
 
-def _joined(needs, first, second, pool):
+def _joined(needs, places, columns, pool):
+    """Join what was known of classes and what there is more, in columns."""
+    moments, samples = columns
+    found = []
+    for i, (block, place) in enumerate(places):
+        more = moments and moments.one(i, samples), samples.one(i)
+        known = _statistics_of(needs, block, place)
+        found.append(_joined_one(needs, known, more, pool))
+    return _in_columns(needs, found)
+
+
+def _joined_one(needs, first, second, pool):
     """Join moments and samples of one class."""
     (moments, some), (more_moments, more) = first, second
     samples = some.joined(more)
@@ -592,5 +688,5 @@ def _joined(needs, first, second, pool):
             np.concatenate([some.weights, more.weights]),
         )
     else:
-        moments = joined(moments, more_moments)
+        moments = moments_joined(moments, more_moments)
     return moments, samples.smallest(needs.samples)

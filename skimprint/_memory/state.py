@@ -166,18 +166,29 @@ class State:
         vars(self).update(state)
 
     def with_blocks(self, blocks):
-        """Replace the blocks by others of the same classes."""
-        return replace(self, blocks=tuple(blocks), places=_places_in(blocks))
+        """Replace the blocks, or some of them, by others of the same classes."""
+        known = set(map(id, self.blocks))
+        new = [block for block in blocks if id(block) not in known]
+        places = self.places | _places_in(new)
+        return replace(self, blocks=tuple(blocks), places=places)
+
+    def imprint(self, labels):
+        """Take what a generator made of some classes, in the order of the labels."""
+        return self._gathered(labels, lambda block: block.imprint)
 
     def gather(self, labels):
         """Take what is known of some classes, in the order of the labels."""
+        return self._gathered(labels, lambda block: block)
+
+    def _gathered(self, labels, get):
         by_block: dict[int, list[int]] = {}
         for i, label in enumerate(labels):
             by_block.setdefault(id(self.places[label][0]), []).append(i)
         found = []
         for numbers in by_block.values():
             block = self.places[labels[numbers[0]]][0]
-            found.append(take(block, [self.places[labels[i]][1] for i in numbers]))
+            places = [self.places[labels[i]][1] for i in numbers]
+            found.append(take(get(block), places))
         order = np.argsort(np.concatenate(list(by_block.values())), kind="stable")
         return take(joined(found), order) if len(found) > 1 else found[0]
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._arrays.device import like_input
 from .._arrays.groups import GroupedRows
-from .._memory.learner import learn, merge
+from .._memory.learner import completed, learn, merge
 from .._memory.points import nearest_to
 from .._progress import CallbackSupportMixin, fit_progress
 from .._scoring.scorer import probabilities_of
@@ -469,6 +469,7 @@ or callable, default="dot"
         report = fit_progress(self, len(batch.classes), X=batch.X, y=y)
         with report as progress:
             state = learn(plan, state, batch, n_jobs=self.n_jobs, progress=progress)
+            state = completed(plan, state, n_jobs=self.n_jobs)
         self._adopt(Fitted(plan, state), features_of(X))
         return self
 
@@ -485,7 +486,8 @@ or callable, default="dot"
         A new class gets the proxies that `fit` would give it. Of a known class, points
         that stand for its samples, weighted by them, join the new samples, and the
         generator is applied to both. Points are proxies, or a summary of up to 20
-        samples or local means for each of them (30 for k-medoids). This gives what
+        samples or local means for each of them (30 for k-medoids); where there is one,
+        the generator is applied when proxies are first needed. This gives what
         `fit` gives to all samples at once for the generators ``"mean"``,
         ``"least_squares"`` with one proxy, ``"all"`` and ``"random"``; with the others
         it is an approximation whose memory stays bounded.
@@ -534,7 +536,7 @@ or callable, default="dot"
             with report as progress:
                 state = learn(
                     fitted.plan,
-                    fitted.state,
+                    fitted.learnt,
                     batch,
                     n_jobs=self.n_jobs,
                     progress=progress,
@@ -576,8 +578,9 @@ or callable, default="dot"
         array(['right', 'up'], dtype='<U5')
         """
         self._check_is_fitted()
-        labels = check_labels_to_forget(self._fitted.state, classes)
-        self._set_fitted(self._fitted.replaced(self._fitted.state.changed(labels)))
+        state = self._fitted.learnt
+        labels = check_labels_to_forget(state, classes)
+        self._set_fitted(self._fitted.replaced(state.changed(labels)))
         return self
 
     def merge(self, other: "ImprintClassifier") -> "ImprintClassifier":
@@ -616,7 +619,7 @@ or callable, default="dot"
         """
         self._check_is_fitted()
         plan = check_mergeable(self, other)
-        mine, theirs = self._fitted.state, other._fitted.state
+        mine, theirs = self._fitted.learnt, other._fitted.learnt
         state = merge(plan, mine, theirs, n_jobs=self.n_jobs)
         self._set_fitted(self._fitted.replaced(state, plan))
         return self

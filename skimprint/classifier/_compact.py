@@ -39,7 +39,7 @@ class PredictOnly:
             "starts again."
         )
 
-    last_state = state
+    last_state = learnt = state
 
     def enqueued(self, batch):
         """Let a batch wait to be learnt: an error here."""

@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import NamedTuple
 
-from .._memory.learner import batches_joined, learn
+from .._memory.learner import batches_joined, completed, learn
 from .._scoring.scorer import Scorer
 from .._space.space import Space
 from ._head import Head
@@ -69,30 +69,44 @@ class Fitted:
         return self._learnt[0]
 
     @property
-    def state(self):
-        """What is known, with nothing waiting."""
+    def learnt(self):
+        """What is known of all samples; proxies may be missing that are to come."""
         state, queue = self._learnt
         if queue:
-            state = learn(self.plan, state, batches_joined(queue))
+            state = learn(self.plan, state, batches_joined(queue), n_jobs=self._n_jobs)
             self._learnt = state, ()
         return state
 
+    @property
+    def state(self):
+        """What is known, with nothing waiting."""
+        before = self.learnt
+        state = completed(self.plan, before, n_jobs=self._n_jobs)
+        if state is not before:
+            self._learnt = state, ()
+        return state
+
+    @property
+    def _n_jobs(self):
+        return self.plan.parameters.get("n_jobs")
+
     @cached_property
     def space(self):
-        """What the samples of all classes say together."""
-        space = Space(self.state, self._previous, self.kept and self.kept.shrinkage)
+        """What the samples of all classes say together, proxies aside."""
+        space = Space(self.learnt, self._previous, self.kept and self.kept.shrinkage)
         self._previous = None
         return space
 
     @cached_property
     def scorer(self):
         """What scores queries by all that is known."""
+        self.space.state = self.state  # the same, with all proxies
         return Scorer(Head(self.plan, self.space))
 
     @property
     def weight(self):
         """Weight of the samples by which a shrinkage is chosen, or was."""
-        return self.kept.weight if self.kept else self.state.weight
+        return self.kept.weight if self.kept else self.learnt.weight
 
     def replaced(self, state, plan=None, kept=None):
         """Derive what is fitted from another state of mostly the same classes."""
@@ -127,7 +141,7 @@ class Fitted:
             return None
         state, queue = self._learnt
         if queue and not queue[0].joins(batch):
-            state, queue = self.state, ()
+            state, queue = self.learnt, ()
         if batch.classes.dtype.kind != "U" and batch.classes.dtype != state.label_dtype:
             return None  # those that wait are of a type that holds all labels
         n_bytes = batch.X.nbytes + sum(each.X.nbytes for each in queue)

@@ -9,7 +9,7 @@ from operator import or_
 
 import numpy as np
 
-from .._memory.learner import learn, learn_each
+from .._memory.learner import completed, learn, learn_each
 from .._scoring.scorer import Scorer
 from .._scoring.similarity import largest_rows
 from .._space.space import Space
@@ -105,7 +105,10 @@ def fitted_together(candidates, X, y, sample_weight, *, queries, spaces):
     if candidates[0].clf.head is None:
         states = learn_each([plans[number] for number in firsts], batch)
     else:
-        states = [learn(plans[number], started[number][1], batch) for number in firsts]
+        states = [
+            completed(plans[number], learn(plans[number], started[number][1], batch))
+            for number in firsts
+        ]
     features = features_of(X)
     learn_time = time.perf_counter() - began
 

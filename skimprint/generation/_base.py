@@ -63,11 +63,20 @@ class ProxyGenerator(BaseEstimator, ABC):
     #: Whether samples in any parts, but in their order, give the same, to the bit.
     learns_in_order = False
 
+    #: Whether proxies of points that are remembered are generated when first needed.
+    waits = False
+
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         # A class that generates in its own way must not inherit shortcuts of another.
         if "generate" in vars(cls):
-            for name in ("generate_each", "learn_each", "update", "learns_in_order"):
+            for name in (
+                "generate_each",
+                "learn_each",
+                "update",
+                "learns_in_order",
+                "waits",
+            ):
                 if name not in vars(cls):
                     setattr(cls, name, vars(ProxyGenerator)[name])
 
@@ -181,9 +190,10 @@ class ProxyGenerator(BaseEstimator, ABC):
         Returns
         -------
         imprint : Imprint
-            Of the classes, as far as what is remembered tells.
+            Of the classes, as far as what is remembered tells. A class has no proxies
+            that are to be generated when first needed.
         """
-        before, order = self.points(known), support.order
+        order, n_classes = support.order, len(support)
         n, no_spread = len(order), support.spread is None
         more = Points(
             support.take(order),
@@ -191,25 +201,44 @@ class ProxyGenerator(BaseEstimator, ABC):
             rows[order],
             np.zeros(n) if no_spread else support.spread[order],
         )
-        points = before.values.joined(more)
-        codes = np.repeat(np.arange(len(support)), support.sizes)
-        groups = GroupedRows(
-            points.vectors,
-            np.concatenate([before.codes, codes]),
-            len(support),
-            sample_weight=points.counts,
-            spread=points.spreads,
-        ).without_weightless()
-        memory = self._condense_each(
-            groups, points.indices, self.n_remembered(n_proxies), options.get("n_jobs")
-        )
-        indices = points.indices
-        if self.selects and (memory.sizes > 0).all():
-            # It selects among what is remembered, which goes on to be remembered.
-            groups, indices = memory.grouped(), memory.values.indices
+        both = joined([self.points(known), Ragged(more, support.offsets)])
+        both = both.take(np.arange(2 * n_classes).reshape(2, -1).T.ravel())
+        bounds = self.n_remembered(n_proxies)
+        points = Ragged(both.values, both.offsets[::2])
+        points = self._condense_each(points, bounds, options.get("n_jobs"))
+        remembered = bounds > 0
+        memory = points if remembered.all() else _cleared(points, ~remembered)
+        waiting = remembered & self.waits
+        if waiting.all():
+            proxies = points.take(np.arange(n_classes), 0)
+        else:
+            proxies = self.generate_of(points, n_proxies, **options)
+            proxies = _cleared(proxies, waiting) if waiting.any() else proxies
+        return Imprint(proxies, memory)
+
+    def generate_of(
+        self, points: Ragged, n_proxies: np.ndarray, **options: Any
+    ) -> Ragged:
+        """Generate the proxies of every class from points that stand for its samples.
+
+        Parameters
+        ----------
+        points : Ragged of Points
+            Those of each class.
+        n_proxies : ndarray of shape (n_classes,)
+            How many proxies each class gets, at most.
+        **options : dict
+            ``seed``, ``n_jobs`` and ``progress``, as for `generate`.
+
+        Returns
+        -------
+        proxies : Ragged of Points
+            The proxies of each class. Their indices are training rows.
+        """
+        groups = points.grouped().without_weightless()
         proxies = self.generate(groups, n_proxies, **options)
-        indices = indices[proxies.values.indices]
-        return Imprint(proxies.with_values(indices=indices), memory)
+        indices = points.values.indices[proxies.values.indices]
+        return proxies.with_values(indices=indices)
 
     def points(self, known: Imprint) -> Ragged:
         """Find the points that stand for the samples of known classes.
@@ -228,6 +257,8 @@ class ProxyGenerator(BaseEstimator, ABC):
         remembered = known.memory.sizes > 0
         if not remembered.any():
             return known.proxies
+        if remembered.all():
+            return known.memory
         both = joined([known.proxies, known.memory])
         return both.take(np.where(remembered, n, 0) + np.arange(n))
 
@@ -374,24 +405,23 @@ class ProxyGenerator(BaseEstimator, ABC):
             return self.condense(points, bound)
         return sharing(points, proxies)
 
-    def _condense_each(self, groups, indices, bounds, n_jobs):
-        """Reduce the points of each class; none are left where the bound is 0."""
-        nothing = Points(groups.X[:0], *np.empty((3, 0)))
-        found = [nothing._replace(indices=np.empty(0, np.intp))] * len(groups)
+    def _condense_each(self, points, bounds, n_jobs):
+        """Reduce the points of each class, but where the bound is 0."""
+        if not bounds.any():
+            return points
+        found = list(points)
 
-        def condense(group):
-            index = groups.indices(group)
-            points = Points(
-                groups.take(index),
-                groups.sample_weight[index],
-                indices[index],
-                groups.spread[index],
-            )
-            found[group] = self.condense(points, bounds[group])
+        def condense(place):
+            found[place] = self.condense(found[place], bounds[place])
 
         bounded = np.flatnonzero(bounds)
-        run_tasks(condense, bounded, groups.sizes[bounded], n_jobs=n_jobs)
+        run_tasks(condense, bounded, points.sizes[bounded], n_jobs=n_jobs)
         return Ragged.of(found)
+
+
+def _cleared(points, classes):
+    """Leave no points of some classes, given by a mask."""
+    return points.take(np.arange(len(points)), np.where(classes, 0, points.sizes))
 
 
 def no_weights(support):

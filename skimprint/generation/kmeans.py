@@ -58,6 +58,8 @@ class KMeansProxies(ProxyGenerator):
     array([0, 0, 1])
     """
 
+    waits = True
+
     _parameter_constraints: dict = {  # noqa: RUF012
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],

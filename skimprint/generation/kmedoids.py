@@ -43,6 +43,7 @@ class KMedoidsProxies(ProxyGenerator):
     """
 
     selects = True
+    waits = True
 
     _parameter_constraints: dict = {  # noqa: RUF012
         "init": [StrOptions({"k-medoids++", "heuristic"})],

@@ -68,6 +68,7 @@ class LeastSquaresProxies(ProxyGenerator):
     """
 
     combines = True
+    waits = True
 
     @property
     def needs(self):

@@ -38,6 +38,9 @@ class AllProxies(ProxyGenerator):
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         return selected(support, support.order, support.offsets)
 
+    def generate_of(self, points, n_proxies, **options):
+        return points
+
 
 class RandomProxies(ProxyGenerator):
     """Support samples drawn without replacement, the same number from each class.
@@ -98,6 +101,7 @@ class FarthestPointProxies(ProxyGenerator):
     """
 
     selects = True
+    waits = True
 
     _parameter_constraints: dict = {  # noqa: RUF012
         "start": [StrOptions({"farthest", "random"})],
@@ -149,6 +153,7 @@ class CovMaxProxies(ProxyGenerator):
     """
 
     selects = True
+    waits = True
 
     def condense(self, points, bound):
         # A sample would lack the highest sums. Those that are left out go on counting

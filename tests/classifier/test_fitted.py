@@ -12,11 +12,99 @@ from sklearn.exceptions import NotFittedError
 from skimprint import Rejection
 from skimprint.aggregation import Votes
 from skimprint.generation import KMeansProxies
+from skimprint.persistence import load, save
 
 
 def queue_of(clf):
     """The batches that wait to be learnt."""
     return clf._fitted._learnt[1]
+
+
+def waiting_in(clf):
+    """The classes whose proxies are to be generated when first needed."""
+    state = clf._fitted.last_state
+    return {
+        label
+        for label, (block, place) in state.places.items()
+        if block.proxies.sizes[place] == 0
+    }
+
+
+WAITING = ["kmeans", "kmedoids", "fps", "cov_max", "least_squares"]
+
+
+class TestProxiesWait:
+    """Those of a class that learns more, until needed, which nobody is to notice."""
+
+    @pytest.fixture
+    def parts(self, digits):
+        X, y = digits
+        return [(X[i::3], y[i::3]) for i in range(3)]
+
+    @pytest.mark.parametrize(
+        "params", [{}, {"whitening": "auto", "kernel_weight": 0.5}]
+    )
+    @pytest.mark.parametrize("generator", WAITING)
+    def test_looking_changes_nothing(self, parts, generator, params, tmp_path):
+        if params and generator == "least_squares":
+            params = {"whitening": "auto"}
+        clf = plain_classifier(generator, n_proxies=3, random_state=0, **params)
+        blind, seen = clone(clf), clone(clf)
+        for X, y in parts:
+            blind.partial_fit(X, y)
+            seen.partial_fit(X, y).predict(X[:3])
+            assert not waiting_in(seen)
+        assert waiting_in(blind) == set(np.unique(parts[0][1]))
+        copies = pickle.loads(pickle.dumps(blind))
+        save(blind, tmp_path / "model")
+        for other in (blind, copies, load(tmp_path / "model")):
+            np.testing.assert_array_equal(other.proxies_, seen.proxies_)
+            np.testing.assert_array_equal(other.proxy_indices_, seen.proxy_indices_)
+            assert not waiting_in(other)
+
+    def test_classes_of_several_numbers_of_proxies(self, parts):
+        labels = np.unique(parts[0][1]).tolist()
+        n_proxies = {label: 1 + label % 3 for label in labels}
+        clf = plain_classifier("kmeans", n_proxies=n_proxies, random_state=0)
+        for X, y in parts:
+            clf.partial_fit(X, y)
+        assert waiting_in(clf) == {label for label in labels if n_proxies[label] > 1}
+        counts = np.unique(clf.proxy_labels_, return_counts=True)[1]
+        np.testing.assert_array_equal(counts, list(n_proxies.values()))
+
+    def test_forgetting_and_merging_before_they_are_needed(self, parts):
+        (X, y), *more = parts
+        clf = plain_classifier("kmeans", n_proxies=3, random_state=0)
+        blind, seen = clone(clf).fit(X, y), clone(clf).fit(X, y)
+        others = [clone(clf).fit(*more[0]).partial_fit(*more[1]) for _ in range(2)]
+        others[1].predict(X[:1])
+        for model, other in zip((blind, seen), others, strict=True):
+            model.partial_fit(X[::2], y[::2])
+            if model is seen:
+                model.predict(X[:1])
+            model.forget(3).merge(other)
+            if model is seen:
+                model.predict(X[:1])
+            model.forget([3, 5])
+        np.testing.assert_array_equal(blind.proxies_, seen.proxies_)
+        np.testing.assert_array_equal(blind.classes_, seen.classes_)
+
+    def test_an_error_of_a_generator_of_ones_own_is_raised_at_once(self, parts):
+        class Fails(KMeansProxies):
+            fails = False
+
+            def generate(self, support, n_proxies, **options):
+                if Fails.fails:
+                    raise RuntimeError("on purpose")
+                return super().generate(support, n_proxies, **options)
+
+        (X, y), *_ = parts
+        clf = plain_classifier(Fails(), n_proxies=3, random_state=0).fit(X, y)
+        before = clf.proxies_.copy()
+        Fails.fails = True
+        with pytest.raises(RuntimeError, match="on purpose"):
+            clf.partial_fit(X, y)
+        np.testing.assert_array_equal(clf.proxies_, before)
 
 
 class TestQueue:
