@@ -10,6 +10,7 @@ Functions use the `client` that is passed, or the one that has been started last
 else dask's own threads.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import getitem
@@ -31,6 +32,7 @@ from ._memory.learner import (
 )
 from ._memory.state import State
 from ._plan import Plan
+from ._validation import shortened
 from .classifier import ImprintClassifier
 from .classifier._fitted import Fitted
 from .classifier._learning import checked_batch, features_of, start
@@ -56,6 +58,10 @@ _BUCKET_BYTES = 2**28
 
 # And in at most so many groups for each thread: each takes a task for each chunk.
 _MOST_PER_THREAD = 16
+
+# The rows of a class take at most this share of the memory of a worker for each of its
+# threads: they are there as they came, joined, and as they are learnt.
+_SHARE_OF_A_CLASS = 1 / 4
 
 
 def fit(
@@ -575,10 +581,25 @@ def _learnt(plan, state, clf, chunks, looks, client):
         for label, count in zip(labels, look.counts.tolist(), strict=True):
             counts[label] = counts.get(label, 0) + count
     plan.numbers(list(counts))
-    bucket_of = _buckets(counts, sum(look.n_bytes for look in looks), client)
-    n_buckets = max(bucket_of.values()) + 1
+    n_threads, thread_bytes = _workers(client)
+    n_bytes, starts = sum(look.n_bytes for look in looks), _starts(looks)
+    row_bytes = n_bytes / starts[-1]
+    most = max(1, _SHARE_OF_A_CLASS * thread_bytes / row_bytes)
+    large = sorted(label for label, count in counts.items() if count > most)
+    if large:
+        warnings.warn(
+            f"The samples of {shortened(large)} are too many for one worker, more than "
+            f"{int(most)}: these classes are learnt by parts, as by partial_fit. With "
+            "fewer threads or more memory each worker would hold more.",
+            UserWarning,
+            stacklevel=3,
+        )
+    others = {label: count for label, count in counts.items() if label not in large}
+    bucket_of = _buckets(others, n_bytes, n_threads)
+    n_buckets = max(bucket_of.values(), default=-1) + 1
+    bucket_of |= {label: n_buckets + i for i, label in enumerate(large)}
+    n_buckets += len(large)
     there, where = dask.delayed(_checker(clf)), dask.delayed(bucket_of)
-    starts = np.cumsum([0, *(look.n_rows for look in looks)])
     pieces = [
         dask.delayed(_split, nout=n_buckets)(
             there, number, *chunk, int(starts[number]), where, n_buckets
@@ -590,23 +611,48 @@ def _learnt(plan, state, clf, chunks, looks, client):
     labels_of = [set() for _ in range(n_buckets)]
     for label, bucket in bucket_of.items():
         labels_of[bucket].add(label)
-    tasks = [
-        dask.delayed(_learn)(
-            how, _part_of(state, labels), [piece[bucket] for piece in pieces]
-        )
-        for bucket, labels in enumerate(labels_of)
-    ]
-    parts = _computed(tasks, client)
     n_samples = state.n_samples + int(starts[-1])
+    tasks = []
+    for bucket, labels in enumerate(labels_of):
+        runs = [slice(None)]
+        if labels & set(large):
+            counts_in = [_count_in(look, *labels) for look in looks if look.n_rows]
+            runs = _runs(counts_in, most)
+        part = _part_of(state, labels)
+        for run in runs:
+            some = [piece[bucket] for piece in pieces[run]]
+            part = dask.delayed(_learn)(how, part, some, state.n_samples, n_samples)
+        tasks.append(part)
+    parts = _computed(tasks, client)
     return united(plan.needs, state, parts, label_dtype, n_samples)
 
 
-def _buckets(counts, n_bytes, client):
+def _starts(looks):
+    """Number the first row of each chunk, and that after the last."""
+    return np.cumsum([0, *(look.n_rows for look in looks)])
+
+
+def _count_in(look, label):
+    """Count the rows of a class in a chunk."""
+    return int(look.counts[look.classes == label].sum())
+
+
+def _runs(counts, most):
+    """Split chunks into runs with at most so many rows, or one chunk: list of slice."""
+    runs, start, total = [], 0, 0
+    for number, count in enumerate(counts):
+        if total and total + count > most:
+            runs.append(slice(start, number))
+            start, total = number, 0
+        total += count
+    return [*runs, slice(start, len(counts))]
+
+
+def _buckets(counts, n_bytes, n_threads):
     """Choose which classes are learnt together: dict of {label: int}.
 
     The largest classes come first, each where there are the fewest rows.
     """
-    n_threads = _n_threads(client)
     n_buckets = np.clip(
         -(-n_bytes // _BUCKET_BYTES), n_threads, _MOST_PER_THREAD * n_threads
     )
@@ -642,8 +688,25 @@ def _part_of(state, labels):
     return state.changed(others, absent=frozenset(), pooled=pooled)
 
 
-def _learn(how, state, pieces):
-    """Learn classes that are whole here, beside what is known of them."""
+def _learn(how, state, pieces, since, n_samples):
+    """Learn classes, beside what is known of them.
+
+    Parameters
+    ----------
+    how : tuple of (Plan, dtype, dtype, device)
+        The plan, the types of labels and rows, and where to compute.
+    state : State
+        What is known of the classes.
+    pieces : list of tuple (Batch, ndarray)
+        Of `_split`.
+    since, n_samples : int
+        Number of training rows before all chunks, and after them.
+
+    Returns
+    -------
+    state : State
+        What is known after.
+    """
     plan, label_dtype, dtype, device = how
     batches, rows = zip(*pieces, strict=True)
     batch = batches_joined(
@@ -657,7 +720,10 @@ def _learn(how, state, pieces):
     )
     batch = batch._replace(X=to_device(batch.X, device))
     after = completed(plan, learn(plan, state, batch, n_jobs=1), n_jobs=1)
-    return after.renumbered(np.concatenate(rows), since=state.n_samples)
+    # Rows that are new here are numbered after all others, whichever have come before.
+    rows = np.concatenate(rows) - (state.n_samples - since)
+    after = after.renumbered(rows, since=state.n_samples)
+    return replace(after, n_samples=n_samples)
 
 
 # -- Queries
@@ -739,14 +805,21 @@ def _check_client(client):
         )
 
 
-def _n_threads(client):
-    """Count the threads that compute."""
+def _workers(client):
+    """Count the threads that compute, and the bytes that there are for each."""
     if client is None:
         try:
             from distributed import get_client
 
             client = get_client()
         except (ImportError, ValueError):
-            return cpu_count()
+            return cpu_count(), np.inf
     _check_client(client)
-    return max(1, sum(client.nthreads().values()))
+    workers = client.scheduler_info()["workers"].values()
+    limits = [
+        worker["memory_limit"] / worker["nthreads"]
+        for worker in workers
+        if worker["memory_limit"]
+    ]
+    n_threads = sum(worker["nthreads"] for worker in workers)
+    return max(1, n_threads), min(limits, default=np.inf)

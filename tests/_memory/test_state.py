@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from settings import plain_classifier
 
 from skimprint._memory import state as state_module
 from skimprint._memory.columns import Points, Ragged, Samples, n_bytes, take
@@ -249,3 +250,46 @@ def test_labels_keep_their_types():
     labels = [1, True, "a", 2.5]
     assert [type(label) for label in as_objects(labels)] == [int, bool, str, float]
     assert as_objects([(1, 2), (3, 4)]).shape == (2,)
+
+
+D, K, B = 40, 3, 4
+POINT = B * D + 24
+SUMS, SCATTER = 16 * D + 8, B * D * (D + 1) // 2
+CLUSTERED = K * POINT + 20 * K * POINT
+
+
+@pytest.mark.parametrize(
+    "params, most",
+    [
+        ({"generator": "mean"}, 16 * D + 64),
+        ({"generator": "kmeans"}, CLUSTERED),
+        ({"generator": "fps"}, CLUSTERED),
+        ({"generator": "kmedoids"}, K * POINT + 30 * K * POINT),
+        ({"generator": "least_squares", "n_proxies": 1}, 8 * D + 32 + SUMS + SCATTER),
+        ({"whitening": 0.1}, CLUSTERED + SUMS + SCATTER),
+        ({"whitening": 0.1, "forgettable": False}, CLUSTERED + SUMS),
+        ({"whitening": "auto"}, CLUSTERED + SUMS + SCATTER + 200 * POINT),
+        ({"temperature": "auto"}, CLUSTERED + 200 * POINT),
+        ({"kernel_weight": 0.5}, CLUSTERED + SUMS + SCATTER + 1000 * POINT),
+        (
+            {"kernel_weight": 0.5, "whitening": 0.1, "forgettable": False},
+            CLUSTERED + SUMS + 6000 // 7 * POINT,
+        ),
+    ],
+)
+def test_no_more_bytes_than_the_guide_says(params, most):
+    """The table of ``docs/guide/memory.md``; offsets of columns come on top."""
+    rng = np.random.default_rng(0)
+    clf = plain_classifier(**({"n_proxies": K, "random_state": 0} | params))
+    for _ in range(4):
+        X = rng.normal(size=(7 * 400, D)).astype(np.float32)
+        clf.partial_fit(X, np.arange(len(X)) % 7)
+        clf.predict(X[:1])
+        blocks = clf._fitted.state.blocks
+        found = sum(
+            n_bytes(column)
+            for block in blocks
+            for column in (block.proxies, block.memory, block.moments, block.samples)
+        )
+        assert found / 7 <= most + 64
+    assert found / 7 >= most / 2  # it is no guess

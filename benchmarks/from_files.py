@@ -1,0 +1,159 @@
+"""Learn from more than the memory is to hold: time of each part, and peak memory."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from _side_by_side import embeddings_like, heading, progress, table
+
+N_CLASSES, N_SAMPLES, N_FEATURES, N_FILES = 1000, 2000, 384, 20
+
+SETTINGS = {
+    "mean": {"method": "qi"},
+    "k-means, k 4": {"method": "westerhoff", "n_proxies": 4},
+    "westerhoff (k 20)": {"method": "westerhoff"},
+    "least squares": {"method": "least_squares"},
+    "default": {},
+    "recommended": {"method": "recommended"},
+}
+
+# Peak resident memory is that of the whole life of a process: that of Python, the
+# libraries and a part of the data is in it.
+CHILD = """
+import json, resource, sys, time
+import numpy as np
+from skimprint import ImprintClassifier
+
+job, params, folders = json.loads(sys.argv[1])
+method = params.pop("method", None)
+
+def classifier():
+    if method is None:
+        return ImprintClassifier(random_state=0, n_jobs=2, **params)
+    return ImprintClassifier.from_method(method, random_state=0, n_jobs=2, **params)
+
+def read(folder):
+    return np.load(folder + "/X.npy"), np.load(folder + "/y.npy")
+
+def timed(call, *args):
+    start = time.perf_counter()
+    result = call(*args)
+    return result, time.perf_counter() - start
+
+def learnt(folders):
+    clf, seconds = classifier(), []
+    for folder in folders:
+        X, y = read(folder)
+        seconds.append(timed(clf.partial_fit, X, y)[1])
+    return clf, seconds
+
+queries = read(folders[0])[0][:1000]
+found = {}
+if job == "parts":
+    clf, found["parts"] = learnt(folders)
+elif job == "merge":
+    half = len(folders) // 2
+    clf, _ = learnt(folders[:half])
+    other, _ = learnt(folders[half:])
+    found["merge"] = timed(clf.merge, other)[1]
+else:
+    labels = [np.load(folder + "/y.npy") for folder in folders]
+    y = np.concatenate(labels)
+    X, start = np.empty((len(y), queries.shape[1]), np.float32), 0
+    for folder, some in zip(folders, labels):
+        X[start : start + len(some)] = np.load(folder + "/X.npy")
+        start += len(some)
+    clf, found["fit"] = timed(classifier().fit, X, y)
+found["predict"] = timed(clf.predict, queries)[1]
+found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps(found))
+"""
+
+
+def in_fresh_process(job, params, folders):
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps([job, params, folders])],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return json.loads(done.stdout)
+
+
+def write(folder):
+    """Write rows in random order, in files: their folders."""
+    X, y = embeddings_like(N_CLASSES, N_SAMPLES, N_FEATURES, 4)
+    order = np.random.default_rng(0).permutation(len(X))
+    folders = []
+    for number, rows in enumerate(np.array_split(order, N_FILES)):
+        path = folder / str(number)
+        path.mkdir()
+        np.save(path / "X.npy", X[rows])
+        np.save(path / "y.npy", y[rows])
+        folders.append(str(path))
+    return folders
+
+
+def gigabytes(n_bytes):
+    return f"{n_bytes / 1e9:.2f} GB"
+
+
+def main():
+    size = N_CLASSES * N_SAMPLES * N_FEATURES * 4
+    heading(
+        "Larger than memory",
+        f"{N_CLASSES:,} classes x {N_SAMPLES:,} samples of {N_FEATURES} features, "
+        f"float32: {gigabytes(size)}, in random order in {N_FILES} files that "
+        "`partial_fit` learns one by one, with two threads, each setting in a fresh "
+        "process. The peak is that of the whole process, as the operating system has "
+        f"it, a part of {gigabytes(size / N_FILES)} included. In memory, `fit` has "
+        "everything at once. A first prediction makes the proxies of classes that "
+        "have learnt more; that of 1,000 queries is in both sums. The merge is of "
+        "two models that have learnt half of the files each.",
+    )
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        folders = write(Path(folder))
+        for name, params in SETTINGS.items():
+            progress(name)
+            parts = in_fresh_process("parts", params, folders)
+            merged = in_fresh_process("merge", params, folders)
+            whole = in_fresh_process("fit", params, folders)
+            first, *later = parts["parts"]
+            total = sum(parts["parts"]) + parts["predict"]
+            rows.append(
+                [
+                    name,
+                    f"{first:.2f} s",
+                    f"{np.median(later):.2f} s ({max(later):.2f})",
+                    f"{np.median(later) / first:.2f}x",
+                    f"{parts['predict']:.2f} s",
+                    f"{total:.1f} s",
+                    f"{total / (whole['fit'] + whole['predict']):.2f}x",
+                    gigabytes(parts["peak"]),
+                    gigabytes(whole["peak"]),
+                    f"{merged['merge']:.2f} s",
+                ]
+            )
+    table(
+        [
+            "setting",
+            "first part",
+            "later parts (longest)",
+            "later / first",
+            "first prediction",
+            "all",
+            "all / in memory",
+            "peak",
+            "peak in memory",
+            "merge",
+        ],
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
