@@ -12,6 +12,7 @@ else dask's own threads.
 
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from operator import getitem
 from typing import Any, NamedTuple
@@ -792,6 +793,12 @@ def _computed(tasks: Sequence[Any], client):
     futures = client.compute(list(tasks))
     try:
         return client.gather(futures)
+    except CancelledError as error:
+        raise ConnectionError(
+            "The scheduler has gone, or somebody cancelled what was being computed; no "
+            "classifier has changed. Connect a client to a scheduler that runs, and "
+            "call again."
+        ) from error
     finally:
         client.cancel(futures)  # where one has failed, the others are not needed
 

@@ -541,3 +541,29 @@ class TestCluster:
         client.close()
         with pytest.raises(ValueError, match="client must be connected"):
             on_dask.fit(plain_classifier(), chunked(X, [500]), y, client=client)
+
+    def test_a_scheduler_that_goes_away(self, data):
+        X, y = data
+        clf = plain_classifier("mean").fit(X, y)
+        before = clf.proxies_.copy()
+
+        def slow(rows):
+            time.sleep(1)
+            return rows
+
+        slowly = chunked(X, [100] * 5).map_blocks(slow, meta=X[:0])
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "2s"}),
+            distributed.LocalCluster(
+                n_workers=1, processes=False, dashboard_address=":0"
+            ) as cluster,
+            distributed.Client(cluster, set_as_default=False) as client,
+        ):
+            scheduler = cluster.scheduler
+            end = threading.Timer(2, scheduler.loop.add_callback, (scheduler.close,))
+            end.start()
+            with pytest.raises(ConnectionError, match="no classifier has changed"):
+                on_dask.partial_fit(clf, slowly, y, client=client)
+            end.join()
+        np.testing.assert_array_equal(clf.proxies_, before)
+        assert clf.n_samples_seen_ == len(y)
