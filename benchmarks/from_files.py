@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +118,9 @@ def main():
     )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        folders = write(Path(folder))
+        # In a process of its own: the peak of this one would be that of all it starts.
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            folders = pool.submit(write, Path(folder)).result()
         for name, params in SETTINGS.items():
             progress(name)
             parts = in_fresh_process("parts", params, folders)

@@ -187,10 +187,10 @@ class State:
         found = []
         for numbers in by_block.values():
             block = self.places[labels[numbers[0]]][0]
-            places = [self.places[labels[i]][1] for i in numbers]
-            found.append(take(get(block), places))
+            places = np.array([self.places[labels[i]][1] for i in numbers])
+            found.append(_taken(get(block), places, len(block.labels)))
         order = np.argsort(np.concatenate(list(by_block.values())), kind="stable")
-        return take(joined(found), order) if len(found) > 1 else found[0]
+        return _taken(joined(found), order, len(order))
 
     def renumbered(self, rows, *, since=0):
         """Number training rows anew from one on.
@@ -250,9 +250,7 @@ class State:
             Of all classes. It is not a copy where one block has them in this order.
         """
         column = joined(get(block) for block in self.blocks)
-        if np.all(np.diff(self.order) == 1):
-            return column
-        return take(column, self.order)
+        return _taken(column, self.order, len(self.order))
 
     def changed(self, gone=(), new=(), **fields):
         """Derive a state with some classes gone, replaced or joined.
@@ -297,6 +295,13 @@ class State:
             places.update(_places_in([block]))
         fields |= {"blocks": tuple(blocks), "absent": frozenset(absent - places.keys())}
         return replace(self, places=places, **fields)
+
+
+def _taken(column, classes, n_classes):
+    """Take some of the classes of a column; all of them in their order are no copy."""
+    if len(classes) == n_classes and np.all(np.diff(classes) == 1):
+        return column
+    return take(column, classes)
 
 
 def _places_in(blocks):
