@@ -104,7 +104,8 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
     absent = batch.is_absent
     is_known = np.array([label in state.places for label in labels]) & ~absent
     is_new = ~is_known & ~absent
-    needs, state, pool = _pooling(plan.needs, state, support, is_new)
+    some = _only(labels, support, ~absent)
+    needs, state, pool = _pooling(plan.needs, state, *some)
     options = {"seed": plan.seed, "n_jobs": n_jobs, "progress": progress}
     known, new = [], []
     if is_new.any():
@@ -176,8 +177,7 @@ def learn_each(plans, batch, *, n_jobs=None):
         n_samples=len(batch.X),
         absent=frozenset(batch.absent_labels),
     )
-    everything = np.ones(len(labels), bool)
-    needs, nothing, pool = _pooling(plans[0].needs, nothing, support, everything)
+    needs, nothing, pool = _pooling(plans[0].needs, nothing, labels, support)
     states = []
     for imprint in imprints:
         if not states:
@@ -352,7 +352,7 @@ def pooled(needs, state):
     return replace(state.with_blocks(blocks), pooled=pool.triangle)
 
 
-def _pooling(needs, state, support, is_new):
+def _pooling(needs, state, labels, support):
     """Sum up scatters at once where there will be too many.
 
     Parameters
@@ -361,10 +361,10 @@ def _pooling(needs, state, support, is_new):
         Say how large they may be.
     state : State
         What is known.
+    labels : list
+        The classes of which there are more samples.
     support : GroupedRows
-        More samples.
-    is_new : ndarray of bool, of shape (n_groups,)
-        The groups that are of new classes.
+        The samples.
 
     Returns
     -------
@@ -377,14 +377,23 @@ def _pooling(needs, state, support, is_new):
     """
     if not needs.moments:
         return needs, state, None
-    d = support.n_features
+    d, n_new = support.n_features, 0
     n_scatters = sum(_n_scatters(block) for block in state.blocks)
-    n_scatters += np.count_nonzero(~are_few(support.sizes[is_new], d))
+    for label, size in zip(labels, support.sizes.tolist(), strict=True):
+        if label not in state.places:
+            n_new += 1
+        elif state.pooled is None:
+            block, place = state.places[label]
+            start, stop = block.moments.triangles.offsets[place : place + 2]
+            if stop > start:
+                continue  # it is among those that were counted
+            size += block.samples.offsets[place + 1] - block.samples.offsets[place]
+        n_scatters += not are_few(size, d)
     if _are_too_large(needs, n_scatters, d, support.dtype):
         state = pooled(needs, replace(state, n_features=d))
     if state.pooled is None:
         return needs, state, None
-    needs = _of_pooled(needs, len(state.places) + np.count_nonzero(is_new))
+    needs = _of_pooled(needs, len(state.places) + n_new)
     return needs, state, Pool(state.pooled)
 
 

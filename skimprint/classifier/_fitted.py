@@ -54,7 +54,9 @@ class Fitted:
     def __init__(self, plan, state, queue=(), previous=None, kept=None):
         self.plan = plan
         self._learnt = state, queue
-        self._previous = previous
+        # It keeps all that was known, so only where it does save work.
+        sums_up = plan is not None and plan.needs.moments and state.pooled is None
+        self._previous = previous if sums_up else None
         self.kept = kept
 
     @property
