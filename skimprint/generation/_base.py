@@ -414,6 +414,10 @@ class ProxyGenerator(BaseEstimator, ABC):
         def condense(place):
             found[place] = self.condense(found[place], bounds[place])
 
+        if not self.selects:
+            n_jobs = (
+                1  # to merge takes many small steps, which threads get in the way of
+            )
         bounded = np.flatnonzero(bounds)
         run_tasks(condense, bounded, points.sizes[bounded], n_jobs=n_jobs)
         return Ragged.of(found)
