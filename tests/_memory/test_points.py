@@ -39,33 +39,36 @@ def inertia(vectors, labels, weights=None):
 class TestMergeNearest:
     def test_finds_what_ward_finds_where_clusters_are_clear(self):
         rng = np.random.default_rng(0)
-        truth = np.repeat(np.arange(24), 2)
-        X = 20 * rng.normal(size=(24, 6))[truth] + rng.normal(size=(48, 6))
-        labels = _merge_nearest(X, np.ones(48), 24)
-        ward = fcluster(linkage(X, "ward"), 24, "maxclust")
+        truth = np.repeat(np.arange(12), 4)
+        X = 20 * rng.normal(size=(12, 6))[truth] + rng.normal(size=(48, 6))
+        labels = _merge_nearest(X, np.ones(48), 12)
+        ward = fcluster(linkage(X, "ward"), 12, "maxclust")
         assert adjusted_rand_score(labels, ward) == 1
 
-    def test_adds_as_little_as_ward_where_they_are_not(self):
-        """Of embeddings; in a few dimensions, a chunk lacks the very nearest."""
-        for d, most in [(10, 1.6), (384, 1.05)]:
-            X = np.random.default_rng(0).normal(size=(300, d))
-            labels = _merge_nearest(X, np.ones(300), 150)
-            ward = fcluster(linkage(X, "ward"), 150, "maxclust")
-            assert sorted(set(labels)) == list(range(150))
-            assert inertia(X, labels) < most * inertia(X, ward)
+    @pytest.mark.parametrize(
+        "n, d, n_left, most",
+        [
+            (64, 10, 21, 1.02),  # one chunk: all are compared
+            (300, 384, 150, 1.05),
+            (300, 10, 150, 1.6),  # in a few dimensions, a chunk lacks the very nearest
+        ],
+    )
+    def test_adds_as_little_as_ward_where_they_are_not(self, n, d, n_left, most):
+        X = np.random.default_rng(0).normal(size=(n, d))
+        labels = _merge_nearest(X, np.ones(n), n_left)
+        ward = fcluster(linkage(X, "ward"), n_left, "maxclust")
+        assert sorted(set(labels)) == list(range(n_left))
+        assert inertia(X, labels) < most * inertia(X, ward)
 
     def test_weights_are_copies(self):
         rng = np.random.default_rng(0)
-        X, weights = rng.normal(size=(40, 5)), rng.integers(1, 4, 40)
-        labels = _merge_nearest(X, weights.astype(float), 20)
-        left = [labels == label for label in range(20)]
-        added = [inertia(X[part], np.zeros(part.sum()), weights[part]) for part in left]
-        of_copies = [
-            inertia(np.repeat(X[part], weights[part], axis=0), np.zeros(n))
-            for part in left
-            if (n := weights[part].sum())
-        ]
-        np.testing.assert_allclose(added, of_copies)
+        X, weights = rng.normal(size=(24, 5)), rng.integers(1, 4, 24)
+        labels = _merge_nearest(X, weights.astype(float), 10)
+        copies = np.repeat(X, weights, axis=0)
+        of_copies = _merge_nearest(copies, np.ones(len(copies)), 10)
+        np.testing.assert_allclose(
+            inertia(X, labels, weights), inertia(copies, of_copies), rtol=0.01
+        )
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_points_that_are_alike(self, dtype):
