@@ -24,6 +24,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from ._arrays.device import to_device
+from ._arrays.groups import offsets_of, runs_of
 from ._memory.learner import (
     batches_joined,
     common_label_dtype,
@@ -582,32 +583,27 @@ def _learnt(plan, state, clf, chunks, looks, client):
         for label, count in zip(labels, look.counts.tolist(), strict=True):
             counts[label] = counts.get(label, 0) + count
     plan.numbers(list(counts))
-    n_threads, thread_bytes = _workers(client)
-    n_bytes, starts = sum(look.n_bytes for look in looks), _starts(looks)
-    row_bytes = n_bytes / starts[-1]
-    most = max(1, _SHARE_OF_A_CLASS * thread_bytes / row_bytes)
-    large = sorted(label for label, count in counts.items() if count > most)
+    starts = offsets_of([look.n_rows for look in looks])
+    n_bytes = sum(look.n_bytes for look in looks)
+    bucket_of, large, most = _buckets(counts, n_bytes, *_workers(client))
     if large:
         warnings.warn(
-            f"The samples of {shortened(large)} are too many for one worker, more than "
-            f"{int(most)}: these classes are learnt by parts, as by partial_fit. With "
-            "fewer threads or more memory each worker would hold more.",
+            f"The samples of {shortened(sorted(large))} are too many for one worker, "
+            f"more than {int(most)}: these classes are learnt by parts, as by "
+            "partial_fit. With fewer threads or more memory each worker would hold "
+            "more.",
             UserWarning,
             stacklevel=3,
         )
-    others = {label: count for label, count in counts.items() if label not in large}
-    bucket_of = _buckets(others, n_bytes, n_threads)
-    n_buckets = max(bucket_of.values(), default=-1) + 1
-    bucket_of |= {label: n_buckets + i for i, label in enumerate(large)}
-    n_buckets += len(large)
+    n_buckets = max(bucket_of.values()) + 1
     there, where = dask.delayed(_checker(clf)), dask.delayed(bucket_of)
-    pieces = [
-        dask.delayed(_split, nout=n_buckets)(
+    pieces = {
+        number: dask.delayed(_split, nout=n_buckets)(
             there, number, *chunk, int(starts[number]), where, n_buckets
         )
         for number, chunk in enumerate(chunks)
         if looks[number].n_rows
-    ]
+    }
     how = dask.delayed((plan, label_dtype, dtype, clf.device))
     labels_of = [set() for _ in range(n_buckets)]
     for label, bucket in bucket_of.items():
@@ -615,54 +611,63 @@ def _learnt(plan, state, clf, chunks, looks, client):
     n_samples = state.n_samples + int(starts[-1])
     tasks = []
     for bucket, labels in enumerate(labels_of):
-        runs = [slice(None)]
-        if labels & set(large):
-            counts_in = [_count_in(look, *labels) for look in looks if look.n_rows]
-            runs = _runs(counts_in, most)
+        runs = [list(pieces)]
+        if labels <= large:
+            runs = _chunks_by_parts(looks, *labels, most)
         part = _part_of(state, labels)
         for run in runs:
-            some = [piece[bucket] for piece in pieces[run]]
+            some = [pieces[number][bucket] for number in run]
             part = dask.delayed(_learn)(how, part, some, state.n_samples, n_samples)
         tasks.append(part)
     parts = _computed(tasks, client)
     return united(plan.needs, state, parts, label_dtype, n_samples)
 
 
-def _starts(looks):
-    """Number the first row of each chunk, and that after the last."""
-    return np.cumsum([0, *(look.n_rows for look in looks)])
+def _chunks_by_parts(looks, label, most):
+    """List the chunks that have rows of a class, by runs of at most so many rows."""
+    counts = np.array([int(look.counts[look.classes == label].sum()) for look in looks])
+    (numbers,) = np.nonzero(counts)
+    runs = runs_of(offsets_of(counts[numbers]), most)
+    return [numbers[run].tolist() for run in runs]
 
 
-def _count_in(look, label):
-    """Count the rows of a class in a chunk."""
-    return int(look.counts[look.classes == label].sum())
+def _buckets(counts, n_bytes, n_threads, thread_bytes):
+    """Choose which classes are learnt together.
 
+    Parameters
+    ----------
+    counts : dict of {label: int}
+        Rows of each class.
+    n_bytes : int
+        Of all rows.
+    n_threads : int
+        How many threads learn.
+    thread_bytes : float
+        Of what memory there is for each.
 
-def _runs(counts, most):
-    """Split chunks into runs with at most so many rows, or one chunk: list of slice."""
-    runs, start, total = [], 0, 0
-    for number, count in enumerate(counts):
-        if total and total + count > most:
-            runs.append(slice(start, number))
-            start, total = number, 0
-        total += count
-    return [*runs, slice(start, len(counts))]
-
-
-def _buckets(counts, n_bytes, n_threads):
-    """Choose which classes are learnt together: dict of {label: int}.
-
-    The largest classes come first, each where there are the fewest rows.
+    Returns
+    -------
+    bucket_of : dict of {label: int}
+        The largest classes come first, each where there are the fewest rows; those that
+        are too large are alone.
+    large : set of label
+        Of more rows than one worker is to hold.
+    most : float
+        That many.
     """
+    most = max(1, _SHARE_OF_A_CLASS * thread_bytes * sum(counts.values()) / n_bytes)
+    large = {label for label, count in counts.items() if count > most}
     n_buckets = np.clip(
         -(-n_bytes // _BUCKET_BYTES), n_threads, _MOST_PER_THREAD * n_threads
     )
-    sizes = np.zeros(min(int(n_buckets), len(counts)))
+    others = [label for label in counts if label not in large]
+    sizes = np.zeros(min(int(n_buckets), len(others)))
     found = {}
-    for label in sorted(counts, key=counts.get, reverse=True):
+    for label in sorted(others, key=counts.get, reverse=True):
         found[label] = int(sizes.argmin())
         sizes[found[label]] += counts[label]
-    return found
+    found |= {label: len(sizes) + i for i, label in enumerate(sorted(large))}
+    return found, large, most
 
 
 def _split(checker, number, X, y, weights, start, bucket_of, n_buckets):

@@ -36,6 +36,16 @@ def test_lines_without_tqdm(capsys, monkeypatch):
     assert "classes: 6 of 6" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_delay")
+@pytest.mark.parametrize("n_proxies", [1, 2, dict(enumerate([1, 2] * 3))])
+def test_more_of_known_classes_counts_too(capsys, n_proxies):
+    """Also where their proxies wait until they are needed."""
+    pytest.importorskip("tqdm", reason="needs tqdm")
+    clf = ImprintClassifier(n_proxies=n_proxies, random_state=0).fit(X, y)
+    clf.set_params(verbose=1).partial_fit(X, y)
+    assert "6/6" in capsys.readouterr().err
+
+
 class Recorder:
     """A callback in scikit-learn's protocol."""
 

@@ -173,13 +173,7 @@ class GroupedRows:
 
         A run has at most ``max_rows`` rows, or is a single group.
         """
-        slabs, start = [], 0
-        while start < len(self):
-            limit = self.offsets[start] + max_rows
-            stop = int(np.searchsorted(self.offsets, limit, side="right")) - 1
-            slabs.append(slice(start, max(stop, start + 1)))
-            start = slabs[-1].stop
-        return slabs
+        return runs_of(self.offsets, max_rows)
 
     def buckets(self, counts, row_bytes, max_bytes=2**20):
         """Split the groups into lists to be worked on together.
@@ -210,6 +204,29 @@ class GroupedRows:
 def offsets_of(counts):
     """Find where each group's part of a stack starts, and where the last one's ends."""
     return np.concatenate([[0], np.cumsum(counts)])
+
+
+def runs_of(offsets, most):
+    """Split groups into runs of consecutive ones.
+
+    Parameters
+    ----------
+    offsets : ndarray of shape (n_groups + 1,)
+        Of `offsets_of`.
+    most : float
+        How much a run has at most, unless it is a single group.
+
+    Returns
+    -------
+    runs : list of slice
+    """
+    runs, start = [], 0
+    while start < len(offsets) - 1:
+        limit = offsets[start] + most
+        stop = int(np.searchsorted(offsets, limit, side="right")) - 1
+        runs.append(slice(start, max(stop, start + 1)))
+        start = runs[-1].stop
+    return runs
 
 
 def numbers_within(ordered):

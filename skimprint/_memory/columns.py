@@ -148,6 +148,12 @@ class Ragged:
         index = np.repeat(self.offsets[classes], sizes) + within
         return Ragged(type(self.values)(*(a[index] for a in self.values)), offsets)
 
+    def replaced(self, classes, others):
+        """Put the records of others in the place of those of some classes."""
+        order = np.arange(len(self))
+        order[classes] = len(self) + np.arange(len(others))
+        return joined([self, others]).take(order)
+
     def with_values(self, **changes):
         """Replace some of the arrays."""
         return Ragged(self.values._replace(**changes), self.offsets)

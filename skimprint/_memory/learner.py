@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays.groups import GroupedRows, offsets_of, row_keys
+from .._arrays.groups import GroupedRows, offsets_of, row_keys, runs_of
 from .._space.kernel_ridge import MAX_ROWS
-from .._space.moments import MomentColumns, Pool, are_few, moments_of
-from .._space.moments import joined as moments_joined
+from .._space.moments import MomentColumns, Pool, are_few, joined, moments_of
 from .._validation import joint_label_dtype
-from .columns import Ragged, Samples, joined, n_bytes, take
+from .columns import Ragged, Samples, n_bytes, take
 from .state import BLOCK_BYTES, Block, Needs, State, as_objects, split
 
 # Samples and what is known of their classes that is learnt at a time.
@@ -101,11 +100,10 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         What is known after.
     """
     labels, support = batch.classes.tolist(), _grouped(plan, batch, state.dtype)
-    absent = batch.is_absent
-    is_known = np.array([label in state.places for label in labels]) & ~absent
-    is_new = ~is_known & ~absent
-    some = _only(labels, support, ~absent)
-    needs, state, pool = _pooling(plan.needs, state, *some)
+    labels, support = _only(labels, support, ~batch.is_absent)
+    is_known = np.array([label in state.places for label in labels], bool)
+    is_new = ~is_known
+    needs, state, pool = _pooling(plan.needs, state, labels, support)
     options = {"seed": plan.seed, "n_jobs": n_jobs, "progress": progress}
     known, new = [], []
     if is_new.any():
@@ -117,7 +115,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         known, rows = _only(labels, support, is_known)
         training_rows = state.n_samples + np.arange(len(batch.X))
         for part in _parts(state, known, rows):
-            few, their_rows = known[part], rows.only(np.arange(len(known))[part])
+            few, their_rows = known[part], rows.only(part)
             imprint = plan.generator.update(
                 state.imprint(few),
                 their_rows,
@@ -137,7 +135,9 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
     after = state.changed(
         known,
         new,
-        label_dtype=common_label_dtype(state, labels, batch.classes.dtype),
+        label_dtype=common_label_dtype(
+            state, batch.classes.tolist(), batch.classes.dtype
+        ),
         dtype=support.dtype,
         n_features=support.n_features,
         n_samples=state.n_samples + len(batch.X),
@@ -217,9 +217,7 @@ def completed(plan, state, *, n_jobs=None):
                 seed=plan.seed,
                 n_jobs=n_jobs,
             )
-            n, order = len(block.labels), np.arange(len(block.labels))
-            order[places] = n + np.arange(len(places))
-            block = block._replace(proxies=joined([block.proxies, found]).take(order))
+            block = block._replace(proxies=block.proxies.replaced(places, found))
         blocks.append(block)
     return state.with_blocks(blocks)
 
@@ -463,9 +461,7 @@ def _only(labels, support, chosen):
 
 
 def _parts(state, labels, support):
-    """Split known classes into runs of consecutive ones, to be learnt one by one.
-
-    What is held at a time is little, so that memory is used again, not asked for.
+    """Split known classes into runs to be learnt one by one, so that little is held.
 
     Parameters
     ----------
@@ -485,10 +481,8 @@ def _parts(state, labels, support):
         block, place = state.places[label]
         for column in block.imprint:
             sizes[i] += column.offsets[place + 1] - column.offsets[place]
-    ends = np.cumsum(sizes) * support.n_features * support.dtype.itemsize
-    (cuts,) = np.nonzero(np.diff(ends // _PART_BYTES))
-    cuts = [0, *(cuts + 1), len(labels)]
-    return [slice(*ends) for ends in pairwise(cuts)]
+    row_bytes = support.n_features * support.dtype.itemsize
+    return runs_of(offsets_of(sizes), _PART_BYTES // row_bytes)
 
 
 def _is_head(state, label):
@@ -551,7 +545,8 @@ def _blocks(needs, labels, source, imprint, before=None, *, first_row=0, pool=No
     while start < len(labels):
         stop = start
         if isinstance(source, GroupedRows):
-            stop = _end_of_few(needs, source, start, places and pool is None)
+            gets_scatters = places is not None and pool is None
+            stop = _end_of_few(needs, source, start, gets_scatters)
         if stop == start:
             found = _statistics_of_each(needs, source, start, first_row, pool)
             columns = _in_columns(needs, found)
@@ -562,16 +557,16 @@ def _blocks(needs, labels, source, imprint, before=None, *, first_row=0, pool=No
             columns = _joined(needs, places[start:stop], columns, pool)
         moments, samples = columns
         part = take(whole, np.arange(start, stop))
-        part = part._replace(moments=moments, samples=samples)
-        blocks.append(part)
+        blocks.append(part._replace(moments=moments, samples=samples))
         start = stop
     return blocks
 
 
-def _end_of_few(needs, source, start, may_get_scatters):
+def _end_of_few(needs, source, start, gets_scatters):
     """Find the end of consecutive classes that are to be looked at together.
 
-    They fill a block, and of each, all samples are kept or no moments are needed.
+    They fill a block, and of each, all samples are kept or no moments are needed. With
+    what was known of them, each may get a scatter, which takes its place in the block.
     """
     row_bytes = source.n_features * source.dtype.itemsize
     rows = source.offsets[start] + max(BLOCK_BYTES // row_bytes, 1)
@@ -580,7 +575,7 @@ def _end_of_few(needs, source, start, may_get_scatters):
         d = source.n_features
         (many,) = np.nonzero(~are_few(source.sizes[start:stop], d))
         stop = min(stop, start + many.min(initial=stop))
-        if may_get_scatters:
+        if gets_scatters:
             scatter_bytes = d * (d + 1) // 2 * source.dtype.itemsize
             stop = min(stop, start + max(1, BLOCK_BYTES // scatter_bytes))
     return stop
@@ -670,9 +665,9 @@ def _joined(needs, places, columns, pool):
     moments, samples = columns
     found = []
     for i, (block, place) in enumerate(places):
-        more = moments and moments.one(i, samples), samples.one(i)
+        more = None if moments is None else moments.one(i, samples)
         known = _statistics_of(needs, block, place)
-        found.append(_joined_one(needs, known, more, pool))
+        found.append(_joined_one(needs, known, (more, samples.one(i)), pool))
     return _in_columns(needs, found)
 
 
@@ -697,5 +692,5 @@ def _joined_one(needs, first, second, pool):
             np.concatenate([some.weights, more.weights]),
         )
     else:
-        moments = moments_joined(moments, more_moments)
+        moments = joined(moments, more_moments)
     return moments, samples.smallest(needs.samples)

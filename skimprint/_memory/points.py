@@ -161,7 +161,7 @@ def _merge_nearest(vectors, weights, n_left):
     labels, here = np.arange(n_chunks * size), np.arange(size)
     chunk, first = np.nonzero(~is_gone)
     costs = np.full_like(products, np.inf)
-    while True:
+    while n > n_left:
         # A merging adds |x - y|^2 / (1 / v + 1 / w), for weights v and w.
         squares = np.einsum("bii->bi", products)
         found = squares[chunk] + squares[chunk, first][:, None]
@@ -171,8 +171,6 @@ def _merge_nearest(vectors, weights, n_left):
         found[np.arange(len(first)), first] = np.inf
         costs[chunk, first] = found
         costs[chunk, :, first] = found
-        if n == n_left:
-            break
         best = costs.argmin(axis=2)
         added = np.take_along_axis(costs, best[:, :, None], axis=2)[:, :, 0]
         agrees = np.take_along_axis(best, best, axis=1) == here

@@ -440,9 +440,7 @@ class PooledMoments:
         self.fourth = None
         if moments.fourths is not None:
             self.fourth = sum(moments.fourths[known])
-        self._places = {}
-        if state.pooled is None:
-            self._places = {c: state.places[c] for c in labels[known].tolist()}
+        self._places = {label: state.places[label] for label in labels[known].tolist()}
         self.factor = self._triangle = None
         self._rounding = max(_ROUNDING, np.finfo(state.dtype).eps ** 2)
         d = self.means.shape[1]

@@ -54,9 +54,10 @@ class Fitted:
     def __init__(self, plan, state, queue=(), previous=None, kept=None):
         self.plan = plan
         self._learnt = state, queue
-        # It keeps all that was known, so only where it does save work.
-        sums_up = plan is not None and plan.needs.moments and state.pooled is None
-        self._previous = previous if sums_up else None
+        self._previous = None
+        # It holds all that was known, so only where it does save work.
+        if previous is not None and plan.needs.moments and state.pooled is None:
+            self._previous = previous
         self.kept = kept
 
     @property

@@ -206,14 +206,20 @@ class ProxyGenerator(BaseEstimator, ABC):
         bounds = self.n_remembered(n_proxies)
         points = Ragged(both.values, both.offsets[::2])
         points = self._condense_each(points, bounds, options.get("n_jobs"))
-        remembered = bounds > 0
-        memory = points if remembered.all() else _cleared(points, ~remembered)
-        waiting = remembered & self.waits
-        if waiting.all():
-            proxies = points.take(np.arange(n_classes), 0)
-        else:
+        everything, remembered = np.arange(n_classes), bounds > 0
+        if not self.waits:
             proxies = self.generate_of(points, n_proxies, **options)
-            proxies = _cleared(proxies, waiting) if waiting.any() else proxies
+        else:
+            proxies = points.take(everything, 0)
+            (now,) = np.nonzero(~remembered)
+            if len(now):
+                found = self.generate_of(points.take(now), n_proxies[now], **options)
+                proxies = proxies.replaced(now, found)
+            if options.get("progress") is not None:
+                options["progress"](n_classes - len(now))
+        memory = points
+        if not remembered.all():
+            memory = points.take(everything, np.where(remembered, points.sizes, 0))
         return Imprint(proxies, memory)
 
     def generate_of(
@@ -414,18 +420,11 @@ class ProxyGenerator(BaseEstimator, ABC):
         def condense(place):
             found[place] = self.condense(found[place], bounds[place])
 
-        if not self.selects:
-            n_jobs = (
-                1  # to merge takes many small steps, which threads get in the way of
-            )
+        # To merge points takes many small steps, which threads get in the way of.
+        n_jobs = n_jobs if self.selects else 1
         bounded = np.flatnonzero(bounds)
         run_tasks(condense, bounded, points.sizes[bounded], n_jobs=n_jobs)
         return Ragged.of(found)
-
-
-def _cleared(points, classes):
-    """Leave no points of some classes, given by a mask."""
-    return points.take(np.arange(len(points)), np.where(classes, 0, points.sizes))
 
 
 def no_weights(support):
