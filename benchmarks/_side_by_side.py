@@ -130,6 +130,17 @@ def embeddings_like(n_classes, n, d, n_clusters, *, structured=True, seed=0):
     return X, np.repeat(np.arange(n_classes), n)
 
 
+def write_files(folder, X, y, n_files):
+    """Write rows in random order, in files: the folders of their X.npy and y.npy."""
+    order = np.random.default_rng(0).permutation(len(X))
+    folders = [folder / str(number) for number in range(n_files)]
+    for rows, path in zip(np.array_split(order, n_files), folders, strict=True):
+        path.mkdir()
+        np.save(path / "X.npy", X[rows])
+        np.save(path / "y.npy", y[rows])
+    return folders
+
+
 def real_embeddings(name):
     """Training embeddings and labels of a data set, or None where there are none."""
     path = EMBEDDINGS / f"{name}.npz"

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from _side_by_side import embeddings_like, heading, progress, table
+from _side_by_side import embeddings_like, heading, progress, table, write_files
 
 N_CLASSES, N_SAMPLES, N_FEATURES, N_FILES = 1000, 2000, 384, 20
 
@@ -85,17 +85,9 @@ def in_fresh_process(job, params, folders):
 
 
 def write(folder):
-    """Write rows in random order, in files: their folders."""
+    """Make the data, and write it: the folders of the files."""
     X, y = embeddings_like(N_CLASSES, N_SAMPLES, N_FEATURES, 4)
-    order = np.random.default_rng(0).permutation(len(X))
-    folders = []
-    for number, rows in enumerate(np.array_split(order, N_FILES)):
-        path = folder / str(number)
-        path.mkdir()
-        np.save(path / "X.npy", X[rows])
-        np.save(path / "y.npy", y[rows])
-        folders.append(str(path))
-    return folders
+    return list(map(str, write_files(folder, X, y, N_FILES)))
 
 
 def gigabytes(n_bytes):

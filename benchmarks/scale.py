@@ -15,6 +15,7 @@ from _side_by_side import (
     progress,
     ratio,
     table,
+    write_files,
 )
 
 import skimprint.dask
@@ -46,17 +47,6 @@ def read(path, n_rows):
     return X, y
 
 
-def write(folder, X, y):
-    """Write rows in any order, in files: their folders."""
-    order = np.random.default_rng(0).permutation(len(X))
-    folders = [folder / str(number) for number in range(N_FILES)]
-    for rows, path in zip(np.array_split(order, N_FILES), folders, strict=True):
-        path.mkdir()
-        np.save(path / "X.npy", X[rows])
-        np.save(path / "y.npy", y[rows])
-    return folders
-
-
 def received(client):
     """Bytes that workers have got from each other so far."""
 
@@ -80,8 +70,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "small").mkdir()
         files = {
-            f"{N_SAMPLES} a class": write(Path(folder), X, y),
-            f"{N_SMALL} a class": write(Path(folder) / "small", X[small], y[small]),
+            f"{N_SAMPLES} a class": write_files(Path(folder), X, y, N_FILES),
+            f"{N_SMALL} a class": write_files(
+                Path(folder) / "small", X[small], y[small], N_FILES
+            ),
         }
         rows = []
         options = {"threads_per_worker": 1, "dashboard_address": ":0"}

@@ -3,7 +3,8 @@
 import numpy as np
 from _side_by_side import heading, table
 
-from skimprint.dask import _SHARE_OF_A_CLASS, _buckets
+from skimprint._space.kernel_ridge import MAX_ROWS
+from skimprint.dask import _buckets
 
 # Rows, classes, features; machines, threads of each, GB for each thread; GB of a chunk.
 CASES = {
@@ -14,7 +15,7 @@ CASES = {
 }
 N_PROXIES = 20
 
-# Pieces that a scheduler of dask still handles: each is a task of about a millisecond.
+# Pieces beyond which the scheduler is too slow: half an hour for a millisecond of each.
 MAX_PIECES = 2_000_000
 
 
@@ -36,23 +37,23 @@ def row_of(case):
     counts = dict(enumerate(class_sizes(n_rows, n_classes).tolist()))
     row_bytes = 4 * d
     n_bytes = row_bytes * sum(counts.values())
-    most = _SHARE_OF_A_CLASS * thread_gb * 1e9 / row_bytes
-    whole = {label: count for label, count in counts.items() if count <= most}
-    bucket_of = _buckets(whole, n_bytes, n_machines * n_threads)
+    bucket_of, large, _ = _buckets(
+        counts, n_bytes, n_machines * n_threads, thread_gb * 1e9
+    )
     rows = np.zeros(max(bucket_of.values()) + 1)
-    np.add.at(rows, list(bucket_of.values()), list(whole.values()))
+    np.add.at(rows, [bucket_of[label] for label in counts], list(counts.values()))
     n_chunks = int(np.ceil(n_bytes / (chunk_gb * 1e9)))
-    n_pieces = n_chunks * (len(rows) + len(counts) - len(whole))
-    # Of docs/guide/memory.md: proxies, points, sums, their scatter, samples.
-    point = row_bytes + 24
-    remembered = np.minimum(list(counts.values()), 20 * N_PROXIES)
-    of_classes = (N_PROXIES + remembered + 1) * point + 16 * d + 8
+    n_pieces = n_chunks * len(rows)
+    # Of docs/guide/memory.md: proxies, points and samples, and sums.
+    n_samples = max(1, MAX_ROWS // n_classes)
+    n_points = np.minimum(list(counts.values()), 20 * N_PROXIES)
+    of_classes = (N_PROXIES + n_points + n_samples) * (row_bytes + 24) + 16 * d + 8
     return [
         case,
         size_of(n_bytes),
         f"{n_machines} x {n_threads}",
         len(rows),
-        len(counts) - len(whole),
+        len(large),
         # As they come, joined, and a part of them as they are learnt.
         size_of(2 * rows.max() * row_bytes),
         size_of(n_bytes * (1 - 1 / n_machines)),
@@ -69,8 +70,9 @@ def main():
         "class sizes alone. Embeddings of 768 features in float32, classes of very "
         "different sizes, 4 GB for each thread of a worker, chunks of 0.25, 0.25, 0.5 "
         "and 2 GB. A group of classes is learnt by one thread. Each piece, the rows of "
-        "a chunk that belong to a group, is a task of the scheduler, which "
-        f"handles about {MAX_PIECES:,} of them. The client holds the model: of means, "
+        "a chunk that belong to a group, is a task of the scheduler. More than "
+        f"{MAX_PIECES:,} are called too many: dask names up to a millisecond for each, "
+        "which is half an hour. The client holds the model: of means, "
         "and at most of the default setting, which for more classes than it can hold "
         "is to be learnt by files and groups of classes instead.",
     )
