@@ -15,6 +15,10 @@ from threadpoolctl import ThreadpoolController
 
 _FORK_SAFE = weakref.WeakSet()
 
+# Size of arrays from which on an operation takes as long as it takes another thread to
+# wake up, many times.
+_WORTH_A_PAUSE = 2**16
+
 
 def after_fork(function):
     """Have a function called in each process that this one forks."""
@@ -138,8 +142,18 @@ class PausableLock:
         self._lock.release()
 
     @contextmanager
-    def pause(self):
-        """Release the lock for a while."""
+    def pause(self, n_numbers=_WORTH_A_PAUSE):
+        """Release the lock for a while.
+
+        Parameters
+        ----------
+        n_numbers : int
+            Size of the arrays that are worked on meanwhile. Where they are small, it
+            is not worth handing over, and the lock is kept.
+        """
+        if n_numbers < _WORTH_A_PAUSE:
+            yield
+            return
         self._lock.release()
         try:
             yield

@@ -183,8 +183,9 @@ or callable, default="dot"
         ``"auto"`` is the first GPU, if there is one. Arrays that are on a device stay
         there, with scikit-learn's array API dispatch.
     n_jobs : int, default=None
-        Number of threads across classes in `fit`. The result is the same for any
-        number.
+        Number of threads across classes in `fit`, or of processes where
+        :func:`joblib.parallel_config` names a backend of processes, such as ``"loky"``.
+        The result is the same for any number.
     verbose : int, default=0
         Whether a k-means fit that lasts shows a progress bar over classes.
         scikit-learn's callbacks (1.9 and newer) are told of each class too.

@@ -12,6 +12,7 @@ from .._arrays.threads import run_tasks
 from .._memory.columns import Points, Ragged, joined
 from .._memory.points import compressed, sampled, sharing
 from .._memory.state import Imprint, Needs
+from ._processes import generate_in_processes, n_processes
 
 # Points remembered of a class for each of its proxies.
 POINTS_PER_PROXY = 10
@@ -62,6 +63,9 @@ class ProxyGenerator(BaseEstimator, ABC):
 
     #: Whether samples in any parts, but in their order, give the same, to the bit.
     learns_in_order = False
+
+    #: Whether to generate proxies takes long enough to be worth sending rows elsewhere.
+    is_slow = True
 
     #: Whether proxies of points that are remembered are generated when first needed.
     waits = False
@@ -153,10 +157,7 @@ class ProxyGenerator(BaseEstimator, ABC):
         imprints : list of Imprint
             For each of the numbers.
         """
-        if len(numbers) == 1:
-            made = [self.generate(support, numbers[0], **options)]
-        else:
-            made = self.generate_each(support, numbers, **options)
+        made = self._generate_each(support, numbers, **options)
         seed = options.get("seed", 0)
         return [
             Imprint(proxies, self._remember(support, proxies, number, seed))
@@ -242,7 +243,7 @@ class ProxyGenerator(BaseEstimator, ABC):
             The proxies of each class. Their indices are training rows.
         """
         groups = points.grouped().without_weightless()
-        proxies = self.generate(groups, n_proxies, **options)
+        (proxies,) = self._generate_each(groups, [n_proxies], **options)
         indices = points.values.indices[proxies.values.indices]
         return proxies.with_values(indices=indices)
 
@@ -366,6 +367,15 @@ class ProxyGenerator(BaseEstimator, ABC):
             The proxies, for most generators as they were.
         """
         return vectors
+
+    def _generate_each(self, support, numbers, **options):
+        """Generate proxies several times, in processes if that is to be."""
+        n = n_processes(support, options.get("n_jobs")) if self.is_slow else 0
+        if n:
+            return generate_in_processes(self, support, numbers, n, **options)
+        if len(numbers) == 1:
+            return [self.generate(support, numbers[0], **options)]
+        return self.generate_each(support, numbers, **options)
 
     def _remember(self, support, proxies, n_proxies, seed):
         """Choose what to remember of new classes besides their proxies.

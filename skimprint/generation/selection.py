@@ -31,6 +31,7 @@ class AllProxies(ProxyGenerator):
 
     selects = True
     learns_in_order = True
+    is_slow = False
 
     def n_remembered(self, n_proxies):
         return np.zeros_like(n_proxies)
@@ -58,6 +59,7 @@ class RandomProxies(ProxyGenerator):
     """
 
     selects = True
+    is_slow = False
 
     def n_remembered(self, n_proxies):
         return np.zeros_like(n_proxies)
@@ -153,6 +155,7 @@ class CovMaxProxies(ProxyGenerator):
     """
 
     selects = True
+    is_slow = False
     waits = True
 
     def condense(self, points, bound):

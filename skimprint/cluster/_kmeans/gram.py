@@ -33,7 +33,9 @@ class _Centers(NamedTuple):
     sq_norms: np.ndarray  # (n_groups, k): squared lengths of the centres
 
 
-def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical):
+def gram_kmeans(
+    G, weights, n_clusters, rng, lock, *, n_init, max_iter, tol, spherical
+):
     """Cluster groups of one size, given the inner products of their rows.
 
     Parameters
@@ -46,6 +48,8 @@ def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical
         Number of clusters per group, less than n.
     rng : numpy.random.Generator
         Source of the seeds, shared by the groups.
+    lock : PausableLock
+        Held by the caller; paused where there is much to compute.
     n_init : int
         Number of runs; the best of each group is kept.
     max_iter : int
@@ -69,18 +73,21 @@ def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical
     groups = np.arange(len(G))[:, None]
 
     def to_rows(candidates):
-        found = G[groups, candidates]
-        found *= -2
-        found += sq_norms[:, None, :]
-        found += sq_norms[groups, candidates][:, :, None]
-        return np.maximum(found, 0, out=found)
+        with lock.pause(candidates.size * sq_norms.shape[1]):
+            found = G[groups, candidates]
+            found *= -2
+            found += sq_norms[:, None, :]
+            found += sq_norms[groups, candidates][:, :, None]
+            return np.maximum(found, 0, out=found)
 
     trials = TWICE * n_trials(n_clusters)
     best = None
     for _ in range(n_init):
         _, labels, distances = seed_batch(to_rows, weights, n_clusters, rng, trials)
         _refill(labels, distances, sq_norms, n_clusters, True)
-        run = _lloyd(G, sq_norms, weights, labels, n_clusters, max_iter, tol, spherical)
+        run = _lloyd(
+            G, sq_norms, weights, labels, n_clusters, lock, max_iter, tol, spherical
+        )
         if best is None:
             best = run
             continue
@@ -90,7 +97,7 @@ def gram_kmeans(G, weights, n_clusters, rng, *, n_init, max_iter, tol, spherical
     return best
 
 
-def _lloyd(G, sq_norms, weights, labels, k, max_iter, tol, spherical):
+def _lloyd(G, sq_norms, weights, labels, k, lock, max_iter, tol, spherical):
     """Iterate until every group has converged; labels are of the first E-step."""
     n_groups, n = labels.shape
     result = GramResult(
@@ -103,11 +110,13 @@ def _lloyd(G, sq_norms, weights, labels, k, max_iter, tol, spherical):
     active = np.arange(n_groups)
     flat = G.reshape(-1, n)
     keys = [_keys(labels, k).ravel()]
-    sums = cluster_sums(flat, keys, [weights.ravel()], n_groups * k)
+    with lock.pause():
+        sums = cluster_sums(flat, keys, [weights.ravel()], n_groups * k)
     centers = _scale(sums.reshape(n_groups, k, n), labels, weights, spherical)
     shifts = np.full(n_groups, np.inf)
     for iteration in range(1, max_iter + 1):
-        nearest, distances = _assign(centers, sq_norms)
+        with lock.pause(centers.sums.size):
+            nearest, distances = _assign(centers, sq_norms)
         last = (shifts <= tol) | (iteration == max_iter)
         _refill(nearest, distances, sq_norms, k, ~last)
         changed = nearest != labels
@@ -133,8 +142,9 @@ def _lloyd(G, sq_norms, weights, labels, k, max_iter, tol, spherical):
         moves = [_keys(each, k)[group, row] for each in (labels, nearest)]
         w = weights[group, row]
         rows = active[group] * n + row
-        sums = cluster_sums(flat, moves, [-w, w], len(active) * k, rows)
-        sums = centers.sums + sums.reshape(centers.sums.shape)
+        with lock.pause(max(n * len(rows), centers.sums.size)):
+            sums = cluster_sums(flat, moves, [-w, w], len(active) * k, rows)
+            sums = centers.sums + sums.reshape(centers.sums.shape)
         moved = _scale(sums, nearest, weights, spherical)
         shifts = _shifts(centers, moved, labels, weights)
         centers, labels = moved, nearest

@@ -128,14 +128,16 @@ def _lloyd(X, offsets, sq_norms, weights, seeds, lock, max_iter, tol, spherical)
     labels = bounds.nearest_seeds()
     _refill(rows, labels, centers)
     # What rows add to the sums later is little: in float64 it does not build up errors.
-    sums = cluster_sums(X, [rows.keys(labels, k)], [weights], n_groups * k)
+    with lock.pause():
+        sums = cluster_sums(X, [rows.keys(labels, k)], [weights], n_groups * k)
     sums = sums.reshape(centers.shape).astype(np.float64)
     seeds = centers
     centers, sizes = _scale(sums, rows, labels, spherical)
     shifts = _row_squares(centers - seeds).sum(axis=1)
     for iteration in range(1, max_iter + 1):
         last = (shifts <= tol) | (iteration == max_iter)
-        nearest = bounds.assign(labels, centers, sizes)
+        with lock.pause():
+            nearest = bounds.assign(labels, centers, sizes)
         moved = _refill(rows, nearest, centers, ~last)
         bounds.forget(moved, nearest)
         changed = np.flatnonzero(nearest != labels)
@@ -144,7 +146,8 @@ def _lloyd(X, offsets, sq_norms, weights, seeds, lock, max_iter, tol, spherical)
             w = rows.weights[changed]
             moves = [rows.keys(each, k)[changed] for each in (labels, nearest)]
             place = changed + rows.shift[rows.group[changed]]
-            change = cluster_sums(X, moves, [-w, w], len(last) * k, place)
+            with lock.pause(X.shape[1] * len(place)):
+                change = cluster_sums(X, moves, [-w, w], len(last) * k, place)
             sums += change.reshape(sums.shape)
         labels = nearest
         stop = last | settled
@@ -165,7 +168,8 @@ def _lloyd(X, offsets, sq_norms, weights, seeds, lock, max_iter, tol, spherical)
             labels, sums, centers, tol = labels[on_rows], sums[on], centers[on], tol[on]
         previous = centers
         centers, sizes = _scale(sums, rows, labels, spherical)
-        shifts = bounds.drift(labels, previous, centers)
+        with lock.pause(bounds.lower.size):
+            shifts = bounds.drift(labels, previous, centers)
     return result
 
 
@@ -268,8 +272,7 @@ class _Bounds:
             doubtful[self.rows.part(g)] = True
             counts[g] = self.rows.sizes[g]
         rows = np.flatnonzero(doubtful)
-        with self.lock.pause():
-            products = self._products(rows, counts, centers)
+        products = self._products(rows, counts, centers)
         if self.axes is None:
             self._span(centers, products)
         offsets = _row_squares(centers).astype(products.dtype)

@@ -33,9 +33,10 @@ _ROW_BYTES = 2**21
 
 # Of larger groups, few still go together: otherwise threads would wait for each other
 # to leave the interpreter. The bytes bound what all of at least two threads need beside
-# the rows.
+# the rows; but each of many has enough to do between two steps in the interpreter.
 _FEW = 16
 _TASKS_BYTES = 2**26
+_TASK_BYTES = 2**24
 
 
 class Run(NamedTuple):
@@ -101,7 +102,7 @@ def plan(job, n_threads=1):
     """
     sizes, itemsize = job.groups.sizes, job.groups.dtype.itemsize
     row_bytes = job.groups.n_features * itemsize
-    task_bytes = _TASKS_BYTES // max(n_threads, 2)
+    task_bytes = max(_TASKS_BYTES // max(n_threads, 2), _TASK_BYTES)
     tasks, large = [], {}
     for same in group_by_equal(sizes, *(run.n_centers for run in job.runs)):
         n = int(sizes[same[0]])
@@ -225,8 +226,8 @@ def _in_gram_space(job, bucket, runs):
     members = []
     for run in runs:
         k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
-        with job.lock:
-            found = gram_kmeans(G, weights, k, rng, **job.options)
+        with job.lock as lock:
+            found = gram_kmeans(G, weights, k, rng, lock, **job.options)
         members.append(found.members)
         run.result.labels[index] = found.labels
         run.result.inertia[bucket] = found.inertia
