@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._arrays.groups import numbers_within, offsets_of, row_keys, runs_of
+from .._arrays.threads import run_tasks
 from .columns import Points, Ragged, joined
 
 # Points that are compared with each other when some are to be merged.
@@ -19,7 +20,7 @@ _CHUNK_POINTS = 64
 _BATCH_BYTES = 2**22
 
 
-def compressed(points, bounds):
+def compressed(points, bounds, *, n_jobs=None):
     """Merge points of classes that have more than twice their bound.
 
     Parameters
@@ -28,6 +29,8 @@ def compressed(points, bounds):
         What stands for the samples of each class.
     bounds : ndarray of shape (n_classes,)
         About how many points each is to have; 0 for as many as it has.
+    n_jobs : int, default=None
+        Number of threads, resolved as joblib does.
 
     Returns
     -------
@@ -45,17 +48,7 @@ def compressed(points, bounds):
         (over,) = np.nonzero(points.sizes > most)
         most[over] = 3 * bounds[over] // 2
         n_left = np.maximum(3 * bounds[over] // 2, points.sizes[over] // 4)
-        merged = []
-        n_bytes = points.values.vectors[:1].nbytes
-        ends = offsets_of(points.sizes[over] * n_bytes)
-        for run in runs_of(ends, _BATCH_BYTES):
-            part = points.take(over[run])
-            # Whatever order they come in: a chunk is a sample of the class.
-            keys = row_keys(part.values.vectors, seed=0)
-            order = np.lexsort([keys, part.codes])
-            part = Ragged(part.values.take(order), part.offsets)
-            merged.append(_merged(part, n_left[run]))
-        points = points.replaced(over, joined(merged))
+        points = points.replaced(over, _merged_each(points.take(over), n_left, n_jobs))
     return points
 
 
@@ -113,6 +106,25 @@ def mean_of(points):
         points.indices[[nearest]],
         np.maximum(distances[[nearest]], 0),
     )
+
+
+def _merged_each(points, n_left, n_jobs):
+    """Merge points into so many of each class, a few classes at a time, in threads."""
+    ends = offsets_of(points.sizes * points.values.vectors[:1].nbytes)
+    runs = runs_of(ends, _BATCH_BYTES)
+    merged = [None] * len(runs)
+
+    def merge(number):
+        run = runs[number]
+        part = points.take(np.arange(run.start, run.stop))
+        # Whatever order they come in: a chunk is a sample of the class.
+        keys = row_keys(part.values.vectors, seed=0)
+        order = np.lexsort([keys, part.codes])
+        part = Ragged(part.values.take(order), part.offsets)
+        merged[number] = _merged(part, n_left[run])
+
+    run_tasks(merge, range(len(runs)), np.ones(len(runs)), n_jobs=n_jobs)
+    return joined(merged)
 
 
 def _merged(points, n_left):

@@ -425,7 +425,7 @@ class ProxyGenerator(BaseEstimator, ABC):
         if not bounds.any():
             return points
         if type(self).condense is ProxyGenerator.condense and not self.selects:
-            return compressed(points, bounds)
+            return compressed(points, bounds, n_jobs=n_jobs)
         found = list(points)
 
         def condense(place):
