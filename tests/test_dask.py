@@ -225,6 +225,18 @@ class TestClassesTooLargeForAWorker:
         np.testing.assert_array_equal(found.proxy_indices_, expected.proxy_indices_)
 
 
+@pytest.mark.parametrize("thread_bytes", [2**28, 2**30, np.inf])
+def test_what_is_learnt_together_fits_a_worker(thread_bytes):
+    counts, row_bytes = dict.fromkeys(range(5000), 1000), 2**11
+    bucket_of, large, _ = on_dask._buckets(
+        counts, 5_000_000 * row_bytes, n_threads=2, thread_bytes=thread_bytes
+    )
+    assert not large
+    rows = 1000 * np.bincount(list(bucket_of.values()))
+    assert rows.max() * row_bytes <= thread_bytes / 8 * 1.1
+    assert len(rows) >= 32 if thread_bytes < np.inf else len(rows) == 32
+
+
 class TestCollections:
     """Chunks of any kind are what they are made of."""
 
@@ -459,6 +471,10 @@ class TestErrors:
             on_dask.predict(clf, X)
 
 
+def load_rows(path, part):
+    return np.load(path, mmap_mode="r")[part].copy()
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Two processes."""
@@ -534,6 +550,39 @@ class TestCluster:
         expected = clone(clf).fit(X, y)
         assert_same(found, expected, X[::50])
         np.testing.assert_array_equal(predicted, expected.predict(X))
+
+    @pytest.mark.slow
+    def test_a_worker_short_of_memory_spills(self, tmp_path):
+        """It may hold half of what the rows take, and writes pieces of them to disk."""
+        n_classes, n, d = 64, 125, 8192
+        y = np.tile(np.arange(n_classes), n)
+        X = np.random.default_rng(0).standard_normal((len(y), d), dtype=np.float32)
+        X[:, 0] += y
+        clf = plain_classifier("mean")
+        np.save(tmp_path / "X.npy", X)
+        parts = []
+        for start in range(0, len(y), 500):
+            part = slice(start, start + 500)
+            rows = dask.delayed(load_rows)(tmp_path / "X.npy", part)
+            parts.append(da.from_delayed(rows, (500, d), X.dtype))
+
+        def spilled(dask_worker):
+            return dask_worker.data.cumulative_metrics["disk-write", "count"]
+
+        limits = {f"distributed.worker.memory.{n}": 0.2 for n in ("target", "spill")}
+        with (
+            dask.config.set(limits | {"distributed.worker.memory.pause": False}),
+            distributed.LocalCluster(
+                n_workers=1,
+                threads_per_worker=1,
+                memory_limit=5 * X.nbytes // 2,
+                dashboard_address=":0",
+            ) as cluster,
+            distributed.Client(cluster, set_as_default=False) as client,
+        ):
+            found = on_dask.fit(clf, da.concatenate(parts), y, client=client)
+            assert sum(client.run(spilled).values()) > 0
+        assert_same(found, clone(clf).fit(X, y), X[::50])
 
     def test_a_client_that_has_gone(self, data, cluster):
         X, y = data
