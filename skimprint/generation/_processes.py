@@ -67,7 +67,13 @@ def generate_in_processes(
         The same, to the bit.
     """
     chunks = support.slabs(len(support.order) / (_CHUNKS * n))
-    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+    backend, _ = get_active_backend(prefer="threads")
+    as_they_come = getattr(backend, "supports_return_generator", False)
+    parallel = Parallel(
+        n_jobs=n_jobs,
+        prefer="threads",
+        return_as="generator" if as_they_come else "list",
+    )
     found = []
     for chunk, part in zip(
         chunks,

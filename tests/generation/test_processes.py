@@ -61,6 +61,15 @@ def test_processes_give_the_same_bits(generator, dtype, calls):
         assert_array_equal(found, known)
 
 
+def test_processes_that_joblib_forks(calls):
+    X, y, _ = blobs()
+    expected = ImprintClassifier(random_state=0).fit(X, y)
+    with parallel_config("multiprocessing", n_jobs=2):
+        found = ImprintClassifier(random_state=0).fit(X, y)
+    assert calls == [2]
+    assert_array_equal(found.proxies_, expected.proxies_)
+
+
 def test_processes_learn_parts(calls):
     X, y, _ = blobs()
     half = len(X) // 2
