@@ -61,6 +61,7 @@ def test_processes_give_the_same_bits(generator, dtype, calls):
         assert_array_equal(found, known)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_processes_that_joblib_forks(calls):
     X, y, _ = blobs()
     expected = ImprintClassifier(random_state=0).fit(X, y)
