@@ -149,10 +149,25 @@ class Ragged:
         return Ragged(type(self.values)(*(a[index] for a in self.values)), offsets)
 
     def replaced(self, classes, others):
-        """Put the records of others in the place of those of some classes."""
+        """Put records of others in the place of those of some classes, in order."""
+        if len(classes) == len(self):
+            return others
         order = np.arange(len(self))
         order[classes] = len(self) + np.arange(len(others))
         return joined([self, others]).take(order)
+
+    def followed_by(self, other):
+        """Join the record of each class and that of another column."""
+        before = np.repeat(other.offsets[:-1], self.sizes)
+        after = np.repeat(self.offsets[1:], other.sizes)
+        own, others = np.arange(len(before)) + before, np.arange(len(after)) + after
+        arrays = []
+        for first, second in zip(self.values, other.values, strict=True):
+            shape = len(before) + len(after), *first.shape[1:]
+            array = np.empty(shape, np.result_type(first, second))
+            array[own], array[others] = first, second
+            arrays.append(array)
+        return Ragged(type(self.values)(*arrays), self.offsets + other.offsets)
 
     def with_values(self, **changes):
         """Replace some of the arrays."""

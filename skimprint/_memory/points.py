@@ -4,44 +4,51 @@ Proxies alone forget too much: what is clustered again from them and from more s
 gets worse with every part. Ten times as many points are nearly as good as the samples.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import scipy.sparse as sp
 
-from .._arrays.groups import row_keys
-from .columns import Points
+from .._arrays.groups import numbers_within, offsets_of, row_keys, runs_of
+from .._arrays.threads import run_tasks
+from .columns import Points, Ragged, joined
 
 # Points that are compared with each other when some are to be merged.
 _CHUNK_POINTS = 64
 
+# Points of classes that are merged side by side, so that array operations are shared.
+_BATCH_BYTES = 2**22
 
-def compressed(points, bound):
-    """Merge some points of a class if they are more than twice the bound.
+
+def compressed(points, bounds, *, n_jobs=None):
+    """Merge points of classes that have more than twice their bound.
 
     Parameters
     ----------
-    points : Points
-        What stands for the samples.
-    bound : int
-        About how many there are to be.
+    points : Ragged of Points
+        What stands for the samples of each class.
+    bounds : ndarray of shape (n_classes,)
+        About how many points each is to have; 0 for as many as it has.
+    n_jobs : int, default=None
+        Number of threads, resolved as joblib does.
 
     Returns
     -------
-    points : Points
-        One and a half times as many, or twice as many at most. Their weighted mean is
-        what it was.
+    points : Ragged of Points
+        One and a half times as many, or twice as many at most. Their weighted means
+        are what they were, and do not depend on the other classes.
 
     Notes
     -----
     Between the bound and its double lies room for more: not every part of samples is
     followed by a merging. Of many points, a quarter is left at least.
     """
-    most = 2 * bound
-    while len(points.counts) > most:
-        most = 3 * bound // 2
-        n_left = max(most, len(points.counts) // 4)
-        # Whatever order they come in: a chunk is a sample of the class.
-        order = np.argsort(row_keys(points.vectors, seed=0), kind="stable")
-        points = _merged(points.take(order), n_left)
+    most = np.where(bounds > 0, 2 * bounds, np.inf)
+    while np.any(points.sizes > most):
+        (over,) = np.nonzero(points.sizes > most)
+        most[over] = 3 * bounds[over] // 2
+        n_left = np.maximum(3 * bounds[over] // 2, points.sizes[over] // 4)
+        points = points.replaced(over, _merged_each(points.take(over), n_left, n_jobs))
     return points
 
 
@@ -101,67 +108,85 @@ def mean_of(points):
     )
 
 
+def _merged_each(points, n_left, n_jobs):
+    """Merge points into so many of each class, a few classes at a time, in threads."""
+    ends = offsets_of(points.sizes * points.values.vectors[:1].nbytes)
+    runs = runs_of(ends, _BATCH_BYTES)
+    merged = [None] * len(runs)
+
+    def merge(number):
+        run = runs[number]
+        part = points.take(np.arange(run.start, run.stop))
+        # Whatever order they come in: a chunk is a sample of the class.
+        keys = row_keys(part.values.vectors, seed=0)
+        order = np.lexsort([keys, part.codes])
+        part = Ragged(part.values.take(order), part.offsets)
+        merged[number] = _merged(part, n_left[run])
+
+    run_tasks(merge, range(len(runs)), np.ones(len(runs)), n_jobs=n_jobs)
+    return joined(merged)
+
+
 def _merged(points, n_left):
-    """Merge points into so many, each the weighted mean of what it is made of."""
-    vectors, counts = points.vectors, points.counts
-    labels = _merge_nearest(vectors, counts, n_left)
+    """Merge points into so many of each class, each the mean of what it is made of."""
+    vectors, counts, indices, spreads = points.values
+    labels = _merge_nearest(vectors, points.offsets, counts, n_left)
     totals = np.bincount(labels, counts)
     shares = (counts / totals[labels]).astype(vectors.dtype)
-    shape = n_left, len(labels)
+    shape = len(totals), len(labels)
     means = sp.csr_array((shares, (labels, np.arange(shape[1]))), shape) @ vectors
     # Of each, the training row that is nearest.
     apart = vectors - means[labels]
-    distances = np.einsum("ij,ij->i", apart, apart) + points.spreads
+    distances = np.einsum("ij,ij->i", apart, apart) + spreads
     order = np.lexsort([distances, labels])
-    nearest = order[np.searchsorted(labels[order], np.arange(n_left))]
-    return Points(means, totals, points.indices[nearest], distances[nearest])
+    nearest = order[np.searchsorted(labels[order], np.arange(shape[0]))]
+    merged = Points(means, totals, indices[nearest], distances[nearest])
+    return Ragged(merged, offsets_of(n_left))
 
 
-def _merge_nearest(vectors, weights, n_left):
-    """Merge points by Ward's criterion, in rounds, until so many are left.
+def _merge_nearest(vectors, offsets, weights, n_left):
+    """Merge points by Ward's criterion until so many are left of each class.
 
     Ward's method [1]_ merges the two clusters that add the least to the sum of squared
-    distances. Here, all pairs that are the best for each other are merged at once, the
-    cheapest ones first; and a point is compared with those of its chunk only, which
-    costs 3 % of that sum and saves nine tenths of the time.
+    distances. Here, in rounds, all pairs that are the best for each other are merged,
+    the cheapest ones of a class first; and a point is compared with those of its chunk
+    only, which costs 3 % of that sum and saves nine tenths of the time.
 
     Parameters
     ----------
     vectors : ndarray of shape (n, d)
-        The points, in random order.
+        The points, class by class, in random order.
+    offsets : ndarray of shape (n_classes + 1,)
+        Class ``c`` is ``vectors[offsets[c]:offsets[c + 1]]``.
     weights : ndarray of shape (n,)
         Their weights.
-    n_left : int
-        Number of clusters: at most n, and at least a quarter of it.
+    n_left : ndarray of shape (n_classes,)
+        Number of clusters of each class: at most as many as it has points, and at
+        least a quarter of them.
 
     Returns
     -------
     labels : ndarray of shape (n,)
-        The cluster of each, in ``range(n_left)``.
+        The cluster of each point, those of the first class first.
 
     References
     ----------
     .. [1] J. H. Ward, "Hierarchical Grouping to Optimize an Objective Function",
        Journal of the American Statistical Association 58, 1963.
     """
-    n, d = vectors.shape
-    n_chunks = -(-n // _CHUNK_POINTS)
-    size = -(-n // n_chunks)
-    stack = np.zeros((n_chunks * size, d), vectors.dtype)
-    np.subtract(vectors, vectors.mean(axis=0), out=stack[:n])
-    tiny = np.finfo(stack.dtype).tiny
-    stack *= 1 / max(stack.max(), -stack.min(), tiny)  # squares are finite
-    stack = stack.reshape(n_chunks, size, d)
+    size, sizes = _CHUNK_POINTS, np.diff(offsets)
+    n_chunks = -(-sizes // size)
+    class_of = np.repeat(np.arange(len(sizes)), n_chunks)
+    stack, weights, slots = _in_chunks(vectors, offsets, weights, n_chunks)
     products = stack @ stack.swapaxes(1, 2)
-    padded = np.ones(n_chunks * size, stack.dtype)
-    padded[:n] = np.maximum(weights / weights.max(), tiny)
-    weights = padded.reshape(n_chunks, size)
-    # What fills up the last chunk, or has gone up in another point, is not merged.
-    is_gone = (np.arange(n_chunks * size) >= n).reshape(n_chunks, size)
-    labels, here = np.arange(n_chunks * size), np.arange(size)
+    # What fills up a chunk, or has gone up in another point, is not merged.
+    is_gone = np.ones(weights.shape, bool)
+    is_gone.flat[slots] = False
+    labels, here = np.arange(weights.size), np.arange(size)
     chunk, first = np.nonzero(~is_gone)
     costs = np.full_like(products, np.inf)
-    while n > n_left:
+    surplus = sizes - n_left
+    while surplus.any():
         # A merging adds |x - y|^2 / (1 / v + 1 / w), for weights v and w.
         squares = np.einsum("bii->bi", products)
         found = squares[chunk] + squares[chunk, first][:, None]
@@ -174,11 +199,13 @@ def _merge_nearest(vectors, weights, n_left):
         best = costs.argmin(axis=2)
         added = np.take_along_axis(costs, best[:, :, None], axis=2)[:, :, 0]
         agrees = np.take_along_axis(best, best, axis=1) == here
-        chunk, first = np.nonzero(agrees & (here < best) & np.isfinite(added))
-        if not len(first):  # by rounding
-            chunk, first = (ends[None] for ends in divmod(added.argmin(), size))
-        cheapest = np.argsort(added[chunk, first], kind="stable")[: n - n_left]
-        chunk, first = chunk[cheapest], first[cheapest]
+        agrees &= (here < best) & np.isfinite(added)
+        agrees |= _cheapest_of_classes_without(agrees, added, class_of)
+        chunk, first = np.nonzero(agrees)
+        order = np.lexsort([added[chunk, first], class_of[chunk]])
+        of_class = class_of[chunk[order]]
+        order = order[numbers_within(of_class) < surplus[of_class]]
+        chunk, first = chunk[order], first[order]
         second = best[chunk, first]
 
         share = weights[chunk, second]
@@ -191,5 +218,49 @@ def _merge_nearest(vectors, weights, n_left):
         goes_to = np.arange(len(labels))
         goes_to[chunk * size + second] = chunk * size + first
         labels = goes_to[labels]
-        n -= len(chunk)
-    return np.unique(labels[: len(vectors)], return_inverse=True)[1]
+        surplus = surplus - np.bincount(class_of[chunk], minlength=len(surplus))
+    return np.unique(labels[slots], return_inverse=True)[1]
+
+
+def _in_chunks(vectors, offsets, weights, n_chunks):
+    """Spread the points of each class over chunks, evenly.
+
+    Returns
+    -------
+    stack : ndarray of shape (n_chunks_total, size, d)
+        The points of each class less their mean, at most 1 in size, so that squares are
+        finite; zeros fill up.
+    weights : ndarray of shape (n_chunks_total, size)
+        Relative to the largest of the class; ones fill up.
+    slots : ndarray of shape (n,)
+        Where each point is among ``n_chunks_total * size``.
+    """
+    size = _CHUNK_POINTS
+    total, d = n_chunks.sum(), vectors.shape[1]
+    stack = np.zeros((total * size, d), vectors.dtype)
+    tiny = np.finfo(stack.dtype).tiny
+    filled = np.ones(total * size, stack.dtype)
+    slots = np.empty(len(vectors), np.intp)
+    for (start, stop), here, n in zip(
+        pairwise(offsets), offsets_of(n_chunks), n_chunks, strict=False
+    ):
+        number, place = np.divmod(np.arange(stop - start), -(-(stop - start) // n))
+        own = slots[start:stop] = (here + number) * size + place
+        rows = vectors[start:stop] - vectors[start:stop].mean(axis=0)
+        rows *= 1 / max(rows.max(), -rows.min(), tiny)
+        stack[own] = rows
+        of_class = weights[start:stop]
+        filled[own] = np.maximum(of_class / of_class.max(), tiny)
+    return stack.reshape(total, size, d), filled.reshape(total, size), slots
+
+
+def _cheapest_of_classes_without(agrees, added, class_of):
+    """Choose the cheapest pair of each class where none agrees, by rounding."""
+    chosen = np.zeros_like(agrees)
+    starts = np.flatnonzero(np.diff(class_of, prepend=-1))
+    has_none = ~np.logical_or.reduceat(agrees.any(axis=1), starts)
+    for group in np.flatnonzero(has_none):
+        chunks = np.flatnonzero(class_of == group)
+        chunk, first = divmod(added[chunks].argmin(), added.shape[1])
+        chosen[chunks[chunk], first] = True
+    return chosen

@@ -202,10 +202,8 @@ class ProxyGenerator(BaseEstimator, ABC):
             rows[order],
             np.zeros(n) if no_spread else support.spread[order],
         )
-        both = joined([self.points(known), Ragged(more, support.offsets)])
-        both = both.take(np.arange(2 * n_classes).reshape(2, -1).T.ravel())
+        points = self.points(known).followed_by(Ragged(more, support.offsets))
         bounds = self.n_remembered(n_proxies)
-        points = Ragged(both.values, both.offsets[::2])
         points = self._condense_each(points, bounds, options.get("n_jobs"))
         everything, remembered = np.arange(n_classes), bounds > 0
         if not self.waits:
@@ -343,7 +341,8 @@ class ProxyGenerator(BaseEstimator, ABC):
         """
         if self.selects:
             return sampled(points, 2 * bound)
-        return compressed(points, bound)
+        only = Ragged(points, np.array([0, len(points.counts)]))
+        return compressed(only, np.array([bound])).values
 
     def combine(
         self, vectors: np.ndarray, counts: np.ndarray, moments: Any, left_out: Any
@@ -425,13 +424,13 @@ class ProxyGenerator(BaseEstimator, ABC):
         """Reduce the points of each class, but where the bound is 0."""
         if not bounds.any():
             return points
+        if type(self).condense is ProxyGenerator.condense and not self.selects:
+            return compressed(points, bounds, n_jobs=n_jobs)
         found = list(points)
 
         def condense(place):
             found[place] = self.condense(found[place], bounds[place])
 
-        # To merge points takes many small steps, which threads get in the way of.
-        n_jobs = n_jobs if self.selects else 1
         bounded = np.flatnonzero(bounds)
         run_tasks(condense, bounded, points.sizes[bounded], n_jobs=n_jobs)
         return Ragged.of(found)

@@ -52,6 +52,27 @@ class TestRagged:
         np.testing.assert_array_equal(column.codes, codes)
 
     @every
+    @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1))
+    def test_joins_the_records_of_each_class(self, sizes):
+        firsts, seconds = zip(*sizes, strict=True)
+        column, records = ragged(firsts)
+        other, others = ragged(seconds, seed=1)
+        expected = [a.joined(b) for a, b in zip(records, others, strict=True)]
+        assert_equal(column.followed_by(other), expected)
+
+    @every
+    @given(sizes_of_classes, st.data())
+    def test_replaces_the_records_of_some_classes(self, sizes, data):
+        column, records = ragged(sizes)
+        chosen = sorted(data.draw(st.sets(st.integers(0, len(sizes) - 1))))
+        others = [points(i, [9, i]) for i in chosen]
+        if chosen:
+            column = column.replaced(np.array(chosen), Ragged.of(others))
+        for place, other in zip(chosen, others, strict=True):
+            records[place] = other
+        assert_equal(column, records)
+
+    @every
     @given(sizes_of_classes, st.data())
     def test_takes_classes_in_any_order_and_more_than_once(self, sizes, data):
         column, records = ragged(sizes)

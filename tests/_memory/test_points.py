@@ -8,8 +8,9 @@ from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import euclidean_distances
 
+import skimprint._memory.points
 from skimprint._arrays.groups import row_keys
-from skimprint._memory.columns import Points
+from skimprint._memory.columns import Points, Ragged
 from skimprint._memory.points import (
     _merge_nearest,
     compressed,
@@ -24,6 +25,18 @@ def points_of(vectors, counts=None):
     n = len(vectors)
     counts = np.ones(n) if counts is None else counts
     return Points(vectors, counts, np.arange(n), np.zeros(n))
+
+
+def merge_nearest(vectors, weights, n_left):
+    """Merge points of one class."""
+    offsets = np.array([0, len(vectors)])
+    return _merge_nearest(vectors, offsets, weights, np.array([n_left]))
+
+
+def compressed_one(points, bound):
+    """Compress points of one class."""
+    column = Ragged(points, np.array([0, len(points.counts)]))
+    return compressed(column, np.array([bound])).values
 
 
 def inertia(vectors, labels, weights=None):
@@ -41,7 +54,7 @@ class TestMergeNearest:
         rng = np.random.default_rng(0)
         truth = np.repeat(np.arange(12), 4)
         X = 20 * rng.normal(size=(12, 6))[truth] + rng.normal(size=(48, 6))
-        labels = _merge_nearest(X, np.ones(48), 12)
+        labels = merge_nearest(X, np.ones(48), 12)
         ward = fcluster(linkage(X, "ward"), 12, "maxclust")
         assert adjusted_rand_score(labels, ward) == 1
 
@@ -55,7 +68,7 @@ class TestMergeNearest:
     )
     def test_adds_as_little_as_ward_where_they_are_not(self, n, d, n_left, most):
         X = np.random.default_rng(0).normal(size=(n, d))
-        labels = _merge_nearest(X, np.ones(n), n_left)
+        labels = merge_nearest(X, np.ones(n), n_left)
         ward = fcluster(linkage(X, "ward"), n_left, "maxclust")
         assert sorted(set(labels)) == list(range(n_left))
         assert inertia(X, labels) < most * inertia(X, ward)
@@ -63,9 +76,9 @@ class TestMergeNearest:
     def test_weights_are_copies(self):
         rng = np.random.default_rng(0)
         X, weights = rng.normal(size=(24, 5)), rng.integers(1, 4, 24)
-        labels = _merge_nearest(X, weights.astype(float), 10)
+        labels = merge_nearest(X, weights.astype(float), 10)
         copies = np.repeat(X, weights, axis=0)
-        of_copies = _merge_nearest(copies, np.ones(len(copies)), 10)
+        of_copies = merge_nearest(copies, np.ones(len(copies)), 10)
         np.testing.assert_allclose(
             inertia(X, labels, weights), inertia(copies, of_copies), rtol=0.01
         )
@@ -73,7 +86,7 @@ class TestMergeNearest:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_points_that_are_alike(self, dtype):
         X = np.ones((50, 3), dtype) / 3
-        assert len(np.unique(_merge_nearest(X, np.full(50, 1e-200), 7))) == 7
+        assert len(np.unique(merge_nearest(X, np.full(50, 1e-200), 7))) == 7
 
 
 class TestCompressed:
@@ -81,7 +94,7 @@ class TestCompressed:
     def test_keeps_weight_and_mean_and_is_bounded(self, n):
         rng = np.random.default_rng(n)
         X, counts = rng.normal(size=(n, 8)), rng.uniform(0.1, 5, n)
-        found = compressed(points_of(X, counts), 10)
+        found = compressed_one(points_of(X, counts), 10)
         assert len(found.counts) == n if n <= 20 else 10 <= len(found.counts) <= 20
         np.testing.assert_allclose(found.counts.sum(), counts.sum())
         np.testing.assert_allclose(
@@ -91,9 +104,27 @@ class TestCompressed:
 
     def test_training_rows_are_members(self):
         X = np.random.default_rng(0).normal(size=(21, 4))
-        found = compressed(points_of(X), 10)
+        found = compressed_one(points_of(X), 10)
         apart = np.square(X[found.indices] - found.vectors).sum(axis=1)
         np.testing.assert_allclose(found.spreads, apart, atol=1e-12)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("batch_bytes", [1, 2**13, 2**30])
+    def test_does_not_depend_on_other_classes(self, dtype, batch_bytes, monkeypatch):
+        monkeypatch.setattr(skimprint._memory.points, "_BATCH_BYTES", batch_bytes)
+        rng = np.random.default_rng(0)
+        classes, bounds = [], np.array([10, 10, 3, 40, 0, 10])
+        for n in (21, 200, 90, 79, 50, 64):
+            X = 10.0 ** rng.integers(-6, 6) * rng.normal(size=(n, 7))
+            classes.append(points_of(X.astype(dtype), rng.uniform(0.1, 5, n)))
+        classes.append(points_of(np.ones((30, 7), dtype)))  # all are alike
+        bounds = np.append(bounds, 5)
+        found = compressed(Ragged.of(classes), bounds)
+        for points, before, bound in zip(found, classes, bounds, strict=True):
+            alone = compressed_one(before, bound)
+            assert len(points.counts) == len(alone.counts)
+            for array, other in zip(points, alone, strict=True):
+                np.testing.assert_array_equal(array, other)
 
 
 def test_sharing_keeps_the_weight_of_every_proxy():

@@ -88,9 +88,7 @@ def test_rows_of_a_file_are_mapped(tmp_path, calls):
     assert_array_equal(found.proxies_, expected.proxies_)
 
 
-@pytest.mark.parametrize(
-    ("backend", "n_jobs"), [("threading", 2), ("loky", 1), (None, 2)]
-)
+@pytest.mark.parametrize("backend, n_jobs", [("threading", 2), ("loky", 1), (None, 2)])
 def test_threads_do_the_rest(backend, n_jobs, calls):
     X, y, _ = blobs()
     settings = {"n_jobs": n_jobs} if backend is None else {"backend": backend}
@@ -112,7 +110,10 @@ def test_errors_of_a_process_come_through():
         raise ZeroDivisionError("of mine")
 
     X, y, _ = blobs()
-    with parallel_config("loky", n_jobs=2), pytest.raises(ZeroDivisionError, match="of"):
+    with (
+        parallel_config("loky", n_jobs=2),
+        pytest.raises(ZeroDivisionError, match="of"),
+    ):
         ImprintClassifier(wrong, random_state=0).fit(X, y)
 
 

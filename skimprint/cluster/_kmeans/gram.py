@@ -33,9 +33,7 @@ class _Centers(NamedTuple):
     sq_norms: np.ndarray  # (n_groups, k): squared lengths of the centres
 
 
-def gram_kmeans(
-    G, weights, n_clusters, rng, lock, *, n_init, max_iter, tol, spherical
-):
+def gram_kmeans(G, weights, n_clusters, rng, lock, *, n_init, max_iter, tol, spherical):
     """Cluster groups of one size, given the inner products of their rows.
 
     Parameters
