@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._arrays.groups import numbers_within
+from .._arrays.threads import run_blocks
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
 from .._space.space import shift_without
@@ -85,7 +86,11 @@ def leave_one_out(scorer, score):
     scores, familiar = _by_proxies(scorer, samples, change, score)
     head = scorer.head
     if head.kernel is not None:
-        of_kernel = head.kernel.scores_without(head.space.support(), samples)
+        # Reasons need the same factor; where they were asked for, it is there.
+        shares = vars(scorer).get("label_shares")
+        of_kernel = head.kernel.scores_without(
+            head.space.support(), samples, shares and shares.factor
+        )
         scores = scorer.with_kernel(scores, of_kernel.T)
     if score == "auto":
         familiar = scores.max(axis=1) + MEANS * _to_nearest_mean(head, samples)
@@ -125,16 +130,20 @@ def scores_without(scorer, rows, codes):
 
 def _by_proxies(scorer, samples, change, score):
     """Find scores and familiarities of samples by proxies as they would be without."""
-    head = scorer.head
+    head, plan = scorer.head, scorer.plan
     scores = np.empty((len(samples.rows), len(head.classes)), dtype=head.proxies.dtype)
     familiar = np.empty(len(samples.rows), dtype=head.proxies.dtype)
-    for fold, without_fold in _folds(head, samples):
+    vectors_of_all = head.space.proxies.values.vectors if plan.mean_weight else None
+
+    def score_fold(fold):
+        without_fold = _without(head, samples.take(fold))
         similarity = _similarity_of_normalized(without_fold)
         means = vectors = None
-        if scorer.plan.mean_weight:
+        if plan.mean_weight:
             means = without_fold.space.means
-            vectors = without_fold.space.proxies.values.vectors
-            vectors = without_fold.normalized(vectors, np.arange(len(vectors)))
+            vectors = without_fold.normalized(
+                vectors_of_all, np.arange(len(vectors_of_all))
+            )
         for block in similarity.blocks(len(fold)):
             part = fold[block]
             some, changed = samples.take(part), change.take(part)
@@ -143,13 +152,25 @@ def _by_proxies(scorer, samples, change, score):
             )
             gone = np.zeros(similarities.shape, bool)
             gone[changed.own[changed.gone], np.flatnonzero(changed.gone)] = True
-            scores[part] = scorer.plan.aggregation.without(
+            scores[part] = plan.aggregation.without(
                 similarities, gone, head.offsets, similarity
             ).T
             if score != "auto":
                 familiar[part] = scorer.familiarity(
                     np.where(gone, -np.inf, similarities), score
                 )
+
+    folds = [np.arange(len(samples.codes))]
+    if head.whitening is not None:
+        folds = head.space.folds(samples)
+    # Each factors a matrix of all features, in which BLAS's threads often wait for each
+    # other: where another process keeps a core busy, ten times as long as one works.
+    parts = plan.metric, plan.aggregation, plan.proxy_norm
+    if any(part.is_callable for part in parts):  # perhaps unsafe in threads
+        for fold in folds:
+            score_fold(fold)
+    else:
+        run_blocks(score_fold, folds)
     return scores, familiar
 
 
@@ -216,13 +237,12 @@ def _changes_of(scorer, samples):
     )
 
 
-def _folds(head, samples):
-    """Yield parts of the samples, with the head in a space that does not know them."""
+def _without(head, samples):
+    """Make the head in a space that does not know some samples."""
     if head.whitening is None:
-        yield np.arange(len(samples.codes)), head
-        return
-    for fold, scatter, means in head.space.folds(samples):
-        yield fold, head if scatter is None else head.rewhitened(scatter, means)
+        return head
+    scatter, means = head.space.without(samples)
+    return head if scatter is None else head.rewhitened(scatter, means)
 
 
 def _similarity_of_normalized(head):

@@ -228,7 +228,7 @@ class Scorer:
             class, and its ``margin`` to the other; the ``familiarity``; the
             ``probability`` of the class, or NaN; and what `_reasons` returns.
         """
-        head, aggregation, compare = self.head, self.plan.aggregation, self.similarity
+        head, aggregation = self.head, self.plan.aggregation
         winner, second, proxy = np.empty((3, len(X)), dtype=np.intp)
         similarity, best, margin, familiarity, probability = np.full(
             (5, len(X)), np.nan, dtype=head.proxies.dtype
@@ -237,6 +237,7 @@ class Scorer:
         shares = np.zeros((len(X), n_reasons), dtype=head.proxies.dtype)
 
         def look(block, queries, ranks):
+            compare = self.similarity.of_queries(queries)
             # As `scores` has them: one ranking decides.
             scores = aggregation.of_queries(
                 compare, queries, head.offsets, lambda _: ranks.copy(order="K")
@@ -272,6 +273,8 @@ class Scorer:
                     *found, self._kernel_queries(X, block), first, n_reasons
                 )
 
+        if n_reasons:
+            self.label_shares  # noqa: B018 - once, and not by each of the threads
         self._compare_blocks(X, look)
         if score == "auto":
             familiarity = self._with_means(familiarity, X)
@@ -418,15 +421,19 @@ class Scorer:
             compare.for_each_block(score, X, in_threads=not aggregation.is_callable)
 
     def _compare_blocks(self, X, use):
-        """Compare blocks of queries to all proxies.
+        """Compare blocks of queries to all proxies, several at a time.
 
         `use` gets the slice of a block, its prepared queries and their ranks, of shape
         (n_proxies, n_block), which it may change.
         """
         compare = self.similarity
-        for block in compare.blocks(len(X)):
+
+        def work(block):
             queries = compare.prepare(X, block)
             use(block, queries, compare.ranks(queries))
+
+        in_threads = not self.plan.aggregation.is_callable
+        compare.for_each_block(work, X, in_threads=in_threads)
 
 
 def _largest(proxies, rows, shares, n):

@@ -14,6 +14,7 @@ from scipy import linalg
 
 from .._arrays.blas import dot_transposed, eigh
 from .._arrays.groups import numbers_within
+from .._arrays.threads import run_blocks
 from ..normalization import l2_normalize
 from .leave_one_out import LeftOut, last_of_the_best
 
@@ -167,12 +168,15 @@ class KernelRidge:
         """
         n_classes = len(self.coefficients)
         scores = np.empty((n_classes, len(X)), self.coefficients.dtype)
-        for block in _blocks(len(X), len(self.landmarks)):
+
+        def score(block):
             kernel = _kernel(X[block], self.landmarks)
             scores[:, block] = dot_transposed(self.coefficients, kernel)
+
+        run_blocks(score, _blocks(len(X), len(self.landmarks)))
         return scores + 1 / n_classes
 
-    def scores_without(self, support, left_out):
+    def scores_without(self, support, left_out, factor=None):
         """Score samples as queries that the regression was not fitted to.
 
         Parameters
@@ -181,6 +185,8 @@ class KernelRidge:
             What the regression was fitted to.
         left_out : LeftOut
             Some of its samples.
+        factor : tuple, default=None
+            The factored kernel of the support, where there is one already.
 
         Returns
         -------
@@ -195,7 +201,8 @@ class KernelRidge:
         Rasmussen and Williams, "Gaussian Processes for Machine Learning", Section
         5.4.2.
         """
-        factor = _factor(support, self.alpha)
+        if factor is None:
+            factor = _factor(support, self.alpha)
         residuals = self.coefficients.T / _inverse_diagonal(factor)
         scores = support.targets(np.float64) - residuals
         which = np.searchsorted(support.codes, left_out.codes) + left_out.numbers
@@ -313,11 +320,18 @@ def _balanced(weights, codes):
 
 
 def _inverse_diagonal(factor):
-    """Compute the diagonal of the inverse of what was factored, as a column."""
-    matrix, lower = factor
-    matrix = matrix.copy()
-    (invert,) = linalg.get_lapack_funcs(("potri",), (matrix,))
-    return np.diag(invert(matrix, lower=lower, overwrite_c=True)[0])[:, None]
+    """Compute the diagonal of the inverse of what was factored, as a column.
+
+    The inverse of ``L L^T`` is ``L^-T L^-1``: its diagonal has the squared lengths of
+    the columns of ``L^-1``, which takes half as long as the whole inverse.
+    """
+    matrix, _ = factor
+    matrix = matrix.copy(order="F")
+    (invert,) = linalg.get_lapack_funcs(("trtri",), (matrix,))
+    inverse = invert(matrix, lower=True, overwrite_c=True)[0]
+    # Above the diagonal there is what was there before.
+    columns = (inverse[i:, i] for i in range(len(inverse)))
+    return np.array([column @ column for column in columns])[:, None]
 
 
 def _blocks(n_rows, n_columns):

@@ -138,7 +138,7 @@ class Space:
         return LeftOut.of(samples, self.class_weights, most)
 
     def folds(self, left_out):
-        """Yield tenths of some samples, with the space of all others.
+        """Cut some samples into tenths, of which the space can be made `without` each.
 
         A sample makes the covariance a little more like its own residual, and so lies
         nearer to its class than any query does; where features are many, much nearer.
@@ -148,30 +148,37 @@ class Space:
         left_out : LeftOut
             Samples, class by class.
 
-        Yields
-        ------
-        fold : ndarray of int
-            Some of the samples.
+        Returns
+        -------
+        folds : list of ndarray of int
+            Some of the samples each; all in one where nothing varies.
+        """
+        if self.scatter.variance == 0:
+            return [np.arange(len(left_out.codes))]
+        number = numbers_within(left_out.codes) % _N_FOLDS
+        return [np.flatnonzero(number == i) for i in range(number.max() + 1)]
+
+    def without(self, samples):
+        """Find scatter and means without some samples, but not all of a class.
+
+        Parameters
+        ----------
+        samples : LeftOut
+            A fold.
+
+        Returns
+        -------
         scatter : Scatter or None
-            Of all others; None where nothing varies, and for all.
+            Of all others; None where nothing varies.
         means : ndarray of shape (n_classes, n_features)
             Of the others.
         """
-        codes = left_out.codes
         if self.scatter.variance == 0:
-            yield np.arange(len(codes)), None, self.means
-            return
+            return None, self.means
+        rows, codes = samples.rows, samples.codes
         class_weights = self.class_weights[codes]
-        shift = shift_without(class_weights, left_out.weights)
+        shift = shift_without(class_weights, samples.weights)
         weights = class_weights * shift / (1 + shift)
-        within = numbers_within(codes)
-        for number in range(min(_N_FOLDS, within.max() + 1)):
-            fold = np.flatnonzero(within % _N_FOLDS == number)
-            rows = left_out.rows[fold]
-            yield fold, *self._without(rows, codes[fold], weights[fold])
-
-    def _without(self, rows, codes, weights):
-        """Find scatter and means without some samples, but not all of a class."""
         means, n_classes = self.means, len(self.means)
         left = self.class_weights - np.bincount(codes, weights, minlength=n_classes)
         left = np.maximum(left, _MIN_LEFT * self.class_weights)[:, None]

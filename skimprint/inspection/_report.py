@@ -211,6 +211,9 @@ def _examined(source, labels):
     classes = clf.classes_
     n_classes = len(classes)
     codes = codes_among(classes, labels)
+    # The page asks for reasons: what they need of a kernel regression, calibration
+    # needs too, and takes it where it is there.
+    clf._fitted.scorer.label_shares  # noqa: B018
     why = clf._explained(source.X, with_probabilities=True)
     got = codes_among(classes, why.label.tolist())
     threshold = None if clf.rejection is None else clf.rejection_threshold_

@@ -56,6 +56,37 @@ def test_other_norms_of_proxies(few, proxy_norm):
     np.testing.assert_allclose(same, head.proxies, rtol=1e-12)
 
 
+@pytest.mark.parametrize("metric", ["cosine", lambda A, B: A @ B.T])
+def test_folds_by_threads_unless_a_function_is_the_users(few, metric, monkeypatch):
+    X, y = few
+    params = {"metric": metric, "whitening": 0.3, "random_state": 0, **calibrated()}
+    scorer = plain_classifier("kmeans", 3, **params).fit(X, y)._fitted.scorer
+    folds = []
+
+    def in_turn(function, blocks):
+        folds.append(len(blocks))
+        for block in blocks:
+            function(block)
+
+    found = leave_one_out(scorer, "similarity")
+    monkeypatch.setattr(module, "run_blocks", in_turn)
+    expected = leave_one_out(scorer, "similarity")
+    assert bool(folds) != callable(metric)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-12)
+    np.testing.assert_allclose(found.familiarities, expected.familiarities, atol=1e-12)
+
+
+def test_a_kernel_that_is_factored_already_is_not_again(few, monkeypatch):
+    X, y = few
+    clf = plain_classifier("mean", kernel_weight=0.5, temperature="auto").fit(X, y)
+    scorer = clf._fitted.scorer
+    expected = leave_one_out(scorer, "similarity")
+    clf.explain(X[:1])
+    monkeypatch.setattr("skimprint._space.kernel_ridge._factor", None)
+    found = leave_one_out(scorer, "similarity")
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
 def test_the_samples_are_bounded_and_of_all_classes(few, monkeypatch):
     X, y = few
     scorer = plain_classifier("mean", **calibrated()).fit(X, y)._fitted.scorer

@@ -148,6 +148,9 @@ def test_leaving_out_is_brute_force(data, weighted):
     some = np.array([3, 40, 41, 64])
     few = regression.scores_without(support, left_out.take(some))
     np.testing.assert_array_equal(few, found[:, some])
+    factor = kernel_ridge.LabelShares(support, regression.alpha).factor
+    same = regression.scores_without(support, left_out, factor)
+    np.testing.assert_array_equal(same, found)
 
 
 def test_the_regularisation_makes_left_out_samples_most_likely(data):
