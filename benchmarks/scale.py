@@ -21,7 +21,7 @@ from _side_by_side import (
 import skimprint.dask
 from skimprint import ImprintClassifier
 
-N_CLASSES, N_SAMPLES, N_FEATURES, N_FILES = 200, 300, 384, 12
+N_CLASSES, N_SAMPLES, N_FEATURES, N_FILES = 200, 1500, 384, 12
 N_SMALL = 20  # samples of a class, for what the machinery itself takes
 REPEATS = 3
 
