@@ -1117,6 +1117,12 @@ or callable, default="dot"
             msg = "%(name)s has forgotten all classes: learn some with partial_fit."
         check_is_fitted(self, msg=msg)
 
+    def __copy__(self):
+        # What is fitted is never changed, so that a copy shares it.
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
     def __getstate__(self):
         return state_of(self, super().__getstate__())
 

@@ -1,5 +1,6 @@
 """What is fitted: samples that wait in a queue, and parameters that do not change."""
 
+import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -348,3 +349,17 @@ class TestSetAfterFit:
         assert everything_said(clf.merge(other), X) == everything_said(twin, X)
         with pytest.raises(ValueError, match="n_proxies is 2 instead of 3"):
             clf.merge(clone(clf).set_params(metric="dot", n_proxies=2).fit(X, y))
+
+
+@pytest.mark.parametrize("generator", ["mean", "kmeans"])
+def test_copies_share_what_is_fitted_and_go_on_by_themselves(digits, generator):
+    X, y = digits
+    clf = plain_classifier(generator, random_state=0).fit(X, y)
+    before, labels = clf.proxies_.copy(), clf.classes_.copy()
+    other = copy.copy(clf).set_params(temperature=2.0)
+    assert other._fitted is clf._fitted
+    other.partial_fit(X[:20], np.full(20, 10)).forget(0)
+    assert clf.temperature != 2.0
+    np.testing.assert_array_equal(clf.proxies_, before)
+    np.testing.assert_array_equal(clf.classes_, labels)
+    assert other.classes_.tolist() == [*range(1, 11)]
