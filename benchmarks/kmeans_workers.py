@@ -215,33 +215,15 @@ def main():
                 for n, threaded in zip(N_CORES, one_thread, strict=True)
             ]
     table(["fit", *ways], times)
-    table(
-        [
-            "gain from two",
-            "threads",
-            "processes",
-            "processes, X mapped",
-            "processes, KMeans",
-        ],
-        gains,
-    )
+    workers = ["threads", "processes", "processes, X mapped", "processes, KMeans"]
+    table(["gain from two", *workers], gains)
     print(
         "What one worker at a time does, as a share of the time with one, and how much "
         "the others could gain at most. With threads, it is what is done before, after "
         "and, by one thread at a time, within the tasks that classes are split into "
         "for so many threads; with processes, what the parent computes.\n"
     )
-    table(
-        [
-            "fit",
-            "cores",
-            "threads",
-            "processes",
-            "processes, X mapped",
-            "processes, KMeans",
-        ],
-        shares,
-    )
+    table(["fit", "cores", *workers], shares)
 
 
 if __name__ == "__main__":

@@ -472,6 +472,7 @@ class TestErrors:
 
 
 def load_rows(path, part):
+    """Read rows of a file, as a worker does."""
     return np.load(path, mmap_mode="r")[part].copy()
 
 

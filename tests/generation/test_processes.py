@@ -1,3 +1,5 @@
+"""Proxies are the same, to the bit, whoever of joblib's workers generates them."""
+
 import numpy as np
 import pytest
 from joblib import parallel_config
