@@ -372,6 +372,8 @@ class ProxyGenerator(BaseEstimator, ABC):
         n = n_processes(support, options.get("n_jobs")) if self.is_slow else 0
         if n:
             return generate_in_processes(self, support, numbers, n, **options)
+        if len(numbers) == 1:
+            return [self.generate(support, numbers[0], **options)]
         return self.generate_each(support, numbers, **options)
 
     def _remember(self, support, proxies, n_proxies, seed):

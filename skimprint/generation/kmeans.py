@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from .._memory.columns import Points, Ragged
-from ..cluster._kmeans import grouped_kmeans_each, on_device
-from ._base import ProxyGenerator, synthesized_each
+from ..cluster._kmeans import grouped_kmeans, grouped_kmeans_each, on_device
+from ._base import ProxyGenerator, synthesized, synthesized_each
 
 
 class KMeansProxies(ProxyGenerator):
@@ -85,35 +85,36 @@ class KMeansProxies(ProxyGenerator):
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         if on_device.is_possible(support):
             found = on_device.kmeans_on_device(
-                support, n_proxies, seed=seed, progress=progress, **self._settings
+                support, n_proxies, seed=seed, progress=progress, **self.get_params()
             )
             points = Points(found.centers, found.counts, found.indices, found.spreads)
             return Ragged(points, found.offsets)
-        return self._cluster_each(support, [n_proxies], seed, n_jobs, progress)[0]
+        clustering = self._cluster(
+            support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
+        )
+        return synthesized(
+            support, clustering.centers, clustering.offsets, n_jobs=n_jobs
+        )
 
-    def generate_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
+    def generate_each(self, support, numbers, **options):
         if on_device.is_possible(support):
-            return super().generate_each(
-                support, numbers, seed=seed, n_jobs=n_jobs, progress=progress
-            )
-        return self._cluster_each(support, numbers, seed, n_jobs, progress)
-
-    def _cluster_each(self, support, numbers, seed, n_jobs, progress):
-        """Cluster each class on the host; see `generate_each`."""
+            return super().generate_each(support, numbers, **options)
         clusterings = grouped_kmeans_each(
+            support, numbers, **self.get_params(), **options
+        )
+        made = [(found.centers, found.offsets) for found in clusterings]
+        return synthesized_each(support, made, n_jobs=options.get("n_jobs"))
+
+    def _cluster(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
+        """Cluster each class; see `generate` for the parameters."""
+        return grouped_kmeans(
             support,
-            numbers,
+            n_proxies,
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            spherical=self.spherical,
             seed=seed,
             n_jobs=n_jobs,
             progress=progress,
-            **self._settings,
         )
-        made = [(found.centers, found.offsets) for found in clusterings]
-        return synthesized_each(support, made, n_jobs=n_jobs)
-
-    @property
-    def _settings(self):
-        """Parameters of the clustering; a subclass may have others of its own."""
-        return {
-            name: getattr(self, name) for name in KMeansProxies._parameter_constraints
-        }
