@@ -85,7 +85,7 @@ class KMeansProxies(ProxyGenerator):
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         if on_device.is_possible(support):
             found = on_device.kmeans_on_device(
-                support, n_proxies, seed=seed, progress=progress, **self.get_params()
+                support, n_proxies, seed=seed, progress=progress, **self._settings
             )
             points = Points(found.centers, found.counts, found.indices, found.spreads)
             return Ragged(points, found.offsets)
@@ -99,9 +99,7 @@ class KMeansProxies(ProxyGenerator):
     def generate_each(self, support, numbers, **options):
         if on_device.is_possible(support):
             return super().generate_each(support, numbers, **options)
-        clusterings = grouped_kmeans_each(
-            support, numbers, **self.get_params(), **options
-        )
+        clusterings = grouped_kmeans_each(support, numbers, **self._settings, **options)
         made = [(found.centers, found.offsets) for found in clusterings]
         return synthesized_each(support, made, n_jobs=options.get("n_jobs"))
 
@@ -110,11 +108,14 @@ class KMeansProxies(ProxyGenerator):
         return grouped_kmeans(
             support,
             n_proxies,
-            n_init=self.n_init,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            spherical=self.spherical,
             seed=seed,
             n_jobs=n_jobs,
             progress=progress,
+            **self._settings,
         )
+
+    @property
+    def _settings(self):
+        """The parameters of the clustering. A subclass may have more of its own."""
+        names = KMeansProxies._parameter_constraints
+        return {name: getattr(self, name) for name in names}

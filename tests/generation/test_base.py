@@ -1,0 +1,77 @@
+"""What every generator keeps when somebody derives from it."""
+
+import inspect
+
+import numpy as np
+import pytest
+from joblib import parallel_config
+from numpy.testing import assert_array_equal
+from settings import plain_classifier
+
+from skimprint import ImprintClassifierCV
+from skimprint._arrays.groups import GroupedRows
+from skimprint.generation import GENERATORS, _processes
+
+
+def derived(name):
+    """Make a generator of a subclass that has a parameter of its own."""
+    parent = GENERATORS[name]
+    own = inspect.signature(parent).parameters.values()
+    extra = inspect.Parameter("extra", inspect.Parameter.KEYWORD_ONLY, default=None)
+
+    def __init__(self, *args, extra=None, **params):
+        parent.__init__(self, *args, **params)
+        self.extra = extra
+
+    __init__.__signature__ = inspect.Signature(
+        [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *own, extra]
+    )
+    made = type("Derived", (parent,), {"__init__": __init__, "__module__": __name__})
+    globals()["Derived"] = made  # where processes look for it
+    return made(extra="of the user")
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(4), 30)
+    return (rng.normal(size=(120, 6)) + y[:, None]).astype(np.float32), y
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_subclass_may_have_parameters_of_its_own(name, data, monkeypatch):
+    """It generates what its parent does, in every way there is."""
+    X, y = data
+    generator = derived(name)
+    assert generator.get_params()["extra"] == "of the user"
+    k = 1 if name in ("mean", "cov_max") else 3
+    params = {"n_proxies": k, "random_state": 0}
+    found, expected = (
+        plain_classifier(each, **params).fit(X[:90], y[:90])
+        for each in (generator, name)
+    )
+    assert_array_equal(found.proxies_, expected.proxies_)
+    for clf in (found, expected):
+        clf.partial_fit(X[90:], y[90:]).partial_fit(X[:5], y[:5])
+    assert_array_equal(found.proxies_, expected.proxies_)
+
+    support = GroupedRows(X, y, 4)
+    numbers = [np.full(4, 2), np.full(4, 3)]
+    for ours, theirs in zip(
+        generator.learn_each(support, numbers, seed=0),
+        GENERATORS[name]().learn_each(support, numbers, seed=0),
+        strict=True,
+    ):
+        assert_array_equal(ours.proxies.values.vectors, theirs.proxies.values.vectors)
+    search = ImprintClassifierCV(
+        plain_classifier(generator, random_state=0), {"n_proxies": [1, 2]}, cv=2
+    ).fit(X, y)
+    assert search.best_estimator_.generator.extra == "of the user"
+
+    if not found._fitted.plan.generator.is_slow:
+        return
+    monkeypatch.setattr(_processes, "_LEAST_BYTES", 0)
+    with parallel_config("multiprocessing"):
+        clf = plain_classifier(generator, n_jobs=2, **params).fit(X[:90], y[:90])
+    once = plain_classifier(name, **params).fit(X[:90], y[:90])
+    assert_array_equal(clf.proxies_, once.proxies_)
