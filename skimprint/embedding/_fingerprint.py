@@ -11,8 +11,10 @@ import types
 
 import numpy as np
 
+from ._sounds import probe_sounds
+
 # Texts that a tokenizer's settings show on: case, accents, signs, emptiness, length.
-PROBE_TEXTS = [
+_TEXTS = [
     "",
     "Where is my ORDER?",
     "Ça coûte 12,50 € à Zürich…",
@@ -66,8 +68,6 @@ def _update(hasher, value):
     elif isinstance(value, np.ndarray):
         hasher.update(f"array {value.dtype} {value.shape} ".encode())
         hasher.update(np.ascontiguousarray(value))
-    elif hasattr(value, "mode") and hasattr(value, "tobytes"):  # a PIL image
-        _update(hasher, (value.mode, value.size, value.tobytes()))
     else:
         _update(hasher, repr(value))
 
@@ -220,8 +220,24 @@ def _code_parts(code):
     return [code.co_code, code.co_names, constants]
 
 
-def probe_images():
-    """Make two pictures to try a preprocessing on, one wide, one high."""
+def probe_items(modality):
+    """Make items to try a model or its preprocessing on.
+
+    Parameters
+    ----------
+    modality : {"image", "text", "audio"}
+        Two pictures, one wide, one high; texts, long ones among them; or two sounds.
+
+    Returns
+    -------
+    items : list
+        As a preprocessing gets them.
+    """
+    if modality == "text":
+        return [*_TEXTS, _LONG_TEXT]
+    if modality == "audio":
+        rate = 16_000
+        return [{"array": each, "sampling_rate": rate} for each in probe_sounds(rate)]
     from PIL import Image
 
     rng = np.random.default_rng(0)
@@ -232,8 +248,8 @@ def probe_images():
     return probes
 
 
-def image_preprocessing_digest(preprocess):
-    """Digest what a preprocessing does to two probe images, one wide, one high.
+def preprocessing_digest(preprocess, modality):
+    """Digest what a preprocessing does to probe items.
 
     Asking what it does, and not how it is written, sees through closures, library
     versions and the files that it reads.
@@ -241,25 +257,9 @@ def image_preprocessing_digest(preprocess):
     Parameters
     ----------
     preprocess : callable
-        From an RGB image to tensors or arrays.
-
-    Returns
-    -------
-    name : str
-        Hexadecimal digest.
-    """
-    return _repeatable(
-        lambda: digest([preprocess(probe) for probe in probe_images()]), "image"
-    )
-
-
-def text_preprocessing_digest(preprocess):
-    """Digest what a preprocessing does to probe texts, long ones among them.
-
-    Parameters
-    ----------
-    preprocess : callable
-        From one text to tensors or arrays; it may refuse some texts.
+        From one item to tensors or arrays; it may refuse some items.
+    modality : {"image", "text", "audio"}
+        What items are.
 
     Returns
     -------
@@ -267,26 +267,20 @@ def text_preprocessing_digest(preprocess):
         Hexadecimal digest.
     """
 
-    def attempt(text):
+    def attempt(item):
         try:
-            return preprocess(text)
+            return preprocess(item)
         except Exception as error:
             failures.append(error)
             return type(error).__name__
 
-    failures = []
-    probes = [*PROBE_TEXTS, _LONG_TEXT]
-    name = _repeatable(lambda: digest([attempt(text) for text in probes]), "text")
+    failures, probes = [], probe_items(modality)
+    first, second = (digest([attempt(item) for item in probes]) for _ in range(2))
     if len(failures) >= 2 * len(probes):
         raise UncacheableError(
-            "preprocess fails for all texts that it was tried on, so that nothing can "
-            f"be cached; the last error was {failures[-1]!r}"
+            f"preprocess fails for each {modality} that it was tried on, so that "
+            f"nothing can be cached; the last error was {failures[-1]!r}"
         )
-    return name
-
-
-def _repeatable(make_digest, modality):
-    first, second = make_digest(), make_digest()
     if first != second:
         raise UncacheableError(
             f"preprocess gives different results for the same {modality}, so that "
@@ -311,6 +305,5 @@ def tokenizer_digest(tokenizer, tokenize):
     name : str
         Hexadecimal digest.
     """
-    probes = [*PROBE_TEXTS, _LONG_TEXT]
     vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else None
-    return digest(vocabulary, [tokenize([text]) for text in probes])
+    return digest(vocabulary, [tokenize([text]) for text in probe_items("text")])
