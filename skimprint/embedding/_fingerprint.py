@@ -83,13 +83,7 @@ def _update_tensor(hasher, tensor):
 
 def weights_digest(module):
     """Digest the parameters and buffers of a module."""
-    return digest(dict(named_tensors(module)))
-
-
-def named_tensors(module):
-    """Yield the name and tensor of each parameter and buffer."""
-    yield from module.named_parameters()
-    yield from module.named_buffers()
+    return digest(dict([*module.named_parameters(), *module.named_buffers()]))
 
 
 # Their objects are described by their settings, not by their code.
@@ -103,9 +97,8 @@ _KNOWN = {
     "torchvision",
     "transformers",
 }
-# Attributes of a module that are named elsewhere, or that its results do not depend on.
-_NO_SETTINGS = {"training", "name_or_path", "_parameters", "_buffers", "_modules"}
-_HOOKS = re.compile("_.*_hooks.*")
+# Where a model was read from, and by which version, does not matter.
+_ORIGIN = {"name_or_path", "transformers_version"}
 
 
 def structure_digest(module):
@@ -118,18 +111,26 @@ def structure_digest(module):
 
 
 def _module_parts(module, seen):
+    import torch
+
+    common = vars(torch.nn.Module())  # weights, parts, hooks and the mode
     parts = [re.sub(r"\b0x[0-9a-f]+", "", repr(module))]
     for name, part in module.named_modules(remove_duplicate=False):
+        if isinstance(part, torch.jit.ScriptModule):
+            raise UncacheableError(
+                f"The settings of {type(part).__name__} {part.original_name}, compiled "
+                "by torch.jit, cannot be told, so that nothing can be cached: use the "
+                "module that it was made of, or leave cache_dir=None"
+            )
         seen.setdefault(id(part), (part, f"part {name}"))
         settings = {
             key: value
             for key, value in vars(part).items()
-            if key not in _NO_SETTINGS and not _HOOKS.fullmatch(key)
+            if key not in common and key not in _ORIGIN
         }
-        names = [name, sorted(part._parameters), sorted(part._buffers)]
         hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
         held = _parts([settings, hooks], seen)
-        parts.append([*names, _class_parts(type(part)), held])
+        parts.append([name, _class_parts(type(part)), held])
     return parts
 
 
@@ -148,15 +149,12 @@ def _parts(value, seen):
         isinstance(value, np.ndarray) and value.dtype != object
     ):
         return digest(value)
-    if isinstance(value, (list, tuple)):
-        return [_parts(part, seen) for part in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(digest(_parts(part, seen)) for part in value)
-    if isinstance(value, dict):
-        pairs = [[_parts(part, seen) for part in pair] for pair in value.items()]
-        return sorted(digest(pair) for pair in pairs)
+    if isinstance(value, (list, tuple, set, frozenset, dict)):
+        held = value.items() if isinstance(value, dict) else value
+        parts = [_parts(part, seen) for part in held]
+        return parts if isinstance(value, (list, tuple)) else sorted(map(digest, parts))
     if isinstance(value, types.FunctionType):
-        cells = [_cell(cell) for cell in value.__closure__ or ()]
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
         held = [value.__defaults__, value.__kwdefaults__, cells]
         return [_code_parts(value.__code__), _parts(held, seen)]
     if isinstance(value, types.MethodType):
@@ -177,12 +175,11 @@ def _settings(value):
         return settings
     if isinstance(config := getattr(value, "to_dict", dict)(), dict) and config:
         settings = config
-    # Where it was read from, and by which version, does not matter.
     return {
         key: part
         for key, part in settings.items()
         if not str(key).startswith("_")
-        and key not in ("name_or_path", "transformers_version")
+        and key not in _ORIGIN
         and (settings is config or isinstance(part, _PLAIN))
     }
 
@@ -203,13 +200,6 @@ def _class_parts(cls):
             elif isinstance(value, _PLAIN) and not name.startswith("__"):
                 parts.append([name, None if library in _KNOWN else value])
     return parts
-
-
-def _cell(cell):
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
 
 
 def _code_parts(code):

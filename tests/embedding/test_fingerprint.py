@@ -384,6 +384,15 @@ def test_a_preprocessing_that_fails_is_told_so(tmp_path):
         embedder.transform(pictures())
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_compiled_modules_cannot_be_cached(tmp_path):
+    module = torch.nn.Sequential(torch.jit.script(torch.nn.LayerNorm(3, eps=0.1)))
+    embedder = FoundationEmbedder(module).fit(torch.eye(3))
+    assert embedder.fingerprint_ is None
+    with pytest.raises(UncacheableError, match=r"LayerNorm, compiled by torch\.jit"):
+        embedder.set_params(cache_dir=tmp_path).transform(torch.eye(3))
+
+
 def test_eval_mode_is_given_back_part_by_part():
     module = tiny_vision().train()
     module[1].eval()

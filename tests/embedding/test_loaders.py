@@ -525,6 +525,9 @@ def test_weights_changed_under_the_same_name(tiny_models, tmp_path):
         f"transformers:{name}", cache_dir=tmp_path / "cache"
     ).fit(TEXTS)
     before, fingerprint = embedder.transform(TEXTS), embedder.fingerprint_
+    shutil.copytree(name, tmp_path / "moved")
+    moved = FoundationEmbedder(f"transformers:{tmp_path / 'moved'}").fit(TEXTS)
+    assert moved.fingerprint_ == fingerprint  # not by where it is
     module.embeddings.word_embeddings.weight.data.normal_()
     module.save_pretrained(name)
     after = embedder.transform(TEXTS)
