@@ -7,6 +7,7 @@ import sqlite3
 import time
 import warnings
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -315,6 +316,11 @@ def _checked(directory):
     return path
 
 
+@lru_cache(maxsize=64)
+def _uri(path):
+    return Path(path).as_uri()  # remembered, since pathlib is slow
+
+
 def _connected(path, mode="mode=rw"):
     """Open a file; one that is to be written to is made if need be."""
     if mode == "mode=rw":
@@ -322,10 +328,7 @@ def _connected(path, mode="mode=rw"):
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
     connection = sqlite3.connect(
-        f"{Path(path).as_uri()}?{mode}",
-        uri=True,
-        timeout=_TIMEOUT,
-        isolation_level=None,
+        f"{_uri(path)}?{mode}", uri=True, timeout=_TIMEOUT, isolation_level=None
     )
     try:
         connection.text_factory = bytes  # whatever damage makes of a value
