@@ -20,19 +20,17 @@ _KEYS_PER_QUERY = 900  # within the limit of variables of every SQLite
 _MAX_ROW = 2**20  # bytes of an embedding; nothing that is longer is one
 _FILE_NAME = re.compile(r"embeddings-(\d+)\.sqlite3")
 _TABLE = (
-    "TABLE embeddings "
-    "(key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
+    "embeddings (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
 )
 
 # Trouble that comes from the machine; all other errors of SQLite mean a damaged file.
-_ENVIRONMENT = {
-    sqlite3.SQLITE_BUSY: "another process keeps it locked",
-    sqlite3.SQLITE_LOCKED: "another connection keeps it locked",
-    sqlite3.SQLITE_READONLY: "it is read-only",
-    sqlite3.SQLITE_IOERR: "the disk is full or failing",
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
-    sqlite3.SQLITE_PERM: "permission is denied",
+_OF_MACHINE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
 }
 
 # What SQLite raises: its text may hold bytes of a damaged file, which are no text.
@@ -79,10 +77,8 @@ class EmbeddingCache:
     """
 
     def __init__(self, directory):
-        directory = _checked(directory)
-        is_relative = not directory.startswith((os.sep, "~"))
-        here = os.getcwd() if is_relative else ""  # noqa: PTH109
-        self.directory = _absolute(directory, here, os.environ.get("HOME"))
+        path = os.path.expanduser(_checked(directory))  # noqa: PTH111 - it is fast
+        self.directory = os.path.abspath(path)  # noqa: PTH100
         self._connection = None  # lives for one `with` statement
         self._why_not = None  # why nothing is written
         self._pending = []  # what is to be written
@@ -172,7 +168,9 @@ class EmbeddingCache:
 
     def clear(self):
         """Remove all rows, also damaged ones, and start counting from zero."""
-        self._start(keep=False)
+        self._close()
+        self._remove(self._number + 1)  # first, which makes room
+        self._open(self._number + 1)
         if self._why_not is not None:
             raise OSError(
                 f"The cache {self.directory} cannot be cleared: {self._why_not}."
@@ -261,16 +259,8 @@ class EmbeddingCache:
             f"The file embeddings-{self._number}.sqlite3 is damaged: {reason}. What "
             "can be read of it moves to a new file, the rest is embedded again."
         )
-        self._start(keep=True)
-
-    def _start(self, keep):
-        """Start a new file, with the rows of the old one or in place of it."""
-        number = self._number + 1
-        if not keep:  # which makes room
-            self._close()
-            self._remove(number)
         old, self._connection = self._connection, None
-        self._open(number)
+        self._open(self._number + 1)
         if old is not None:
             if self._why_not is None:
                 _copy_readable(old, self._store)
@@ -290,15 +280,12 @@ class EmbeddingCache:
             return True
         if _code(error) == sqlite3.SQLITE_READONLY:
             # Damage may make a file look read-only.
-            paths = (self.directory, *self._files(self._number))
-            return len(paths) == 1 or not all(
-                os.access(path, os.W_OK) for path in paths
-            )
-        return _code(error) in _ENVIRONMENT
+            paths = self.directory, self._path
+            return not all(os.access(path, os.W_OK) for path in paths)
+        return _code(error) in _OF_MACHINE
 
     def _give_up_writing(self, error):
-        reason = _ENVIRONMENT.get(_code(error), "it cannot be used")
-        self._why_not = f"{reason} ({error})"
+        self._why_not = str(error)
         self._warn(
             f"It cannot be used fully: {self._why_not}. Embedding goes on; what is not "
             "stored is embedded again next time."
@@ -330,33 +317,19 @@ def _checked(directory):
 
 
 @lru_cache(maxsize=64)
-def _absolute(directory, here, home):
-    """One spelling of a directory; remembered, since pathlib is slow."""
-    return str(Path(here, Path(directory).expanduser()).absolute())
-
-
-@lru_cache(maxsize=64)
 def _uri(path):
-    return Path(path).as_uri()
+    return Path(path).as_uri()  # remembered, since pathlib is slow
 
 
-def _connected(path, mode="mode=rw", *, makes=True):
+def _connected(path, mode="mode=rw"):
     """Open a file; one that is to be written to is made if need be."""
-    try:
-        connection = sqlite3.connect(
-            f"{_uri(path)}?{mode}", uri=True, timeout=_TIMEOUT, isolation_level=None
-        )
-    except _ERRORS:
-        if mode != "mode=rw" or not makes:
-            raise
+    if mode == "mode=rw":
         # For its owner only. What a link points to is not made.
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            if Path(path).is_symlink():
-                raise
-            # Else another thread or process has made it since.
-        return _connected(path, makes=False)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    connection = sqlite3.connect(
+        f"{_uri(path)}?{mode}", uri=True, timeout=_TIMEOUT, isolation_level=None
+    )
     try:
         connection.text_factory = bytes  # whatever damage makes of a value
         _prepare(connection)
@@ -378,18 +351,16 @@ def _prepare(connection):
         made = connection.execute("SELECT sql FROM sqlite_master LIMIT 3").fetchall()
         if made:
             # A view or a trigger in its place could do anything, and take for ever.
-            if {sql for (sql,) in made} != {f"CREATE {_TABLE}".encode(), None}:
+            if {sql for (sql,) in made} != {f"CREATE TABLE {_TABLE}".encode(), None}:
                 raise sqlite3.DatabaseError("it holds something else")
             return
         try:
             connection.execute("PRAGMA page_size=8192")  # keys go to random pages
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(f"CREATE {_TABLE}")
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE}")
         except sqlite3.OperationalError as error:
-            # Entering WAL mode does not wait by itself; or it was made meanwhile.
-            is_late = b"already exists" in str(error).encode()
-            busy = is_late or _code(error) == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > deadline:
+            # Entering WAL mode does not wait by itself.
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 

@@ -7,14 +7,14 @@ where somebody else may change it, what it makes of probe items.
 import functools
 import hashlib
 import re
-import sys
 import types
-from pathlib import Path
 
 import numpy as np
 
+from ._sounds import probe_sounds
+
 # Texts that a tokenizer's settings show on: case, accents, signs, emptiness, length.
-PROBE_TEXTS = [
+_TEXTS = [
     "",
     "Where is my ORDER?",
     "Ça coûte 12,50 € à Zürich…",
@@ -68,8 +68,6 @@ def _update(hasher, value):
     elif isinstance(value, np.ndarray):
         hasher.update(f"array {value.dtype} {value.shape} ".encode())
         hasher.update(np.ascontiguousarray(value))
-    elif hasattr(value, "mode") and hasattr(value, "tobytes"):  # a PIL image
-        _update(hasher, (value.mode, value.size, value.tobytes()))
     else:
         _update(hasher, repr(value))
 
@@ -85,13 +83,7 @@ def _update_tensor(hasher, tensor):
 
 def weights_digest(module):
     """Digest the parameters and buffers of a module."""
-    return digest(dict(named_tensors(module)))
-
-
-def named_tensors(module):
-    """Yield the name and tensor of each parameter and buffer."""
-    yield from module.named_parameters()
-    yield from module.named_buffers()
+    return digest(dict([*module.named_parameters(), *module.named_buffers()]))
 
 
 # Their objects are described by their settings, not by their code.
@@ -105,9 +97,8 @@ _KNOWN = {
     "torchvision",
     "transformers",
 }
-# Attributes of a module that are named elsewhere, or that its results do not depend on.
-_NO_SETTINGS = {"training", "name_or_path", "_parameters", "_buffers", "_modules"}
-_HOOKS = re.compile("_.*_hooks.*")
+# Where a model was read from, and by which version, does not matter.
+_ORIGIN = {"name_or_path", "transformers_version"}
 
 
 def structure_digest(module):
@@ -120,18 +111,26 @@ def structure_digest(module):
 
 
 def _module_parts(module, seen):
+    import torch
+
+    common = vars(torch.nn.Module())  # weights, parts, hooks and the mode
     parts = [re.sub(r"\b0x[0-9a-f]+", "", repr(module))]
     for name, part in module.named_modules(remove_duplicate=False):
+        if isinstance(part, torch.jit.ScriptModule):
+            raise UncacheableError(
+                f"The settings of {type(part).__name__} {part.original_name}, compiled "
+                "by torch.jit, cannot be told, so that nothing can be cached: use the "
+                "module that it was made of, or leave cache_dir=None"
+            )
         seen.setdefault(id(part), (part, f"part {name}"))
         settings = {
             key: value
             for key, value in vars(part).items()
-            if key not in _NO_SETTINGS and not _HOOKS.fullmatch(key)
+            if key not in common and key not in _ORIGIN
         }
-        names = [name, sorted(part._parameters), sorted(part._buffers)]
         hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
         held = _parts([settings, hooks], seen)
-        parts.append([*names, _class_parts(type(part)), held])
+        parts.append([name, _class_parts(type(part)), held])
     return parts
 
 
@@ -150,15 +149,12 @@ def _parts(value, seen):
         isinstance(value, np.ndarray) and value.dtype != object
     ):
         return digest(value)
-    if isinstance(value, (list, tuple)):
-        return [_parts(part, seen) for part in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(digest(_parts(part, seen)) for part in value)
-    if isinstance(value, dict):
-        pairs = [[_parts(part, seen) for part in pair] for pair in value.items()]
-        return sorted(digest(pair) for pair in pairs)
+    if isinstance(value, (list, tuple, set, frozenset, dict)):
+        held = value.items() if isinstance(value, dict) else value
+        parts = [_parts(part, seen) for part in held]
+        return parts if isinstance(value, (list, tuple)) else sorted(map(digest, parts))
     if isinstance(value, types.FunctionType):
-        cells = [_cell(cell) for cell in value.__closure__ or ()]
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
         held = [value.__defaults__, value.__kwdefaults__, cells]
         return [_code_parts(value.__code__), _parts(held, seen)]
     if isinstance(value, types.MethodType):
@@ -179,12 +175,11 @@ def _settings(value):
         return settings
     if isinstance(config := getattr(value, "to_dict", dict)(), dict) and config:
         settings = config
-    # Where it was read from, and by which version, does not matter.
     return {
         key: part
         for key, part in settings.items()
         if not str(key).startswith("_")
-        and key not in ("name_or_path", "transformers_version")
+        and key not in _ORIGIN
         and (settings is config or isinstance(part, _PLAIN))
     }
 
@@ -207,81 +202,6 @@ def _class_parts(cls):
     return parts
 
 
-def function_digest(function):
-    """Digest a plain function, if nothing that it works with can change unnoticed.
-
-    Parameters
-    ----------
-    function : function
-        Its code, its defaults and what it names count: plain values, installed
-        libraries, and other such functions.
-
-    Returns
-    -------
-    name : str
-        Hexadecimal digest.
-    """
-    parts, todo, seen = [], [function], set()
-    while todo:
-        function = todo.pop()
-        if function in seen:
-            continue
-        seen.add(function)
-        named = {name: function.__globals__.get(name) for name in _names(function)}
-        held = [function.__closure__, function.__defaults__, function.__kwdefaults__]
-        parts.append([_code_parts(function.__code__), held])
-        for name, value in sorted(named.items()):
-            if _is_installed(value):
-                parts.append(name)
-            elif isinstance(value, types.FunctionType):
-                todo.append(value)
-            else:
-                held.append(value)
-        if not all(map(_is_plain, held)):
-            raise UncacheableError(
-                f"{function.__name__} works with something that may change unnoticed: "
-                "to cache what it returns, set its attribute fingerprint to a string "
-                "that you change whenever its results do."
-            )
-    return digest(parts)
-
-
-def _names(function):
-    """Global names in a function's code, and in that of functions within it."""
-    names, todo = set(), [function.__code__]
-    while todo:
-        code = todo.pop()
-        names.update(code.co_names)
-        todo += [value for value in code.co_consts if isinstance(value, types.CodeType)]
-    return names & function.__globals__.keys()
-
-
-def _is_plain(value):
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.items()))
-    return isinstance(value, _PLAIN)
-
-
-def _is_installed(value):
-    """Whether a module, class or function is in a library, with which it changes."""
-    name = value.__name__ if isinstance(value, types.ModuleType) else None
-    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
-        name = value.__module__
-    if name is None or name.partition(".")[0] in sys.stdlib_module_names:
-        return name not in (None, "__main__")
-    file = getattr(sys.modules.get(name), "__file__", None) or ""
-    return bool({"site-packages", "dist-packages"} & set(Path(file).parts))
-
-
-def _cell(cell):
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
-
-
 def _code_parts(code):
     constants = [
         _code_parts(value) if isinstance(value, types.CodeType) else value
@@ -290,8 +210,24 @@ def _code_parts(code):
     return [code.co_code, code.co_names, constants]
 
 
-def probe_images():
-    """Make two pictures to try a preprocessing on, one wide, one high."""
+def probe_items(modality):
+    """Make items to try a model or its preprocessing on.
+
+    Parameters
+    ----------
+    modality : {"image", "text", "audio"}
+        Two pictures, one wide, one high; texts, long ones among them; or two sounds.
+
+    Returns
+    -------
+    items : list
+        As a preprocessing gets them.
+    """
+    if modality == "text":
+        return [*_TEXTS, _LONG_TEXT]
+    if modality == "audio":
+        rate = 16_000
+        return [{"array": each, "sampling_rate": rate} for each in probe_sounds(rate)]
     from PIL import Image
 
     rng = np.random.default_rng(0)
@@ -302,8 +238,8 @@ def probe_images():
     return probes
 
 
-def image_preprocessing_digest(preprocess):
-    """Digest what a preprocessing does to two probe images, one wide, one high.
+def preprocessing_digest(preprocess, modality):
+    """Digest what a preprocessing does to probe items.
 
     Asking what it does, and not how it is written, sees through closures, library
     versions and the files that it reads.
@@ -311,25 +247,9 @@ def image_preprocessing_digest(preprocess):
     Parameters
     ----------
     preprocess : callable
-        From an RGB image to tensors or arrays.
-
-    Returns
-    -------
-    name : str
-        Hexadecimal digest.
-    """
-    return _repeatable(
-        lambda: digest([preprocess(probe) for probe in probe_images()]), "image"
-    )
-
-
-def text_preprocessing_digest(preprocess):
-    """Digest what a preprocessing does to probe texts, long ones among them.
-
-    Parameters
-    ----------
-    preprocess : callable
-        From one text to tensors or arrays; it may refuse some texts.
+        From one item to tensors or arrays; it may refuse some items.
+    modality : {"image", "text", "audio"}
+        What items are.
 
     Returns
     -------
@@ -337,26 +257,20 @@ def text_preprocessing_digest(preprocess):
         Hexadecimal digest.
     """
 
-    def attempt(text):
+    def attempt(item):
         try:
-            return preprocess(text)
+            return preprocess(item)
         except Exception as error:
             failures.append(error)
             return type(error).__name__
 
-    failures = []
-    probes = [*PROBE_TEXTS, _LONG_TEXT]
-    name = _repeatable(lambda: digest([attempt(text) for text in probes]), "text")
+    failures, probes = [], probe_items(modality)
+    first, second = (digest([attempt(item) for item in probes]) for _ in range(2))
     if len(failures) >= 2 * len(probes):
         raise UncacheableError(
-            "preprocess fails for all texts that it was tried on, so that nothing can "
-            f"be cached; the last error was {failures[-1]!r}"
+            f"preprocess fails for each {modality} that it was tried on, so that "
+            f"nothing can be cached; the last error was {failures[-1]!r}"
         )
-    return name
-
-
-def _repeatable(make_digest, modality):
-    first, second = make_digest(), make_digest()
     if first != second:
         raise UncacheableError(
             f"preprocess gives different results for the same {modality}, so that "
@@ -381,6 +295,5 @@ def tokenizer_digest(tokenizer, tokenize):
     name : str
         Hexadecimal digest.
     """
-    probes = [*PROBE_TEXTS, _LONG_TEXT]
     vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else None
-    return digest(vocabulary, [tokenize([text]) for text in probes])
+    return digest(vocabulary, [tokenize([text]) for text in probe_items("text")])

@@ -8,7 +8,7 @@ import numpy as np
 from . import _frozen
 from ._backbone import Backbone, state_of
 from ._extras import require
-from ._fingerprint import PROBE_TEXTS, digest, probe_images
+from ._fingerprint import digest, probe_items
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -71,7 +71,7 @@ class TorchBackbone(Backbone):
         a few coarse numbers.
         """
         single = replace(self, dtype="float32", truncate_dim=None)
-        probes = PROBE_TEXTS[:2] if self.modality == "text" else probe_images()[:1]
+        probes = probe_items(self.modality)[:2]
         described = []
         with self.running() as module:
             for probe in [*probes, *_frozen.probe_tensors(self.model)]:

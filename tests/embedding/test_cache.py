@@ -188,6 +188,20 @@ def test_damaged_files_are_reported_and_what_can_be_read_is(intact, tmp_path, da
         assert database(tmp_path, 2).exists()
 
 
+def test_most_rows_outlive_a_page_that_cannot_be_read(tmp_path):
+    texts = [f"{text} {turn}" for turn in range(10) for text in TEXTS]
+    rows, _ = embed(tmp_path, texts=texts)
+    data, page = bytearray(database(tmp_path).read_bytes()), 8192
+    start = data.index(rows[300].tobytes()) // page * page
+    data[start : start + page] = bytes(page)
+    database(tmp_path).write_bytes(data)
+    with pytest.warns(RuntimeWarning, match="What can be read of it moves"):
+        again, n_embedded = embed(tmp_path, texts=texts)
+    np.testing.assert_array_equal(again, rows)
+    assert 0 < n_embedded < 150
+    assert embed(tmp_path, texts=texts)[1] == 0
+
+
 def test_clear_removes_damaged_files(tmp_path):
     database(tmp_path).write_bytes(b"This is no database." * 1000)
     with pytest.warns(RuntimeWarning, match="is damaged"):

@@ -4,7 +4,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from .._backbone import Backbone, Options
-from .._fingerprint import image_preprocessing_digest
+from .._fingerprint import preprocessing_digest
 from .._torch import TorchBackbone, resolve
 from ._module import stack, tensor_loader
 
@@ -70,7 +70,7 @@ class TorchLoader(Loader):
     @cached_property
     def image_preprocessing(self):
         """Digest of what happens to images."""
-        return image_preprocessing_digest(self.preprocess)
+        return preprocessing_digest(self.preprocess, "image")
 
     def make(self, options, modality, forward, **arguments):
         """Make a backbone of the module."""

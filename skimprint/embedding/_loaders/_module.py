@@ -1,6 +1,6 @@
 """A module that the user brings, and what it shares with the image libraries."""
 
-from .._fingerprint import image_preprocessing_digest, text_preprocessing_digest
+from .._fingerprint import preprocessing_digest
 from .._items import ItemError, describe
 from .._pooling import output_features, pool
 from .._torch import TorchBackbone, resolve
@@ -38,17 +38,20 @@ def module_backbone(module, options, preprocess):
     def forward(module, inputs):
         return pool(*output_features(module(inputs), options.pooling))
 
-    options = resolve(options, module)
+    def preprocessing():
+        return "none" if preprocess is None else preprocessing_digest(load, modality)
+
+    options, load = resolve(options, module), tensor_loader(preprocess)
     return TorchBackbone(
         model=module,
         modality=modality,
         forward=forward,
-        load=tensor_loader(preprocess),
+        load=load,
         collate=stack,
         pooling=options.pooling,
         device=options.device,
         dtype=options.dtype,
-        preprocessing=lambda: _preprocessing_digest(preprocess, modality),
+        preprocessing=preprocessing,
     )
 
 
@@ -134,11 +137,3 @@ def with_tensors(process):
         }
 
     return collate
-
-
-def _preprocessing_digest(preprocess, modality):
-    if preprocess is None:
-        return "none"
-    if modality == "image":
-        return image_preprocessing_digest(preprocess)
-    return text_preprocessing_digest(preprocess)

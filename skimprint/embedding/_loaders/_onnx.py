@@ -8,7 +8,7 @@ import numpy as np
 
 from .._backbone import Backbone
 from .._extras import require
-from .._fingerprint import digest, image_preprocessing_digest
+from .._fingerprint import digest, preprocessing_digest
 from .._pooling import pool
 from ._base import Loader
 from ._text import cutter, one_at_a_time
@@ -112,7 +112,7 @@ class Onnx(Loader):
     @cached_property
     def image_preprocessing(self):
         """Digest of what happens to images."""
-        return image_preprocessing_digest(lambda image: self.process([image]))
+        return preprocessing_digest(lambda image: self.process([image]), "image")
 
     @cached_property
     def fingerprint(self):

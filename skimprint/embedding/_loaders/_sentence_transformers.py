@@ -3,7 +3,7 @@
 import re
 from functools import cached_property
 
-from .._fingerprint import image_preprocessing_digest, tokenizer_digest
+from .._fingerprint import preprocessing_digest, tokenizer_digest
 from .._pooling import pool
 from ._base import TorchLoader
 from ._module import with_tensors
@@ -67,7 +67,9 @@ class SentenceTransformers(TorchLoader):
     @cached_property
     def image_preprocessing(self):
         """Digest of what happens to images."""
-        return image_preprocessing_digest(lambda image: self.default_collate([image]))
+        return preprocessing_digest(
+            lambda image: self.default_collate([image]), "image"
+        )
 
     def prompt(self, options):
         """Look up a prompt by its name, or take the text itself."""

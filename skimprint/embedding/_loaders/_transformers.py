@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from .._fingerprint import digest, image_preprocessing_digest, tokenizer_digest
+from .._fingerprint import digest, preprocessing_digest, tokenizer_digest
 from .._pooling import output_features, output_has, pool
 from .._sounds import probe_sounds, resampled
 from ._base import TorchLoader
@@ -135,7 +135,7 @@ class Transformers(TorchLoader):
     @cached_property
     def image_preprocessing(self):
         """Digest of what happens to images."""
-        return image_preprocessing_digest(lambda image: self.image_collate([image]))
+        return preprocessing_digest(lambda image: self.image_collate([image]), "image")
 
     def backbone(self, options):
         """Make a backbone of what the model takes, or of one tower of a pair."""
