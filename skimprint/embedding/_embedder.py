@@ -175,8 +175,10 @@ class FoundationEmbedder(
     makes of a probe item, up to a hundredth: that shows what it calls elsewhere. A
     smaller change of code elsewhere is not noticed: give the module an attribute that
     you change with it, or call `clear_cache`. A callable can be cached if its
-    ``fingerprint`` attribute is a string, to be changed whenever its results change,
-    and if `modality` says what its items are.
+    ``fingerprint`` attribute is a string, to be changed whenever its results change, or
+    if it is a plain function that works with nothing but plain values, installed
+    libraries and other such functions, and if `modality` says what its items are. What
+    such a function reads from files is not noticed: give it a ``fingerprint``.
 
     Examples
     --------

@@ -7,7 +7,9 @@ where somebody else may change it, what it makes of probe items.
 import functools
 import hashlib
 import re
+import sys
 import types
+from pathlib import Path
 
 import numpy as np
 
@@ -200,6 +202,74 @@ def _class_parts(cls):
             elif isinstance(value, _PLAIN) and not name.startswith("__"):
                 parts.append([name, None if library in _KNOWN else value])
     return parts
+
+
+def function_digest(function):
+    """Digest a plain function, if nothing that it works with can change unnoticed.
+
+    Parameters
+    ----------
+    function : function
+        Its code, its defaults and what it names count: plain values, installed
+        libraries, and other such functions.
+
+    Returns
+    -------
+    name : str
+        Hexadecimal digest.
+    """
+    parts, todo, seen = [], [function], set()
+    while todo:
+        function = todo.pop()
+        if function in seen:
+            continue
+        seen.add(function)
+        named = {name: function.__globals__.get(name) for name in _names(function)}
+        held = [function.__closure__, function.__defaults__, function.__kwdefaults__]
+        parts.append([_code_parts(function.__code__), held])
+        for name, value in sorted(named.items()):
+            if _is_installed(value):
+                parts.append(name)
+            elif isinstance(value, types.FunctionType):
+                todo.append(value)
+            else:
+                held.append(value)
+        if not all(map(_is_plain, held)):
+            raise UncacheableError(
+                f"{function.__name__} works with something that may change unnoticed: "
+                "to cache what it returns, set its attribute fingerprint to a string "
+                "that you change whenever its results do."
+            )
+    return digest(parts)
+
+
+def _names(function):
+    """Global names in a function's code, and in that of functions within it."""
+    names, todo = set(), [function.__code__]
+    while todo:
+        code = todo.pop()
+        names.update(code.co_names)
+        todo += [value for value in code.co_consts if isinstance(value, types.CodeType)]
+    return names & function.__globals__.keys()
+
+
+def _is_plain(value):
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.items()))
+    return isinstance(value, _PLAIN)
+
+
+def _is_installed(value):
+    """Whether a module, class or function is in a library, with which it changes."""
+    name = value.__name__ if isinstance(value, types.ModuleType) else None
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
+        name = value.__module__
+    if name is None or name.partition(".")[0] in sys.stdlib_module_names:
+        return name not in (None, "__main__")
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    return bool({"site-packages", "dist-packages"} & set(Path(file).parts))
 
 
 def _code_parts(code):

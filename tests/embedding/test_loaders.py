@@ -151,22 +151,6 @@ def test_callable_needs_a_fingerprint_to_be_cached(tmp_path):
         FoundationEmbedder(Lengths(), cache_dir=tmp_path).transform(["a"])
 
 
-def test_a_function_may_read_its_weights_anywhere(tmp_path):
-    file = tmp_path / "weights.npy"
-
-    def scaled(texts):
-        return np.outer([len(text) for text in texts], np.load(file))
-
-    embedder = FoundationEmbedder(scaled, modality="text", cache_dir=tmp_path / "rows")
-    np.save(file, [1.0, 2.0])
-    with pytest.raises(ValueError, match=r"set\s+model.fingerprint"):
-        embedder.transform(["abc"])
-    for scale in (1.0, 2.0):
-        np.save(file, [scale, scale])
-        scaled.fingerprint = f"scaled by {scale}"
-        np.testing.assert_array_equal(embedder.transform(["abc"]), [[3 * scale] * 2])
-
-
 def test_callables_pass_the_checks(tmp_path):
     check_embedder(FoundationEmbedder(Lengths(), modality="text"), TEXTS)
     check_embedder(
@@ -874,6 +858,46 @@ def test_truncate_dim(tmp_path):
         cut.set_params(truncate_dim=65).transform(TEXTS)
     with pytest.raises(ValueError, match="truncate_dim=0 is not possible"):
         cut.set_params(truncate_dim=0).transform(TEXTS)
+
+
+SCALE = 2.0
+
+
+def helper(text):
+    """Count what a text holds."""
+    return [len(text) * SCALE, text.count("a")]
+
+
+def plain(texts):
+    """Embed texts by a helper."""
+    return np.array([helper(text) for text in texts])
+
+
+def holding(texts, held=[1.0]):  # noqa: B006
+    """Embed texts with a state."""
+    held[0] += 1
+    return [[len(text), held[0] + KEPT[0]] for text in texts]
+
+
+KEPT = [Lengths()]
+
+
+def test_plain_functions_are_cached_by_what_they_do(tmp_path, monkeypatch):
+    embedder = FoundationEmbedder(plain, modality="text", cache_dir=tmp_path)
+    before = embedder.transform(TEXTS), embedder.fit(TEXTS).fingerprint_
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
+    after = embedder.transform(TEXTS), embedder.fit(TEXTS).fingerprint_
+    assert before[1] != after[1]
+    np.testing.assert_allclose(before[0][:, 0] * 1.5, after[0][:, 0])
+    monkeypatch.setitem(globals(), "helper", lambda text: [len(text), 1.0])
+    assert embedder.fit(TEXTS).fingerprint_ not in (before[1], after[1])
+
+
+@pytest.mark.parametrize("function", [holding, (lambda kept: lambda x: kept)([])])
+def test_functions_with_state_need_a_fingerprint(tmp_path, function):
+    embedder = FoundationEmbedder(function, modality="text", cache_dir=tmp_path)
+    with pytest.raises(ValueError, match="attribute fingerprint to a string"):
+        embedder.transform(TEXTS)
 
 
 @pytest.mark.parametrize("kind", ["t5", "bart"])

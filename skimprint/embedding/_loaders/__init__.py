@@ -8,11 +8,12 @@ import os
 import threading
 from collections import OrderedDict
 from stat import S_ISDIR
+from types import FunctionType
 
 from ..._arrays.threads import ForkSafeLock
 from .._backbone import Backbone
 from .._extras import require
-from .._fingerprint import UncacheableError, digest
+from .._fingerprint import UncacheableError, digest, function_digest
 from .._pooling import POOLINGS
 from .._sounds import resampled
 from ._module import module_backbone
@@ -194,9 +195,11 @@ def _resampler(rate):
 
 def _callable_fingerprint(model, options):
     fingerprint = getattr(model, "fingerprint", None)
-    # Under "auto", nothing is known of its items.
-    if isinstance(fingerprint, str) and options.modality != "auto":
-        return fingerprint
+    if options.modality != "auto":  # else nothing is known of its items
+        if isinstance(fingerprint, str):
+            return fingerprint
+        if fingerprint is None and isinstance(model, FunctionType):
+            return function_digest(model)
     raise UncacheableError(
         "To cache what a callable returns, say what it is and what it takes: set "
         "model.fingerprint to a string that you change whenever its results do, "
