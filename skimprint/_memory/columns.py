@@ -152,9 +152,20 @@ class Ragged:
         """Put records of others in the place of those of some classes, in order."""
         if len(classes) == len(self):
             return others
-        order = np.arange(len(self))
-        order[classes] = len(self) + np.arange(len(others))
-        return joined([self, others]).take(order)
+        sizes = self.sizes
+        sizes[classes] = others.sizes
+        offsets = offsets_of(sizes)
+        is_new = np.zeros(len(self), bool)
+        is_new[classes] = True
+        of_new = np.repeat(is_new, sizes)
+        of_kept = np.repeat(~is_new, self.sizes)
+        arrays = []
+        for first, second in zip(self.values, others.values, strict=True):
+            shape = offsets[-1], *first.shape[1:]
+            array = np.empty(shape, np.result_type(first, second))
+            array[~of_new], array[of_new] = first[of_kept], second
+            arrays.append(array)
+        return Ragged(type(self.values)(*arrays), offsets)
 
     def followed_by(self, other):
         """Join the record of each class and that of another column."""
@@ -183,6 +194,13 @@ class Ragged:
             sample_weight=points.counts,
             spread=points.spreads,
         )
+
+
+def sorted_by_key(samples):
+    """Sort the samples of each class by their keys: a `Ragged` of `Samples`."""
+    order = np.lexsort([samples.values.keys, samples.codes])
+    values = Samples(*(values[order] for values in samples.values))
+    return Ragged(values, samples.offsets)
 
 
 def take(column, classes):

@@ -7,14 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arrays.groups import GroupedRows, offsets_of, row_keys, runs_of
+from .._arrays.threads import run_blocks
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.moments import MomentColumns, Pool, are_few, joined, moments_of
 from .._validation import joint_label_dtype
-from .columns import Ragged, Samples, n_bytes, take
+from .columns import Ragged, Samples, n_bytes, sorted_by_key, take
 from .state import BLOCK_BYTES, Block, Needs, State, as_objects, split
 
 # Samples and what is known of their classes that is learnt at a time.
 _PART_BYTES = 2**24
+
+# Rows and scatters of classes that are looked at side by side.
+_AHEAD_BYTES = 2**26
 
 
 class Batch(NamedTuple):
@@ -128,7 +132,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
                 few,
                 their_rows,
                 imprint,
-                state.places,
+                state,
                 first_row=state.n_samples,
                 pool=pool,
             )
@@ -273,7 +277,7 @@ def merge(plan, mine, theirs, *, n_jobs=None):
             seed=plan.seed,
             n_jobs=n_jobs,
         )
-        new += _blocks(needs, shared, others, imprint, mine.places, pool=pool)
+        new += _blocks(needs, shared, others, imprint, mine, pool=pool)
     kept = [_keep(needs, block) for block in mine.blocks]
     after = mine.with_blocks(kept).changed(
         replaced + shared,
@@ -526,35 +530,37 @@ def _blocks(needs, labels, source, imprint, before=None, *, first_row=0, pool=No
         Their samples, or what another classifier knows of them.
     imprint : Imprint
         Of the generator.
-    before : dict of {label: tuple (Block, int)}, default=None
-        Where what was known of the classes is.
+    before : State, default=None
+        What was known of the classes, if anything.
     first_row : int, default=0
         The training row that the first row of the samples is.
     pool : Pool, default=None
         What scatters are added to that are not kept one by one.
     """
     weights = _weights(source)
-    places = None
     if before is not None:
-        places = [before[label] for label in labels]
-        weights = np.array([block.weights[i] for block, i in places]) + weights
+        weights = before.gather(labels, lambda block: block.weights) + weights
     whole = Block(as_objects(labels), weights, np.zeros(len(labels), bool), *imprint)
     if needs == Needs():
         return split(whole)
     blocks, start = [], 0
+    of_each = _OfEach(needs, source, first_row)
     while start < len(labels):
         stop = start
         if isinstance(source, GroupedRows):
-            gets_scatters = places is not None and pool is None
+            gets_scatters = before is not None and pool is None
             stop = _end_of_few(needs, source, start, gets_scatters)
         if stop == start:
-            found = _statistics_of_each(needs, source, start, first_row, pool)
+            found = _block_of_each(needs, of_each, start, len(labels), pool)
             columns = _in_columns(needs, found)
             stop = start + len(found)
         else:
             columns = _statistics_of_few(needs, source, start, stop, first_row, pool)
-        if places is not None:
-            columns = _joined(needs, places[start:stop], columns, pool)
+        if before is not None:
+            known = before.gather(
+                labels[start:stop], lambda block: (block.moments, block.samples)
+            )
+            columns = _joined(needs, known, columns, pool)
         moments, samples = columns
         part = take(whole, np.arange(start, stop))
         blocks.append(part._replace(moments=moments, samples=samples))
@@ -584,23 +590,17 @@ def _end_of_few(needs, source, start, gets_scatters):
 def _statistics_of_few(needs, source, start, stop, first_row, pool):
     """Find the moments (or None) and the samples of consecutive classes, in columns."""
     index = source.order[source.offsets[start] : source.offsets[stop]]
-    codes = np.repeat(np.arange(stop - start), source.sizes[start:stop])
     rows = source.take(index)
     weights = np.ones(len(rows))
     if source.sample_weight is not None:
         weights = source.sample_weight[index].astype(float)
-    keys = row_keys(rows, seed=0)
-    order = np.lexsort([keys, codes])
-    samples = Ragged(
-        Samples(rows[order], weights[order], keys[order], index[order] + first_row),
-        offsets_of(source.sizes[start:stop]),
-    )
+    samples = Samples(rows, weights, row_keys(rows, seed=0), index + first_row)
+    samples = sorted_by_key(Ragged(samples, offsets_of(source.sizes[start:stop])))
     moments = None
     if needs.moments:
-        moments = MomentColumns.of_few(samples)
+        moments = MomentColumns.of_few(samples, pool)
         if pool is None:
             return moments, samples
-        moments = pool.absorb_columns(moments, samples)
     return moments, samples.take(np.arange(stop - start), needs.samples)
 
 
@@ -613,21 +613,55 @@ def _in_columns(needs, found):
     return columns, Ragged.of(samples)
 
 
-def _statistics_of_each(needs, source, start, first_row, pool):
-    """Find the moments and the samples of some classes, one by one: a block of them."""
-    found, size, n_classes = [], 0, len(_weights(source))
+def _block_of_each(needs, of_each, start, n_classes, pool):
+    """Take the statistics of classes one by one, until they fill a block."""
+    found, size = [], 0
     while size <= BLOCK_BYTES and start + len(found) < n_classes:
-        place = start + len(found)
-        one = _statistics_of(needs, source, place, first_row)
+        moments, samples = of_each.take(start + len(found))
         if pool is not None:
-            moments, samples = one
-            one = pool.absorb(moments), samples.smallest(needs.samples)
-        found.append(one)
-        moments, samples = one
+            moments, samples = pool.absorb(moments), samples.smallest(needs.samples)
+        found.append((moments, samples))
         size += n_bytes(samples)
         if needs.moments and moments.triangle is not None:
             size += moments.triangle.nbytes
     return found
+
+
+class _OfEach:
+    """Statistics of single classes, found for some at a time in threads.
+
+    Parameters
+    ----------
+    needs, source, first_row
+        As for `_blocks`.
+    """
+
+    def __init__(self, needs, source, first_row):
+        self._needs, self._source, self._first_row = needs, source, first_row
+        self._found = {}
+
+    def take(self, place):
+        """Take the moments (or None) and the samples of a class."""
+        if place not in self._found:
+            few = [place]
+            if isinstance(self._source, GroupedRows) and self._needs.moments:
+                few = self._with_next(place)
+            run_blocks(self._find, few)
+        return self._found.pop(place)
+
+    def _find(self, place):
+        found = _statistics_of(self._needs, self._source, place, self._first_row)
+        self._found[place] = found
+
+    def _with_next(self, place):
+        """List a class and the next ones of which scatters are to be made."""
+        source, d = self._source, self._source.n_features
+        if source.transform.is_callable or not isinstance(source.X, np.ndarray):
+            return [place]  # threads might not be safe there
+        few = np.flatnonzero(are_few(source.sizes[place:], d))
+        rows_and_scatters = source.dtype.itemsize * d * source.sizes[place:] + 8 * d * d
+        n = np.searchsorted(rows_and_scatters.cumsum(), _AHEAD_BYTES)
+        return list(range(place, place + max(1, min([n, *few[:1]]))))
 
 
 def _weights(source):
@@ -660,37 +694,35 @@ def _statistics_of(needs, source, place, first_row=0):
     return moments_of(rows, weights) if needs.moments else None, samples
 
 
-def _joined(needs, places, columns, pool):
-    """Join what was known of classes and what there is more, in columns."""
-    moments, samples = columns
-    found = []
-    for i, (block, place) in enumerate(places):
-        more = None if moments is None else moments.one(i, samples)
-        known = _statistics_of(needs, block, place)
-        found.append(_joined_one(needs, known, (more, samples.one(i)), pool))
-    return _in_columns(needs, found)
-
-
-def _joined_one(needs, first, second, pool):
-    """Join moments and samples of one class."""
-    (moments, some), (more_moments, more) = first, second
-    samples = some.joined(more)
-    if not needs.moments:
-        return None, samples.smallest(needs.samples)
-    # A class of a head has no samples of its own.
-    if moments.weight == 0:
-        return second
-    if more_moments.weight == 0:
-        return first
+def _joined(needs, known, more, pool):
+    """Join what was known of classes and what there is more, both in columns."""
+    (before, kept), (moments, samples) = known, more
+    both = sorted_by_key(kept.followed_by(samples))
+    most = np.full(len(both), needs.samples)
     if pool is not None:
-        return pool.join(moments, more_moments), samples.smallest(needs.samples)
-    if moments.rows is not None and more_moments.rows is not None:
-        if are_few(*samples.rows.shape):
-            return moments_of(samples.rows, samples.weights), samples
-        moments = moments_of(
-            np.concatenate([some.rows, more.rows]),
-            np.concatenate([some.weights, more.weights]),
-        )
-    else:
-        moments = joined(moments, more_moments)
-    return moments, samples.smallest(needs.samples)
+        moments = pool.join(before, moments)
+    elif needs.moments:
+        found = [
+            _joined_one(before.one(i, kept), moments.one(i, samples), both.one(i))
+            for i in range(len(both))
+        ]
+        most[[one.triangle is None for one in found]] = both.sizes.max()
+        moments = MomentColumns.of(found, both.values.rows.dtype)
+    return moments, both.take(np.arange(len(both)), most)
+
+
+def _joined_one(first, second, samples):
+    """Join the moments of one class, whose samples are those of both that are kept."""
+    # A class of a head has no samples of its own.
+    if first.weight == 0:
+        return second
+    if second.weight == 0:
+        return first
+    if first.rows is None or second.rows is None:
+        return joined(first, second)
+    if are_few(*samples.rows.shape):
+        return moments_of(samples.rows, samples.weights)
+    return moments_of(
+        np.concatenate([first.rows, second.rows]),
+        np.concatenate([first.row_weights, second.row_weights]),
+    )

@@ -174,13 +174,23 @@ class State:
 
     def imprint(self, labels):
         """Take what a generator made of some classes, in the order of the labels."""
-        return self._gathered(labels, lambda block: block.imprint)
+        return self.gather(labels, lambda block: block.imprint)
 
-    def gather(self, labels):
-        """Take what is known of some classes, in the order of the labels."""
-        return self._gathered(labels, lambda block: block)
+    def gather(self, labels, get=lambda block: block):
+        """Take what is known of some classes, in the order of the labels.
 
-    def _gathered(self, labels, get):
+        Parameters
+        ----------
+        labels : list
+            The classes.
+        get : callable
+            From a block to the column that is wanted; by default the block itself.
+
+        Returns
+        -------
+        column : column
+            It is not a copy where one block has the classes in this order.
+        """
         by_block: dict[int, list[int]] = {}
         for i, label in enumerate(labels):
             by_block.setdefault(id(self.places[label][0]), []).append(i)

@@ -14,10 +14,14 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 from .._arrays.groups import offsets_of
+from .._arrays.threads import run_blocks
 from .._memory.columns import Ragged, Samples
 
 # Rows of a class whose outer products are summed in one matrix product.
 _BLOCK_ROWS = 512
+
+# Such products that are held at a time.
+_PRODUCT_BYTES = 2**25
 
 # Taking away from a sum keeps its rounding errors: what is left must not be less than
 # this share of it.
@@ -259,13 +263,15 @@ class MomentColumns(NamedTuple):
         )
 
     @classmethod
-    def of_few(cls, samples):
-        """Compute the moments of classes whose samples are all kept.
+    def of_few(cls, samples, pool=None):
+        """Compute the moments of classes from their samples, side by side.
 
         Parameters
         ----------
         samples : Ragged of Samples
-            All samples of each class.
+            All samples of each class. They are kept, or their scatters are in a sum.
+        pool : Pool, default=None
+            The sum that the scatters are added to, if they are.
 
         Returns
         -------
@@ -281,11 +287,16 @@ class MomentColumns(NamedTuple):
         # The head refuses proxies that are too large.
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("ij,ij->i", residuals, residuals)
+            variances = np.add.reduceat(weights * squares, starts)
+            if pool is not None:
+                residuals *= np.sqrt(weights)[:, None]
+                pool.add(residuals.astype(rows.dtype, copy=False))
+                return cls(totals, means, variances)
             residuals *= (weights * squares)[:, None]
             return cls(
                 totals,
                 means,
-                np.add.reduceat(weights * squares, starts),
+                variances,
                 np.add.reduceat(residuals, starts),
                 np.add.reduceat(weights * squares**2, starts),
                 _no_triangles(len(starts), d, rows.dtype),
@@ -353,6 +364,24 @@ class Pool:
         """Start a sum of scatters of d features."""
         return cls(np.zeros(d * (d + 1) // 2))
 
+    def add(self, factor):
+        """Add ``factor.T @ factor``, products of rows in the precision of their dtype.
+
+        They are summed up in the same order, however many threads multiply.
+        """
+        starts = range(0, len(factor), _BLOCK_ROWS)
+        at_once = max(1, _PRODUCT_BYTES // self.triangle.nbytes)
+        for i in range(0, len(starts), at_once):
+            found = {}
+
+            def multiply(start, found=found):
+                rows = factor[start : start + _BLOCK_ROWS]
+                found[start] = _triangle_of_products(rows)
+
+            run_blocks(multiply, starts[i : i + at_once])
+            for start in sorted(found):
+                self.triangle += found[start]
+
     def absorb(self, moments):
         """Add the scatter of a class, and leave it away from its moments."""
         if moments.third is None:
@@ -379,23 +408,34 @@ class Pool:
             return columns
         for triangle in columns.triangles.values.triangle:
             self.triangle += triangle
-        factor = _factor_in(columns, samples)
-        if len(factor):
-            self.triangle += _triangle_of_products(factor)
+        self.add(_factor_in(columns, samples))
         return columns._replace(thirds=None, fourths=None, triangles=None)
 
     def join(self, first, second):
-        """Join the moments of two parts whose scatters are in the sum.
+        """Join the moments of two parts of each class, whose scatters are in the sum.
 
-        What is missing there is the scatter of the two means.
+        What is missing there are the scatters of the two means.
+
+        Parameters
+        ----------
+        first, second : MomentColumns
+            Of the parts. A class of a head has no weight in the first.
+
+        Returns
+        -------
+        columns : MomentColumns
+            Of the classes.
         """
-        total = first.weight + second.weight
-        between = second.mean - first.mean
-        apart = np.sqrt(first.weight * second.weight / total) * between
-        self.triangle += _triangle_of_products(apart[None])
-        variance = first.variance + second.variance + apart @ apart
-        mean = first.mean + second.weight / total * between
-        return first._replace(weight=total, mean=mean, variance=variance)
+        totals = first.weights + second.weights
+        shares = second.weights / totals
+        between = second.means - first.means
+        means = first.means + shares[:, None] * between
+        means[shares == 1] = second.means[shares == 1]
+        between *= np.sqrt(first.weights * shares)[:, None]
+        self.add(between)
+        apart = np.einsum("ij,ij->i", between, between)
+        variances = first.variances + second.variances + apart
+        return MomentColumns(totals, means, variances)
 
 
 class PooledMoments:
