@@ -158,9 +158,8 @@ class ProxyGenerator(BaseEstimator, ABC):
             For each of the numbers.
         """
         made = self._generate_each(support, numbers, **options)
-        seed = options.get("seed", 0)
         return [
-            Imprint(proxies, self._remember(support, proxies, number, seed))
+            Imprint(proxies, self._remember(support, proxies, number, **options))
             for proxies, number in zip(made, numbers, strict=True)
         ]
 
@@ -376,7 +375,7 @@ class ProxyGenerator(BaseEstimator, ABC):
             return [self.generate(support, numbers[0], **options)]
         return self.generate_each(support, numbers, **options)
 
-    def _remember(self, support, proxies, n_proxies, seed):
+    def _remember(self, support, proxies, n_proxies, *, seed=0, n_jobs=None, **options):
         """Choose what to remember of new classes besides their proxies.
 
         As many samples as twice the bound are remembered as they are. Of more, some are
@@ -399,10 +398,14 @@ class ProxyGenerator(BaseEstimator, ABC):
         records = [points.take(slice(0))] * len(support)
         for group, record in zip(those, memory, strict=True):
             records[group] = record
-        for group in np.flatnonzero(wanted & ~whole):
+
+        def remember(group):
             records[group] = self._remember_some(
                 support, group, proxies.one(group), bounds[group], seed
             )
+
+        large = np.flatnonzero(wanted & ~whole)
+        run_tasks(remember, large, support.sizes[large], n_jobs=n_jobs)
         return Ragged.of(records)
 
     def _remember_some(self, support, group, proxies, bound, seed):
