@@ -16,6 +16,7 @@ from scipy.linalg import get_blas_funcs, get_lapack_funcs
 from .._arrays.groups import offsets_of
 from .._arrays.threads import run_blocks
 from .._memory.columns import Ragged, Samples
+from ..cluster._kmeans.sums import cluster_sums
 
 # Rows of a class whose outer products are summed in one matrix product.
 _BLOCK_ROWS = 512
@@ -280,10 +281,15 @@ class MomentColumns(NamedTuple):
         """
         rows, weights, *_ = samples.values
         starts, d = samples.offsets[:-1], rows.shape[1]
+        codes = samples.codes.astype(np.int32)
+
+        def summed(X, weights):
+            return cluster_sums(X, [codes], [weights], len(starts))
+
         totals = np.add.reduceat(weights, starts)
-        residuals = rows * weights[:, None]
-        means = np.add.reduceat(residuals, starts) / totals[:, None]
-        np.subtract(rows, means[samples.codes], out=residuals)
+        residuals = rows.astype(np.float64)
+        means = summed(residuals, weights) / totals[:, None]
+        residuals -= means[codes]
         # The head refuses proxies that are too large.
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("ij,ij->i", residuals, residuals)
@@ -292,12 +298,11 @@ class MomentColumns(NamedTuple):
                 residuals *= np.sqrt(weights)[:, None]
                 pool.add(residuals.astype(rows.dtype, copy=False))
                 return cls(totals, means, variances)
-            residuals *= (weights * squares)[:, None]
             return cls(
                 totals,
                 means,
                 variances,
-                np.add.reduceat(residuals, starts),
+                summed(residuals, weights * squares),
                 np.add.reduceat(weights * squares**2, starts),
                 _no_triangles(len(starts), d, rows.dtype),
             )
