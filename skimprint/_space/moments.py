@@ -492,8 +492,9 @@ class PooledMoments:
         if state.pooled is not None:
             self._triangle = state.pooled
         elif sum(_n_rows(block, d) for block in state.blocks) < d:
-            factors = [_factor_in(b.moments, b.samples) for b in state.blocks]
-            self.factor = np.concatenate(factors)
+            # In the order of the classes: blocks make no difference to the bits.
+            columns = state.column(lambda block: (block.moments, block.samples))
+            self.factor = _factor_in(*columns)
         else:
             self._triangle = self._summed(state.blocks, previous)
 

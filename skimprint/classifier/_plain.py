@@ -515,15 +515,15 @@ def _write_head(head, arrays, *, learns, derived):
         plain["whitening_outside"] = whitening.outside
         of_whitening.add("origin", whitening.origin)
         if whitening.matrix is not None:
-            of_whitening.add("matrix", whitening.matrix)
+            _write_square(whitening.matrix, "matrix", of_whitening, whole=derived)
         else:
             of_whitening.update(basis=whitening.basis, inside=whitening.inside)
     if not learns and "mean_directions" in vars(head):
         arrays.add("mean_directions", head.mean_directions)
     if head.factor is not None:
-        arrays.add("factor", head.factor)
+        _write_square(head.factor, "factor", arrays, whole=derived)
     if head.covariance is not None:
-        arrays.add("covariance", head.covariance)
+        _write_square(head.covariance, "covariance", arrays, whole=derived)
     if head.kernel is not None:
         plain["kernel_alpha"] = float(head.kernel.alpha)
         arrays.of("kernel").add("coefficients", head.kernel.coefficients)
@@ -535,6 +535,34 @@ def _write_head(head, arrays, *, learns, derived):
 def _follow_from_points(head):
     """Tell whether proxies are quickly made again of what was generated."""
     return not (head.plan.generator.combines or head.plan.proxy_norm.is_callable)
+
+
+def _write_square(matrix, name, arrays, *, whole):
+    """Write a matrix, or its upper triangle if the rest is zeros or the same."""
+    is_upper = not (whole or np.tril(matrix, -1).any())
+    if is_upper or not (whole or (matrix != matrix.T).any()):
+        name += ".upper" if is_upper else ".symmetric"
+        matrix = matrix[_is_upper(len(matrix))]
+    arrays.add(name, matrix)
+
+
+def _read_square(name, arrays, n_features):
+    """Read a matrix that `_write_square` has written, or None."""
+    if arrays.has(name):
+        return arrays.take(name, "f", n_features, n_features)
+    for kind in (".upper", ".symmetric"):
+        if arrays.has(name + kind):
+            triangle = arrays.take(name + kind, "f", n_features * (n_features + 1) // 2)
+            matrix = np.zeros((n_features, n_features), triangle.dtype)
+            matrix[_is_upper(n_features)] = triangle
+            if kind == ".symmetric":
+                matrix.T[_is_upper(n_features)] = triangle
+            return matrix
+    return None
+
+
+def _is_upper(n):
+    return np.tri(n, dtype=bool).T
 
 
 def _read_head(plain, arrays, plan, space, classes):
@@ -554,12 +582,12 @@ def _read_head(plain, arrays, plan, space, classes):
     head.shrinkage = plain["shrinkage"]
     head.covariance_shrinkage = plain["covariance_shrinkage"]
     head.whitening = head.covariance = head.factor = head.kernel = None
+    n_features = arrays.sizes["features"]
     if "whitening_outside" in plain:
         origin = arrays.take("whitening.origin", "f", "features")
-        if arrays.has("whitening.matrix"):
-            head.whitening = Whitening(
-                origin, arrays.take("whitening.matrix", "f", "features", "features")
-            )
+        matrix = _read_square("whitening.matrix", arrays, n_features)
+        if matrix is not None:
+            head.whitening = Whitening(origin, matrix)
         else:
             head.whitening = Whitening(
                 origin,
@@ -580,10 +608,9 @@ def _read_head(plain, arrays, plan, space, classes):
         head.mean_directions = arrays.take(
             "mean_directions", "f", "classes", "features"
         )
-    if plan.metric.needs_covariance and arrays.has("factor"):
-        head.factor = arrays.take("factor", "f", "features", "features")
-    if arrays.has("covariance"):
-        head.covariance = arrays.take("covariance", "f", "features", "features")
+    if plan.metric.needs_covariance:
+        head.factor = _read_square("factor", arrays, n_features)
+    head.covariance = _read_square("covariance", arrays, n_features)
     if plan.kernel_weight:
         head.kernel = kernel = KernelRidge.__new__(KernelRidge)
         kernel.alpha = float(plain["kernel_alpha"])

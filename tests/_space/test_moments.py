@@ -117,3 +117,14 @@ def test_few_samples_stay_a_factor():
     assert pooled.factor.shape == (4, 9)
     expected = sum(scatter(moments_of(part)) for part in (X[:2], X[2:]))
     np.testing.assert_allclose(pooled.scatter, expected, atol=1e-12)
+
+
+def test_a_factor_does_not_depend_on_the_blocks(monkeypatch):
+    monkeypatch.setattr("skimprint._memory.state.BLOCK_BYTES", 1)
+    X, _ = samples(6, 30)
+    y, plan = np.repeat([0, 1, 2], 2), plan_of(metric="mahalanobis")
+    state = learnt(plan, X[2:], y[2:])
+    state = learnt(plan, X[:2], y[:2], state=state)
+    assert [block.labels.tolist() for block in state.blocks] == [[1, 2], [0]]
+    expected = PooledMoments(learnt(plan, X, y)).factor
+    np.testing.assert_array_equal(PooledMoments(state).factor, expected)
