@@ -727,3 +727,31 @@ def test_any_change_of_a_file_is_a_clear_error_or_none(folder, name):
             messages.append(str(error))
     assert len(messages) > 20
     assert all("cannot be loaded as a model" in message for message in messages)
+
+
+MODELS = Path(__file__).parent / "data" / "models"
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted(path for path in MODELS.glob("*") if path.is_dir()),
+    ids=lambda path: path.name,
+)
+def test_models_of_old_versions_predict_the_same(folder):
+    """They are written by `tools/write_models.py`, and never again."""
+    model = persistence.load(folder)
+    expected = dict(np.load(folder.with_suffix(".npz")))
+    queries = expected.pop("queries")
+    for name, values in expected.items():
+        found = getattr(model, name)(queries)
+        if name == "predict":
+            np.testing.assert_array_equal(found, values, name)
+        else:
+            np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-5)
+            assert found.dtype == values.dtype
+    model = getattr(model, "best_estimator_", model)
+    if not folder.name.startswith("compact"):
+        label = model.classes_[0]
+        model.partial_fit(queries[:5], np.repeat(model.classes_[1], 5))
+        if "summed" not in folder.name:
+            assert label not in model.forget(label).predict(queries)
