@@ -324,6 +324,14 @@ class TestCollections:
             found = on_dask.fit(clf, chunked(rows, [400, 100]), y)
             assert found.support_norm_ == norm == clone(clf).fit(rows, y).support_norm_
 
+    def test_rows_of_no_weight_choose_no_norm(self, data):
+        X, y = data
+        X, weights = np.abs(X), np.ones(len(y))
+        X[7], X[450], weights[[7, 450]] = -X[7], -X[450], 0
+        rows = chunked(X, [400, 100])
+        found = on_dask.fit(ImprintClassifier("mean"), rows, y, weights)
+        assert found.support_norm_ == "power"
+
 
 class TestQueries:
     @pytest.mark.parametrize("name", METHODS_OF_QUERIES)
