@@ -12,7 +12,7 @@ from .._arrays.groups import GroupedRows, offsets_of, row_keys, runs_of
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.moments import MomentColumns, Pool, are_few, joined, moments_of
 from .._validation import joint_label_dtype
-from .columns import Ragged, Samples, n_bytes, take
+from .columns import Points, Ragged, Samples, n_bytes, take
 from .state import BLOCK_BYTES, Block, Needs, State, as_objects, head_block, split
 
 # Samples and what is known of their classes that is learnt at a time.
@@ -327,6 +327,56 @@ def merge(plan, mine, theirs, *, n_jobs=None):
         pooled=pool and pool.triangle,
     )
     return bounded(needs, after)
+
+
+def renormalized(plan, state, norm, *, n_jobs=None):
+    """Learn again what is known, from samples that are normalised in another way.
+
+    Parameters
+    ----------
+    plan : Plan
+        How to learn.
+    state : State
+        What is known.
+    norm : Norm
+        That of the samples so far. It loses their lengths, as that of the plan does.
+    n_jobs : int, default=None
+        Number of threads across classes.
+
+    Returns
+    -------
+    state : State or None
+        What is known of the same samples as after one `learn`, up to rounding; training
+        rows keep their numbers. None if not all samples of all classes are kept.
+    """
+    after = replace(state, places={}, blocks=(), n_samples=0, pooled=None)
+    if not state.places:
+        return replace(after, n_samples=state.n_samples)
+    block = state.column(lambda block: block)
+    found = plan.generator.points(block.imprint)
+    if block.samples is not None:
+        rows, weights, _, indices = block.samples.values
+        points = Points(rows, weights, indices, np.zeros(len(rows)))
+        (whole,) = np.nonzero(block.samples.sizes == block.n_samples)
+        kept = Ragged(points, block.samples.offsets).take(whole)
+        found = found.replaced(whole, kept)
+    from_head = block.is_head[found.codes]
+    points = found.values._replace(vectors=norm.undone(found.values.vectors))
+    if np.any(found.sizes != block.n_samples) or np.any(points.indices[~from_head] < 0):
+        return None
+    if from_head.any():
+        labels = block.labels[block.is_head].tolist()
+        rows = points.vectors[from_head].astype(state.dtype)
+        after = after.changed(new=[block_of_head(plan, labels, rows)])
+    order = np.argsort(points.indices, kind="stable")[from_head.sum() :]
+    if len(order):
+        vectors, counts, indices, _ = points.take(order)
+        classes, codes = np.unique(found.codes[order], return_inverse=True)
+        classes = block.labels.astype(state.label_dtype)[classes]
+        weights = None if np.all(counts == 1) else counts
+        batch = Batch(vectors, classes, codes, weights)
+        after = learn(plan, after, batch, n_jobs=n_jobs).renumbered(indices)
+    return replace(after, n_samples=state.n_samples)
 
 
 def united(needs, state, parts, label_dtype, n_samples):

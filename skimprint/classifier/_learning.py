@@ -276,11 +276,6 @@ def check_mergeable(first, second):
     ----------
     first, second : ImprintClassifier
         The classifiers.
-
-    Returns
-    -------
-    plan : Plan
-        That of the first, with what both have kept.
     """
     if not hasattr(second, "_fitted"):
         if not hasattr(second, "kproxies"):
@@ -294,17 +289,9 @@ def check_mergeable(first, second):
             f"other must have {first.n_features_in_} features; it has "
             f"{second.n_features_in_}."
         )
-    mine, theirs = first._fitted.plan, second._fitted.plan
-    difference = first_difference(mine, theirs)
+    difference = first_difference(first._fitted.plan, second._fitted.plan)
     if difference is not None:
         raise ValueError(f"other must have the same parameters; {difference}")
-    if mine.support_norm_value != theirs.support_norm_value:
-        raise ValueError(
-            "other must have the same support_norm_; it is "
-            f"{theirs.support_norm_value!r} instead of {mine.support_norm_value!r}: "
-            "pass one of them to both."
-        )
-    return mine.with_needs(mine.needs & theirs.needs)
 
 
 def rejected_labels(classes, winners, is_rejected, label):
