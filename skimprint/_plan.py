@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ._arrays.device import check_device, is_nonnegative
+from ._arrays.device import check_device
 from ._memory.state import Needs
 from ._scoring.similarity import Similarity, make_metric
 from ._space import kernel_ridge
@@ -42,6 +42,8 @@ class Plan:
         The three norms.
     support_norm_value : str, callable or None
         What a user would write for the first of them.
+    chooses_norm : bool
+        Whether it is chosen by the samples.
     norms_agree : bool
         Whether support samples, normalised, are what they would be as queries.
     aggregation : Aggregation
@@ -66,6 +68,7 @@ class Plan:
     proxy_norm: Norm
     query_norm: Norm
     support_norm_value: Any
+    chooses_norm: bool
     norms_agree: bool
     aggregation: Aggregation
     metric: type[Similarity]
@@ -77,15 +80,16 @@ class Plan:
     parameters: dict[str, Any]
 
     @classmethod
-    def of(cls, clf, X):
+    def of(cls, clf, is_nonnegative):
         """Resolve the parameters of a classifier.
 
         Parameters
         ----------
         clf : ImprintClassifier
             Has valid parameters.
-        X : ndarray or DeviceArray of shape (n_samples, n_features)
-            The first samples, by which norms are chosen that are ``"auto"``.
+        is_nonnegative : bool
+            Whether no sample has a negative value. Norms are chosen by that which are
+            ``"auto"``.
 
         Returns
         -------
@@ -98,7 +102,7 @@ class Plan:
         """
         support_norm, query_norm = clf.support_norm, clf.query_norm
         if support_norm == "auto":
-            support_norm = "power" if is_nonnegative(X) else "l2"
+            support_norm = chosen_norm(is_nonnegative)
         if query_norm == "auto":
             query_norm = support_norm
         generator = make_generator(clf.generator)
@@ -139,6 +143,7 @@ class Plan:
             proxy_norm,
             make_norm(query_norm, "query_norm"),
             support_norm,
+            clf.support_norm == "auto",
             support_norm is None or query_norm == support_norm,
             aggregation,
             metric,
@@ -234,6 +239,11 @@ class Plan:
                 f"sample; those of {type(self.generator).__name__} depend on all "
                 "samples of all classes. Pass a number, or another generator."
             )
+
+
+def chosen_norm(is_nonnegative):
+    """Choose the norm of samples of which no value is negative, or some are."""
+    return "power" if is_nonnegative else "l2"
 
 
 def first_difference(mine, theirs):

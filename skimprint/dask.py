@@ -128,9 +128,8 @@ def fit(
     looks = _look(clf, chunks, client)
     n_features = looks[0].n_features
     if clf.head is None:
-        # Norms are chosen by whether any value is negative.
-        sign = 0 if all(look.is_nonnegative for look in looks) else -1
-        plan, state = Plan.of(clf, np.full((1, n_features), sign)), State()
+        is_nonnegative = all(look.is_nonnegative for look in looks)
+        plan, state = Plan.of(clf, is_nonnegative), State()
     else:
         plan, state = start(clf, None)
         _check_width(looks, state.n_features)
@@ -406,7 +405,7 @@ class _Look(NamedTuple):
     classes, counts : ndarray of shape (n_classes,)
         Its labels, and how many rows have each.
     is_nonnegative : bool
-        Whether no value is negative.
+        Whether no value of a row of some weight is negative.
     """
 
     n_rows: int
@@ -533,7 +532,7 @@ def _looked(checker, number, X, y, weights):
         batch.X.dtype,
         batch.classes,
         np.bincount(batch.codes, minlength=len(batch.classes)),
-        bool((batch.X >= 0).all()),
+        not batch.signed_labels,
     )
 
 
@@ -548,7 +547,7 @@ def _batch_of(checker, number, X, y, weights):
     except (TypeError, ValueError) as error:
         raise type(error)(f"In chunk {number}: {error}") from error
     if is_weightless:  # other chunks have some weight
-        return batch._replace(weights=np.zeros(len(batch.codes)))
+        return replace(batch, weights=np.zeros(len(batch.codes)))
     return batch
 
 
@@ -686,7 +685,7 @@ def _split(checker, number, X, y, weights, start, bucket_of, n_buckets):
     for bucket in range(n_buckets):
         rows = np.flatnonzero(of_row == bucket)
         some = None if batch.weights is None else batch.weights[rows]
-        piece = batch._replace(X=batch.X[rows], codes=batch.codes[rows], weights=some)
+        piece = replace(batch, X=batch.X[rows], codes=batch.codes[rows], weights=some)
         pieces.append((piece, start + rows))
     return tuple(pieces)
 
@@ -721,14 +720,15 @@ def _learn(how, state, pieces, since, n_samples):
     batches, rows = zip(*pieces, strict=True)
     batch = batches_joined(
         [
-            some._replace(
+            replace(
+                some,
                 X=some.X.astype(dtype, copy=False),
                 classes=some.classes.astype(label_dtype),
             )
             for some in batches
         ]
     )
-    batch = batch._replace(X=to_device(batch.X, device))
+    batch = replace(batch, X=to_device(batch.X, device))
     after = completed(plan, learn(plan, state, batch, n_jobs=1), n_jobs=1)
     # Rows that are new here are numbered after all others, whichever have come before.
     rows = np.concatenate(rows) - (state.n_samples - since)

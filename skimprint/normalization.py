@@ -184,12 +184,15 @@ class Norm:
     before : callable, default=None
         ``before(xp, X)`` is done to the values first, in any array namespace ``xp``.
         It returns a new array.
+    undo : callable, default=None
+        ``undo(X)`` is the inverse of ``before``, on the host.
     unit_length : bool, default=False
         Whether rows are scaled to unit Euclidean length, after that.
     """
 
     name: str | None
     before: Callable | None = None
+    undo: Callable | None = None
     unit_length: bool = False
 
     # Whether it is a user's function: it may be unsafe in threads, and what it returns
@@ -244,6 +247,10 @@ class Norm:
         if self.before is not None:
             X = self.before(xp, X)
         return X / lengths(xp, X, axis=axis) if self.unit_length else X
+
+    def undone(self, X):
+        """Find what rows of unit length were, up to their length: an ndarray again."""
+        return X if self.undo is None else self.undo(X)
 
     @property
     def is_scaling(self):
@@ -346,11 +353,17 @@ def _signed_roots(xp, X):
     return xp.copysign(xp.sqrt(xp.abs(X)), X)
 
 
+def _signed_squares(X):
+    return np.copysign(X * X, X)
+
+
 IDENTITY = Norm(None)
 
 NORMS = {
     "l2": Norm("l2", unit_length=True),
-    "power": Norm("power", before=_signed_roots, unit_length=True),
+    "power": Norm(
+        "power", before=_signed_roots, undo=_signed_squares, unit_length=True
+    ),
 }
 
 PROXY_NORMS = {"l2": NORMS["l2"], "quantile": _Quantile("quantile")}

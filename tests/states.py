@@ -11,7 +11,7 @@ from skimprint._plan import Plan
 def plan_of(generator="mean", **params):
     """A plan that learns embeddings as they are."""
     clf = plain_classifier(generator, **{"support_norm": None, **params})
-    return Plan.of(clf, np.zeros((1, 1)))
+    return Plan.of(clf, True)
 
 
 def learnt(plan, X, y, weights=None, *, state=None):

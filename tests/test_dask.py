@@ -324,6 +324,26 @@ class TestCollections:
             found = on_dask.fit(clf, chunked(rows, [400, 100]), y)
             assert found.support_norm_ == norm == clone(clf).fit(rows, y).support_norm_
 
+    def test_rows_of_no_weight_choose_no_norm(self, data):
+        X, y = data
+        X, weights = np.abs(X), np.ones(len(y))
+        X[7], X[450], weights[[7, 450]] = -X[7], -X[450], 0
+        rows = chunked(X, [400, 100])
+        found = on_dask.fit(ImprintClassifier("mean"), rows, y, weights)
+        assert found.support_norm_ == "power"
+
+    def test_norms_are_chosen_again(self, data):
+        X, y = data
+        X = np.where(y[:, None] == 3, 1, -1) * (1 + np.abs(X))
+        clf = ImprintClassifier(random_state=0)
+        found = on_dask.fit(clf, chunked(X, [400, 100]), y)
+        found.forget([label for label in range(10) if label != 3])
+        assert found.support_norm_ == "power"
+        found = on_dask.fit(clf, chunked(X[y == 3], [10, sum(y == 3) - 10]), y[y == 3])
+        found = on_dask.partial_fit(found, chunked(X, [400, 100]), y)
+        assert found.support_norm_ == "power"
+        assert found.forget(3).support_norm_ == "l2"
+
 
 class TestQueries:
     @pytest.mark.parametrize("name", METHODS_OF_QUERIES)

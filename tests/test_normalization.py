@@ -195,6 +195,19 @@ def test_a_norm_is_what_it_does_before_and_its_length():
     assert [norm.is_scaling for norm in (cubes, unit, NORMS["l2"])] == [0, 0, 1]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("other", ["l2", "power"])
+@pytest.mark.parametrize("name", ["l2", "power"])
+def test_each_of_two_norms_follows_from_the_other(name, other, dtype):
+    X = np.random.default_rng(0).lognormal(sigma=3, size=(50, 7)).astype(dtype)
+    X[::2] *= -1
+    X[3] = 0
+    found = NORMS[other](NORMS[name].undone(NORMS[name](X)))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, NORMS[other](X), 20 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(X))
+
+
 @pytest.mark.filterwarnings("ignore:overflow")
 @pytest.mark.parametrize("library", ["numpy", "array_api_strict", "torch"])
 def test_rows_whose_squares_are_too_large(library):

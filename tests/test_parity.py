@@ -65,7 +65,7 @@ def fitted(reference):
         if key not in classifiers:
             classifiers[key] = plain_classifier(**params).fit(X, y)
         clf = copy(classifiers[key]).set_params(**params)
-        clf._fitted = Fitted(Plan.of(clf, X), clf._fitted.state)
+        clf._fitted = Fitted(Plan.of(clf, True), clf._fitted.state)
         return clf
 
     return fit

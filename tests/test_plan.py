@@ -17,12 +17,11 @@ from skimprint.aggregation import Votes
 from skimprint.generation import KMeansProxies, LeastSquaresProxies
 from skimprint.normalization import IDENTITY, NORMS, PROXY_NORMS
 
-X = np.array([[1.0, 2.0], [0.0, 3.0]])
 EACH, SOME = _SCATTER_BYTES[True], _SCATTER_BYTES["auto"]
 
 
-def plan_of(generator="mean", X=X, **params):
-    return Plan.of(plain_classifier(generator, **params), X)
+def plan_of(generator="mean", is_nonnegative=True, **params):
+    return Plan.of(plain_classifier(generator, **params), is_nonnegative)
 
 
 class TestResolves:
@@ -36,9 +35,10 @@ class TestResolves:
         assert plan.aggregation.n_neighbors == 5
         assert plan_of(aggregation=Votes(3)).aggregation.n_neighbors == 3
 
-    @pytest.mark.parametrize("sign, name", [(1, "power"), (-1, "l2")])
-    def test_norms_by_the_first_samples(self, sign, name):
-        plan = plan_of(X=sign * X, support_norm="auto", query_norm="auto")
+    @pytest.mark.parametrize("is_nonnegative, name", [(True, "power"), (False, "l2")])
+    def test_norms_by_the_first_samples(self, is_nonnegative, name):
+        norms = {"support_norm": "auto", "query_norm": "auto"}
+        plan = plan_of(is_nonnegative=is_nonnegative, **norms)
         assert plan.support_norm is plan.query_norm is NORMS[name]
         assert plan.support_norm_value == name
 
@@ -66,7 +66,7 @@ class TestResolves:
 
     def test_parameters_of_the_classifier_may_change_afterwards(self):
         clf = plain_classifier(KMeansProxies(n_init=2), aggregation=Votes(3))
-        plan = Plan.of(clf, X)
+        plan = Plan.of(clf, True)
         clf.set_params(n_proxies=7, metric="euclidean")
         assert plan.n_proxies == 20
         assert plan.metric is METRICS["dot"]

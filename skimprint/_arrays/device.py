@@ -212,11 +212,13 @@ def like_input(X, result):
     return xp.asarray(result, device=device(X))
 
 
-def is_nonnegative(X):
-    """Tell whether no value is negative."""
-    if isinstance(X, DeviceArray):
-        return bool(X.xp.min(X.array) >= 0)
-    return X.min() >= 0
+def have_negative(X, part):
+    """Tell which of some rows, given by a slice, have a negative value."""
+    is_there = isinstance(X, DeviceArray)
+    xp, rows = (X.xp, X.part(part)) if is_there else (np, X[part])
+    if xp.min(rows) >= 0:  # of all at once, which is faster
+        return np.zeros(rows.shape[0], bool)
+    return to_host(xp.min(rows, axis=1)) < 0
 
 
 def in_halves(work, items):

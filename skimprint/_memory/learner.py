@@ -1,18 +1,20 @@
 """Learn samples, class by class: from a state and more samples to the next state."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from .._arrays.device import have_negative
 from .._arrays.groups import GroupedRows, offsets_of, row_keys, runs_of
 from .._arrays.threads import run_blocks
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.moments import MomentColumns, Pool, are_few, joined, moments_of
 from .._validation import joint_label_dtype
-from .columns import Ragged, Samples, n_bytes, sorted_by_key, take
-from .state import BLOCK_BYTES, Block, Needs, State, as_objects, split
+from .columns import Points, Ragged, Samples, n_bytes, sorted_by_key, take
+from .state import BLOCK_BYTES, Block, Needs, State, as_objects, head_block, split
 
 # Samples and what is known of their classes that is learnt at a time.
 _PART_BYTES = 2**24
@@ -20,11 +22,16 @@ _PART_BYTES = 2**24
 # Rows and scatters of classes that are looked at side by side.
 _AHEAD_BYTES = 2**26
 
+# Rows whose signs are looked at together: of samples that are not sorted, the first
+# tell of nearly all classes.
+_SIGN_ROWS = 2**10
 
-class Batch(NamedTuple):
+
+@dataclass(frozen=True, eq=False)
+class Batch:
     """Samples that have been checked, with their classes.
 
-    Attributes
+    Parameters
     ----------
     X : ndarray or DeviceArray of shape (n_samples, n_features)
         Embeddings.
@@ -32,7 +39,7 @@ class Batch(NamedTuple):
         The labels that occur, sorted.
     codes : ndarray of shape (n_samples,)
         The class of each sample.
-    weights : ndarray of shape (n_samples,) or None
+    weights : ndarray of shape (n_samples,), default=None
         Their weights.
     """
 
@@ -65,6 +72,21 @@ class Batch(NamedTuple):
             return np.zeros(len(self.classes), bool)
         return np.bincount(self.codes, self.weights, len(self.classes)) == 0
 
+    @cached_property
+    def signed_labels(self):
+        """The classes of which a sample of some weight has a negative value: list."""
+        is_signed = np.zeros(len(self.classes), bool)
+        for start in range(0, len(self.X), _SIGN_ROWS):
+            part = slice(start, min(start + _SIGN_ROWS, len(self.X)))
+            codes = self.codes[part]
+            if is_signed[codes].all():
+                continue
+            decides = have_negative(self.X, part)
+            if self.weights is not None:
+                decides &= self.weights[part] > 0
+            is_signed[codes[decides]] = True
+        return self.classes[is_signed].tolist()
+
     def copies(self):
         """Copy the arrays, whatever becomes of them."""
         weights = None if self.weights is None else self.weights.copy()
@@ -73,13 +95,12 @@ class Batch(NamedTuple):
 
 def batches_joined(batches):
     """Join batches as if they had come together."""
-    X, classes, codes, weights = zip(*batches, strict=True)
-    y = [some[numbers] for some, numbers in zip(classes, codes, strict=True)]
-    return Batch(
-        np.concatenate(X),
-        *np.unique(np.concatenate(y), return_inverse=True),
-        None if weights[0] is None else np.concatenate(weights),
-    )
+    y = np.concatenate([batch.classes[batch.codes] for batch in batches])
+    weights = None
+    if batches[0].weights is not None:
+        weights = np.concatenate([batch.weights for batch in batches])
+    X = np.concatenate([batch.X for batch in batches])
+    return Batch(X, *np.unique(y, return_inverse=True), weights)
 
 
 def learn(plan, state, batch, *, n_jobs=None, progress=None):
@@ -108,12 +129,13 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
     is_known = np.array([label in state.places for label in labels], bool)
     is_new = ~is_known
     needs, state, pool = _pooling(plan.needs, state, labels, support)
+    signed = _signed(plan, batch)
     options = {"seed": plan.seed, "n_jobs": n_jobs, "progress": progress}
     known, new = [], []
     if is_new.any():
         some, rows = _only(labels, support, is_new)
         imprint = plan.generator.learn_each(rows, [plan.numbers(some)], **options)[0]
-        blocks = _blocks(needs, some, rows, imprint, pool=pool)
+        blocks = _blocks(needs, some, rows, imprint, signed=signed, pool=pool)
         new += [block.moved(state.n_samples) for block in blocks]
     if is_known.any():
         known, rows = _only(labels, support, is_known)
@@ -128,13 +150,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
                 **options,
             )
             new += _blocks(
-                needs,
-                few,
-                their_rows,
-                imprint,
-                state,
-                first_row=state.n_samples,
-                pool=pool,
+                needs, few, their_rows, imprint, state, signed=signed, pool=pool
             )
     after = state.changed(
         known,
@@ -149,6 +165,29 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         pooled=pool and pool.triangle,
     )
     return bounded(plan.needs, after)
+
+
+def block_of_head(plan, labels, weight):
+    """Make a block of the classes of a linear classifier, by a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        How to learn.
+    labels : list
+        Of the rows.
+    weight : ndarray of shape (n_classes, n_features)
+        The weights.
+
+    Returns
+    -------
+    block : Block
+    """
+    numbers = np.arange(len(weight))
+    rows = GroupedRows(weight, numbers, len(weight), transform=plan.support_norm)
+    vectors = rows.take(numbers)
+    moments = MomentColumns.of_head(vectors) if plan.needs.moments else None
+    return head_block(labels, vectors, moments, with_samples=plan.needs != Needs())
 
 
 def learn_each(plans, batch, *, n_jobs=None):
@@ -185,7 +224,10 @@ def learn_each(plans, batch, *, n_jobs=None):
     states = []
     for imprint in imprints:
         if not states:
-            blocks = first = _blocks(needs, labels, support, imprint, pool=pool)
+            signed = _signed(plans[0], batch)
+            blocks = first = _blocks(
+                needs, labels, support, imprint, signed=signed, pool=pool
+            )
         else:
             blocks = _with_imprint(first, imprint)
         states.append(nothing.changed(new=blocks, pooled=pool and pool.triangle))
@@ -289,6 +331,56 @@ def merge(plan, mine, theirs, *, n_jobs=None):
         pooled=pool and pool.triangle,
     )
     return bounded(needs, after)
+
+
+def renormalized(plan, state, norm, *, n_jobs=None):
+    """Learn again what is known, from samples that are normalised in another way.
+
+    Parameters
+    ----------
+    plan : Plan
+        How to learn.
+    state : State
+        What is known.
+    norm : Norm
+        That of the samples so far. It loses their lengths, as that of the plan does.
+    n_jobs : int, default=None
+        Number of threads across classes.
+
+    Returns
+    -------
+    state : State or None
+        What is known of the same samples as after one `learn`, up to rounding; training
+        rows keep their numbers. None if not all samples of all classes are kept.
+    """
+    after = replace(state, places={}, blocks=(), n_samples=0, pooled=None)
+    if not state.places:
+        return replace(after, n_samples=state.n_samples)
+    block = state.column(lambda block: block)
+    found = plan.generator.points(block.imprint)
+    if block.samples is not None:
+        rows, weights, _, indices = block.samples.values
+        points = Points(rows, weights, indices, np.zeros(len(rows)))
+        (whole,) = np.nonzero(block.samples.sizes == block.n_samples)
+        kept = Ragged(points, block.samples.offsets).take(whole)
+        found = found.replaced(whole, kept)
+    from_head = block.is_head[found.codes]
+    points = found.values._replace(vectors=norm.undone(found.values.vectors))
+    if np.any(found.sizes != block.n_samples) or np.any(points.indices[~from_head] < 0):
+        return None
+    if from_head.any():
+        labels = block.labels[block.is_head].tolist()
+        rows = points.vectors[from_head].astype(state.dtype)
+        after = after.changed(new=[block_of_head(plan, labels, rows)])
+    order = np.argsort(points.indices, kind="stable")[from_head.sum() :]
+    if len(order):
+        vectors, counts, indices, _ = points.take(order)
+        classes, codes = np.unique(found.codes[order], return_inverse=True)
+        classes = block.labels.astype(state.label_dtype)[classes]
+        weights = None if np.all(counts == 1) else counts
+        batch = Batch(vectors, classes, codes, weights)
+        after = learn(plan, after, batch, n_jobs=n_jobs).renumbered(indices)
+    return replace(after, n_samples=state.n_samples)
 
 
 def united(needs, state, parts, label_dtype, n_samples):
@@ -443,6 +535,11 @@ def common_label_dtype(state, labels, dtype):
     return joint_label_dtype(state.label_dtype, known, dtype, labels)
 
 
+def _signed(plan, batch):
+    """Find the classes that have negative values, if a norm is chosen by that."""
+    return set(batch.signed_labels if plan.chooses_norm else ())
+
+
 def _grouped(plan, batch, dtype=None):
     """Group samples by class, without those of no weight, in a dtype."""
     groups = GroupedRows(
@@ -517,7 +614,7 @@ def _with_imprint(blocks, imprint):
     return found
 
 
-def _blocks(needs, labels, source, imprint, before=None, *, first_row=0, pool=None):
+def _blocks(needs, labels, source, imprint, before=None, *, signed=(), pool=None):
     """Make blocks of what a generator made of classes, and of their statistics.
 
     Parameters
@@ -531,16 +628,25 @@ def _blocks(needs, labels, source, imprint, before=None, *, first_row=0, pool=No
     imprint : Imprint
         Of the generator.
     before : State, default=None
-        What was known of the classes, if anything.
-    first_row : int, default=0
-        The training row that the first row of the samples is.
+        What was known of the classes. Samples are numbered after those of before.
+    signed : set of label, default=()
+        Classes of which a sample has a negative value; a block says so itself.
     pool : Pool, default=None
         What scatters are added to that are not kept one by one.
     """
-    weights = _weights(source)
+    weights, first_row = _weights(source), 0
+    if isinstance(source, Block):
+        n_samples, is_signed = source.n_samples, source.is_signed
+    else:
+        is_signed = np.array([label in signed for label in labels], bool)
+        n_samples = source.sizes
     if before is not None:
-        weights = before.gather(labels, lambda block: block.weights) + weights
-    whole = Block(as_objects(labels), weights, np.zeros(len(labels), bool), *imprint)
+        first_row = before.n_samples
+        known = before.gather(labels, lambda b: (b.weights, b.n_samples, b.is_signed))
+        weights, n_samples = known[0] + weights, known[1] + n_samples
+        is_signed = known[2] | is_signed
+    numbers = weights, n_samples, np.zeros(len(labels), bool), is_signed
+    whole = Block(as_objects(labels), *numbers, *imprint)
     if needs == Needs():
         return split(whole)
     blocks, start = [], 0
@@ -674,7 +780,7 @@ def _weights(source):
     return np.array([weights[a:b].sum() for a, b in pairwise(source.offsets)])
 
 
-def _statistics_of(needs, source, place, first_row=0):
+def _statistics_of(needs, source, place, first_row):
     """Find the moments (or None) and the samples of one class."""
     if isinstance(source, Block):
         samples = source.samples.one(place)

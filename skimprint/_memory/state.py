@@ -23,8 +23,12 @@ class Block(NamedTuple):
         The classes.
     weights : ndarray of shape (n_classes,)
         Number of samples of each, or the sum of their weights.
+    n_samples : ndarray of int, of shape (n_classes,)
+        Number of samples of each, whatever their weights; a row of a head is one.
     is_head : ndarray of bool, of shape (n_classes,)
         Whether a class is as it came from a linear head.
+    is_signed : ndarray of bool, of shape (n_classes,)
+        Whether a sample of each has a negative value, if a norm is chosen by that.
     proxies : Ragged of Points
         The proxies, before their normalisation.
     memory : Ragged of Points
@@ -38,7 +42,9 @@ class Block(NamedTuple):
 
     labels: np.ndarray
     weights: np.ndarray
+    n_samples: np.ndarray
     is_head: np.ndarray
+    is_signed: np.ndarray
     proxies: Ragged
     memory: Ragged
     moments: Any = None
@@ -240,6 +246,11 @@ class State:
         """Weight of the samples of all classes."""
         return float(sum(block.weights.sum() for block in self.blocks))
 
+    @property
+    def is_nonnegative(self):
+        """Whether no sample of any class has a negative value."""
+        return not any(block.is_signed.any() for block in self.blocks)
+
     @cached_property
     def order(self):
         """Where each class in sorted order is among those of all blocks."""
@@ -348,7 +359,9 @@ def head_block(labels, rows, moments, *, with_samples):
     return Block(
         as_objects(labels),
         np.ones(n),
+        np.ones(n, np.intp),
         np.ones(n, bool),
+        rows.min(axis=1) < 0,
         Ragged(points, np.arange(n + 1)),
         Ragged(points.take(slice(0)), none),
         moments,

@@ -50,6 +50,7 @@ from ._learning import (
     rejected_labels,
     start,
 )
+from ._norms import in_one_norm, replanned, without
 from ._onnx_hooks import OnnxHooks
 from ._plain import fitted_in, state_of
 from ._rejection import Rejection
@@ -91,7 +92,8 @@ class ImprintClassifier(
         Normalisation of the support embeddings (the framework's NORM_pre). ``"power"``
         takes signed square roots first, which often helps where no embedding has
         negative values; use it for the queries too. ``"auto"`` is ``"power"`` if there
-        are none among the first samples to be learnt, else ``"l2"``. A callable
+        are none among the first samples to be learnt, else ``"l2"``, and is chosen
+        again in `forget` and `merge`, as far as all samples are kept. A callable
         takes and returns an array of shape (n, n_features). It gets the rows in parts,
         class by class, so it must treat each row by itself.
     proxy_norm : {"l2", "quantile"}, callable or None, default="l2"
@@ -528,6 +530,8 @@ or callable, default="dot"
         batch = checked_batch(self, X, y, sample_weight, fitted=fitted, classes=classes)
         if fitted is None:
             fitted = Fitted(*start(self, batch))
+        elif not fitted.knows_classes:
+            fitted = Fitted(replanned(self, not batch.signed_labels), fitted.learnt)
         fitted.plan.numbers(batch.classes.tolist())
         after = fitted.enqueued(batch) if fitted.knows_classes else None
         if after is None:
@@ -552,7 +556,10 @@ or callable, default="dot"
         Neither predictions nor pickles hold anything of them. Proxies of other classes
         stay as they are, to the bit, where the generator looks at each class alone;
         what classes have in common (least squares, covariances, whitening) is what it
-        were without them, up to rounding.
+        were without them, up to rounding. Where ``support_norm="auto"`` chooses
+        another norm for the classes that are left, they are learnt again from their
+        samples, as by `fit`; a warning says if not all of these are kept, so that the
+        norm stays.
 
         Parameters
         ----------
@@ -579,9 +586,8 @@ or callable, default="dot"
         array(['right', 'up'], dtype='<U5')
         """
         self._check_is_fitted()
-        state = self._fitted.learnt
-        labels = check_labels_to_forget(state, classes)
-        self._set_fitted(self._fitted.replaced(state.changed(labels)))
+        labels = check_labels_to_forget(self._fitted.learnt, classes)
+        self._set_fitted(without(self, labels))
         return self
 
     def merge(self, other: "ImprintClassifier") -> "ImprintClassifier":
@@ -591,7 +597,8 @@ or callable, default="dot"
         knows are taken as they are. Of a class that both know, the proxies are
         generated again from what both remember of its samples;
         the result is that of one `fit` for the generators of which `partial_fit`
-        says so.
+        says so. Where ``support_norm="auto"`` has chosen different norms, one of both
+        is learnt again from its samples in the norm of the other.
 
         Parameters
         ----------
@@ -608,7 +615,8 @@ or callable, default="dot"
         ------
         ValueError
             If the classifiers have different parameters or features; the message
-            names the first that differs.
+            names the first that differs. If they have chosen different norms, and
+            neither has kept all its samples.
 
         Examples
         --------
@@ -619,10 +627,11 @@ or callable, default="dot"
         array(['right', 'up'], dtype='<U5')
         """
         self._check_is_fitted()
-        plan = check_mergeable(self, other)
-        mine, theirs = self._fitted.learnt, other._fitted.learnt
-        state = merge(plan, mine, theirs, n_jobs=self.n_jobs)
-        self._set_fitted(self._fitted.replaced(state, plan))
+        check_mergeable(self, other)
+        mine, theirs = in_one_norm(self, other)
+        plan = mine.plan.with_needs(mine.plan.needs & theirs.plan.needs)
+        state = merge(plan, mine.learnt, theirs.learnt, n_jobs=self.n_jobs)
+        self._set_fitted(mine.replaced(state, plan))
         return self
 
     def compact(self) -> "ImprintClassifier":

@@ -20,11 +20,9 @@ from .._arrays.device import (
     to_host,
 )
 from .._arrays.finite import check_finite, naming_rows
-from .._arrays.groups import GroupedRows
-from .._memory.learner import Batch, common_label_dtype
-from .._memory.state import Needs, State, head_block
+from .._memory.learner import Batch, block_of_head, common_label_dtype
+from .._memory.state import State
 from .._plan import Plan, first_difference
-from .._space.moments import MomentColumns
 from .._validation import (
     DTYPES,
     check_labels,
@@ -151,9 +149,10 @@ def start(clf, batch):
         What is known before any sample.
     """
     if clf.head is None:
-        return Plan.of(clf, batch.X), State()
+        is_chosen = clf.support_norm == "auto"  # else there is no need to look
+        return Plan.of(clf, is_chosen and not batch.signed_labels), State()
     weight, classes = _checked_head(clf.head)
-    plan = Plan.of(clf, weight)
+    plan = Plan.of(clf, np.min(weight) >= 0)
     if plan.generator.combines:
         raise ValueError(
             f"{type(plan.generator).__name__} cannot start from a head: it needs the "
@@ -163,16 +162,12 @@ def start(clf, batch):
         raise ValueError(
             f"X has {batch.X.shape[1]} features, but the head has {weight.shape[1]}."
         )
-    numbers = np.arange(len(weight))
-    rows = GroupedRows(weight, numbers, len(weight), transform=plan.support_norm)
-    vectors = rows.take(numbers)
-    block = head_block(
-        classes.tolist(),
-        vectors,
-        MomentColumns.of_head(vectors) if plan.needs.moments else None,
-        with_samples=plan.needs != Needs(),
+    block = block_of_head(plan, classes.tolist(), weight)
+    state = State(
+        label_dtype=classes.dtype,
+        dtype=block.proxies.values.vectors.dtype,
+        n_features=weight.shape[1],
     )
-    state = State({}, (), classes.dtype, rows.dtype, weight.shape[1])
     if batch is not None:
         known = state.changed(new=[block])
         common_label_dtype(known, batch.classes.tolist(), batch.classes.dtype)
@@ -281,11 +276,6 @@ def check_mergeable(first, second):
     ----------
     first, second : ImprintClassifier
         The classifiers.
-
-    Returns
-    -------
-    plan : Plan
-        That of the first, with what both have kept.
     """
     if not hasattr(second, "_fitted"):
         if not hasattr(second, "kproxies"):
@@ -299,17 +289,9 @@ def check_mergeable(first, second):
             f"other must have {first.n_features_in_} features; it has "
             f"{second.n_features_in_}."
         )
-    mine, theirs = first._fitted.plan, second._fitted.plan
-    difference = first_difference(mine, theirs)
+    difference = first_difference(first._fitted.plan, second._fitted.plan)
     if difference is not None:
         raise ValueError(f"other must have the same parameters; {difference}")
-    if mine.support_norm_value != theirs.support_norm_value:
-        raise ValueError(
-            "other must have the same support_norm_; it is "
-            f"{theirs.support_norm_value!r} instead of {mine.support_norm_value!r}: "
-            "pass one of them to both."
-        )
-    return mine.with_needs(mine.needs & theirs.needs)
 
 
 def rejected_labels(classes, winners, is_rejected, label):

@@ -222,6 +222,7 @@ def _plan(cls, plain, then):
     needs = Needs(*plain["needs"]) if plain["learning"] else Needs()
     return replace(
         Plan.of(resolved, None),
+        chooses_norm=given.support_norm == "auto",
         parameters=given.get_params(),
         seed=count(plain["seed"], "seed"),
         needs=Needs(
@@ -247,7 +248,11 @@ def _write_state(state, arrays, *, derived):
         return plain
     block = state.column(lambda block: block)
     plain["classes"] = _write_labels(block.labels.tolist(), state.label_dtype)
-    arrays.add("spreads", block.proxies.values.spreads)
+    arrays.update(
+        spreads=block.proxies.values.spreads,
+        class_sizes=block.n_samples,
+        is_signed=block.is_signed,
+    )
     rows = {}
     for name, part in (("samples", block.samples), ("memory", block.memory)):
         if part is not None:
@@ -333,7 +338,9 @@ def _read_state(plain, arrays, plan, n_features):
     block = Block(
         as_objects(labels.tolist()),
         arrays.take("class_weights", "f", "classes"),
+        arrays.take("class_sizes", "i", "classes"),
         arrays.take("is_head", "b", "classes"),
+        arrays.take("is_signed", "b", "classes"),
         Ragged(points, proxies),
         _read_ragged(Points, arrays, "memory", n_classes, vectors=vectors["memory"]),
         moments,

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from skimprint import Rejection
 from skimprint._arrays.device import (
     DeviceArray,
+    have_negative,
     in_halves,
     like_input,
     readable,
@@ -472,3 +473,12 @@ class TestMemory:
                 with pytest.raises(MemoryError, match="not have enough memory"):
                     learn(torch.asarray(X), torch.asarray(y + 100))
         np.testing.assert_array_equal(clf.predict(queries), expected)
+
+
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict", "torch"])
+def test_which_rows_have_a_negative_value(library):
+    xp = pytest.importorskip(library, reason=f"needs {library}")
+    X = np.array([[0.0, 1.0], [-1.0, 2.0], [3.0, -0.0], [4.0, 5.0]])
+    there = X if xp is np else DeviceArray(xp.asarray(X))
+    assert have_negative(there, slice(0, 3)).tolist() == [False, True, False]
+    assert have_negative(there, slice(2, 4)).tolist() == [False, False]

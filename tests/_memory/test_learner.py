@@ -1,6 +1,7 @@
 """From a state and samples to the next state: any parts give what the whole gives."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -294,7 +295,7 @@ class TestBatches:
     def test_of_other_kinds_are_not_joined(self, change):
         batch = Batch(np.zeros((2, 3)), np.array([0, 1]), np.array([0, 1]))
         assert batch.joins(batch)
-        assert not batch.joins(batch._replace(**change))
+        assert not batch.joins(replace(batch, **change))
 
     def test_copies_do_not_follow_the_samples(self):
         X, weights = np.ones((2, 3)), np.ones(2)
@@ -303,8 +304,26 @@ class TestBatches:
         assert batch.X.all()
         assert batch.weights.all()
 
+    @pytest.mark.parametrize("is_sorted", [False, True])
+    @pytest.mark.parametrize("with_weights", [False, True])
+    def test_tell_which_classes_have_negative_values(self, is_sorted, with_weights):
+        rng = np.random.default_rng(0)
+        n = 5 * learner._SIGN_ROWS // 2
+        y = rng.integers(5, size=n)
+        y = np.sort(y) if is_sorted else y
+        X = np.abs(rng.normal(size=(n, 3)))
+        X[rng.permutation(n)[:3], 1] *= -1
+        X[y == 4, 2] *= -1
+        weights = rng.integers(2, size=n) * 1.0 if with_weights else None
+        classes = np.array(["a", "b", "c", "d", "e"])
+        expected = (X < 0).any(axis=1) & (True if weights is None else weights > 0)
+        found = Batch(X, classes, y, weights).signed_labels
+        assert found == classes[np.unique(y[expected])].tolist()
+        assert "e" in found
+        assert Batch(np.abs(X), classes, y, weights).signed_labels == []
+
     def test_classes_without_weight_are_absent(self):
         batch = Batch(np.ones((3, 2)), np.array(["a", "b"]), np.array([0, 0, 1]))
         assert batch.absent_labels == []
-        batch = batch._replace(weights=np.array([0.0, 1, 0]))
+        batch = replace(batch, weights=np.array([0.0, 1, 0]))
         assert batch.absent_labels == ["b"]

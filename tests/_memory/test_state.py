@@ -41,6 +41,8 @@ def block_of(labels, seed):
     return Block(
         as_objects(labels),
         rng.random(len(labels)),
+        rng.integers(1, 9, len(labels)),
+        rng.random(len(labels)) < 0.5,
         rng.random(len(labels)) < 0.5,
         Ragged.of(proxies),
         Ragged.of(memory),
@@ -53,7 +55,8 @@ def record(block, place):
     """All that a block says of one class, as bytes."""
     columns = (block.proxies, block.memory, block.samples)
     arrays = [array for column in columns for array in column.one(place)]
-    arrays += [block.weights[place], block.is_head[place]]
+    names = "n_samples", "is_signed", "weights", "is_head"
+    arrays += [getattr(block, name)[place] for name in names]
     return [np.asarray(array).tobytes() for array in arrays]
 
 
@@ -177,7 +180,8 @@ def alike(label):
     rng = np.random.default_rng(0)
     none = Ragged(points_of(rng, 0), np.zeros(2, np.intp))
     one = Ragged(points_of(rng, 1), np.arange(2))
-    return Block(as_objects([label]), np.ones(1), np.zeros(1, bool), one, none)
+    numbers = np.ones(1), np.ones(1, int), np.zeros(1, bool), np.zeros(1, bool)
+    return Block(as_objects([label]), *numbers, one, none)
 
 
 def test_classes_that_come_one_by_one_are_in_few_blocks(monkeypatch):
