@@ -105,7 +105,7 @@ def moments_of(rows, weights=None):
     blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, n, _BLOCK_ROWS)]
     mean = sum(weights[b] @ rows[b].astype(np.float64, copy=False) for b in blocks)
     mean /= total
-    triangle = np.zeros(d * (d + 1) // 2)
+    scatter = np.zeros((d, d))
     variance, third, fourth = 0.0, np.zeros(d), 0.0
     for block in blocks:
         residuals = rows[block] - mean.astype(rows.dtype, copy=False)
@@ -117,8 +117,8 @@ def moments_of(rows, weights=None):
             third += (of_these * squares).astype(rows.dtype) @ residuals
             fourth += of_these @ squares**2
         residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
-        triangle += _triangle_of_products(residuals)
-    triangle = triangle.astype(rows.dtype, copy=False)
+        scatter += residuals.T @ residuals
+    triangle = _triangle(scatter.T).astype(rows.dtype, copy=False)
     return Moments(total, mean, None, None, triangle, variance, third, fourth)
 
 
@@ -185,8 +185,9 @@ def are_few(n, d):
 
 def _triangle_of_products(rows):
     """Compute the upper triangle of ``rows.T @ rows``, column by column."""
-    multiply = get_blas_funcs("syrk", dtype=rows.dtype)
-    return _triangle(multiply(1.0, np.ascontiguousarray(rows).T))
+    rows = np.ascontiguousarray(rows)
+    # NumPy computes one half, too, and lets other threads go on, unlike SciPy's syrk.
+    return _triangle((rows.T @ rows).T)
 
 
 def _triangle(matrix):
