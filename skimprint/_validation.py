@@ -30,10 +30,33 @@ def check_labels(y):
     """Refuse what are no class labels, such as continuous targets."""
     if y.dtype.kind in "biuSU":
         return  # cannot be anything else, and looking takes as long as a small fit
+    if y.dtype.kind in "mM":
+        raise ValueError(f"y must be numbers, text or booleans; got {y.dtype}.")
     with warnings.catch_warnings():
         # A sample or two per class is nothing to warn of here.
         warnings.filterwarnings("ignore", "The number of unique classes is greater")
         check_classification_targets(y)
+
+
+def plain_labels(classes):
+    """Make text in an array of objects plain: NumPy's own, and that of an `Enum`.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Any labels.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        The same labels, with `str` in place of its subclasses.
+    """
+    if classes.dtype.kind != "O":
+        return classes
+    plain = np.empty_like(classes)
+    for i, label in enumerate(classes):
+        plain[i] = str.__str__(label) if isinstance(label, str) else label
+    return plain
 
 
 def seed_from(random_state):

@@ -755,3 +755,13 @@ def test_models_of_old_versions_predict_the_same(folder):
         model.partial_fit(queries[:5], np.repeat(model.classes_[1], 5))
         if "summed" not in folder.name:
             assert label not in model.forget(label).predict(queries)
+
+
+@pytest.mark.parametrize(
+    "model", [StandardScaler(), make_pipeline(StandardScaler(), PCA(2))]
+)
+def test_what_has_no_part_of_ours_is_not_written(model, tmp_path):
+    model.fit(np.eye(4))
+    with pytest.raises(ValueError, match=r"got (StandardScaler|Pipeline)\. Write it"):
+        persistence.save(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()

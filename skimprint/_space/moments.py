@@ -116,8 +116,8 @@ def moments_of(rows, weights=None):
             variance += of_these @ squares
             third += (of_these * squares).astype(rows.dtype) @ residuals
             fourth += of_these @ squares**2
-        residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
-        scatter += residuals.T @ residuals
+            residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
+            scatter += residuals.T @ residuals
     triangle = _triangle(scatter.T).astype(rows.dtype, copy=False)
     return Moments(total, mean, None, None, triangle, variance, third, fourth)
 
@@ -187,7 +187,8 @@ def _triangle_of_products(rows):
     """Compute the upper triangle of ``rows.T @ rows``, column by column."""
     rows = np.ascontiguousarray(rows)
     # NumPy computes one half, too, and lets other threads go on, unlike SciPy's syrk.
-    return _triangle((rows.T @ rows).T)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _triangle((rows.T @ rows).T)
 
 
 def _triangle(matrix):

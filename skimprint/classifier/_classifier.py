@@ -245,10 +245,10 @@ or callable, default="dot"
     shrinkage stays. All is done again when it is needed after `partial_fit`, `forget`
     or `merge`.
 
-    Parameters that are set after `fit` take effect with the next one, also in
-    `partial_fit`, except `temperature` and `rejection`, which act at once; where what
-    they need has not been learnt, there is an error. `device`, `n_jobs` and `verbose`,
-    which make no difference to results, act at once too.
+    Parameters that are set after `fit` take effect with the next `fit`: `partial_fit`,
+    `forget`, `merge` and predictions go on by those of the last. Only `temperature` and
+    `rejection` act at once, with an error where what they need has not been learnt, and
+    `device`, `n_jobs` and `verbose`, which make no difference to results.
 
     With scikit-learn's ``array_api_dispatch``, results follow ``X`` to its namespace
     and device; labels that are text, and the attributes, are NumPy arrays.
@@ -455,7 +455,8 @@ or callable, default="dot"
             (``whitening="auto"``, ``temperature="auto"``). Generators that choose
             samples, and functions, only distinguish zero from the rest. A class
             without weight stays in ``classes_``, but is never predicted: its
-            probability is 0, its score the smallest finite one.
+            probability is 0, its score the smallest finite one. With `kernel_weight`
+            the scale of all weights counts too, as in scikit-learn's `Ridge`.
 
         Returns
         -------
@@ -503,7 +504,8 @@ or callable, default="dot"
             Their labels, known or new.
         classes : array-like of shape (n_classes,), default=None
             The labels to expect. New labels are welcome at any time, so this is never
-            needed; if it is passed, other labels in ``y`` are an error.
+            needed; if it is passed, other labels in ``y`` are an error. Those without
+            samples are not in ``classes_`` until some come.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, as in `fit`.
 
@@ -728,7 +730,8 @@ or callable, default="dot"
     @property
     def temperature_(self) -> float:
         """What scores are divided by for probabilities: float."""
-        return temperature_of(self, self._scorer("temperature_"))
+        scorer = self._scorer("temperature_")
+        return self._found("temperature_", temperature_of, scorer)
 
     @property
     def rejection_threshold_(self) -> float:
@@ -736,7 +739,7 @@ or callable, default="dot"
         scorer = self._scorer("rejection_threshold_")
         if self.rejection is None:
             raise AttributeError("rejection_threshold_ exists only with a rejection.")
-        return threshold_of(self, scorer)
+        return self._found("rejection_threshold_", threshold_of, scorer)
 
     @property
     def n_samples_seen_(self) -> int:
@@ -1094,10 +1097,19 @@ or callable, default="dot"
     def _scorer(self, name):
         """Find what scores queries; it is needed for an attribute."""
         if not self.__sklearn_is_fitted__():
+            when = "with all classes forgotten" if hasattr(self, "_fitted") else "yet"
             raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} before fit."
+                f"{type(self).__name__} has no attribute {name!r} {when}: learn first, "
+                "with fit or partial_fit."
             )
         return self._fitted.scorer
+
+    def _found(self, name, find, scorer):
+        """Find the value of an attribute, or say that there is none."""
+        try:
+            return find(self, scorer)
+        except ValueError as error:  # of a parameter that was set after fit
+            raise AttributeError(f"{name} cannot be found. {error}") from error
 
     def _adopt(self, fitted, features):
         """Become fitted, unless parameters do not go with what was learnt."""

@@ -63,7 +63,8 @@ def compacted(clf):
     calibrate_now(clf, scorer)
     if familiarity_of(clf, scorer) == "auto":
         _ = scorer.head.mean_directions  # while there is what it is made of
-    other = clone(clf).set_params(head=None)
+    other = clone(clf)
+    other.head = None
     parameters = scorer.plan.parameters | {"head": None}
     plan = replace(scorer.plan, needs=Needs(), parameters=parameters)
     head = copy(scorer.head)

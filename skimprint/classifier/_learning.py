@@ -27,6 +27,7 @@ from .._validation import (
     DTYPES,
     check_labels,
     joint_label_dtype,
+    plain_labels,
     refuse_collections,
     shortened,
 )
@@ -73,6 +74,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
             "np.char.decode(y)."
         )
     classes_of_y, codes = np.unique(y, return_inverse=True)
+    classes_of_y = plain_labels(classes_of_y)
     labels = classes_of_y.tolist()
     if classes is not None:
         _check_expected(labels, classes)
@@ -197,8 +199,9 @@ def check_labels_to_forget(state, classes):
         unknown = labels  # a mask, whose True would be found as 1
     if unknown:
         raise ValueError(
-            f"classes must be labels that the classifier knows; {unknown} are not "
-            f"among {shortened(sorted(known))}."
+            "classes must be labels that the classifier knows; "
+            f"{shortened(unknown)} are not among {shortened(sorted(known))}. (A mask "
+            "does not name labels: pass the labels themselves.)"
         )
     if state.pooled is not None:
         kept = [label for label in labels if not _is_separate(state, label)]
@@ -221,13 +224,13 @@ def _is_separate(state, label):
 
 def listed_labels(y, n_samples, name="y"):
     """Make a list of labels, one for each sample."""
-    labels = np.asarray(to_host(y)).tolist()
-    if len(labels) != n_samples:
+    labels = np.asarray(to_host(y))
+    if labels.shape != (n_samples,):
         raise ValueError(
-            f"{name} must have a label for each of {n_samples} samples; got "
-            f"{len(labels)}."
+            f"{name} must have a label for each of {n_samples} samples; got an array "
+            f"of shape {labels.shape}."
         )
-    return labels
+    return labels.tolist()
 
 
 def codes_among(classes, labels):
@@ -289,6 +292,15 @@ def check_mergeable(first, second):
             f"other must have {first.n_features_in_} features; it has "
             f"{second.n_features_in_}."
         )
+    mine, theirs = (
+        getattr(clf, "feature_names_in_", np.empty(0)).tolist()
+        for clf in (first, second)
+    )
+    if mine and theirs and mine != theirs:
+        raise ValueError(
+            "other must have learnt features of the same names, in the same order: "
+            f"{shortened(mine)}; it has learnt {shortened(theirs)}."
+        )
     difference = first_difference(first._fitted.plan, second._fitted.plan)
     if difference is not None:
         raise ValueError(f"other must have the same parameters; {difference}")
@@ -320,7 +332,8 @@ def rejected_labels(classes, winners, is_rejected, label):
     except (TypeError, ValueError) as error:
         raise ValueError(
             "The label of the rejection must be of the type of the labels, such as "
-            f"{known[0]!r}; got {label!r}. {error}"
+            f"{known[0]!r}; got {label!r}. (A classifier around this one may have "
+            "turned text into numbers.)"
         ) from error
     labels = classes[winners].astype(dtype)
     labels[is_rejected] = label
@@ -401,12 +414,13 @@ def _checked_head(head):
         )
     weight = check_array(to_host(weight), dtype=DTYPES, input_name="head")
     classes = np.arange(len(weight)) if classes is None else to_host(classes)
-    classes = np.asarray(classes)
+    classes = plain_labels(np.asarray(classes))
     if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):
         raise ValueError(
             f"head must have a different label for each of its {len(weight)} rows; "
             f"got labels of shape {classes.shape}, "
-            f"{len(np.unique(classes))} of them different."
+            f"{len(np.unique(classes))} of them different. (Of a linear model of two "
+            "classes, pass np.concatenate([-coef_, coef_]).)"
         )
     return weight, classes
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from .._memory.learner import renormalized
 from .._plan import Plan, chosen_norm
 from ._fitted import Fitted
-from ._plain import parameters_then
+from ._plain import parameters_then, with_parameters
 
 
 def replanned(clf, is_nonnegative):
@@ -26,8 +26,7 @@ def replanned(clf, is_nonnegative):
     plan = clf._fitted.plan
     if not plan.chooses_norm or plan.support_norm_value == chosen_norm(is_nonnegative):
         return plan
-    then = type(clf)(**(clf.get_params(deep=False) | parameters_then(clf)))
-    again = Plan.of(then, is_nonnegative)
+    again = Plan.of(with_parameters(clf, parameters_then(clf)), is_nonnegative)
     return replace(again, seed=plan.seed, parameters=plan.parameters)
 
 

@@ -3,6 +3,7 @@
 Pickles and files hold it in this form, so that neither depends on private classes.
 """
 
+from copy import copy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -186,7 +187,7 @@ def read_fitted(clf, plain, arrays, then):
     fitted : Fitted or PredictOnly
     """
     arrays.sizes["features"] = clf.n_features_in_
-    plan = _plan(type(clf), plain, clf.get_params(deep=False) | then)
+    plan = _plan(clf, plain, then)
     if plain["learning"]:
         state = _read_state(plain, arrays, plan, clf.n_features_in_)
         fitted = Fitted(plan, state)
@@ -210,14 +211,25 @@ def read_fitted(clf, plain, arrays, then):
     return fitted
 
 
-def _plan(cls, plain, then):
+def with_parameters(clf, changes):
+    """Copy a classifier, with other values of some parameters.
+
+    A subclass may have set some of them itself, so that its own ``__init__`` takes
+    fewer.
+    """
+    other = copy(clf)
+    vars(other).update(changes)
+    return other
+
+
+def _plan(clf, plain, then):
     """Resolve parameters as `fit` did, of samples that are not there any more."""
-    given = cls(**then)
+    given = with_parameters(clf, then)
     given._validate_params()
     chosen = plain["support_norm"]
     if given.support_norm != "auto" and chosen != given.support_norm:
         raise ValueError(f"support_norm cannot be {chosen!r}.")
-    resolved = cls(**(then | {"support_norm": chosen, "random_state": 0}))
+    resolved = with_parameters(given, {"support_norm": chosen, "random_state": 0})
     resolved._validate_params()
     needs = Needs(*plain["needs"]) if plain["learning"] else Needs()
     return replace(

@@ -59,7 +59,8 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     Raises
     ------
     ValueError
-        If a part cannot be written, such as a function. Nothing is written then.
+        If a part cannot be written, such as a function, or none is of skimprint.
+        Nothing is written then.
     FileExistsError
         If the folder has anything else in it.
 
@@ -81,6 +82,11 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     safetensors = require("safetensors.numpy", "skimprint.persistence")
     if not hasattr(model, "_fitted"):  # a classifier may have forgotten all classes
         check_is_fitted(model)
+    if not _has_ours(model):
+        raise ValueError(
+            "model must be an ImprintClassifier, an ImprintClassifierCV or a pipeline "
+            f"with one of them; got {type(model).__name__}. Write it with skops.io."
+        )
     arrays = Arrays()
     others: dict[str, bytes] = {}
     config = {
@@ -169,6 +175,13 @@ _REFUSALS = (
     ValueError,
     struct.error,
 )
+
+
+def _has_ours(model):
+    """Whether a model is one of skimprint's, or has one as a step."""
+    if type(model) is Pipeline:
+        return any(_has_ours(step) for _, step in model.steps)
+    return type(model).__module__.startswith("skimprint")
 
 
 def _check_lengths(path):

@@ -668,6 +668,13 @@ class TestLabelsKeepTheirDigits:
         with pytest.raises(ValueError, match=r"got bytes. Decode them first"):
             plain_classifier("mean").fit(np.eye(2), np.array([b"a", b"b"]))
 
+    @pytest.mark.parametrize("unit", ["D", "ns"])
+    def test_dates_are_refused(self, unit):
+        for kind in ("datetime64", "timedelta64"):
+            y = np.array([0, 1]).astype(f"{kind}[{unit}]")
+            with pytest.raises(ValueError, match=r"text or booleans; got (date|time)"):
+                plain_classifier("mean").fit(np.eye(2), y)
+
 
 class TestScale:
     @pytest.mark.parametrize("scale", [1e-8, 1e5, 1e18, 1e20, 1e37])

@@ -19,13 +19,14 @@ from hypothesis.stateful import (
 )
 from settings import PLAIN, plain_classifier
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from skimprint import ImprintClassifier
+from skimprint import ImprintClassifier, Rejection
 from skimprint.generation import KMeansProxies, LeastSquaresProxies, make_generator
 
 # What any chunks and orders give alike, and what is approximate for a class that is
@@ -814,3 +815,36 @@ class TestThreads:
 def test_a_head_must_have_weights():
     with pytest.raises(TypeError, match="pass coef_ and classes_"):
         ImprintClassifier.from_head(RidgeClassifier())
+
+
+def test_merge_refuses_features_of_other_names_or_in_another_order():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    clf = plain_classifier("mean").fit(X[y == 0], y[y == 0])
+    before = clf.proxies_.copy()
+    for columns in (X.columns[::-1], ["a", "b", "c", "d"]):
+        other = X[columns] if set(columns) == set(X) else X.set_axis(columns, axis=1)
+        other = plain_classifier("mean").fit(other[y > 0], y[y > 0])
+        with pytest.raises(ValueError, match="same names, in the same order"):
+            clf.merge(other)
+        np.testing.assert_array_equal(clf.proxies_, before)
+    nameless = plain_classifier("mean").fit(X[y > 0].to_numpy(), y[y > 0])
+    assert clf.merge(nameless).score(X, y) > 0.9
+
+
+def test_a_mask_is_no_list_of_labels():
+    X, y = load_iris(return_X_y=True)
+    clf = plain_classifier("mean").fit(X, y)
+    with pytest.raises(ValueError, match=r"\(150 in all\)"):
+        clf.forget(y == 2)
+
+
+@pytest.mark.parametrize("params", [{"temperature": -1}, {"rejection": Rejection(-1)}])
+def test_an_attribute_that_cannot_be_found_is_missing(params):
+    """So that what looks at all attributes, as notebooks do, goes on."""
+    X, y = load_iris(return_X_y=True)
+    clf = ImprintClassifier("least_squares").fit(X, y).set_params(**params)
+    name = "temperature_" if "temperature" in params else "rejection_threshold_"
+    assert not hasattr(clf, name)
+    with pytest.raises(AttributeError, match=f"{name} cannot be found"):
+        getattr(clf, name)
+    assert "ImprintClassifier" in clf._repr_html_()

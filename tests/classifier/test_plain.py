@@ -1,8 +1,10 @@
 """What a classifier knows, as plain values: small pickles, of public names only."""
 
+import copy
 import io
 import pickle
 import pickletools
+from enum import StrEnum
 
 import joblib
 import numpy as np
@@ -208,3 +210,54 @@ def test_models_without_classes_are_pickled():
     clf.fit([[0.0, 1.0], [1.0, 0.0]], ["up", "right"]).forget(["up", "right"])
     again = pickle.load(io.BytesIO(pickle.dumps(clf)))
     assert again.partial_fit([[0.0, 1.0]], ["up"]).classes_.tolist() == ["up"]
+
+
+class Color(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [np.str_("up"), np.str_("down")],
+        [Color.RED, Color.BLUE],
+    ],
+    ids=lambda labels: type(labels[0]).__name__,
+)
+def test_text_in_arrays_of_objects_is_plain(labels):
+    """Whatever they are subclasses of: files and pickles hold the plain ones."""
+    X, _ = support(2, 5, 4)
+    y = np.empty(10, dtype=object)
+    y[:] = labels * 5
+    for params in ({}, {"head": (X[:1], y[:1])}):
+        clf = plain_classifier("mean", **params).fit(X, y)
+        assert {type(label) for label in clf.classes_} == {str}
+        for again in (pickle.loads(pickle.dumps(clf)), copy.deepcopy(clf)):
+            assert again.predict(X).tolist() == clf.predict(X).tolist()
+            assert again.forget(labels[0]).classes_.tolist() == [labels[1]]
+
+
+class Narrow(ImprintClassifier):
+    """Takes three parameters, one of them its own, and sets another itself."""
+
+    def __init__(self, n_proxies=2, *, power=1.0, random_state=None):
+        super().__init__("kmeans", n_proxies, whitening=0.3, random_state=random_state)
+        self.power = power
+
+
+def test_a_subclass_may_take_fewer_parameters():
+    X, y = support(3, 10, 6)
+    clf = Narrow(power=2.0, random_state=0).fit(X, y)
+    expected = ImprintClassifier("kmeans", 2, whitening=0.3, random_state=0).fit(X, y)
+    for other in (clf, pickle.loads(pickle.dumps(clf)), copy.deepcopy(clf)):
+        assert other.power == 2
+        assert_same(other, expected, X)
+        assert_same(other.compact(), expected, X)
+    clf.set_params(n_proxies=1)  # takes effect with the next fit
+    again = pickle.loads(pickle.dumps(clf))
+    assert again.n_proxies == 1
+    assert_same(again.partial_fit(X, y), expected.partial_fit(X, y), X)
+    signed = Narrow(random_state=0).fit(np.abs(X), y).partial_fit(-X, y + 3)
+    assert signed.support_norm_ == "power"
+    assert signed.forget([0, 1, 2]).support_norm_ == "l2"

@@ -404,7 +404,7 @@ class TestRefusals:
             ),
             (
                 {"X_train": X[:3], "y_train": y},
-                "a label for each of 3 samples; got 250",
+                "a label for each of 3 samples; got an array",
             ),
         ):
             with pytest.raises(ValueError, match=message):
