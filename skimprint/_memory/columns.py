@@ -47,7 +47,8 @@ class Samples(NamedTuple):
     """Samples of a class, sorted by their keys.
 
     The key of a sample depends on its values only, so the samples with the smallest
-    keys are the same ones in whatever order and parts the samples come.
+    keys are the same ones in whatever order and parts the samples come. Equal samples
+    are one, of the weight of all: whoever is left out must not be found in a copy.
 
     Attributes
     ----------
@@ -90,8 +91,8 @@ class Samples(NamedTuple):
 
     def smallest(self, size=None):
         """Sort by the keys, and take so many of the smallest, or all."""
-        kept = np.argsort(self.keys, kind="stable")[:size]
-        return Samples(*(values[kept] for values in self))
+        only = Ragged(self, np.array([0, len(self.keys)]))
+        return sorted_by_key(only).take(np.array([0]), size).values
 
 
 @dataclass(frozen=True)
@@ -197,10 +198,31 @@ class Ragged:
 
 
 def sorted_by_key(samples):
-    """Sort the samples of each class by their keys: a `Ragged` of `Samples`."""
-    order = np.lexsort([samples.values.keys, samples.codes])
-    values = Samples(*(values[order] for values in samples.values))
-    return Ragged(values, samples.offsets)
+    """Sort the samples of each class by their keys; equal ones become one.
+
+    Parameters
+    ----------
+    samples : Ragged of Samples
+        In any order.
+
+    Returns
+    -------
+    samples : Ragged of Samples
+        Of equal ones, the first, with the weight of all.
+    """
+    codes = samples.codes
+    order = np.lexsort([samples.values.keys, codes])
+    sorted_ = Samples(*(values[order] for values in samples.values))
+    is_again = np.zeros(len(order), bool)
+    (pairs,) = np.nonzero((np.diff(sorted_.keys) == 0) & (np.diff(codes) == 0))
+    rows = sorted_.rows
+    is_again[pairs + 1] = (rows[pairs] == rows[pairs + 1]).all(axis=1)
+    if not is_again.any():
+        return Ragged(sorted_, samples.offsets)
+    (first,) = np.nonzero(~is_again)
+    distinct = Samples(*(values[first] for values in sorted_))
+    distinct = distinct._replace(weights=np.add.reduceat(sorted_.weights, first))
+    return Ragged(distinct, np.searchsorted(first, samples.offsets))
 
 
 def take(column, classes):

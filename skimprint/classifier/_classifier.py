@@ -449,10 +449,10 @@ or callable, default="dot"
             Their labels: numbers, strings or booleans.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights. A sample of weight zero counts as absent. One of
-            weight 2 counts as two in means, clusters, moments and least squares; not
-            where samples are counted or left out one by one: in votes, in classes of
-            no more samples than proxies, and in what is chosen by leaving samples out
-            (``whitening="auto"``, ``temperature="auto"``). Generators that choose
+            weight 2 counts as two in means, clusters, moments and least squares, and
+            is left out as one, with all its weight, as rows are that occur twice
+            (``whitening="auto"``, ``temperature="auto"``); it counts once in votes and
+            in classes of no more samples than proxies. Generators that choose
             samples, and functions, only distinguish zero from the rest. A class
             without weight stays in ``classes_``, but is never predicted: its
             probability is 0, its score the smallest finite one. With `kernel_weight`

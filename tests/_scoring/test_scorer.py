@@ -231,7 +231,7 @@ class TestReasons:
         [
             ({"n_reasons": -1}, "n_reasons must be an int of at least 0; got -1"),
             ({"n_reasons": 1.5}, "n_reasons must be an int of at least 0; got 1.5"),
-            ({"y": [1]}, "y must have a label for each of 3 samples; got 1"),
+            ({"y": [1]}, "y must have a label for each of 3 samples; got an array"),
             ({"y": ["x", 1, 10]}, r"does not know \[10, 'x'\]. Leave these samples"),
         ],
     )

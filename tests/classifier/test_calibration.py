@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from settings import plain_classifier
+from settings import plain_classifier, spelt
 from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 
@@ -262,3 +262,43 @@ def test_one_sample_is_not_heavier_than_all():
             rejection=Rejection(-1, rate=0.5),
         ).fit(rng.normal(size=(1, 5)), [0], sample_weight=[weight])
         assert np.isfinite(clf.rejection_threshold_)
+
+
+def twice(how, clf, X, y):
+    """Learn each sample twice."""
+    if how == "rows":
+        return clf.fit(np.repeat(X, 2, axis=0), np.repeat(y, 2))
+    if how == "weights":
+        return clf.fit(X, y, np.full(len(y), 2.0))
+    if how == "parts":
+        return clf.fit(X, y).partial_fit(X, y)
+    return clf.fit(X, y).merge(clone(clf).fit(X, y))
+
+
+@pytest.mark.parametrize("n_shots", [3, 30])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"generator": "mean"},
+        {"generator": "all"},
+        {"generator": "kmeans", "n_proxies": 5},
+        {"generator": "kmeans", "n_proxies": 5, "kernel_weight": 0.5},
+        {"generator": "kmeans", "n_proxies": 5, "whitening": None},
+    ],
+    ids=spelt,
+)
+@pytest.mark.parametrize("how", ["rows", "weights", "parts", "merged"])
+def test_a_sample_is_not_found_in_its_copy_when_it_is_left_out(
+    how, params, n_shots, digits
+):
+    """What is chosen by leaving samples out is about the same if each comes twice."""
+    X, y = digits
+    X = X[:, ::8]
+    chosen = np.concatenate([np.flatnonzero(y == c)[:n_shots] for c in range(10)])
+    X, y, others = X[chosen], y[chosen], np.delete(X, chosen, axis=0)
+    clf = ImprintClassifier(**params, rejection=Rejection(-1, rate=0.1), random_state=0)
+    once = clone(clf).fit(X, y)
+    again = twice(how, clone(clf), X, y)
+    np.testing.assert_allclose(again.temperature_, once.temperature_, rtol=0.35)
+    rejected, expected = ((c.predict(others) == -1).mean() for c in (again, once))
+    assert abs(rejected - expected) < 0.06

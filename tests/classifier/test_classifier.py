@@ -44,9 +44,6 @@ ANY_NAMESPACE = {"check_array_api_same_namespace": "queries of any namespace wil
 
 
 def expected_failed_checks(clf):
-    if clf.temperature == "auto":
-        why = "a sample is left out with all its weight, of copies only one is"
-        return dict.fromkeys(NO_WEIGHT_EQUIVALENCE, why) | ANY_NAMESPACE
     stochastic = clf.n_proxies == 2 and clf.generator in ("kmeans", "kmedoids")
     if stochastic or clf.generator == "all":
         return NO_WEIGHT_EQUIVALENCE | ANY_NAMESPACE
