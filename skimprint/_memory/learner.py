@@ -358,15 +358,23 @@ def renormalized(plan, state, norm, *, n_jobs=None):
         return replace(after, n_samples=state.n_samples)
     block = state.column(lambda block: block)
     found = plan.generator.points(block.imprint)
+    is_whole = found.sizes == block.n_samples
     if block.samples is not None:
         rows, weights, _, indices = block.samples.values
         points = Points(rows, weights, indices, np.zeros(len(rows)))
-        (whole,) = np.nonzero(block.samples.sizes == block.n_samples)
+        # Of equal samples, one is kept, with the weight of all.
+        codes = block.samples.codes
+        kept_weights = np.bincount(codes, weights, minlength=len(block.labels))
+        has_all = np.isclose(kept_weights, block.weights, rtol=1e-12, atol=0)
+        (whole,) = np.nonzero(
+            np.where(is_whole, block.samples.sizes == block.n_samples, has_all)
+        )
         kept = Ragged(points, block.samples.offsets).take(whole)
         found = found.replaced(whole, kept)
+        is_whole[whole] = True
     from_head = block.is_head[found.codes]
     points = found.values._replace(vectors=norm.undone(found.values.vectors))
-    if np.any(found.sizes != block.n_samples) or np.any(points.indices[~from_head] < 0):
+    if not is_whole.all() or np.any(points.indices[~from_head] < 0):
         return None
     if from_head.any():
         labels = block.labels[block.is_head].tolist()

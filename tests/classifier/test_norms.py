@@ -292,6 +292,16 @@ class TestTraces:
         assert clf.support_norm_ == fresh.support_norm_
         assert clf._fitted.plan.query_norm is NORMS[clf.support_norm_]
 
+    @pytest.mark.parametrize("generator", ["all", "mean", "kmeans", "cov_max"])
+    def test_of_samples_that_came_twice(self, generator):
+        X, y, _ = samples(False, True, True)
+        clf = ImprintClassifier(generator, random_state=0)
+        clf = learn_by_class(clf, X, y).partial_fit(X, y)
+        assert clf.support_norm_ == "power"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert clf.forget(NAMES[0]).support_norm_ == "l2"
+
     def test_of_points_that_are_means(self):
         # Means of samples with negative values may have none.
         rng = np.random.default_rng(0)
