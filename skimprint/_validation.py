@@ -30,8 +30,6 @@ def check_labels(y):
     """Refuse what are no class labels, such as continuous targets."""
     if y.dtype.kind in "biuSU":
         return  # cannot be anything else, and looking takes as long as a small fit
-    if y.dtype.kind in "mM":
-        raise ValueError(f"y must be numbers, text or booleans; got {y.dtype}.")
     with warnings.catch_warnings():
         # A sample or two per class is nothing to warn of here.
         warnings.filterwarnings("ignore", "The number of unique classes is greater")

@@ -68,10 +68,12 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
             )
     X = to_device(readable(X), clf.device)
     check_labels(y)
-    if y.dtype.kind == "S":
+    if y.dtype.kind in "SmM":  # bytes and dates, which no file can hold
+        got, cure = f"{y.dtype}. Make them text", "y.astype(str)"
+        if y.dtype.kind == "S":
+            got, cure = "bytes. Decode them", "np.char.decode(y)"
         raise ValueError(
-            "y must be numbers, text or booleans; got bytes. Decode them first: "
-            "np.char.decode(y)."
+            f"y must be numbers, text or booleans; got {got} first: {cure}."
         )
     classes_of_y, codes = np.unique(y, return_inverse=True)
     classes_of_y = plain_labels(classes_of_y)
