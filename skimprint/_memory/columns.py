@@ -80,11 +80,6 @@ class Samples(NamedTuple):
         indices = np.arange(n) if indices is None else indices[:n]
         return cls(rows, weights, row_keys(rows, seed=0), indices).smallest(size)
 
-    def joined(self, other):
-        """Join these samples and others of the same class."""
-        both = Samples(*map(np.concatenate, zip(self, other, strict=True)))
-        return both.smallest()
-
     def moved(self, n_rows):
         """Number the training rows after so many others."""
         return self._replace(indices=self.indices + n_rows)
@@ -153,33 +148,19 @@ class Ragged:
         """Put records of others in the place of those of some classes, in order."""
         if len(classes) == len(self):
             return others
-        sizes = self.sizes
-        sizes[classes] = others.sizes
-        offsets = offsets_of(sizes)
         is_new = np.zeros(len(self), bool)
         is_new[classes] = True
-        of_new = np.repeat(is_new, sizes)
-        of_kept = np.repeat(~is_new, self.sizes)
-        arrays = []
-        for first, second in zip(self.values, others.values, strict=True):
-            shape = offsets[-1], *first.shape[1:]
-            array = np.empty(shape, np.result_type(first, second))
-            array[~of_new], array[of_new] = first[of_kept], second
-            arrays.append(array)
-        return Ragged(type(self.values)(*arrays), offsets)
+        sizes = self.sizes
+        sizes[classes] = others.sizes
+        kept, of_new = self.take(np.flatnonzero(~is_new)), np.repeat(is_new, sizes)
+        return _placed(kept, ~of_new, others, of_new, offsets_of(sizes))
 
     def followed_by(self, other):
         """Join the record of each class and that of another column."""
         before = np.repeat(other.offsets[:-1], self.sizes)
         after = np.repeat(self.offsets[1:], other.sizes)
         own, others = np.arange(len(before)) + before, np.arange(len(after)) + after
-        arrays = []
-        for first, second in zip(self.values, other.values, strict=True):
-            shape = len(before) + len(after), *first.shape[1:]
-            array = np.empty(shape, np.result_type(first, second))
-            array[own], array[others] = first, second
-            arrays.append(array)
-        return Ragged(type(self.values)(*arrays), self.offsets + other.offsets)
+        return _placed(self, own, other, others, self.offsets + other.offsets)
 
     def with_values(self, **changes):
         """Replace some of the arrays."""
@@ -195,6 +176,17 @@ class Ragged:
             sample_weight=points.counts,
             spread=points.spreads,
         )
+
+
+def _placed(first, where_first, second, where_second, offsets):
+    """Make one column of two, whose elements get the places that are given."""
+    arrays = []
+    for one, other in zip(first.values, second.values, strict=True):
+        shape = offsets[-1], *one.shape[1:]
+        array = np.empty(shape, np.result_type(one, other))
+        array[where_first], array[where_second] = one, other
+        arrays.append(array)
+    return Ragged(type(first.values)(*arrays), offsets)
 
 
 def sorted_by_key(samples):

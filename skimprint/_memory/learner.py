@@ -757,10 +757,7 @@ class _OfEach:
     def take(self, place):
         """Take the moments (or None) and the samples of a class."""
         if place not in self._found:
-            few = [place]
-            if isinstance(self._source, GroupedRows) and self._needs.moments:
-                few = self._with_next(place)
-            run_blocks(self._find, few)
+            run_blocks(self._find, self._with_next(place))
         return self._found.pop(place)
 
     def _find(self, place):
@@ -769,9 +766,12 @@ class _OfEach:
 
     def _with_next(self, place):
         """List a class and the next ones of which scatters are to be made."""
-        source, d = self._source, self._source.n_features
+        source = self._source
+        if isinstance(source, Block) or not self._needs.moments:
+            return [place]
         if source.transform.is_callable or not isinstance(source.X, np.ndarray):
             return [place]  # threads might not be safe there
+        d = source.n_features
         few = np.flatnonzero(are_few(source.sizes[place:], d))
         rows_and_scatters = source.dtype.itemsize * d * source.sizes[place:] + 8 * d * d
         n = np.searchsorted(rows_and_scatters.cumsum(), _AHEAD_BYTES)

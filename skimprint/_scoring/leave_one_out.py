@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._arrays.groups import numbers_within, row_keys
+from .._arrays.groups import numbers_within
 from .._arrays.threads import run_blocks
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
@@ -134,7 +134,6 @@ def _by_proxies(scorer, samples, change, score):
     scores = np.empty((len(samples.rows), len(head.classes)), dtype=head.proxies.dtype)
     familiar = np.empty(len(samples.rows), dtype=head.proxies.dtype)
     vectors_of_all = head.space.proxies.values.vectors if plan.mean_weight else None
-    twins = _twins(head)
 
     def score_fold(fold):
         without_fold = _without(head, samples.take(fold))
@@ -153,7 +152,7 @@ def _by_proxies(scorer, samples, change, score):
             )
             gone = np.zeros(similarities.shape, bool)
             (lost,) = np.nonzero(changed.gone)
-            gone[:, lost] = twins[:, None] == twins[changed.own[lost]]
+            gone[:, lost] = head.twins[:, None] == head.twins[changed.own[lost]]
             scores[part] = plan.aggregation.without(
                 similarities, gone, head.offsets, similarity
             ).T
@@ -221,7 +220,6 @@ def _changes_of(scorer, samples):
         Whether the class of a sample has anything left.
     """
     head = scorer.head
-    twins = _twins(head)
     bounds = np.searchsorted(samples.codes, np.arange(len(head.classes) + 1))
     changes, usable = [], []
     for code, proxies in enumerate(head.space.proxies):
@@ -232,24 +230,14 @@ def _changes_of(scorer, samples):
         own, gone, left = scorer.plan.generator.without(proxies, rows, weights)
         own = np.where(own < 0, -1, own + head.offsets[code])
         changes.append(_Change(own, gone, left))
-        own_twins = twins[head.offsets[code] : head.offsets[code + 1]]
-        is_one = np.all(own_twins == own_twins[0])
+        twins = head.twins[head.offsets[code] : head.offsets[code + 1]]
+        is_one = np.all(twins == twins[0])
         usable.append(~gone if is_one else np.ones(len(rows), bool))
     if not changes:
         return None, np.zeros(0, bool)
     return _Change(*map(np.concatenate, zip(*changes, strict=True))), np.concatenate(
         usable
     )
-
-
-def _twins(head):
-    """Number the proxies so that equal ones of a class have the same number.
-
-    A sample that occurs twice may be two proxies, and both are gone without it.
-    """
-    proxies = head.space.proxies
-    keys = row_keys(proxies.values.vectors, seed=0)
-    return np.unique(keys, return_inverse=True)[1] * len(proxies) + proxies.codes
 
 
 def _without(head, samples):

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .._arrays.groups import row_keys
 from .._space.space import origin_of
 from .._space.whitening import Whitening, precision_cholesky
 from ..normalization import l2_normalize, squared_lengths
@@ -184,6 +185,16 @@ class Head:
     def mean_directions(self):
         """The class means before any whitening, of unit length: (n_classes, d)."""
         return l2_normalize(self.space.means.astype(self.dtype))
+
+    @cached_property
+    def twins(self):
+        """A number for each proxy, the same for those of a class that are equal.
+
+        A sample that occurs twice may be two proxies, and both are gone without it.
+        """
+        proxies = self.space.proxies
+        keys = row_keys(proxies.values.vectors, seed=0)
+        return np.unique(keys, return_inverse=True)[1] * len(proxies) + proxies.codes
 
     def place(self, vectors):
         """Make proxies of vectors that are whitened, in place where it can be."""
