@@ -187,7 +187,7 @@ def test_a_compact_model_has_what_predictions_read_and_no_more(digits, folder, p
     ]
     if head.whitening is not None:
         whitening = head.whitening
-        read += [whitening.origin, whitening.matrix, whitening.basis]
+        read += [whitening.origin, whitening.cholesky, whitening.basis]
     if head.kernel is not None:
         read += [head.kernel.landmarks, head.kernel.coefficients]
     n_bytes = sum(array.nbytes for array in read if array is not None)
@@ -462,7 +462,7 @@ def test_numpy_and_safetensors_alone_read_a_file(digits, folder):
     arrays = safetensors.load_file(folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text("utf-8"))["model"]
     queries = X / np.linalg.norm(X, axis=1, keepdims=True) - arrays["whitening.origin"]
-    queries = queries @ arrays["whitening.matrix"]
+    queries = np.linalg.solve(arrays["whitening.cholesky"].T, queries.T).T
     similarities = queries @ arrays["proxies"].T
     best = np.maximum.reduceat(similarities, arrays["proxy_offsets"][:-1], axis=1)
     labels = np.array(config["classes"]["labels"])[best.argmax(axis=1)]
@@ -613,7 +613,7 @@ ATTACKS = {
     ),
     "NaN in proxies": lambda f: edit_arrays(f, set_nan("proxies")),
     "NaN in spreads": lambda f: edit_arrays(f, set_nan("spreads")),
-    "NaN in a whitening": lambda f: edit_arrays(f, set_nan("whitening.matrix")),
+    "NaN in a whitening": lambda f: edit_arrays(f, set_nan("whitening.cholesky")),
     "no proxies": lambda f: edit_arrays(f, lambda a: a.pop("proxies")),
     "no moments": lambda f: edit_arrays(f, lambda a: a.pop("moments.means")),
     "no samples": lambda f: edit_arrays(f, lambda a: a.pop("samples.weights")),

@@ -70,16 +70,15 @@ class Head:
         if moments is not None and plan.whitening is not None:
             chosen = plan.whitening == "auto"
             self.shrinkage = space.shrinkage if chosen else float(plan.whitening)
-            whitening = Whitening.of(space.scatter, space.origin, self.shrinkage)
+            dtype = np.float64 if plan.generator.combines else self.dtype
+            whitening = Whitening.of(space.scatter, space.origin, self.shrinkage, dtype)
             if plan.generator.combines:
                 moments = moments.whitened(whitening)
             self.whitening = whitening.astype(self.dtype)
         if plan.metric.needs_covariance:
             self.covariance, self.covariance_shrinkage = space.covariance
             self.factor = precision_cholesky(self._whitened(self.covariance))
-        vectors = points.values.vectors
-        if self.whitening is not None:
-            vectors = self.whitening(vectors)
+        vectors = self._solved(points.values.vectors)
         left_out = None
         if plan.generator.needs.samples:
             left_out = space.left_out()
@@ -88,7 +87,7 @@ class Head:
         vectors = plan.generator.combine(vectors, self.counts, moments, left_out)
         if vectors is points.values.vectors and len(state.blocks) == 1:
             vectors = vectors.copy()  # those that are remembered stay as they are
-        self.place(vectors)
+        self._place(vectors, self._solved)
         self.kernel = space.kernel if plan.kernel_weight else None
 
     @property
@@ -135,12 +134,13 @@ class Head:
         """
         head = copy(self)
         vars(head).pop("twice_whitened", None)
-        whitening = Whitening.of(scatter, origin_of(means), self.shrinkage)
-        head.whitening = whitening.astype(self.proxies.dtype)
+        origin, dtype = origin_of(means), self.proxies.dtype
+        head.whitening = Whitening.of(scatter, origin, self.shrinkage, dtype)
         if self.factor is not None:
             head.covariance = scatter.covariance(self.covariance_shrinkage)
             head.factor = precision_cholesky(head._whitened(head.covariance))
-        head.place(head.whitening(self.space.proxies.values.vectors))
+        vectors = self.space.proxies.values.vectors
+        head._place(head.whitening(vectors), head.whitening)
         return head
 
     def blended(self, vectors, means):
@@ -165,9 +165,7 @@ class Head:
         vectors = vectors.astype(self.dtype)
         if self.whitening is not None:
             vectors = self.whitening(vectors)
-        return self.plan.proxy_norm.in_place_of(
-            vectors, own, self.proxies, self.codes, self.space.is_head
-        )
+        return self._in_place_of(vectors, own)
 
     @cached_property
     def twice_whitened(self):
@@ -178,7 +176,7 @@ class Head:
         """
         if self.whitening is None:
             return None
-        twice = self.whitening.apply_transposed(self.proxies)
+        twice = self.whitening.solve_transposed(self.proxies)
         return twice, twice @ self.whitening.origin
 
     @cached_property
@@ -196,17 +194,41 @@ class Head:
         keys = row_keys(proxies.values.vectors, seed=0)
         return np.unique(keys, return_inverse=True)[1] * len(proxies) + proxies.codes
 
-    def place(self, vectors):
-        """Make proxies of vectors that are whitened, in place where it can be."""
+    def place(self):
+        """Make proxies of those that were generated, if these are not combined."""
+        vectors = self.space.proxies.values.vectors
+        if self.whitening is None:
+            vectors = vectors.copy()
+        self._place(self._solved(vectors), self._solved)
+
+    def _place(self, vectors, whiten):
+        """Make proxies of whitened vectors, perhaps in place, and of class means."""
         vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
         self.proxies = self.plan.proxy_norm.of_proxies(
             vectors, self.offsets, self.space.is_head
         )
         self._check_size(self.proxies)
         if self.plan.mean_weight:
-            means = self.normalized(self.space.means, np.arange(len(self.classes)))
+            means = whiten(self.space.means)
+            means = self._in_place_of(means, np.arange(len(self.classes)))
             # In a new array: what a callable returned may be the user's.
             self.proxies = self.blended(self.proxies, means[self.codes])
+
+    def _solved(self, vectors):
+        """Whiten vectors as proxies are: by solving, once for a head."""
+        if self.whitening is None:
+            return vectors
+        return self.whitening.solve(vectors)
+
+    def _in_place_of(self, vectors, own):
+        """Normalise vectors in the space of the proxies whose places they take."""
+        return self.plan.proxy_norm.in_place_of(
+            vectors.astype(self.dtype, copy=False),
+            own,
+            self.proxies,
+            self.codes,
+            self.space.is_head,
+        )
 
     def _check_size(self, vectors):
         """Refuse vectors whose squared lengths are not finite."""

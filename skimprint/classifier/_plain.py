@@ -533,8 +533,8 @@ def _write_head(head, arrays, *, learns, derived):
         whitening, of_whitening = head.whitening, arrays.of("whitening")
         plain["whitening_outside"] = whitening.outside
         of_whitening.add("origin", whitening.origin)
-        if whitening.matrix is not None:
-            _write_square(whitening.matrix, "matrix", of_whitening, whole=derived)
+        if whitening.cholesky is not None:
+            _write_square(whitening.cholesky, "cholesky", of_whitening, whole=derived)
         else:
             of_whitening.update(basis=whitening.basis, inside=whitening.inside)
     if not learns and "mean_directions" in vars(head):
@@ -604,9 +604,9 @@ def _read_head(plain, arrays, plan, space, classes):
     n_features = arrays.sizes["features"]
     if "whitening_outside" in plain:
         origin = arrays.take("whitening.origin", "f", "features")
-        matrix = _read_square("whitening.matrix", arrays, n_features)
-        if matrix is not None:
-            head.whitening = Whitening(origin, matrix)
+        cholesky = _read_square("whitening.cholesky", arrays, n_features)
+        if cholesky is not None:
+            head.whitening = Whitening(origin, cholesky)
         else:
             head.whitening = Whitening(
                 origin,
@@ -619,10 +619,7 @@ def _read_head(plain, arrays, plan, space, classes):
         head.dtype = head.proxies.dtype
     else:
         head.dtype = space.state.dtype
-        vectors = space.proxies.values.vectors
-        head.place(
-            vectors.copy() if head.whitening is None else head.whitening(vectors)
-        )
+        head.place()
     if arrays.has("mean_directions"):
         head.mean_directions = arrays.take(
             "mean_directions", "f", "classes", "features"

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from states import learnt, plan_of, with_moments
 
+from skimprint._space import moments
 from skimprint._space.moments import PooledMoments, joined, moments_of
 
 
@@ -85,6 +86,26 @@ def test_pooled_moments_follow_what_comes_and_goes(d, dtype, monkeypatch):
     expected = sum(scatter(moments_of(part.astype(float))) for part in parts)
     tolerance = {"rtol": 1e-4, "atol": 1e-3} if dtype == np.float32 else {"atol": 1e-8}
     np.testing.assert_allclose(found.scatter, expected, **tolerance)
+
+
+def test_a_class_more_is_all_that_is_added_where_blocks_are_joined(monkeypatch):
+    X, _ = samples(100, 5)
+    plan = plan_of(metric="mahalanobis")
+    state = learnt(plan, X[:80], np.repeat(np.arange(4), 20))
+    state = learnt(plan, X[80:90], np.full(10, 4), state=state)
+    before, added = PooledMoments(state), []
+    state = learnt(plan, X[90:], np.full(10, 5), state=state)
+    assert [len(block.labels) for block in state.blocks] == [4, 2]
+    add = moments._add_scatters
+
+    def record(triangle, parts, sign=1):
+        parts = list(parts)
+        added.extend(parts)
+        add(triangle, parts, sign)
+
+    monkeypatch.setattr(moments, "_add_scatters", record)
+    PooledMoments(state, before)
+    assert [part.weight for part in added] == [10]
 
 
 @settings(deadline=None, max_examples=25)

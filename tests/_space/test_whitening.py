@@ -126,7 +126,8 @@ def test_whitened_residuals_have_the_inverse_shrunk_covariance(n, d, shrinkage):
         Z = whiten(X)
         np.testing.assert_allclose(cdist(Z, Z), expected, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(whiten(origin[None]), 0)
-        products = whiten.apply_transposed(Z) @ (X - origin).T
+        np.testing.assert_allclose(whiten.solve(X), Z, rtol=1e-9, atol=1e-9)
+        products = whiten.solve_transposed(Z) @ (X - origin).T
         np.testing.assert_allclose(products, Z @ Z.T, atol=1e-9)
 
 
@@ -160,9 +161,28 @@ def test_whitening_of_float32_stays_float32(n, d):
     whiten = Whitening.of(Scatter.of_rows(R, n), means[0], 0.1)
     single = X.astype(np.float32)
     assert whiten(single).dtype == np.float32
-    for other in (whiten, whiten.astype(np.float32)):
+    narrow = Whitening.of(Scatter.of_rows(R, n), means[0], 0.1, np.float32)
+    for other in (whiten, narrow, whiten.astype(np.float32)):
         assert other(single).dtype == np.float32
         np.testing.assert_allclose(other(single), whiten(X), rtol=1e-4, atol=1e-4)
+    for rows in (single, X):
+        assert narrow.solve(rows).dtype == np.float32
+        np.testing.assert_allclose(narrow.solve(rows), whiten(X), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("least", [1e-3, 1e-6])
+def test_a_factor_of_float32_costs_the_root_of_the_condition(least):
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(200, 200)))[0]
+    covariance = (turn * np.geomspace(1, least, 200)) @ turn.T
+    R = rng.normal(size=(500, 200)) @ np.linalg.cholesky(covariance).T
+    scatter = Scatter.of_rows(R, 500)
+    exact, rounded = (
+        Whitening.of(scatter, np.zeros(200), 1e-6, dtype).solve(R)
+        for dtype in (np.float64, np.float32)
+    )
+    loss = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
+    assert loss < 1e-7 / np.sqrt(least)
 
 
 @pytest.mark.parametrize("n, d", [(60, 5), (12, 40)])
