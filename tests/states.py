@@ -23,3 +23,18 @@ def learnt(plan, X, y, weights=None, *, state=None):
 def with_moments(X, y, weights=None):
     """What is known where moments are wanted."""
     return learnt(plan_of(metric="mahalanobis"), X, y, weights)
+
+
+def samples(n, d, seed=0, n_classes=3):
+    """Embeddings, labels and weights; no class has no sample."""
+    rng = np.random.default_rng(seed)
+    y = np.sort(np.arange(n) % n_classes)
+    return rng.normal(size=(n, d)) + y[:, None], y, rng.uniform(0.5, 2, n)
+
+
+def assert_same_samples(found, expected, order):
+    """The same samples of each class are kept, to the bit; they came in an order."""
+    for some, others in zip(found, expected, strict=True):
+        some = some._replace(indices=order[some.indices])
+        for a, b in zip(some, others, strict=True):
+            np.testing.assert_array_equal(a, b)

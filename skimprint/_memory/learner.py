@@ -2,25 +2,21 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from .._arrays.device import have_negative
-from .._arrays.groups import GroupedRows, offsets_of, row_keys, runs_of
-from .._arrays.threads import run_blocks
+from .._arrays.groups import GroupedRows, offsets_of, runs_of
 from .._space.kernel_ridge import MAX_ROWS
-from .._space.moments import MomentColumns, Pool, are_few, joined, moments_of
+from .._space.moments import MomentColumns, Pool, are_few
 from .._validation import joint_label_dtype
-from .columns import Points, Ragged, Samples, n_bytes, sorted_by_key, take
-from .state import BLOCK_BYTES, Block, Needs, State, as_objects, head_block, split
+from .blocks import blocks_of, with_imprint
+from .columns import Points, Ragged, take
+from .state import Needs, State, head_block
 
 # Samples and what is known of their classes that is learnt at a time.
 _PART_BYTES = 2**24
-
-# Rows and scatters of classes that are looked at side by side.
-_AHEAD_BYTES = 2**26
 
 # Rows whose signs are looked at together: of samples that are not sorted, the first
 # tell of nearly all classes.
@@ -135,7 +131,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
     if is_new.any():
         some, rows = _only(labels, support, is_new)
         imprint = plan.generator.learn_each(rows, [plan.numbers(some)], **options)[0]
-        blocks = _blocks(needs, some, rows, imprint, signed=signed, pool=pool)
+        blocks = blocks_of(needs, some, rows, imprint, signed=signed, pool=pool)
         new += [block.moved(state.n_samples) for block in blocks]
     if is_known.any():
         known, rows = _only(labels, support, is_known)
@@ -149,7 +145,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
                 plan.numbers(few),
                 **options,
             )
-            new += _blocks(
+            new += blocks_of(
                 needs, few, their_rows, imprint, state, signed=signed, pool=pool
             )
     after = state.changed(
@@ -225,11 +221,11 @@ def learn_each(plans, batch, *, n_jobs=None):
     for imprint in imprints:
         if not states:
             signed = _signed(plans[0], batch)
-            blocks = first = _blocks(
+            blocks = first = blocks_of(
                 needs, labels, support, imprint, signed=signed, pool=pool
             )
         else:
-            blocks = _with_imprint(first, imprint)
+            blocks = with_imprint(first, imprint)
         states.append(nothing.changed(new=blocks, pooled=pool and pool.triangle))
     return states
 
@@ -319,7 +315,7 @@ def merge(plan, mine, theirs, *, n_jobs=None):
             seed=plan.seed,
             n_jobs=n_jobs,
         )
-        new += _blocks(needs, shared, others, imprint, mine, pool=pool)
+        new += blocks_of(needs, shared, others, imprint, mine, pool=pool)
     kept = [_keep(needs, block) for block in mine.blocks]
     after = mine.with_blocks(kept).changed(
         replaced + shared,
@@ -609,234 +605,3 @@ def _keep(needs, block):
     if moments is block.moments and samples is block.samples:
         return block
     return block._replace(moments=moments, samples=samples)
-
-
-def _with_imprint(blocks, imprint):
-    """Replace the proxies in blocks of the same classes."""
-    found, start = [], 0
-    for block in blocks:
-        part = np.arange(start, start + len(block.labels))
-        proxies, memory = take(imprint, part)
-        found.append(block._replace(proxies=proxies, memory=memory))
-        start += len(part)
-    return found
-
-
-def _blocks(needs, labels, source, imprint, before=None, *, signed=(), pool=None):
-    """Make blocks of what a generator made of classes, and of their statistics.
-
-    Parameters
-    ----------
-    needs : Needs
-        What to remember.
-    labels : list
-        The classes.
-    source : GroupedRows or Block
-        Their samples, or what another classifier knows of them.
-    imprint : Imprint
-        Of the generator.
-    before : State, default=None
-        What was known of the classes. Samples are numbered after those of before.
-    signed : set of label, default=()
-        Classes of which a sample has a negative value; a block says so itself.
-    pool : Pool, default=None
-        What scatters are added to that are not kept one by one.
-    """
-    weights, first_row = _weights(source), 0
-    if isinstance(source, Block):
-        n_samples, is_signed = source.n_samples, source.is_signed
-    else:
-        is_signed = np.array([label in signed for label in labels], bool)
-        n_samples = source.sizes
-    if before is not None:
-        first_row = before.n_samples
-        known = before.gather(labels, lambda b: (b.weights, b.n_samples, b.is_signed))
-        weights, n_samples = known[0] + weights, known[1] + n_samples
-        is_signed = known[2] | is_signed
-    numbers = weights, n_samples, np.zeros(len(labels), bool), is_signed
-    whole = Block(as_objects(labels), *numbers, *imprint)
-    if needs == Needs():
-        return split(whole)
-    blocks, start = [], 0
-    of_each = _OfEach(needs, source, first_row)
-    while start < len(labels):
-        stop = start
-        if isinstance(source, GroupedRows):
-            gets_scatters = before is not None and pool is None
-            stop = _end_of_few(needs, source, start, gets_scatters)
-        if stop == start:
-            found = _block_of_each(needs, of_each, start, len(labels), pool)
-            columns = _in_columns(needs, found)
-            stop = start + len(found)
-        else:
-            columns = _statistics_of_few(needs, source, start, stop, first_row, pool)
-        if before is not None:
-            known = before.gather(
-                labels[start:stop], lambda block: (block.moments, block.samples)
-            )
-            columns = _joined(needs, known, columns, pool)
-        moments, samples = columns
-        part = take(whole, np.arange(start, stop))
-        blocks.append(part._replace(moments=moments, samples=samples))
-        start = stop
-    return blocks
-
-
-def _end_of_few(needs, source, start, gets_scatters):
-    """Find the end of consecutive classes that are to be looked at together.
-
-    They fill a block, and of each, all samples are kept or no moments are needed. With
-    what was known of them, each may get a scatter, which takes its place in the block.
-    """
-    row_bytes = source.n_features * source.dtype.itemsize
-    rows = source.offsets[start] + max(BLOCK_BYTES // row_bytes, 1)
-    stop = int(np.searchsorted(source.offsets, rows, side="right")) - 1
-    if needs.moments:
-        d = source.n_features
-        (many,) = np.nonzero(~are_few(source.sizes[start:stop], d))
-        stop = min(stop, start + many.min(initial=stop))
-        if gets_scatters:
-            scatter_bytes = d * (d + 1) // 2 * source.dtype.itemsize
-            stop = min(stop, start + max(1, BLOCK_BYTES // scatter_bytes))
-    return stop
-
-
-def _statistics_of_few(needs, source, start, stop, first_row, pool):
-    """Find the moments (or None) and the samples of consecutive classes, in columns."""
-    index = source.order[source.offsets[start] : source.offsets[stop]]
-    rows = source.take(index)
-    weights = np.ones(len(rows))
-    if source.sample_weight is not None:
-        weights = source.sample_weight[index].astype(float)
-    samples = Samples(rows, weights, row_keys(rows, seed=0), index + first_row)
-    samples = sorted_by_key(Ragged(samples, offsets_of(source.sizes[start:stop])))
-    moments = None
-    if needs.moments:
-        moments = MomentColumns.of_few(samples, pool)
-        if pool is None:
-            return moments, samples
-    return moments, samples.take(np.arange(stop - start), needs.samples)
-
-
-def _in_columns(needs, found):
-    """Make columns of the moments and the samples of each class."""
-    moments, samples = zip(*found, strict=True)
-    columns = None
-    if needs.moments:
-        columns = MomentColumns.of(moments, samples[0].rows.dtype)
-    return columns, Ragged.of(samples)
-
-
-def _block_of_each(needs, of_each, start, n_classes, pool):
-    """Take the statistics of classes one by one, until they fill a block."""
-    found, size = [], 0
-    while size <= BLOCK_BYTES and start + len(found) < n_classes:
-        moments, samples = of_each.take(start + len(found))
-        if pool is not None:
-            moments, samples = pool.absorb(moments), samples.smallest(needs.samples)
-        found.append((moments, samples))
-        size += n_bytes(samples)
-        if needs.moments and moments.triangle is not None:
-            size += moments.triangle.nbytes
-    return found
-
-
-class _OfEach:
-    """Statistics of single classes, found for some at a time in threads.
-
-    Parameters
-    ----------
-    needs, source, first_row
-        As for `_blocks`.
-    """
-
-    def __init__(self, needs, source, first_row):
-        self._needs, self._source, self._first_row = needs, source, first_row
-        self._found = {}
-
-    def take(self, place):
-        """Take the moments (or None) and the samples of a class."""
-        if place not in self._found:
-            run_blocks(self._find, self._with_next(place))
-        return self._found.pop(place)
-
-    def _find(self, place):
-        found = _statistics_of(self._needs, self._source, place, self._first_row)
-        self._found[place] = found
-
-    def _with_next(self, place):
-        """List a class and the next ones of which scatters are to be made."""
-        source = self._source
-        if isinstance(source, Block) or not self._needs.moments:
-            return [place]
-        if source.transform.is_callable or not isinstance(source.X, np.ndarray):
-            return [place]  # threads might not be safe there
-        d = source.n_features
-        few = np.flatnonzero(are_few(source.sizes[place:], d))
-        rows_and_scatters = source.dtype.itemsize * d * source.sizes[place:] + 8 * d * d
-        n = np.searchsorted(rows_and_scatters.cumsum(), _AHEAD_BYTES)
-        return list(range(place, place + max(1, min([n, *few[:1]]))))
-
-
-def _weights(source):
-    """Sum the weights of the samples of each class."""
-    if isinstance(source, Block):
-        return source.weights
-    if source.sample_weight is None:
-        return source.sizes.astype(float)
-    weights = source.sample_weight[source.order]
-    return np.array([weights[a:b].sum() for a, b in pairwise(source.offsets)])
-
-
-def _statistics_of(needs, source, place, first_row):
-    """Find the moments (or None) and the samples of one class."""
-    if isinstance(source, Block):
-        samples = source.samples.one(place)
-        if not needs.moments:
-            return None, samples
-        return source.moments.one(place, source.samples), samples
-    rows, weights = source.rows(place), source.weights(place)
-    few = needs.moments and are_few(*rows.shape)
-    samples = Samples.of(
-        rows,
-        weights,
-        len(rows) if few else needs.samples,
-        source.indices(place) + first_row,
-    )
-    if few:
-        rows, weights = samples.rows, samples.weights
-    return moments_of(rows, weights) if needs.moments else None, samples
-
-
-def _joined(needs, known, more, pool):
-    """Join what was known of classes and what there is more, both in columns."""
-    (before, kept), (moments, samples) = known, more
-    both = sorted_by_key(kept.followed_by(samples))
-    most = np.full(len(both), needs.samples)
-    if pool is not None:
-        moments = pool.join(before, moments)
-    elif needs.moments:
-        found = [
-            _joined_one(before.one(i, kept), moments.one(i, samples), both.one(i))
-            for i in range(len(both))
-        ]
-        most[[one.triangle is None for one in found]] = both.sizes.max()
-        moments = MomentColumns.of(found, both.values.rows.dtype)
-    return moments, both.take(np.arange(len(both)), most)
-
-
-def _joined_one(first, second, samples):
-    """Join the moments of one class, whose samples are those of both that are kept."""
-    # A class of a head has no samples of its own.
-    if first.weight == 0:
-        return second
-    if second.weight == 0:
-        return first
-    if first.rows is None or second.rows is None:
-        return joined(first, second)
-    if are_few(*samples.rows.shape):
-        return moments_of(samples.rows, samples.weights)
-    return moments_of(
-        np.concatenate([first.rows, second.rows]),
-        np.concatenate([first.row_weights, second.row_weights]),
-    )

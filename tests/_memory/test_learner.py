@@ -7,30 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from states import learnt, plan_of
+from states import assert_same_samples, learnt, plan_of, samples
 
-from skimprint._memory import learner, state
+from skimprint._memory import blocks, learner, state
 from skimprint._memory.columns import n_bytes
 from skimprint._memory.learner import Batch, batches_joined, learn_each, merge
 from skimprint._memory.state import Needs, State
 from skimprint._space.moments import PooledMoments, moments_of
 
 EACH = 2**40  # bytes of scatters: more than there are
-
-
-def samples(n, d, seed=0, n_classes=3):
-    """Embeddings, labels and weights; no class has no sample."""
-    rng = np.random.default_rng(seed)
-    y = np.sort(np.arange(n) % n_classes)
-    return rng.normal(size=(n, d)) + y[:, None], y, rng.uniform(0.5, 2, n)
-
-
-def assert_same_samples(found, expected, order):
-    """The same samples of each class are kept, to the bit; they came in an order."""
-    for some, others in zip(found, expected, strict=True):
-        some = some._replace(indices=order[some.indices])
-        for a, b in zip(some, others, strict=True):
-            np.testing.assert_array_equal(a, b)
 
 
 @settings(deadline=None, max_examples=40)
@@ -62,43 +47,6 @@ def test_parts_in_any_order_give_the_statistics_of_the_whole(cuts, seed, d, kept
             )
         for unit in np.eye(d):
             np.testing.assert_allclose(found.times(unit), of_all.times(unit), atol=1e-8)
-
-
-def test_few_samples_have_the_same_bits_in_any_order():
-    X, y, weights = samples(9, 30)
-    plan = plan_of(metric="mahalanobis")
-    first = learnt(plan, X, y, weights)
-    second = learnt(plan, X[::-1], y[::-1], weights[::-1])
-    some, others = (each.gather([0, 1, 2]) for each in (first, second))
-    assert_same_samples(some.samples, others.samples, np.arange(9)[::-1])
-    for place in range(3):
-        for a, b in zip(
-            some.moments.one(place, some.samples),
-            others.moments.one(place, others.samples),
-            strict=True,
-        ):
-            np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("d", [4, 40])
-def test_samples_or_a_triangle_are_kept_whichever_takes_less(d):
-    X, y, _ = samples(60, d)
-    known = learnt(plan_of(metric="mahalanobis"), X, y).gather([0, 1, 2])
-    few = d + 1 > 2 * 20
-    assert known.samples.sizes.tolist() == 3 * [20 if few else 0]
-    assert known.moments.triangles.sizes.tolist() == 3 * [0 if few else 1]
-
-
-def test_only_what_is_needed_is_kept():
-    X, y, _ = samples(30, 40)
-    plan = plan_of()
-    assert plan.needs == Needs()
-    known = learnt(plan, X, y).gather([0, 1, 2])
-    assert known.moments is None
-    assert known.samples is None
-    known = learnt(plan.with_needs(Needs(samples=4)), X, y).gather([0, 1, 2])
-    assert known.samples.sizes.tolist() == [4, 4, 4]
-    assert known.moments is None
 
 
 class TestPooled:
@@ -178,12 +126,12 @@ class TestStates:
     """A state is replaced, never changed, and does not depend on how blocks lie."""
 
     @pytest.fixture(params=["small blocks", "large blocks"])
-    def blocks(self, request, monkeypatch):
+    def block_sizes(self, request, monkeypatch):
         if request.param == "small blocks":
-            for module in (learner, state):
+            for module in (blocks, state):
                 monkeypatch.setattr(module, "BLOCK_BYTES", 3000)
 
-    @pytest.mark.usefixtures("blocks")
+    @pytest.mark.usefixtures("block_sizes")
     @pytest.mark.parametrize("generator", ["mean", "kmeans", "all", "fps"])
     def test_classes_do_not_depend_on_each_other(self, generator):
         X, y, weights = samples(120, 6, n_classes=8)
@@ -202,7 +150,7 @@ class TestStates:
                 np.testing.assert_array_equal(a, b)
             assert_same_samples(other.samples, some.samples, order)
 
-    @pytest.mark.usefixtures("blocks")
+    @pytest.mark.usefixtures("block_sizes")
     def test_learning_leaves_the_state_before_as_it_was(self):
         X, y, _ = samples(120, 6, n_classes=8)
         plan = plan_of("kmeans", n_proxies=2, whitening="auto", random_state=0)
@@ -211,15 +159,6 @@ class TestStates:
         learnt(plan, X[:70] + 1, y[:70] + 3, state=before)
         merge(plan, before, learnt(plan, X[:50], y[:50]))
         assert pickle.dumps(before) == dump
-
-    def test_blocks_are_bounded_however_large_moments_are(self, monkeypatch):
-        for module in (learner, state):
-            monkeypatch.setattr(module, "BLOCK_BYTES", 30_000)
-        X, y, _ = samples(400, 50, n_classes=20)
-        known = learnt(plan_of(metric="mahalanobis"), X, y)
-        a_class = 8 * 50 * 51 // 2
-        for block in known.blocks:
-            assert n_bytes(block[1:]) < 30_000 + 2 * a_class
 
 
 class TestLearnEach:
