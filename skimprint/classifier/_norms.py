@@ -6,7 +6,7 @@ from dataclasses import replace
 from .._memory.learner import renormalized
 from .._plan import Plan, chosen_norm
 from ._fitted import Fitted
-from ._plain import parameters_then, with_parameters
+from ._plain.parameters import parameters_then, with_parameters
 
 
 def replanned(clf, is_nonnegative):

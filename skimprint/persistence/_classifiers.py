@@ -4,7 +4,9 @@ from .._arrays.device import to_host
 from .._memory.state import as_objects
 from ..classifier._classifier import ImprintClassifier
 from ..classifier._compact import calibrate_now
-from ..classifier._plain import count, parameters_then, read_fitted, write_fitted
+from ..classifier._plain import read_fitted, write_fitted
+from ..classifier._plain.arrays import count
+from ..classifier._plain.parameters import parameters_then
 from ._values import decode, encode
 
 

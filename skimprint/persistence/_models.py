@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..classifier import ImprintClassifier, ImprintClassifierCV
 from ..classifier._compact import compacted
-from ..classifier._plain import Arrays, Checked
+from ..classifier._plain.arrays import Arrays, Checked
 from ..embedding._embedder import FoundationEmbedder
 from ..embedding._extras import require
 from ._card import card_of

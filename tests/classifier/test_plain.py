@@ -139,7 +139,7 @@ def test_rows_with_the_same_key_stay_apart(monkeypatch, digits):
     X, y = digits
     clf = plain_classifier("all", whitening=0.5, random_state=0).fit(X[:50], y[:50])
     monkeypatch.setattr(
-        "skimprint.classifier._plain.row_keys",
+        "skimprint.classifier._plain.state.row_keys",
         lambda rows, seed: np.zeros(len(rows), np.uint64),
     )
     assert_same(pickle.loads(pickle.dumps(clf)), clf, X)

@@ -1,0 +1,132 @@
+"""What a classifier knows, as plain values and arrays, and back.
+
+Pickles and files hold it in this form, so that neither depends on private classes.
+"""
+
+from ..._scoring.scorer import Scorer
+from .._calibration import Calibration
+from .._compact import PredictOnly
+from .._fitted import Fitted, Kept
+from .arrays import Arrays, Checked, read_labels
+from .head import read_head, read_space, write_head
+from .parameters import parameters_then, plan_then
+from .state import read_state, write_state
+
+
+def state_of(clf, state):
+    """Replace what a classifier knows by plain values, for a pickle.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        The classifier.
+    state : dict
+        Its attributes.
+
+    Returns
+    -------
+    state : dict
+        Without anything that follows from the rest, up to what takes long to compute.
+    """
+    if "_fitted" not in state:
+        return state
+    arrays = Arrays()
+    plain = write_fitted(clf, arrays, derived=False)
+    plain |= {"arrays": arrays.all, "parameters_then": parameters_then(clf)}
+    return state | {"_fitted": plain}
+
+
+def fitted_in(clf, state):
+    """Find what a classifier knows in what `state_of` returned."""
+    plain = state.get("_fitted")
+    if plain is None:
+        return state
+    arrays = Checked(plain["arrays"].__getitem__, plain["arrays"], is_trusted=True)
+    return state | {
+        "_fitted": read_fitted(clf, plain, arrays, plain["parameters_then"])
+    }
+
+
+def write_fitted(clf, arrays, *, derived):
+    """Turn what a classifier knows into plain values and arrays.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Is fitted; it may have forgotten all classes.
+    arrays : Arrays
+        Gets the arrays.
+    derived : bool
+        Whether to write what follows from the rest, and is faster to read than made.
+
+    Returns
+    -------
+    plain : dict
+        Is JSON, unless the norm of the support is a function.
+    """
+    fitted = clf._fitted
+    plan, learns = fitted.plan, isinstance(fitted, Fitted)
+    plain = {
+        "support_norm": plan.support_norm_value,
+        "seed": plan.seed,
+        "learning": learns,
+        "derived": derived,
+    }
+    if learns:
+        plain |= {"needs": list(plan.needs)}
+        plain |= write_state(fitted.state, arrays, derived=derived)
+    if fitted.knows_classes:
+        scorer = fitted.scorer
+        plain |= write_head(scorer.head, arrays, learns=learns, derived=derived)
+        if learns and plan.whitening == "auto":
+            plain["chosen_by"] = fitted.weight
+        plain["temperatures"] = {}
+        for name, found in scorer.calibrations.items():
+            plain["temperatures"][name] = float(found.temperature)
+            arrays.of("calibration").of(name).update(
+                familiarities=found.familiarities, weights=found.weights
+            )
+    return plain
+
+
+def read_fitted(clf, plain, arrays, then):
+    """Make what a classifier knows of what `write_fitted` returned.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Has its parameters and the number of features.
+    plain : dict
+        The plain values.
+    arrays : Checked
+        The arrays.
+    then : dict
+        Of `parameters_then`.
+
+    Returns
+    -------
+    fitted : Fitted or PredictOnly
+    """
+    arrays.sizes["features"] = clf.n_features_in_
+    plan = plan_then(clf, plain, then)
+    if plain["learning"]:
+        state = read_state(plain, arrays, plan, clf.n_features_in_)
+        fitted = Fitted(plan, state)
+        if not state.places:
+            return fitted
+        if plan.whitening == "auto" and plain["shrinkage"] is not None:
+            fitted.kept = Kept(float(plain["shrinkage"]), float(plain["chosen_by"]))
+        space, classes = fitted.space, read_labels(plain["classes"])
+    else:
+        space, classes = read_space(plain, arrays)
+        fitted = PredictOnly(plan, None)
+    scorer = Scorer(read_head(plain, arrays, plan, space, classes))
+    for name, temperature in plain["temperatures"].items():
+        n = f"{name} samples"
+        scorer.calibrations[name] = Calibration(
+            float(temperature),
+            arrays.take(f"calibration.{name}.familiarities", "f", n),
+            arrays.take(f"calibration.{name}.weights", "f", n),
+        )
+    fitted.scorer = scorer
+    return fitted

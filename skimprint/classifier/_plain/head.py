@@ -1,0 +1,202 @@
+"""What predictions need, as plain values and arrays, and back."""
+
+import numpy as np
+
+from ..._space.kernel_ridge import KernelRidge
+from ..._space.whitening import Whitening
+from .._compact import space_of
+from .._head import Head
+from .arrays import count, proxy_offsets, read_labels, write_labels
+
+
+def write_head(head, arrays, *, learns, derived):
+    """Turn what predictions need into plain values and arrays.
+
+    Parameters
+    ----------
+    head : Head
+        Has it.
+    learns : bool
+        Whether what is known of classes is written too.
+    arrays, derived
+        As for `write_fitted`.
+
+    Returns
+    -------
+    plain : dict
+    """
+    if derived or not (learns and _follow_from_points(head)):
+        arrays.add("proxies", head.proxies)
+    arrays.update(
+        proxy_offsets=head.offsets,
+        proxy_counts=head.counts,
+        proxy_indices=head.indices,
+        class_weights=head.space.class_weights,
+        is_head=head.space.is_head,
+    )
+    known = set(head.classes.tolist())
+    absent = [label for label in head.all_classes.tolist() if label not in known]
+    plain = {
+        "classes": write_labels(head.classes.tolist(), head.classes.dtype),
+        "absent": write_labels(absent, head.classes.dtype),
+        "n_samples": head.space.state.n_samples,
+        "shrinkage": head.shrinkage,
+        "covariance_shrinkage": head.covariance_shrinkage,
+    }
+    if head.whitening is not None:
+        whitening, of_whitening = head.whitening, arrays.of("whitening")
+        plain["whitening_outside"] = whitening.outside
+        of_whitening.add("origin", whitening.origin)
+        if whitening.cholesky is not None:
+            _write_square(whitening.cholesky, "cholesky", of_whitening, whole=derived)
+        else:
+            of_whitening.update(basis=whitening.basis, inside=whitening.inside)
+    if not learns and "mean_directions" in vars(head):
+        arrays.add("mean_directions", head.mean_directions)
+    if head.factor is not None:
+        _write_square(head.factor, "factor", arrays, whole=derived)
+    if head.covariance is not None:
+        _write_square(head.covariance, "covariance", arrays, whole=derived)
+    if head.kernel is not None:
+        plain["kernel_alpha"] = float(head.kernel.alpha)
+        arrays.of("kernel").add("coefficients", head.kernel.coefficients)
+        if not learns:  # else they are among the samples
+            arrays.of("kernel").add("landmarks", head.kernel.landmarks)
+    return plain
+
+
+def _follow_from_points(head):
+    """Tell whether proxies are quickly made again of what was generated."""
+    return not (head.plan.generator.combines or head.plan.proxy_norm.is_callable)
+
+
+def _write_square(matrix, name, arrays, *, whole):
+    """Write a matrix, or its upper triangle if the rest is zeros or the same."""
+    is_upper = not (whole or np.tril(matrix, -1).any())
+    if is_upper or not (whole or (matrix != matrix.T).any()):
+        name += ".upper" if is_upper else ".symmetric"
+        matrix = matrix[_is_upper(len(matrix))]
+    arrays.add(name, matrix)
+
+
+def _read_square(name, arrays, n_features):
+    """Read a matrix that `_write_square` has written, or None."""
+    if arrays.has(name):
+        return arrays.take(name, "f", n_features, n_features)
+    for kind in (".upper", ".symmetric"):
+        if arrays.has(name + kind):
+            triangle = arrays.take(name + kind, "f", n_features * (n_features + 1) // 2)
+            matrix = np.zeros((n_features, n_features), triangle.dtype)
+            matrix[_is_upper(n_features)] = triangle
+            if kind == ".symmetric":
+                matrix.T[_is_upper(n_features)] = triangle
+            return matrix
+    return None
+
+
+def _is_upper(n):
+    return np.tri(n, dtype=bool).T
+
+
+def read_head(plain, arrays, plan, space, classes):
+    """Make a head of what `write_head` returned.
+
+    Parameters
+    ----------
+    plain, arrays
+        As for `read_fitted`.
+    plan : Plan
+        Of the head.
+    space : Space
+        Of the head: that of what is known, or of `read_space`.
+    classes : ndarray of shape (n_classes,)
+        The labels that can be predicted.
+
+    Returns
+    -------
+    head : Head
+    """
+    head = Head.__new__(Head)
+    head.plan, head.space = plan, space
+    head.classes = head.all_classes = classes
+    absent = read_labels(plain["absent"])
+    if len(absent):
+        head.all_classes = np.unique(np.concatenate([classes, absent]))
+        head.classes = classes.astype(head.all_classes.dtype)
+        if len(head.all_classes) != len(classes) + len(absent):
+            raise ValueError("a class is known and absent at once.")
+    head.offsets = proxy_offsets(arrays, len(classes))
+    head.codes = np.repeat(np.arange(len(classes)), np.diff(head.offsets))
+    head.counts = arrays.take("proxy_counts", "f", "proxies")
+    head.indices = arrays.take("proxy_indices", "i", "proxies")
+    head.shrinkage = plain["shrinkage"]
+    head.covariance_shrinkage = plain["covariance_shrinkage"]
+    head.whitening = head.covariance = head.factor = head.kernel = None
+    n_features = arrays.sizes["features"]
+    if "whitening_outside" in plain:
+        origin = arrays.take("whitening.origin", "f", "features")
+        cholesky = _read_square("whitening.cholesky", arrays, n_features)
+        if cholesky is not None:
+            head.whitening = Whitening(origin, cholesky)
+        else:
+            head.whitening = Whitening(
+                origin,
+                outside=float(plain["whitening_outside"]),
+                basis=arrays.take("whitening.basis", "f", "features", "directions"),
+                inside=arrays.take("whitening.inside", "f", "directions"),
+            )
+    if plain["derived"] or arrays.has("proxies"):
+        head.proxies = arrays.take("proxies", "f", "proxies", "features")
+        head.dtype = head.proxies.dtype
+    else:
+        head.dtype = space.state.dtype
+        head.place()
+    if arrays.has("mean_directions"):
+        head.mean_directions = arrays.take(
+            "mean_directions", "f", "classes", "features"
+        )
+    if plan.metric.needs_covariance:
+        head.factor = _read_square("factor", arrays, n_features)
+    head.covariance = _read_square("covariance", arrays, n_features)
+    if plan.kernel_weight:
+        head.kernel = kernel = KernelRidge.__new__(KernelRidge)
+        kernel.alpha = float(plain["kernel_alpha"])
+        kernel.coefficients = arrays.take(
+            "kernel.coefficients", "f", "classes", "landmarks"
+        )
+        if plain["learning"]:
+            kernel.landmarks = space.support().rows
+        else:
+            kernel.landmarks = arrays.take(
+                "kernel.landmarks", "f", "landmarks", "features"
+            )
+        if len(kernel.landmarks) != kernel.coefficients.shape[1]:
+            raise ValueError("kernel.coefficients do not fit the samples.")
+    return head
+
+
+def read_space(plain, arrays):
+    """Make the space of a classifier that cannot learn, and read its labels.
+
+    Parameters
+    ----------
+    plain, arrays
+        As for `read_fitted`.
+
+    Returns
+    -------
+    space : Space
+        Knows nothing but how much was learnt.
+    classes : ndarray of shape (n_classes,)
+        The labels that can be predicted.
+    """
+    classes = read_labels(plain["classes"])
+    if not len(classes):
+        raise ValueError("it has no classes.")
+    arrays.sizes["classes"] = len(classes)
+    space = space_of(
+        arrays.take("class_weights", "f", "classes"),
+        arrays.take("is_head", "b", "classes"),
+        count(plain["n_samples"], "n_samples"),
+    )
+    return space, classes

@@ -1,0 +1,77 @@
+"""Parameters as they were when a classifier was fitted, and what they mean."""
+
+from copy import copy
+from dataclasses import replace
+
+from sklearn.base import clone
+
+from ..._memory.state import Needs
+from ..._plan import Plan
+from .arrays import count
+
+
+def parameters_then(clf):
+    """Find the parameters that a classifier was fitted with, where they differ now.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Is fitted.
+
+    Returns
+    -------
+    parameters : dict
+        They act until the next `fit`.
+    """
+    then, now = clf._fitted.plan.parameters, clf.get_params()
+    changed = {name for name in then if then[name] is not now.get(name)}
+    found = {name: then[name] for name in sorted(changed) if "__" not in name}
+    for name in sorted({name.split("__")[0] for name in changed} - found.keys()):
+        inner = {k: v for k, v in then.items() if k.startswith(f"{name}__")}
+        inner = {k.removeprefix(f"{name}__"): v for k, v in inner.items()}
+        found[name] = clone(then[name]).set_params(**inner)
+    return found
+
+
+def with_parameters(clf, changes):
+    """Copy a classifier, with other values of some parameters.
+
+    A subclass may have set some of them itself, so that its own ``__init__`` takes
+    fewer.
+    """
+    other = copy(clf)
+    vars(other).update(changes)
+    return other
+
+
+def plan_then(clf, plain, then):
+    """Resolve parameters as `fit` did, of samples that are not there any more.
+
+    Parameters
+    ----------
+    clf, plain, then
+        As for `read_fitted`.
+
+    Returns
+    -------
+    plan : Plan
+    """
+    given = with_parameters(clf, then)
+    given._validate_params()
+    chosen = plain["support_norm"]
+    if given.support_norm != "auto" and chosen != given.support_norm:
+        raise ValueError(f"support_norm cannot be {chosen!r}.")
+    resolved = with_parameters(given, {"support_norm": chosen, "random_state": 0})
+    resolved._validate_params()
+    needs = Needs(*plain["needs"]) if plain["learning"] else Needs()
+    return replace(
+        Plan.of(resolved, None),
+        chooses_norm=given.support_norm == "auto",
+        parameters=given.get_params(),
+        seed=count(plain["seed"], "seed"),
+        needs=Needs(
+            bool(needs.moments),
+            count(needs.samples, "needs"),
+            count(needs.scatter_bytes, "needs"),
+        ),
+    )

@@ -1,0 +1,303 @@
+"""What is known of classes, as plain values and arrays, and back."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..._arrays.groups import numbers_within, row_keys
+from ..._memory.columns import Points, Ragged, Samples
+from ..._memory.points import nearest_to
+from ..._memory.state import Block, Needs, State, as_objects, split
+from ..._space.moments import MomentColumns, Triangles
+from ...cluster._kmeans.sums import cluster_sums
+from .arrays import count, in_order, proxy_offsets, read_labels, write_labels
+
+# Of rows, in files and pickles.
+_ROW_DTYPES = ("float32", "float64")
+
+# The last axis of each array of a record.
+_AXES = {
+    "triangle": ("f", "triangle"),
+    "indices": ("i",),
+    "keys": ("u",),
+}
+
+
+def write_state(state, arrays, *, derived):
+    """Turn what is known of classes into plain values and arrays.
+
+    Parameters
+    ----------
+    state : State
+        What is known, with nothing waiting.
+    arrays, derived
+        As for `write_fitted`.
+
+    Returns
+    -------
+    plain : dict
+    """
+    # `order` needs a class; of none, the arrays would be none.
+    plain = {
+        "n_samples": state.n_samples,
+        "dtype": None if state.dtype is None else np.dtype(state.dtype).name,
+        "absent": write_labels(sorted(state.absent), state.label_dtype),
+        "classes": write_labels([], state.label_dtype),
+    }
+    if not state.places:
+        return plain
+    block = state.column(lambda block: block)
+    plain["classes"] = write_labels(block.labels.tolist(), state.label_dtype)
+    arrays.update(
+        spreads=block.proxies.values.spreads,
+        class_sizes=block.n_samples,
+        is_signed=block.is_signed,
+    )
+    rows = {}
+    for name, part in (("samples", block.samples), ("memory", block.memory)):
+        if part is not None:
+            rows[name], *_ = part.values
+            others = part.values._asdict()
+            del others[part.values._fields[0]]
+            if state.n_samples < 2**31:
+                others["indices"] = others["indices"].astype(np.int32)
+            arrays.of(name).update(offsets=part.offsets, **others)
+    proxies = block.proxies.values.vectors
+    if not derived:
+        labels, is_mean = _means_among(block)
+        arrays.of("memory").add("labels", labels)
+        arrays.of("proxies").add("is_mean", is_mean)
+        proxies = proxies[~is_mean]
+    rows["proxies"] = proxies
+    plain["rows"] = _write_rows(rows, arrays)
+    moments = block.moments
+    if moments is not None and (derived or not _follow_from_samples(block)):
+        columns = {k: v for k, v in moments._asdict().items() if v is not None}
+        triangles = columns.pop("triangles", None)
+        if triangles is not None:
+            columns |= {"offsets": triangles.offsets, **triangles.values._asdict()}
+        arrays.of("moments").update(**columns)
+    if state.pooled is not None:
+        arrays.add("pooled", state.pooled)
+    return plain
+
+
+def _follow_from_samples(block):
+    """Tell whether moments are those of the samples that are kept."""
+    triangles = block.moments.triangles
+    return triangles is not None and not (triangles.offsets[-1] or block.is_head.any())
+
+
+def read_state(plain, arrays, plan, n_features):
+    """Make what is known of classes of what `write_state` returned.
+
+    Parameters
+    ----------
+    plain, arrays
+        As for `read_fitted`.
+    plan : Plan
+        Says what must be there.
+    n_features : int
+        Number of features.
+
+    Returns
+    -------
+    state : State
+    """
+    labels, absent = read_labels(plain["classes"]), read_labels(plain["absent"])
+    dtype = plain["dtype"]
+    if dtype not in (None, *_ROW_DTYPES):
+        raise ValueError(f"dtype must be float32 or float64; got {dtype!r}.")
+    n_samples = count(plain["n_samples"], "n_samples")
+    both = np.concatenate([labels, absent]) if len(absent) else labels
+    state = State(
+        {},
+        (),
+        both.dtype,
+        dtype and np.dtype(dtype),
+        n_features,
+        n_samples,
+        frozenset(absent.tolist()),
+    )
+    if not len(labels):
+        return state
+    n_classes = len(labels)
+    proxies = proxy_offsets(arrays, n_classes)
+    arrays.sizes["proxies"] = int(proxies[-1])
+    vectors = _read_rows(plain["rows"], arrays)
+    points = Points(
+        _read_generated(arrays, vectors, derived=plain["derived"]),
+        arrays.take("proxy_counts", "f", "proxies"),
+        arrays.take("proxy_indices", "i", "proxies"),
+        arrays.take("spreads", "f", "proxies", finite=False),
+    )
+    samples = None
+    if "samples" in vectors:
+        samples = _read_ragged(
+            Samples, arrays, "samples", n_classes, rows=vectors["samples"]
+        )
+    elif plan.needs != Needs():
+        raise ValueError("samples are missing, which the parameters need.")
+    moments = pooled = None
+    if plan.needs.moments:
+        arrays.sizes["triangle"] = n_features * (n_features + 1) // 2
+        if arrays.has("pooled"):
+            pooled = arrays.take("pooled", "f", "triangle").astype(np.float64)
+        moments = _read_moments(
+            arrays,
+            n_classes,
+            samples,
+            derived=plain["derived"],
+            are_pooled=pooled is not None,
+        )
+    block = Block(
+        as_objects(labels.tolist()),
+        arrays.take("class_weights", "f", "classes"),
+        arrays.take("class_sizes", "i", "classes"),
+        arrays.take("is_head", "b", "classes"),
+        arrays.take("is_signed", "b", "classes"),
+        Ragged(points, proxies),
+        _read_ragged(Points, arrays, "memory", n_classes, vectors=vectors["memory"]),
+        moments,
+        samples,
+    )
+    return replace(state, pooled=pooled).with_blocks(split(block))
+
+
+# -- Rows, of which the same may be sample, point and proxy
+
+
+def _write_rows(parts, arrays):
+    """Write each row once, and for each part the numbers of its rows."""
+    some = [rows for rows in parts.values() if len(rows)]
+    rows = np.concatenate(some, dtype=np.result_type(*some))
+    stops = np.cumsum([len(part) for part in parts.values()])[:-1]
+    keys = np.concatenate(
+        [_made_unique(part) for part in np.split(row_keys(rows, seed=0), stops)]
+    )
+    _, first, places = np.unique(keys, return_index=True, return_inverse=True)
+    is_first = np.zeros(len(rows), bool)
+    is_first[first] = True
+    kept, numbers = rows[is_first], (np.cumsum(is_first) - 1)[first[places]]
+    bits = np.dtype(f"u{rows.itemsize}")
+    if not np.array_equal(kept.view(bits)[numbers], rows.view(bits)):
+        kept, numbers = rows, np.arange(len(rows))  # different rows have the same key
+    arrays.add("rows", kept)
+    for name, of_part in zip(parts, np.split(numbers, stops), strict=True):
+        arrays.of(name).add("numbers", of_part.astype(np.int32))
+    return {name: part.dtype.name for name, part in parts.items()}
+
+
+def _made_unique(keys):
+    """Count up equal keys of a part, so that none of its rows is left out."""
+    order = np.argsort(keys, kind="stable")
+    keys[order] += numbers_within(keys[order]).astype(np.uint64)
+    return keys
+
+
+def _read_rows(dtypes, arrays):
+    """Read the rows of each part."""
+    rows, parts = arrays.take("rows", "f", "rows", "features"), {}
+    for name, dtype in dtypes.items():
+        # Proxies may be means, which are not among the rows.
+        n = "other proxies" if name == "proxies" else name
+        numbers = arrays.take(f"{name}.numbers", "i", n)
+        if dtype not in _ROW_DTYPES or len(numbers) > len(rows):
+            raise ValueError(f"{name} has more rows than there are.")
+        if numbers.min(initial=0) < 0 or numbers.max(initial=0) >= max(len(rows), 1):
+            raise ValueError(f"{name}.numbers are not those of rows.")
+        first = int(numbers[0]) if len(numbers) else 0
+        if (numbers == np.arange(first, first + len(numbers))).all():
+            numbers = slice(first, first + len(numbers))
+        parts[name] = rows[numbers].astype(dtype, copy=False)
+    return parts
+
+
+# -- Proxies that are means of the points that are nearest to them, as those of k-means
+
+
+def _means_among(block):
+    """Find the nearest proxy of each point, and the proxies that are the means of them.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_points,)
+        Numbers of proxies.
+    is_mean : ndarray of bool, of shape (n_proxies,)
+        Whether a proxy is the mean to the bit.
+    """
+    proxies, memory = block.proxies, block.memory
+    labels = np.zeros(memory.offsets[-1], np.int32)
+    for place in np.flatnonzero(memory.sizes):
+        part = slice(*memory.offsets[place : place + 2])
+        with np.errstate(over="ignore", invalid="ignore"):
+            nearest = nearest_to(memory.one(place).vectors, proxies.one(place).vectors)
+        labels[part] = proxies.offsets[place] + nearest
+    vectors = proxies.values.vectors
+    means = _means(memory.values.vectors, labels, len(vectors), vectors.dtype)
+    bits = np.dtype(f"u{vectors.itemsize}")
+    is_mean = (means.view(bits) == vectors.view(bits)).all(axis=1)
+    return labels, is_mean & (np.bincount(labels, minlength=len(vectors)) > 0)
+
+
+def _means(points, labels, n, dtype):
+    """Average the points of each label, added in their order as k-means does."""
+    labels = labels.astype(np.int32, copy=False)
+    weights = np.ones(len(points), points.dtype)
+    sums = cluster_sums(np.ascontiguousarray(points), [labels], [weights], n)
+    counts = np.maximum(np.bincount(labels, minlength=n), 1).astype(points.dtype)
+    return (sums / counts[:, None]).astype(dtype, copy=False)
+
+
+def _read_generated(arrays, vectors, *, derived):
+    """Read the proxies as they were generated, or make the means again."""
+    proxies, n = vectors["proxies"], arrays.sizes["proxies"]
+    if not derived:
+        labels = arrays.take("memory.labels", "i", "memory")
+        is_mean = arrays.take("proxies.is_mean", "b", "proxies")
+        if labels.min(initial=0) < 0 or labels.max(initial=0) >= n:
+            raise ValueError("memory.labels are not those of proxies.")
+        means = _means(vectors["memory"], labels, n, proxies.dtype)
+        means[~is_mean] = proxies
+        return means
+    if len(proxies) != n:
+        raise ValueError("proxies.numbers do not fit the proxies.")
+    return proxies
+
+
+# -- Columns
+
+
+def _read_ragged(record, arrays, part, n_classes, **known):
+    offsets = in_order(arrays.take(f"{part}.offsets", "i", n_classes + 1), part)
+    if arrays.sizes.setdefault(part, int(offsets[-1])) != offsets[-1]:
+        raise ValueError(f"{part}.offsets do not fit the rows.")
+    values = []
+    for name in record._fields:
+        if name not in known:
+            kind, *axes = _AXES.get(name, ("f",))
+            finite = name != "spreads"
+            known[name] = arrays.take(
+                f"{part}.{name}", kind, part, *axes, finite=finite
+            )
+            if name == "indices":
+                known[name] = known[name].astype(np.intp, copy=False)
+        values.append(known[name])
+    return Ragged(record(*values), offsets)
+
+
+def _read_moments(arrays, n_classes, samples, *, derived, are_pooled):
+    if not (derived or arrays.has("moments.weights")):
+        return MomentColumns.of_few(samples)
+    names = [("weights",), ("means", "features"), ("variances",)]
+    if not are_pooled:
+        names += [("thirds", "features"), ("fourths",)]
+    columns = {
+        name: arrays.take(f"moments.{name}", "f", "classes", *axes)
+        for name, *axes in names
+    }
+    if are_pooled:
+        return MomentColumns(**columns)
+    return MomentColumns(
+        **columns, triangles=_read_ragged(Triangles, arrays, "moments", n_classes)
+    )
