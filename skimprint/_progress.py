@@ -57,7 +57,7 @@ def progress_bar(total, description, *, verbose):
 
 
 @contextmanager
-def fit_progress(estimator, n_classes, *, X, y, callbacks=True):
+def fit_progress(estimator, n_classes, *, X, y):
     """Report the classes of a fit that are done, to a bar and to callbacks.
 
     Parameters
@@ -68,8 +68,6 @@ def fit_progress(estimator, n_classes, *, X, y, callbacks=True):
         Number of classes.
     X, y : array-like
         What it is fitted to, for the callbacks.
-    callbacks : bool, default=True
-        Whether callbacks are told: scikit-learn sets them up for `fit` only.
 
     Yields
     ------
@@ -78,9 +76,7 @@ def fit_progress(estimator, n_classes, *, X, y, callbacks=True):
     """
     with (
         progress_bar(n_classes, "classes", verbose=estimator.verbose) as advance,
-        notify_callbacks(
-            estimator, n_classes, "class", X=X, y=y, active=callbacks
-        ) as tell,
+        notify_callbacks(estimator, n_classes, "class", X=X, y=y) as tell,
     ):
         if tell is None:
             yield advance
@@ -95,7 +91,7 @@ def fit_progress(estimator, n_classes, *, X, y, callbacks=True):
 
 
 @contextmanager
-def notify_callbacks(estimator, n_tasks, task_name, *, X, y, active=True):
+def notify_callbacks(estimator, n_tasks, task_name, *, X, y):
     """Tell scikit-learn's callbacks of a fit and of the tasks that it consists of.
 
     Parameters
@@ -108,15 +104,13 @@ def notify_callbacks(estimator, n_tasks, task_name, *, X, y, active=True):
         What each of them is.
     X, y : array-like
         What it is fitted to.
-    active : bool, default=True
-        Whether the method that is running is one that callbacks are set up for.
 
     Yields
     ------
     tell : callable or None
         To be called, from any thread, with a number of tasks that are done.
     """
-    if not (active and hasattr(estimator, "_skl_callbacks")):
+    if not hasattr(estimator, "_skl_callbacks"):
         yield None
         return
     context = estimator._init_callback_context(max_subtasks=n_tasks)

@@ -37,6 +37,14 @@ def digits():
 
 
 @pytest.fixture(scope="session")
+def few(digits):
+    """Some 60 digits: (60, 1024) float64 and their labels."""
+    X, y = digits
+    order = np.argsort(y[:150], kind="stable")[::2]
+    return X[order].astype(np.float64), y[order]
+
+
+@pytest.fixture(scope="session")
 def reference():
     """Outputs of the paper's implementation, with the data they were computed from."""
     folder = SHARED / "data" / "reference"

@@ -13,9 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._arrays.device import like_input
-from .._arrays.groups import GroupedRows
 from .._memory.learner import completed, learn, merge
-from .._memory.points import nearest_to
 from .._progress import CallbackSupportMixin, fit_progress
 from .._scoring.scorer import probabilities_of
 from .._scoring.similarity import METRICS
@@ -38,6 +36,7 @@ from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
 from ._calibration import familiarity_of, temperature_of, threshold_of
 from ._compact import compacted
+from ._explanations import explanation_of, proxies_of_samples
 from ._fitted import Fitted
 from ._learning import (
     check_labels_to_forget,
@@ -46,14 +45,19 @@ from ._learning import (
     checked_batch,
     checked_queries,
     features_of,
-    known_codes,
+    learnt_more,
+    n_nearest,
     rejected_labels,
     start,
 )
-from ._norms import in_one_norm, replanned, without
+from ._norms import in_one_norm, without
 from ._onnx_hooks import OnnxHooks
 from ._plain import fitted_in, state_of
 from ._rejection import Rejection
+
+# The names are views of registries, here and below, to which entries may be added.
+_AUTO = StrOptions({"auto"})
+_NORM = [StrOptions(NORMS.keys()), _AUTO, callable, None]
 
 
 class ImprintClassifier(
@@ -283,27 +287,18 @@ or callable, default="dot"
     _parameter_constraints: ClassVar[dict] = {
         "generator": "no_validation",  # `make_generator` knows, and says what would do
         "n_proxies": [Interval(Integral, 1, None, closed="left"), Mapping],
-        # Views of registries, to which entries may be added.
-        "support_norm": [
-            StrOptions(NORMS.keys()),
-            StrOptions({"auto"}),
-            callable,
-            None,
-        ],
+        "support_norm": _NORM,
         "proxy_norm": [StrOptions(PROXY_NORMS.keys()), callable, None],
-        "query_norm": [StrOptions(NORMS.keys()), StrOptions({"auto"}), callable, None],
+        "query_norm": _NORM,
         "aggregation": [StrOptions(AGGREGATIONS.keys()), Aggregation, callable],
         "metric": [StrOptions(METRICS.keys()), callable],
-        "whitening": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"}), None],
-        "mean_weight": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
+        "whitening": [Interval(Real, 0, 1, closed="both"), _AUTO, None],
+        "mean_weight": [Interval(Real, 0, 1, closed="both"), _AUTO],
         "kernel_weight": [Interval(Real, 0, 1, closed="both")],
-        "temperature": [
-            Interval(Real, 0, None, closed="neither"),
-            StrOptions({"auto"}),
-        ],
+        "temperature": [Interval(Real, 0, None, closed="neither"), _AUTO],
         "rejection": [Rejection, None],
         "head": [tuple, None],
-        "forgettable": ["boolean", StrOptions({"auto"})],
+        "forgettable": ["boolean", _AUTO],
         "random_state": ["random_state"],
         "device": [str, None],
         "n_jobs": [Integral, None],
@@ -530,26 +525,8 @@ or callable, default="dot"
         """
         fitted = vars(self).get("_fitted")
         batch = checked_batch(self, X, y, sample_weight, fitted=fitted, classes=classes)
-        if fitted is None:
-            fitted = Fitted(*start(self, batch))
-        elif not fitted.knows_classes:
-            fitted = Fitted(replanned(self, not batch.signed_labels), fitted.learnt)
-        fitted.plan.numbers(batch.classes.tolist())
-        after = fitted.enqueued(batch) if fitted.knows_classes else None
-        if after is None:
-            report = fit_progress(
-                self, len(batch.classes), X=batch.X, y=y, callbacks=False
-            )
-            with report as progress:
-                state = learn(
-                    fitted.plan,
-                    fitted.learnt,
-                    batch,
-                    n_jobs=self.n_jobs,
-                    progress=progress,
-                )
-            after = fitted.extended(state)
-        self._set_fitted(after, features_of(X) if not hasattr(self, "_fitted") else {})
+        after = learnt_more(self, fitted, batch)
+        self._set_fitted(after, features_of(X) if fitted is None else None)
         return self
 
     def forget(self, classes: Array) -> "ImprintClassifier":
@@ -892,37 +869,7 @@ or callable, default="dot"
         >>> why.rows, why.shares.round(2), why.margin.round(2)
         (array([[2]]), array([[-0.24]]), array([-0.48]))
         """
-        if not (isinstance(n_reasons, Integral) and n_reasons >= 0):
-            raise ValueError(
-                f"n_reasons must be an int of at least 0; got {n_reasons!r}."
-            )
-        why = self._explained(X, n_reasons=n_reasons, y=y)
-        del why["probability"]
-        return why
-
-    def _explained(self, X, *, n_reasons=0, y=None, with_probabilities=False):
-        """Explain, and say how probable the classes are, if that is asked for."""
-        scorer, queries, _ = self._checked(X)
-        head, score = scorer.head, familiarity_of(self, scorer)
-        codes = None if y is None else known_codes(head.classes, y, len(queries))
-        temperature = temperature_of(self, scorer) if with_probabilities else None
-        found = scorer.explain(queries, score, n_reasons, codes, temperature)
-        return Bunch(
-            label=head.classes[found["winner"]],
-            proxy=found["proxy"],
-            similarity=found["similarity"],
-            training_row=head.indices[found["proxy"]],
-            n_samples=head.counts[found["proxy"]],
-            score=found["score"],
-            runner_up=head.classes[found["second"]],
-            margin=found["margin"],
-            familiarity=found["familiarity"],
-            probability=found["probability"],
-            rest=found["score"] - found["shares"].sum(axis=1),
-            rows=found["rows"],
-            proxies=found["proxies"],
-            shares=found["shares"],
-        )
+        return explanation_of(self, X, n_reasons=n_reasons, y=y)
 
     def assign_proxies(self, X: Array, y: Array) -> np.ndarray:
         """Find the proxy that stands for each training sample.
@@ -959,17 +906,7 @@ or callable, default="dot"
         array([0, 1])
         """
         scorer, samples, _ = self._checked(X)
-        head, proxies = scorer.head, self._fitted.state.column(lambda b: b.proxies)
-        codes = known_codes(head.classes, y, len(samples))
-        rows = GroupedRows(
-            samples, codes, len(head.classes), transform=scorer.plan.support_norm
-        )
-        found = np.empty(len(samples), np.intp)
-        for code, of_class in enumerate(proxies):
-            found[rows.indices(code)] = head.offsets[code] + nearest_to(
-                rows.rows(code), of_class.vectors
-            )
-        return found
+        return proxies_of_samples(scorer, self._fitted.state, samples, y)
 
     def decision_function(self, X: Array) -> Array:
         """Score each class: by the similarity of its best proxy, or its share of votes.
@@ -1063,15 +1000,7 @@ or callable, default="dot"
         array([['up', 'both']], dtype='<U5')
         """
         scorer, queries, _ = self._checked(X)
-        n_proxies = scorer.head.n_proxies
-        if n_neighbors is None:
-            n_neighbors = min(scorer.plan.aggregation.n_neighbors, n_proxies)
-        elif not (isinstance(n_neighbors, Integral) and 1 <= n_neighbors <= n_proxies):
-            raise ValueError(
-                f"n_neighbors must be an int from 1 to {n_proxies}, the number of "
-                f"proxies; got {n_neighbors!r}."
-            )
-        similarities, indices = scorer.nearest(queries, n_neighbors)
+        similarities, indices = scorer.nearest(queries, n_nearest(scorer, n_neighbors))
         indices = like_input(X, indices)
         if not return_similarity:
             return indices
@@ -1080,11 +1009,8 @@ or callable, default="dot"
     def _probabilities(self, X, softmax, absent):
         """Make probabilities of scores; those of an absent class are given."""
         scorer, queries, check = self._checked(X, scored=True)
-        scores, temperature = (
-            scorer.scores(queries, check),
-            temperature_of(self, scorer),
-        )
-        found = probabilities_of(scores, temperature, softmax)
+        scores = scorer.scores(queries, check)
+        found = probabilities_of(scores, temperature_of(self, scorer), softmax)
         return scorer.head.widened(found, absent)
 
     def _checked(self, X, *, scored=False):

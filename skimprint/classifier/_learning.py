@@ -1,6 +1,7 @@
-"""Check what users pass to `ImprintClassifier` before it learns or predicts."""
+"""From what users pass to `ImprintClassifier`, which is checked, to what it learns."""
 
 import warnings
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -20,9 +21,10 @@ from .._arrays.device import (
     to_host,
 )
 from .._arrays.finite import check_finite, naming_rows
-from .._memory.learner import Batch, block_of_head, common_label_dtype
+from .._memory.learner import Batch, block_of_head, common_label_dtype, learn
 from .._memory.state import State
 from .._plan import Plan, first_difference
+from .._progress import progress_bar
 from .._validation import (
     DTYPES,
     check_labels,
@@ -32,6 +34,8 @@ from .._validation import (
     shortened,
 )
 from ._calibration import familiarity_of, threshold_of
+from ._fitted import Fitted
+from ._norms import replanned
 
 # Not to divide by zero.
 _TINY = np.finfo(np.float64).tiny
@@ -178,6 +182,39 @@ def start(clf, batch):
     return plan, state.changed(new=[block])
 
 
+def learnt_more(clf, fitted, batch):
+    """Learn samples beside what is known.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Has valid parameters.
+    fitted : Fitted or None
+        What is known; None if nothing has been learnt.
+    batch : Batch
+        The samples.
+
+    Returns
+    -------
+    fitted : Fitted
+        What is known then. The samples may wait there to be learnt.
+    """
+    labels = batch.classes.tolist()
+    if fitted is None:
+        fitted = Fitted(*start(clf, batch))
+    elif not fitted.knows_classes:
+        fitted = Fitted(replanned(clf, not batch.signed_labels), fitted.learnt)
+    fitted.plan.numbers(labels)  # an error if the number of one is missing
+    after = fitted.enqueued(batch) if fitted.knows_classes else None
+    if after is not None:
+        return after
+    with progress_bar(len(labels), "classes", verbose=clf.verbose) as progress:
+        state = learn(
+            fitted.plan, fitted.learnt, batch, n_jobs=clf.n_jobs, progress=progress
+        )
+    return fitted.extended(state)
+
+
 def check_labels_to_forget(state, classes):
     """Refuse to forget labels that are not known.
 
@@ -272,6 +309,31 @@ def known_codes(classes, y, n_samples):
             f"{shortened(sorted(unknown, key=str))}. Leave these samples out."
         )
     return codes
+
+
+def n_nearest(scorer, n_neighbors):
+    """Find how many proxies to look for near each query.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Has the proxies.
+    n_neighbors : int or None
+        How many are asked for; by default as many as vote.
+
+    Returns
+    -------
+    n_neighbors : int
+    """
+    n_proxies = scorer.head.n_proxies
+    if n_neighbors is None:
+        return min(scorer.plan.aggregation.n_neighbors, n_proxies)
+    if not (isinstance(n_neighbors, Integral) and 1 <= n_neighbors <= n_proxies):
+        raise ValueError(
+            f"n_neighbors must be an int from 1 to {n_proxies}, the number of "
+            f"proxies; got {n_neighbors!r}."
+        )
+    return n_neighbors
 
 
 def check_mergeable(first, second):

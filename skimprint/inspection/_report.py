@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 
 from .._types import Array
 from ..classifier import ImprintClassifier
+from ..classifier._explanations import explanation_of
 from ..classifier._learning import codes_among, listed_labels
 from . import _findings
 from ._estimators import embedded, split_estimator, without_names
@@ -214,7 +215,7 @@ def _examined(source, labels):
     # The page asks for reasons: what they need of a kernel regression, calibration
     # needs too, and takes it where it is there.
     clf._fitted.scorer.label_shares  # noqa: B018
-    why = clf._explained(source.X, with_probabilities=True)
+    why = explanation_of(clf, source.X, with_probabilities=True)
     got = codes_among(classes, why.label.tolist())
     threshold = None if clf.rejection is None else clf.rejection_threshold_
     predicted = got

@@ -8,15 +8,6 @@ from sklearn.kernel_ridge import KernelRidge
 from skimprint import ImprintClassifier
 from skimprint._scoring.scorer import Scorer, probabilities_of
 from skimprint.aggregation import Votes
-from skimprint.generation import KMeansProxies
-
-
-@pytest.fixture(scope="module")
-def few(digits):
-    """Some 60 digits: (60, 1024) float64 and their labels."""
-    X, y = digits
-    order = np.argsort(y[:150], kind="stable")[::2]
-    return X[order].astype(np.float64), y[order]
 
 
 def means_of_classes(similarities, proxy_classes):
@@ -225,59 +216,6 @@ class TestReasons:
         np.testing.assert_allclose(why.margin, np.abs(difference), rtol=1e-5)
         alone = fitted_to((X[y < 1], y[y < 1]), {"kernel_weight": 0.5})
         assert np.isinf(alone.explain(X, y=np.zeros(len(X), int)).margin).all()
-
-    @pytest.mark.parametrize(
-        "options, message",
-        [
-            ({"n_reasons": -1}, "n_reasons must be an int of at least 0; got -1"),
-            ({"n_reasons": 1.5}, "n_reasons must be an int of at least 0; got 1.5"),
-            ({"y": [1]}, "y must have a label for each of 3 samples; got an array"),
-            ({"y": ["x", 1, 10]}, r"does not know \[10, 'x'\]. Leave these samples"),
-        ],
-    )
-    def test_what_is_refused(self, few, options, message):
-        clf = fitted_to(few, {})
-        if "y" in options:
-            options = {"y": np.array(options["y"], dtype=object)}
-        with pytest.raises(ValueError, match=message):
-            clf.explain(few[0][:3], **options)
-
-
-class TestAssignProxies:
-    @pytest.mark.parametrize("spherical", [False, True])
-    def test_samples_of_a_cluster(self, digits, spherical):
-        X, y = digits
-        generator = KMeansProxies(spherical=spherical)
-        clf = plain_classifier(generator, n_proxies=3, random_state=0).fit(X, y)
-        found = clf.assign_proxies(X, y)
-        np.testing.assert_array_equal(clf.proxy_labels_[found], y)
-        np.testing.assert_array_equal(found[clf.proxy_indices_], np.arange(30))
-        if not spherical:  # a centre is the mean of its samples
-            counts = clf.explain(clf.proxies_, y=clf.proxy_labels_).n_samples
-            np.testing.assert_array_equal(np.bincount(found), counts)
-            unit = X / np.linalg.norm(X, axis=1, keepdims=True)
-            for proxy in range(30):
-                mean = unit[found == proxy].mean(axis=0)
-                mean /= np.linalg.norm(mean)
-                np.testing.assert_allclose(mean, clf.proxies_[proxy], atol=1e-5)
-
-    @pytest.mark.parametrize("generator", ["mean", "all", "fps", "kmedoids"])
-    def test_proxies_that_are_samples_stand_for_themselves(self, few, generator):
-        X, y = few
-        clf = plain_classifier(generator, n_proxies=4, random_state=0).fit(X, y)
-        found = clf.assign_proxies(X, y)
-        np.testing.assert_array_equal(clf.proxy_labels_[found], y)
-        if generator != "mean":
-            expected = np.arange(len(clf.proxies_))
-            np.testing.assert_array_equal(found[clf.proxy_indices_], expected)
-
-    def test_what_is_refused(self, few):
-        X, y = few
-        clf = plain_classifier("mean").fit(X, y)
-        with pytest.raises(ValueError, match=r"it does not know \[11\]"):
-            clf.assign_proxies(X[:1], [11])
-        with pytest.raises(ValueError, match="nor say which samples a proxy stands"):
-            clf.compact().assign_proxies(X, y)
 
 
 def no_check(block, start):
