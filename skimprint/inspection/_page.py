@@ -8,22 +8,11 @@ from string import Template
 import numpy as np
 
 from .. import __version__
-from ..embedding._items import ItemError
+from ._cards import Cards, bold, figure, in_a_row
 from ._charts import familiarity_chart, reliability_chart
-from ._items import SIZE, item_at, jpeg_of, name_of, picture_of
+from ._confusions import MAX_OF_WRONG, chosen_queries, confusions_of
 from ._words import settings_in_words
 
-# Of up to so many classes, the whole matrix is shown; of more, the most confused pairs.
-MAX_MATRIX = 30
-_MAX_PAIRS = 30
-
-# Pictures that are stored, and queries that are shown beside their reasons.
-MAX_PICTURES = 500
-_MAX_CARDS = 400
-_MAX_OF_WRONG, _MAX_OF_RIGHT = 6, 4
-_MAX_NAMED = 20
-
-_N_REASONS = 2
 _MAX_SUSPECTS = 30
 _MAX_STANDS_FOR = 4
 
@@ -48,169 +37,28 @@ def page_of(source, findings):
 
 class _Page:
     def __init__(self, source, findings):
-        self.source, self.found = source, findings
-        self.clf = source.clf
+        self.found, self.clf = findings, source.clf
         self.labels = [str(label) for label in findings.classes.tolist()]
-        self.pictures, self.number_of = [], {}
-
-    # -- Items
-
-    def item(self, items, row, what):
-        """Show an item: a picture, a text, or what its row is called."""
-        item = item_at(items, row)
-        key = what, row
-        name = name_of(item, row, what)
-        if key not in self.number_of and item is not None:
-            self.number_of[key] = self._stored(item)
-        number = self.number_of.get(key)
-        if number is None:
-            return f'<span class="text">{escape(name)}</span>'
-        if isinstance(number, str):
-            return f'<span class="text">{escape(name)} ({escape(number)})</span>'
-        return (
-            f'<img data-picture="{number}" alt="{escape(name)}" width="{SIZE}" '
-            f'height="{SIZE}">'
-        )
-
-    def _stored(self, item):
-        """Store a picture and return its number; None for what is no picture."""
-        if len(self.pictures) >= MAX_PICTURES:
-            return None
-        try:
-            picture = picture_of(item)
-        except ItemError as error:
-            return f"cannot be shown: {error}"
-        if picture is None:
-            return None
-        self.pictures.append(jpeg_of(picture))
-        return len(self.pictures) - 1
-
-    def query(self, row):
-        return self.item(self.source.items, row, "query")
-
-    def sample(self, row):
-        return self.item(self.source.train_items, row, "training row")
-
-    # -- Cards: a query beside its reasons
-
-    def _explained(self, rows):
-        """Explain queries, and the class that each is or that came second.
-
-        All at once, because a kernel regression takes long to be asked for reasons.
-        """
-        if not len(rows):
-            return {}
-        found, clf = self.found, self.clf
-        queries = self.source.X[rows]
-        why = clf.explain(queries, n_reasons=_N_REASONS)
-        others = why.runner_up.copy()
-        can_be = set(clf._fitted.scorer.head.classes.tolist())
-        for i, row in enumerate(rows):
-            label = found.y[row]
-            if label in can_be and label != why.label[i]:
-                others[i] = label
-        other = clf.explain(queries, y=others, n_reasons=0)
-        return {row: (i, why, other) for i, row in enumerate(rows.tolist())}
-
-    def _card(self, row, i, why, other):
-        """Show a query beside its reasons: a list item."""
-        figures = [_figure(self.query(row), self._told(row))]
-        label = escape(str(why.label[i]))
-        for reason in range(_N_REASONS):
-            share = why.shares[i, reason]
-            if share:
-                of_score = f"{share:.2g} of its score {why.score[i]:.2g}"
-                caption = (
-                    f"<b>{label}</b> by {self._reason(why, i, reason)}: {of_score}"
-                )
-                figures.append(
-                    _figure(self.sample(why.rows[i, reason]), caption, "why")
-                )
-        if not why.shares[i].any():  # a function of the user's
-            caption = f"<b>{label}</b>, whose nearest proxy this is"
-            figures.append(_figure(self.sample(why.training_row[i]), caption, "why"))
-        if other.label[i] != why.label[i]:
-            caption = (
-                f"<b>{escape(str(other.label[i]))}</b> has this nearest: score "
-                f"{other.score[i]:.2g}"
-            )
-            row_of_other = other.training_row[i]
-            figures.append(_figure(self.sample(row_of_other), caption, "other"))
-        lead = why.score[i] - other.score[i]
-        facts = f"Familiarity {why.familiarity[i]:.2f}"
-        if np.isfinite(lead) and other.label[i] != why.label[i]:
-            facts = f"Lead {lead:.2g} · {facts}"
-        return f'<li>{_row(figures)}<p class="facts">{facts}</p></li>'
-
-    def _told(self, row):
-        """Say what a query is and what it was taken for."""
-        found = self.found
-        y, got = found.y[row], found.got[row]
-        if found.predicted[row] == -1:
-            what = f"rejected, nearest to {_b(got)}"
-        else:
-            what = "found" if y == got else f"taken for {_b(got)}"
-        return f"is {_b(y)}, {what}"
-
-    def _reason(self, why, i, reason):
-        """Say what a reason is."""
-        proxy, row = why.proxies[i, reason], why.rows[i, reason]
-        if proxy >= 0:
-            count = self.clf._fitted.scorer.head.counts[proxy]
-            if count > 1:
-                return f"a proxy of {count:g} samples like this"
-            return "this proxy"
-        if self.source.y_train is not None and row >= 0:
-            label = self.source.y_train[row]
-            if label != why.label[i]:
-                return f"this sample of {escape(str(label))}"
-        return "this sample"
-
-    def _choose(self):
-        """Choose the queries that are shown, cell by cell: wrong ones, right ones."""
-        found, n = self.found, len(self.labels) + 1
-        cell_of = found.codes % n * n + found.predicted % n
-        order = np.argsort(cell_of, kind="stable")
-        starts = np.searchsorted(cell_of[order], np.arange(n * n + 1))
-        cells = np.flatnonzero(np.diff(starts))
-        cells = sorted(
-            cells, key=lambda cell: (cell // n == cell % n, -found.confusion.flat[cell])
-        )
-        if len(self.labels) > MAX_MATRIX:
-            cells = [cell for cell in cells if cell // n != cell % n][:_MAX_PAIRS]
-        chosen, n_cards = {}, 0
-        for cell in cells:
-            rows = order[starts[cell] : starts[cell + 1]]
-            is_right = cell // n == cell % n
-            margins = found.why.margin[rows]
-            rows = rows[np.argsort(margins if is_right else -margins, kind="stable")]
-            most = min(
-                _MAX_OF_RIGHT if is_right else _MAX_OF_WRONG, _MAX_CARDS - n_cards
-            )
-            chosen[divmod(int(cell), n)] = rows, max(0, most)
-            n_cards += min(len(rows), max(0, most))
-        return chosen
-
-    # -- Sections
+        self.cards = Cards(source, findings)
 
     def html(self):
         """Make the page. What matters most comes first to its pictures."""
-        chosen = self._choose()
+        chosen, cards = chosen_queries(self.found), self.cards
         sides = [[], []]
         for (i, j), (rows, most) in chosen.items():
             sides[i == j].append(rows[:most])
         wrong, right = (np.concatenate([[], *side]).astype(int) for side in sides)
-        explained = self._explained(np.concatenate([wrong, right]))
-        cards = {row: self._card(row, *explained[row]) for row in wrong.tolist()}
+        cards.explain(np.concatenate([wrong, right]))
+        cards.make(wrong)
         suspects = self._suspects()
         slices = self._slices()
-        cards |= {row: self._card(row, *explained[row]) for row in right.tolist()}
+        cards.make(right)
         learnt = self._learnt()
         sections = [
             ("Summary", "Summary", self._summary()),
             ("Learnt", "What was learnt", learnt),
             ("Classes", "Accuracy by class", self._classes()),
-            ("Confusions", "Confusions", self._confusions(chosen, cards)),
+            ("Confusions", "Confusions", confusions_of(self.found, chosen, cards)),
             ("Slices", "Where it does worst", slices),
             ("Familiarity", "Known and unknown", self._familiarity()),
             ("Probabilities", "Probabilities", self._probabilities()),
@@ -233,7 +81,7 @@ class _Page:
             body=body,
             links=links,
             version=escape(__version__),
-            pictures=json.dumps(self.pictures),
+            pictures=json.dumps(cards.pictures),
         )
 
     def _summary(self):
@@ -290,11 +138,11 @@ class _Page:
                     count = f"{len(nearest):,}"
                     rows += [row for row in nearest[:_MAX_STANDS_FOR] if row != rows[0]]
                 caption = f"<b>{count}</b> " + ("sample" if count == "1" else "samples")
-                figures = [_figure(self.sample(rows[0]), caption, "why")]
+                figures = [figure(self.cards.sample(rows[0]), caption, "why")]
                 figures += [
-                    _figure(self.sample(row)) for row in rows[1:_MAX_STANDS_FOR]
+                    figure(self.cards.sample(row)) for row in rows[1:_MAX_STANDS_FOR]
                 ]
-                listed.append(f"<li>{_row(figures)}</li>")
+                listed.append(f"<li>{in_a_row(figures)}</li>")
             n = len(listed)
             parts.append(
                 f"<details><summary>{escape(str(label))} <span class=count>· "
@@ -363,112 +211,31 @@ class _Page:
             f"<tbody>{''.join(rows)}</tbody></table></div>"
         )
 
-    def _taken_for(self, code):
-        is_rejected = code == len(self.labels)
-        return "rejected" if is_rejected else f"taken for {_b(self.labels[code])}"
-
-    def _cell(self, rows, most, cards):
-        """List the queries of a cell."""
-        shown = [cards[row] for row in rows[:most].tolist() if row in cards]
-        left = rows[len(shown) :]
-        text = f'<ul class="cards">{"".join(shown)}</ul>' if shown else ""
-        if len(left):
-            names = [
-                escape(name_of(item_at(self.source.items, row), row, "query"))
-                for row in left[:_MAX_NAMED].tolist()
-            ]
-            more = len(left) - len(names)
-            if more:
-                names.append(f"and {more:,} more")
-            also = "Also:" if len(shown) else ""
-            names = "".join(f"<li>{name}</li>" for name in names)
-            text += f'<p class="note">{also}</p><ul class="note">{names}</ul>'
-        return text
-
-    def _confusions(self, chosen, cards):
-        found, n = self.found, len(self.labels)
-        names = [*self.labels, "unknown"]
-        got = [*self.labels, "rejected"]
-        if n > MAX_MATRIX:
-            parts = [
-                f"<details><summary>{_b(names[i])} {self._taken_for(j)} "
-                f"<span class=count>· {len(rows):,} of "
-                f"{found.confusion[i].sum():,}</span></summary>"
-                f"{self._cell(rows, most, cards)}</details>"
-                for (i, j), (rows, most) in chosen.items()
-            ]
-            if not parts:
-                return "<p>No query is taken for another class.</p>"
-            return (
-                f'<p class="note">The {len(parts)} pairs that are confused most often '
-                f"of {n} classes. Open one to see its queries beside the training "
-                "items that won, and those of the right class.</p>" + "".join(parts)
-            )
-        rows_shown = [i for i in range(n + 1) if i < n or found.confusion[n].any()]
-        columns = [j for j in range(n + 1) if j < n or found.confusion[:, n].any()]
-        head = "".join(f"<th scope=col>{escape(got[j])}</th>" for j in columns)
-        lines, panels = [], []
-        for i in rows_shown:
-            total = max(1, found.confusion[i].sum())
-            line = [f"<th scope=row>{escape(names[i])}</th>"]
-            for j in columns:
-                count = found.confusion[i, j]
-                if not count:
-                    line.append('<td class="none">·</td>')
-                    continue
-                what = f"{names[i]} taken for {got[j]}"
-                if j == n or i == j:
-                    what = f"{names[i]} {'rejected' if j == n else 'found'}"
-                what = escape(f"{what}: {count}")
-                kind = "right" if i == j else "wrong"
-                line.append(
-                    f'<td class="{kind}"><button type=button aria-expanded=false '
-                    f'aria-controls="cell-{i}-{j}" data-row={i} data-column={j} '
-                    f'aria-label="{what}" title="{what}" '
-                    f'style="--share:{count / total:.3f}">{count}</button></td>'
-                )
-                rows, most = chosen[i, j]
-                panels.append(
-                    f'<section class="panel" id="cell-{i}-{j}" hidden tabindex=-1 '
-                    f'aria-label="{what}"><h3>{what}</h3>'
-                    f"{self._cell(rows, most, cards)}</section>"
-                )
-            lines.append(f"<tr>{''.join(line)}</tr>")
-        return (
-            '<p class="note">Rows are what queries are, columns what they were taken '
-            "for. Open a cell to see its queries beside the training items that won, "
-            "and those of the right class or of the runner-up. With the keyboard, "
-            "arrows go from cell to cell, Enter opens, Escape closes.</p>"
-            '<div class="scroll" tabindex=0 role=region aria-label="Confusion matrix">'
-            '<table class="matrix"><thead><tr><td>is ↓ &nbsp; taken for →</td>'
-            f"{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>{''.join(panels)}"
-        )
-
     def _slices(self):
         found = self.found
         if not found.slices:
             return "<p>No part of the queries is surely worse than the whole.</p>"
         parts = []
         for part in found.slices:
-            wrong = part.rows[~found.is_right[part.rows]][:_MAX_OF_WRONG]
+            wrong = part.rows[~found.is_right[part.rows]][:MAX_OF_WRONG]
             kind, value = part.kind, part.value
             figures = []
             if kind == "nearest proxy":
                 row = int(self.clf.proxy_indices_[value])
                 label = self.clf.proxy_labels_[value]
                 value = f"{label}, number {value}"
-                figures = [_figure(self.sample(row), "<b>the proxy</b>", "why")]
+                figures = [figure(self.cards.sample(row), "<b>the proxy</b>", "why")]
             elif kind in ("familiarity", "length of the text"):
                 value = f"{value + 1} of 5, from the smallest"
             figures += [
-                _figure(self.query(row), self._told(row), "other")
+                figure(self.cards.query(row), self.cards.told(row), "other")
                 for row in wrong.tolist()
             ]
             parts.append(
                 f"<details><summary>{escape(kind)}: <b>{escape(str(value))}</b> "
                 f"<span class=count>· {part.accuracy:.0%} right of {len(part.rows):,} "
                 f"({part.low:.0%} to {part.high:.0%})</span></summary>"
-                f"{_row(figures)}</details>"
+                f"{in_a_row(figures)}</details>"
             )
         return (
             '<p class="note">Parts of the queries whose accuracy is surely below '
@@ -538,13 +305,13 @@ class _Page:
             "by cross-validation."
         )
         rows = "".join(
-            f'<li>{_row([_figure(self.sample(row), told)])}<p class="facts">'
+            f'<li>{in_a_row([figure(self.cards.sample(row), told)])}<p class="facts">'
             f"Training row {row} · behind by {-margin:.2g}</p></li>"
             for row, margin, told in zip(
                 found.rows[:_MAX_SUSPECTS].tolist(),
                 found.margins[:_MAX_SUSPECTS].tolist(),
                 (
-                    f"labelled {_b(label)}, looks like {_b(other)}"
+                    f"labelled {bold(label)}, looks like {bold(other)}"
                     for label, other in zip(found.labels, found.others, strict=True)
                 ),
                 strict=False,
@@ -560,20 +327,5 @@ class _Page:
         )
 
 
-def _b(text):
-    return f"<b>{escape(str(text))}</b>"
-
-
 def _percent(value):
     return "-" if np.isnan(value) else f"{value:.1%}"
-
-
-def _figure(item, caption="", kind=""):
-    kind = f' class="{kind}"' if kind else ""
-    caption = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f"<figure{kind}>{item}{caption}</figure>"
-
-
-def _row(figures):
-    words = "" if any("<img" in figure for figure in figures) else " words"
-    return f'<div class="row{words}">{"".join(figures)}</div>'

@@ -24,7 +24,7 @@ from skimprint.inspection import (
     FamiliarityDisplay,
     ProxyDisplay,
     Report,
-    _page,
+    _cards,
     report,
 )
 
@@ -297,7 +297,7 @@ class TestPictures:
         stored = json.loads(
             re.search(r'id="pictures">(.*?)</script>', made.html, re.S)[1]
         )
-        assert 100 < len(stored) <= _page.MAX_PICTURES
+        assert 100 < len(stored) <= _cards.MAX_PICTURES
         assert len(json.dumps(stored)) / len(stored) * 500 <= 3e6
         assert len(made.html) <= 3.5e6
         numbers = {int(a["data-picture"]) for a in Outline(made.html).all("img")}
