@@ -13,9 +13,13 @@ from .._arrays.groups import numbers_within
 from .._arrays.threads import run_blocks
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
-from .._space.space import shift_without
+from .._space.space import N_FOLDS, shift_without
 from ..normalization import IDENTITY, NORMS, l2_normalize
 from .familiarity import MEANS
+
+# Samples whose scores say enough of a temperature and a threshold. Each part of them is
+# scored in a space of its own, which takes about as long as making one.
+_ENOUGH = 1000
 
 # Bound for the scores of support samples; a kernel regression knows no more of them.
 _MAX_SCORES = 2**22
@@ -76,14 +80,16 @@ def leave_one_out(scorer, score):
     Returns
     -------
     found : LeftOutScores or None
-        Of at most 6,000 samples, equally many of each class where there are more.
+        Of at most 6,000 samples, equally many of each class where there are more; with
+        a whitening, of as many tenths of them as hold 1,000.
         Samples of which their class has nothing left are not among them; `None` if
         there are no others.
     """
-    samples, change = _changes(scorer)
+    samples, n_folds = _chosen(scorer)
+    samples, change = _changes(scorer, samples)
     if not len(samples.rows):
         return None
-    scores, familiar = _by_proxies(scorer, samples, change, score)
+    scores, familiar = _by_proxies(scorer, samples, change, score, n_folds)
     head = scorer.head
     if head.kernel is not None:
         # Reasons need the same factor; where they were asked for, it is there.
@@ -128,12 +134,11 @@ def scores_without(scorer, rows, codes):
     return found
 
 
-def _by_proxies(scorer, samples, change, score):
+def _by_proxies(scorer, samples, change, score, n_folds=N_FOLDS):
     """Find scores and familiarities of samples by proxies as they would be without."""
     head, plan = scorer.head, scorer.plan
     scores = np.empty((len(samples.rows), len(head.classes)), dtype=head.proxies.dtype)
     familiar = np.empty(len(samples.rows), dtype=head.proxies.dtype)
-    vectors_of_all = head.space.proxies.values.vectors if plan.mean_weight else None
 
     def score_fold(fold):
         without_fold = _without(head, samples.take(fold))
@@ -141,9 +146,12 @@ def _by_proxies(scorer, samples, change, score):
         means = vectors = None
         if plan.mean_weight:
             means = without_fold.space.means
-            vectors = without_fold.normalized(
-                vectors_of_all, np.arange(len(vectors_of_all))
-            )
+            vectors = without_fold.unblended
+            if vectors is None:
+                own = np.arange(without_fold.n_proxies)
+                vectors = without_fold.normalized(
+                    head.space.proxies.values.vectors, own
+                )
         for block in similarity.blocks(len(fold)):
             part = fold[block]
             some, changed = samples.take(part), change.take(part)
@@ -163,7 +171,7 @@ def _by_proxies(scorer, samples, change, score):
 
     folds = [np.arange(len(samples.codes))]
     if head.whitening is not None:
-        folds = head.space.folds(samples)
+        folds = head.space.folds(samples, n_folds)
     # Each factors a matrix of all features, in which BLAS's threads often wait for each
     # other: where another process keeps a core busy, ten times as long as one works.
     parts = plan.metric, plan.aggregation, plan.proxy_norm
@@ -185,24 +193,42 @@ def _to_nearest_mean(head, samples):
     return cosines.max(axis=1)
 
 
-def _changes(scorer):
-    """Choose samples, and find what becomes of the proxies of their class."""
-    head, space = scorer.head, scorer.head.space
+def _chosen(scorer):
+    """Choose samples to score, and in how many folds."""
+    head, n_folds = scorer.head, N_FOLDS
+    most = min(max(1, _budget(head) // len(head.classes)), SAMPLE_SIZE)
+    kept = head.space.state.column(lambda block: block.samples)
+    samples = LeftOut.of(kept, head.space.class_weights, most)
+    if head.whitening is not None:
+        fold = numbers_within(samples.codes) % N_FOLDS
+        ends = np.bincount(fold, minlength=N_FOLDS).cumsum()
+        n_folds = min(int(np.searchsorted(ends, _ENOUGH)) + 1, N_FOLDS)
+        samples = samples.take(fold < n_folds)
+    return samples, n_folds
+
+
+def _budget(head):
+    """Find how many samples may be scored."""
+    return min(MAX_ROWS, max(1, _MAX_SCORES // len(head.classes)))
+
+
+def _changes(scorer, samples):
+    """Find what becomes of the proxies of their class, for samples that can be scored.
+
+    The samples get the weight of those that each stands for.
+    """
+    head = scorer.head
     n_classes = len(head.classes)
-    budget = min(MAX_ROWS, max(1, _MAX_SCORES // n_classes))
-    most = min(max(1, budget // n_classes), SAMPLE_SIZE)
-    kept = space.state.column(lambda block: block.samples)
-    samples = LeftOut.of(kept, space.class_weights, most)
     change, usable = _changes_of(scorer, samples)
     if change is None:
         return samples, None
     samples, change = samples.take(usable), change.take(usable)
     totals = np.bincount(samples.codes, samples.weights, minlength=n_classes)
     codes = samples.codes  # not of classes of a head, which have no samples
-    shares = samples.weights * (space.class_weights[codes] / totals[codes])
+    shares = samples.weights * (head.space.class_weights[codes] / totals[codes])
     samples = samples._replace(shares=shares)
     found = np.unique(samples.codes)
-    step = -(-len(found) // budget)  # of very many classes, only some
+    step = -(-len(found) // _budget(head))  # of very many classes, only some
     if step > 1:
         chosen = np.isin(samples.codes, found[::step])
         samples, change = samples.take(chosen), change.take(chosen)

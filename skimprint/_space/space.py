@@ -19,7 +19,7 @@ _MAX_LEFT_OUT = 500
 _MIN_LEFT = 1e-12
 
 # Parts of the samples that are kept from the covariance while they are scored.
-_N_FOLDS = 10
+N_FOLDS = 10
 
 
 class Space:
@@ -137,8 +137,8 @@ class Space:
         )
         return LeftOut.of(samples, self.class_weights, most)
 
-    def folds(self, left_out):
-        """Cut some samples into tenths, of which the space can be made `without` each.
+    def folds(self, left_out, n_folds=N_FOLDS):
+        """Cut some samples into parts, of which the space can be made `without` each.
 
         A sample makes the covariance a little more like its own residual, and so lies
         nearer to its class than any query does; where features are many, much nearer.
@@ -147,6 +147,8 @@ class Space:
         ----------
         left_out : LeftOut
             Samples, class by class.
+        n_folds : int, default=10
+            How many parts, of about as many samples of each class.
 
         Returns
         -------
@@ -155,7 +157,7 @@ class Space:
         """
         if self.scatter.variance == 0:
             return [np.arange(len(left_out.codes))]
-        number = numbers_within(left_out.codes) % _N_FOLDS
+        number = numbers_within(left_out.codes) % n_folds
         return [np.flatnonzero(number == i) for i in range(number.max() + 1)]
 
     def without(self, samples):

@@ -45,7 +45,11 @@ class Head:
         That of this covariance.
     kernel : KernelRidge or None
         The regression.
+    unblended : ndarray of shape (n_proxies_total, n_features) or None
+        Of a head that is `rewhitened`, the proxies before their blending.
     """
+
+    unblended = None
 
     def __init__(self, plan, space):
         self.plan = plan
@@ -140,7 +144,7 @@ class Head:
             head.covariance = scatter.covariance(self.covariance_shrinkage)
             head.factor = precision_cholesky(head._whitened(head.covariance))
         vectors = self.space.proxies.values.vectors
-        head._place(head.whitening(vectors), head.whitening)
+        head.unblended = head._place(head.whitening(vectors), head.whitening)
         return head
 
     def blended(self, vectors, means):
@@ -202,9 +206,12 @@ class Head:
         self._place(self._solved(vectors), self._solved)
 
     def _place(self, vectors, whiten):
-        """Make proxies of whitened vectors, perhaps in place, and of class means."""
+        """Make proxies of whitened vectors, perhaps in place, and of class means.
+
+        What the vectors are before they are blended with the means is returned.
+        """
         vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
-        self.proxies = self.plan.proxy_norm.of_proxies(
+        self.proxies = vectors = self.plan.proxy_norm.of_proxies(
             vectors, self.offsets, self.space.is_head
         )
         self._check_size(self.proxies)
@@ -212,7 +219,8 @@ class Head:
             means = whiten(self.space.means)
             means = self._in_place_of(means, np.arange(len(self.classes)))
             # In a new array: what a callable returned may be the user's.
-            self.proxies = self.blended(self.proxies, means[self.codes])
+            self.proxies = self.blended(vectors, means[self.codes])
+        return vectors
 
     def _solved(self, vectors):
         """Whiten vectors as proxies are: by solving, once for a head."""

@@ -9,7 +9,7 @@ from settings import plain_classifier
 
 from skimprint import Rejection
 from skimprint._scoring import leave_one_out as module
-from skimprint._scoring.leave_one_out import _changes, leave_one_out
+from skimprint._scoring.leave_one_out import _changes, _chosen, leave_one_out
 
 
 def calibrated():
@@ -29,8 +29,9 @@ def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
     """K-means, against the means of the clusters without the sample."""
     X, y = few
     clf = plain_classifier("kmeans", 3, random_state=0, **calibrated()).fit(X, y)
-    head, state = clf._fitted.scorer.head, clf._fitted.state
-    left_out, change = _changes(clf._fitted.scorer)
+    scorer, state = clf._fitted.scorer, clf._fitted.state
+    head, (samples, _) = scorer.head, _chosen(scorer)
+    left_out, change = _changes(scorer, samples)
     assert len(left_out.rows) == len(X)
     for row, own, gone, left in zip(
         left_out.rows, change.own, change.gone, change.left, strict=True
@@ -74,6 +75,24 @@ def test_folds_by_threads_unless_a_function_is_the_users(few, metric, monkeypatc
     assert bool(folds) != callable(metric)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-12)
     np.testing.assert_allclose(found.familiarities, expected.familiarities, atol=1e-12)
+
+
+def test_only_as_many_tenths_are_scored_as_hold_enough(few, monkeypatch):
+    """The same scores as of all, for a part of the samples of each class."""
+    X, y = few
+    params = {"whitening": 0.3, "random_state": 0, **calibrated()}
+    scorer = plain_classifier("mean", **params).fit(X, y)._fitted.scorer
+    everything = leave_one_out(scorer, "similarity")
+    assert len(everything.scores) == len(X)
+    monkeypatch.setattr(module, "_ENOUGH", 25)
+    found = leave_one_out(scorer, "similarity")
+    assert len(found.scores) == 30  # of 10 classes, three tenths of some six samples
+    assert np.all(np.bincount(found.codes) == 3)
+    rows = np.abs(everything.scores[:, None] - found.scores).max(axis=2)
+    np.testing.assert_allclose(rows.min(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        np.bincount(found.codes, found.weights), np.bincount(y.astype(int))
+    )
 
 
 def test_a_kernel_that_is_factored_already_is_not_again(few, monkeypatch):
