@@ -86,7 +86,7 @@ def test_cleanlab_finds_wrong_labels(parts):
     wrong = np.arange(0, len(y), 20)
     given = y.copy()
     given[wrong] = (given[wrong] + 1) % 10
-    clf = ImprintClassifier(**RECOMMENDED, temperature="auto", random_state=0)
+    clf = ImprintClassifier.from_method("recommended", random_state=0)
     found = cleanlab.CleanLearning(clf, seed=0).find_label_issues(X, given)
     is_wrong = np.isin(np.arange(len(y)), wrong)
     assert roc_auc_score(is_wrong, -found["label_quality"]) > 0.95
