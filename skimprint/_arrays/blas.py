@@ -1,13 +1,20 @@
 """Multiply and decompose matrices; the rows of many small groups in one call."""
 
+from contextlib import nullcontext
+
 import numpy as np
 from scipy import linalg
+
+from .threads import one_blas_thread
 
 # Groups of up to so many rows go through one call together, so many rows of each at a
 # time.
 FEW_ROWS = 64
 _ROWS = 8
 _BELOW = np.tri(_ROWS, k=-1, dtype=bool)
+
+# Rows of a matrix from which on threads pay for its decomposition.
+_MANY_ROWS = 2048
 
 # How many times the squared distance from the mean the squared length of a typical row
 # may be for the mean to be taken from inner products, which lose a digit then.
@@ -19,13 +26,33 @@ def dot_transposed(A, B, out=None):
     return np.matmul(A, B.T, out=out)
 
 
+def steady(n):
+    """Hold BLAS to one thread while a matrix of n rows is decomposed, if it is small.
+
+    Its threads wait for each other many times. Where another process keeps a core busy,
+    two of them take up to 200 times as long as one; alone, they are hardly faster.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows of the matrix.
+
+    Returns
+    -------
+    context : context manager
+    """
+    return one_blas_thread() if n < _MANY_ROWS else nullcontext()
+
+
 def eigh(matrix, **options):
     """Decompose a symmetric matrix by divide and conquer.
 
     That takes two thirds of the time of SciPy's default. Before SciPy 1.14 it cannot be
     had for one row.
     """
-    return linalg.eigh(matrix, driver="evd" if len(matrix) > 1 else "ev", **options)
+    driver = "evd" if len(matrix) > 1 else "ev"
+    with steady(len(matrix)):
+        return linalg.eigh(matrix, driver=driver, **options)
 
 
 def gram_each(rows, out):

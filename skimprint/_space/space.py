@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .._arrays.blas import steady
 from .._arrays.groups import numbers_within
 from ..cluster._kmeans.sums import cluster_sums
 from .kernel_ridge import KernelRidge, Support
@@ -106,9 +107,10 @@ class Space:
     @cached_property
     def shrinkage(self):
         """The shrinkage of a whitening that makes left-out samples most likely."""
-        return choose_shrinkage(
-            self.scatter, self.class_weights, self.means, self.left_out()
-        )
+        with steady(self.state.n_features):
+            return choose_shrinkage(
+                self.scatter, self.class_weights, self.means, self.left_out()
+            )
 
     @cached_property
     def covariance(self):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
-from .._arrays.blas import eigh
+from .._arrays.blas import eigh, steady
 
 # The smallest shrinkage: 0 would divide by the eigenvalues that are zero.
 _MIN_SHRINKAGE = 1e-6
@@ -392,7 +392,10 @@ def cholesky(covariance, dtype=np.float64):
             raise ValueError("the covariance must not contain infs or NaNs.")
         shifted = covariance.copy()
         shifted.flat[:: d + 1] += floor
-        lower, failed = factorize(shifted.T, lower=True, overwrite_a=True, clean=False)
+        with steady(d):
+            lower, failed = factorize(
+                shifted.T, lower=True, overwrite_a=True, clean=False
+            )
         is_definite, floor = failed == 0, 10 * floor
     return np.triu(lower.T.astype(dtype, copy=False))
 

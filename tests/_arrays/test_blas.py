@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from skimprint._arrays import blas
 from skimprint._arrays.blas import (
     FEW_ROWS,
     centred_gram,
@@ -53,3 +55,24 @@ def test_squared_distances_within_groups(n):
     out = np.empty((3, n, n))
     np.testing.assert_allclose(squared_distances(rows, out), from_mean, rtol=1e-9)
     np.testing.assert_allclose(out, exact, rtol=1e-9, atol=1e-9)
+
+
+def test_blas_keeps_to_one_thread_while_a_small_matrix_is_decomposed(monkeypatch):
+    n_threads = []
+
+    def decompose(matrix, **options):
+        n_threads.append(
+            max(
+                library["num_threads"]
+                for library in threadpool_info()
+                if library["user_api"] == "blas"
+            )
+        )
+        return np.linalg.eigh(matrix)
+
+    monkeypatch.setattr(blas.linalg, "eigh", decompose)
+    monkeypatch.setattr(blas, "_MANY_ROWS", 5)
+    with threadpool_limits(2, user_api="blas"):
+        for n in (4, 5):
+            blas.eigh(np.eye(n))
+    assert n_threads == [1, 2]
