@@ -43,7 +43,8 @@ def write_head(head, arrays, *, learns, derived):
         "shrinkage": head.shrinkage,
         "covariance_shrinkage": head.covariance_shrinkage,
     }
-    if head.whitening is not None:
+    follows = learns and not derived and _follows_from_samples(head)
+    if head.whitening is not None and not follows:
         whitening, of_whitening = head.whitening, arrays.of("whitening")
         plain["whitening_outside"] = whitening.outside
         of_whitening.add("origin", whitening.origin)
@@ -68,6 +69,14 @@ def write_head(head, arrays, *, learns, derived):
 def _follow_from_points(head):
     """Tell whether proxies are quickly made again of what was generated."""
     return not (head.plan.generator.combines or head.plan.proxy_norm.is_callable)
+
+
+def _follows_from_samples(head):
+    """Tell whether the whitening is quickly made again, to the bit, of few samples.
+
+    Of many, a sum of scatters depends on the order in which classes came.
+    """
+    return head.shrinkage is not None and head.space.moments.factor is not None
 
 
 def _write_square(matrix, name, arrays, *, whole):
@@ -145,6 +154,10 @@ def read_head(plain, arrays, plan, space, classes):
                 basis=arrays.take("whitening.basis", "f", "features", "directions"),
                 inside=arrays.take("whitening.inside", "f", "directions"),
             )
+    elif head.shrinkage is not None:
+        head.whitening = Whitening.of(
+            space.scatter, space.origin, head.shrinkage, space.state.dtype
+        )
     if plain["derived"] or arrays.has("proxies"):
         head.proxies = arrays.take("proxies", "f", "proxies", "features")
         head.dtype = head.proxies.dtype
