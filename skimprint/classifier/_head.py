@@ -58,11 +58,11 @@ class Head:
         labels = state.column(lambda block: block.labels)
         # For text, NumPy's own choice: as wide as the longest label that is left.
         is_text = state.label_dtype.kind in "US"
-        dtype = None if is_text else state.label_dtype
-        self.classes = self.all_classes = np.array(labels.tolist(), dtype)
+        label_dtype = None if is_text else state.label_dtype
+        self.classes = self.all_classes = np.array(labels.tolist(), label_dtype)
         if state.absent:
             labels = [*labels.tolist(), *state.absent]
-            self.all_classes = np.unique(np.array(labels, dtype))
+            self.all_classes = np.unique(np.array(labels, label_dtype))
             self.classes = self.classes.astype(self.all_classes.dtype)
         self.offsets, self.codes = points.offsets, points.codes
         self.counts, self.indices = points.values.counts, points.values.indices
