@@ -9,7 +9,7 @@ _LOWEST = -1e300
 
 
 def fit_temperature(
-    scores, codes, weights=None, *, start=None, bound=8.0, no_gain=1e-7
+    scores, codes, weights=None, *, start=None, bound=8.0, no_gain=1e-7, prior=None
 ):
     r"""Fit the temperature that makes the true classes most likely.
 
@@ -32,11 +32,15 @@ def fit_temperature(
         difference of scores.
     no_gain : float, default=1e-7
         A step that raises the likelihood by less is not taken.
+    prior : tuple (mean, deviation), default=None
+        Of the logarithm of the typical difference of scores over the temperature,
+        where it is known to be about normal. With it the most probable temperature is
+        found: rows that are all right, or worse than guessed, have no most likely one.
 
     Returns
     -------
     value : float
-        Mean log-probability of the true classes: at most 0.
+        Mean log-probability of the true classes, at most 0; less with a prior.
     temperature : float
         The best temperature; infinite if no two scores of a row differ.
 
@@ -48,7 +52,8 @@ def fit_temperature(
     one minimum. Its derivative by u is the mean of :math:`z_j = e^u m_{ij}` under the
     softmax of z, and its second derivative that mean plus the variance of z. Newton's
     method takes steps in u, which keep the temperature positive; where the loss is not
-    convex in u, it uses the variance alone.
+    convex in u, it uses the variance alone. A prior adds
+    :math:`(u - \mu)^2 / 2 \sigma^2 n` to the mean loss of n rows.
 
     References
     ----------
@@ -67,6 +72,8 @@ def fit_temperature(
     if weights is None:
         weights = np.ones(len(scores))
     shares_of_rows = weights / weights.sum()
+    centre, deviation = prior or (0.0, np.inf)
+    pull = 1 / (deviation**2 * len(scores))
 
     def evaluate(u):
         """Compute the mean loss and its derivatives, the second without the first."""
@@ -80,9 +87,9 @@ def fit_temperature(
         losses = np.log(sums) + inverse * largest
         slopes += inverse * largest
         return (
-            shares_of_rows @ losses,
-            shares_of_rows @ slopes,
-            (shares_of_rows @ variances),
+            shares_of_rows @ losses + pull * (u - centre) ** 2 / 2,
+            shares_of_rows @ slopes + pull * (u - centre),
+            shares_of_rows @ variances + pull,
         )
 
     u = 1.0

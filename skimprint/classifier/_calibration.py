@@ -8,6 +8,12 @@ from sklearn.exceptions import NotFittedError
 from .._space.likelihood import fit_temperature
 from .._validation import check_parameter
 
+# Mean and deviation of the logarithm of the typical difference of scores over the best
+# temperature of queries. On nine data sets, with 2 to 41 classes and 2 to 50 samples of
+# each, the mean is 1.0 to 1.3 for each of three methods, and the deviation 0.2 to 0.6,
+# or 1.1 to 1.5 for two classes. A prior like this one, of eight sets, serves the ninth.
+_PRIOR = (1.0, 0.4)
+
 
 class Calibration(NamedTuple):
     """What leaving samples out has shown.
@@ -15,7 +21,7 @@ class Calibration(NamedTuple):
     Attributes
     ----------
     temperature : float
-        Makes the classes of samples that were left out most likely.
+        The most probable one, by the classes of samples that were left out.
     familiarities, weights : ndarray of shape (n,)
         Of samples that were left out.
     """
@@ -66,7 +72,12 @@ def _calibrated(scorer, score):
         return Calibration(1.0, np.empty(0), np.empty(0))
     # At most a millionth and a million times the typical difference of scores.
     _, temperature = fit_temperature(
-        found.scores, found.codes, found.weights, bound=np.log(1e6), no_gain=1e-15
+        found.scores,
+        found.codes,
+        found.weights,
+        bound=np.log(1e6),
+        no_gain=1e-15,
+        prior=_PRIOR,
     )
     temperature = temperature if np.isfinite(temperature) else 1.0  # all classes alike
     return Calibration(temperature, found.familiarities, found.weights)

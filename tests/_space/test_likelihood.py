@@ -102,3 +102,20 @@ def test_weights_are_repetitions():
     rows = np.repeat(np.arange(60), weights)
     expected = fit_temperature(scores[rows], codes[rows], no_gain=1e-15)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("codes", [[0, 1, 2, 0], [1, 2, 0, 2]])
+def test_with_a_prior_the_most_probable_temperature(codes):
+    """Rows that are all right, or all wrong, have no most likely one."""
+    scores = np.eye(3)[[0, 1, 2, 0]] * 0.3
+    codes, prior = np.array(codes), (1.0, 0.4)
+    value, temperature = fit_temperature(scores, codes, prior=prior, no_gain=1e-15)
+    spread = (scores - scores[np.arange(4), codes][:, None]).std()
+
+    def loss(u):
+        of_class = log_softmax(scores * np.exp(u) / spread, axis=1)
+        return -of_class[np.arange(4), codes].mean() + (u - 1) ** 2 / 2 / 0.16 / 4
+
+    found = minimize_scalar(loss, bounds=(-5, 5), method="bounded")
+    np.testing.assert_allclose(temperature, spread / np.exp(found.x), rtol=1e-4)
+    np.testing.assert_allclose(value, -found.fun, rtol=1e-9)

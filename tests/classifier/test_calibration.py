@@ -13,14 +13,6 @@ from skimprint.aggregation import Votes
 from skimprint.methods import RECOMMENDED
 
 
-@pytest.fixture(scope="module")
-def few(digits):
-    """Some 60 digits: (60, 1024) float64 and their labels."""
-    X, y = digits
-    order = np.argsort(y[:150], kind="stable")[::2]
-    return X[order].astype(np.float64), y[order]
-
-
 def scores_left_out(clf, X, y, **fit_params):
     """Scores and familiarity of each sample, by a refit without it: the definition."""
     scores, familiar = [], []
@@ -34,9 +26,14 @@ def scores_left_out(clf, X, y, **fit_params):
 
 
 def best_temperature(scores, codes, weights):
+    """The most probable one, with a normal prior of its logarithm: the definition."""
+    rows = np.arange(len(codes))
+    spread = (scores - scores[rows, codes][:, None]).std()
+
     def loss(log_t):
-        of_class = log_softmax(scores / np.exp(log_t), axis=1)
-        return -weights @ of_class[np.arange(len(codes)), codes]
+        of_class = log_softmax(scores / np.exp(log_t), axis=1)[rows, codes]
+        apart = (np.log(spread) - log_t - 1) / 0.4
+        return -weights @ of_class / weights.sum() + apart**2 / 2 / len(codes)
 
     return np.exp(minimize_scalar(loss, bounds=(-12, 5), method="bounded").x)
 
@@ -185,6 +182,29 @@ def test_weights_count_as_copies_that_are_left_out_together(few):
     codes = np.searchsorted(clf.classes_, y)
     expected = best_temperature(scores, codes, weights)
     np.testing.assert_allclose(clf.temperature_, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("method", ["default", "recommended", "qi"])
+@pytest.mark.parametrize("n_shots", [2, 3, 10])
+def test_few_samples_of_two_classes_give_moderate_probabilities(
+    digits, n_shots, method
+):
+    """All right or mostly wrong when they are left out, they say little of any."""
+    X, y = digits
+    rng, losses = np.random.default_rng(n_shots), []
+    clf = ImprintClassifier(random_state=0)
+    if method != "default":
+        clf = ImprintClassifier.from_method(method, temperature="auto", random_state=0)
+    for _ in range(12):
+        pair = rng.choice(10, 2, replace=False)
+        rows = rng.permutation(np.flatnonzero(np.isin(y, pair)))
+        support = np.concatenate([rows[y[rows] == c][:n_shots] for c in pair])
+        queries = np.setdiff1d(rows, support)
+        probabilities = clf.fit(X[support], y[support]).predict_proba(X[queries])
+        of_class = probabilities[np.arange(len(queries)), 1 * (y[queries] == max(pair))]
+        losses.append(-np.log(of_class).mean())
+    assert np.mean(losses) < 0.5
+    assert np.max(losses) < 1.2
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

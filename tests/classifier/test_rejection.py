@@ -13,14 +13,6 @@ from skimprint.aggregation import Votes
 from skimprint.normalization import NORMS, l2_normalize
 
 
-@pytest.fixture(scope="module")
-def few(digits):
-    """Some 60 digits: (60, 1024) float64 and their labels."""
-    X, y = digits
-    order = np.argsort(y[:150], kind="stable")[::2]
-    return X[order].astype(np.float64), y[order]
-
-
 class TestRejection:
     def test_below_the_threshold(self, few):
         X, y = few
