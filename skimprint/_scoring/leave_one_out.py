@@ -12,7 +12,7 @@ import numpy as np
 from .._arrays.groups import numbers_within
 from .._arrays.threads import run_blocks
 from .._space.kernel_ridge import MAX_ROWS
-from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
+from .._space.leave_one_out import SAMPLE_SIZE, LeftOut, can_be_left_out
 from .._space.space import N_FOLDS, shift_without
 from ..normalization import IDENTITY, NORMS, l2_normalize
 from .familiarity import MEANS
@@ -201,7 +201,10 @@ def _chosen(scorer):
     samples = LeftOut.of(kept, head.space.class_weights, most)
     if head.whitening is not None:
         fold = numbers_within(samples.codes) % N_FOLDS
-        ends = np.bincount(fold, minlength=N_FOLDS).cumsum()
+        can_go = can_be_left_out(
+            head.space.class_weights, samples.codes, samples.weights
+        )
+        ends = np.bincount(fold[can_go], minlength=N_FOLDS).cumsum()
         n_folds = min(int(np.searchsorted(ends, _ENOUGH)) + 1, N_FOLDS)
         samples = samples.take(fold < n_folds)
     return samples, n_folds

@@ -17,14 +17,6 @@ def calibrated():
     return {"temperature": "auto", "rejection": Rejection(-1)}
 
 
-@pytest.fixture(scope="module")
-def few(digits):
-    """Some 60 digits: (60, 1024) float64 and their labels."""
-    X, y = digits
-    order = np.argsort(y[:150], kind="stable")[::2]
-    return X[order].astype(np.float64), y[order]
-
-
 def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
     """K-means, against the means of the clusters without the sample."""
     X, y = few
@@ -93,6 +85,19 @@ def test_only_as_many_tenths_are_scored_as_hold_enough(few, monkeypatch):
     np.testing.assert_allclose(
         np.bincount(found.codes, found.weights), np.bincount(y.astype(int))
     )
+
+
+def test_samples_that_cannot_go_do_not_count_as_scored(digits, monkeypatch):
+    monkeypatch.setattr(module, "_ENOUGH", 30)
+    X, y = digits
+    order = np.argsort(y, kind="stable")
+    few = [order[y[order] == c][:6] for c in range(10)]
+    single = [order[y[order] == c][6:16] for c in range(10)]
+    rows = np.concatenate([*few, *single])
+    labels = np.concatenate([np.repeat(np.arange(10), 6), np.arange(10, 110)])
+    params = {"whitening": 0.3, "random_state": 0, **calibrated()}
+    scorer = plain_classifier("mean", **params).fit(X[rows], labels)._fitted.scorer
+    assert len(leave_one_out(scorer, "similarity").scores) == 30
 
 
 def test_a_kernel_that_is_factored_already_is_not_again(few, monkeypatch):
