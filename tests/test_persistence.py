@@ -455,6 +455,22 @@ def test_an_error_while_writing_leaves_the_old_model(
     assert names_in(saved.parent) == ["model"]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_features", [130, 256, 1024])
+def test_a_whitening_of_few_samples_keeps_its_bits(digits, folder, n_features, dtype):
+    """Its arrays lie in memory as those that are read: BLAS rounds by that, too."""
+    X, y = digits
+    X = X[:, :: 1024 // n_features].astype(dtype)
+    clf = ImprintClassifier(random_state=0).fit(X[:60], y[:60])
+    persistence.save(clf, folder)
+    compact = clf.compact()
+    for again in (clf, compact):
+        assert_same(pickle.loads(pickle.dumps(again)), again, X, attributes=[])
+    assert_same(persistence.load(folder), clf, X)
+    persistence.save(clf, folder, learning=False)
+    assert_same(persistence.load(folder), compact, X, attributes=[])
+
+
 def test_numpy_and_safetensors_alone_read_a_file(digits, folder):
     X, y = digits
     clf = plain_classifier("kmeans", 3, whitening=0.5).fit(X, y)

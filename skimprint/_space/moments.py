@@ -213,7 +213,7 @@ def _symmetric(triangle, d):
         square = matrix[part, part]
         below = np.tri(len(square), k=-1, dtype=bool)
         np.copyto(square, square.T.copy(), where=below)
-    return matrix
+    return matrix.T  # rows are contiguous, and it is the same
 
 
 def _add_scatters(triangle, parts, sign=1):
@@ -493,7 +493,8 @@ class PooledMoments:
         known = moments.weights > 0
         self.weights = moments.weights[known]
         self.means = moments.means[known]
-        self.variance = sum(moments.variances[known])
+        # The largest sum since all were summed: its rounding errors are still there.
+        self.variance = self._largest = sum(moments.variances[known])
         self.fourth = None
         if moments.fourths is not None:
             self.fourth = sum(moments.fourths[known])
@@ -515,11 +516,12 @@ class PooledMoments:
         if previous is not None and previous.factor is None:
             lost, changed = _differences(previous._places, self._places)
             left = previous.variance - sum(_moments_at(p).variance for p in lost)
-            is_precise = left >= _MIN_LEFT * previous.variance
+            is_precise = left >= _MIN_LEFT * previous._largest
             if is_precise and len(lost) + len(changed) < len(self._places):
                 triangle = previous._triangle.copy()
                 _add_scatters(triangle, map(_moments_at, lost), sign=-1)
                 _add_scatters(triangle, map(_moments_at, changed))
+                self._largest = max(self.variance, previous._largest)
                 return triangle
         pool = Pool.empty(self.means.shape[1])
         for block in blocks:
@@ -599,8 +601,10 @@ def _differences(before, now):
 
 
 def _have_same_scatter(first, second):
-    """Tell whether the scatters at two places are made of the same arrays."""
+    """Tell whether the scatters at two places are made of equal arrays."""
     first, second = _moments_at(first), _moments_at(second)
+    if (first.weight, first.variance) != (second.weight, second.variance):
+        return False
     return all(
         (a is None and b is None) or np.array_equal(a, b)
         for a, b in (

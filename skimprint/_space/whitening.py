@@ -245,7 +245,7 @@ class Whitening:
         return cls(
             origin,
             outside=float(1 / outer),
-            basis=spectrum.factor.T,
+            basis=np.ascontiguousarray(spectrum.factor.T),
             inside=-share / (outer * inner * (outer + inner)),
         ).astype(dtype)
 
@@ -388,14 +388,14 @@ def cholesky(covariance, dtype=np.float64):
     factorize = get_lapack_funcs("potrf", dtype=covariance.dtype)
     is_definite = False
     while not is_definite:
-        if not np.isfinite(floor):
-            raise ValueError("the covariance must not contain infs or NaNs.")
         shifted = covariance.copy()
         shifted.flat[:: d + 1] += floor
         with steady(d):
             lower, failed = factorize(
                 shifted.T, lower=True, overwrite_a=True, clean=False
             )
+        if not np.isfinite(np.diagonal(lower)).all():
+            raise ValueError("the covariance must not contain infs or NaNs.")
         is_definite, floor = failed == 0, 10 * floor
     return np.triu(lower.T.astype(dtype, copy=False))
 

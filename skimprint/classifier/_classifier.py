@@ -42,6 +42,7 @@ from ._learning import (
     check_labels_to_forget,
     check_learnt,
     check_mergeable,
+    check_samples_kept,
     checked_batch,
     checked_queries,
     features_of,
@@ -160,9 +161,10 @@ or callable, default="dot"
     temperature : float or "auto", default="auto"
         Class probabilities are the softmax of the scores divided by it. ``"auto"``
         makes the classes of support samples most likely, each of them scored by the
-        proxies as they would be without it; see Notes. It is found when it is first
-        needed, and is 1 where no sample can be left out: if each class has one, where
-        queries are normalised unlike samples, and for ``"least_squares"``.
+        proxies as they would be without it, and keeps to what is usual where they are
+        few; see Notes. It is found when it is first needed, and is 1 where no sample
+        can be left out: if each class has one, where queries are normalised unlike
+        samples, and for ``"least_squares"``.
     rejection : Rejection or None, default=None
         Lets `predict` return a label of its own for queries that belong to no known
         class; see `skimprint.Rejection`. With `None` no query is rejected.
@@ -247,7 +249,9 @@ or callable, default="dot"
     a tenth of the samples, a `whitening` is made again without them: as many tenths are
     scored as hold 1,000. From the covariance of ``metric="mahalanobis"`` the sample is
     taken out; the amount of shrinkage stays. All is done again when it is needed after
-    `partial_fit`, `forget` or `merge`.
+    `partial_fit`, `forget` or `merge`. The logarithm of the typical difference of
+    scores over the temperature has a normal prior about 1, of deviation 0.4: a few
+    samples that are all right, or nearly all wrong, say little.
 
     Parameters that are set after `fit` take effect with the next `fit`: `partial_fit`,
     `forget`, `merge` and predictions go on by those of the last. Only `temperature` and
@@ -595,7 +599,8 @@ or callable, default="dot"
         ValueError
             If the classifiers have different parameters or features; the message
             names the first that differs. If they have chosen different norms, and
-            neither has kept all its samples.
+            neither has kept all its samples, or if ``other`` has kept none, and a
+            temperature or a threshold is chosen by samples here. Nothing changes then.
 
         Examples
         --------
@@ -608,8 +613,10 @@ or callable, default="dot"
         self._check_is_fitted()
         check_mergeable(self, other)
         mine, theirs = in_one_norm(self, other)
+        known = mine.learnt, theirs.learnt
         plan = mine.plan.with_needs(mine.plan.needs & theirs.plan.needs)
-        state = merge(plan, mine.learnt, theirs.learnt, n_jobs=self.n_jobs)
+        check_samples_kept(self, mine.plan, plan)
+        state = merge(plan, *known, n_jobs=self.n_jobs)
         self._set_fitted(mine.replaced(state, plan))
         return self
 

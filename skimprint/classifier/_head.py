@@ -74,11 +74,11 @@ class Head:
         if moments is not None and plan.whitening is not None:
             chosen = plan.whitening == "auto"
             self.shrinkage = space.shrinkage if chosen else float(plan.whitening)
-            dtype = np.float64 if plan.generator.combines else self.dtype
-            whitening = Whitening.of(space.scatter, space.origin, self.shrinkage, dtype)
+            self.whitening = Whitening.of(
+                space.scatter, space.origin, self.shrinkage, self.dtype
+            )
             if plan.generator.combines:
-                moments = moments.whitened(whitening)
-            self.whitening = whitening.astype(self.dtype)
+                moments = moments.whitened(self.whitening)
         if plan.metric.needs_covariance:
             self.covariance, self.covariance_shrinkage = space.covariance
             self.factor = precision_cholesky(self._whitened(self.covariance))

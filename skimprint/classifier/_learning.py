@@ -37,6 +37,9 @@ from ._calibration import familiarity_of, threshold_of
 from ._fitted import Fitted
 from ._norms import replanned
 
+# Sums of weighted squares keep their precision up to there.
+_LARGEST_WEIGHT = 1e15
+
 # Not to divide by zero.
 _TINY = np.finfo(np.float64).tiny
 
@@ -90,6 +93,8 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
             "sample_weight must be positive for at least one sample; it is zero for "
             "all of them."
         )
+    if sample_weight is not None:
+        _check_scale(sample_weight, is_first=fitted is None)
     if fitted is not None and fitted.knows_classes:
         # Labels of the same type as all others need no look at those that wait.
         is_same = classes_of_y.dtype == fitted.last_state.label_dtype
@@ -213,6 +218,20 @@ def learnt_more(clf, fitted, batch):
             fitted.plan, fitted.learnt, batch, n_jobs=clf.n_jobs, progress=progress
         )
     return fitted.extended(state)
+
+
+def _check_scale(sample_weight, *, is_first):
+    """Refuse weights whose products with embeddings lose their precision.
+
+    Small ones do no harm beside what is known.
+    """
+    largest = sample_weight.max()
+    if largest > _LARGEST_WEIGHT or (is_first and largest < 1 / _LARGEST_WEIGHT):
+        raise ValueError(
+            f"The largest sample_weight must be between {1 / _LARGEST_WEIGHT:g} and "
+            f"{_LARGEST_WEIGHT:g}; it is {largest:g}. Scale the weights, for example "
+            "by their mean."
+        )
 
 
 def check_labels_to_forget(state, classes):
@@ -368,6 +387,28 @@ def check_mergeable(first, second):
     difference = first_difference(first._fitted.plan, second._fitted.plan)
     if difference is not None:
         raise ValueError(f"other must have the same parameters; {difference}")
+
+
+def check_samples_kept(clf, before, after):
+    """Refuse a merge after which samples are missing by which something is chosen.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Has the parameters.
+    before, after : Plan
+        They say what has been kept, and what would be.
+    """
+    if after.needs.samples or not before.needs.samples:
+        return
+    rejects = clf.rejection is not None and clf.rejection.threshold == "auto"
+    if rejects or (clf.temperature == "auto" and before.can_leave_out):
+        chosen = "Rejection(threshold='auto')" if rejects else "temperature='auto'"
+        raise ValueError(
+            f"other must have kept samples, by which {chosen} is chosen here; it was "
+            "fitted without, and has kept none. Fit it with the same parameters, or "
+            "set a number here."
+        )
 
 
 def rejected_labels(classes, winners, is_rejected, label):

@@ -108,6 +108,19 @@ def test_a_class_more_is_all_that_is_added_where_blocks_are_joined(monkeypatch):
     assert [part.weight for part in added] == [10]
 
 
+def test_rounding_does_not_grow_while_large_classes_go():
+    """Each leaves a hundredth of the sum, and its rounding errors were those of all."""
+    X = np.concatenate([8.0**i * samples(200, 16, seed=i)[0] for i in range(12)])
+    state = learnt(plan_of(metric="mahalanobis"), X, np.repeat(np.arange(12), 200))
+    pooled = PooledMoments(state)
+    for label in range(11, 1, -1):
+        state = state.changed([label])
+        pooled = PooledMoments(state, pooled)
+    np.testing.assert_allclose(
+        pooled.scatter, PooledMoments(state).scatter, rtol=1e-9, atol=1e-6
+    )
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),

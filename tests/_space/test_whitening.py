@@ -219,5 +219,6 @@ def test_rows_are_taken_away_from_a_scatter(n, d):
 
 
 def test_a_covariance_that_is_not_finite_is_refused():
-    with pytest.raises(ValueError, match="infs or NaNs"):
-        precision_cholesky(np.full((2, 2), np.nan))
+    for covariance in ([[np.nan, 0], [0, 1]], [[1, np.nan], [np.nan, 1]], [[np.inf]]):
+        with pytest.raises(ValueError, match="infs or NaNs"):
+            precision_cholesky(np.array(covariance))

@@ -449,6 +449,9 @@ class TestBadInput:
             ValueError, match=r"zero for all of them|one non-zero number"
         ):
             clf.fit(X, y, sample_weight=np.zeros(30))
+        for weight in (1e-50, 1e20):
+            with pytest.raises(ValueError, match="largest sample_weight must be betw"):
+                clf.fit(X, y, sample_weight=np.full(30, weight))
         with pytest.raises(ValueError, match=r"sample_weight.shape"):
             clf.fit(X, y, sample_weight=np.ones(29))
 

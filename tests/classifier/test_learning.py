@@ -831,6 +831,27 @@ def test_merge_refuses_features_of_other_names_or_in_another_order():
     assert clf.merge(nameless).score(X, y) > 0.9
 
 
+@pytest.mark.parametrize(
+    "params", [{"temperature": "auto"}, {"rejection": Rejection(-1)}], ids=str
+)
+def test_merge_keeps_the_samples_by_which_something_is_chosen(params):
+    X, y = load_iris(return_X_y=True)
+    clf = plain_classifier("mean", **params).fit(X[y < 2], y[y < 2])
+    other = plain_classifier("mean").fit(X[y == 2], y[y == 2])
+    before = clf.predict_proba(X), clf.predict(X)
+    with pytest.raises(ValueError, match="other must have kept samples, by which"):
+        clf.merge(other)
+    for found, expected in zip(
+        (clf.predict_proba(X), clf.predict(X)), before, strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert other.merge(clf).score(X, y) > 0.9  # where nothing is chosen
+    clf.set_params(temperature=1.0, rejection=None).merge(
+        plain_classifier("mean").fit(X[y == 2], y[y == 2])
+    )
+    assert clf.score(X, y) > 0.9
+
+
 def test_a_mask_is_no_list_of_labels():
     X, y = load_iris(return_X_y=True)
     clf = plain_classifier("mean").fit(X, y)
