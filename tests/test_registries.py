@@ -204,13 +204,15 @@ def test_leaves_samples_out_as_if_they_were_not_there(data, params):
         others = np.arange(60) != i
         clf = plain_classifier(**fixed).fit(X[others], y[others])
         scores[i] = clf.decision_function(X[[i]])
-    # What the temperature makes most likely, around it.
-    log_likelihoods = []
+    # What is most probable around the temperature, with its prior.
+    spread = (scores - scores[np.arange(60), y][:, None]).std()
+    log_probabilities = []
     for temperature in kept.temperature_ * np.array([0.9, 1, 1.1]):
         logits = scores / temperature
         logits = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-        log_likelihoods.append(logits[np.arange(60), y].mean())
-    assert np.argmax(log_likelihoods) == 1
+        apart = (np.log(spread / temperature) - 1) / 0.4
+        log_probabilities.append(logits[np.arange(60), y].sum() - apart**2 / 2)
+    assert np.argmax(log_probabilities) == 1
 
 
 def test_anywhere(data, params, xp, monkeypatch):
