@@ -30,7 +30,7 @@ def steady(n):
     """Hold BLAS to one thread while a matrix of n rows is decomposed, if it is small.
 
     Its threads wait for each other many times. Where another process keeps a core busy,
-    two of them take up to 200 times as long as one; alone, they are hardly faster.
+    two of them take up to 200 times as long as one; alone, they are no faster.
 
     Parameters
     ----------

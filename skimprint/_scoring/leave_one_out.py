@@ -17,8 +17,8 @@ from .._space.space import N_FOLDS, shift_without
 from ..normalization import IDENTITY, NORMS, l2_normalize
 from .familiarity import MEANS
 
-# Samples whose scores say enough of a temperature and a threshold. Each part of them is
-# scored in a space of its own, which takes about as long as making one.
+# Samples whose scores say enough of a temperature and a threshold. Each tenth of all is
+# scored in a space of its own, which has to be made.
 _ENOUGH = 1000
 
 # Bound for the scores of support samples; a kernel regression knows no more of them.

@@ -28,7 +28,7 @@ _PRODUCT_BYTES = 2**25
 _SQUARE = 128
 
 # Taking away from a sum keeps its rounding errors: what is left must not be less than
-# this share of it.
+# this share of the largest that it was.
 _MIN_LEFT = 0.01
 
 # Squared relative error of a mean: equal samples may be that far from it, and those of
