@@ -134,6 +134,31 @@ def scores_without(scorer, rows, codes):
     return found
 
 
+def scores_of_kept(scorer):
+    """Score support samples as they are, where none can be left out.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Of a head whose plan has kept samples.
+
+    Returns
+    -------
+    scores : ndarray of shape (n, n_classes)
+        Those of other classes are as those of queries; not of the kernel regression,
+        which has been fitted to these samples.
+    codes : ndarray of shape (n,)
+        The class of each.
+    """
+    head, (samples, _) = scorer.head, _chosen(scorer)
+    samples = samples.take(slice(None, None, -(-len(samples.codes) // _budget(head))))
+    similarity = _similarity_of_normalized(head)
+    queries = similarity.prepare(samples.rows)
+    similarities = similarity.finish(similarity.ranks(queries), queries)
+    scores = scorer.plan.aggregation.scores(similarities, head.offsets, similarity).T
+    return scores, samples.codes
+
+
 def _by_proxies(scorer, samples, change, score, n_folds=N_FOLDS):
     """Find scores and familiarities of samples by proxies as they would be without."""
     head, plan = scorer.head, scorer.plan

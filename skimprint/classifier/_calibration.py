@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
+from .._scoring.leave_one_out import scores_of_kept
 from .._space.likelihood import fit_temperature
 from .._validation import check_parameter
 
@@ -54,7 +55,8 @@ def calibrate(scorer, score):
     Returns
     -------
     calibration : Calibration
-        Of no samples, and a temperature of 1, if there is none to leave out.
+        Of no samples, and a temperature by what they score elsewhere, if there is none
+        to leave out.
     """
     if score not in scorer.calibrations:
         scorer.calibrations[score] = _calibrated(scorer, score)
@@ -69,7 +71,8 @@ def _calibrated(scorer, score):
         )
     found = scorer.left_out(score)
     if found is None:
-        return Calibration(1.0, np.empty(0), np.empty(0))
+        temperature = _between_classes(*scores_of_kept(scorer))
+        return Calibration(temperature, np.empty(0), np.empty(0))
     # At most a millionth and a million times the typical difference of scores.
     _, temperature = fit_temperature(
         found.scores,
@@ -81,6 +84,24 @@ def _calibrated(scorer, score):
     )
     temperature = temperature if np.isfinite(temperature) else 1.0  # all classes alike
     return Calibration(temperature, found.familiarities, found.weights)
+
+
+def _between_classes(scores, codes):
+    """Find a temperature by what samples that cannot be left out score elsewhere.
+
+    Where each class has one sample, the best temperature of queries is about the
+    deviation of scores of other classes: on nine data sets, with 5 to 41 classes, 0.8
+    to 1.3 times that. Two classes have one such score: then it is a fifth of the
+    typical difference of scores (0.2 to 0.3), less than the former of more classes.
+    """
+    is_own = codes[:, None] == np.arange(scores.shape[1])
+    if is_own.all() or not len(codes):
+        return 1.0
+    scores = scores.astype(np.float64)
+    margins = scores - scores[is_own][:, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = max(scores[~is_own].std(), margins.std() / 5)
+    return float(found) if np.isfinite(found) and found > 0 else 1.0
 
 
 def familiarity_of(clf, scorer):

@@ -6,6 +6,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from settings import plain_classifier, spelt
 from sklearn.base import clone
+from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 
 from skimprint import ImprintClassifier, Rejection
@@ -205,6 +206,38 @@ def test_few_samples_of_two_classes_give_moderate_probabilities(
         losses.append(-np.log(of_class).mean())
     assert np.mean(losses) < 0.5
     assert np.max(losses) < 1.2
+
+
+@pytest.mark.parametrize("method", ["default", "recommended", "qi"])
+@pytest.mark.parametrize("n_classes", [2, 5, 10])
+def test_one_sample_of_each_class_gives_better_probabilities_than_one(
+    digits, n_classes, method
+):
+    X, y = digits
+    rng, losses = np.random.default_rng(0), []
+    clf = ImprintClassifier()
+    if method != "default":
+        clf = ImprintClassifier.from_method(method)
+    for _ in range(8):
+        rows = rng.permutation(len(y))
+        rows = rows[np.isin(y[rows], rng.choice(10, n_classes, replace=False))]
+        support = np.unique(y[rows], return_index=True)[1]
+        queries = np.delete(rows, support)
+        clf.set_params(temperature="auto", random_state=0)
+        clf.fit(X[rows[support]], y[rows[support]])
+        losses.append([])
+        for temperature in ("auto", 1.0):
+            clf.set_params(temperature=temperature)
+            losses[-1].append(log_loss(y[queries], clf.predict_proba(X[queries])))
+    found, at_one = np.mean(losses, axis=0)
+    assert found < 0.9 * at_one
+
+
+def test_one_sample_may_say_nothing():
+    """Of equal samples, or of one class, there is no difference to go by."""
+    for X, y in ([[1.0, 0]] * 3, [0, 1, 2]), ([[1.0, 0]], [0]):
+        clf = ImprintClassifier(support_norm="l2").fit(X, y)
+        assert clf.temperature_ == 1
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
