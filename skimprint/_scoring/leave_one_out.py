@@ -151,7 +151,8 @@ def scores_of_kept(scorer):
         The class of each.
     """
     head, (samples, _) = scorer.head, _chosen(scorer)
-    samples = samples.take(slice(None, None, -(-len(samples.codes) // _budget(head))))
+    step = max(1, -(-len(samples.codes) // _budget(head)))
+    samples = samples.take(slice(None, None, step))
     similarity = _similarity_of_normalized(head)
     queries = similarity.prepare(samples.rows)
     similarities = similarity.finish(similarity.ranks(queries), queries)

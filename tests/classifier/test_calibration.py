@@ -238,6 +238,9 @@ def test_one_sample_may_say_nothing():
     for X, y in ([[1.0, 0]] * 3, [0, 1, 2]), ([[1.0, 0]], [0]):
         clf = ImprintClassifier(support_norm="l2").fit(X, y)
         assert clf.temperature_ == 1
+    clf = ImprintClassifier.from_head(np.eye(3), ["a", "b", "c"])
+    assert clf.temperature_ == 1
+    assert clf.partial_fit([[0.0, 1, 1]], ["d"]).temperature_ < 1
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
