@@ -52,11 +52,12 @@ for _ in range(repeats - 1):
     copy.copy(clf).fit(X, y)
     seconds.append(time.perf_counter() - start)
 
-steps = {"learn": [], "forget": [], "after": []}
+steps = {"learn": [], "with": [], "forget": [], "after": []}
 for _ in range(3):
     more = copy.copy(clf)
     for step, action in {
-        "learn": lambda: more.partial_fit(X[:n], np.full(n, -1)).forget([]),
+        "learn": lambda: more.partial_fit(X[:n], np.full(n, -1)),
+        "with": lambda: more.predict(X[:1]),
         "forget": lambda: more.forget(0),
         "after": lambda: more.predict(X[:1]),
     }.items():
@@ -96,7 +97,8 @@ def main(cases):
         "memory during the fit. Pickle: about what the fitted model takes in memory, "
         "too. One class more: `partial_fit` to as many samples as each of the others "
         "has. Where the scatters of single classes would take more than 128 MiB, the "
-        "default keeps their sum alone, and cannot forget.",
+        "default keeps their sum alone, and cannot forget. It chooses its shrinkage "
+        "again when a class is forgotten, and not for one class more.",
     )
     rows = []
     for n_classes, n, d in cases:
@@ -119,7 +121,8 @@ def main(cases):
                 ]
             )
     header = ["classes x samples x features", "X", "fit", "beyond X", "pickle"]
-    header += ["first prediction", "one class more", "forget", "first prediction after"]
+    header += ["first prediction", "one class more", "prediction with it"]
+    header += ["one forgotten", "prediction without it"]
     table(header, rows)
 
 

@@ -10,7 +10,7 @@ from ..cluster._kmeans.sums import cluster_sums
 from .kernel_ridge import KernelRidge, Support
 from .leave_one_out import SAMPLE_SIZE, LeftOut, choose_shrinkage
 from .moments import PooledMoments
-from .whitening import Scatter, within_class_covariance
+from .whitening import Scatter, Whitening, within_class_covariance
 
 # Samples to leave out in turn to choose something by: eight times as many choose what
 # is as good, on eight data sets with 2 to 200 samples a class.
@@ -111,6 +111,19 @@ class Space:
             return choose_shrinkage(
                 self.scatter, self.class_weights, self.means, self.left_out()
             )
+
+    @cached_property
+    def _whitenings(self):
+        """By their shrinkage."""
+        return {}
+
+    def whitening(self, shrinkage):
+        """Make a whitening; once, for all heads that share what is computed here."""
+        if shrinkage not in self._whitenings:
+            self._whitenings[shrinkage] = Whitening.of(
+                self.scatter, self.origin, shrinkage, self.state.dtype
+            )
+        return self._whitenings[shrinkage]
 
     @cached_property
     def covariance(self):

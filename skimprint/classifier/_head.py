@@ -74,9 +74,7 @@ class Head:
         if moments is not None and plan.whitening is not None:
             chosen = plan.whitening == "auto"
             self.shrinkage = space.shrinkage if chosen else float(plan.whitening)
-            self.whitening = Whitening.of(
-                space.scatter, space.origin, self.shrinkage, self.dtype
-            )
+            self.whitening = space.whitening(self.shrinkage)
             if plan.generator.combines:
                 moments = moments.whitened(self.whitening)
         if plan.metric.needs_covariance:

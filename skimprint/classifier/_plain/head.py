@@ -155,9 +155,7 @@ def read_head(plain, arrays, plan, space, classes):
                 inside=arrays.take("whitening.inside", "f", "directions"),
             )
     elif head.shrinkage is not None:
-        head.whitening = Whitening.of(
-            space.scatter, space.origin, head.shrinkage, space.state.dtype
-        )
+        head.whitening = space.whitening(head.shrinkage)
     if plain["derived"] or arrays.has("proxies"):
         head.proxies = arrays.take("proxies", "f", "proxies", "features")
         head.dtype = head.proxies.dtype
