@@ -12,6 +12,7 @@ from settings import plain_classifier, spelt
 from sklearn.base import clone
 
 from skimprint import FoundationEmbedder, ImprintClassifier, Rejection
+from skimprint._memory.learner import Batch
 from skimprint.aggregation import Votes
 from skimprint.generation import GENERATORS
 from skimprint.methods import METHODS
@@ -223,6 +224,14 @@ class TestClassesTooLargeForAWorker:
             found = on_dask.partial_fit(clf, chunked(more, [250, 250]), y)
         np.testing.assert_allclose(found.proxies_, expected.proxies_, 1e-6, 1e-6)
         np.testing.assert_array_equal(found.proxy_indices_, expected.proxy_indices_)
+
+
+def test_dask_is_told_how_large_samples_and_what_is_known_of_them_are(data):
+    X, y, *_ = data
+    batch = Batch(X, *np.unique(y, return_inverse=True))
+    state = ImprintClassifier(random_state=0).fit(X, y)._fitted.state
+    for each in (batch, state):  # which has kept the samples
+        assert X.nbytes < dask.sizeof.sizeof(each) < 10 * X.nbytes
 
 
 @pytest.mark.parametrize("thread_bytes", [2**28, 2**30, np.inf])

@@ -44,6 +44,11 @@ class Batch:
     codes: np.ndarray
     weights: np.ndarray | None = None
 
+    def __sizeof__(self):
+        """Count the arrays: dask places and spills by that."""
+        arrays = self.X, self.classes, self.codes, self.weights
+        return sum(getattr(array, "nbytes", 0) for array in arrays)
+
     def joins(self, other):
         """Tell whether both can be joined as if they had come together."""
         kinds = [

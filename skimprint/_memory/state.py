@@ -171,6 +171,11 @@ class State:
         del state["order"]
         vars(self).update(state)
 
+    def __sizeof__(self):
+        """Count the arrays: dask places and spills by that."""
+        size = sum(n_bytes(block[1:]) for block in self.blocks)
+        return size + (0 if self.pooled is None else self.pooled.nbytes)
+
     def with_blocks(self, blocks):
         """Replace the blocks, or some of them, by others of the same classes."""
         known = set(map(id, self.blocks))
