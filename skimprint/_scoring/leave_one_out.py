@@ -151,7 +151,9 @@ def scores_of_kept(scorer):
         The class of each.
     """
     head, (samples, _) = scorer.head, _chosen(scorer)
-    step = max(1, -(-len(samples.codes) // _budget(head)))
+    if not len(samples.codes):  # all classes come from a head
+        return np.empty((0, len(head.classes))), samples.codes
+    step = -(-len(samples.codes) // _budget(head))
     samples = samples.take(slice(None, None, step))
     similarity = _similarity_of_normalized(head)
     queries = similarity.prepare(samples.rows)

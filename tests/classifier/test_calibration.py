@@ -50,6 +50,13 @@ def means_of_classes(similarities, proxy_classes):
     return np.stack(each, axis=1)
 
 
+def best_of_each(similarities, proxy_classes):
+    """What is built in, as a function that fails where there are no queries."""
+    assert len(similarities)
+    each = range(proxy_classes.max() + 1)
+    return np.stack([similarities[:, proxy_classes == c].max(axis=1) for c in each], 1)
+
+
 @pytest.mark.parametrize("score", ["similarity", "contrast"])
 @pytest.mark.parametrize(
     "params",
@@ -238,9 +245,16 @@ def test_one_sample_may_say_nothing():
     for X, y in ([[1.0, 0]] * 3, [0, 1, 2]), ([[1.0, 0]], [0]):
         clf = ImprintClassifier(support_norm="l2").fit(X, y)
         assert clf.temperature_ == 1
-    clf = ImprintClassifier.from_head(np.eye(3), ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("aggregation", ["max", Votes(2), best_of_each])
+@pytest.mark.parametrize("metric", ["dot", "mahalanobis", "manhattan"])
+def test_a_head_alone_says_nothing_of_a_temperature(metric, aggregation):
+    clf = ImprintClassifier.from_head(
+        np.eye(4), metric=metric, aggregation=aggregation, whitening=None
+    )
     assert clf.temperature_ == 1
-    assert clf.partial_fit([[0.0, 1, 1]], ["d"]).temperature_ < 1
+    assert clf.partial_fit([[0.0, 1, 1, 0]], [7]).temperature_ > 0
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
