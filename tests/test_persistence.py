@@ -455,6 +455,21 @@ def test_an_error_while_writing_leaves_the_old_model(
     assert names_in(saved.parent) == ["model"]
 
 
+@pytest.mark.parametrize("scoring", [None, "accuracy"])
+def test_skops_trusts_our_names_alone(digits, scoring):
+    skops = pytest.importorskip("skops.io", reason="needs skops")
+    X, y = digits[0][:200], digits[1][:200]
+    search = ImprintClassifierCV(None, {"n_proxies": [1, 2]}, cv=2, scoring=scoring)
+    search.fit(X, y)
+    for clf in (search, search.best_estimator_):
+        dump = skops.dumps(clf)
+        assert set(skops.get_untrusted_types(data=dump)) <= {*persistence.TRUSTED_TYPES}
+        again = skops.loads(dump, trusted=persistence.TRUSTED_TYPES)
+        np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+        assert again.score(X, y) == clf.score(X, y)
+    assert pickle.loads(pickle.dumps(search)).scorer_(search, X, y) > 0.9
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n_features", [130, 256, 1024])
 def test_a_whitening_of_few_samples_keeps_its_bits(digits, folder, n_features, dtype):

@@ -12,6 +12,7 @@ import numpy as np
 from array_api_compat import device
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, clone, is_classifier
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import (
     BaseCrossValidator,
     BaseShuffleSplit,
@@ -311,6 +312,21 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
 
     def __sklearn_tags__(self):
         return super(ImprintClassifierCV, self._with_defaults()).__sklearn_tags__()
+
+    def __getstate__(self):
+        # A scorer is of a private type of scikit-learn's, which skops would ask for.
+        state = super().__getstate__()
+        if self.scoring is None or isinstance(self.scoring, str):
+            state = {name: v for name, v in state.items() if name != "scorer_"}
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "cv_results_" in state and "scorer_" not in state:
+            estimator = (
+                ImprintClassifier() if self.estimator is None else self.estimator
+            )
+            self.scorer_ = check_scoring(estimator, scoring=self.scoring)
 
     def _get_scorers(self):
         return super(ImprintClassifierCV, self._with_defaults())._get_scorers()
