@@ -1,5 +1,6 @@
 """Files without pickle: what was saved comes back, and what is damaged is refused."""
 
+import copy
 import json
 import os
 import pickle
@@ -316,6 +317,23 @@ def test_a_search_comes_back(digits, folder):
         assert repr(found) == repr(values)
     lean = through(search, folder, learning=False)
     assert_same(search.best_estimator_, lean.best_estimator_, X[300:])
+
+
+@pytest.mark.parametrize("scoring", [None, "f1_macro", ["accuracy", "f1_macro"]])
+def test_a_search_that_comes_back_scores(digits, folder, scoring):
+    X, y = digits[0][:200], digits[1][:200]
+    refit = "f1_macro" if isinstance(scoring, list) else True
+    search = ImprintClassifierCV(
+        param_grid={"n_proxies": [1, 2]}, cv=2, scoring=scoring, refit=refit
+    )
+    expected = search.fit(X, y).score(X, y)
+    others = [copy.copy(search), pickle.loads(pickle.dumps(search))]
+    for again in (*others, through(search, folder)):
+        assert again.score(X, y) == expected
+        assert again.multimetric_ == search.multimetric_
+    # What is set after fit waits for the next one.
+    search.set_params(scoring="balanced_accuracy")
+    assert pickle.loads(pickle.dumps(search)).score(X, y) == expected
 
 
 def test_a_pipeline_with_transformers_of_scikit_learn(digits, folder):

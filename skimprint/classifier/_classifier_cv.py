@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import device
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, clone, is_classifier
-from sklearn.metrics import check_scoring
+from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import (
     BaseCrossValidator,
     BaseShuffleSplit,
@@ -313,20 +313,26 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
     def __sklearn_tags__(self):
         return super(ImprintClassifierCV, self._with_defaults()).__sklearn_tags__()
 
+    __copy__ = ImprintClassifier.__copy__
+
     def __getstate__(self):
-        # A scorer is of a private type of scikit-learn's, which skops would ask for.
         state = super().__getstate__()
-        if self.scoring is None or isinstance(self.scoring, str):
+        is_named = self.scoring is None or self.scoring in get_scorer_names()
+        # A scorer is of a private type of scikit-learn's, which skops would ask for. It
+        # is made again of `scoring`, unless that was set after the fit.
+        if is_named and repr(self._made_scorers()) == repr(state.get("scorer_")):
             state = {name: v for name, v in state.items() if name != "scorer_"}
         return state
 
     def __setstate__(self, state):
         super().__setstate__(state)
         if "cv_results_" in state and "scorer_" not in state:
-            estimator = (
-                ImprintClassifier() if self.estimator is None else self.estimator
-            )
-            self.scorer_ = check_scoring(estimator, scoring=self.scoring)
+            self.scorer_ = self._made_scorers()
+
+    def _made_scorers(self):
+        """Make what `scorer_` is after a fit: a scorer, or a dict of several."""
+        scorers, _ = self._get_scorers()
+        return getattr(scorers, "_scorers", scorers)
 
     def _get_scorers(self):
         return super(ImprintClassifierCV, self._with_defaults())._get_scorers()
