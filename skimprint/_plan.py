@@ -156,10 +156,7 @@ class Plan:
         )
         if clf.kernel_weight:
             plan.check_kernel()
-        rejects = clf.rejection is not None and clf.rejection.threshold == "auto"
-        if rejects:
-            plan.check_left_out()
-        if rejects or (clf.temperature == "auto" and plan.can_leave_out):
+        if plan.chosen_by_samples(clf) is not None:
             plan = plan.with_needs(plan.needs | Needs(samples=SAMPLE_SIZE))
         return plan
 
@@ -181,6 +178,31 @@ class Plan:
     def can_leave_out(self):
         """Whether samples can be scored as queries, by proxies made without them."""
         return self.norms_agree and not self.generator.combines
+
+    def chosen_by_samples(self, clf):
+        """Tell what a classifier chooses by samples that are left out.
+
+        Parameters
+        ----------
+        clf : ImprintClassifier
+            Has the parameters.
+
+        Returns
+        -------
+        what : str or None
+            The parameter, as a user writes it; None if there is none.
+
+        Raises
+        ------
+        ValueError
+            If a threshold is, and samples cannot be left out.
+        """
+        if clf.rejection is not None and clf.rejection.threshold == "auto":
+            self.check_left_out()
+            return "Rejection(threshold='auto')"
+        if clf.temperature == "auto" and self.can_leave_out:
+            return "temperature='auto'"
+        return None
 
     def numbers(self, labels):
         """Look up the number of proxies of each class: ints of shape (n_classes,)."""

@@ -26,7 +26,7 @@ def dot_transposed(A, B, out=None):
     return np.matmul(A, B.T, out=out)
 
 
-def steady(n):
+def one_thread_if_small(n):
     """Hold BLAS to one thread while a matrix of n rows is decomposed, if it is small.
 
     Its threads wait for each other many times. Where another process keeps a core busy,
@@ -51,7 +51,7 @@ def eigh(matrix, **options):
     had for one row.
     """
     driver = "evd" if len(matrix) > 1 else "ev"
-    with steady(len(matrix)):
+    with one_thread_if_small(len(matrix)):
         return linalg.eigh(matrix, driver=driver, **options)
 
 

@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .._arrays.blas import steady
+from .._arrays.blas import one_thread_if_small
 from .._arrays.groups import numbers_within
 from ..cluster._kmeans.sums import cluster_sums
 from .kernel_ridge import KernelRidge, Support
@@ -107,7 +107,7 @@ class Space:
     @cached_property
     def shrinkage(self):
         """The shrinkage of a whitening that makes left-out samples most likely."""
-        with steady(self.state.n_features):
+        with one_thread_if_small(self.state.n_features):
             return choose_shrinkage(
                 self.scatter, self.class_weights, self.means, self.left_out()
             )

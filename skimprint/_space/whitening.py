@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
-from .._arrays.blas import eigh, steady
+from .._arrays.blas import eigh, one_thread_if_small
 
 # The smallest shrinkage: 0 would divide by the eigenvalues that are zero.
 _MIN_SHRINKAGE = 1e-6
@@ -234,20 +234,19 @@ class Whitening:
         """
         variance, shrinkage = scatter.variance, max(shrinkage, _MIN_SHRINKAGE)
         if variance == 0:
-            none = np.empty((len(origin), 0))
-            return cls(origin, basis=none, inside=np.empty(0)).astype(dtype)
-        if scatter.matrix is not None:
-            covariance = scatter.covariance(shrinkage)
-            return cls(origin, cholesky(covariance, dtype)).astype(dtype)
-        spectrum = scatter.spectrum()
-        share, rest = (1 - shrinkage) / scatter.total_weight, shrinkage * variance
-        inner, outer = np.sqrt(share * spectrum.eigenvalues + rest), np.sqrt(rest)
-        return cls(
-            origin,
-            outside=float(1 / outer),
-            basis=np.ascontiguousarray(spectrum.factor.T),
-            inside=-share / (outer * inner * (outer + inner)),
-        ).astype(dtype)
+            parts = {"basis": np.empty((len(origin), 0)), "inside": np.empty(0)}
+        elif scatter.matrix is not None:
+            parts = {"cholesky": cholesky(scatter.covariance(shrinkage), dtype)}
+        else:
+            spectrum = scatter.spectrum()
+            share, rest = (1 - shrinkage) / scatter.total_weight, shrinkage * variance
+            inner, outer = np.sqrt(share * spectrum.eigenvalues + rest), np.sqrt(rest)
+            parts = {
+                "outside": float(1 / outer),
+                "basis": np.ascontiguousarray(spectrum.factor.T),
+                "inside": -share / (outer * inner * (outer + inner)),
+            }
+        return cls(origin, **parts).astype(dtype)
 
     def __call__(self, X):
         """Rows in the whitened space.
@@ -390,7 +389,7 @@ def cholesky(covariance, dtype=np.float64):
     while not is_definite:
         shifted = covariance.copy()
         shifted.flat[:: d + 1] += floor
-        with steady(d):
+        with one_thread_if_small(d):
             lower, failed = factorize(
                 shifted.T, lower=True, overwrite_a=True, clean=False
             )

@@ -94,7 +94,8 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
             "all of them."
         )
     if sample_weight is not None:
-        _check_scale(sample_weight, is_first=fitted is None)
+        is_first = fitted is None or not fitted.knows_classes
+        _check_scale(sample_weight, is_first=is_first)
     if fitted is not None and fitted.knows_classes:
         # Labels of the same type as all others need no look at those that wait.
         is_same = classes_of_y.dtype == fitted.last_state.label_dtype
@@ -401,9 +402,8 @@ def check_samples_kept(clf, before, after):
     """
     if after.needs.samples or not before.needs.samples:
         return
-    rejects = clf.rejection is not None and clf.rejection.threshold == "auto"
-    if rejects or (clf.temperature == "auto" and before.can_leave_out):
-        chosen = "Rejection(threshold='auto')" if rejects else "temperature='auto'"
+    chosen = before.chosen_by_samples(clf)
+    if chosen is not None:
         raise ValueError(
             f"other must have kept samples, by which {chosen} is chosen here; it was "
             "fitted without, and has kept none. Fit it with the same parameters, or "

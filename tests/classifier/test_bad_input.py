@@ -452,6 +452,9 @@ class TestBadInput:
         for weight in (1e-50, 1e20):
             with pytest.raises(ValueError, match="largest sample_weight must be betw"):
                 clf.fit(X, y, sample_weight=np.full(30, weight))
+        learnt = plain_classifier("mean").fit(X[:9], y[:9]).forget(np.unique(y[:9]))
+        with pytest.raises(ValueError, match="largest sample_weight must be betw"):
+            learnt.partial_fit(X, y, sample_weight=np.full(30, 1e-50))
         with pytest.raises(ValueError, match=r"sample_weight.shape"):
             clf.fit(X, y, sample_weight=np.ones(29))
 

@@ -43,7 +43,7 @@ def write_head(head, arrays, *, learns, derived):
         "shrinkage": head.shrinkage,
         "covariance_shrinkage": head.covariance_shrinkage,
     }
-    follows = learns and not derived and _follows_from_samples(head)
+    follows = learns and not derived and _whitening_follows(head)
     if head.whitening is not None and not follows:
         whitening, of_whitening = head.whitening, arrays.of("whitening")
         plain["whitening_outside"] = whitening.outside
@@ -71,7 +71,7 @@ def _follow_from_points(head):
     return not (head.plan.generator.combines or head.plan.proxy_norm.is_callable)
 
 
-def _follows_from_samples(head):
+def _whitening_follows(head):
     """Tell whether the whitening is quickly made again, to the bit, of few samples.
 
     Of many, a sum of scatters depends on the order in which classes came.
