@@ -67,7 +67,8 @@ class Scorer:
         space = self.head.space
         if self.head.kernel is None or not space.state.places:
             return None
-        return LabelShares(space.support(), self.head.kernel.alpha)
+        kernel = self.head.kernel
+        return LabelShares(space.support(), kernel.gamma, kernel.alpha)
 
     def __getstate__(self):
         return {k: v for k, v in vars(self).items() if k != "label_shares"}

@@ -1,12 +1,14 @@
 """Kernel ridge regression from support samples to their labels, in closed form.
 
 The kernel is that of Tip-Adapter (Zhang et al., "Tip-Adapter: Training-free Adaption of
-CLIP for Few-shot Classification", ECCV 2022), ``exp(b (cosine - 1))``: for embeddings
-of unit length a Gaussian one. Solving for the weights of the samples, in place of
-taking their labels, follows Bendou et al. ("ProKeR: A Kernel Perspective on Few-Shot
-Adaptation of Large Vision-Language Models", CVPR 2025).
+CLIP for Few-shot Classification", ECCV 2022), ``exp(b (cosine - 1))``. For embeddings
+of unit length it is scikit-learn's ``"rbf"`` with ``gamma = b / 2``. Solving for the
+weights of the samples, in place of taking their labels, follows Bendou et al. ("ProKeR:
+A Kernel Perspective on Few-Shot Adaptation of Large Vision-Language Models", CVPR
+2025).
 """
 
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -18,16 +20,16 @@ from .._arrays.threads import run_blocks
 from ..normalization import l2_normalize
 from .leave_one_out import LeftOut, last_of_the_best
 
-# The kernel. Cross-validation on the samples of several data sets finds that it matters
-# little: half and twice of it are as good.
-SHARPNESS = 4.0
+# Widths of the kernel to choose among. Sharp ones are for many samples of a class that
+# lies in many places, as sections of texts do; smooth ones for few samples, and tails.
+GAMMAS = (8.0, 4.0, 2.0, 1.0, 0.5)
 
 # Regularisations per sample to choose among. It is the noise of labels: small ones are
 # for clean labels, large ones for wrong labels, and for classes of few samples among
 # classes of many.
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
-# Samples to choose it by. The noise of a label does not depend on how many there are:
+# Samples to choose both by. The noise of a label does not depend on how many there are:
 # twice as many choose the same or the next one, in four times the time. But few samples
 # of a class look noisier than many, so some classes have to do if they are many.
 _MAX_JUDGES = 500
@@ -133,23 +135,26 @@ class KernelRidge:
     ----------
     support : Support
         The samples.
-    alpha : float, default=None
-        The regularisation per unit of weight; chosen where it is not given.
+    gamma, alpha : float, default=None
+        The width of the kernel and the regularisation per unit of weight; chosen where
+        they are not given.
 
     Attributes
     ----------
-    alpha : float
-        The regularisation.
+    gamma, alpha : float
+        The width and the regularisation.
     landmarks : ndarray of shape (n_landmarks, n_features)
         The samples, which queries are compared with.
     coefficients : ndarray of shape (n_classes, n_landmarks)
         Their weights in the scores, in the dtype of the landmarks.
     """
 
-    def __init__(self, support, alpha=None):
-        self.alpha = choose_kernel_alpha(support.judges()) if alpha is None else alpha
+    def __init__(self, support, gamma=None, alpha=None):
+        if alpha is None:
+            gamma, alpha = choose_kernel(support.judges())
+        self.gamma, self.alpha = gamma, alpha
         self.landmarks = support.rows
-        factor = _factor(support, self.alpha)
+        factor = _factor(support, gamma, alpha)
         targets = support.targets(factor[0].dtype)
         found = linalg.cho_solve(factor, targets, check_finite=False)
         self.coefficients = np.ascontiguousarray(found.T, self.landmarks.dtype)
@@ -170,7 +175,7 @@ class KernelRidge:
         scores = np.empty((n_classes, len(X)), self.coefficients.dtype)
 
         def score(block):
-            kernel = _kernel(X[block], self.landmarks)
+            kernel = _kernel(X[block], self.landmarks, self.gamma)
             scores[:, block] = dot_transposed(self.coefficients, kernel)
 
         run_blocks(score, _blocks(len(X), len(self.landmarks)))
@@ -202,7 +207,7 @@ class KernelRidge:
         5.4.2.
         """
         if factor is None:
-            factor = _factor(support, self.alpha)
+            factor = _factor(support, self.gamma, self.alpha)
         residuals = self.coefficients.T / _inverse_diagonal(factor)
         scores = support.targets(np.float64) - residuals
         which = np.searchsorted(support.codes, left_out.codes) + left_out.numbers
@@ -216,8 +221,8 @@ class LabelShares:
     ----------
     support : Support
         What the regression was fitted to.
-    alpha : float
-        Its regularisation.
+    gamma, alpha : float
+        Its width and its regularisation.
 
     Notes
     -----
@@ -231,9 +236,10 @@ class LabelShares:
     other out where there is little regularisation.
     """
 
-    def __init__(self, support, alpha):
+    def __init__(self, support, gamma, alpha):
         self.support = support
-        self.factor = _factor(support, alpha)
+        self.gamma = gamma
+        self.factor = _factor(support, gamma, alpha)
 
     def of_classes(self, X, codes):
         """Take the score of one class for each query apart, sample by sample.
@@ -254,14 +260,14 @@ class LabelShares:
         """
         support = self.support
         for block in _blocks(len(X), len(support.rows)):
-            kernel = _kernel(X[block], support.rows)
+            kernel = _kernel(X[block], support.rows, self.gamma)
             weights = linalg.cho_solve(self.factor, kernel.T, check_finite=False).T
             is_of_class = support.codes == codes[block, None]
             yield block, weights * (is_of_class - 1 / support.n_classes)
 
 
-def choose_kernel_alpha(support):
-    r"""Choose the regularisation that makes left-out samples the most likely.
+def choose_kernel(support):
+    r"""Choose the width and the regularisation that make left-out samples most likely.
 
     Parameters
     ----------
@@ -270,13 +276,15 @@ def choose_kernel_alpha(support):
 
     Returns
     -------
+    gamma : float
+        One of ``GAMMAS``; the smoothest if each class has one sample.
     alpha : float
         One of ``ALPHAS``; the smallest if each class has one sample.
 
     Notes
     -----
-    With the kernel :math:`K`, the diagonal matrix :math:`D` of the weights and the
-    decomposition :math:`D^{1/2} K D^{1/2} = U S U^T`, for each :math:`\alpha`
+    With the kernel :math:`K` of a width, the diagonal matrix :math:`D` of the weights
+    and the decomposition :math:`D^{1/2} K D^{1/2} = U S U^T`, for each :math:`\alpha`
 
     .. math::
 
@@ -287,27 +295,31 @@ def choose_kernel_alpha(support):
     """
     (left_out,) = np.nonzero(np.bincount(support.codes)[support.codes] > 1)
     if not len(left_out) or support.n_classes == 1:
-        return ALPHAS[0]
-    matrix = _triangle(support.rows)
-    root = np.sqrt(support.weights).astype(matrix.dtype)
-    matrix *= root
-    matrix *= root[:, None]
-    values, vectors = eigh(matrix, overwrite_a=True, check_finite=False)
-    values = np.maximum(values, 0)  # rounding
-    vectors *= root[:, None]
-    targets = support.targets(matrix.dtype)
-    projected = vectors.T @ targets
-    vectors, left_out_targets = vectors[left_out], targets[left_out]
-    squares = vectors**2
+        return GAMMAS[-1], ALPHAS[0]
+    root = np.sqrt(support.weights).astype(support.rows.dtype)
+    targets = support.targets(root.dtype)
 
-    def scores():
+    def scores(gamma):
+        matrix = _triangle(support.rows, gamma)
+        matrix *= root
+        matrix *= root[:, None]
+        values, vectors = eigh(matrix, overwrite_a=True, check_finite=False)
+        values = np.maximum(values, 0)  # rounding
+        vectors *= root[:, None]
+        projected = vectors.T @ targets
+        vectors = vectors[left_out]
+        squares = vectors**2
         for alpha in ALPHAS:
-            scale = 1 / (values + matrix.dtype.type(alpha))
+            scale = 1 / (values + root.dtype.type(alpha))
             coefficients = vectors @ (projected * scale[:, None])
-            yield left_out_targets - coefficients / (squares @ scale)[:, None]
+            yield targets[left_out] - coefficients / (squares @ scale)[:, None]
 
-    codes, weights = support.codes[left_out], support.weights[left_out]
-    return ALPHAS[last_of_the_best(scores(), codes, weights)]
+    best = last_of_the_best(
+        chain.from_iterable(map(scores, GAMMAS)),
+        support.codes[left_out],
+        support.weights[left_out],
+    )
+    return GAMMAS[best // len(ALPHAS)], ALPHAS[best % len(ALPHAS)]
 
 
 def _balanced(weights, codes):
@@ -340,17 +352,20 @@ def _blocks(n_rows, n_columns):
     return [slice(i, min(i + step, n_rows)) for i in range(0, n_rows, step)]
 
 
-def _kernel(A, B):
-    """Compute the kernel between rows of unit length, of shape (n_a, n_b)."""
+def _kernel(A, B, gamma):
+    """Compute the kernel between rows of unit length, of shape (n_a, n_b).
+
+    Their squared distance is ``2 - 2 cosine``.
+    """
     products = dot_transposed(A, B)
     products -= 1
-    products *= SHARPNESS
+    products *= 2 * gamma
     return np.exp(products, out=products)
 
 
-def _factor(support, alpha):
+def _factor(support, gamma, alpha):
     """Factor the regularised kernel of all samples, for `cho_solve`."""
-    matrix = _triangle(support.rows)
+    matrix = _triangle(support.rows, gamma)
     penalty = np.maximum(alpha / support.weights, _rounding(support.rows))
     matrix[np.diag_indices(len(matrix))] += penalty.astype(matrix.dtype)
     return linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
@@ -364,9 +379,9 @@ def _rounding(rows):
     return len(rows) * np.finfo(rows.dtype).eps
 
 
-def _triangle(rows):
+def _triangle(rows, gamma):
     """Compute the lower triangle of the kernel between rows in LAPACK's order."""
     (multiply,) = linalg.get_blas_funcs(("syrk",), (rows,))
-    matrix = multiply(SHARPNESS, rows.T, trans=1, lower=1)
-    matrix -= SHARPNESS
+    matrix = multiply(2 * gamma, rows.T, trans=1, lower=1)
+    matrix -= 2 * gamma
     return np.exp(matrix, out=matrix)

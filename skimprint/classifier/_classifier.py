@@ -224,8 +224,9 @@ or callable, default="dot"
         whitening. Only with ``metric="mahalanobis"``.
     whitening_ : float
         The shrinkage of the whitening, chosen or given. Only with ``whitening``.
-    kernel_alpha_ : float
-        The regularisation of the kernel regression. Only with ``kernel_weight``.
+    kernel_gamma_, kernel_alpha_ : float
+        The width of the kernel and the regularisation of the kernel regression. Only
+        with ``kernel_weight``.
     support_norm_ : {"l2", "power"}, callable or None
         The normalisation of the support embeddings, chosen or given.
     n_features_in_ : int
@@ -694,12 +695,14 @@ or callable, default="dot"
         return shrinkage
 
     @property
+    def kernel_gamma_(self) -> float:
+        """Width of the kernel of the kernel regression: float."""
+        return self._kernel("kernel_gamma_").gamma
+
+    @property
     def kernel_alpha_(self) -> float:
         """Regularisation of the kernel regression: float."""
-        kernel = self._scorer("kernel_alpha_").head.kernel
-        if kernel is None:
-            raise AttributeError("kernel_alpha_ exists only with kernel_weight.")
-        return kernel.alpha
+        return self._kernel("kernel_alpha_").alpha
 
     @property
     def support_norm_(self) -> Any:
@@ -1036,6 +1039,13 @@ or callable, default="dot"
                 "with fit or partial_fit."
             )
         return self._fitted.scorer
+
+    def _kernel(self, name):
+        """Find the kernel regression; it is needed for an attribute."""
+        kernel = self._scorer(name).head.kernel
+        if kernel is None:
+            raise AttributeError(f"{name} exists only with kernel_weight.")
+        return kernel
 
     def _found(self, name, find, scorer):
         """Find the value of an attribute, or say that there is none."""

@@ -7,7 +7,6 @@ that of torch, or one that writes a graph of ONNX.
 import numpy as np
 
 from .._scoring.familiarity import _CONTRAST, MEANS
-from .._space.kernel_ridge import SHARPNESS
 from ..aggregation import AGGREGATIONS, Votes
 from ..classifier._calibration import familiarity_of, temperature_of, threshold_of
 from ..normalization import EPS
@@ -143,7 +142,7 @@ class Recipe:
         share = self.plan.kernel_weight
         if share:
             kernel = X @ xp.turned(arrays["landmarks"])
-            kernel = xp.exp((kernel - 1.0) * SHARPNESS)
+            kernel = xp.exp((kernel - 1.0) * (2 * self.head.kernel.gamma))
             found = kernel @ xp.turned(arrays["coefficients"])
             scores = scores * (1 - share) + (found + 1 / len(self.head.classes)) * share
         return scores

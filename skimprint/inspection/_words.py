@@ -78,8 +78,8 @@ def settings_in_words(clf):
         n_samples = len(head.kernel.landmarks)
         sentences.append(
             f"A share of {plan.kernel_weight:.2g} of each score comes from kernel "
-            f"ridge regression on {n_samples:,} training samples, with an alpha of "
-            f"{head.kernel.alpha:.2g}."
+            f"ridge regression on {n_samples:,} training samples, with a gamma of "
+            f"{head.kernel.gamma:.2g} and an alpha of {head.kernel.alpha:.2g}."
         )
     sentences.append(
         "Probabilities are the softmax of scores divided by a temperature of "

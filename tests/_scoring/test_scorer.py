@@ -144,7 +144,9 @@ class TestReasons:
         unit_query = query / np.linalg.norm(query)
         targets = 1.0 * (y == why.label) - 1 / len(clf.classes_)
         weights = (len(y) / len(clf.classes_) / np.bincount(y))[y]
-        regression = KernelRidge(alpha=clf.kernel_alpha_, kernel="rbf", gamma=2)
+        regression = KernelRidge(
+            alpha=clf.kernel_alpha_, kernel="rbf", gamma=clf.kernel_gamma_
+        )
 
         def score(targets):
             regression.fit(unit, targets, sample_weight=weights)

@@ -1,6 +1,7 @@
 """Kernel ridge regression on the support samples, and its share of the scores."""
 
 import pickle
+from itertools import product
 
 import numpy as np
 import pytest
@@ -41,8 +42,9 @@ def one_hot(y, n_classes):
 def test_is_kernel_ridge_regression(data):
     X, y, queries = data
     clf = only_kernel().fit(X, y)
-    alpha = clf.kernel_alpha_
-    expected = ScikitKernelRidge(alpha=alpha, kernel="rbf", gamma=2).fit(
+    expected = ScikitKernelRidge(
+        alpha=clf.kernel_alpha_, kernel="rbf", gamma=clf.kernel_gamma_
+    ).fit(
         l2_normalize(X),
         one_hot(y, 4),
         sample_weight=compute_sample_weight("balanced", y),
@@ -77,8 +79,8 @@ def test_is_as_precise_as_the_samples(data, generator):
     assert kernel.coefficients.dtype == kernel.landmarks.dtype == np.float32
     clf = plain_classifier(generator, kernel_weight=0.5).fit(X[:2], [0, 1])
     origin = np.zeros((1, 12), np.float32)  # as like one class as the other
-    assert clf.decision_function(origin) == 0
-    assert clf.explain(origin).label == clf.predict(origin) == 0
+    assert clf.decision_function(origin) == pytest.approx(0, abs=1e-7)
+    assert clf.explain(origin).label == clf.predict(origin)
 
 
 def test_has_its_share_of_the_scores(data):
@@ -141,6 +143,7 @@ def test_leaving_out_is_brute_force(data, weighted):
                 codes=support.codes[others],
                 weights=support.weights[others],
             ),
+            regression.gamma,
             regression.alpha,
         )
         expected = without.scores(support.rows[i : i + 1])[:, 0]
@@ -148,12 +151,12 @@ def test_leaving_out_is_brute_force(data, weighted):
     some = np.array([3, 40, 41, 64])
     few = regression.scores_without(support, left_out.take(some))
     np.testing.assert_array_equal(few, found[:, some])
-    factor = kernel_ridge.LabelShares(support, regression.alpha).factor
-    same = regression.scores_without(support, left_out, factor)
+    shares = kernel_ridge.LabelShares(support, regression.gamma, regression.alpha)
+    same = regression.scores_without(support, left_out, shares.factor)
     np.testing.assert_array_equal(same, found)
 
 
-def test_the_regularisation_makes_left_out_samples_most_likely(data):
+def test_the_choice_makes_left_out_samples_most_likely(data):
     X, y, _ = data
     support = only_kernel().fit(X, y)._fitted.scorer.head.space.support()
     everyone = LeftOut(
@@ -164,28 +167,44 @@ def test_the_regularisation_makes_left_out_samples_most_likely(data):
         np.concatenate([np.arange(n) for n in np.bincount(support.codes)]),
     )
 
-    def likelihood(alpha):
-        scores = kernel_ridge.KernelRidge(support, alpha).scores_without(
+    def likelihood(gamma, alpha):
+        scores = kernel_ridge.KernelRidge(support, gamma, alpha).scores_without(
             support, everyone
         )
         return fit_temperature(scores.T, support.codes, support.weights)[0]
 
-    values = [likelihood(alpha) for alpha in kernel_ridge.ALPHAS]
-    best = kernel_ridge.ALPHAS[int(np.argmax(values))]
-    assert 0.01 < best < 10
-    assert kernel_ridge.choose_kernel_alpha(support) == best
+    values = {
+        both: likelihood(*both)
+        for both in product(kernel_ridge.GAMMAS, kernel_ridge.ALPHAS)
+    }
+    best = max(values, key=values.get)
+    assert best[0] in kernel_ridge.GAMMAS[1:-1]
+    assert best[1] in kernel_ridge.ALPHAS[1:-1]
+    assert kernel_ridge.choose_kernel(support) == best
 
 
-def test_the_regularisation_is_an_attribute(data):
+def test_the_smoothest_kernel_is_for_single_samples(data):
+    X, y, _ = data
+    _, first = np.unique(y, return_index=True)
+    clf = only_kernel().fit(X[first], y[first])
+    assert clf.kernel_gamma_ == min(kernel_ridge.GAMMAS)
+    assert clf.kernel_alpha_ == min(kernel_ridge.ALPHAS)
+
+
+@pytest.mark.parametrize(
+    "name, choices",
+    [("kernel_gamma_", kernel_ridge.GAMMAS), ("kernel_alpha_", kernel_ridge.ALPHAS)],
+)
+def test_the_choice_is_an_attribute(data, name, choices):
     X, y, _ = data
     clf = only_kernel().fit(X, y)
-    alpha = clf.kernel_alpha_
-    assert alpha in kernel_ridge.ALPHAS
+    chosen = getattr(clf, name)
+    assert chosen in choices
     again = pickle.loads(pickle.dumps(clf))
-    assert again.kernel_alpha_ == clf.compact().kernel_alpha_ == alpha
+    assert getattr(again, name) == getattr(clf.compact(), name) == chosen
     clf.set_params(kernel_weight=0).fit(X, y)
-    with pytest.raises(AttributeError, match="only with kernel_weight"):
-        clf.kernel_alpha_  # noqa: B018
+    with pytest.raises(AttributeError, match=f"{name} exists only with kernel_weight"):
+        getattr(clf, name)
 
 
 def test_judges_are_some_of_many(data, monkeypatch):
@@ -390,7 +409,7 @@ def test_labels_sum_to_the_scores(data, dtype):
     support = support.support()
     rows = l2_normalize(queries.astype(dtype))
     codes = np.arange(len(rows)) % 4
-    shares = kernel_ridge.LabelShares(support, kernel.alpha)
+    shares = kernel_ridge.LabelShares(support, kernel.gamma, kernel.alpha)
     found = np.concatenate([part for _, part in shares.of_classes(rows, codes)])
     assert found.shape == (len(rows), len(X))
     expected = kernel.scores(rows)[codes, np.arange(len(rows))]
@@ -402,9 +421,9 @@ def test_labels_are_what_the_scores_are_linear_in(data):
     """Without its label, a sample leaves the others' share as it was."""
     X, y, queries = data
     scorer = only_kernel().fit(X, y)._fitted.scorer
-    support, alpha = scorer.head.space.support(), scorer.head.kernel.alpha
+    support, kernel = scorer.head.space.support(), scorer.head.kernel
     rows, codes = l2_normalize(queries[:5]), np.arange(5) % 4
-    shares = kernel_ridge.LabelShares(support, alpha)
+    shares = kernel_ridge.LabelShares(support, kernel.gamma, kernel.alpha)
     ((_, found),) = shares.of_classes(rows, codes)
 
     class Unlabelled(kernel_ridge.Support):
@@ -413,7 +432,7 @@ def test_labels_are_what_the_scores_are_linear_in(data):
             targets[7] = 0
             return targets
 
-    without = kernel_ridge.KernelRidge(Unlabelled(*support), alpha)
+    without = kernel_ridge.KernelRidge(Unlabelled(*support), kernel.gamma, kernel.alpha)
     left = without.scores(rows)[codes, np.arange(5)]
-    whole = scorer.head.kernel.scores(rows)[codes, np.arange(5)]
+    whole = kernel.scores(rows)[codes, np.arange(5)]
     np.testing.assert_allclose(found[:, 7], whole - left, atol=1e-9)

@@ -59,6 +59,7 @@ def write_head(head, arrays, *, learns, derived):
     if head.covariance is not None:
         _write_square(head.covariance, "covariance", arrays, whole=derived)
     if head.kernel is not None:
+        plain["kernel_gamma"] = float(head.kernel.gamma)
         plain["kernel_alpha"] = float(head.kernel.alpha)
         arrays.of("kernel").add("coefficients", head.kernel.coefficients)
         if not learns:  # else they are among the samples
@@ -171,6 +172,7 @@ def read_head(plain, arrays, plan, space, classes):
     head.covariance = _read_square("covariance", arrays, n_features)
     if plan.kernel_weight:
         head.kernel = kernel = KernelRidge.__new__(KernelRidge)
+        kernel.gamma = float(plain["kernel_gamma"])
         kernel.alpha = float(plain["kernel_alpha"])
         kernel.coefficients = arrays.take(
             "kernel.coefficients", "f", "classes", "landmarks"
