@@ -317,7 +317,11 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
 
     def __getstate__(self):
         state = super().__getstate__()
-        is_named = self.scoring is None or self.scoring in get_scorer_names()
+        given = self.scoring
+        if isinstance(given, dict):
+            given = list(given.values())
+        names = given if isinstance(given, (list, tuple, set)) else [given]
+        is_named = all(name in (None, *get_scorer_names()) for name in names)
         # A scorer is of a private type of scikit-learn's, which skops would ask for. It
         # is made again of `scoring`, unless that was set after the fit.
         if is_named and repr(self._made_scorers()) == repr(state.get("scorer_")):

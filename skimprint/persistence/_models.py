@@ -34,7 +34,14 @@ from ._values import decode, encode
 _EMBEDDER_FACTS = ("dtype_", "pooling_", "modality_", "n_features_out_")
 
 # Results of a search.
-_RESULTS = ("best_index_", "best_params_", "best_score_", "cv_results_", "n_splits_")
+_RESULTS = (
+    "best_index_",
+    "best_params_",
+    "best_score_",
+    "cv_results_",
+    "n_splits_",
+    "refit_time_",
+)
 
 
 def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
