@@ -70,8 +70,8 @@ PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
 
 #: Parameters of the most accurate setting on clean samples that needs no choice by the
 #: user: the defaults of `ImprintClassifier` (whitened embeddings, k-means proxies that
-#: lean towards the mean of their class), and a quarter of the score by kernel regression
-#: on the samples. That quarter costs memory and time in predictions.
+#: lean towards the mean of their class), and a quarter of the score by a kernel
+#: regression on the samples. That quarter costs memory and time in predictions.
 RECOMMENDED: Mapping[str, Any] = MappingProxyType(
     {
         "generator": "kmeans",
