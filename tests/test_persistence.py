@@ -31,6 +31,7 @@ from skimprint import (
 from skimprint.aggregation import Votes
 from skimprint.generation import FarthestPointProxies, KMeansProxies
 from skimprint.methods import METHODS
+from skimprint.normalization import l2_normalize
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="needs skimprint[files]")
 
@@ -197,6 +198,35 @@ def test_a_compact_model_has_what_predictions_read_and_no_more(digits, folder, p
     persistence.save(compact, folder)
     files = sum(path.stat().st_size for path in folder.iterdir())
     assert files < 1.05 * n_bytes + 8000
+
+
+def test_scores_follow_from_the_arrays_of_a_file(digits, folder):
+    """As docs/guide/files.md has it, with safetensors, JSON and NumPy alone."""
+    X, y = digits[0].astype(np.float64), digits[1]
+    clf = ImprintClassifier.from_method("recommended", random_state=0).fit(X, y)
+    persistence.save(clf, folder, learning=False)
+    arrays = safetensors.load_file(folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())["model"]
+    queries = l2_normalize(np.sqrt(X[:50]))
+    kernel = np.exp(
+        2 * config["kernel_gamma"] * (queries @ arrays["kernel.landmarks"].T - 1)
+    )
+    of_kernel = kernel @ arrays["kernel.coefficients"].T + 1 / 10
+    whitened = queries - arrays["whitening.origin"]
+    if "whitening.cholesky" in arrays:
+        whitened = whitened @ np.linalg.inv(arrays["whitening.cholesky"])
+    else:
+        basis, inside = arrays["whitening.basis"], arrays["whitening.inside"]
+        outside = config["whitening_outside"]
+        whitened = outside * whitened + (whitened @ basis * inside) @ basis.T
+    similarities = l2_normalize(whitened) @ arrays["proxies"].T
+    best = np.maximum.reduceat(similarities, arrays["proxy_offsets"][:-1], axis=1)
+    share = clf.kernel_weight
+    np.testing.assert_allclose(
+        share * of_kernel + (1 - share) * best,
+        clf.decision_function(X[:50]),
+        atol=1e-9,
+    )
 
 
 def test_a_compact_model_says_what_it_cannot_find_out(digits):
