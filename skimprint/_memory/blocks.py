@@ -14,7 +14,9 @@ from .state import BLOCK_BYTES, Block, Needs, as_objects, split
 _AHEAD_BYTES = 2**26
 
 
-def blocks_of(needs, labels, source, imprint, before=None, *, signed=(), pool=None):
+def blocks_of(
+    needs, labels, source, imprint, before=None, rows=None, *, signed=(), pool=None
+):
     """Make blocks of what a generator made of classes, and of their statistics.
 
     Parameters
@@ -28,7 +30,9 @@ def blocks_of(needs, labels, source, imprint, before=None, *, signed=(), pool=No
     imprint : Imprint
         Of the generator.
     before : State, default=None
-        What was known of the classes. Samples are numbered after those of before.
+        What was known of the classes.
+    rows : ndarray of shape (n_samples,), default=None
+        The training row that each row of the source is; by default its place there.
     signed : set of label, default=()
         Classes of which a sample has a negative value; a block says so itself.
     pool : Pool, default=None
@@ -39,14 +43,13 @@ def blocks_of(needs, labels, source, imprint, before=None, *, signed=(), pool=No
     blocks : list of Block
         Of consecutive classes, in the order of the labels.
     """
-    weights, first_row = _weights(source), 0
+    weights = _weights(source)
     if isinstance(source, Block):
         n_samples, is_signed = source.n_samples, source.is_signed
     else:
         is_signed = np.array([label in signed for label in labels], bool)
         n_samples = source.sizes
     if before is not None:
-        first_row = before.n_samples
         known = before.gather(labels, lambda b: (b.weights, b.n_samples, b.is_signed))
         weights, n_samples = known[0] + weights, known[1] + n_samples
         is_signed = known[2] | is_signed
@@ -55,7 +58,7 @@ def blocks_of(needs, labels, source, imprint, before=None, *, signed=(), pool=No
     if needs == Needs():
         return split(whole)
     blocks, start = [], 0
-    of_each = _OfEach(needs, source, first_row)
+    of_each = _OfEach(needs, source, rows)
     while start < len(labels):
         stop = start
         if isinstance(source, GroupedRows):
@@ -66,7 +69,7 @@ def blocks_of(needs, labels, source, imprint, before=None, *, signed=(), pool=No
             columns = _in_columns(needs, found)
             stop = start + len(found)
         else:
-            columns = _statistics_of_few(needs, source, start, stop, first_row, pool)
+            columns = _statistics_of_few(needs, source, start, stop, rows, pool)
         if before is not None:
             known = before.gather(
                 labels[start:stop], lambda block: (block.moments, block.samples)
@@ -109,14 +112,15 @@ def _end_of_few(needs, source, start, gets_scatters):
     return stop
 
 
-def _statistics_of_few(needs, source, start, stop, first_row, pool):
+def _statistics_of_few(needs, source, start, stop, rows, pool):
     """Find the moments (or None) and the samples of consecutive classes, in columns."""
     index = source.order[source.offsets[start] : source.offsets[stop]]
-    rows = source.take(index)
-    weights = np.ones(len(rows))
+    vectors = source.take(index)
+    weights = np.ones(len(vectors))
     if source.sample_weight is not None:
         weights = source.sample_weight[index].astype(float)
-    samples = Samples(rows, weights, row_keys(rows, seed=0), index + first_row)
+    indices = index if rows is None else rows[index]
+    samples = Samples(vectors, weights, row_keys(vectors, seed=0), indices)
     samples = sorted_by_key(Ragged(samples, offsets_of(source.sizes[start:stop])))
     moments = None
     if needs.moments:
@@ -154,12 +158,12 @@ class _OfEach:
 
     Parameters
     ----------
-    needs, source, first_row
+    needs, source, rows
         As for `blocks_of`.
     """
 
-    def __init__(self, needs, source, first_row):
-        self._needs, self._source, self._first_row = needs, source, first_row
+    def __init__(self, needs, source, rows):
+        self._needs, self._source, self._rows = needs, source, rows
         self._found = {}
 
     def take(self, place):
@@ -169,7 +173,7 @@ class _OfEach:
         return self._found.pop(place)
 
     def _find(self, place):
-        found = _statistics_of(self._needs, self._source, place, self._first_row)
+        found = _statistics_of(self._needs, self._source, place, self._rows)
         self._found[place] = found
 
     def _with_next(self, place):
@@ -196,7 +200,7 @@ def _weights(source):
     return np.array([weights[a:b].sum() for a, b in pairwise(source.offsets)])
 
 
-def _statistics_of(needs, source, place, first_row):
+def _statistics_of(needs, source, place, training_rows):
     """Find the moments (or None) and the samples of one class."""
     if isinstance(source, Block):
         samples = source.samples.one(place)
@@ -205,12 +209,10 @@ def _statistics_of(needs, source, place, first_row):
         return source.moments.one(place, source.samples), samples
     rows, weights = source.rows(place), source.weights(place)
     few = needs.moments and are_few(*rows.shape)
-    samples = Samples.of(
-        rows,
-        weights,
-        len(rows) if few else needs.samples,
-        source.indices(place) + first_row,
-    )
+    indices = source.indices(place)
+    if training_rows is not None:
+        indices = training_rows[indices]
+    samples = Samples.of(rows, weights, len(rows) if few else needs.samples, indices)
     if few:
         rows, weights = samples.rows, samples.weights
     return moments_of(rows, weights) if needs.moments else None, samples

@@ -37,12 +37,15 @@ class Batch:
         The class of each sample.
     weights : ndarray of shape (n_samples,), default=None
         Their weights.
+    rows : ndarray of shape (n_samples,), default=None
+        The training row that each sample is; by default numbered on from those before.
     """
 
     X: Any
     classes: np.ndarray
     codes: np.ndarray
     weights: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     def __sizeof__(self):
         """Count the arrays: dask places and spills by that."""
@@ -104,6 +107,31 @@ def batches_joined(batches):
     return Batch(X, *np.unique(y, return_inverse=True), weights)
 
 
+def copied_parts(plan, state, batch):
+    """Copy samples of known classes, in parts that may be learnt one after the other.
+
+    Parameters
+    ----------
+    plan, state
+        As for `learn`.
+    batch : Batch
+        The samples, without weights.
+
+    Returns
+    -------
+    parts : tuple of Batch
+        Each of different classes. Together they give what the batch gives, to the bit.
+    """
+    support = _grouped(plan, batch, state.dtype)
+    parts = []
+    for part in _parts(state, batch.classes.tolist(), support):
+        order, sizes = support.only(part).order, support.sizes[part]
+        codes = np.repeat(np.arange(len(sizes)), sizes)
+        rows = state.n_samples + order
+        parts.append(Batch(batch.X[order], batch.classes[part], codes, rows=rows))
+    return tuple(parts)
+
+
 def learn(plan, state, batch, *, n_jobs=None, progress=None):
     """Learn samples of new and known classes.
 
@@ -140,7 +168,9 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         new += [block.moved(state.n_samples) for block in blocks]
     if is_known.any():
         known, rows = _only(labels, support, is_known)
-        training_rows = state.n_samples + np.arange(len(batch.X))
+        training_rows = batch.rows
+        if training_rows is None:
+            training_rows = state.n_samples + np.arange(len(batch.X))
         for part in _parts(state, known, rows):
             few, their_rows = known[part], rows.only(part)
             imprint = plan.generator.update(
@@ -151,7 +181,14 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
                 **options,
             )
             new += blocks_of(
-                needs, few, their_rows, imprint, state, signed=signed, pool=pool
+                needs,
+                few,
+                their_rows,
+                imprint,
+                state,
+                training_rows,
+                signed=signed,
+                pool=pool,
             )
     after = state.changed(
         known,

@@ -246,6 +246,11 @@ class State:
             ]
         )
 
+    def block_bytes(self, labels):
+        """Count the bytes of the blocks that some classes are in."""
+        blocks = {id(block): block for block, _ in map(self.places.get, labels)}
+        return sum(n_bytes(block[1:]) for block in blocks.values())
+
     @property
     def weight(self):
         """Weight of the samples of all classes."""

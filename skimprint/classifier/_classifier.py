@@ -494,7 +494,10 @@ or callable, default="dot"
         the generator is applied when proxies are first needed. This gives what
         `fit` gives to all samples at once for the generators ``"mean"``,
         ``"least_squares"`` with one proxy, ``"all"`` and ``"random"``; with the others
-        it is an approximation whose memory stays bounded.
+        it is an approximation whose memory stays bounded. Where what is known of the
+        classes takes more than 64 MiB, and more than ``X``, a copy of ``X`` may wait
+        until the next call, or until it is needed. It is then learnt a few classes at a
+        time, so that what is known of all is never there twice.
 
         Parameters
         ----------

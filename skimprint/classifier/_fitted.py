@@ -3,13 +3,16 @@
 from functools import cached_property
 from typing import NamedTuple
 
-from .._memory.learner import batches_joined, completed, learn
+from .._memory.learner import batches_joined, completed, copied_parts, learn
 from .._scoring.scorer import Scorer
 from .._space.space import Space
 from ._head import Head
 
 # Bytes of embeddings that may wait to be learnt.
 _MAX_QUEUE_BYTES = 2**24
+
+# Bytes of blocks that may be rewritten all at once.
+_MAX_REWRITTEN_BYTES = 2**26
 
 
 class Kept(NamedTuple):
@@ -34,8 +37,11 @@ class Fitted:
 
     Learning a few rows of many classes costs as much as learning many. So small batches
     wait in a queue until somebody asks for the state, for generators whose result is
-    the same to the bit. The state and the scorer are kept once they have been made, in
-    one assignment each, so that any thread sees them whole.
+    the same to the bit. A batch by which much is rewritten waits, too, in parts. An
+    error must not lose what was known, so that all of it has to be kept until a batch
+    has been learnt; of what waits, an error loses nothing, and each part that is learnt
+    frees the blocks that it replaces. The state and the scorer are kept once they have
+    been made, in one assignment each, so that any thread sees them whole.
 
     Parameters
     ----------
@@ -75,9 +81,12 @@ class Fitted:
     def learnt(self):
         """What is known of all samples; proxies may be missing that are to come."""
         state, queue = self._learnt
-        if queue:
-            state = learn(self.plan, state, batches_joined(queue), n_jobs=self._n_jobs)
-            self._learnt = state, ()
+        while queue:
+            n = len(queue) if self.plan.generator.learns_in_order else 1
+            batch = batches_joined(queue[:n]) if n > 1 else queue[0]
+            state = learn(self.plan, state, batch, n_jobs=self._n_jobs)
+            queue = queue[n:]
+            self._learnt = state, queue
         return state
 
     @property
@@ -117,13 +126,13 @@ class Fitted:
 
     def extended(self, state):
         """Derive what is fitted from a state that knows more: some choices stay."""
-        return self.replaced(state, kept=self._kept_in(state))
+        return self.replaced(state, kept=self._kept_at(state.weight))
 
-    def _kept_in(self, state):
-        """Find what stays in a state that knows more, or None."""
+    def _kept_at(self, weight):
+        """Find what stays when the samples have that weight, or None."""
         if self.plan.whitening != "auto" or not self.knows_classes:
             return None
-        if state.weight >= 2 * self.weight or self.space.moments is None:
+        if weight >= 2 * self.weight or self.space.moments is None:
             return None
         if self.space.shrinkage == 1:  # there was nothing to choose it by
             return None
@@ -133,26 +142,51 @@ class Fitted:
         """Let a batch wait to be learnt; None if it has to be learnt now.
 
         That is where the result might differ, where a function of the user's may raise
-        an error, on other devices, and where too much waits.
+        an error, on other devices, and where too much waits, or too little to be worth
+        it.
         """
-        if (
-            not self.plan.generator.learns_in_order
-            or self.plan.needs.moments  # whose sums round by how samples come
-            or self.plan.support_norm.is_callable
-            or not hasattr(batch.X, "nbytes")
-        ):
+        generator = self.plan.generator
+        if self.plan.support_norm.is_callable or not hasattr(batch.X, "nbytes"):
+            return None
+        if generator.waits:
+            return self._enqueued_in_parts(batch)
+        # Sums of moments round by how samples come.
+        if not generator.learns_in_order or self.plan.needs.moments:
             return None
         state, queue = self._learnt
         if queue and not queue[0].joins(batch):
             state, queue = self.learnt, ()
-        if batch.classes.dtype.kind != "U" and batch.classes.dtype != state.label_dtype:
-            return None  # those that wait are of a type that holds all labels
+        if _has_other_labels(state, batch):
+            return None
         n_bytes = batch.X.nbytes + sum(each.X.nbytes for each in queue)
         if n_bytes > _MAX_QUEUE_BYTES:
             return None
         return Fitted(self.plan, state, (*queue, batch.copies()), self._last_space)
 
+    def _enqueued_in_parts(self, batch):
+        """Let copies of samples wait where they take less than what they rewrite."""
+        state, labels = self.learnt, batch.classes.tolist()
+        if (
+            batch.weights is not None  # whose sum may round by how they come
+            or (self.plan.needs.moments and state.pooled is None)  # all are pooled once
+            or _has_other_labels(state, batch)
+            or not state.places.keys() >= set(labels)
+        ):
+            return None
+        most = max(_MAX_REWRITTEN_BYTES, batch.X.nbytes)
+        if state.block_bytes(labels) <= most:
+            return None
+        kept = self._kept_at(state.weight + len(batch.X))
+        parts = copied_parts(self.plan, state, batch)
+        return Fitted(self.plan, state, parts, kept=kept)
+
     @property
     def _last_space(self):
         """The space that was made last."""
         return vars(self).get("space", self._previous)
+
+
+def _has_other_labels(state, batch):
+    """Tell whether labels are not of the type that holds all that are known."""
+    dtype = batch.classes.dtype
+    return dtype.kind != "U" and dtype != state.label_dtype

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skimprint import Rejection
+from skimprint._memory.learner import learn
 from skimprint.aggregation import Votes
 from skimprint.generation import KMeansProxies
 from skimprint.persistence import load, save
@@ -165,11 +167,11 @@ class TestQueue:
         def interrupt(*_, **__):
             raise KeyboardInterrupt
 
-        for learn in (lambda: clf.predict(X), lambda: clf.forget(3)):
+        for use in (lambda: clf.predict(X), lambda: clf.forget(3)):
             with monkeypatch.context() as patch:
                 patch.setattr("skimprint.classifier._fitted.learn", interrupt)
                 with pytest.raises(KeyboardInterrupt):
-                    learn()
+                    use()
         np.testing.assert_array_equal(clf.predict(X), expected)
 
     @pytest.mark.parametrize(
@@ -213,6 +215,126 @@ class TestQueue:
         for row, label in zip(np.eye(4)[1:], ("b" * 9, "c", "b"), strict=True):
             clf.partial_fit(row[None], [label])
         assert clf.classes_.tolist() == ["a", "b", "b" * 9, "c"]
+
+
+class TestQueueInParts:
+    """A batch waits that rewrites much, which nobody is to notice."""
+
+    @pytest.fixture(autouse=True)
+    def small_parts(self, monkeypatch):
+        monkeypatch.setattr("skimprint._memory.learner._PART_BYTES", 2**12)
+
+    @pytest.fixture
+    def batches(self, digits):
+        X, y = digits[0][:, :24], digits[1]
+        return [(X[i::10], y[i::10]) for i in range(10)]
+
+    @staticmethod
+    def learn(clf, batches, most, monkeypatch, looks=False):
+        monkeypatch.setattr("skimprint.classifier._fitted._MAX_REWRITTEN_BYTES", most)
+        n_waiting = 0
+        for i, (X, y) in enumerate(batches):
+            clf.partial_fit(X, y)
+            n_waiting += len(queue_of(clf)) > 1
+            if looks and i % 3 == 2:
+                clf.predict(X[:3])
+                assert not queue_of(clf)
+        return n_waiting
+
+    @pytest.mark.parametrize("looks", [False, True])
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {},
+            {"support_norm": "auto"},
+            {"whitening": "auto", "mean_weight": 0.5},
+            {"whitening": "auto", "kernel_weight": 0.5},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("generator", WAITING)
+    def test_gives_what_learning_at_once_gives_to_the_bit(
+        self, batches, generator, params, looks, monkeypatch
+    ):
+        if generator == "least_squares" and params.get("whitening"):
+            params = {"whitening": "auto"}
+        clf = plain_classifier(
+            generator, n_proxies=3, random_state=0, forgettable=False, **params
+        )
+        at_once, later = clone(clf), clone(clf)
+        assert self.learn(at_once, batches, 2**40, monkeypatch, looks) == 0
+        assert self.learn(later, batches, 0, monkeypatch, looks) > 3
+        X = batches[0][0]
+        assert everything_said(later, X) == everything_said(at_once, X)
+        for name in ("proxies_", "proxy_indices_", "class_count_"):
+            np.testing.assert_array_equal(getattr(later, name), getattr(at_once, name))
+
+    @pytest.fixture
+    def waiting(self, batches, monkeypatch):
+        """A classifier of which parts wait, one that learnt at once, and a batch."""
+        clf = plain_classifier(n_proxies=3, random_state=0)
+        expected = clone(clf)
+        self.learn(expected, batches[:-1], 2**40, monkeypatch)
+        self.learn(clf, batches[:-1], 0, monkeypatch)
+        assert len(queue_of(clf)) > 2
+        return clf, expected, batches[-1]
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+    def test_nothing_is_lost_if_it_is_interrupted(self, waiting, error, monkeypatch):
+        clf, expected, (X, y) = waiting
+        n_parts, n_calls = len(queue_of(clf)), 0
+
+        def second_call_fails(*args, **options):
+            nonlocal n_calls
+            n_calls += 1
+            if n_calls == 2:
+                raise error
+            return learn(*args, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("skimprint.classifier._fitted.learn", second_call_fails)
+            with pytest.raises(error):
+                clf.partial_fit(X, y)
+        assert len(queue_of(clf)) == n_parts - 1
+        assert everything_said(copy.deepcopy(clf), X) == everything_said(expected, X)
+        for model in (clf, expected):
+            model.partial_fit(X, y)
+        assert everything_said(clf, X) == everything_said(expected, X)
+        assert clf.n_samples_seen_ == expected.n_samples_seen_
+
+    def test_what_was_known_is_freed_on_the_way(self, waiting, monkeypatch):
+        clf, *_ = waiting
+        blocks = clf._fitted.last_state.blocks
+        known = [weakref.ref(block.memory.values.vectors) for block in blocks]
+        n_there = []
+        del blocks
+
+        def count(*args, **options):
+            n_there.append(sum(ref() is not None for ref in known))
+            return learn(*args, **options)
+
+        monkeypatch.setattr("skimprint.classifier._fitted.learn", count)
+        assert clf.classes_ is not None
+        assert n_there == sorted(n_there, reverse=True)
+        assert n_there[-1] < n_there[0] / 2
+
+    def test_samples_may_be_changed_afterwards(self, waiting):
+        clf, expected, (X, y) = waiting
+        expected.partial_fit(X, y)
+        X, queries = X.copy(), X
+        clf.partial_fit(X, y)
+        X[:] = 0
+        assert everything_said(clf, queries) == everything_said(expected, queries)
+
+    def test_learns_at_once_what_would_differ(self, waiting):
+        clf, _, (X, y) = waiting
+        for more, labels, weights in (
+            (X, y, np.ones(len(y))),  # a sum of weights may round
+            (X, y + 1, None),  # a new class
+            (np.tile(X, (50, 1)), np.tile(y, 50), None),  # more than what is known
+        ):
+            other = copy.deepcopy(clf).partial_fit(more, labels, sample_weight=weights)
+            assert not queue_of(other)
 
 
 def everything_said(clf, X):
