@@ -52,7 +52,7 @@ def learnt(folders):
         seconds.append(timed(clf.partial_fit, X, y)[1])
     return clf, seconds
 
-queries = read(folders[0])[0][:1000]
+queries = read(folders[0])[0][:1000].copy()  # a view would keep the file
 found = {}
 if job == "parts":
     clf, found["parts"] = learnt(folders)
