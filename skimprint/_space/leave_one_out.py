@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..normalization import squared_lengths
+from .downdate import Downdate, Vectors, shift_without
 from .likelihood import fit_temperature
 
 # Shrinkages to choose among.
@@ -212,13 +213,16 @@ def whitened_mean_scores(
     takes one product of (n_rows, n_directions) and (n_directions, n_scored).
     """
     total = scatter.total_weight
-    shift = _share_of_rest(class_weight, codes, row_weight)  # of r, in the class mean
+    weight = 1.0 if row_weight is None else row_weight
+    shift = shift_without(class_weight[codes], weight)  # of r, in the class mean
     lost = shift * class_weight[codes] / total  # of r r^T, in S / N
     origin_shift = shift / len(means)
     origin = means.mean(axis=0)
     if among is not None:
         means, codes = means[among], np.searchsorted(among, codes)
-    own = np.arange(len(rows)), codes
+    own = codes, np.arange(len(rows))
+    mean_shift = np.tile(origin_shift, (len(means), 1))
+    mean_shift[own] -= shift
 
     # Of float32, the scatter is decomposed in float32, in units that it can hold.
     scale = 1 / np.sqrt(scatter.variance)
@@ -226,118 +230,28 @@ def whitened_mean_scores(
     centred = ((rows - origin) * scale).astype(rows.dtype, copy=False)
     points = ((means - origin) * scale).astype(rows.dtype, copy=False)
     coordinates, point_coordinates = map(spectrum.project, (centred, points))
-    products_outside = (centred @ points.T).astype(np.float64, copy=False)
+    products_outside = (points @ centred.T).astype(np.float64, copy=False)
     gram_outside = (points @ points.T).astype(np.float64, copy=False)
     squares, lengths_outside = coordinates**2, squared_lengths(np, centred)[:, 0]
 
     for s in shrinkages:
         lacking = spectrum.correction((1 - s) / total, s)
         lacking = lacking.astype(rows.dtype, copy=False)
-        weighted = (point_coordinates * lacking).T
-        products = products_outside / s - coordinates @ weighted
-        gram = gram_outside / s - point_coordinates @ weighted
+        weighted = point_coordinates * lacking
+        products = products_outside / s - weighted @ coordinates.T
+        gram = gram_outside / s - weighted @ point_coordinates.T
         lengths = lengths_outside / s - squares @ lacking
         # Products with the residual r = x - mean of its class
-        r_means = products - gram[codes]
-        r_x = lengths - products[own]
-        r_r = np.maximum(r_x - r_means[own], 0)
-        yield _cosines_without(
-            _Products(lengths, r_x, r_r, products, r_means, np.diag(gram)),
-            origin_shift,
-            (1 - s) * lost,
-            codes,
-            (1.0, 0.0, origin_shift - shift),
+        along_means = products - gram[:, codes]
+        along_rows = lengths - products[own]
+        downdate = Downdate(
+            np.maximum(along_rows - along_means[own], 0), (1 - s) * lost
         )
-
-
-class _Products(NamedTuple):
-    """Inner products of rows x, residuals r from their class means, and points p.
-
-    All are taken from the origin, and in the whitened space.
-
-    Attributes
-    ----------
-    x_x, x_r, r_r : ndarray of shape (n_rows,)
-        Of each row and its residual.
-    x_p, r_p : ndarray of shape (n_rows, n_points)
-        Of them and all points.
-    p_p : ndarray of shape (n_points,)
-        Of each point with itself.
-    """
-
-    x_x: np.ndarray
-    x_r: np.ndarray
-    r_r: np.ndarray
-    x_p: np.ndarray
-    r_p: np.ndarray
-    p_p: np.ndarray
-
-
-def _cosines_without(products, origin_shift, lost, owned, move):
-    r"""Compute cosines of rows and points, each row forgotten by what it is part of.
-
-    Parameters
-    ----------
-    products : _Products
-        With each row remembered.
-    origin_shift : ndarray of shape (n_rows,)
-        The origin moves by ``-origin_shift r``.
-    lost : ndarray of shape (n_rows,)
-        The covariance loses ``lost r r^T``.
-    owned : ndarray of shape (n_rows,)
-        The point that each row is part of.
-    move : tuple (a, b, c) of ndarrays of shape (n_rows,), or floats
-        That point p, from the new origin, is ``a p + b x + c r``.
-
-    Returns
-    -------
-    cosines : ndarray of shape (n_rows, n_points)
-
-    Notes
-    -----
-    A row :math:`x` of weight :math:`w` leaves a class of weight :math:`n` with the mean
-    :math:`m`. With :math:`r = x - m` and :math:`s = w / (n - w)`, the mean becomes
-    :math:`m - s r`, the origin, a mean of :math:`C` class means, :math:`o - t r` with
-    :math:`t = s / C`, and the scatter loses :math:`n s \, r r^T`. With the shrinkage
-    :math:`h`, the total weight :math:`N` and the term of the variance held, the
-    covariance :math:`A` becomes :math:`A - l \, r r^T`, :math:`l = (1 - h) n s / N`.
-    By the formula of Sherman and Morrison its inverse gives the inner products
-
-    .. math::
-
-        \langle a, b \rangle' = \langle a, b \rangle
-        + g \langle a, r \rangle \langle r, b \rangle, \quad
-        g = \frac{l}{1 - l \langle r, r \rangle},
-
-    where :math:`\langle a, b \rangle = a^T A^{-1} b`. Seen from the new origin, the row
-    is :math:`x + t r`, other class means are :math:`p + t r`, and its own is
-    :math:`p + (t - s) r`. So every product follows from those of x, r and p.
-    """
-    x_x, x_r, r_r, x_p, r_p, p_p = products
-    o = origin_shift
-    own = np.arange(len(x_x)), owned
-    # Row and points from the new origin: x + o r and p + o r, except the own point.
-    new_x_x = x_x + o * (2 * x_r + o * r_r)
-    new_x_r = x_r + o * r_r
-    new_r_p = r_p + (o * r_r)[:, None]
-    new_x_p = x_p + o[:, None] * r_p + (o * new_x_r)[:, None]
-    new_p_p = p_p + o[:, None] * (r_p + new_r_p)
-    a, b, c = move
-    new_r_p[own] = a * r_p[own] + b * x_r + c * r_r
-    new_x_p[own] = a * x_p[own] + b * x_x + c * x_r + o * new_r_p[own]
-    new_p_p[own] = (
-        a**2 * p_p[owned]
-        + b**2 * x_x
-        + c**2 * r_r
-        + 2 * (a * b * x_p[own] + a * c * r_p[own] + b * c * x_r)
-    )
-    # The inverse covariance grows by gain (r r^T), r being whitened.
-    gain = lost / np.maximum(1 - lost * r_r, _EPS)
-    new_x_x += gain * new_x_r**2
-    new_x_p += (gain * new_x_r)[:, None] * new_r_p
-    new_p_p += gain[:, None] * new_r_p**2
-    cosines = new_x_p / np.sqrt(np.maximum(new_p_p * new_x_x[:, None], _TINY))
-    return np.clip(cosines, -1, 1)  # of rounding errors, where nothing is left
+        yield downdate.cosines(
+            Vectors(np.diag(gram)[:, None], along_means, mean_shift),
+            Vectors(lengths, along_rows, origin_shift),
+            products,
+        ).T
 
 
 def ridge_scores(scatter, class_sums, rows, codes, alphas, *, row_weight=None):
@@ -402,14 +316,3 @@ def can_be_left_out(class_weight, codes, row_weight=None):
 
 
 _EPS = 1e-9  # of a leverage: below it, a row is all that there is in its direction
-_TINY = np.finfo(np.float64).tiny
-
-
-def _share_of_rest(class_weight, codes, row_weight):
-    """Compute the weight of each row as a share of its class without it.
-
-    1 for a row that is its whole class: finite, and not to be used.
-    """
-    weight = np.ones(len(codes)) if row_weight is None else row_weight
-    rest = class_weight[codes] - weight
-    return weight / np.where(can_be_left_out(class_weight, codes, weight), rest, weight)
