@@ -1,28 +1,39 @@
 """Score support samples as queries of which nothing is known.
 
-Each is scored by the proxies as they would be without it: its generator says how. A
-whitening is made again without it and a tenth of the others; a covariance loses it in
-closed form. Everything else stays.
+Each is scored by the proxies as they would be without it: its generator says how. Class
+means, the whitening and a covariance lose it in closed form. Everything else stays.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from .._arrays.groups import numbers_within
-from .._arrays.threads import run_blocks
+from .._space.downdate import Downdate, Vectors, shift_without
 from .._space.kernel_ridge import MAX_ROWS
-from .._space.leave_one_out import SAMPLE_SIZE, LeftOut, can_be_left_out
-from .._space.space import N_FOLDS, shift_without
-from ..normalization import IDENTITY, NORMS, l2_normalize
+from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
+from .._space.whitening import MIN_SHRINKAGE
+from ..normalization import IDENTITY, l2_normalize
 from .familiarity import MEANS
-
-# Samples whose scores say enough of a temperature and a threshold. Each tenth of all is
-# scored in a space of its own, which has to be made.
-_ENOUGH = 1000
 
 # Bound for the scores of support samples; a kernel regression knows no more of them.
 _MAX_SCORES = 2**22
+
+# Bounds for the values of all proxies that samples are compared with, each in a space
+# of its own: by products, and by moving each proxy there. As many samples as are enough
+# for a temperature and a threshold are compared by products in any case.
+_MAX_MULTIPLIED, _MAX_MOVED = 2**30, 2**26
+_ENOUGH = 500
+
+# Values of the proxies that are moved at a time, and similarities that follow from
+# products: with many operations on each, they had better stay in the cache.
+_PAIR_VALUES = _CHUNK = 2**17
+
+# A sample that is nearly alone in its direction leaves little there: about N h / d of
+# the covariance, for the weight N, the shrinkage h and d features. Less than this share
+# is not told from rounding in float32.
+_LITTLE = 1e-3
 
 
 class LeftOutScores(NamedTuple):
@@ -80,16 +91,15 @@ def leave_one_out(scorer, score):
     Returns
     -------
     found : LeftOutScores or None
-        Of at most 6,000 samples, equally many of each class where there are more; with
-        a whitening, of as many tenths of them as hold 1,000.
+        Of at most 6,000 samples, equally many of each class where there are more.
         Samples of which their class has nothing left are not among them; `None` if
         there are no others.
     """
-    samples, n_folds = _chosen(scorer)
+    samples = _chosen(scorer)
     samples, change = _changes(scorer, samples)
     if not len(samples.rows):
         return None
-    scores, familiar = _by_proxies(scorer, samples, change, score, n_folds)
+    scores, familiar = _by_proxies(scorer, samples, change, score)
     head = scorer.head
     if head.kernel is not None:
         # Reasons need the same factor; where they were asked for, it is there.
@@ -150,64 +160,54 @@ def scores_of_kept(scorer):
     codes : ndarray of shape (n,)
         The class of each.
     """
-    head, (samples, _) = scorer.head, _chosen(scorer)
+    head, samples = scorer.head, _chosen(scorer)
     if not len(samples.codes):  # all classes come from a head
         return np.empty((0, len(head.classes))), samples.codes
     step = -(-len(samples.codes) // _budget(head))
     samples = samples.take(slice(None, None, step))
-    similarity = _similarity_of_normalized(head)
-    queries = similarity.prepare(samples.rows)
+    similarity = head.plan.metric(head.proxies, factor=head.factor)
+    queries = _as_queries(head, samples.rows)
+    queries = similarity.prepare(_of_unit_length(head, queries))
     similarities = similarity.finish(similarity.ranks(queries), queries)
     scores = scorer.plan.aggregation.scores(similarities, head.offsets, similarity).T
     return scores, samples.codes
 
 
-def _by_proxies(scorer, samples, change, score, n_folds=N_FOLDS):
+def _by_proxies(scorer, samples, change, score):
     """Find scores and familiarities of samples by proxies as they would be without."""
     head, plan = scorer.head, scorer.plan
-    scores = np.empty((len(samples.rows), len(head.classes)), dtype=head.proxies.dtype)
-    familiar = np.empty(len(samples.rows), dtype=head.proxies.dtype)
+    scores = np.empty((len(samples.rows), len(head.classes)), dtype=head.dtype)
+    familiar = np.empty(len(samples.rows), dtype=head.dtype)
 
-    def score_fold(fold):
-        without_fold = _without(head, samples.take(fold))
-        similarity = _similarity_of_normalized(without_fold)
-        means = vectors = None
-        if plan.mean_weight:
-            means = without_fold.space.means
-            vectors = without_fold.unblended
-            if vectors is None:
-                own = np.arange(without_fold.n_proxies)
-                vectors = without_fold.normalized(
-                    head.space.proxies.values.vectors, own
-                )
-        for block in similarity.blocks(len(fold)):
-            part = fold[block]
-            some, changed = samples.take(part), change.take(part)
-            similarities = _similarities_without(
-                without_fold, similarity, some, changed, vectors, means
+    vectors = _whitened(head, head.space.proxies.values.vectors)
+    means = np.zeros((len(head.classes), vectors.shape[1]), vectors.dtype)
+    if plan.needs.moments:  # else nothing depends on them
+        means = _whitened(head, head.space.means)
+    change = change._replace(left=_whitened(head, change.left))
+    queries = _as_queries(head, samples.rows)
+    rows = queries if plan.support_norm != IDENTITY else _whitened(head, samples.rows)
+    samples = samples._replace(rows=rows)
+    similarity = plan.metric(head.proxies, factor=head.factor)
+
+    def score_block(block):
+        some, changed = samples.take(block), change.take(block)
+        without = _HeadWithout(
+            head, similarity, vectors, means, some, changed, queries[block]
+        )
+        similarities = without.similarities()
+        gone = np.zeros(similarities.shape, bool)
+        (lost,) = np.nonzero(changed.gone)
+        gone[:, lost] = head.twins[:, None] == head.twins[changed.own[lost]]
+        scores[block] = plan.aggregation.without(
+            similarities, gone, head.offsets, similarity
+        ).T
+        if score != "auto":
+            familiar[block] = scorer.familiarity(
+                np.where(gone, -np.inf, similarities), score
             )
-            gone = np.zeros(similarities.shape, bool)
-            (lost,) = np.nonzero(changed.gone)
-            gone[:, lost] = head.twins[:, None] == head.twins[changed.own[lost]]
-            scores[part] = plan.aggregation.without(
-                similarities, gone, head.offsets, similarity
-            ).T
-            if score != "auto":
-                familiar[part] = scorer.familiarity(
-                    np.where(gone, -np.inf, similarities), score
-                )
 
-    folds = [np.arange(len(samples.codes))]
-    if head.whitening is not None:
-        folds = head.space.folds(samples, n_folds)
-    # Each factors a matrix of all features, in which BLAS's threads often wait for each
-    # other: where another process keeps a core busy, ten times as long as one works.
-    parts = plan.metric, plan.aggregation, plan.proxy_norm
-    if any(part.is_callable for part in parts):  # perhaps unsafe in threads
-        for fold in folds:
-            score_fold(fold)
-    else:
-        run_blocks(score_fold, folds)
+    is_safe = not (plan.aggregation.is_callable or plan.proxy_norm.is_callable)
+    similarity.for_each_block(score_block, queries, in_threads=is_safe)
     return scores, familiar
 
 
@@ -222,25 +222,21 @@ def _to_nearest_mean(head, samples):
 
 
 def _chosen(scorer):
-    """Choose samples to score, and in how many folds."""
-    head, n_folds = scorer.head, N_FOLDS
+    """Choose samples to score."""
+    head = scorer.head
     most = min(max(1, _budget(head) // len(head.classes)), SAMPLE_SIZE)
     kept = head.space.state.column(lambda block: block.samples)
-    samples = LeftOut.of(kept, head.space.class_weights, most)
-    if head.whitening is not None:
-        fold = numbers_within(samples.codes) % N_FOLDS
-        can_go = can_be_left_out(
-            head.space.class_weights, samples.codes, samples.weights
-        )
-        ends = np.bincount(fold[can_go], minlength=N_FOLDS).cumsum()
-        n_folds = min(int(np.searchsorted(ends, _ENOUGH)) + 1, N_FOLDS)
-        samples = samples.take(fold < n_folds)
-    return samples, n_folds
+    return LeftOut.of(kept, head.space.class_weights, most)
 
 
 def _budget(head):
     """Find how many samples may be scored."""
-    return min(MAX_ROWS, max(1, _MAX_SCORES // len(head.classes)))
+    most = min(MAX_ROWS, _MAX_SCORES // len(head.classes))
+    if _has_products(head):
+        most = min(most, max(_ENOUGH, _MAX_MULTIPLIED // head.proxies.size))
+    elif head.whitening is not None:
+        most = min(most, _MAX_MOVED // head.proxies.size)
+    return max(1, most)
 
 
 def _changes(scorer, samples):
@@ -297,79 +293,170 @@ def _changes_of(scorer, samples):
     )
 
 
-def _without(head, samples):
-    """Make the head in a space that does not know some samples."""
+def _whitened(head, vectors):
+    """Move vectors to the space of the proxies, if it is another."""
     if head.whitening is None:
-        return head
-    scatter, means = head.space.without(samples)
-    return head if scatter is None else head.rewhitened(scatter, means)
+        return vectors.astype(head.dtype, copy=False)
+    whitening, weight = head.whitening, head.space.scatter.total_weight
+    if weight * head.shrinkage < _LITTLE * vectors.shape[1]:
+        whitening = head.space.whitening(head.shrinkage, np.float64)
+    return whitening.solve(vectors)
 
 
-def _similarity_of_normalized(head):
-    """Compare rows that are normalised already with the proxies."""
+def _as_queries(head, rows):
+    """Move samples to the space of the proxies as queries, but for their length."""
+    if head.plan.support_norm == IDENTITY:  # else they have been normalised
+        rows = head.plan.query_norm(rows)
+    return _whitened(head, rows)
+
+
+def _of_unit_length(head, queries):
+    """Normalise whitened queries; without a whitening they are normalised already."""
+    if head.whitening is None or not head.plan.query_norm.unit_length:
+        return queries
+    return l2_normalize(queries)
+
+
+def _has_products(head):
+    """Tell whether whitened proxies need not be moved: what is compared is products."""
     plan = head.plan
-    # Once more, unit length does no harm, and roots would.
-    norm = NORMS["l2"] if plan.query_norm.unit_length else IDENTITY
-    # Each of these rows meets many vectors of its own: better whitened itself.
-    return plan.metric(
-        head.proxies, query_norm=norm, whitening=head.whitening, factor=head.factor
+    return (
+        head.whitening is not None
+        and plan.query_norm.unit_length
+        and plan.proxy_norm.is_scaling
+        and plan.metric.of_products is not None
     )
 
 
-def _similarities_without(head, similarity, samples, change, vectors, means):
-    """Compare samples with all proxies as they are without the sample."""
-    space = head.space
-    queries = similarity.prepare(samples.rows)
-    similarities = similarity.finish(similarity.ranks(queries), queries)
-    if head.plan.metric.needs_covariance:
-        similarity = similarity.without(
-            rows=samples.rows,
-            means=space.means[samples.codes],
-            class_weight=space.class_weights[samples.codes],
-            weight=samples.weights,
-            total=space.moments.weights.sum(),
-            shrinkage=head.covariance_shrinkage,
-        )
-    similarities = similarity.to_all(similarities, queries)
-    if head.plan.mean_weight:
-        _compare_blends(
-            head, queries, similarity, samples, change, vectors, means, similarities
-        )
-        return similarities
-    left = head.normalized(change.left, change.own)
-    changed = np.flatnonzero(change.own >= 0)
-    own = change.own[changed]
-    similarities[own, changed] = similarity.paired(
-        queries[changed], left[changed], changed
-    )
-    return similarities
+class _HeadWithout:
+    """Compare samples with the proxies of a head, all as they are without the sample.
 
-
-def _compare_blends(
-    head, queries, similarity, samples, change, vectors, means, similarities
-):
-    """Compare samples with what the proxies of their class blend into without them.
-
-    The mean m of a class loses a sample x: it moves by the shift times ``m - x``. The
-    similarities to the proxies of each sample's class are replaced, in place.
+    Parameters
+    ----------
+    head : Head
+        Knows the samples.
+    similarity : Similarity
+        Compares with what is in the space of the proxies.
+    vectors, means : ndarray of shape (n_proxies or n_classes, n_features)
+        Proxies as they were generated and class means, whitened.
+    samples : LeftOut
+        Some that leave something of their class, whitened.
+    change : _Change
+        What becomes of the proxies of their class, whitened.
+    queries : ndarray of shape (n, n_features)
+        The samples as queries, whitened.
     """
-    class_weights = head.space.class_weights[samples.codes]
-    shift = shift_without(class_weights, samples.weights)[:, None]
-    left = head.normalized(change.left, change.own)
-    moved = means[samples.codes]
-    moved += shift * (moved - samples.rows)
-    moved = head.normalized(moved, change.own)
-    for code in np.unique(samples.codes):
-        columns = np.flatnonzero(samples.codes == code)
-        own, gone = change.own[columns], change.gone[columns]
-        start, stop = head.offsets[code : code + 2]
-        n_proxies = stop - start
-        of_class = np.repeat(vectors[None, start:stop], len(columns), axis=0)
-        changed = np.flatnonzero((own >= 0) & ~gone)
-        of_class[changed, own[changed] - start] = left[columns[changed]]
-        blends = head.blended(of_class, moved[columns][:, None])
-        which = np.repeat(columns, n_proxies)
-        similar = similarity.paired(
-            queries[which], blends.reshape(-1, blends.shape[-1]), which
+
+    def __init__(self, head, similarity, vectors, means, samples, change, queries):
+        self.head, self.similarity, self.change = head, similarity, change
+        self.vectors, self.means = vectors, means
+        self.queries, self.codes = queries, samples.codes
+        self.residuals = samples.rows - means[self.codes]
+        class_weights = head.space.class_weights
+        own_weights = class_weights[self.codes]
+        total = class_weights[~head.space.is_head].sum()
+        shift = shift_without(own_weights, samples.weights)
+        # Of A in `Downdate`, and of the covariance, if they are not shrunk.
+        self.lost = own_weights * shift / total
+        self.weight_left = np.maximum(1 - samples.weights / total, 0)
+        is_whitened = head.whitening is not None
+        self.downdate = Downdate(
+            np.einsum("ij,ij->i", self.residuals, self.residuals),
+            self.lost * (1 - max(head.shrinkage, MIN_SHRINKAGE) if is_whitened else 0),
         )
-        similarities[start:stop, columns] = similar.reshape(-1, n_proxies).T
+        # The mean of a single class is not the origin.
+        moves = is_whitened and len(means) > 1
+        self.shift = (shift * (moves / len(means))).astype(queries.dtype)
+        self.mean_shift = self.shift - shift.astype(queries.dtype)
+
+    def similarities(self):
+        """Compare the samples with all proxies: (n_proxies, n)."""
+        head, plan = self.head, self.head.plan
+        compare, needs_covariance = self.similarity, plan.metric.needs_covariance
+        queries = self.downdate.moved(self.queries, self.residuals, self.shift)
+        queries = _of_unit_length(head, queries)
+        if needs_covariance:
+            compare = compare.without(
+                residuals=self.residuals,
+                lost=self.lost * (1 - head.covariance_shrinkage),
+                left=self.weight_left,
+            )
+            queries = self.downdate.moved_back(queries, self.residuals)
+        queries = compare.prepare(queries)
+        if _has_products(head):
+            similarities = self._of_products()
+        else:
+            similarities = compare.finish(compare.ranks(queries), queries)
+            similarities = compare.to_all(similarities, queries)
+        proxies, samples = self._pairs()
+        step = max(1, _PAIR_VALUES // self.queries.shape[1])
+        for start in range(0, len(proxies), step):
+            part = slice(start, start + step)
+            own, which = proxies[part], samples[part]
+            vectors = self._proxies(own, which)
+            if needs_covariance:
+                vectors = self.downdate.moved_back(
+                    vectors, self.residuals[which], which
+                )
+            similarities[own, which] = compare.paired(queries[which], vectors, which)
+        return similarities
+
+    def _pairs(self):
+        """List proxies and samples without which they are others, but for products."""
+        head, own = self.head, np.where(self.change.gone, -1, self.change.own)
+        is_whitened = head.whitening is not None
+        if _has_products(head) or not (is_whitened or head.plan.mean_weight):
+            (samples,) = np.nonzero(own >= 0)
+            return own[samples], samples
+        return np.nonzero(is_whitened | (head.codes[:, None] == self.codes))
+
+    def _proxies(self, own, which):
+        """Make proxies as they are without one sample each."""
+        head, change, downdate = self.head, self.change, self.downdate
+        residuals, shift = self.residuals[which], self.shift[which]
+        vectors = self.vectors[own]
+        loses = own == np.where(change.gone, -1, change.own)[which]
+        vectors[loses] = change.left[which[loses]]
+        vectors = head.normalized(downdate.moved(vectors, residuals, shift, which), own)
+        if not head.plan.mean_weight:
+            return vectors
+        of_class = head.codes[own]
+        loses = of_class == self.codes[which]
+        shift = np.where(loses, self.mean_shift[which], shift)
+        means = downdate.moved(self.means[of_class], residuals, shift, which)
+        return head.blended(vectors, head.normalized(means, own))
+
+    def _of_products(self):
+        """Compare the samples with proxies of which none loses the sample itself."""
+        head, plan, downdate = self.head, self.head.plan, self.downdate
+        n, weight = len(self.codes), plan.mean_weight
+
+        def beside(vectors, shift):
+            squares = np.einsum("ij,ij->i", vectors, vectors)[:, None]
+            return Vectors(squares, vectors @ self.residuals.T, shift)
+
+        x = Vectors(
+            np.einsum("ij,ij->i", self.queries, self.queries),
+            np.einsum("ij,ij->i", self.queries, self.residuals),
+            self.shift,
+        )
+        mean_shift = np.tile(self.shift, (len(self.means), 1))
+        mean_shift[self.codes, np.arange(n)] = self.mean_shift
+        m = beside(self.means, mean_shift)
+        m_x = downdate.cosines(m, x, self.means @ self.queries.T)
+        similarities = np.empty((len(self.vectors), n), head.dtype)
+        for part in gen_batches(len(self.vectors), max(1, _CHUNK // n)):
+            vectors, codes = self.vectors[part], head.codes[part]
+            p = beside(vectors, self.shift)
+            products = downdate.cosines(p, x, vectors @ self.queries.T)
+            if weight:
+                products = head.blended(products, m_x[codes])
+
+            def squares(p=p, vectors=vectors, codes=codes):
+                p_m = np.einsum("ij,ij->i", vectors, self.means[codes])[:, None]
+                means = Vectors(*(values[codes] for values in m))
+                apart = 1 - downdate.cosines(p, means, p_m)
+                return 1 - 2 * weight * (1 - weight) * apart
+
+            similarities[part] = plan.metric.of_products(products, squares)
+        return similarities

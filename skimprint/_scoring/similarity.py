@@ -17,8 +17,16 @@ from sklearn.utils import gen_batches, gen_even_slices
 from .._arrays.blas import dot_transposed
 from .._arrays.device import DeviceArray, in_halves, to_host
 from .._arrays.threads import run_blocks
+from .._space.downdate import gain_without
 from .._validation import check_returned
-from ..normalization import IDENTITY, NORMS, l2_normalize, lengths, squared_lengths
+from ..normalization import (
+    EPS,
+    IDENTITY,
+    NORMS,
+    l2_normalize,
+    lengths,
+    squared_lengths,
+)
 
 # Blocks of queries: their similarities stay in the last-level cache, but no block is so
 # narrow that the matrix product loses its speed to packing the proxies.
@@ -38,9 +46,6 @@ _FEW = 1000
 
 # Queries that meet vectors of their own, in products of which the diagonal is meant.
 _PAIRS = 32
-
-# What is left of a class below this share of its weight is rounding.
-_NO_WEIGHT = 1e-6
 
 
 class Similarity:
@@ -98,6 +103,9 @@ class Similarity:
 
     # Whether the length of a query is left to `finish`.
     divide_by_length = False
+
+    # Where similarities of unit queries follow from products, a method: see `Dot`.
+    of_products = None
 
     def __init__(
         self,
@@ -337,23 +345,18 @@ class Similarity:
         ranks = self.xp.max(self.ranks(X), axis=0, keepdims=True)
         return to_host(self.finish(ranks, X)[0, :])
 
-    def without(self, *, rows, means, class_weight, weight, total, shrinkage):
+    def without(self, *, residuals, lost, left):
         """Compare samples of the support by the metric as it is without each of them.
 
         Parameters
         ----------
-        rows : ndarray of shape (n, n_features)
-            The samples, normalised, which are the queries.
-        means : ndarray of shape (n, n_features)
-            The means of their classes.
-        class_weight : ndarray of shape (n,)
-            The weights of their classes.
-        weight : ndarray of shape (n,)
-            Their own weights.
-        total : float
-            The weight of all samples.
-        shrinkage : float or None
-            That of the covariance.
+        residuals : ndarray of shape (n, n_features)
+            The samples less the means of their classes, in the space of the proxies.
+        lost : ndarray of shape (n,)
+            How often the covariance loses the outer product of each residual; see
+            `Downdate`.
+        left : ndarray of shape (n,)
+            Share of the weight of all samples that is left without each of them.
 
         Returns
         -------
@@ -516,6 +519,23 @@ class Dot(_ByProducts):
         """Find what vectors are compared by."""
         return vectors
 
+    @staticmethod
+    def of_products(products, squares):
+        """Find similarities of queries of unit length, given inner products.
+
+        Parameters
+        ----------
+        products : ndarray of shape (n_vectors, n_queries)
+            Those of vectors and queries.
+        squares : callable
+            Returns those of the vectors with themselves, which take time.
+
+        Returns
+        -------
+        similarities : ndarray of shape (n_vectors, n_queries)
+        """
+        return products
+
 
 class Cosine(Dot):
     """Product of the directions of query and proxy."""
@@ -538,6 +558,10 @@ class Cosine(Dot):
 
     def _directions(self, vectors):
         return l2_normalize(vectors)
+
+    @staticmethod
+    def of_products(products, squares):
+        return np.clip(products / np.sqrt(np.maximum(squares(), EPS)), -1, 1)
 
 
 class Euclidean(_ByProducts):
@@ -572,12 +596,17 @@ class Euclidean(_ByProducts):
             values[:] = -np.linalg.norm(X - self.proxies[chosen], axis=1)
         return ranks
 
+    @staticmethod
+    def of_products(products, squares):
+        return -np.sqrt(np.maximum(1 + squares() - 2 * products, 0))
+
 
 class Mahalanobis(Euclidean):
     """Distance under the covariance within the classes, negated."""
 
     name = "mahalanobis"
     needs_covariance = True
+    of_products = None
 
     def __init__(self, proxies, *, factor, **params):
         self.exact_factor, self.factor = factor, factor.astype(proxies.dtype)
@@ -586,12 +615,8 @@ class Mahalanobis(Euclidean):
     def _placed(self, X):
         return super()._placed(X) @ self.factor
 
-    def without(self, *, rows, means, class_weight, weight, total, shrinkage):
-        if self.whitening is not None:
-            return self  # its covariance is that of other samples
-        return _WithoutThemselves(
-            self, rows - means, class_weight, weight, total, shrinkage
-        )
+    def without(self, *, residuals, lost, left):
+        return _WithoutThemselves(self, residuals, lost, left)
 
 
 class _WithoutThemselves(Mahalanobis):
@@ -601,40 +626,23 @@ class _WithoutThemselves(Mahalanobis):
     ----------
     similarity : Mahalanobis
         Compares queries with proxies by the covariance of all samples.
-    residuals : ndarray of shape (n, n_features)
-        The samples less the means of their classes.
-    class_weight, weight, total, shrinkage
+    residuals, lost, left
         As for `Similarity.without`.
 
     Notes
     -----
-    Let ``S`` be the scatter within the classes, of samples of weight ``N``, and ``C =
-    (1 - s) S / N + s v I`` the covariance with the shrinkage ``s``. A class of weight
-    ``n`` and mean ``m`` loses a sample ``x`` of weight ``w``: its mean moves to ``m -
-    w / (n - w) r``, with ``r = x - m``, and its scatter about the mean is less by ``c r
-    r^T``, with ``c = w + w^2 / (n - w) = n w / (n - w)``. With ``s`` and the part ``s v
-    I`` held, relative to the weight that is left, ``C`` becomes ``C' = N / (N - w) (C -
-    b r r^T)``, with ``b = (1 - s) c / N``. By the formula of Sherman and Morrison ::
-
-        (C - b r r^T)^-1 = C^-1 + b / (1 - b r^T C^-1 r) C^-1 r r^T C^-1
-
-    so that the squared distance of a query from a proxy, whose difference is ``d``, is
-    ``(N - w) / N (d^T C^-1 d + g (d^T C^-1 r)^2)``, with the gain ``g = b / (1 - b r^T
-    C^-1 r)``. In coordinates times the factor ``F``, ``C^-1 = F F^T``, these are plain
-    products.
+    The inner products of `Downdate` are those of an inverse covariance. It is relative
+    to the weight that is left, so that the squared distance of a query from a proxy,
+    whose difference is ``d``, is ``left (<d, d> + g <d, r>^2)``. In coordinates times
+    the factor ``F``, ``C^-1 = F F^T``, these are plain products.
     """
 
-    def __init__(self, similarity, residuals, class_weight, weight, total, shrinkage):
+    def __init__(self, similarity, residuals, lost, left):
         vars(self).update(vars(similarity))
         self.residuals = residuals @ self.exact_factor
-        rest = np.maximum(class_weight - weight, _NO_WEIGHT * class_weight)
-        moved = weight / rest
-        lost = class_weight * moved
-        share = (1 - shrinkage) * lost / total
-        leverage = share * np.einsum("ij,ij->i", self.residuals, self.residuals)
-        self.gain = share / np.maximum(1 - leverage, _NO_WEIGHT)
-        # Rounding may make a sample heavier than all samples, which it is one of.
-        self.scale = np.maximum(1 - lost / (1 + moved) / total, 0)
+        squares = np.einsum("ij,ij->i", self.residuals, self.residuals)
+        self.gain = gain_without(squares, lost)
+        self.left = left
 
     def to_all(self, similarities, queries):
         along = np.einsum("ij,ij->i", queries, self.residuals)
@@ -648,7 +656,7 @@ class _WithoutThemselves(Mahalanobis):
 
     def _without(self, similarities, along, which):
         squares = similarities**2 + self.gain[which] * along**2
-        return -np.sqrt(self.scale[which] * squares)
+        return -np.sqrt(self.left[which] * squares)
 
 
 METRICS = {

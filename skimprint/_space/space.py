@@ -5,8 +5,6 @@ from functools import cached_property
 import numpy as np
 
 from .._arrays.blas import one_thread_if_small
-from .._arrays.groups import numbers_within
-from ..cluster._kmeans.sums import cluster_sums
 from .kernel_ridge import KernelRidge, Support
 from .leave_one_out import SAMPLE_SIZE, LeftOut, choose_shrinkage
 from .moments import PooledMoments
@@ -15,12 +13,6 @@ from .whitening import Scatter, Whitening, within_class_covariance
 # Samples to leave out in turn to choose something by: eight times as many choose what
 # is as good, on eight data sets with 2 to 200 samples a class.
 _MAX_LEFT_OUT = 500
-
-# What is left of a class is at least this share of it: the rest is rounding.
-_MIN_LEFT = 1e-12
-
-# Parts of the samples that are kept from the covariance while they are scored.
-N_FOLDS = 10
 
 
 class Space:
@@ -114,16 +106,15 @@ class Space:
 
     @cached_property
     def _whitenings(self):
-        """By their shrinkage."""
+        """By their shrinkage and dtype."""
         return {}
 
-    def whitening(self, shrinkage):
+    def whitening(self, shrinkage, dtype=None):
         """Make a whitening; once, for all heads that share what is computed here."""
-        if shrinkage not in self._whitenings:
-            self._whitenings[shrinkage] = Whitening.of(
-                self.scatter, self.origin, shrinkage, self.state.dtype
-            )
-        return self._whitenings[shrinkage]
+        key = shrinkage, np.dtype(dtype or self.state.dtype)
+        if key not in self._whitenings:
+            self._whitenings[key] = Whitening.of(self.scatter, self.origin, *key)
+        return self._whitenings[key]
 
     @cached_property
     def covariance(self):
@@ -152,73 +143,9 @@ class Space:
         )
         return LeftOut.of(samples, self.class_weights, most)
 
-    def folds(self, left_out, n_folds=N_FOLDS):
-        """Cut some samples into parts, of which the space can be made `without` each.
-
-        A sample makes the covariance a little more like its own residual, and so lies
-        nearer to its class than any query does; where features are many, much nearer.
-
-        Parameters
-        ----------
-        left_out : LeftOut
-            Samples, class by class.
-        n_folds : int, default=10
-            How many parts, of about as many samples of each class.
-
-        Returns
-        -------
-        folds : list of ndarray of int
-            Some of the samples each; all in one where nothing varies.
-        """
-        if self.scatter.variance == 0:
-            return [np.arange(len(left_out.codes))]
-        number = numbers_within(left_out.codes) % n_folds
-        return [np.flatnonzero(number == i) for i in range(number.max() + 1)]
-
-    def without(self, samples):
-        """Find scatter and means without some samples, but not all of a class.
-
-        Parameters
-        ----------
-        samples : LeftOut
-            A fold.
-
-        Returns
-        -------
-        scatter : Scatter or None
-            Of all others; None where nothing varies.
-        means : ndarray of shape (n_classes, n_features)
-            Of the others.
-        """
-        if self.scatter.variance == 0:
-            return None, self.means
-        rows, codes = samples.rows, samples.codes
-        class_weights = self.class_weights[codes]
-        shift = shift_without(class_weights, samples.weights)
-        weights = class_weights * shift / (1 + shift)
-        means, n_classes = self.means, len(self.means)
-        left = self.class_weights - np.bincount(codes, weights, minlength=n_classes)
-        left = np.maximum(left, _MIN_LEFT * self.class_weights)[:, None]
-        residuals = rows - means[codes]
-        sums = cluster_sums(residuals, [codes.astype(np.int32)], [weights], n_classes)
-        # The class mean moves too, away from what it loses.
-        lost = [np.sqrt(weights)[:, None] * residuals, sums / np.sqrt(left)]
-        scatter = self.scatter.without(np.concatenate(lost), weights.sum())
-        return scatter, means - sums / left
-
 
 def origin_of(means):
     """Find where the whitened space has its origin, given the class means."""
     if len(means) == 1:  # from its own mean, a class would lie in no direction
         return np.zeros_like(means[0])
     return means.mean(axis=0)
-
-
-def shift_without(class_weights, weights):
-    """Compute how far class means move from a sample that goes.
-
-    The mean ``m`` of a class of weight ``n`` becomes, without a sample ``x`` of weight
-    ``w``, ``m + w / (n - w) (m - x)``: the shift is ``w / (n - w)``.
-    """
-    rest = np.maximum(class_weights - weights, 1e-6 * class_weights)
-    return weights / rest

@@ -10,7 +10,7 @@ from scipy.linalg import get_blas_funcs, get_lapack_funcs
 from .._arrays.blas import eigh, one_thread_if_small
 
 # The smallest shrinkage: 0 would divide by the eigenvalues that are zero.
-_MIN_SHRINKAGE = 1e-6
+MIN_SHRINKAGE = 1e-6
 
 # Squared singular values below this share of the largest one are rounding errors.
 _RANK_TOLERANCE = 1e-12
@@ -99,43 +99,9 @@ class Scatter:
 
     @cached_property
     def _spectrum_of_rows(self):
-        """Spectrum of few rows: the choice, the whitening and each fold ask for it."""
+        """Spectrum of few rows: the choice and the whitening ask for it."""
         values, vectors = eigh(self.rows @ self.rows.T, check_finite=False)
         return Spectrum(np.maximum(values, 0), vectors.T @ self.rows)
-
-    def without(self, lost, weight):
-        """Take outer products of rows away.
-
-        Parameters
-        ----------
-        lost : ndarray of shape (n_lost, n_features)
-            The rows; they lie in the span of the scatter.
-        weight : float
-            The weight of the samples that are gone.
-
-        Returns
-        -------
-        scatter : Scatter
-        """
-        total = self.total_weight - weight
-        if self.matrix is not None:
-            left = self.matrix - lost.T @ lost
-            if np.trace(left) <= _RANK_TOLERANCE * np.trace(self.matrix):
-                left[:] = 0  # what is left are rounding errors
-            return Scatter(total, self.rows, left)
-        values, factor = self._spectrum_of_rows
-        kept = values > _RANK_TOLERANCE * values.max(initial=0)
-        basis = factor[kept] / np.sqrt(values[kept])[:, None]
-        coordinates = lost @ basis.T
-        left = -coordinates.T @ coordinates
-        left[np.diag_indices(len(left))] += values[kept]
-        values, vectors = eigh(left, check_finite=False)
-        values = np.where(values < _RANK_TOLERANCE * values.max(), 0, values)
-        values = np.maximum(values, 0)
-        rows = (vectors * np.sqrt(values)).T @ basis
-        scatter = Scatter(total, rows)
-        vars(scatter)["_spectrum_of_rows"] = Spectrum(values, rows)  # orthogonal now
-        return scatter
 
 
 class Spectrum(NamedTuple):
@@ -232,7 +198,7 @@ class Whitening:
             = \frac{a}{\sqrt{c (a \lambda + c)}
             \left( \sqrt{c} + \sqrt{a \lambda + c} \right)} .
         """
-        variance, shrinkage = scatter.variance, max(shrinkage, _MIN_SHRINKAGE)
+        variance, shrinkage = scatter.variance, max(shrinkage, MIN_SHRINKAGE)
         if variance == 0:
             parts = {"basis": np.empty((len(origin), 0)), "inside": np.empty(0)}
         elif scatter.matrix is not None:

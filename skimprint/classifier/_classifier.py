@@ -245,14 +245,14 @@ or callable, default="dot"
     by cosine similarity, and by Euclidean distance.
 
     ``"auto"`` keeps up to 200 samples of each class, chosen by a hash of their values,
-    and scores at most 6,000 of them. A proxy that is the sample is left out; a mean
-    of ``n`` samples that it is among becomes the mean of the other ``n - 1``. To score
-    a tenth of the samples, a `whitening` is made again without them: as many tenths are
-    scored as hold 1,000. From the covariance of ``metric="mahalanobis"`` the sample is
-    taken out; the amount of shrinkage stays. All is done again when it is needed after
-    `partial_fit`, `forget` or `merge`. The logarithm of the typical difference of
-    scores over the temperature has a normal prior about 1, of deviation 0.4: a few
-    samples that are all right, or nearly all wrong, say little.
+    and scores at most 6,000 of them, and fewer where a `whitening` meets many proxies.
+    A proxy that is the sample is left out; a mean of ``n`` samples that it is among
+    becomes the mean of the other ``n - 1``. The sample is taken out of the class mean,
+    of the whitening and of the covariance of ``metric="mahalanobis"`` too; the amount
+    of shrinkage stays. All is done again when it is needed after `partial_fit`,
+    `forget` or `merge`. The logarithm of the typical difference of scores over the
+    temperature has a normal prior about 1, of deviation 0.4: a few samples that are all
+    right, or nearly all wrong, say little.
 
     Parameters that are set after `fit` take effect with the next `fit`: `partial_fit`,
     `forget`, `merge` and predictions go on by those of the last. Only `temperature` and

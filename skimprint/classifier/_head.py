@@ -1,13 +1,11 @@
 """What predictions need, made of what a classifier knows."""
 
-from copy import copy
 from functools import cached_property
 
 import numpy as np
 
 from .._arrays.groups import row_keys
-from .._space.space import origin_of
-from .._space.whitening import Whitening, precision_cholesky
+from .._space.whitening import precision_cholesky
 from ..normalization import l2_normalize, squared_lengths
 
 
@@ -45,11 +43,7 @@ class Head:
         That of this covariance.
     kernel : KernelRidge or None
         The regression.
-    unblended : ndarray of shape (n_proxies_total, n_features) or None
-        Of a head that is `rewhitened`, the proxies before their blending.
     """
-
-    unblended = None
 
     def __init__(self, plan, space):
         self.plan = plan
@@ -80,7 +74,7 @@ class Head:
         if plan.metric.needs_covariance:
             self.covariance, self.covariance_shrinkage = space.covariance
             self.factor = precision_cholesky(self._whitened(self.covariance))
-        vectors = self._solved(points.values.vectors)
+        vectors = self.whitened(points.values.vectors)
         left_out = None
         if plan.generator.needs.samples:
             left_out = space.left_out()
@@ -89,7 +83,7 @@ class Head:
         vectors = plan.generator.combine(vectors, self.counts, moments, left_out)
         if vectors is points.values.vectors and len(state.blocks) == 1:
             vectors = vectors.copy()  # those that are remembered stay as they are
-        self._place(vectors, self._solved)
+        self._place(vectors)
         self.kernel = space.kernel if plan.kernel_weight else None
 
     @property
@@ -119,43 +113,23 @@ class Head:
         widened[..., np.searchsorted(self.all_classes, self.classes)] = values
         return widened
 
-    def rewhitened(self, scatter, means):
-        """Make the same head in another space.
-
-        Parameters
-        ----------
-        scatter : Scatter
-            Within the classes.
-        means : ndarray of shape (n_classes, n_features)
-            Of the classes.
-
-        Returns
-        -------
-        head : Head
-            With the same amount of shrinkage.
-        """
-        head = copy(self)
-        vars(head).pop("twice_whitened", None)
-        origin, dtype = origin_of(means), self.proxies.dtype
-        head.whitening = Whitening.of(scatter, origin, self.shrinkage, dtype)
-        if self.factor is not None:
-            head.covariance = scatter.covariance(self.covariance_shrinkage)
-            head.factor = precision_cholesky(head._whitened(head.covariance))
-        vectors = self.space.proxies.values.vectors
-        head.unblended = head._place(head.whitening(vectors), head.whitening)
-        return head
-
     def blended(self, vectors, means):
         """Blend normalised vectors and class means, of the same shape, into proxies."""
         return (1 - self.plan.mean_weight) * vectors + self.plan.mean_weight * means
 
+    def whitened(self, vectors):
+        """Whiten vectors, where anything is whitened: by solving, once for a head."""
+        if self.whitening is None:
+            return vectors
+        return self.whitening.solve(vectors)
+
     def normalized(self, vectors, own):
-        """Whiten and normalise vectors that take the places of proxies.
+        """Normalise whitened vectors that take the places of proxies.
 
         Parameters
         ----------
         vectors : ndarray of shape (n, n_features)
-            As they were generated.
+            In the space of the proxies.
         own : ndarray of shape (n,)
             The proxies whose places they take.
 
@@ -164,10 +138,13 @@ class Head:
         normalized : ndarray of shape (n, n_features)
             As the proxies are, before any blending.
         """
-        vectors = vectors.astype(self.dtype)
-        if self.whitening is not None:
-            vectors = self.whitening(vectors)
-        return self._in_place_of(vectors, own)
+        return self.plan.proxy_norm.in_place_of(
+            vectors.astype(self.dtype, copy=False),
+            own,
+            self.proxies,
+            self.codes,
+            self.space.is_head,
+        )
 
     @cached_property
     def twice_whitened(self):
@@ -201,40 +178,20 @@ class Head:
         vectors = self.space.proxies.values.vectors
         if self.whitening is None:
             vectors = vectors.copy()
-        self._place(self._solved(vectors), self._solved)
+        self._place(self.whitened(vectors))
 
-    def _place(self, vectors, whiten):
-        """Make proxies of whitened vectors, perhaps in place, and of class means.
-
-        What the vectors are before they are blended with the means is returned.
-        """
+    def _place(self, vectors):
+        """Make proxies of whitened vectors, perhaps in place, and of class means."""
         vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
         self.proxies = vectors = self.plan.proxy_norm.of_proxies(
             vectors, self.offsets, self.space.is_head
         )
         self._check_size(self.proxies)
         if self.plan.mean_weight:
-            means = whiten(self.space.means)
-            means = self._in_place_of(means, np.arange(len(self.classes)))
+            means = self.whitened(self.space.means)
+            means = self.normalized(means, np.arange(len(self.classes)))
             # In a new array: what a callable returned may be the user's.
             self.proxies = self.blended(vectors, means[self.codes])
-        return vectors
-
-    def _solved(self, vectors):
-        """Whiten vectors as proxies are: by solving, once for a head."""
-        if self.whitening is None:
-            return vectors
-        return self.whitening.solve(vectors)
-
-    def _in_place_of(self, vectors, own):
-        """Normalise vectors in the space of the proxies whose places they take."""
-        return self.plan.proxy_norm.in_place_of(
-            vectors.astype(self.dtype, copy=False),
-            own,
-            self.proxies,
-            self.codes,
-            self.space.is_head,
-        )
 
     def _check_size(self, vectors):
         """Refuse vectors whose squared lengths are not finite."""

@@ -6,10 +6,13 @@ That this is what refits say is tested where it is used: see the tests of calibr
 import numpy as np
 import pytest
 from settings import plain_classifier
+from sklearn.metrics.pairwise import rbf_kernel
 
-from skimprint import Rejection
+from skimprint import ImprintClassifier, Rejection
 from skimprint._scoring import leave_one_out as module
 from skimprint._scoring.leave_one_out import _changes, _chosen, leave_one_out
+from skimprint._space.whitening import precision_cholesky
+from skimprint.normalization import IDENTITY, l2_normalize
 
 
 def calibrated():
@@ -22,7 +25,7 @@ def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
     X, y = few
     clf = plain_classifier("kmeans", 3, random_state=0, **calibrated()).fit(X, y)
     scorer, state = clf._fitted.scorer, clf._fitted.state
-    head, (samples, _) = scorer.head, _chosen(scorer)
+    head, samples = scorer.head, _chosen(scorer)
     left_out, change = _changes(scorer, samples)
     assert len(left_out.rows) == len(X)
     for row, own, gone, left in zip(
@@ -45,59 +48,150 @@ def test_other_norms_of_proxies(few, proxy_norm):
     assert np.isfinite(clf.rejection_threshold_)
     head = clf._fitted.scorer.head
     vectors = head.space.proxies.values.vectors
-    same = head.normalized(vectors, np.arange(len(vectors)))
+    same = head.normalized(head.whitened(vectors), np.arange(len(vectors)))
     np.testing.assert_allclose(same, head.proxies, rtol=1e-12)
 
 
-@pytest.mark.parametrize("metric", ["cosine", lambda A, B: A @ B.T])
-def test_folds_by_threads_unless_a_function_is_the_users(few, metric, monkeypatch):
+def statistics(X, y, weights):
+    """Class means, and the scatter within the classes."""
+    means = [
+        np.average(X[y == c], axis=0, weights=weights[y == c]) for c in np.unique(y)
+    ]
+    residuals = (X - np.stack(means)[y]) * np.sqrt(weights)[:, None]
+    return np.stack(means), residuals.T @ residuals
+
+
+def scores_by_definition(head, X, y, weights, i):
+    """Score a sample by a head that is made without it.
+
+    What is held is the amount of shrinkage, with the variance and the total weight that
+    it is relative to. Of the matrices that whiten, the one nearest to the old one.
+    """
+    plan, d, total = head.plan, X.shape[1], weights.sum()
+    variance = np.trace(statistics(X, y, weights)[1]) / d / total
+    others = np.arange(len(X)) != i
+    means, scatter = statistics(X[others], y[others], weights[others])
+
+    def covariance(shrinkage):
+        return (1 - shrinkage) * scatter / total + shrinkage * variance * np.eye(d)
+
+    origin, W = np.zeros(d), np.eye(d)
+    if head.whitening is not None:
+        origin, W = means.mean(axis=0), head.whitening.apply(np.eye(d))
+        values, vectors = np.linalg.eigh(W.T @ covariance(head.shrinkage) @ W)
+        W = W @ (vectors / np.sqrt(values)) @ vectors.T
+    made, codes = (
+        (X[others], y[others]) if plan.generator.selects else (means, range(4))
+    )
+    proxies, means = (plan.proxy_norm((rows - origin) @ W) for rows in (made, means))
+    query = X[[i]]
+    if plan.support_norm == IDENTITY:
+        query = plan.query_norm(query)
+    query = (query - origin) @ W
+    if plan.query_norm.unit_length:
+        query = l2_normalize(query)
+    factor = None
+    if plan.metric.needs_covariance:
+        left = covariance(head.covariance_shrinkage) * total / (total - weights[i])
+        factor = precision_cholesky(W.T @ left @ W)
+    compare = plan.metric(head.blended(proxies, means[codes]), factor=factor)
+    query = compare.prepare(query)
+    similarities = compare.finish(compare.ranks(query), query)[:, 0]
+    return [similarities[np.equal(codes, c)].max() for c in range(4)]
+
+
+@pytest.mark.parametrize("whitening", [None, 0.05])
+@pytest.mark.parametrize("mean_weight", [0.0, 0.6])
+@pytest.mark.parametrize(
+    "norms",
+    [("l2", "l2", "l2"), (None, None, None), ("l2", np.tanh, "l2"), (None, "l2", "l2")],
+)
+@pytest.mark.parametrize(
+    "metric", ["dot", "cosine", "euclidean", "manhattan", "mahalanobis", rbf_kernel]
+)
+@pytest.mark.parametrize("generator", ["mean", "all"])
+@pytest.mark.parametrize("d, weighted", [(6, True), (60, False)])
+def test_scores_are_those_of_a_head_without_the_sample(
+    d, weighted, generator, metric, norms, mean_weight, whitening
+):
+    rng = np.random.default_rng(d)
+    y = np.repeat(np.arange(4), [2, 3, 5, 10])
+    X = rng.normal(size=(20, d)) + rng.normal(size=(4, d))[y] + 1
+    weights = rng.uniform(0.5, 2, 20) if weighted else np.ones(20)
+    support_norm, proxy_norm, query_norm = norms
+    clf = ImprintClassifier(
+        generator,
+        metric=metric,
+        support_norm=support_norm,
+        proxy_norm=proxy_norm,
+        query_norm=query_norm,
+        mean_weight=mean_weight,
+        whitening=whitening,
+    ).fit(X, y, weights)
+    scorer = clf._fitted.scorer
+    found = leave_one_out(scorer, "similarity").scores
+    X = scorer.plan.support_norm(X)
+    kept = scorer.head.space.state.column(lambda block: block.samples).values.rows
+    expected = [
+        scores_by_definition(
+            scorer.head, X, y, weights, np.abs(X - row).sum(1).argmin()
+        )
+        for row in kept
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("whitening", [0.0, 1e-4, 0.03])
+def test_float32_is_exact_enough_for_little_shrinkage(few, whitening):
+    X, y = few
+    temperatures = [
+        ImprintClassifier(whitening=whitening).fit(X.astype(dtype), y).temperature_
+        for dtype in (np.float32, np.float64)
+    ]
+    np.testing.assert_allclose(*temperatures, rtol=2e-3)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", rbf_kernel])
+def test_blocks_by_threads_unless_a_function_is_the_users(few, metric, monkeypatch):
     X, y = few
     params = {"metric": metric, "whitening": 0.3, "random_state": 0, **calibrated()}
     scorer = plain_classifier("kmeans", 3, **params).fit(X, y)._fitted.scorer
-    folds = []
+    expected = leave_one_out(scorer, "similarity")
+    thirds = [slice(0, 20), slice(20, 30), slice(30, len(X))]
+    monkeypatch.setattr(scorer.plan.metric, "blocks", lambda compare, n: thirds)
+    seen = []
 
     def in_turn(function, blocks):
-        folds.append(len(blocks))
+        seen.extend(blocks)
         for block in blocks:
             function(block)
 
+    monkeypatch.setattr("skimprint._scoring.similarity.run_blocks", in_turn)
     found = leave_one_out(scorer, "similarity")
-    monkeypatch.setattr(module, "run_blocks", in_turn)
-    expected = leave_one_out(scorer, "similarity")
-    assert bool(folds) != callable(metric)
+    assert seen == ([] if callable(metric) else thirds)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-12)
     np.testing.assert_allclose(found.familiarities, expected.familiarities, atol=1e-12)
 
 
-def test_only_as_many_tenths_are_scored_as_hold_enough(few, monkeypatch):
+@pytest.mark.parametrize(
+    "metric, bound", [("dot", "_MAX_MULTIPLIED"), ("manhattan", "_MAX_MOVED")]
+)
+def test_fewer_samples_where_each_means_more_work(few, metric, bound, monkeypatch):
     """The same scores as of all, for a part of the samples of each class."""
     X, y = few
-    params = {"whitening": 0.3, "random_state": 0, **calibrated()}
+    params = {"whitening": 0.3, "metric": metric, **calibrated()}
     scorer = plain_classifier("mean", **params).fit(X, y)._fitted.scorer
     everything = leave_one_out(scorer, "similarity")
     assert len(everything.scores) == len(X)
-    monkeypatch.setattr(module, "_ENOUGH", 25)
+    monkeypatch.setattr(module, bound, 30 * scorer.head.proxies.size)
+    monkeypatch.setattr(module, "_ENOUGH", 20)
     found = leave_one_out(scorer, "similarity")
-    assert len(found.scores) == 30  # of 10 classes, three tenths of some six samples
-    assert np.all(np.bincount(found.codes) == 3)
+    assert np.bincount(found.codes).tolist() == [3] * 10
     rows = np.abs(everything.scores[:, None] - found.scores).max(axis=2)
     np.testing.assert_allclose(rows.min(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(
         np.bincount(found.codes, found.weights), np.bincount(y.astype(int))
     )
-
-
-def test_samples_that_cannot_go_do_not_count_as_scored(digits, monkeypatch):
-    monkeypatch.setattr(module, "_ENOUGH", 30)
-    X, y = digits
-    order = np.argsort(y, kind="stable")
-    few = [order[y[order] == c][:6] for c in range(10)]
-    single = [order[y[order] == c][6:16] for c in range(10)]
-    rows = np.concatenate([*few, *single])
-    labels = np.concatenate([np.repeat(np.arange(10), 6), np.arange(10, 110)])
-    params = {"whitening": 0.3, "random_state": 0, **calibrated()}
-    scorer = plain_classifier("mean", **params).fit(X[rows], labels)._fitted.scorer
-    assert len(leave_one_out(scorer, "similarity").scores) == 30
 
 
 def test_a_kernel_that_is_factored_already_is_not_again(few, monkeypatch):

@@ -8,6 +8,7 @@ from skimprint import ImprintClassifier
 from skimprint._arrays.device import DeviceArray, to_host
 from skimprint._scoring import similarity
 from skimprint._scoring.similarity import METRICS, Similarity
+from skimprint._space.downdate import shift_without
 from skimprint._space.whitening import precision_cholesky
 from skimprint.normalization import IDENTITY, NORMS, make_norm
 
@@ -114,13 +115,12 @@ def test_a_metric_without_a_sample_is_that_of_the_others(metric):
     exact, means = factor(weights)
     compare = METRICS[metric](proxies, factor=exact)
     some = np.array([2, 14, 29])
+    own_weights = np.bincount(codes, weights)[codes[some]]
+    shift = shift_without(own_weights, weights[some])
     without = compare.without(
-        rows=X[some],
-        means=means[codes[some]],
-        class_weight=np.bincount(codes, weights)[codes[some]],
-        weight=weights[some],
-        total=weights.sum(),
-        shrinkage=0.0,
+        residuals=X[some] - means[codes[some]],
+        lost=own_weights * shift / weights.sum(),
+        left=1 - weights[some] / weights.sum(),
     )
     queries = compare.prepare(X[some])
     similarities = without.to_all(

@@ -9,7 +9,7 @@ from states import learnt, plan_of
 from skimprint._memory.state import Needs, State
 from skimprint._space import space as module
 from skimprint._space.moments import PooledMoments
-from skimprint._space.space import Space, origin_of, shift_without
+from skimprint._space.space import Space, origin_of
 
 
 def samples(n=60, d=5, n_classes=4, seed=0):
@@ -53,17 +53,6 @@ def test_a_single_class_is_seen_from_zero():
     np.testing.assert_array_equal(origin_of(np.array([[1.0, 2], [3, 4]])), [2, 3])
 
 
-def test_how_far_a_mean_moves_from_a_sample_that_goes():
-    X, weights = np.random.default_rng(0).normal(size=(6, 2)), np.arange(1.0, 7)
-    mean = np.average(X, axis=0, weights=weights)
-    shift = shift_without(weights.sum(), weights)
-    for i in range(6):
-        left = np.arange(6) != i
-        expected = np.average(X[left], axis=0, weights=weights[left])
-        np.testing.assert_allclose(mean + shift[i] * (mean - X[i]), expected)
-    assert np.isfinite(shift_without(np.ones(1), np.ones(1))).all()
-
-
 class TestLeftOut:
     def test_all_where_they_are_few(self, plan):
         X, y, weights = samples()
@@ -83,37 +72,6 @@ class TestLeftOut:
         )
         monkeypatch.setattr(module, "_MAX_LEFT_OUT", 2)
         assert np.bincount(space.left_out().codes).tolist() == [1] * 4
-
-
-class TestFolds:
-    def test_each_sample_is_in_one_and_the_space_does_not_know_it(self, plan):
-        X, y, weights = samples(n=100)
-        space = Space(learnt(plan, X, y, weights))
-        left_out = space.left_out()
-        folds = space.folds(left_out)
-        assert len(folds) == 10
-        each = np.concatenate(folds)
-        assert sorted(each) == list(range(100))
-        rows, codes, own = left_out.rows, left_out.codes, left_out.weights
-        for fold in folds:
-            scatter, means = space.without(left_out.take(fold))
-            rest = np.setdiff1d(np.arange(100), fold)
-            expected = Space(learnt(plan, rows[rest], codes[rest], own[rest]))
-            np.testing.assert_allclose(means, expected.means, atol=1e-9)
-            assert scatter.total_weight == pytest.approx(expected.scatter.total_weight)
-            np.testing.assert_allclose(
-                scatter.covariance(0.2), expected.scatter.covariance(0.2), atol=1e-8
-            )
-
-    def test_one_for_all_where_nothing_varies(self, plan):
-        X = np.repeat(np.eye(3), 2, axis=0)
-        space = Space(learnt(plan, X, np.repeat([0, 1, 2], 2)))
-        left_out = space.left_out()
-        (fold,) = space.folds(left_out)
-        scatter, means = space.without(left_out.take(fold))
-        assert fold.tolist() == [0, 1, 2]  # equal samples are one
-        assert scatter is None
-        np.testing.assert_array_equal(means, np.eye(3))
 
 
 class TestSharing:

@@ -205,19 +205,6 @@ def test_spectrum_makes_the_scatter_and_its_inverse(n, d):
     np.testing.assert_allclose(inverse, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("n, d", [(60, 5), (12, 40)])
-def test_rows_are_taken_away_from_a_scatter(n, d):
-    R = scattered(n, d)[3]
-    left = Scatter.of_rows(R, n).without(R[:4], 4)
-    assert left.total_weight == n - 4
-    np.testing.assert_allclose(
-        left.covariance(0.2), Scatter(n - 4, R[4:]).covariance(0.2), atol=1e-9
-    )
-    Z = Whitening.of(left, np.zeros(d), 0.2)(R)
-    expected = Whitening.of(Scatter.of_rows(R[4:], n - 4), np.zeros(d), 0.2)(R)
-    np.testing.assert_allclose(Z @ Z.T, expected @ expected.T, atol=1e-8)
-
-
 def test_a_covariance_that_is_not_finite_is_refused():
     for covariance in ([[np.nan, 0], [0, 1]], [[1, np.nan], [np.nan, 1]], [[np.inf]]):
         with pytest.raises(ValueError, match="infs or NaNs"):
