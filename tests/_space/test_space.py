@@ -10,6 +10,7 @@ from skimprint._memory.state import Needs, State
 from skimprint._space import space as module
 from skimprint._space.moments import PooledMoments
 from skimprint._space.space import Space, origin_of
+from skimprint.normalization import l2_normalize
 
 
 def samples(n=60, d=5, n_classes=4, seed=0):
@@ -88,7 +89,7 @@ class TestSharing:
 
     def test_pickles_are_of_the_state_alone(self, plan):
         X, y, _ = samples()
-        state = learnt(plan, X, y)
+        state = learnt(plan, l2_normalize(X), y)
         space = Space(state, previous=Space(state))
         size = len(pickle.dumps(space))
         _ = space.scatter, space.covariance, space.shrinkage, space.kernel
