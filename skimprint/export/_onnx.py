@@ -3,6 +3,7 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from ..classifier._learning import rejected_labels
 from ._recipe import Recipe
 
 # The first version of the operators whose reductions take their axes as an input. Any
@@ -238,16 +239,14 @@ def write_graph(clf, graph, X, names, *, nearest):
     probabilities = recipe.widened(graph, probabilities, 0.0)
     graph.op("Identity", probabilities, outputs=[names["probabilities"]])
     graph.op("Identity", familiarity, outputs=[names["familiarity"]])
-    labels, winner = recipe.head.classes, graph.argmax(scores, 1)
+    winner = graph.argmax(scores, 1)
     if recipe.threshold is not None:
         limit = graph.constant(max(recipe.threshold, recipe.lowest), recipe.dtype)
-        last = graph.constant(len(labels), np.int64)
+        last = graph.constant(len(recipe.head.classes), np.int64)
         winner = graph.where(familiarity < limit, last, winner)
-        dtype = None if labels.dtype.kind == "U" else labels.dtype
-        labels = np.array([*labels.tolist(), recipe.rejected], dtype)
     graph.op(
         "Gather",
-        graph.constant(*labels_and_type(labels), name="labels"),
+        graph.constant(*labels_and_type(clf), name="labels"),
         winner,
         outputs=[names["label"]],
     )
@@ -258,8 +257,13 @@ def write_graph(clf, graph, X, names, *, nearest):
         graph.op("Gather", rows, proxy, outputs=[names["training_row"]])
 
 
-def labels_and_type(labels):
-    """Find how ONNX writes labels: an array and its dtype."""
+def labels_and_type(clf):
+    """Find how ONNX writes labels, that of a rejection last: an array and its dtype."""
+    labels = clf._fitted.scorer.head.classes
+    if clf.rejection is not None:
+        n = len(labels)
+        winners, is_last = np.append(np.arange(n), 0), np.arange(n + 1) == n
+        labels = rejected_labels(labels, winners, is_last, clf.rejection.label)
     if labels.dtype.kind == "O":
         labels = np.array(labels.tolist())
     dtypes = {"U": object, "b": bool, "i": np.int64, "u": np.uint64, "f": np.float64}
@@ -274,7 +278,7 @@ def outputs_of(clf, *, nearest):
     """List the outputs: name, type, and number of columns or None."""
     head = clf._fitted.scorer.head
     floats = helper.np_dtype_to_tensor_dtype(head.proxies.dtype)
-    _, dtype = labels_and_type(head.classes)
+    _, dtype = labels_and_type(clf)
     label = TensorProto.STRING if dtype is object else None
     found = [
         ("label", label or helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), None),

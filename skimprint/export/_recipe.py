@@ -47,7 +47,6 @@ class Recipe:
         self.classes = head.all_classes
         self.temperature = float(temperature_of(clf, scorer))
         self.score = familiarity_of(clf, scorer)
-        self.rejected = None if clf.rejection is None else clf.rejection.label
         self.threshold = None
         if clf.rejection is not None:
             self.threshold = float(threshold_of(clf, scorer))

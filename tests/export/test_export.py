@@ -236,6 +236,31 @@ def test_classes_without_weight_and_few_classes(n_classes):
     np.testing.assert_allclose(scores, clf.decision_function(X), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "dtype, label",
+    [
+        (bool, -1),
+        (np.int64, 0.5),
+        (np.int64, np.nan),
+        (np.uint8, -1),
+        (np.uint8, np.int8(-1)),
+        (np.uint64, 2**63 + 1),
+        (np.float32, -1),
+        (str, "none of the classes"),
+    ],
+    ids=str,
+)
+def test_a_rejection_has_its_label(data, dtype, label):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    X, y = data[0], (data[1] % 2).astype(dtype)
+    clf = plain_classifier("mean", rejection=Rejection(label, rate=0.5)).fit(X, y)
+    expected = clf.predict(X).astype(object)
+    found = run(export.to_onnx(clf), X)["label"].astype(object)
+    same = (found == expected) | ((found != found) & (expected != expected))
+    assert same.mean() > 0.99
+    assert len(set(map(str, found))) == 3
+
+
 def test_large_values_and_zeros_stay_finite(data):
     pytest.importorskip("onnx", reason="needs skimprint[export]")
     clf, X = classifier_of(data, {"norm": "l2"})
