@@ -124,7 +124,7 @@ def scores_without(scorer, rows, codes):
     rows : ndarray of shape (n, n_features)
         The samples, normalised as the generator sees them.
     codes : ndarray of shape (n,)
-        The class of each.
+        The class of each. All samples of a class count as having the same weight.
 
     Returns
     -------
@@ -132,7 +132,9 @@ def scores_without(scorer, rows, codes):
         NaN for a sample of which its class has nothing left.
     """
     order = np.argsort(codes, kind="stable")
-    weights = np.ones(len(codes))
+    space = scorer.head.space
+    counts = space.state.column(lambda block: block.n_samples)
+    weights = (space.class_weights / np.maximum(counts, 1))[codes[order]]
     samples = LeftOut(
         rows[order], codes[order], weights, weights, numbers_within(codes[order])
     )
@@ -163,11 +165,11 @@ def scores_of_kept(scorer):
     head, samples = scorer.head, _chosen(scorer)
     if not len(samples.codes):  # all classes come from a head
         return np.empty((0, len(head.classes))), samples.codes
-    step = -(-len(samples.codes) // _budget(head))
+    step = -(-len(samples.codes) // _budget(scorer))
     samples = samples.take(slice(None, None, step))
-    similarity = head.plan.metric(head.proxies, factor=head.factor)
-    queries = _as_queries(head, samples.rows)
-    queries = similarity.prepare(_of_unit_length(head, queries))
+    similarity = scorer.plan.metric(head.proxies, factor=head.factor)
+    queries = _as_queries(scorer, samples.rows)
+    queries = similarity.prepare(_of_unit_length(scorer, queries))
     similarities = similarity.finish(similarity.ranks(queries), queries)
     scores = scorer.plan.aggregation.scores(similarities, head.offsets, similarity).T
     return scores, samples.codes
@@ -184,7 +186,7 @@ def _by_proxies(scorer, samples, change, score):
     if plan.needs.moments:  # else nothing depends on them
         means = _whitened(head, head.space.means)
     change = change._replace(left=_whitened(head, change.left))
-    queries = _as_queries(head, samples.rows)
+    queries = _as_queries(scorer, samples.rows)
     rows = queries if plan.support_norm != IDENTITY else _whitened(head, samples.rows)
     samples = samples._replace(rows=rows)
     similarity = plan.metric(head.proxies, factor=head.factor)
@@ -192,7 +194,7 @@ def _by_proxies(scorer, samples, change, score):
     def score_block(block):
         some, changed = samples.take(block), change.take(block)
         without = _HeadWithout(
-            head, similarity, vectors, means, some, changed, queries[block]
+            scorer, similarity, vectors, means, some, changed, queries[block]
         )
         similarities = without.similarities()
         gone = np.zeros(similarities.shape, bool)
@@ -224,15 +226,16 @@ def _to_nearest_mean(head, samples):
 def _chosen(scorer):
     """Choose samples to score."""
     head = scorer.head
-    most = min(max(1, _budget(head) // len(head.classes)), SAMPLE_SIZE)
+    most = min(max(1, _budget(scorer) // len(head.classes)), SAMPLE_SIZE)
     kept = head.space.state.column(lambda block: block.samples)
     return LeftOut.of(kept, head.space.class_weights, most)
 
 
-def _budget(head):
+def _budget(scorer):
     """Find how many samples may be scored."""
+    head = scorer.head
     most = min(MAX_ROWS, _MAX_SCORES // len(head.classes))
-    if _has_products(head):
+    if _has_products(scorer):
         most = min(most, max(_ENOUGH, _MAX_MULTIPLIED // head.proxies.size))
     elif head.whitening is not None:
         most = min(most, _MAX_MOVED // head.proxies.size)
@@ -255,7 +258,7 @@ def _changes(scorer, samples):
     shares = samples.weights * (head.space.class_weights[codes] / totals[codes])
     samples = samples._replace(shares=shares)
     found = np.unique(samples.codes)
-    step = -(-len(found) // _budget(head))  # of very many classes, only some
+    step = -(-len(found) // _budget(scorer))  # of very many classes, only some
     if step > 1:
         chosen = np.isin(samples.codes, found[::step])
         samples, change = samples.take(chosen), change.take(chosen)
@@ -303,25 +306,25 @@ def _whitened(head, vectors):
     return whitening.solve(vectors)
 
 
-def _as_queries(head, rows):
+def _as_queries(scorer, rows):
     """Move samples to the space of the proxies as queries, but for their length."""
-    if head.plan.support_norm == IDENTITY:  # else they have been normalised
-        rows = head.plan.query_norm(rows)
-    return _whitened(head, rows)
+    if scorer.plan.support_norm == IDENTITY:  # else they have been normalised
+        rows = scorer.plan.query_norm(rows)
+    return _whitened(scorer.head, rows)
 
 
-def _of_unit_length(head, queries):
+def _of_unit_length(scorer, queries):
     """Normalise whitened queries; without a whitening they are normalised already."""
-    if head.whitening is None or not head.plan.query_norm.unit_length:
+    if scorer.head.whitening is None or not scorer.plan.query_norm.unit_length:
         return queries
     return l2_normalize(queries)
 
 
-def _has_products(head):
+def _has_products(scorer):
     """Tell whether whitened proxies need not be moved: what is compared is products."""
-    plan = head.plan
+    plan = scorer.plan
     return (
-        head.whitening is not None
+        scorer.head.whitening is not None
         and plan.query_norm.unit_length
         and plan.proxy_norm.is_scaling
         and plan.metric.of_products is not None
@@ -333,8 +336,8 @@ class _HeadWithout:
 
     Parameters
     ----------
-    head : Head
-        Knows the samples.
+    scorer : Scorer
+        Its head knows the samples.
     similarity : Similarity
         Compares with what is in the space of the proxies.
     vectors, means : ndarray of shape (n_proxies or n_classes, n_features)
@@ -347,8 +350,9 @@ class _HeadWithout:
         The samples as queries, whitened.
     """
 
-    def __init__(self, head, similarity, vectors, means, samples, change, queries):
-        self.head, self.similarity, self.change = head, similarity, change
+    def __init__(self, scorer, similarity, vectors, means, samples, change, queries):
+        self.scorer, self.head = scorer, (head := scorer.head)
+        self.similarity, self.change = similarity, change
         self.vectors, self.means = vectors, means
         self.queries, self.codes = queries, samples.codes
         self.residuals = samples.rows - means[self.codes]
@@ -371,10 +375,10 @@ class _HeadWithout:
 
     def similarities(self):
         """Compare the samples with all proxies: (n_proxies, n)."""
-        head, plan = self.head, self.head.plan
+        head, plan = self.head, self.scorer.plan
         compare, needs_covariance = self.similarity, plan.metric.needs_covariance
         queries = self.downdate.moved(self.queries, self.residuals, self.shift)
-        queries = _of_unit_length(head, queries)
+        queries = _of_unit_length(self.scorer, queries)
         if needs_covariance:
             compare = compare.without(
                 residuals=self.residuals,
@@ -383,7 +387,7 @@ class _HeadWithout:
             )
             queries = self.downdate.moved_back(queries, self.residuals)
         queries = compare.prepare(queries)
-        if _has_products(head):
+        if _has_products(self.scorer):
             similarities = self._of_products()
         else:
             similarities = compare.finish(compare.ranks(queries), queries)
@@ -405,7 +409,7 @@ class _HeadWithout:
         """List proxies and samples without which they are others, but for products."""
         head, own = self.head, np.where(self.change.gone, -1, self.change.own)
         is_whitened = head.whitening is not None
-        if _has_products(head) or not (is_whitened or head.plan.mean_weight):
+        if _has_products(self.scorer) or not (is_whitened or head.plan.mean_weight):
             (samples,) = np.nonzero(own >= 0)
             return own[samples], samples
         return np.nonzero(is_whitened | (head.codes[:, None] == self.codes))
@@ -428,7 +432,7 @@ class _HeadWithout:
 
     def _of_products(self):
         """Compare the samples with proxies of which none loses the sample itself."""
-        head, plan, downdate = self.head, self.head.plan, self.downdate
+        head, plan, downdate = self.head, self.scorer.plan, self.downdate
         n, weight = len(self.codes), plan.mean_weight
 
         def beside(vectors, shift):

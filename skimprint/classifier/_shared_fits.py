@@ -52,10 +52,8 @@ class Candidate:
 
     @cached_property
     def _parameters(self):
-        return {
-            name: repr(value) if hasattr(value, "get_params") else _key(value)
-            for name, value in self.clf.get_params(deep=False).items()
-        }
+        params = self.clf.get_params(deep=False)
+        return {name: _key(value) for name, value in params.items()}
 
     def key(self, but_for):
         """Make something hashable of all parameters but some."""
@@ -148,6 +146,9 @@ def _agreeing(candidates, but_for):
 
 def _key(value):
     """Make something hashable that is equal for equal values: or else the identity."""
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        params = sorted(value.get_params(deep=False).items())
+        return type(value), tuple((name, _key(param)) for name, param in params)
     try:
         hash(value)
     except TypeError:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sklearn
 from settings import plain_classifier
-from sklearn.base import clone, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.exceptions import DataConversionWarning, FitFailedWarning, NotFittedError
 from sklearn.metrics import accuracy_score, f1_score, make_scorer
 from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold
@@ -81,6 +81,31 @@ GRIDS = {
         "support_norm": [None, "l2"],
     },
 }
+
+
+class ScaledDot(BaseEstimator):
+    """A metric with a parameter whose values look alike in a representation."""
+
+    def __init__(self, scale=None):
+        self.scale = scale
+
+    def __call__(self, queries, proxies):
+        return (queries * self.scale) @ proxies.T
+
+
+GRIDS["components that look alike"] = {
+    "metric": [ScaledDot(np.eye(64)[0]), ScaledDot(np.eye(64)[0] + np.eye(64)[40])]
+}
+GRIDS["what is chosen by samples, by the norm of queries"] = [
+    {
+        "support_norm": [None],
+        "query_norm": norms,
+        "temperature": ["auto"],
+        "rejection": [None, Rejection(-1)],
+        "whitening": [None, 0.5],
+    }
+    for norms in (["l2", None, "power"], [None, "power"])
+]
 
 
 def check_same(search, expected):

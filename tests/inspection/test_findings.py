@@ -117,6 +117,19 @@ class TestOwnLabelMargins:
             if margin != 0:
                 assert scores[found.other[row]] == scores.max()
 
+    @pytest.mark.parametrize("weight", [1 / 400, 1000])
+    @pytest.mark.parametrize(
+        "params", [*SETTINGS, {"whitening": 0.3}, {"mean_weight": 0.5}], ids=str
+    )
+    def test_the_same_weight_of_all_makes_no_difference(self, digits, params, weight):
+        X, y = digits[0][:100].astype(np.float64), digits[1][:100]
+        clf = plain_classifier(random_state=0, **params).fit(X, y)
+        margin = findings.own_label_margins(clf, X, y.tolist()).margin
+        assert np.isfinite(margin).all()
+        clf.fit(X, y, sample_weight=np.full(100, weight))
+        found = findings.own_label_margins(clf, X, y.tolist()).margin
+        np.testing.assert_allclose(found, margin, atol=1e-9)
+
     @pytest.mark.parametrize(
         "params", [{"generator": "least_squares", "n_proxies": 1}, {"query_norm": None}]
     )
