@@ -20,6 +20,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils._param_validation import InvalidParameterError
 
 from skimprint import (
     FoundationEmbedder,
@@ -198,6 +199,23 @@ def test_a_compact_model_has_what_predictions_read_and_no_more(digits, folder, p
     persistence.save(compact, folder)
     files = sum(path.stat().st_size for path in folder.iterdir())
     assert files < 1.05 * n_bytes + 8000
+
+
+def test_a_search_keeps_the_names_of_features(folder):
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    X = pandas.DataFrame(np.tile(np.eye(4), (3, 1)), columns=list("abcd"))
+    search = ImprintClassifierCV(None, {"n_proxies": [1, 2]}, cv=3)
+    search.fit(X, np.arange(12) % 4)
+    again = through(search, folder)
+    np.testing.assert_array_equal(again.feature_names_in_, search.feature_names_in_)
+
+
+def test_a_parameter_that_is_wrong_is_not_written(digits, folder):
+    X, y = digits
+    clf = plain_classifier("mean").fit(X, y).set_params(n_proxies=0)
+    with pytest.raises(InvalidParameterError, match="n_proxies"):
+        persistence.save(clf, folder)
+    assert not folder.exists()
 
 
 def test_scores_follow_from_the_arrays_of_a_file(digits, folder):

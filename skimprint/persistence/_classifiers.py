@@ -24,6 +24,7 @@ def write_classifier(clf, arrays):
     -------
     config : dict
     """
+    clf._validate_params()
     params = _encoded(clf.get_params(deep=False), arrays)
     # Parameters that were set after fit do not act, but are those of the next one.
     then = _encoded(parameters_then(clf), arrays.of("then"))

@@ -270,6 +270,8 @@ def _read(config, arrays, folder, trust):
         for name in _RESULTS:
             setattr(model, name, decode(config["results"][name], arrays.any))
         model.best_estimator_ = _read(config["best"], arrays.of("best"), folder, trust)
+        if hasattr(model.best_estimator_, "feature_names_in_"):
+            model.feature_names_in_ = model.best_estimator_.feature_names_in_
         model.scorer_ = model._made_scorers()
         model.multimetric_ = isinstance(model.scorer_, dict)
         return model
