@@ -148,13 +148,15 @@ or callable, default="dot"
     kernel_weight : float in [0, 1], default=0.0
         Share of a kernel ridge regression in the class scores, which become ``(1 -
         kernel_weight) * similarity + kernel_weight * regression``: on the one-hot
-        labels of the support samples, before any whitening, with the kernel ``exp(4 *
-        (cosine - 1))`` [3]_ [4]_. All classes weigh the same, however many samples they
-        have, and the regularisation is the one of seven that makes left-out samples
-        the most likely: much where labels are wrong, or classes small among large
-        ones. It makes use of what proxies do not show, and costs
+        labels of the support samples, before any whitening, with the kernel ``exp(2
+        gamma (cosine - 1))`` [3]_ [4]_. All classes weigh the same, however many
+        samples they have. The width gamma, one of five, and the regularisation, one of
+        seven, are those that make left-out samples the most likely: sharp where samples
+        of a class lie in many places, regularised where labels are wrong, or classes
+        small among large ones. It makes use of what proxies do not show, and costs
         memory and time: up to 1,000 samples of each class are remembered, and queries
-        are compared with up to 6,000 of all, as many of each class, and at least one.
+        are compared with up to 6,000 of all, as many of each class, and at least one,
+        so that beyond 6,000 classes a fit grows with the cube of their number.
         Needs ``aggregation="max"``,
         ``metric="dot"`` or ``"cosine"``, and norms that give unit length, the same for
         support and queries.

@@ -19,7 +19,8 @@ class Rejection(BaseEstimator):
     ----------
     label : label
         What `predict` returns for queries that are rejected: text if the classes are
-        text, else a number.
+        text, else a number. It may be that of a class: then nothing tells apart what is
+        rejected and what is of that class.
     threshold : float or "auto", default="auto"
         Queries whose `score_samples` are below are rejected. ``"auto"`` rejects the
         share `rate` of the support samples, each of them scored by the proxies as they
