@@ -49,12 +49,15 @@ class LeftOutScores(NamedTuple):
         The class of each.
     weights : ndarray of shape (n,)
         The weight of the samples that each stands for.
+    is_alone : ndarray of bool, of shape (n_classes,)
+        Whether a class has samples of which none can be left out.
     """
 
     scores: np.ndarray
     familiarities: np.ndarray
     codes: np.ndarray
     weights: np.ndarray
+    is_alone: np.ndarray
 
 
 class _Change(NamedTuple):
@@ -96,7 +99,7 @@ def leave_one_out(scorer, score):
         there are no others.
     """
     samples = _chosen(scorer)
-    samples, change = _changes(scorer, samples)
+    samples, change, is_alone = _changes(scorer, samples)
     if not len(samples.rows):
         return None
     scores, familiar = _by_proxies(scorer, samples, change, score)
@@ -110,7 +113,7 @@ def leave_one_out(scorer, score):
         scores = scorer.with_kernel(scores, of_kernel.T)
     if score == "auto":
         familiar = scores.max(axis=1) + MEANS * _to_nearest_mean(head, samples)
-    return LeftOutScores(scores, familiar, samples.codes, samples.shares)
+    return LeftOutScores(scores, familiar, samples.codes, samples.shares, is_alone)
 
 
 def scores_without(scorer, rows, codes):
@@ -146,13 +149,15 @@ def scores_without(scorer, rows, codes):
     return found
 
 
-def scores_of_kept(scorer):
+def scores_of_kept(scorer, classes=None):
     """Score support samples as they are, where none can be left out.
 
     Parameters
     ----------
     scorer : Scorer
         Of a head whose plan has kept samples.
+    classes : ndarray of bool, of shape (n_classes,), default=None
+        Those whose samples to score; by default all.
 
     Returns
     -------
@@ -163,6 +168,8 @@ def scores_of_kept(scorer):
         The class of each.
     """
     head, samples = scorer.head, _chosen(scorer)
+    if classes is not None:
+        samples = samples.take(classes[samples.codes])
     if not len(samples.codes):  # all classes come from a head
         return np.empty((0, len(head.classes))), samples.codes
     step = -(-len(samples.codes) // _budget(scorer))
@@ -245,13 +252,17 @@ def _budget(scorer):
 def _changes(scorer, samples):
     """Find what becomes of the proxies of their class, for samples that can be scored.
 
-    The samples get the weight of those that each stands for.
+    The samples get the weight of those that each stands for. The classes are told of
+    which there are samples, but none that can be scored.
     """
     head = scorer.head
     n_classes = len(head.classes)
     change, usable = _changes_of(scorer, samples)
+    is_alone = np.zeros(n_classes, bool)
     if change is None:
-        return samples, None
+        return samples, None, is_alone
+    is_alone[samples.codes] = True
+    is_alone[samples.codes[usable]] = False
     samples, change = samples.take(usable), change.take(usable)
     totals = np.bincount(samples.codes, samples.weights, minlength=n_classes)
     codes = samples.codes  # not of classes of a head, which have no samples
@@ -262,7 +273,7 @@ def _changes(scorer, samples):
     if step > 1:
         chosen = np.isin(samples.codes, found[::step])
         samples, change = samples.take(chosen), change.take(chosen)
-    return samples, change
+    return samples, change, is_alone
 
 
 def _changes_of(scorer, samples):

