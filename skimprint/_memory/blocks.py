@@ -15,7 +15,15 @@ _AHEAD_BYTES = 2**26
 
 
 def blocks_of(
-    needs, labels, source, imprint, before=None, rows=None, *, signed=(), pool=None
+    needs,
+    labels,
+    source,
+    imprint,
+    before=None,
+    training_rows=None,
+    *,
+    signed=(),
+    pool=None,
 ):
     """Make blocks of what a generator made of classes, and of their statistics.
 
@@ -31,7 +39,7 @@ def blocks_of(
         Of the generator.
     before : State, default=None
         What was known of the classes.
-    rows : ndarray of shape (n_samples,), default=None
+    training_rows : ndarray of shape (n_samples,), default=None
         The training row that each row of the source is; by default its place there.
     signed : set of label, default=()
         Classes of which a sample has a negative value; a block says so itself.
@@ -58,7 +66,7 @@ def blocks_of(
     if needs == Needs():
         return split(whole)
     blocks, start = [], 0
-    of_each = _OfEach(needs, source, rows)
+    of_each = _OfEach(needs, source, training_rows)
     while start < len(labels):
         stop = start
         if isinstance(source, GroupedRows):
@@ -69,7 +77,9 @@ def blocks_of(
             columns = _in_columns(needs, found)
             stop = start + len(found)
         else:
-            columns = _statistics_of_few(needs, source, start, stop, rows, pool)
+            columns = _statistics_of_few(
+                needs, source, start, stop, training_rows, pool
+            )
         if before is not None:
             known = before.gather(
                 labels[start:stop], lambda block: (block.moments, block.samples)
@@ -112,15 +122,15 @@ def _end_of_few(needs, source, start, gets_scatters):
     return stop
 
 
-def _statistics_of_few(needs, source, start, stop, rows, pool):
+def _statistics_of_few(needs, source, start, stop, training_rows, pool):
     """Find the moments (or None) and the samples of consecutive classes, in columns."""
     index = source.order[source.offsets[start] : source.offsets[stop]]
-    vectors = source.take(index)
-    weights = np.ones(len(vectors))
+    rows = source.take(index)
+    weights = np.ones(len(rows))
     if source.sample_weight is not None:
         weights = source.sample_weight[index].astype(float)
-    indices = index if rows is None else rows[index]
-    samples = Samples(vectors, weights, row_keys(vectors, seed=0), indices)
+    indices = index if training_rows is None else training_rows[index]
+    samples = Samples(rows, weights, row_keys(rows, seed=0), indices)
     samples = sorted_by_key(Ragged(samples, offsets_of(source.sizes[start:stop])))
     moments = None
     if needs.moments:
@@ -158,12 +168,13 @@ class _OfEach:
 
     Parameters
     ----------
-    needs, source, rows
+    needs, source, training_rows
         As for `blocks_of`.
     """
 
-    def __init__(self, needs, source, rows):
-        self._needs, self._source, self._rows = needs, source, rows
+    def __init__(self, needs, source, training_rows):
+        self._needs, self._source = needs, source
+        self._training_rows = training_rows
         self._found = {}
 
     def take(self, place):
@@ -173,7 +184,7 @@ class _OfEach:
         return self._found.pop(place)
 
     def _find(self, place):
-        found = _statistics_of(self._needs, self._source, place, self._rows)
+        found = _statistics_of(self._needs, self._source, place, self._training_rows)
         self._found[place] = found
 
     def _with_next(self, place):

@@ -37,7 +37,7 @@ class Batch:
         The class of each sample.
     weights : ndarray of shape (n_samples,), default=None
         Their weights.
-    rows : ndarray of shape (n_samples,), default=None
+    training_rows : ndarray of shape (n_samples,), default=None
         The training row that each sample is; by default numbered on from those before.
     """
 
@@ -45,12 +45,11 @@ class Batch:
     classes: np.ndarray
     codes: np.ndarray
     weights: np.ndarray | None = None
-    rows: np.ndarray | None = None
+    training_rows: np.ndarray | None = None
 
     def __sizeof__(self):
         """Count the arrays: dask places and spills by that."""
-        arrays = self.X, self.classes, self.codes, self.weights
-        return sum(getattr(array, "nbytes", 0) for array in arrays)
+        return sum(getattr(array, "nbytes", 0) for array in vars(self).values())
 
     def joins(self, other):
         """Tell whether both can be joined as if they had come together."""
@@ -127,8 +126,8 @@ def copied_parts(plan, state, batch):
     for part in _parts(state, batch.classes.tolist(), support):
         order, sizes = support.only(part).order, support.sizes[part]
         codes = np.repeat(np.arange(len(sizes)), sizes)
-        rows = state.n_samples + order
-        parts.append(Batch(batch.X[order], batch.classes[part], codes, rows=rows))
+        X, classes = batch.X[order], batch.classes[part]
+        parts.append(Batch(X, classes, codes, training_rows=state.n_samples + order))
     return tuple(parts)
 
 
@@ -168,7 +167,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         new += [block.moved(state.n_samples) for block in blocks]
     if is_known.any():
         known, rows = _only(labels, support, is_known)
-        training_rows = batch.rows
+        training_rows = batch.training_rows
         if training_rows is None:
             training_rows = state.n_samples + np.arange(len(batch.X))
         for part in _parts(state, known, rows):

@@ -173,8 +173,7 @@ class State:
 
     def __sizeof__(self):
         """Count the arrays: dask places and spills by that."""
-        size = sum(n_bytes(block[1:]) for block in self.blocks)
-        return size + (0 if self.pooled is None else self.pooled.nbytes)
+        return _block_bytes(self.blocks) + n_bytes(self.pooled)
 
     def with_blocks(self, blocks):
         """Replace the blocks, or some of them, by others of the same classes."""
@@ -249,7 +248,7 @@ class State:
     def block_bytes(self, labels):
         """Count the bytes of the blocks that some classes are in."""
         blocks = {id(block): block for block, _ in map(self.places.get, labels)}
-        return sum(n_bytes(block[1:]) for block in blocks.values())
+        return _block_bytes(blocks.values())
 
     @property
     def weight(self):
@@ -326,6 +325,11 @@ class State:
             places.update(_places_in([block]))
         fields |= {"blocks": tuple(blocks), "absent": frozenset(absent - places.keys())}
         return replace(self, places=places, **fields)
+
+
+def _block_bytes(blocks):
+    """Count the bytes of blocks, but for their labels."""
+    return sum(n_bytes(block[1:]) for block in blocks)
 
 
 def _taken(column, classes, n_classes):
