@@ -135,23 +135,19 @@ class KernelRidge:
     ----------
     support : Support
         The samples.
-    gamma, alpha : float, default=None
-        The width of the kernel and the regularisation per unit of weight; chosen where
-        they are not given.
+    gamma, alpha : float
+        The width of the kernel and the regularisation per unit of weight; see
+        `choose_kernel`.
 
     Attributes
     ----------
-    gamma, alpha : float
-        The width and the regularisation.
     landmarks : ndarray of shape (n_landmarks, n_features)
         The samples, which queries are compared with.
     coefficients : ndarray of shape (n_classes, n_landmarks)
         Their weights in the scores, in the dtype of the landmarks.
     """
 
-    def __init__(self, support, gamma=None, alpha=None):
-        if alpha is None:
-            gamma, alpha = choose_kernel(support.judges())
+    def __init__(self, support, gamma, alpha):
         self.gamma, self.alpha = gamma, alpha
         self.landmarks = support.rows
         factor = _factor(support, gamma, alpha)

@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from .._arrays.blas import one_thread_if_small
-from .kernel_ridge import KernelRidge, Support
+from .kernel_ridge import KernelRidge, Support, choose_kernel
 from .leave_one_out import SAMPLE_SIZE, LeftOut, choose_shrinkage
 from .moments import PooledMoments
 from .whitening import Scatter, Whitening, within_class_covariance
@@ -126,7 +126,8 @@ class Space:
     @cached_property
     def kernel(self):
         """The kernel regression from samples to classes."""
-        return KernelRidge(self.support())
+        support = self.support()
+        return KernelRidge(support, *choose_kernel(support.judges()))
 
     def support(self):
         """Take the samples that the kernel regression is fitted to."""

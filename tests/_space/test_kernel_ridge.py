@@ -130,7 +130,9 @@ def test_leaving_out_is_brute_force(data, weighted):
     clf = only_kernel().fit(X, y, sample_weight=weights)
     space = clf._fitted.scorer.head.space
     support = space.support()
-    regression = kernel_ridge.KernelRidge(support)
+    regression = kernel_ridge.KernelRidge(
+        support, *kernel_ridge.choose_kernel(support.judges())
+    )
     samples = space.state.column(lambda block: block.samples)
     left_out = LeftOut.of(samples, space.class_weights, None)
     np.testing.assert_array_equal(left_out.rows, support.rows)
