@@ -26,9 +26,9 @@ _MAX_SCORES = 2**22
 _MAX_MULTIPLIED, _MAX_MOVED = 2**30, 2**26
 _ENOUGH = 500
 
-# Values of the proxies that are moved at a time, and similarities that follow from
-# products: with many operations on each, they had better stay in the cache.
-_PAIR_VALUES = _CHUNK = 2**17
+# Values of proxies that are moved at a time, or similarities that follow from products:
+# with many operations on each, they had better stay in the cache.
+_AT_A_TIME = 2**17
 
 # A sample that is nearly alone in its direction leaves little there: about N h / d of
 # the covariance, for the weight N, the shrinkage h and d features. Less than this share
@@ -308,13 +308,12 @@ def _changes_of(scorer, samples):
 
 
 def _whitened(head, vectors):
-    """Move vectors to the space of the proxies, if it is another."""
-    if head.whitening is None:
-        return vectors.astype(head.dtype, copy=False)
-    whitening, weight = head.whitening, head.space.scatter.total_weight
-    if weight * head.shrinkage < _LITTLE * vectors.shape[1]:
-        whitening = head.space.whitening(head.shrinkage, np.float64)
-    return whitening.solve(vectors)
+    """Whiten vectors, in a precision that tells what each leaves of the covariance."""
+    if head.whitening is not None:
+        weight = head.space.scatter.total_weight
+        if weight * head.shrinkage < _LITTLE * vectors.shape[1]:
+            return head.space.whitening(head.shrinkage, np.float64).solve(vectors)
+    return head.whitened(vectors).astype(head.dtype, copy=False)
 
 
 def _as_queries(scorer, rows):
@@ -363,9 +362,10 @@ class _HeadWithout:
 
     def __init__(self, scorer, similarity, vectors, means, samples, change, queries):
         self.scorer, self.head = scorer, (head := scorer.head)
-        self.similarity, self.change = similarity, change
+        self.similarity, self.left = similarity, change.left
         self.vectors, self.means = vectors, means
         self.queries, self.codes = queries, samples.codes
+        self.losing = np.where(change.gone, -1, change.own)  # a proxy of each, or -1
         self.residuals = samples.rows - means[self.codes]
         class_weights = head.space.class_weights
         own_weights = class_weights[self.codes]
@@ -404,7 +404,7 @@ class _HeadWithout:
             similarities = compare.finish(compare.ranks(queries), queries)
             similarities = compare.to_all(similarities, queries)
         proxies, samples = self._pairs()
-        step = max(1, _PAIR_VALUES // self.queries.shape[1])
+        step = max(1, _AT_A_TIME // self.queries.shape[1])
         for start in range(0, len(proxies), step):
             part = slice(start, start + step)
             own, which = proxies[part], samples[part]
@@ -418,20 +418,20 @@ class _HeadWithout:
 
     def _pairs(self):
         """List proxies and samples without which they are others, but for products."""
-        head, own = self.head, np.where(self.change.gone, -1, self.change.own)
+        head = self.head
         is_whitened = head.whitening is not None
         if _has_products(self.scorer) or not (is_whitened or head.plan.mean_weight):
-            (samples,) = np.nonzero(own >= 0)
-            return own[samples], samples
+            (samples,) = np.nonzero(self.losing >= 0)
+            return self.losing[samples], samples
         return np.nonzero(is_whitened | (head.codes[:, None] == self.codes))
 
     def _proxies(self, own, which):
         """Make proxies as they are without one sample each."""
-        head, change, downdate = self.head, self.change, self.downdate
+        head, downdate = self.head, self.downdate
         residuals, shift = self.residuals[which], self.shift[which]
         vectors = self.vectors[own]
-        loses = own == np.where(change.gone, -1, change.own)[which]
-        vectors[loses] = change.left[which[loses]]
+        loses = own == self.losing[which]
+        vectors[loses] = self.left[which[loses]]
         vectors = head.normalized(downdate.moved(vectors, residuals, shift, which), own)
         if not head.plan.mean_weight:
             return vectors
@@ -460,7 +460,7 @@ class _HeadWithout:
         m = beside(self.means, mean_shift)
         m_x = downdate.cosines(m, x, self.means @ self.queries.T)
         similarities = np.empty((len(self.vectors), n), head.dtype)
-        for part in gen_batches(len(self.vectors), max(1, _CHUNK // n)):
+        for part in gen_batches(len(self.vectors), max(1, _AT_A_TIME // n)):
             vectors, codes = self.vectors[part], head.codes[part]
             p = beside(vectors, self.shift)
             products = downdate.cosines(p, x, vectors @ self.queries.T)
