@@ -14,7 +14,7 @@ from .._arrays.threads import run_tasks
 from .columns import Points, Ragged, joined
 
 # Points that are compared with each other when some are to be merged.
-_CHUNK_POINTS = 64
+_CHUNK_POINTS = 32
 
 # Points of classes that are merged side by side, so that array operations are shared.
 _BATCH_BYTES = 2**22
@@ -48,7 +48,7 @@ def compressed(points, bounds, *, n_jobs=None):
         (over,) = np.nonzero(points.sizes > most)
         most[over] = 3 * bounds[over] // 2
         n_left = np.maximum(3 * bounds[over] // 2, points.sizes[over] // 4)
-        points = points.replaced(over, _merged_each(points.take(over), n_left, n_jobs))
+        points = points.replaced(over, _merged_each(points, over, n_left, n_jobs))
     return points
 
 
@@ -108,15 +108,15 @@ def mean_of(points):
     )
 
 
-def _merged_each(points, n_left, n_jobs):
-    """Merge points into so many of each class, a few classes at a time, in threads."""
-    ends = offsets_of(points.sizes * points.values.vectors[:1].nbytes)
+def _merged_each(points, classes, n_left, n_jobs):
+    """Merge points of some classes into so many, a few at a time, in threads."""
+    ends = offsets_of(points.sizes[classes] * points.values.vectors[:1].nbytes)
     runs = runs_of(ends, _BATCH_BYTES)
     merged = [None] * len(runs)
 
     def merge(number):
         run = runs[number]
-        part = points.take(np.arange(run.start, run.stop))
+        part = points.take(classes[run])
         # Whatever order they come in: a chunk is a sample of the class.
         keys = row_keys(part.values.vectors, seed=0)
         order = np.lexsort([keys, part.codes])
@@ -150,7 +150,7 @@ def _merge_nearest(vectors, offsets, weights, n_left):
     Ward's method [1]_ merges the two clusters that add the least to the sum of squared
     distances. Here, in rounds, all pairs that are the best for each other are merged,
     the cheapest ones of a class first; and a point is compared with those of its chunk
-    only, which costs 3 % of that sum and saves nine tenths of the time.
+    only, which costs 4 % of that sum and saves nine tenths of the time.
 
     Parameters
     ----------
