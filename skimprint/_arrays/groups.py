@@ -66,6 +66,11 @@ class GroupedRows:
     def n_features(self):
         return self.X.shape[1]
 
+    @property
+    def is_safe_in_threads(self):
+        """Whether threads may take rows: no function of the user's, no device."""
+        return not self.transform.is_callable and isinstance(self.X, np.ndarray)
+
     def indices(self, group):
         """Find the row numbers in ``X`` of one group."""
         return self.order[self.offsets[group] : self.offsets[group + 1]]

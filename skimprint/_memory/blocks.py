@@ -192,8 +192,8 @@ class _OfEach:
         source = self._source
         if isinstance(source, Block) or not self._needs.moments:
             return [place]
-        if source.transform.is_callable or not isinstance(source.X, np.ndarray):
-            return [place]  # threads might not be safe there
+        if not source.is_safe_in_threads:
+            return [place]
         d = source.n_features
         few = np.flatnonzero(are_few(source.sizes[place:], d))
         rows_and_scatters = source.dtype.itemsize * d * source.sizes[place:] + 8 * d * d

@@ -5,9 +5,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from joblib import effective_n_jobs
 
 from .._arrays.device import have_negative
 from .._arrays.groups import GroupedRows, offsets_of, runs_of
+from .._arrays.threads import run_tasks
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.moments import MomentColumns, Pool, are_few
 from .._validation import joint_label_dtype
@@ -15,8 +17,10 @@ from .blocks import blocks_of, with_imprint
 from .columns import Points, Ragged, take
 from .state import Needs, State, head_block
 
-# Samples and what is known of their classes that is learnt at a time.
+# Samples and what is known of their classes that are learnt at a time; and how many
+# parts that is for each thread, where threads learn side by side.
 _PART_BYTES = 2**24
+_PARTS_PER_THREAD = 4
 
 # Rows whose signs are looked at together: of samples that are not sorted, the first
 # tell of nearly all classes.
@@ -106,12 +110,12 @@ def batches_joined(batches):
     return Batch(X, *np.unique(y, return_inverse=True), weights)
 
 
-def copied_parts(plan, state, batch):
+def copied_parts(plan, state, batch, *, n_jobs=None):
     """Copy samples of known classes, in parts that may be learnt one after the other.
 
     Parameters
     ----------
-    plan, state
+    plan, state, n_jobs
         As for `learn`.
     batch : Batch
         The samples, without weights.
@@ -122,13 +126,15 @@ def copied_parts(plan, state, batch):
         Each of different classes. Together they give what the batch gives, to the bit.
     """
     support = _grouped(plan, batch, state.dtype)
-    parts = []
-    for part in _parts(state, batch.classes.tolist(), support):
-        order, sizes = support.only(part).order, support.sizes[part]
+    copies = []
+    labels = batch.classes.tolist()
+    for parts in _parts_of_more(plan, state, labels, support, n_jobs):
+        run = slice(parts[0].start, parts[-1].stop)
+        order, sizes = support.only(run).order, support.sizes[run]
         codes = np.repeat(np.arange(len(sizes)), sizes)
-        X, classes = batch.X[order], batch.classes[part]
-        parts.append(Batch(X, classes, codes, training_rows=state.n_samples + order))
-    return tuple(parts)
+        X, classes = batch.X[order], batch.classes[run]
+        copies.append(Batch(X, classes, codes, training_rows=state.n_samples + order))
+    return tuple(copies)
 
 
 def learn(plan, state, batch, *, n_jobs=None, progress=None):
@@ -170,7 +176,8 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         training_rows = batch.training_rows
         if training_rows is None:
             training_rows = state.n_samples + np.arange(len(batch.X))
-        for part in _parts(state, known, rows):
+
+        def learn_part(part, share):
             few, their_rows = known[part], rows.only(part)
             imprint = plan.generator.update(
                 state.imprint(few),
@@ -179,7 +186,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
                 plan.numbers(few),
                 **options,
             )
-            new += blocks_of(
+            return blocks_of(
                 needs,
                 few,
                 their_rows,
@@ -187,8 +194,11 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
                 state,
                 training_rows,
                 signed=signed,
-                pool=pool,
+                pool=share,
             )
+
+        parts = _parts_of_more(plan, state, known, rows, n_jobs)
+        new += _blocks_of_parts(learn_part, parts, pool, n_jobs)
     after = state.changed(
         known,
         new,
@@ -346,17 +356,25 @@ def merge(plan, mine, theirs, *, n_jobs=None):
             part = block if len(taken) == len(block.labels) else take(block, taken)
             new.append(_keep(needs, part.moved(mine.n_samples)))
     if shared:
-        others = theirs.gather(shared).moved(mine.n_samples)
-        points = plan.generator.points(others.imprint)
-        imprint = plan.generator.update(
-            mine.imprint(shared),
-            points.grouped(),
-            points.values.indices,
-            plan.numbers(shared),
-            seed=plan.seed,
-            n_jobs=n_jobs,
-        )
-        new += blocks_of(needs, shared, others, imprint, mine, pool=pool)
+
+        def join_part(part, share):
+            few = shared[part]
+            others = theirs.gather(few).moved(mine.n_samples)
+            points = plan.generator.points(others.imprint)
+            imprint = plan.generator.update(
+                mine.imprint(few),
+                points.grouped(),
+                points.values.indices,
+                plan.numbers(few),
+                seed=plan.seed,
+                n_jobs=n_jobs,
+            )
+            return blocks_of(needs, few, others, imprint, mine, pool=share)
+
+        sizes = mine.n_points(shared) + theirs.n_points(shared)
+        row_bytes = mine.n_features * mine.dtype.itemsize
+        parts = _parts(sizes, row_bytes, n_jobs if plan.generator.waits else 0)
+        new += _blocks_of_parts(join_part, parts, pool, n_jobs)
     kept = [_keep(needs, block) for block in mine.blocks]
     after = mine.with_blocks(kept).changed(
         replaced + shared,
@@ -606,29 +624,77 @@ def _only(labels, support, chosen):
     return [labels[group] for group in groups], support.only(groups)
 
 
-def _parts(state, labels, support):
-    """Split known classes into runs to be learnt one by one, so that little is held.
+def _parts_of_more(plan, state, labels, support, n_jobs):
+    """Split known classes of which there are more samples; see `_parts`."""
+    sizes = support.sizes + state.n_points(labels)
+    row_bytes = support.n_features * support.dtype.itemsize
+    in_threads = plan.generator.waits and support.is_safe_in_threads
+    return _parts(sizes, row_bytes, n_jobs if in_threads else 0)
+
+
+def _parts(sizes, row_bytes, n_jobs):
+    """Split classes into runs to be learnt one by one, so that little is held.
 
     Parameters
     ----------
-    state : State
-        Knows the classes.
-    labels : list
-        The classes.
-    support : GroupedRows
-        More samples of theirs.
+    sizes : ndarray of shape (n_classes,)
+        Number of points that each is learnt from.
+    row_bytes : int
+        Size of a point.
+    n_jobs : int or None
+        Number of threads, resolved as joblib does; 0 for none, where that might call a
+        function of the user's.
 
     Returns
     -------
-    parts : list of slice
+    parts : list of list of slice
+        Those that are learnt side by side. Where a run ends does not depend on the
+        number of threads.
     """
-    sizes = support.sizes.copy()
-    for i, label in enumerate(labels):
-        block, place = state.places[label]
-        for column in block.imprint:
-            sizes[i] += column.offsets[place + 1] - column.offsets[place]
-    row_bytes = support.n_features * support.dtype.itemsize
-    return runs_of(offsets_of(sizes), _PART_BYTES // row_bytes)
+    n_rows = _PART_BYTES // row_bytes
+    if n_jobs == 0:
+        return [[run] for run in runs_of(offsets_of(sizes), n_rows)]
+    runs = runs_of(offsets_of(sizes), n_rows // _PARTS_PER_THREAD)
+    n = _PARTS_PER_THREAD * effective_n_jobs(n_jobs)
+    return [runs[i : i + n] for i in range(0, len(runs), n)]
+
+
+def _blocks_of_parts(learn_part, parts, pool, n_jobs):
+    """Learn parts, those that are listed together in threads.
+
+    Parameters
+    ----------
+    learn_part : callable
+        From a slice and a pool to blocks.
+    parts : list of list of slice
+        Of the classes.
+    pool : Pool or None
+        What scatters are added to, in the order of the parts.
+    n_jobs : int or None
+        Number of threads.
+
+    Returns
+    -------
+    blocks : list of Block
+        In the order of the classes.
+    """
+    blocks = []
+    for some in parts:
+        found = [None] * len(some)
+
+        def learn(number, some=some, found=found):
+            share = pool and Pool(np.zeros_like(pool.triangle))
+            found[number] = learn_part(some[number], share), share
+
+        if len(some) == 1:
+            learn(0)  # its own threads may share it, and those of BLAS
+        else:
+            run_tasks(learn, range(len(some)), np.ones(len(some)), n_jobs=n_jobs)
+        for of_part, share in found:
+            blocks += of_part
+            if pool is not None:
+                pool.triangle += share.triangle
+    return blocks
 
 
 def _is_head(state, label):

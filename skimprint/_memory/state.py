@@ -245,6 +245,25 @@ class State:
             ]
         )
 
+    def n_points(self, labels):
+        """Count the proxies of some classes and what is remembered of each.
+
+        Parameters
+        ----------
+        labels : list
+            The classes.
+
+        Returns
+        -------
+        n_points : ndarray of shape (n_classes,)
+        """
+        n_points = np.zeros(len(labels), np.intp)
+        for i, label in enumerate(labels):
+            block, place = self.places[label]
+            for column in block.imprint:
+                n_points[i] += column.offsets[place + 1] - column.offsets[place]
+        return n_points
+
     def block_bytes(self, labels):
         """Count the bytes of the blocks that some classes are in."""
         blocks = {id(block): block for block, _ in map(self.places.get, labels)}

@@ -177,7 +177,7 @@ class Fitted:
         if state.block_bytes(labels) <= most:
             return None
         kept = self._kept_at(state.weight + len(batch.X))
-        parts = copied_parts(self.plan, state, batch)
+        parts = copied_parts(self.plan, state, batch, n_jobs=self._n_jobs)
         return Fitted(self.plan, state, parts, kept=kept)
 
     @property

@@ -67,7 +67,8 @@ class ProxyGenerator(BaseEstimator, ABC):
     #: Whether to generate proxies takes long enough to be worth sending rows elsewhere.
     is_slow = True
 
-    #: Whether proxies of points that are remembered are generated when first needed.
+    #: Whether proxies of points that are remembered are generated when first needed;
+    #: then `update` is called from several threads, for different classes.
     waits = False
 
     def __init_subclass__(cls, **kwargs):

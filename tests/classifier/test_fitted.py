@@ -223,6 +223,7 @@ class TestQueueInParts:
     @pytest.fixture(autouse=True)
     def small_parts(self, monkeypatch):
         monkeypatch.setattr("skimprint._memory.learner._PART_BYTES", 2**12)
+        monkeypatch.setattr("skimprint._memory.learner._PARTS_PER_THREAD", 2)
 
     @pytest.fixture
     def batches(self, digits):
@@ -252,16 +253,17 @@ class TestQueueInParts:
         ],
         ids=str,
     )
+    @pytest.mark.parametrize("n_jobs", [None, 3])
     @pytest.mark.parametrize("generator", WAITING)
     def test_gives_what_learning_at_once_gives_to_the_bit(
-        self, batches, generator, params, looks, monkeypatch
+        self, batches, generator, n_jobs, params, looks, monkeypatch
     ):
         if generator == "least_squares" and params.get("whitening"):
             params = {"whitening": "auto"}
         clf = plain_classifier(
             generator, n_proxies=3, random_state=0, forgettable=False, **params
         )
-        at_once, later = clone(clf), clone(clf)
+        at_once, later = clone(clf), clone(clf).set_params(n_jobs=n_jobs)
         assert self.learn(at_once, batches, 2**40, monkeypatch, looks) == 0
         assert self.learn(later, batches, 0, monkeypatch, looks) > 3
         X = batches[0][0]
