@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..normalization import IDENTITY, make_norm
+from ..normalization import make_norm
 
 
 class GroupedRows:
@@ -79,33 +79,15 @@ class GroupedRows:
         """Gather rows of one group: a new C-contiguous array, (n_c, n_features)."""
         return self.take(self.indices(group))
 
-    def stack(self, groups, out=None):
-        """Gather rows of groups of one size: (len(groups), n_c, d), new or in out."""
-        index = self.stack_indices(groups)
-        if out is not None:
-            out = out.reshape(-1, self.n_features)
-        return self.take(index.ravel(), out=out).reshape(*index.shape, -1)
+    def stack(self, groups, buffer=None):
+        """Gather rows of groups of one size: (len(groups), n_c, d).
 
-    def peek(self, groups, out):
-        """Find rows of groups of one size, to read only: as in X where it has them so.
-
-        That takes consecutive rows that need neither a cast nor normalisation. Else
-        it is `stack`.
+        They are gone with the next call that gets the same `Buffer`.
         """
         index = self.stack_indices(groups)
-        first, last = index[0, 0], index[-1, -1]
-        as_they_are = (
-            self.transform == IDENTITY
-            and isinstance(self.X, np.ndarray)
-            and self.X.dtype == self.dtype
-            and self.X.flags.c_contiguous
-            and self.X.flags.aligned  # else products would round in another way
-            and last - first + 1 == index.size
-            and np.all(np.diff(index.ravel()) == 1)
-        )
-        if not as_they_are:
-            return self.stack(groups, out=out)
-        return self.X[first : last + 1].reshape(*index.shape, -1)
+        shape = index.size, self.n_features
+        out = None if buffer is None else buffer.empty(shape, self.dtype)
+        return self.take(index.ravel(), out=out).reshape(*index.shape, -1)
 
     def stack_indices(self, groups):
         """Find the row numbers in ``X`` of groups of one size: (len(groups), n_c)."""

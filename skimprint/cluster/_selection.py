@@ -88,12 +88,10 @@ def distances_within(groups, bucket, buffer):
     n, d = groups.sizes[bucket[0]], groups.n_features
     distances = np.empty((len(bucket), n, n), groups.dtype)
     sq_norms = np.empty((len(bucket), n), groups.dtype)
-    gather = groups.peek if n <= FEW_ROWS else groups.stack
     step = max(1, _BATCH_BYTES // (n * d * groups.dtype.itemsize))
     for start in range(0, len(bucket), step):
         some = slice(start, start + step)
-        memory = buffer.empty((len(bucket[some]), n, d), groups.dtype)
-        rows = gather(bucket[some], out=memory)
+        rows = groups.stack(bucket[some], buffer)
         sq_norms[some] = squared_distances(rows, out=distances[some])
     return distances, sq_norms
 
@@ -149,8 +147,7 @@ def grouped_cov_max(groups, n_selected, *, n_jobs=None):
 
     def pick(bucket, k, buffer):
         index = groups.stack_indices(bucket)
-        memory = buffer.empty((*index.shape, groups.n_features), groups.dtype)
-        rows = groups.peek(bucket, out=memory)
+        rows = groups.stack(bucket, buffer)
         sums = covariance_sums(rows, None if weights is None else weights[index])
         if spreads is not None:
             sums[spreads[index] > 0] = -np.inf
@@ -207,8 +204,7 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
                 return distances[each, chosen]
 
         else:
-            shape = (n_groups, n, groups.n_features)
-            rows = groups.stack(bucket, out=buffer.empty(shape, groups.dtype))
+            rows = groups.stack(bucket, buffer)
             rows -= np.einsum("bnd->bd", rows)[:, None] / n
             sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
             merit = sq_norms.copy()

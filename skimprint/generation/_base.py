@@ -506,8 +506,7 @@ def for_each_bucket(groups, counts, work, *, n_jobs):
     row_bytes = groups.n_features * groups.dtype.itemsize
 
     def run(bucket):
-        shape = len(bucket), groups.sizes[bucket[0]], groups.n_features
-        work(bucket, groups.stack(bucket, out=buffer.empty(shape, groups.dtype)))
+        work(bucket, groups.stack(bucket, buffer))
 
     buckets = groups.buckets(counts, lambda size: row_bytes)
     costs = [groups.sizes[bucket].sum() for bucket in buckets]

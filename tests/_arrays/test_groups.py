@@ -64,11 +64,3 @@ class TestRowKeys:
         np.testing.assert_array_equal(row_keys(np.asfortranarray(rows), 3), keys)
         np.testing.assert_array_equal(row_keys(rows[::-1], seed=3), keys[::-1])
         assert not np.isin(row_keys(rows, seed=4), keys).any()
-
-
-def test_rows_that_are_not_aligned_are_copied():
-    X = np.frombuffer(b"x" + np.eye(4, dtype=np.float32).tobytes(), np.float32, 16, 1)
-    groups = GroupedRows(X.reshape(4, 4), np.repeat([0, 1], 2), 2)
-    rows = groups.peek([0, 1], out=np.empty((2, 2, 4), np.float32))
-    assert rows.flags.aligned
-    np.testing.assert_array_equal(rows.reshape(4, 4), np.eye(4))

@@ -58,32 +58,20 @@ class Job(NamedTuple):
     lock: PausableLock
 
     def rows(self, bucket):
-        """Gather rows of some groups, of shape (n_groups, n, d), to read only.
+        """Gather rows of some groups, of shape (n_groups, n, d).
 
         They are gone with the next call.
         """
-        return self.groups.peek(bucket, out=self._memory(bucket))
+        return self.groups.stack(bucket, self.buffer)
 
-    def centred_rows(self, bucket):
-        """Gather them to write on, less the mean of their group; return it too."""
-        rows = self._memory(bucket)
-        origin = np.zeros((len(bucket), 1, rows.shape[2]), rows.dtype)
-        self.centre(bucket, rows, origin)
-        return rows, origin
-
-    def centre(self, bucket, out, origin):
-        """Put rows into out, less the mean of each group, which origin gets."""
+    def centre(self, rows):
+        """Take the mean of each group from its rows, in place, and return it."""
         # The lengths of spherical centres refer to the origin, so there it must stay.
         if self.spherical:
-            self.groups.stack(bucket, out=out)
-            return
-        rows = self.groups.peek(bucket, out=out)
-        origin[:] = _means(rows)
-        np.subtract(rows, origin, out=out)
-
-    def _memory(self, bucket):
-        shape = len(bucket), self.groups.sizes[bucket[0]], self.groups.n_features
-        return self.buffer.empty(shape, self.groups.dtype)
+            return np.zeros_like(rows[:, :1])
+        means = _means(rows)
+        rows -= means
+        return means
 
 
 class Task(NamedTuple):
@@ -195,7 +183,8 @@ def _keep(job, bucket, runs):
 def _average(job, bucket, runs):
     """Take the mean as the only centre."""
     # Sums of many rows lose less to rounding near their mean.
-    rows, origin = job.centred_rows(bucket)
+    rows = job.rows(bucket)
+    origin = job.centre(rows)
     weights = job.groups.stack_weights(bucket)
     members = np.zeros(weights.shape, np.int32)
     centers = _centers(rows, members, weights, 1, job)
@@ -216,10 +205,12 @@ def _in_gram_space(job, bucket, runs):
     chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
     G = np.empty((len(bucket), n, n), groups.dtype)
     for chunk in chunks:
+        rows = job.rows(bucket[chunk])
         if n <= FEW_ROWS and not job.spherical:
-            centred_gram(job.rows(bucket[chunk]), out=G[chunk])
+            centred_gram(rows, out=G[chunk])
         else:
-            gram_each(job.centred_rows(bucket[chunk])[0], out=G[chunk])
+            job.centre(rows)
+            gram_each(rows, out=G[chunk])
     weights = groups.stack_weights(bucket)
     index = groups.stack_indices(bucket)
     scatter = np.einsum("bii,bi->b", G, weights, dtype=np.float64)
@@ -252,12 +243,12 @@ def _on_rows(job, bucket, runs):
     groups = job.groups
     offsets = offsets_of(groups.sizes[bucket])
     rows = job.buffer.empty((offsets[-1], groups.n_features), groups.dtype)
-    origins = np.zeros((len(bucket), 1, groups.n_features), groups.dtype)
-    for group, (start, stop), origin in zip(
-        bucket, pairwise(offsets), origins, strict=True
-    ):
-        job.centre([group], rows[None, start:stop], origin[None])
     index = np.concatenate([groups.indices(group) for group in bucket])
+    origins = []
+    for start, stop in pairwise(offsets):
+        groups.take(index[start:stop], out=rows[start:stop])
+        origins.append(job.centre(rows[None, start:stop]))
+    origins = np.concatenate(origins)
     weights = np.concatenate([groups.stack_weights([group])[0] for group in bucket])
     samples = {} if len(runs) > 1 else None
     for run in runs:
