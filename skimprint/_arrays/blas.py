@@ -21,11 +21,6 @@ _MANY_ROWS = 2048
 _MAX_LOSS = 10
 
 
-def dot_transposed(A, B, out=None):
-    """Multiply ``A @ B.T``, into out if it is given."""
-    return np.matmul(A, B.T, out=out)
-
-
 def one_thread_if_small(n):
     """Hold BLAS to one thread while a matrix of n rows is decomposed, if it is small.
 

@@ -1,7 +1,5 @@
 """Read rows of a matrix by group (the samples of each class), without copying it."""
 
-import math
-import threading
 from copy import copy
 from dataclasses import replace
 
@@ -79,15 +77,10 @@ class GroupedRows:
         """Gather rows of one group: a new C-contiguous array, (n_c, n_features)."""
         return self.take(self.indices(group))
 
-    def stack(self, groups, buffer=None):
-        """Gather rows of groups of one size: (len(groups), n_c, d).
-
-        They are gone with the next call that gets the same `Buffer`.
-        """
+    def stack(self, groups):
+        """Gather rows of groups of one size: a new array, (len(groups), n_c, d)."""
         index = self.stack_indices(groups)
-        shape = index.size, self.n_features
-        out = None if buffer is None else buffer.empty(shape, self.dtype)
-        return self.take(index.ravel(), out=out).reshape(*index.shape, -1)
+        return self.take(index.ravel()).reshape(*index.shape, -1)
 
     def stack_indices(self, groups):
         """Find the row numbers in ``X`` of groups of one size: (len(groups), n_c)."""
@@ -102,16 +95,12 @@ class GroupedRows:
             return np.ones(index.shape, self.dtype)
         return self.sample_weight[index].astype(self.dtype)
 
-    def take(self, index, out=None):
-        """Take rows of ``X`` by number, C-contiguous and transformed: new or in out."""
-        if out is None:
-            rows = np.ascontiguousarray(self.X[index], dtype=self.dtype)
-        elif self.X.dtype == self.dtype and isinstance(self.X, np.ndarray):
-            # Clipping spares `take` a buffer; all indices are in range.
-            rows = np.take(self.X, index, axis=0, out=out, mode="clip")
-        else:
-            rows = out
-            rows[:] = self.X[index]
+    def take(self, index):
+        """Take rows of ``X`` by number: a new C-contiguous array, transformed."""
+        # `take` is faster than an index.
+        is_here = isinstance(self.X, np.ndarray)
+        rows = self.X.take(index, axis=0) if is_here else self.X[index]
+        rows = np.ascontiguousarray(rows, dtype=self.dtype)
         return self.transform(rows, out=rows)
 
     def only(self, groups):
@@ -276,19 +265,3 @@ def row_keys(rows, seed):
     keys ^= keys >> 32
     keys *= factors[0]
     return keys ^ (keys >> 32)
-
-
-class Buffer(threading.local):
-    """Keep memory for gathered rows, one per thread.
-
-    A new array of megabytes costs more in page faults than the copy into it.
-    """
-
-    memory = np.empty(0)
-
-    def empty(self, shape, dtype):
-        """Make an array like `np.empty`, in the memory of the call before."""
-        size = math.prod(shape)
-        if self.memory.dtype != dtype or len(self.memory) < size:
-            self.memory = np.empty(size, dtype)
-        return self.memory[:size].reshape(shape)

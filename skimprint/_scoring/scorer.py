@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from .._arrays.groups import Buffer
 from .._arrays.threads import one_blas_thread
 from .._space.kernel_ridge import LabelShares
 from ..aggregation import keep_winners, nearest_of_class
@@ -386,14 +385,13 @@ class Scorer:
         has_kernel, is_single = self.plan.kernel_weight > 0, len(X) == 1
         if aggregation.has_device_form and not has_kernel:
             compare = compare.to(X)
-        buffer = Buffer()
         # Of few proxies, looking through all queries would be a large part of the work.
         # NaN and infinity spread to the scores, where one look per query finds them.
         looks = self.checks_finite and compare.xp is np
 
         def score(block):
             def rank(queries):
-                ranks = compare.ranks(queries, buffer)
+                ranks = compare.ranks(queries)
                 if looks and not np.isfinite(ranks[0]).all():
                     check(X[block], block.start)
                 return ranks

@@ -14,7 +14,6 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.utils import gen_batches, gen_even_slices
 
-from .._arrays.blas import dot_transposed
 from .._arrays.device import DeviceArray, in_halves, to_host
 from .._arrays.threads import run_blocks
 from .._space.downdate import gain_without
@@ -237,15 +236,13 @@ class Similarity:
         """Move vectors in the place of proxies to where prepared queries meet them."""
         return self._placed(vectors.astype(self.proxies.dtype, copy=False))
 
-    def ranks(self, X, buffer=None):
+    def ranks(self, X):
         """Order the proxies of each query as their similarities do.
 
         Parameters
         ----------
         X : ndarray of shape (n_queries, n_features)
             Prepared queries.
-        buffer : Buffer, default=None
-            Memory that may be used for the result.
 
         Returns
         -------
@@ -448,14 +445,10 @@ class _ByProducts(Similarity):
             there.query_whitening = self.query_whitening and there.whitening
         return there
 
-    def ranks(self, X, buffer=None):
+    def ranks(self, X):
         few = self.compared.shape[0] <= _FEW
         A, B = (X, self.compared) if few else (self.compared, X)
-        if self.xp is not np:
-            ranks = A @ B.T
-        else:
-            out = buffer and buffer.empty((len(A), len(B)), A.dtype)
-            ranks = dot_transposed(A, B, out=out)
+        ranks = A @ B.T
         if few:
             ranks = ranks.T
         if self.shift is not None:

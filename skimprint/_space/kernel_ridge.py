@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg
 
-from .._arrays.blas import dot_transposed, eigh
+from .._arrays.blas import eigh
 from .._arrays.groups import numbers_within
 from .._arrays.threads import run_blocks
 from ..normalization import l2_normalize
@@ -172,7 +172,7 @@ class KernelRidge:
 
         def score(block):
             kernel = _kernel(X[block], self.landmarks, self.gamma)
-            scores[:, block] = dot_transposed(self.coefficients, kernel)
+            scores[:, block] = self.coefficients @ kernel.T
 
         run_blocks(score, _blocks(len(X), len(self.landmarks)))
         return scores + 1 / n_classes
@@ -353,7 +353,7 @@ def _kernel(A, B, gamma):
 
     Their squared distance is ``2 - 2 cosine``.
     """
-    products = dot_transposed(A, B)
+    products = A @ B.T
     products -= 1
     products *= 2 * gamma
     return np.exp(products, out=products)

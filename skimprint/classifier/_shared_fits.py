@@ -220,11 +220,11 @@ class _Remembering:
         known = (found for found in self.found.values() if found.prepared is X)
         return next(known, None)
 
-    def ranks(self, X, buffer=None):
+    def ranks(self, X):
         found = self._found(X)
         # What takes more memory than the queries is not kept.
         if found is None or len(self.proxies) > X.shape[1]:
-            return self.similarity.ranks(X, buffer)
+            return self.similarity.ranks(X)
         if found.ranks is None:
             found.ranks = self.similarity.ranks(X)
         return found.ranks.copy(order="K")

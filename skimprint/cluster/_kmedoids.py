@@ -37,8 +37,8 @@ def grouped_kmedoids(
 
     groups = groups.without_weightless()
 
-    def pick(bucket, k, buffer):
-        distances, _ = distances_within(groups, bucket, buffer)
+    def pick(bucket, k):
+        distances, _ = distances_within(groups, bucket)
         np.sqrt(distances, out=distances)
         n_groups, n, _ = distances.shape
         if init == "heuristic":

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._arrays.blas import FEW_ROWS, squared_distances
-from .._arrays.groups import Buffer, offsets_of
+from .._arrays.groups import offsets_of
 from .._arrays.threads import run_tasks
 
 # Bytes of rows, or of distances, of a few small groups that are worked on together.
@@ -51,13 +51,12 @@ def select(groups, n_selected, pick, *, row_bytes, n_jobs=None):
     counts = np.minimum(n_selected, groups.sizes)
     offsets = offsets_of(counts)
     indices = np.empty(offsets[-1], np.intp)
-    buffer = Buffer()
 
     def solve(bucket):
         k = int(counts[bucket[0]])
         index = groups.stack_indices(bucket)
         if k < index.shape[1]:
-            index = np.take_along_axis(index, pick(bucket, k, buffer), axis=1)
+            index = np.take_along_axis(index, pick(bucket, k), axis=1)
         indices[offsets[bucket][:, None] + np.arange(k)] = index
 
     tasks = groups.buckets(counts, row_bytes, _BATCH_BYTES)
@@ -66,7 +65,7 @@ def select(groups, n_selected, pick, *, row_bytes, n_jobs=None):
     return Selection(indices, offsets)
 
 
-def distances_within(groups, bucket, buffer):
+def distances_within(groups, bucket):
     """Compute the squared distances between rows, for some groups of one size.
 
     Parameters
@@ -75,8 +74,6 @@ def distances_within(groups, bucket, buffer):
         Rows by group.
     bucket : ndarray of shape (n_groups,)
         The groups, of n rows each.
-    buffer : Buffer
-        Memory for the rows.
 
     Returns
     -------
@@ -91,7 +88,7 @@ def distances_within(groups, bucket, buffer):
     step = max(1, _BATCH_BYTES // (n * d * groups.dtype.itemsize))
     for start in range(0, len(bucket), step):
         some = slice(start, start + step)
-        rows = groups.stack(bucket[some], buffer)
+        rows = groups.stack(bucket[some])
         sq_norms[some] = squared_distances(rows, out=distances[some])
     return distances, sq_norms
 
@@ -145,9 +142,9 @@ def grouped_cov_max(groups, n_selected, *, n_jobs=None):
     groups = groups.without_weightless()
     weights, spreads = groups.sample_weight, groups.spread
 
-    def pick(bucket, k, buffer):
+    def pick(bucket, k):
         index = groups.stack_indices(bucket)
-        rows = groups.stack(bucket, buffer)
+        rows = groups.stack(bucket)
         sums = covariance_sums(rows, None if weights is None else weights[index])
         if spreads is not None:
             sums[spreads[index] > 0] = -np.inf
@@ -184,7 +181,7 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
     groups = groups.without_weightless()
     weights, spreads = groups.sample_weight, groups.spread
 
-    def pick(bucket, k, buffer):
+    def pick(bucket, k):
         index = groups.stack_indices(bucket)
         n_groups, n = index.shape
         each = np.arange(n_groups)
@@ -196,7 +193,7 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
         # after the other, unless rows are many: half of them are needed, in large
         # products. Of few rows, those of many groups are made together.
         if n <= max(8 * k, FEW_ROWS):
-            distances, merit = distances_within(groups, bucket, buffer)
+            distances, merit = distances_within(groups, bucket)
             if shares is not None:
                 merit = np.einsum("bij,bj->bi", distances, shares)
 
@@ -204,7 +201,7 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
                 return distances[each, chosen]
 
         else:
-            rows = groups.stack(bucket, buffer)
+            rows = groups.stack(bucket)
             rows -= np.einsum("bnd->bd", rows)[:, None] / n
             sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
             merit = sq_norms.copy()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._arrays.groups import Buffer, GroupedRows
+from .._arrays.groups import GroupedRows
 from .._arrays.threads import run_tasks
 from .._memory.columns import Points, Ragged, joined
 from .._memory.points import compressed, sampled, sharing
@@ -502,11 +502,10 @@ def for_each_bucket(groups, counts, work, *, n_jobs):
     n_jobs : int or None
         Number of threads, resolved as joblib does.
     """
-    buffer = Buffer()
     row_bytes = groups.n_features * groups.dtype.itemsize
 
     def run(bucket):
-        work(bucket, groups.stack(bucket, buffer))
+        work(bucket, groups.stack(bucket))
 
     buckets = groups.buckets(counts, lambda size: row_bytes)
     costs = [groups.sizes[bucket].sum() for bucket in buckets]

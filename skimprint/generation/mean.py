@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from .._arrays.groups import Buffer
 from .._arrays.threads import run_tasks
 from .._memory.columns import Points, Ragged
 from .._memory.state import Imprint
@@ -88,14 +87,11 @@ class MeanProxies(ProxyGenerator):
         means, all_sums = np.empty((2, n_classes, support.n_features))
         totals, spreads = np.empty(n_classes), np.empty(n_classes)
         indices = np.empty(n_classes, dtype=np.intp)
-        buffer = Buffer()
 
         def average(slab):
             part = slice(support.offsets[slab.start], support.offsets[slab.stop])
             order = support.order[part]
-            samples = support.take(
-                order, out=buffer.empty((len(order), means.shape[1]), support.dtype)
-            )
+            samples = support.take(order)
             starts = support.offsets[slab] - part.start
             codes = np.repeat(np.arange(len(starts)), support.sizes[slab])
             weights = np.ones(len(order))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from joblib import effective_n_jobs
 
-from ..._arrays.groups import Buffer, offsets_of
+from ..._arrays.groups import offsets_of
 from ..._arrays.threads import PausableLock, run_tasks
 from .routes import Job, Run, label_weightless, plan
 
@@ -114,7 +114,7 @@ def grouped_kmeans_each(
         "tol": tol / groups.n_features,
         "spherical": spherical,
     }
-    job = Job(engaged, runs, seed, spherical, options, Buffer(), PausableLock())
+    job = Job(engaged, runs, seed, spherical, options, PausableLock())
     tasks = plan(job, effective_n_jobs(n_jobs))
     run_tasks(
         lambda task: task.route(job, task.groups, task.runs),

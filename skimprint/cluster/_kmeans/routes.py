@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._arrays.blas import FEW_ROWS, centred_gram, gram_each
-from ..._arrays.groups import Buffer, GroupedRows, group_by_equal, offsets_of
+from ..._arrays.groups import GroupedRows, group_by_equal, offsets_of
 from ..._arrays.threads import PausableLock
 from ...normalization import l2_normalize
 from .gram import gram_kmeans
@@ -54,15 +54,7 @@ class Job(NamedTuple):
     seed: int
     spherical: bool
     options: dict  # of both kinds of Lloyd's algorithm
-    buffer: Buffer
     lock: PausableLock
-
-    def rows(self, bucket):
-        """Gather rows of some groups, of shape (n_groups, n, d).
-
-        They are gone with the next call.
-        """
-        return self.groups.stack(bucket, self.buffer)
 
     def centre(self, rows):
         """Take the mean of each group from its rows, in place, and return it."""
@@ -174,7 +166,7 @@ def fits_gram_space(n, k, n_init):
 
 def _keep(job, bucket, runs):
     """Take every row as a centre."""
-    index, rows = job.groups.stack_indices(bucket), job.rows(bucket)
+    index, rows = job.groups.stack_indices(bucket), job.groups.stack(bucket)
     for run in runs:
         run.result.centers[_stacked(run, bucket)] = rows
         run.result.labels[index] = np.arange(index.shape[1])
@@ -183,7 +175,7 @@ def _keep(job, bucket, runs):
 def _average(job, bucket, runs):
     """Take the mean as the only centre."""
     # Sums of many rows lose less to rounding near their mean.
-    rows = job.rows(bucket)
+    rows = job.groups.stack(bucket)
     origin = job.centre(rows)
     weights = job.groups.stack_weights(bucket)
     members = np.zeros(weights.shape, np.int32)
@@ -205,7 +197,7 @@ def _in_gram_space(job, bucket, runs):
     chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
     G = np.empty((len(bucket), n, n), groups.dtype)
     for chunk in chunks:
-        rows = job.rows(bucket[chunk])
+        rows = job.groups.stack(bucket[chunk])
         if n <= FEW_ROWS and not job.spherical:
             centred_gram(rows, out=G[chunk])
         else:
@@ -224,7 +216,7 @@ def _in_gram_space(job, bucket, runs):
         run.result.inertia[bucket] = found.inertia
         run.result.n_iter[bucket] = found.n_iter
     for chunk in chunks:
-        rows, some = job.rows(bucket[chunk]), bucket[chunk]
+        rows, some = job.groups.stack(bucket[chunk]), bucket[chunk]
         for run, labels in zip(runs, members, strict=True):
             k = int(run.n_centers[bucket[0]])
             centers = _centers(rows, labels[chunk], weights[chunk], k, job)
@@ -242,12 +234,9 @@ def _on_rows(job, bucket, runs):
     """
     groups = job.groups
     offsets = offsets_of(groups.sizes[bucket])
-    rows = job.buffer.empty((offsets[-1], groups.n_features), groups.dtype)
     index = np.concatenate([groups.indices(group) for group in bucket])
-    origins = []
-    for start, stop in pairwise(offsets):
-        groups.take(index[start:stop], out=rows[start:stop])
-        origins.append(job.centre(rows[None, start:stop]))
+    rows = groups.take(index)
+    origins = [job.centre(rows[None, start:stop]) for start, stop in pairwise(offsets)]
     origins = np.concatenate(origins)
     weights = np.concatenate([groups.stack_weights([group])[0] for group in bucket])
     samples = {} if len(runs) > 1 else None
