@@ -37,11 +37,6 @@ class Points(NamedTuple):
         """Join these points and others."""
         return Points(*map(np.concatenate, zip(self, other, strict=True)))
 
-    def moved(self, n_rows):
-        """Number the training rows after so many others; -1 stays."""
-        indices = np.where(self.indices < 0, -1, self.indices + n_rows)
-        return self._replace(indices=indices)
-
 
 class Samples(NamedTuple):
     """Samples of a class, sorted by their keys.
@@ -79,10 +74,6 @@ class Samples(NamedTuple):
         weights = np.ones(n) if weights is None else weights[:n].astype(float)
         indices = np.arange(n) if indices is None else indices[:n]
         return cls(rows, weights, row_keys(rows, seed=0), indices).smallest(size)
-
-    def moved(self, n_rows):
-        """Number the training rows after so many others."""
-        return self._replace(indices=self.indices + n_rows)
 
     def smallest(self, size=None):
         """Sort by the keys, and take so many of the smallest, or all."""

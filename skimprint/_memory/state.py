@@ -52,15 +52,19 @@ class Block(NamedTuple):
 
     def moved(self, n_rows):
         """Number the training rows after so many others."""
-        columns = {"proxies": self.proxies, "memory": self.memory}
-        if self.samples is not None:
-            columns["samples"] = self.samples
-        return self._replace(
-            **{
-                name: Ragged(column.values.moved(n_rows), column.offsets)
-                for name, column in columns.items()
-            }
-        )
+        return self.renumbered(lambda rows: rows + n_rows)
+
+    def renumbered(self, number):
+        """Number the training rows by a function of their numbers; -1 stays."""
+
+        def changed(column):
+            if column is None:
+                return None
+            old = column.values.indices
+            return column.with_values(indices=np.where(old < 0, -1, number(old)))
+
+        names = "proxies", "memory", "samples"
+        return self._replace(**{name: changed(getattr(self, name)) for name in names})
 
     @property
     def imprint(self):
@@ -227,23 +231,10 @@ class State:
         state : State
         """
 
-        def renumber(column):
-            if column is None:
-                return None
-            old = column.values.indices
-            new = since + rows[np.maximum(old - since, 0)]
-            return column.with_values(indices=np.where(old < since, old, new))
+        def number(old):
+            return np.where(old < since, old, since + rows[np.maximum(old - since, 0)])
 
-        return self.with_blocks(
-            [
-                block._replace(
-                    proxies=renumber(block.proxies),
-                    memory=renumber(block.memory),
-                    samples=renumber(block.samples),
-                )
-                for block in self.blocks
-            ]
-        )
+        return self.with_blocks([block.renumbered(number) for block in self.blocks])
 
     def n_points(self, labels):
         """Count the proxies of some classes and what is remembered of each.

@@ -178,11 +178,6 @@ class TestColumns:
 
 
 class TestPoints:
-    def test_rows_are_numbered_after_others_but_those_of_heads(self):
-        some = points(4)._replace(indices=np.array([0, -1, 7, 2]))
-        assert some.moved(10).indices.tolist() == [10, -1, 17, 12]
-        assert some.indices.tolist() == [0, -1, 7, 2]
-
     def test_join(self):
         some, others = points(2), points(3, seed=1)
         both = some.joined(others)

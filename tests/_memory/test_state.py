@@ -236,6 +236,9 @@ def test_rows_of_a_head_are_one_proxy_each():
     assert block.proxies.values.indices.tolist() == [-1, -1]
     assert block.memory.sizes.tolist() == block.samples.sizes.tolist() == [0, 0]
     assert block.moved(7).proxies.values.indices.tolist() == [-1, -1]
+    both = block._replace(proxies=block.proxies.with_values(indices=np.array([-1, 3])))
+    assert both.moved(7).proxies.values.indices.tolist() == [-1, 10]
+    assert both.proxies.values.indices.tolist() == [-1, 3]
     assert head_block(["a"], rows[:1], None, with_samples=False).samples is None
 
 
