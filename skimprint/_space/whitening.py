@@ -12,9 +12,6 @@ from .._arrays.blas import eigh, one_thread_if_small
 # The smallest shrinkage: 0 would divide by the eigenvalues that are zero.
 MIN_SHRINKAGE = 1e-6
 
-# Squared singular values below this share of the largest one are rounding errors.
-_RANK_TOLERANCE = 1e-12
-
 # Rows are few if so many times their number is less than that of the features: then
 # decomposing their inner products takes less time than the matrix of all features.
 _FEW = 3
