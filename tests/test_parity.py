@@ -32,8 +32,9 @@ AS_PUBLISHED = {
 PART_OF_LEARNING = ("support_norm", "generator", "n_proxies")
 
 
-def scikit_learn_kmeans(groups, n_clusters, *, seed, **params):
+def scikit_learn_kmeans(groups, numbers, *, seed, **params):
     """What our engine does, by scikit-learn, in the engine's terms."""
+    (n_clusters,) = numbers
     centers, labels = [], np.zeros(len(groups.X), dtype=np.intp)
     for group, k in enumerate(n_clusters):
         kmeans = KMeans(k, n_init=1, random_state=seed).fit(groups.rows(group))
@@ -41,15 +42,14 @@ def scikit_learn_kmeans(groups, n_clusters, *, seed, **params):
         labels[groups.indices(group)] = kmeans.labels_
     offsets = np.concatenate([[0], np.cumsum(n_clusters)])
     inertia, n_iter = np.zeros(len(groups)), np.zeros(len(groups))
-    return GroupedKMeansResult(
-        np.concatenate(centers), offsets, labels, inertia, n_iter
-    )
+    centers = np.concatenate(centers)
+    return [GroupedKMeansResult(centers, offsets, labels, inertia, n_iter)]
 
 
 @pytest.fixture
 def scikit_learn_clusters(monkeypatch):
     monkeypatch.setattr(
-        "skimprint.generation.kmeans.grouped_kmeans", scikit_learn_kmeans
+        "skimprint.generation.kmeans.grouped_kmeans_each", scikit_learn_kmeans
     )
 
 
@@ -159,7 +159,7 @@ def test_our_clusters_are_as_good(reference, fitted, generator, monkeypatch):
     }
     ours = np.mean([fitted(config, seed).score(X, y) for seed in range(8)])
     monkeypatch.setattr(
-        "skimprint.generation.kmeans.grouped_kmeans", scikit_learn_kmeans
+        "skimprint.generation.kmeans.grouped_kmeans_each", scikit_learn_kmeans
     )
     theirs = np.mean([fitted(config, 100 + seed).score(X, y) for seed in range(8)])
     assert abs(ours - theirs) <= 0.02

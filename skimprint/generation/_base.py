@@ -194,15 +194,10 @@ class ProxyGenerator(BaseEstimator, ABC):
             Of the classes, as far as what is remembered tells. A class has no proxies
             that are to be generated when first needed.
         """
-        order, n_classes = support.order, len(support)
-        n, no_spread = len(order), support.spread is None
-        more = Points(
-            support.take(order),
-            np.ones(n) if no_weights(support) else support.sample_weight[order] * 1.0,
-            rows[order],
-            np.zeros(n) if no_spread else support.spread[order],
-        )
-        points = self.points(known).followed_by(Ragged(more, support.offsets))
+        n_classes = len(support)
+        more = selected(support, support.order, support.offsets)
+        more = more.with_values(indices=rows[support.order])
+        points = self.points(known).followed_by(more)
         bounds = self.n_remembered(n_proxies)
         points = self._condense_each(points, bounds, options.get("n_jobs"))
         everything, remembered = np.arange(n_classes), bounds > 0
@@ -372,8 +367,6 @@ class ProxyGenerator(BaseEstimator, ABC):
         n = n_processes(support, options.get("n_jobs")) if self.is_slow else 0
         if n:
             return generate_in_processes(self, support, numbers, n, **options)
-        if len(numbers) == 1:
-            return [self.generate(support, numbers[0], **options)]
         return self.generate_each(support, numbers, **options)
 
     def _remember(self, support, proxies, n_proxies, *, seed=0, n_jobs=None, **options):
@@ -388,15 +381,10 @@ class ProxyGenerator(BaseEstimator, ABC):
         whole = wanted & (support.sizes <= 2 * bounds)
         those = np.flatnonzero(whole)
         kept = support if whole.all() else support.only(those)
-        order = kept.order
-        weights = np.ones(len(order))
-        if not no_weights(support):
-            weights = support.sample_weight[order].astype(float)
-        points = Points(support.take(order), weights, order, np.zeros(len(order)))
-        memory = Ragged(points, kept.offsets)
+        memory = selected(kept, kept.order, kept.offsets)
         if whole.all():
             return memory
-        records = [points.take(slice(0))] * len(support)
+        records = [memory.values.take(slice(0))] * len(support)
         for group, record in zip(those, memory, strict=True):
             records[group] = record
 
@@ -415,11 +403,7 @@ class ProxyGenerator(BaseEstimator, ABC):
         if not self.selects:
             drawn = np.random.default_rng(seed).permutation(len(index))[:bound]
             index = index[np.sort(drawn)]
-        weights = np.ones(len(index))
-        if not no_weights(support):
-            weights = support.sample_weight[index].astype(float)
-        spreads = np.zeros(len(index))
-        points = Points(support.take(index), weights, index, spreads)
+        points = selected(support, index, np.array([0, len(index)])).values
         if self.selects:
             return self.condense(points, bound)
         return sharing(points, proxies)
@@ -438,11 +422,6 @@ class ProxyGenerator(BaseEstimator, ABC):
         bounded = np.flatnonzero(bounds)
         run_tasks(condense, bounded, points.sizes[bounded], n_jobs=n_jobs)
         return Ragged.of(found)
-
-
-def no_weights(support):
-    """Tell whether all rows weigh alike."""
-    return support.sample_weight is None
 
 
 def selected(support, indices, offsets):
@@ -485,31 +464,6 @@ def selected(support, indices, offsets):
     if support.spread is not None:
         spreads = support.spread[indices]
     return Ragged(Points(support.take(indices), counts, indices, spreads), offsets)
-
-
-def for_each_bucket(groups, counts, work, *, n_jobs):
-    """Gather the rows of all groups, a few at a time, in threads.
-
-    Parameters
-    ----------
-    groups : GroupedRows
-        Rows by group.
-    counts : ndarray of shape (n_groups,) or (n_counts, n_groups)
-        Groups that go together agree in these numbers, and in size.
-    work : callable
-        Gets the numbers of some groups, of shape (n_alike,), and their rows, of shape
-        (n_alike, n, d), which are gone when it returns.
-    n_jobs : int or None
-        Number of threads, resolved as joblib does.
-    """
-    row_bytes = groups.n_features * groups.dtype.itemsize
-
-    def run(bucket):
-        work(bucket, groups.stack(bucket))
-
-    buckets = groups.buckets(counts, lambda size: row_bytes)
-    costs = [groups.sizes[bucket].sum() for bucket in buckets]
-    run_tasks(run, buckets, costs, n_jobs=n_jobs)
 
 
 def synthesized(support, vectors, offsets, *, n_jobs=None):
@@ -585,8 +539,9 @@ def synthesized_each(support, made, *, n_jobs=None):
     squares = [np.einsum("ij,ij->i", vectors, vectors) for vectors, _ in made]
     n_proxies = [np.diff(offsets) for _, offsets in made]
 
-    def relate(bucket, rows):
-        index, weights = support.stack_indices(bucket), support.stack_weights(bucket)
+    def relate(bucket):
+        rows, weights = support.stack(bucket), support.stack_weights(bucket)
+        index = support.stack_indices(bucket)
         sq_norms = np.einsum("bnd,bnd->bn", rows, rows)[:, :, None]
         for each, sq, numbers, (_, offsets) in zip(
             found, squares, n_proxies, made, strict=True
@@ -608,7 +563,10 @@ def synthesized_each(support, made, *, n_jobs=None):
             spreads = np.take_along_axis(distances, nearest[:, None], axis=1)
             each.spreads[slots] = np.maximum(spreads[:, 0], 0)
 
-    for_each_bucket(support, n_proxies, relate, n_jobs=n_jobs)
+    row_bytes = support.n_features * support.dtype.itemsize
+    buckets = support.buckets(n_proxies, lambda size: row_bytes)
+    costs = [support.sizes[bucket].sum() for bucket in buckets]
+    run_tasks(relate, buckets, costs, n_jobs=n_jobs)
     return [
         Ragged(each, offsets) for each, (_, offsets) in zip(found, made, strict=True)
     ]

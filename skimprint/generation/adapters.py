@@ -39,30 +39,27 @@ class ClustererProxies(ProxyGenerator):
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         takes_weights = has_fit_parameter(self.clusterer, "sample_weight")
-        vectors = []
-        for group, k in enumerate(n_proxies):
-            rows = support.rows(group)
-            if k < len(rows):
-                clusterer = clone(self.clusterer).set_params(n_clusters=int(k))
-                if clusterer.get_params(deep=False).get("random_state", 0) is None:
-                    clusterer.set_params(random_state=seed)
-                weights = support.weights(group)
-                if weights is None or not takes_weights:
-                    clusterer.fit(rows)
-                else:
-                    clusterer.fit(rows, sample_weight=weights)
-                if not hasattr(clusterer, "cluster_centers_"):
-                    raise TypeError(
-                        "generator must have an attribute cluster_centers_ once "
-                        f"fitted; {type(self.clusterer).__name__} has none. Use a "
-                        "clusterer that has one, such as KMeans or BisectingKMeans, "
-                        "or a function from (X_c, n_proxies, random_state) to proxies."
-                    )
-                centers = clusterer.cluster_centers_
-                rows = check_proxies(centers, support, type(self.clusterer).__name__)
-            vectors.append(rows)
-        offsets = offsets_of([len(v) for v in vectors])
-        return synthesized(support, np.concatenate(vectors), offsets)
+        name = type(self.clusterer).__name__
+
+        def centers(group, rows, k):
+            clusterer = clone(self.clusterer).set_params(n_clusters=k)
+            if clusterer.get_params(deep=False).get("random_state", 0) is None:
+                clusterer.set_params(random_state=seed)
+            weights = support.weights(group)
+            if weights is None or not takes_weights:
+                clusterer.fit(rows)
+            else:
+                clusterer.fit(rows, sample_weight=weights)
+            if not hasattr(clusterer, "cluster_centers_"):
+                raise TypeError(
+                    "generator must have an attribute cluster_centers_ once fitted; "
+                    f"{name} has none. Use a clusterer that has one, such as KMeans or "
+                    "BisectingKMeans, or a function from (X_c, n_proxies, "
+                    "random_state) to proxies."
+                )
+            return clusterer.cluster_centers_
+
+        return made_by(centers, support, n_proxies, name)
 
 
 class FunctionProxies(ProxyGenerator):
@@ -97,14 +94,23 @@ class FunctionProxies(ProxyGenerator):
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         name = getattr(self.function, "__name__", type(self.function).__name__)
-        vectors = []
-        for group, k in enumerate(n_proxies):
-            rows = support.rows(group)
-            if k < len(rows):
-                rows = check_proxies(self.function(rows, int(k), seed), support, name)
-            vectors.append(rows)
-        offsets = offsets_of([len(v) for v in vectors])
-        return synthesized(support, np.concatenate(vectors), offsets)
+
+        def made(group, rows, k):
+            return self.function(rows, k, seed)
+
+        return made_by(made, support, n_proxies, name)
+
+
+def made_by(function, support, n_proxies, name):
+    """Let a function of group, rows and number make proxies of classes of many rows."""
+    vectors = []
+    for group, k in enumerate(n_proxies):
+        rows = support.rows(group)
+        if k < len(rows):
+            rows = check_proxies(function(group, rows, int(k)), support, name)
+        vectors.append(rows)
+    offsets = offsets_of([len(v) for v in vectors])
+    return synthesized(support, np.concatenate(vectors), offsets)
 
 
 def check_proxies(vectors, support, name):

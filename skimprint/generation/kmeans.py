@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from .._memory.columns import Points, Ragged
-from ..cluster._kmeans import grouped_kmeans, grouped_kmeans_each, on_device
-from ._base import ProxyGenerator, synthesized, synthesized_each
+from ..cluster._kmeans import grouped_kmeans_each, on_device
+from ._base import ProxyGenerator, synthesized_each
 
 
 class KMeansProxies(ProxyGenerator):
@@ -83,36 +83,29 @@ class KMeansProxies(ProxyGenerator):
         return np.where(n_proxies > 1, super().n_remembered(n_proxies), 0)
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        if on_device.is_possible(support):
-            found = on_device.kmeans_on_device(
-                support, n_proxies, seed=seed, progress=progress, **self._settings
-            )
-            points = Points(found.centers, found.counts, found.indices, found.spreads)
-            return Ragged(points, found.offsets)
-        clustering = self._cluster(
-            support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
-        )
-        return synthesized(
-            support, clustering.centers, clustering.offsets, n_jobs=n_jobs
-        )
+        options = {"seed": seed, "n_jobs": n_jobs, "progress": progress}
+        return self._clustered(support, [n_proxies], **options)[0]
 
     def generate_each(self, support, numbers, **options):
-        if on_device.is_possible(support):
-            return super().generate_each(support, numbers, **options)
-        clusterings = grouped_kmeans_each(support, numbers, **self._settings, **options)
-        made = [(found.centers, found.offsets) for found in clusterings]
-        return synthesized_each(support, made, n_jobs=options.get("n_jobs"))
+        return self._clustered(support, numbers, **options)
 
-    def _cluster(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        """Cluster each class; see `generate` for the parameters."""
-        return grouped_kmeans(
-            support,
-            n_proxies,
-            seed=seed,
-            n_jobs=n_jobs,
-            progress=progress,
-            **self._settings,
-        )
+    def _clustered(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
+        """Cluster each class into several numbers of proxies; see `generate_each`."""
+        options = self._settings | {"seed": seed, "progress": progress}
+        if on_device.is_possible(support):
+            clusterings = [
+                on_device.kmeans_on_device(support, n, **options) for n in numbers
+            ]
+            return [
+                Ragged(
+                    Points(found.centers, found.counts, found.indices, found.spreads),
+                    found.offsets,
+                )
+                for found in clusterings
+            ]
+        clusterings = grouped_kmeans_each(support, numbers, n_jobs=n_jobs, **options)
+        made = [(found.centers, found.offsets) for found in clusterings]
+        return synthesized_each(support, made, n_jobs=n_jobs)
 
     @property
     def _settings(self):

@@ -5,7 +5,8 @@ from typing import Literal
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from .._arrays.groups import GroupedRows, offsets_of, row_keys
+from .._arrays.groups import offsets_of, row_keys
+from .._memory.columns import Ragged
 from .._memory.points import mean_of
 from ..cluster._selection import covariance_sums, grouped_cov_max, grouped_fps
 from ._base import ProxyGenerator, selected
@@ -116,13 +117,7 @@ class FarthestPointProxies(ProxyGenerator):
         # A sample would lack the farthest points. The mean is what they start from.
         if len(points.counts) <= 2 * bound:
             return points
-        groups = GroupedRows(
-            points.vectors,
-            np.zeros(len(points.counts), np.intp),
-            1,
-            sample_weight=points.counts,
-            spread=points.spreads,
-        )
+        groups = Ragged(points, np.array([0, len(points.counts)])).grouped()
         kept, _ = grouped_fps(groups, 2 * bound - 1, start=self.start)
         left_out = np.setdiff1d(np.arange(len(points.counts)), kept)
         return points.take(np.sort(kept)).joined(mean_of(points.take(left_out)))
