@@ -751,9 +751,9 @@ def _of_queries(model, X, name, **params):
     # Of a row of zeros: the dtypes, and what is found once for all queries.
     zeros = np.zeros((1, model.n_features_in_), getattr(X, "dtype", np.float64))
     nameless, _ = without_names(model)
-    like = _called(nameless, zeros, name, params)
-    there = dask.delayed(model)
-    found = [dask.delayed(_called)(there, part, name, params) for part in parts]
+    like = getattr(nameless, name)(zeros, **params)
+    there, row = dask.delayed(model), dask.delayed(like, traverse=False)
+    found = [dask.delayed(_called)(there, part, name, params, row) for part in parts]
 
     def gathered(like, key=None):
         arrays = [
@@ -771,13 +771,10 @@ def _of_queries(model, X, name, **params):
     return gathered(like)
 
 
-def _called(model, X, name, params):
-    """Call a method; there is none to call for a chunk without rows."""
+def _called(model, X, name, params, like):
+    """Call a method, or take no rows of what is like its result for a chunk of none."""
     if len(X):
         return getattr(model, name)(X, **params)
-    zeros = np.zeros((1, model.n_features_in_))
-    nameless, _ = without_names(model)
-    like = getattr(nameless, name)(zeros, **params)
     if isinstance(like, Bunch):
         return Bunch(**{key: value[:0] for key, value in like.items()})
     return like[:0]
