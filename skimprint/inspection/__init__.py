@@ -17,11 +17,5 @@ __all__ = [
     "report",
 ]
 
-for _cls in (
-    CollapseDisplay,
-    ExplanationDisplay,
-    FamiliarityDisplay,
-    ProxyDisplay,
-    Report,
-):
-    _cls.__module__ = __name__
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # files name it, wherever its code stands
