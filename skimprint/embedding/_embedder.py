@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import fields
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -367,20 +368,9 @@ class FoundationEmbedder(
                 _check_count(name, value, least=1)
         if not isinstance(self.prompt, str | None):
             raise TypeError(f"prompt must be a text, got {type(self.prompt).__name__}.")
-        options = Options(
-            modality=self.modality,
-            pooling=self.pooling,
-            prompt=self.prompt,
-            truncate_dim=self.truncate_dim,
-            decode_size=self.decode_size,
-            device=self.device,
-            dtype=self.dtype,
-            revision=self.revision,
-            local_files_only=self.local_files_only,
-            trust_remote_code=self.trust_remote_code,
-            model_kwargs=self.model_kwargs or {},
-        )
-        return backbone_for(self.model, options, self.preprocess)
+        given = {field.name: getattr(self, field.name) for field in fields(Options)}
+        given["model_kwargs"] = self.model_kwargs or {}
+        return backbone_for(self.model, Options(**given), self.preprocess)
 
     def _settings(self):
         names = (
@@ -421,9 +411,7 @@ class FoundationEmbedder(
         for name in ("_sklearn_output_config", "_metadata_request"):
             if hasattr(self, name):
                 setattr(copy, name, deepcopy(getattr(self, name)))
-        if hasattr(
-            self, "_skl_callbacks"
-        ):  # meant to be shared, since scikit-learn 1.9
+        if hasattr(self, "_skl_callbacks"):  # shared, since scikit-learn 1.9
             copy._skl_callbacks = self._skl_callbacks
         return copy
 

@@ -87,6 +87,10 @@ class TorchLoader(Loader):
 
     def make_of_images(self, options, forward, **arguments):
         """Make a backbone of images that `preprocess` turns into tensors."""
+        if options.modality not in ("auto", "image"):
+            raise ValueError(
+                f"{self.library}'s models take images: use modality='auto' or 'image'."
+            )
         return self.make(
             options,
             "image",

@@ -31,10 +31,6 @@ class Timm(TorchLoader):
 
     def backbone(self, options):
         """Make a backbone that pools as the model does, or as it is told to."""
-        if options.modality not in ("auto", "image"):
-            raise ValueError(
-                "timm's models take images: use modality='auto' or 'image'."
-            )
 
         def forward(module, images):
             if options.pooling == "auto":

@@ -31,10 +31,6 @@ class Torchvision(TorchLoader):
 
     def backbone(self, options):
         """Make a backbone that pools as the model does."""
-        if options.modality not in ("auto", "image"):
-            raise ValueError(
-                "torchvision's models take images: use modality='auto' or 'image'."
-            )
         why = "is not available for torchvision, whose models pool as they were trained"
         options.refuse("pooling", why=f"{why} to")
         return self.make_of_images(
