@@ -161,31 +161,6 @@ class Source:
         """Name an item by its position: nothing is known of its content."""
         return index
 
-    def identify_all(self, indices, salt, fail):
-        """Yield the position and name of each item that has one.
-
-        Parameters
-        ----------
-        indices : iterable of int
-            Positions of items.
-        salt : bytes or None
-            As for `identify`.
-        fail : callable
-            Called with the position of an item without a name, and the error.
-
-        Yields
-        ------
-        index : int
-            Position of an item.
-        key : hashable
-            From `identify`.
-        """
-        for index in indices:
-            try:
-                yield index, self.identify(index, salt)
-            except Exception as error:
-                fail(index, error)
-
     def load(self, index):
         """Return the item."""
         return self.items[index]
@@ -206,17 +181,6 @@ class Texts(Source):
         if salt is None and isinstance(self.items, list):
             return text
         return _text_digest(salt or b"", text)  # which holds no text
-
-    def identify_all(self, indices, salt, fail):
-        """Yield the position and name of each item that has one."""
-        if not isinstance(self.items, list):
-            return super().identify_all(indices, salt, fail)
-        texts = [self.items[index] for index in indices]
-        if {*map(type, texts)} != {str}:
-            return super().identify_all(indices, salt, fail)
-        if salt is not None:
-            texts = [_text_digest(salt, text) for text in texts]
-        return zip(indices, texts, strict=True)
 
     def load(self, index):
         """Return the text."""

@@ -164,14 +164,15 @@ def _identify(source, window, salt, n_workers, failures, on_error):
             distinct.append(index)
     keys = {}
 
-    def fail(index, error):
-        error = item_error(error, "reading it")
-        if on_error == "raise":
-            _raise(index, error, source.items)
-        failures[index] = str(error)
-
     def identify(indices):
-        keys.update(source.identify_all(indices, salt, fail))
+        for index in indices:
+            try:
+                keys[index] = source.identify(index, salt)
+            except Exception as error:
+                error = item_error(error, "reading it")
+                if on_error == "raise":
+                    _raise(index, error, source.items)
+                failures[index] = str(error)
 
     if n_workers == 0 or salt is None:
         identify(distinct)
@@ -190,10 +191,6 @@ def _identify(source, window, salt, n_workers, failures, on_error):
 
 def _split(keys, first):
     """Tell items whose key is new from those that are the same as an earlier one."""
-    index_of = dict(zip(keys.values(), keys, strict=True))
-    if len(index_of) == len(keys) and first.keys().isdisjoint(index_of):
-        first.update(index_of)  # as most often, and much faster than one by one
-        return keys, []
     new, again = {}, []
     for index, key in keys.items():
         if first.setdefault(key, index) == index:
@@ -206,14 +203,10 @@ def _split(keys, first):
 def _from_cache(cache, keys, matrix):
     """Set the rows that are in the cache; return the items that are not."""
     found = cache.get(list(keys.values()))
-    hits = keys
-    if len(found) < len(keys):
-        hits = {index: key for index, key in keys.items() if key in found}
+    hits = {index: key for index, key in keys.items() if key in found}
     if not hits:
         return list(keys)
     bad = matrix.put_bytes(list(hits), [found[key] for key in hits.values()])
-    if len(hits) == len(keys):
-        return bad
     missing = keys.keys() - hits.keys() | set(bad)
     return [index for index in keys if index in missing]
 
