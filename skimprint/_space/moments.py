@@ -24,9 +24,6 @@ _BLOCK_ROWS = 512
 # Such products that are held at a time.
 _PRODUCT_BYTES = 2**25
 
-# Rows and columns of a matrix that are mirrored at a time.
-_SQUARE = 128
-
 # Taking away from a sum keeps its rounding errors: what is left must not be less than
 # this share of the largest that it was.
 _MIN_LEFT = 0.01
@@ -204,15 +201,7 @@ def _symmetric(triangle, d):
     """Make the symmetric matrix of an upper triangle."""
     unpack = get_lapack_funcs("tpttr", dtype=triangle.dtype)
     matrix = unpack(d, triangle, uplo="U")[0]
-    # In squares that fit in the cache, which takes a third of the time.
-    for start in range(0, d, _SQUARE):
-        part = slice(start, start + _SQUARE)
-        for above in range(0, start, _SQUARE):
-            others = slice(above, above + _SQUARE)
-            matrix[part, others] = matrix[others, part].T
-        square = matrix[part, part]
-        below = np.tri(len(square), k=-1, dtype=bool)
-        np.copyto(square, square.T.copy(), where=below)
+    np.copyto(matrix, matrix.T.copy(), where=np.tri(d, k=-1, dtype=bool))
     return matrix.T  # rows are contiguous, and it is the same
 
 
