@@ -19,6 +19,7 @@ from .._arrays.groups import numbers_within
 from .._arrays.threads import run_blocks
 from ..normalization import l2_normalize
 from .leave_one_out import LeftOut, last_of_the_best
+from .likelihood import balanced
 
 # Widths of the kernel to choose among. Sharp ones are for many samples of a class that
 # lies in many places, as sections of texts do; smooth ones for few samples, and tails.
@@ -102,7 +103,7 @@ class Support(NamedTuple):
             order = np.argsort(codes, kind="stable")
             rows, weights, codes = rows[order], weights[order], codes[order]
             indices = indices[order]
-        rows, weights = rows.astype(dtype, copy=False), _balanced(weights, codes)
+        rows, weights = rows.astype(dtype, copy=False), balanced(weights, codes)
         return cls(rows, codes, weights, n_classes, indices)
 
     def judges(self):
@@ -115,7 +116,7 @@ class Support(NamedTuple):
         return Support(
             self.rows[which],
             codes,
-            _balanced(self.weights[which], codes),
+            balanced(self.weights[which], codes),
             int(codes[-1]) + 1,
             self.indices[which],
         )
@@ -316,15 +317,6 @@ def choose_kernel(support):
         support.weights[left_out],
     )
     return GAMMAS[best // len(ALPHAS)], ALPHAS[best % len(ALPHAS)]
-
-
-def _balanced(weights, codes):
-    """Scale weights so that all classes weigh the same, and as much as before in all.
-
-    Each class in ``range(codes[-1] + 1)`` has some.
-    """
-    sums = np.bincount(codes, weights)
-    return weights * (weights.sum() / len(sums) / sums)[codes]
 
 
 def _inverse_diagonal(factor):

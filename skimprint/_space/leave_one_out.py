@@ -12,7 +12,7 @@ import numpy as np
 
 from ..normalization import squared_lengths
 from .downdate import Downdate, Vectors, shift_without
-from .likelihood import fit_temperature
+from .likelihood import balanced, fit_temperature
 
 # Shrinkages to choose among.
 SHRINKAGES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
@@ -74,6 +74,8 @@ class LeftOut(NamedTuple):
 def choose_shrinkage(scatter, class_weight, means, left_out):
     """Choose the shrinkage that makes left-out samples the most likely.
 
+    Each class has the same say: its scores do not know how frequent it is, either.
+
     Parameters
     ----------
     scatter : Scatter
@@ -110,7 +112,27 @@ def choose_shrinkage(scatter, class_weight, means, left_out):
         among=among,
     )
     codes = np.searchsorted(among, codes)
-    return SHRINKAGES[last_of_the_best(scores, codes, shares)]
+    return SHRINKAGES[last_of_the_best(scores, codes, balanced(shares, codes))]
+
+
+def shrinkage_of_means(n_classes, n_features):
+    """Choose the shrinkage where the class means alone tell in what samples vary.
+
+    No sample of such classes can be left out. The means vary in ``n_classes - 1``
+    directions, and so much more in each of them than in the mean of all: their share is
+    small enough that this at most triples the variance there.
+
+    Parameters
+    ----------
+    n_classes, n_features : int
+        Number of classes and of features.
+
+    Returns
+    -------
+    shrinkage : float
+        At least the largest of ``SHRINKAGES``.
+    """
+    return max(1 / (1 + 2 * (n_classes - 1) / n_features), SHRINKAGES[-1])
 
 
 def choose_alpha(scatter, class_weight, means, left_out):

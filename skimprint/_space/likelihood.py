@@ -1,4 +1,4 @@
-"""The temperature that makes the true classes most likely: one fitter for all."""
+"""The temperature that makes true classes most likely, and what each class counts."""
 
 import numpy as np
 
@@ -107,3 +107,21 @@ def fit_temperature(
         u = target
         loss, slope, variance = new
     return -loss, float(spread / np.exp(u))
+
+
+def balanced(weights, codes):
+    """Scale weights so that all classes weigh the same, and as much as before in all.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n,)
+        Of samples.
+    codes : ndarray of shape (n,)
+        The class of each.
+
+    Returns
+    -------
+    weights : ndarray of shape (n,)
+    """
+    sums = np.bincount(codes, weights)
+    return weights * (weights.sum() / np.count_nonzero(sums) / sums[codes])

@@ -541,6 +541,15 @@ class PooledMoments:
         return self.variance > self._rounding * squares
 
     @property
+    def between(self):
+        """Class means about their mean; no rows where they are the same: float64."""
+        rows = self.means - self.means.mean(axis=0)
+        is_apart = np.vdot(rows, rows) > self._rounding * np.vdot(
+            self.means, self.means
+        )
+        return rows if is_apart else rows[:0]
+
+    @property
     def scatter(self):
         """Within-class scatter of all classes: (d, d), float64."""
         if self._triangle is None:

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 
 from .._scoring.leave_one_out import scores_of_kept
-from .._space.likelihood import fit_temperature
+from .._space.likelihood import balanced, fit_temperature
 from .._validation import check_parameter
 
 # Mean and deviation of the logarithm of the typical difference of scores over the best
@@ -74,25 +74,26 @@ def _calibrated(scorer, score):
         temperature = _between_classes(*scores_of_kept(scorer))
         return Calibration(temperature, np.empty(0), np.empty(0))
     # At most a millionth and a million times the typical difference of scores.
+    # Each class has the same say, as in what is chosen besides.
     _, temperature = fit_temperature(
         found.scores,
         found.codes,
-        found.weights,
+        balanced(found.weights, found.codes),
         bound=np.log(1e6),
         no_gain=1e-15,
         prior=_PRIOR,
     )
     temperature = temperature if np.isfinite(temperature) else 1.0  # all classes alike
-    # Each class has the same say in the logarithm. On nine data sets with 1 sample of a
-    # tenth to nine tenths of the classes, and 5 to 60 of the others, the log loss is
-    # 1.50 so, 1.81 without those of one sample, and 1.41 at best.
+    # So have classes of one sample, in the logarithm. On nine data sets with 1 sample
+    # of a tenth to nine tenths of the classes, and 5 to 60 of the others, the log loss
+    # is 1.50 so, 1.81 without those of one sample, and 1.41 at best.
     share = np.count_nonzero(found.is_alone) / np.count_nonzero(
         ~scorer.head.space.is_head
     )
     if share:
         elsewhere = _between_classes(*scores_of_kept(scorer, found.is_alone))
         temperature = temperature ** (1 - share) * elsewhere**share
-    return Calibration(temperature, found.familiarities, found.weights)
+    return Calibration(float(temperature), found.familiarities, found.weights)
 
 
 def _between_classes(scores, codes):

@@ -134,7 +134,7 @@ class Fitted:
             return None
         if weight >= 2 * self.weight or self.space.moments is None:
             return None
-        if self.space.shrinkage == 1:  # there was nothing to choose it by
+        if not self.space.moments.varies:  # there was nothing to choose it by
             return None
         return self.kept or Kept(self.space.shrinkage, self.weight)
 

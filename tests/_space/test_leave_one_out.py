@@ -5,7 +5,9 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from skimprint._space.leave_one_out import (
+    LeftOut,
     can_be_left_out,
+    choose_shrinkage,
     ridge_scores,
     whitened_mean_scores,
 )
@@ -141,6 +143,29 @@ def test_ridge_is_brute_force(n_features, weighted):
             ridge = Ridge(alpha=alpha * weight.sum(), fit_intercept=False)
             ridge.fit(X[kept], targets[kept], sample_weight=weight[kept])
             np.testing.assert_allclose(actual[i], ridge.predict(X[[i]])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("n_classes", [12, 150])
+def test_each_class_has_the_same_say_in_the_shrinkage(n_classes):
+    """However many samples each stands for; and it matters who has a say."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(n_classes), 6)
+    varies = codes % 3 == 0  # and much, in a few directions that the others hardly have
+    noise = rng.normal(size=(len(codes), 12))
+    noise[:, :4] *= np.where(varies, 6.0, 0.2)[:, None]
+    X = 1.5 * rng.normal(size=(n_classes, 12))[codes] + noise
+    means = np.stack([X[codes == c].mean(axis=0) for c in range(n_classes)])
+    weight, class_weight = np.ones(len(codes)), np.full(n_classes, 6.0)
+    left_out = LeftOut(X, codes, weight, weight, np.arange(len(codes)) % 6)
+
+    def choice(left_out):
+        scatter = scatter_of(X, codes, weight, means)
+        return choose_shrinkage(scatter, class_weight, means, left_out)
+
+    expected = choice(left_out)
+    for few in (varies, ~varies):
+        assert choice(left_out._replace(shares=np.where(few, 1e-3, 1))) == expected
+    assert choice(left_out.take(varies)) != choice(left_out.take(~varies))
 
 
 def test_the_only_row_of_a_class_stays():

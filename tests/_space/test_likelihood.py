@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from skimprint._space.likelihood import fit_temperature
+from skimprint._space.likelihood import balanced, fit_temperature
 
 
 @pytest.mark.parametrize("signal", [0.3, 3.0])
@@ -119,3 +119,16 @@ def test_with_a_prior_the_most_probable_temperature(codes):
     found = minimize_scalar(loss, bounds=(-5, 5), method="bounded")
     np.testing.assert_allclose(temperature, spread / np.exp(found.x), rtol=1e-4)
     np.testing.assert_allclose(value, -found.fun, rtol=1e-9)
+
+
+def test_balanced_classes_weigh_the_same_and_as_much_in_all():
+    rng = np.random.default_rng(0)
+    codes, weights = rng.integers(0, 5, 60) * 2, rng.uniform(0.1, 3, 60)  # none is odd
+    found = balanced(weights, codes)
+    sums = np.bincount(codes, found)
+    np.testing.assert_allclose(sums[::2], weights.sum() / 5)
+    of_class = codes == 4
+    np.testing.assert_allclose(
+        found[of_class] / found[of_class].sum(),
+        weights[of_class] / weights[of_class].sum(),
+    )

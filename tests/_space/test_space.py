@@ -54,6 +54,50 @@ def test_a_single_class_is_seen_from_zero():
     np.testing.assert_array_equal(origin_of(np.array([[1.0, 2], [3, 4]])), [2, 3])
 
 
+class TestOneSampleOfEachClass:
+    """Nothing varies within the classes: the means tell in which directions."""
+
+    @pytest.mark.parametrize("n_classes", [2, 3, 9])
+    @pytest.mark.parametrize("times", [1, 3])
+    def test_whitens_by_the_covariance_of_the_means(self, plan, n_classes, times):
+        X = np.random.default_rng(0).normal(size=(n_classes, 5))
+        y = np.arange(n_classes)
+        space = Space(learnt(plan, np.tile(X, (times, 1)), np.tile(y, times)))
+        covariance = np.cov(X, rowvar=False, bias=True)
+        expected = 0.7 * covariance + 0.3 * np.trace(covariance) / 5 * np.eye(5)
+        np.testing.assert_allclose(space.scatter.covariance(0.3), expected, atol=1e-12)
+        whitened = space.whitening(0.3)(X)
+        products = (X - X.mean(0)) @ np.linalg.solve(expected, (X - X.mean(0)).T)
+        np.testing.assert_allclose(whitened @ whitened.T, products, atol=1e-9)
+
+    def test_the_shrinkage_at_most_triples_the_typical_variance(self, plan):
+        for n, d in ((2, 5), (3, 400), (10, 400), (40, 400)):
+            X = np.random.default_rng(0).normal(size=(n, d))
+            space = Space(learnt(plan, X, np.arange(n)))
+            shrinkage, variance = space.shrinkage, space.scatter.variance
+            of_directions = np.trace(np.cov(X, rowvar=False, bias=True)) / (n - 1)
+            gain = (1 - shrinkage) * of_directions / (shrinkage * variance)
+            assert shrinkage > 0.96999
+            assert gain == pytest.approx(2) if shrinkage > 0.97001 else gain < 2
+
+    def test_a_second_sample_is_enough_to_choose_by(self, plan):
+        X = np.random.default_rng(0).normal(size=(8, 5))
+        space = Space(learnt(plan, X, [0, 1, 2, 3, 0, 1, 2, 3]))
+        residuals = (X[:4] - X[4:]) / 2
+        expected = 2 * residuals.T @ residuals
+        np.testing.assert_allclose(space.scatter.matrix, expected, atol=1e-12)
+
+    @pytest.mark.parametrize("X", [np.ones((3, 5)) / 3, np.zeros((3, 5))])
+    def test_equal_samples_tell_nothing(self, plan, X):
+        space = Space(learnt(plan, X, [0, 1, 2]))
+        assert space.scatter.variance == 0
+        np.testing.assert_allclose(space.whitening(0.5)(X), 0, atol=1e-12)
+
+    def test_nor_does_a_single_class(self, plan):
+        space = Space(learnt(plan, np.ones((1, 5)), [0]))
+        assert space.scatter.variance == 0
+
+
 class TestLeftOut:
     def test_all_where_they_are_few(self, plan):
         X, y, weights = samples()

@@ -1,5 +1,7 @@
 """Scores of samples left out: against models that are fitted without them."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
@@ -27,8 +29,12 @@ def scores_left_out(clf, X, y, **fit_params):
 
 
 def best_temperature(scores, codes, weights):
-    """The most probable one, with a normal prior of its logarithm: the definition."""
+    """The most probable one, with a normal prior of its logarithm: the definition.
+
+    Each class has the same say.
+    """
     rows = np.arange(len(codes))
+    weights = weights / np.bincount(codes, weights)[codes]
     spread = (scores - scores[rows, codes][:, None]).std()
 
     def loss(log_t):
@@ -266,6 +272,20 @@ def test_classes_of_one_sample_have_their_say(digits, params):
 
     if not clf.kernel_weight:  # which has no part in scores for other classes
         assert loss(clf.temperature_) < loss(of_large)
+
+
+@pytest.mark.parametrize("n_alone", [0, 1, 3])
+def test_probabilities_keep_their_bits_in_a_pickle(n_alone):
+    """The type of a temperature decides to which precision scores are divided."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(9, 5)).astype(np.float32), np.repeat([0, 1, 2], 3)
+    keep = (np.arange(9) % 3 == 0) | (y >= n_alone)
+    clf = plain_classifier("mean", temperature="auto").fit(X[keep], y[keep])
+    queries = rng.normal(size=(50, 5)).astype(np.float32)
+    probabilities = clf.predict_proba(queries)
+    assert type(clf.temperature_) is float
+    twin = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(twin.predict_proba(queries), probabilities)
 
 
 def test_one_sample_may_say_nothing():

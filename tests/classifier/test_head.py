@@ -88,7 +88,7 @@ def test_any_chunks_and_any_order_give_the_same(d, whitening, n_proxies):
     whole = clf.fit(X, y)
     chunked = plain_classifier(generator, whitening=whitening)
     order = np.random.default_rng(1).permutation(len(X))
-    for part in np.array_split(order, 5):
+    for part in np.array_split(order, 4):  # doubled by the last
         chunked.partial_fit(X[part], y[part])
     assert chunked.whitening_ == whole.whitening_
     np.testing.assert_allclose(
@@ -106,14 +106,42 @@ def test_forgetting_forgets_the_covariance_too():
     assert clf.whitening_ == fresh.whitening_
 
 
-def test_one_sample_per_class_is_only_centred():
-    X, y = np.random.default_rng(0).normal(size=(5, 8)), np.arange(5)
+@pytest.mark.parametrize("n_classes, d", [(2, 8), (5, 8), (5, 900)])
+def test_one_sample_per_class_is_whitened_by_all_of_them(n_classes, d):
+    X, y = np.random.default_rng(0).normal(size=(n_classes, d)), np.arange(n_classes)
     clf = plain_classifier("kmeans", whitening="auto").fit(X, y)
-    assert clf.whitening_ == 1.0
+    assert clf.whitening_ == max(1 / (1 + 2 * (n_classes - 1) / d), 0.97)
     unit = X / np.linalg.norm(X, axis=1, keepdims=True)
     centred = unit - unit.mean(axis=0)
-    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-    np.testing.assert_allclose(clf.proxies_, centred, atol=1e-12)
+    covariance = centred.T @ centred / n_classes
+    shrunk = np.eye(d) * clf.whitening_ * np.trace(covariance) / d
+    precision = np.linalg.inv(shrunk + (1 - clf.whitening_) * covariance)
+    queries = np.random.default_rng(1).normal(size=(20, d))
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    queries -= unit.mean(axis=0)
+    lengths = [
+        np.sqrt(np.einsum("ij,jk,ik->i", Z, precision, Z)) for Z in (queries, centred)
+    ]
+    expected = queries @ precision @ centred.T / np.outer(*lengths)
+    scores = clf.decision_function(queries + unit.mean(axis=0))
+    raw = clf.set_params(temperature=1.0).predict_proba(queries + unit.mean(axis=0))
+    np.testing.assert_allclose(
+        np.log(raw[:, 1:] / raw[:, :1]), expected[:, 1:] - expected[:, :1], atol=1e-6
+    )
+    if n_classes > 2:
+        np.testing.assert_allclose(scores, expected, atol=1e-9)
+
+
+def test_a_second_sample_has_the_shrinkage_chosen_again():
+    X, y = blobs(8, 6)
+    first = np.array([np.flatnonzero(y == c)[0] for c in range(4)])
+    clf = plain_classifier("mean", whitening="auto").fit(X[first], y[first])
+    assert clf.whitening_ >= 0.97
+    rest = np.setdiff1d(np.arange(len(X)), first)
+    for some in np.array_split(rest, 2):  # the samples have not doubled
+        clf.partial_fit(X[some], y[some])
+    fresh = plain_classifier("mean", whitening="auto").fit(X, y)
+    assert clf.whitening_ == fresh.whitening_
 
 
 def test_whitens_beside_the_classes_of_a_head():
