@@ -120,15 +120,16 @@ class Plan:
                 "unlike those of 'least_squares' or proxy_norm='quantile': pass "
                 "mean_weight=0, or 'auto'."
             )
+        whitening = clf.whitening
+        if whitening == "auto" and query_norm != support_norm:
+            whitening = None  # queries would be seen from an origin that is not theirs
         needs = generator.needs | Needs(
             # Chosen samples do not average to the class mean.
-            moments=metric.needs_covariance
-            or clf.whitening is not None
-            or mean_weight > 0,
-            samples=SAMPLE_SIZE if clf.whitening == "auto" else 0,
+            moments=metric.needs_covariance or whitening is not None or mean_weight > 0,
+            samples=SAMPLE_SIZE if whitening == "auto" else 0,
         )
         if needs.moments:
-            shares = clf.whitening is not None or generator.needs.moments
+            shares = whitening is not None or generator.needs.moments
             # Ledoit and Wolf's shrinkage needs scatters of single classes.
             one_by_one = metric.needs_covariance or not shares
             forgettable = True if one_by_one else clf.forgettable
@@ -147,7 +148,7 @@ class Plan:
             support_norm is None or query_norm == support_norm,
             aggregation,
             metric,
-            clf.whitening,
+            whitening,
             mean_weight,
             clf.kernel_weight,
             seed_from(clf.random_state),

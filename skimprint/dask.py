@@ -122,6 +122,11 @@ def fit(
     >>> bool((labels == y).mean().compute() > 0.95)
     True
     """
+    if not isinstance(estimator, ImprintClassifier):
+        raise TypeError(
+            f"estimator must be an ImprintClassifier; got {type(estimator).__name__}. "
+            "Of a search, pass the best_estimator_, or search with dask's joblib."
+        )
     clf = clone(estimator)
     clf._validate_params()
     chunks = _chunks_of(X, y, sample_weight)

@@ -11,7 +11,12 @@ import pytest
 from settings import plain_classifier, spelt
 from sklearn.base import clone
 
-from skimprint import FoundationEmbedder, ImprintClassifier, Rejection
+from skimprint import (
+    FoundationEmbedder,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    Rejection,
+)
 from skimprint._memory.learner import Batch
 from skimprint.aggregation import Votes
 from skimprint.generation import GENERATORS
@@ -496,6 +501,10 @@ class TestErrors:
         clf = plain_classifier("mean").fit(X, y)
         with pytest.raises(TypeError, match="ImprintClassifier learns itself"):
             on_dask.fit(clf, X, y)
+        search = ImprintClassifierCV(clf, {"n_proxies": [1, 2]})
+        chunks = chunked(X, [500]), chunked(y, [500])
+        with pytest.raises(TypeError, match=r"got ImprintClassifierCV\. .*joblib"):
+            on_dask.fit(search, *chunks)
         with pytest.raises(TypeError, match=r"call model\.predict"):
             on_dask.predict(clf, X)
 

@@ -201,6 +201,11 @@ def test_a_compact_model_has_what_predictions_read_and_no_more(digits, folder, p
     assert files < 1.05 * n_bytes + 8000
 
 
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        persistence.load(tmp_path / "nowhere")
+
+
 def test_a_search_keeps_the_names_of_features(folder):
     pandas = pytest.importorskip("pandas", reason="needs pandas")
     X = pandas.DataFrame(np.tile(np.eye(4), (3, 1)), columns=list("abcd"))

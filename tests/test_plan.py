@@ -58,6 +58,17 @@ class TestResolves:
         plan = plan_of(support_norm=support_norm, query_norm=query_norm)
         assert plan.norms_agree == agree
 
+    @pytest.mark.parametrize(
+        "norms", [(None, "l2"), ("l2", None), ("power", "l2"), (np.abs, np.tanh)]
+    )
+    def test_what_is_unlike_the_support_is_not_whitened(self, norms):
+        names = dict(zip(("support_norm", "query_norm"), norms, strict=True))
+        plan = plan_of(whitening="auto", **names)
+        assert plan.whitening is None
+        assert plan_of(whitening=0.3, **names).whitening == 0.3
+        same = dict.fromkeys(names, norms[0])
+        assert plan_of(whitening="auto", **same).whitening == "auto"
+
     def test_seeds_are_drawn_once(self):
         state = np.random.RandomState(0)
         plan = plan_of(random_state=state)

@@ -24,6 +24,10 @@ from sklearn import get_config
 
 from .._validation import DTYPES
 
+# Names of dtypes that float32 holds: of torch, polars and Arrow besides NumPy's.
+_SINGLE = {f"{prefix}float{bits}" for prefix in ("", "torch.") for bits in (16, 32)}
+_SINGLE |= {"float[pyarrow]", "halffloat[pyarrow]", "torch.bfloat16"}
+
 
 def namespace_of(X):
     """Find the namespace of an array that results are to follow; None for NumPy's.
@@ -63,13 +67,24 @@ def embedding_dtypes(X):
     """
     xp = namespace_of(X)
     if xp is None:
-        return DTYPES
+        # scikit-learn takes the first for what is neither NumPy's nor plain pandas.
+        return (np.float32, *DTYPES) if _is_single(X) else DTYPES
     dtypes = [getattr(xp, d.__name__) for d in DTYPES if hasattr(xp, d.__name__)]
     if not has_float64(device(X)):
         dtypes.remove(xp.float64)
     if str(X.dtype).endswith("bfloat16"):
         dtypes.insert(0, xp.float32)  # holds all its values
     return tuple(dtypes)
+
+
+def _is_single(X):
+    """Tell whether float32 holds what tables, tensors and lists of arrays have."""
+    if isinstance(X, list) and len(X):
+        X = X[0]
+    dtypes = getattr(X, "dtypes", None)  # one for each column
+    if dtypes is None:
+        dtypes = [getattr(X, "dtype", None)]
+    return {str(dtype).lower() for dtype in dtypes} <= _SINGLE
 
 
 def has_float64(where):

@@ -71,9 +71,9 @@ class ImprintClassifier(
     each class is represented by one or more proxies, and a query gets the class of
     the proxy that it is most similar to. The parts are those of the IMPRINT framework
     [1]_; the defaults whiten the space too, and let proxies lean to the mean of their
-    class. What is ``"auto"`` is found in closed form from the support embeddings, or
-    neutral where it cannot be found, and an attribute says which. The framework's best
-    method is ``from_method("westerhoff")``.
+    class. What is chosen by the support embeddings, in closed form, stands in an
+    attribute, such as ``whitening_``; where it cannot be chosen, ``"auto"`` is neutral.
+    The framework's best method is ``from_method("westerhoff")``.
 
     Parameters
     ----------
@@ -129,16 +129,20 @@ or callable, default="dot"
         within the classes of the normalised support embeddings, shrunk to
         ``(1 - whitening) * S + whitening * mean_variance * I``, about the mean of the
         class means. ``"auto"`` is the value of ten that makes samples the most likely
-        that are left out in turn, by the cosine to the whitened class means; at most
-        200 samples of each class are kept for that. In `partial_fit` it stays until the
-        samples have doubled. ``proxy_norm`` applies after the
-        whitening, ``query_norm`` before it; after ``"l2"`` and ``"power"`` the whitened
+        that are left out in turn, by the cosine to the whitened class means, each class
+        having the same say; at most 200 samples of each class are kept for that. In
+        `partial_fit` it stays until the samples have doubled. Where no class has two
+        samples that differ, ``S`` is the covariance of the class means, and ``"auto"``
+        at least 0.97. ``proxy_norm`` applies after the whitening, ``query_norm`` before
+        it; after ``"l2"`` and ``"power"`` the whitened
         queries get unit length again. Of many samples, the covariance is whitened by
         its Cholesky factor, and of few (less than a third of the features) by its
         symmetric root: the spaces differ by a rotation, which matters to no product
         or Euclidean distance.
         Clusters and chosen samples are those of the space as it was; least squares
-        are solved in the whitened one. `None` does not whiten.
+        are solved in the whitened one. `None` does not whiten, nor does ``"auto"``
+        where ``query_norm`` is not that of the support: with a number, queries must
+        come as the normalised support embeddings are.
     mean_weight : float in [0, 1] or "auto", default="auto"
         Share of the class mean in each proxy ``p``: it becomes ``(1 - mean_weight) * p
         + mean_weight * mean``, both normalised (and whitened) before, but not after.
@@ -459,7 +463,8 @@ or callable, default="dot"
             samples, and functions, only distinguish zero from the rest. A class
             without weight stays in ``classes_``, but is never predicted: its
             probability is 0, its score the smallest finite one. With `kernel_weight`
-            the scale of all weights counts too, as in scikit-learn's `Ridge`.
+            the scale of all weights counts too, as in scikit-learn's `Ridge`, and with
+            ``metric="mahalanobis"``, which shrinks by how many samples there are.
 
         Returns
         -------
@@ -554,7 +559,7 @@ or callable, default="dot"
         Parameters
         ----------
         classes : label or array-like of shape (n_classes,)
-            The labels to forget.
+            The labels to forget. Without any, nothing changes.
 
         Returns
         -------
@@ -577,7 +582,8 @@ or callable, default="dot"
         """
         self._check_is_fitted()
         labels = check_labels_to_forget(self._fitted.learnt, classes)
-        self._set_fitted(without(self, labels))
+        if labels:
+            self._set_fitted(without(self, labels))
         return self
 
     def merge(self, other: "ImprintClassifier") -> "ImprintClassifier":
@@ -617,7 +623,6 @@ or callable, default="dot"
         >>> here.merge(there).classes_
         array(['right', 'up'], dtype='<U5')
         """
-        self._check_is_fitted()
         check_mergeable(self, other)
         mine, theirs = in_one_norm(self, other)
         known = mine.learnt, theirs.learnt
@@ -696,7 +701,8 @@ or callable, default="dot"
         shrinkage = self._scorer("whitening_").head.shrinkage
         if shrinkage is None:
             raise AttributeError(
-                "whitening_ exists only with whitening, and after support embeddings."
+                "whitening_ exists only with whitening, after support embeddings, and "
+                "where queries are normalised as those are."
             )
         return shrinkage
 

@@ -364,13 +364,12 @@ def check_mergeable(first, second):
     first, second : ImprintClassifier
         The classifiers.
     """
-    if not hasattr(second, "_fitted"):
-        if not hasattr(second, "kproxies"):
-            raise TypeError(
-                f"other must be an ImprintClassifier; got {type(second).__name__}."
-            )
-        check_is_fitted(second)
-    check_is_fitted(second)
+    if not hasattr(second, "kproxies"):
+        raise TypeError(
+            f"other must be an ImprintClassifier; got {type(second).__name__}."
+        )
+    for clf in (first, second):  # they may have forgotten all classes
+        check_is_fitted(clf, "_fitted")
     if first.n_features_in_ != second.n_features_in_:
         raise ValueError(
             f"other must have {first.n_features_in_} features; it has "

@@ -48,8 +48,8 @@ class RandomProxies(ProxyGenerator):
     """Support samples drawn without replacement, the same number from each class.
 
     The baseline that any cleverer choice has to beat. A sample's lot is a hash of its
-    values and the seed, so the same samples are drawn in whatever order and parts they
-    come.
+    bytes and the seed, so the same samples are drawn in whatever order and parts they
+    come; but float32 draws others than float64.
 
     Examples
     --------

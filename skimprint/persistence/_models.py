@@ -139,6 +139,8 @@ def load(
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such folder.
     ValueError
         If the folder has no such model, or it is damaged.
 
@@ -158,6 +160,8 @@ def load(
     """
     safetensors = require("safetensors", "skimprint.persistence")
     folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder} to load a model from.")
     try:
         config = read_config(folder)
         weights = regular_file(folder, WEIGHTS)

@@ -199,6 +199,52 @@ def test_dtypes_of_scores(xp, dtype, split):
     assert to_host(scores).dtype == expected
 
 
+def as_table(library, dtype):
+    """A function that makes a table of an array, whose columns have a dtype."""
+
+    def make(X):
+        module = pytest.importorskip(library)
+        if library == "polars":
+            return module.DataFrame(X.astype(dtype))
+        pytest.importorskip("pyarrow")
+        return module.DataFrame(X).astype(dtype)
+
+    return make
+
+
+def as_tensor(dtype):
+    def make(X):
+        torch = pytest.importorskip("torch", reason="needs torch")
+        return torch.from_numpy(X).to(getattr(torch, dtype))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "make, expected",
+    [
+        (list, "float32"),
+        (np.ndarray.tolist, "float64"),
+        (lambda X: list(X.astype(float)), "float64"),
+        (as_table("polars", "float32"), "float32"),
+        (as_table("polars", "float64"), "float64"),
+        (as_table("pandas", "float32"), "float32"),
+        (as_table("pandas", "float64"), "float64"),
+        (as_table("pandas", "float32[pyarrow]"), "float32"),
+        (as_table("pandas", "float64[pyarrow]"), "float64"),
+        (as_tensor("float32"), "float32"),
+        (as_tensor("float16"), "float32"),
+        (as_tensor("float64"), "float64"),
+    ],
+)
+def test_float32_stays_float32_in_tables_tensors_and_lists(split, make, expected):
+    X, _, y, _ = split
+    X = X[:, ::32].astype(np.float32)
+    clf = plain_classifier("mean").fit(make(X), y)
+    assert clf.proxies_.dtype == expected
+    assert clf.decision_function(make(X)).dtype == expected
+
+
 def test_bfloat16_counts_as_float32(split, monkeypatch):
     torch = pytest.importorskip("torch", reason="needs torch")
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")

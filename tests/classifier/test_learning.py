@@ -449,6 +449,15 @@ class TestForget:
     def test_nothing(self, clf):
         assert clf.forget([]).classes_.tolist() == ["a", "b"]
 
+    def test_nothing_changes_nothing(self, digits):
+        """Else what stays between parts would be chosen again."""
+        X, y = some(digits)
+        clf = plain_classifier("mean", whitening="auto").fit(X[:60], y[:60])
+        clf.partial_fit(X[60:110], y[60:110])
+        fitted = clf._fitted
+        assert fitted.kept is not None
+        assert clf.forget([])._fitted is fitted
+
     @pytest.mark.parametrize("gone", [["b"], ["a", "b"], ["b", "c"], ["b", "c", "a"]])
     def test_classes_of_no_weight_too(self, gone):
         clf = plain_classifier("mean").fit(np.eye(3), list("abc"), [1, 0, 2])
@@ -589,6 +598,24 @@ class TestMerge:
         assert_unchanged(
             clf, lambda: clf.merge(clone(clf)), NotFittedError, "not fitted"
         )
+
+    @pytest.mark.parametrize("whitening", [None, "auto"])
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_one_that_has_forgotten_everything(self, digits, sign, whitening):
+        X, y = some(digits)
+        clf = plain_classifier(
+            "mean", support_norm="auto", query_norm="auto", whitening=whitening
+        )
+        full, empty = clone(clf).fit(X, y), clone(clf).fit(sign * X[:50], y[:50])
+        empty.forget(np.unique(y[:50]))
+        expected = full.decision_function(X)
+        np.testing.assert_array_equal(full.merge(empty).decision_function(X), expected)
+        np.testing.assert_allclose(
+            empty.merge(full).decision_function(X), expected, atol=1e-6
+        )
+        assert empty.support_norm_ == "power"
+        both = clone(clf).fit(X, y).forget(range(10)), clone(clf).fit(X, y)
+        assert not hasattr(both[0].merge(both[1].forget(range(10))), "classes_")
 
     @pytest.mark.parametrize("name", EXACT)
     def test_associative(self, digits, name):
