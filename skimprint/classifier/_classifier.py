@@ -230,12 +230,14 @@ or callable, default="dot"
         Shrunk within-class covariance of the support embeddings, before any
         whitening. Only with ``metric="mahalanobis"``.
     whitening_ : float
-        The shrinkage of the whitening, chosen or given. Only with ``whitening``.
+        The shrinkage of the whitening, chosen or given. Only where there is one.
     kernel_gamma_, kernel_alpha_ : float
         The width of the kernel and the regularisation of the kernel regression. Only
         with ``kernel_weight``.
     support_norm_ : {"l2", "power"}, callable or None
         The normalisation of the support embeddings, chosen or given.
+    n_samples_seen_ : int
+        Number of training rows so far, forgotten ones included.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -254,7 +256,8 @@ or callable, default="dot"
     ``"auto"`` keeps up to 200 samples of each class, chosen by a hash of their values,
     and scores at most 6,000 of them, and fewer where a `whitening` meets many proxies.
     A proxy that is the sample is left out; a mean of ``n`` samples that it is among
-    becomes the mean of the other ``n - 1``. The sample is taken out of the class mean,
+    becomes the mean of the other ``n - 1``. Each class has the same say in the
+    temperature, however many samples it has. The sample is taken out of the class mean,
     of the whitening and of the covariance of ``metric="mahalanobis"`` too; the amount
     of shrinkage stays. All is done again when it is needed after `partial_fit`,
     `forget` or `merge`. The logarithm of the typical difference of scores over the
