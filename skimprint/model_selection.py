@@ -73,7 +73,7 @@ class NShotSplit(BaseShuffleSplit):
     ...     cv = NShotSplit(n_shots, n_splits=5, random_state=0)
     ...     scores = cross_val_score(clf, X, y, cv=cv)
     ...     print(f"{n_shots:2} shots: {scores.mean():.2f}")
-     1 shots: 0.56
+     1 shots: 0.57
      5 shots: 0.80
     20 shots: 0.93
 
@@ -82,7 +82,7 @@ class NShotSplit(BaseShuffleSplit):
     >>> from sklearn.model_selection import learning_curve
     >>> sizes, _, scores = learning_curve(clf, X, y, cv=cv, train_sizes=[10, 50, 200])
     >>> scores.mean(axis=1).round(2)
-    array([0.56, 0.8 , 0.93])
+    array([0.57, 0.8 , 0.93])
     """
 
     def __init__(

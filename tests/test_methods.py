@@ -110,10 +110,11 @@ class TestRecommended:
             assert accuracy[ours] > accuracy["k-means"] + 0.03
             assert accuracy[ours] > accuracy["mean"] + 0.05
 
-    def test_of_one_sample_per_class_is_the_nearest_centred_sample(self, some):
+    def test_is_the_nearest_centred_sample_of_one_a_class_if_not_whitened(self, some):
         X, y = some
         first = np.unique(y, return_index=True)[1]
-        clf = ImprintClassifier(**PROXIES_ONLY, random_state=0).fit(X[first], y[first])
+        clf = ImprintClassifier(**PROXIES_ONLY | {"whitening": 1.0}, random_state=0)
+        clf.fit(X[first], y[first])
         support, queries = power_normalize(X[first]), power_normalize(X)
         origin = support.mean(axis=0)
         cosines = l2_normalize(queries - origin) @ l2_normalize(support - origin).T

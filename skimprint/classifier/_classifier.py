@@ -884,7 +884,7 @@ or callable, default="dot"
         >>> clf = ImprintClassifier("mean").fit(X, ["up", "up", "right"])
         >>> why = clf.explain([[0.6, 0.8]])
         >>> why.label, why.runner_up, why.margin.round(2)
-        (array(['up'], dtype='<U5'), array(['right'], dtype='<U5'), array([0.48]))
+        (array(['up'], dtype='<U5'), array(['right'], dtype='<U5'), array([0.47]))
         >>> why.training_row, why.n_samples
         (array([0]), array([2.]))
 
@@ -892,7 +892,7 @@ or callable, default="dot"
 
         >>> why = clf.explain([[0.6, 0.8]], y=["right"], n_reasons=1)
         >>> why.rows, why.shares.round(2), why.margin.round(2)
-        (array([[2]]), array([[-0.24]]), array([-0.48]))
+        (array([[2]]), array([[-0.23]]), array([-0.47]))
         """
         return explanation_of(self, X, n_reasons=n_reasons, y=y)
 
