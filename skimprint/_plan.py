@@ -121,6 +121,11 @@ class Plan:
                 "mean_weight=0, or 'auto'."
             )
         whitening = clf.whitening
+        if isinstance(whitening, bool | np.bool_):  # False would be a shrinkage of 0
+            raise ValueError(
+                "whitening must be a number, 'auto' or None, which does not whiten; "
+                f"got {whitening}."
+            )
         if whitening == "auto" and query_norm != support_norm:
             whitening = None  # queries would be seen from an origin that is not theirs
         needs = generator.needs | Needs(

@@ -69,6 +69,11 @@ class TestResolves:
         same = dict.fromkeys(names, norms[0])
         assert plan_of(whitening="auto", **same).whitening == "auto"
 
+    @pytest.mark.parametrize("whitening", [True, False, np.False_])
+    def test_whitening_is_no_switch(self, whitening):
+        with pytest.raises(ValueError, match=f"does not whiten; got {whitening}"):
+            plan_of(whitening=whitening)
+
     def test_seeds_are_drawn_once(self):
         state = np.random.RandomState(0)
         plan = plan_of(random_state=state)
