@@ -132,7 +132,9 @@ def _merged(points, n_left):
     vectors, counts, indices, spreads = points.values
     labels = _merge_nearest(vectors, points.offsets, counts, n_left)
     totals = np.bincount(labels, counts)
-    shares = (counts / totals[labels]).astype(vectors.dtype)
+    # Of equal proxies, the first stands for all samples, and others for none.
+    weights = np.where(totals[labels] > 0, counts, 1.0)
+    shares = (weights / np.bincount(labels, weights)[labels]).astype(vectors.dtype)
     shape = len(totals), len(labels)
     means = sp.csr_array((shares, (labels, np.arange(shape[1]))), shape) @ vectors
     # Of each, the training row that is nearest.

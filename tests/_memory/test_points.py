@@ -108,6 +108,15 @@ class TestCompressed:
         apart = np.square(X[found.indices] - found.vectors).sum(axis=1)
         np.testing.assert_allclose(found.spreads, apart, atol=1e-12)
 
+    def test_points_that_stand_for_nothing(self):
+        """Of equal proxies, the first stands for all samples."""
+        X = 10.0 * np.repeat(np.eye(7), 3, axis=0)
+        counts = np.repeat([1.0, 0.0], [12, 9])  # the last three are merged, all of 0
+        found = compressed_one(points_of(X, counts), 5)
+        assert np.isfinite(found.vectors).all()
+        assert found.counts.sum() == 12
+        np.testing.assert_allclose(found.vectors.max(axis=1), 10)
+
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("batch_bytes", [1, 2**13, 2**30])
     def test_does_not_depend_on_other_classes(self, dtype, batch_bytes, monkeypatch):

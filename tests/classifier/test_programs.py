@@ -553,8 +553,10 @@ class Program:
         calibrates = params["temperature"] == "auto" or (
             rejection is not None and rejection.threshold == "auto"
         )
+        # What is unlike the support is not whitened.
+        is_alike = params["query_norm"] in ("auto", params["support_norm"])
         return bool(
-            params["whitening"] == "auto"
+            (params["whitening"] == "auto" and is_alike)
             or params["kernel_weight"]
             or (calibrates and self._can_leave_out(params))
         )
