@@ -120,13 +120,13 @@ class Plan:
                 "unlike those of 'least_squares' or proxy_norm='quantile': pass "
                 "mean_weight=0, or 'auto'."
             )
-        whitening = clf.whitening
+        whitening, are_alike = clf.whitening, query_norm == support_norm
         if isinstance(whitening, bool | np.bool_):  # False would be a shrinkage of 0
             raise ValueError(
                 "whitening must be a number, 'auto' or None, which does not whiten; "
                 f"got {whitening}."
             )
-        if whitening == "auto" and query_norm != support_norm:
+        if whitening == "auto" and not are_alike:
             whitening = None  # queries would be seen from an origin that is not theirs
         needs = generator.needs | Needs(
             # Chosen samples do not average to the class mean.
@@ -150,7 +150,7 @@ class Plan:
             make_norm(query_norm, "query_norm"),
             support_norm,
             clf.support_norm == "auto",
-            support_norm is None or query_norm == support_norm,
+            support_norm is None or are_alike,
             aggregation,
             metric,
             whitening,

@@ -79,11 +79,12 @@ def embedding_dtypes(X):
 
 def _is_single(X):
     """Tell whether float32 holds what tables, tensors and lists of arrays have."""
-    if isinstance(X, list) and len(X):
-        X = X[0]
-    dtypes = getattr(X, "dtypes", None)  # one for each column
-    if dtypes is None:
-        dtypes = [getattr(X, "dtype", None)]
+    if isinstance(X, list):
+        dtypes = [getattr(row, "dtype", None) for row in X]
+    else:
+        dtypes = getattr(X, "dtypes", None)  # one for each column
+        if dtypes is None:
+            dtypes = [getattr(X, "dtype", None)]
     return {str(dtype).lower() for dtype in dtypes} <= _SINGLE
 
 

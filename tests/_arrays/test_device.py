@@ -226,6 +226,7 @@ def as_tensor(dtype):
         (list, "float32"),
         (np.ndarray.tolist, "float64"),
         (lambda X: list(X.astype(float)), "float64"),
+        (lambda X: [*X[:-1], X[-1].astype(float)], "float64"),
         (as_table("polars", "float32"), "float32"),
         (as_table("polars", "float64"), "float64"),
         (as_table("pandas", "float32"), "float32"),
