@@ -132,22 +132,18 @@ class Scorer:
         if score == "auto":
             best = self.scores(X, lambda *_: None).max(axis=1)
             return self._with_means(best, X)
-        found = np.empty(len(X), dtype=self.head.proxies.dtype)
-        compare, there = self.similarity, self.similarity.to(X)
-        if score == "similarity" and there is not compare:
-            there.for_each_block(
-                lambda block: found.__setitem__(
-                    block, there.best(there.prepare(X, block))
-                ),
-                X,
-            )
-            return found
+        compare = self.similarity
+        if score == "similarity":
+            compare = compare.to(X)
 
-        def keep(block, queries, ranks):
-            found[block] = self.familiarity(compare.finish(ranks, queries), score)
+        def tell(block):
+            queries = compare.prepare(X, block)
+            if compare.xp is not np:
+                return compare.best(queries)
+            similarities = compare.finish(compare.ranks(queries), queries)
+            return self.familiarity(similarities, score)
 
-        self._compare_blocks(X, keep)
-        return found
+        return np.concatenate(compare.for_each_block(tell, X))
 
     @property
     def tells_by_means(self):
@@ -164,14 +160,12 @@ class Scorer:
 
     def _with_means(self, best, X):
         """Add to the best scores the share of the cosine to the nearest class mean."""
-        found = np.empty(len(X), dtype=self.head.proxies.dtype)
         compare = self._of_means.to(X)
 
-        def keep(block):
-            found[block] = compare.best(compare.prepare(X, block))
+        def find(block):
+            return compare.best(compare.prepare(X, block))
 
-        compare.for_each_block(keep, X)
-        return best + MEANS * found
+        return best + MEANS * np.concatenate(compare.for_each_block(find, X))
 
     def familiarity(self, similarities, score):
         """Tell how familiar queries are by similarities, of (n_proxies, n_queries)."""
@@ -193,16 +187,13 @@ class Scorer:
         similarities, indices : ndarray of shape (n_queries, n_neighbors)
             Largest first.
         """
-        shape, compare = (len(X), n_neighbors), self.similarity
-        similarities = np.empty(shape, dtype=self.head.proxies.dtype)
-        indices = np.empty(shape, dtype=np.intp)
+        compare = self.similarity
 
         def find(block):
-            queries = compare.prepare(X, block)
-            similarities[block], indices[block] = compare.nearest(queries, n_neighbors)
+            return compare.nearest(compare.prepare(X, block), n_neighbors)
 
-        compare.for_each_block(find, X)
-        return similarities, indices
+        found = compare.for_each_block(find, X)
+        return tuple(map(np.concatenate, zip(*found, strict=True)))
 
     def explain(self, X, score, n_reasons=0, codes=None, temperature=None):
         """Say why each query gets its class.
@@ -226,17 +217,14 @@ class Scorer:
             Indices of the class (``winner``), of the best other one (``second``) and of
             the nearest ``proxy`` of the class; its ``similarity``; the ``score`` of the
             class, and its ``margin`` to the other; the ``familiarity``; the
-            ``probability`` of the class, or NaN; and what `_reasons` returns.
+            ``probability`` of the class, with a temperature; and what `_reasons`
+            returns.
         """
         head, aggregation = self.head, self.plan.aggregation
-        winner, second, proxy = np.empty((3, len(X)), dtype=np.intp)
-        similarity, best, margin, familiarity, probability = np.full(
-            (5, len(X)), np.nan, dtype=head.proxies.dtype
-        )
-        proxies, rows = np.full((2, len(X), n_reasons), -1, dtype=np.intp)
-        shares = np.zeros((len(X), n_reasons), dtype=head.proxies.dtype)
 
-        def look(block, queries, ranks):
+        def look(block):
+            queries = self.similarity.prepare(X, block)
+            ranks = self.similarity.ranks(queries)
             compare = self.similarity.of_queries(queries)
             # As `scores` has them: one ranking decides.
             scores = aggregation.of_queries(
@@ -246,51 +234,44 @@ class Scorer:
             scores = self.with_kernel(scores, self._of_kernel(X, block))
             columns = np.arange(scores.shape[1])
             first = scores.argmax(axis=0) if codes is None else codes[block]
-            winner[block] = first
-            best[block] = scores[first, columns]
-            if len(scores) == 1:
-                second[block], margin[block] = first, np.inf
-            else:
-                others = scores.copy()
-                others[first, columns] = -np.inf
-                second[block] = others.argmax(axis=0)
-                margin[block] = best[block] - others.max(axis=0)
-            familiarity[block] = (
-                scores.max(axis=0)
+            best, others = scores[first, columns], scores.copy()
+            others[first, columns] = -np.inf
+            proxy = nearest_of_class(similarities, head.offsets, first)
+            found = {
+                "winner": first,
+                "second": others.argmax(axis=0),
+                "proxy": proxy,
+                "similarity": similarities[proxy, columns],
+                "score": best,
+                "margin": best - others.max(axis=0),
+                "familiarity": scores.max(axis=0)
                 if score == "auto"
-                else self.familiarity(similarities, score)
-            )
+                else self.familiarity(similarities, score),
+            }
             if temperature is not None:
-                found = probabilities_of(scores.T, temperature, softmax)
-                probability[block] = found[columns, first]
-            proxy[block] = nearest_of_class(similarities, head.offsets, first)
-            similarity[block] = similarities[proxy[block], columns]
+                probabilities = probabilities_of(scores.T, temperature, softmax)
+                found["probability"] = probabilities[columns, first]
+            proxies = rows = np.empty((len(first), 0), np.intp)
+            shares = np.empty((len(first), 0), best.dtype)
             if n_reasons:
-                found = aggregation.contributions(
+                contributions = aggregation.contributions(
                     compare, queries, similarities, head.offsets, first
                 )
-                proxies[block], rows[block], shares[block] = self._reasons(
-                    *found, self._kernel_queries(X, block), first, n_reasons
+                proxies, rows, shares = self._reasons(
+                    *contributions, self._kernel_queries(X, block), first, n_reasons
                 )
+            return found | {"proxies": proxies, "rows": rows, "shares": shares}
 
         if n_reasons:
             self.label_shares  # noqa: B018 - once, and not by each of the threads
-        self._compare_blocks(X, look)
-        if score == "auto":
-            familiarity = self._with_means(familiarity, X)
-        return {
-            "winner": winner,
-            "second": second,
-            "proxy": proxy,
-            "similarity": similarity,
-            "score": best,
-            "margin": margin,
-            "familiarity": familiarity,
-            "probability": probability,
-            "proxies": proxies,
-            "rows": rows,
-            "shares": shares,
+        in_threads = not aggregation.is_callable
+        found = self.similarity.for_each_block(look, X, in_threads=in_threads)
+        found = {
+            name: np.concatenate([part[name] for part in found]) for name in found[0]
         }
+        if score == "auto":
+            found["familiarity"] = self._with_means(found["familiarity"], X)
+        return found
 
     def _reasons(self, proxies, of_proxies, kernel_queries, codes, n_reasons):
         """Find the largest contributions to the score of one class for each query.
@@ -418,21 +399,6 @@ class Scorer:
         # products of one query with many samples, which take one thread a tenth of one.
         with one_blas_thread() if has_kernel and is_single else nullcontext():
             compare.for_each_block(score, X, in_threads=not aggregation.is_callable)
-
-    def _compare_blocks(self, X, use):
-        """Compare blocks of queries to all proxies, several at a time.
-
-        `use` gets the slice of a block, its prepared queries and their ranks, of shape
-        (n_proxies, n_block), which it may change.
-        """
-        compare = self.similarity
-
-        def work(block):
-            queries = compare.prepare(X, block)
-            use(block, queries, compare.ranks(queries))
-
-        in_threads = not self.plan.aggregation.is_callable
-        compare.for_each_block(work, X, in_threads=in_threads)
 
 
 def _largest(proxies, rows, shares, n):

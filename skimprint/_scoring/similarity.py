@@ -182,19 +182,26 @@ class Similarity:
             The queries, for which `to` has returned this similarity.
         in_threads : bool, default=True
             Whether it may be called from several threads.
+
+        Returns
+        -------
+        results : list
+            What it has returned for each block, in the order of the queries.
         """
-        blocks = self.blocks(len(X))
+        blocks, found = self.blocks(len(X)), {}
+
+        def keep(block):
+            found[block.start] = work(slice(block.start, block.stop))
+
         if self.xp is not np:
             for block in blocks:
-                in_halves(
-                    lambda queries: work(slice(queries.start, queries.stop)),
-                    range(block.start, block.stop),
-                )
+                in_halves(keep, range(block.start, block.stop))
         elif in_threads and not self.is_callable:
-            run_blocks(work, blocks)
+            run_blocks(keep, blocks)
         else:
             for block in blocks:
-                work(block)
+                keep(block)
+        return [found[start] for start in sorted(found)]
 
     def blocks(self, n_queries):
         """Slice the queries to compare at a time: one slice, or an even number."""
