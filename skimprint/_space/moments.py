@@ -527,11 +527,9 @@ class PooledMoments:
         other.means = np.where(is_apart[:, None], whitening(self.means), 0)
         if self.factor is not None:
             other.factor = whitening.apply(self.factor) * self.varies
-        elif not self.varies:
-            other._triangle = np.zeros_like(self._triangle)
         else:
             scatter = whitening.apply(whitening.apply(self.scatter).T)
-            other._triangle = _triangle(scatter)
+            other._triangle = _triangle(scatter) * self.varies
         return other
 
     @property
@@ -591,23 +589,11 @@ def _differences(before, now):
         label
         for label, place in now.items()
         if label in before
-        and (before[label] is place or _have_same_scatter(before[label], place))
+        and (
+            before[label] is place
+            or all(map(np.array_equal, _moments_at(before[label]), _moments_at(place)))
+        )
     }
     gone = [place for label, place in before.items() if label not in same]
     new = [place for label, place in now.items() if label not in same]
     return gone, new
-
-
-def _have_same_scatter(first, second):
-    """Tell whether the scatters at two places are made of equal arrays."""
-    first, second = _moments_at(first), _moments_at(second)
-    if (first.weight, first.variance) != (second.weight, second.variance):
-        return False
-    return all(
-        (a is None and b is None) or np.array_equal(a, b)
-        for a, b in (
-            (first.triangle, second.triangle),
-            (first.rows, second.rows),
-            (first.row_weights, second.row_weights),
-        )
-    )

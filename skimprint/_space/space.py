@@ -101,10 +101,9 @@ class Space:
         if not moments.varies:
             return Scatter.of_rows(moments.between, float(len(moments.means)))
         total = float(moments.weights.sum())
-        nothing = np.empty((0, self.state.n_features))
         if moments.factor is not None:
             return Scatter.of_rows(moments.factor, total)
-        return Scatter(total, nothing, moments.scatter)
+        return Scatter(total, moments.means[:0], moments.scatter)
 
     @cached_property
     def shrinkage(self):
