@@ -29,6 +29,10 @@ SAMPLE_SIZE = 200
 # Classes whose scores tell which shrinkage is best: more tell the same.
 _MAX_CLASSES = 100
 
+# What is left of a class without a row, and of 1 without its leverage, is at least this
+# share of it, or nothing.
+_EPS = 1e-9
+
 
 class LeftOut(NamedTuple):
     """Samples to be left out in turn.
@@ -100,19 +104,11 @@ def choose_shrinkage(scatter, class_weight, means, left_out):
         among = np.unique(left_out.codes)
         among = among[:: -(-len(among) // _MAX_CLASSES)]
         left_out = left_out.take(np.isin(left_out.codes, among))
-    rows, codes, weight, shares, _ = left_out
     scores = whitened_mean_scores(
-        scatter,
-        class_weight,
-        means,
-        rows,
-        codes,
-        SHRINKAGES,
-        row_weight=weight,
-        among=among,
+        scatter, class_weight, means, left_out, SHRINKAGES, among
     )
-    codes = np.searchsorted(among, codes)
-    return SHRINKAGES[last_of_the_best(scores, codes, balanced(shares, codes))]
+    codes = np.searchsorted(among, left_out.codes)
+    return SHRINKAGES[last_of_the_best(scores, codes, balanced(left_out.shares, codes))]
 
 
 def shrinkage_of_means(n_classes, n_features):
@@ -159,16 +155,15 @@ def choose_alpha(scatter, class_weight, means, left_out):
     left_out = _able_to_go(class_weight, left_out)
     if len(left_out.rows) == 0 or len(means) == 1 or variance == 0:
         return 10 * variance or 1.0
-    rows, codes, weight, shares, _ = left_out
     sums, alphas = means * class_weight[:, None], variance * np.array(ALPHAS)
-    scores = ridge_scores(scatter, sums, rows, codes, alphas, row_weight=weight)
-    return float(alphas[last_of_the_best(scores, codes, shares)])
+    scores = ridge_scores(scatter, sums, left_out, alphas)
+    return float(alphas[last_of_the_best(scores, left_out.codes, left_out.shares)])
 
 
 def _able_to_go(class_weight, left_out):
     """Take the samples that leave something of their class when they go."""
-    codes, weights = left_out.codes, left_out.weights
-    return left_out.take(can_be_left_out(class_weight, codes, weights))
+    of_class = class_weight[left_out.codes]
+    return left_out.take(of_class - left_out.weights > _EPS * of_class)
 
 
 def last_of_the_best(candidates, codes, shares):
@@ -185,17 +180,7 @@ def last_of_the_best(candidates, codes, shares):
     return int(np.flatnonzero(values >= max(values) - _SAME_LIKELIHOOD)[-1])
 
 
-def whitened_mean_scores(
-    scatter,
-    class_weight,
-    means,
-    rows,
-    codes,
-    shrinkages,
-    *,
-    row_weight=None,
-    among=None,
-):
+def whitened_mean_scores(scatter, class_weight, means, left_out, shrinkages, among):
     r"""Compute cosines of rows to the whitened class means, all made without the row.
 
     The space is whitened by the shrunk covariance :math:`(1 - s) S / N + s v I`, for
@@ -211,37 +196,31 @@ def whitened_mean_scores(
         Sum of the weights of each class.
     means : ndarray of shape (n_classes, n_features)
         The class means, of dtype float64.
-    rows : ndarray of shape (n_rows, n_features)
-        Rows that scatter and means were made from, not necessarily all of them.
-    codes : ndarray of shape (n_rows,)
-        The class of each row, in ``range(n_classes)``.
+    left_out : LeftOut
+        Some of the rows that scatter and means were made from. Each is left out with
+        all the weight that it has in its class.
     shrinkages : array-like of shape (n_shrinkages,)
         Shrinkages ``s`` to compare, above 0 and at most 1.
-    row_weight : ndarray of shape (n_rows,), default=None
-        The weight that each row has in its class; it is left out with all of it.
-    among : ndarray of shape (n_scored,), default=None
-        The classes to score, in ascending order, with those of all rows; by default
-        all.
+    among : ndarray of shape (n_scored,)
+        The classes to score, in ascending order, with those of all rows.
 
     Yields
     ------
     scores : ndarray of shape (n_rows, n_scored)
         Cosines for one shrinkage after the other. They mean nothing for a row that is
-        its whole class: see `can_be_left_out`.
+        its whole class.
 
     Notes
     -----
     Products with the directions of the scatter are taken once; each shrinkage then
     takes one product of (n_rows, n_directions) and (n_directions, n_scored).
     """
-    total = scatter.total_weight
-    weight = 1.0 if row_weight is None else row_weight
+    total, (rows, codes, weight, *_) = scatter.total_weight, left_out
     shift = shift_without(class_weight[codes], weight)  # of r, in the class mean
     lost = shift * class_weight[codes] / total  # of r r^T, in S / N
     origin_shift = shift / len(means)
     origin = means.mean(axis=0)
-    if among is not None:
-        means, codes = means[among], np.searchsorted(among, codes)
+    means, codes = means[among], np.searchsorted(among, codes)
     own = codes, np.arange(len(rows))
     mean_shift = np.tile(origin_shift, (len(means), 1))
     mean_shift[own] -= shift
@@ -276,7 +255,7 @@ def whitened_mean_scores(
         ).T
 
 
-def ridge_scores(scatter, class_sums, rows, codes, alphas, *, row_weight=None):
+def ridge_scores(scatter, class_sums, left_out, alphas):
     r"""Predict by ridge regression on one-hot targets, each row without itself.
 
     Parameters
@@ -285,22 +264,18 @@ def ridge_scores(scatter, class_sums, rows, codes, alphas, *, row_weight=None):
         The second moment of all rows, :math:`\sum_i w_i x_i x_i^T`.
     class_sums : ndarray of shape (n_classes, n_features)
         The weighted sum of the rows of each class, of dtype float64.
-    rows : ndarray of shape (n_rows, n_features)
-        Rows that the sums were made from, not necessarily all of them.
-    codes : ndarray of shape (n_rows,)
-        The class of each row, in ``range(n_classes)``.
+    left_out : LeftOut
+        Some of the rows that the sums were made from.
     alphas : array-like of shape (n_alphas,)
         Regularisations, per unit of weight: the penalty is ``alpha`` times the sum of
         all weights, and stays when a row is left out.
-    row_weight : ndarray of shape (n_rows,), default=None
-        The weight of each row.
 
     Yields
     ------
     scores : ndarray of shape (n_rows, n_classes)
         Predictions, for one alpha after the other.
     """
-    weight = np.ones(len(rows)) if row_weight is None else row_weight
+    rows, codes, weight, *_ = left_out
     spectrum, rows = scatter.spectrum(), rows.astype(np.float64, copy=False)
     sums, coordinates = spectrum.project(class_sums), spectrum.project(rows)
     products_outside, squares = rows @ class_sums.T, coordinates**2
@@ -314,27 +289,3 @@ def ridge_scores(scatter, class_sums, rows, codes, alphas, *, row_weight=None):
         predictions[own] -= leverage
         predictions /= np.maximum(1 - leverage, _EPS)[:, None]
         yield predictions
-
-
-def can_be_left_out(class_weight, codes, row_weight=None):
-    """Tell which rows leave something of their class when they go.
-
-    Parameters
-    ----------
-    class_weight : ndarray of shape (n_classes,)
-        Sum of the weights of each class.
-    codes : ndarray of shape (n_rows,)
-        The class of each row.
-    row_weight : ndarray of shape (n_rows,), default=None
-        The weight of each row.
-
-    Returns
-    -------
-    mask : ndarray of bool of shape (n_rows,)
-        False for the only row of a class.
-    """
-    weight = 1.0 if row_weight is None else row_weight
-    return class_weight[codes] - weight > 1e-9 * class_weight[codes]
-
-
-_EPS = 1e-9  # of a leverage: below it, a row is all that there is in its direction

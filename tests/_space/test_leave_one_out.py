@@ -6,13 +6,14 @@ from sklearn.linear_model import Ridge
 
 from skimprint._space.leave_one_out import (
     LeftOut,
-    can_be_left_out,
+    _able_to_go,
     choose_shrinkage,
     ridge_scores,
     whitened_mean_scores,
 )
 from skimprint._space.whitening import Scatter
 
+EVERY_CLASS = np.arange(4)
 SHRINKAGES = [0.01, 0.3, 0.9, 1.0]
 
 
@@ -28,6 +29,11 @@ def statistics(X, codes, weight):
     onehot = np.eye(4)[codes] * weight[:, None]
     class_weight = onehot.sum(axis=0)
     return class_weight, onehot.T @ X / class_weight[:, None]
+
+
+def left_out_of(X, codes, weight=None):
+    weight = np.ones(len(X)) if weight is None else weight
+    return LeftOut(X, codes, weight, weight, np.zeros(len(X), int))
 
 
 def scatter_of(X, codes, weight, means):
@@ -47,10 +53,9 @@ def test_whitened_mean_is_brute_force(n_features, weighted):
         scatter_of(X, codes, weight, means),
         class_weight,
         means,
-        X,
-        codes,
+        left_out_of(X, codes, weight),
         SHRINKAGES,
-        row_weight=weight,
+        EVERY_CLASS,
     )
     for shrinkage, actual in zip(SHRINKAGES, scores, strict=True):
         for i in range(len(X)):
@@ -72,8 +77,10 @@ def test_some_rows_are_scored_as_among_all():
     class_weight, means = statistics(X, codes, weight)
     args = scatter_of(X, codes, weight, means), class_weight, means
     some = np.array([1, 7, 12])
-    (expected,) = whitened_mean_scores(*args, X, codes, [0.4])
-    (actual,) = whitened_mean_scores(*args, X[some], codes[some], [0.4])
+    (expected,), (actual,) = (
+        whitened_mean_scores(*args, left_out_of(*rows), [0.4], EVERY_CLASS)
+        for rows in ((X, codes), (X[some], codes[some]))
+    )
     np.testing.assert_allclose(actual, expected[some])
 
 
@@ -81,9 +88,10 @@ def test_some_classes_are_scored_as_among_all():
     X, codes, weight = unbalanced(6)
     class_weight, means = statistics(X, codes, weight)
     args = scatter_of(X, codes, weight, means), class_weight, means
-    (expected,) = whitened_mean_scores(*args, X, codes, [0.4])
     among, some = np.array([1, 3]), np.isin(codes, [1, 3])
-    (actual,) = whitened_mean_scores(*args, X[some], codes[some], [0.4], among=among)
+    rows = left_out_of(X, codes)
+    (expected,) = whitened_mean_scores(*args, rows, [0.4], EVERY_CLASS)
+    (actual,) = whitened_mean_scores(*args, rows.take(some), [0.4], among)
     np.testing.assert_allclose(actual, expected[some][:, among])
 
 
@@ -100,10 +108,9 @@ def test_cosines_are_cosines_of_what_hardly_anything_is_left(share, dtype):
         scatter_of(X.astype(np.float64), codes, weight, means),
         class_weight,
         means,
-        X,
-        codes,
+        left_out_of(X, codes, weight),
         SHRINKAGES,
-        row_weight=weight,
+        np.arange(2),
     )
     assert all(np.abs(scores).max() <= 1 for scores in found)
 
@@ -114,8 +121,12 @@ def test_float32_rows_are_near_enough():
     args = scatter_of(X, codes, weight, means), class_weight, means
     for shrinkage, expected, actual in zip(
         SHRINKAGES,
-        whitened_mean_scores(*args, X, codes, SHRINKAGES),
-        whitened_mean_scores(*args, X.astype(np.float32), codes, SHRINKAGES),
+        *(
+            whitened_mean_scores(
+                *args, left_out_of(rows, codes), SHRINKAGES, EVERY_CLASS
+            )
+            for rows in (X, X.astype(np.float32))
+        ),
         strict=True,
     ):
         # What outweighs the noise of a sample in its own direction is divided by.
@@ -132,10 +143,8 @@ def test_ridge_is_brute_force(n_features, weighted):
     scores = ridge_scores(
         Scatter.of_rows(X * root, weight.sum()),
         (targets * weight[:, None]).T @ X,
-        X,
-        codes,
+        left_out_of(X, codes, weight),
         alphas,
-        row_weight=weight,
     )
     for alpha, actual in zip(alphas, scores, strict=True):
         for i in range(len(X)):
@@ -169,9 +178,7 @@ def test_each_class_has_the_same_say_in_the_shrinkage(n_classes):
 
 
 def test_the_only_row_of_a_class_stays():
-    codes = np.array([0, 1, 1])
-    mask = can_be_left_out(np.array([1.0, 2.0]), codes)
-    np.testing.assert_array_equal(mask, [False, True, True])
-    weight = np.array([0.5, 2.0, 0.0])
-    mask = can_be_left_out(np.array([0.5, 2.0]), codes, weight)
-    np.testing.assert_array_equal(mask, [False, False, True])
+    rows = left_out_of(np.arange(3), np.array([0, 1, 1]))
+    assert _able_to_go(np.array([1.0, 2.0]), rows).rows.tolist() == [1, 2]
+    rows = left_out_of(*rows[:2], np.array([0.5, 2.0, 0.0]))
+    assert _able_to_go(np.array([0.5, 2.0]), rows).rows.tolist() == [2]
