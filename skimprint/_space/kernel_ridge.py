@@ -297,7 +297,7 @@ def choose_kernel(support):
     targets = support.targets(root.dtype)
 
     def scores(gamma):
-        matrix = _triangle(support.rows, gamma)
+        matrix = _kernel(support.rows, support.rows, gamma).T
         matrix *= root
         matrix *= root[:, None]
         values, vectors = eigh(matrix, overwrite_a=True, check_finite=False)
@@ -343,7 +343,8 @@ def _blocks(n_rows, n_columns):
 def _kernel(A, B, gamma):
     """Compute the kernel between rows of unit length, of shape (n_a, n_b).
 
-    Their squared distance is ``2 - 2 cosine``.
+    Their squared distance is ``2 - 2 cosine``. Of rows with themselves NumPy computes
+    one half of the products; the transpose is in LAPACK's order.
     """
     products = A @ B.T
     products -= 1
@@ -353,23 +354,11 @@ def _kernel(A, B, gamma):
 
 def _factor(support, gamma, alpha):
     """Factor the regularised kernel of all samples, for `cho_solve`."""
-    matrix = _triangle(support.rows, gamma)
-    penalty = np.maximum(alpha / support.weights, _rounding(support.rows))
+    rows = support.rows
+    matrix = _kernel(rows, rows, gamma).T
+    # Bounds what rounding may do to the eigenvalues. Those of equal rows are zero, and
+    # only what is added keeps them positive.
+    rounding = len(rows) * np.finfo(rows.dtype).eps
+    penalty = np.maximum(alpha / support.weights, rounding)
     matrix[np.diag_indices(len(matrix))] += penalty.astype(matrix.dtype)
     return linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-
-
-def _rounding(rows):
-    """Bound what rounding may do to the eigenvalues of the kernel of rows.
-
-    Those of equal rows are zero, and only what is added keeps them positive.
-    """
-    return len(rows) * np.finfo(rows.dtype).eps
-
-
-def _triangle(rows, gamma):
-    """Compute the lower triangle of the kernel between rows in LAPACK's order."""
-    (multiply,) = linalg.get_blas_funcs(("syrk",), (rows,))
-    matrix = multiply(2 * gamma, rows.T, trans=1, lower=1)
-    matrix -= 2 * gamma
-    return np.exp(matrix, out=matrix)
