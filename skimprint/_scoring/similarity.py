@@ -448,7 +448,7 @@ class _ByProducts(Similarity):
         for name in ("compared", "origin", "factor", "shift"):
             setattr(there, name, X.bring(getattr(self, name)))
         if self.whitening is not None:
-            there.whitening = _whitening_of(self.whitening, X.bring)
+            there.whitening = self.whitening.brought(X.bring)
             there.query_whitening = self.query_whitening and there.whitening
         return there
 
@@ -691,21 +691,6 @@ def _read_only(array):
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _whitening_of(whitening, bring):
-    """Make a function of rows on a device of a whitening."""
-    origin, outside = bring(whitening.origin), whitening.outside
-    if whitening.matrix is not None:
-        matrix = bring(whitening.matrix)
-        return lambda X: (X - origin) @ matrix
-    basis, inside = bring(whitening.basis), bring(whitening.inside)
-
-    def whiten(X):
-        X = X - origin
-        return outside * X + ((X @ basis) * inside) @ basis.T
-
-    return whiten
 
 
 def largest_rows(ranks, n_largest):

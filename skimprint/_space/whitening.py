@@ -1,5 +1,6 @@
 """Shrunk within-class covariance of the support set, and the space it whitens."""
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -196,20 +197,22 @@ class Whitening:
             \left( \sqrt{c} + \sqrt{a \lambda + c} \right)} .
         """
         variance, shrinkage = scatter.variance, max(shrinkage, MIN_SHRINKAGE)
+        origin = origin.astype(dtype, copy=False)
         if variance == 0:
-            parts = {"basis": np.empty((len(origin), 0)), "inside": np.empty(0)}
-        elif scatter.matrix is not None:
-            parts = {"cholesky": cholesky(scatter.covariance(shrinkage), dtype)}
-        else:
-            spectrum = scatter.spectrum()
-            share, rest = (1 - shrinkage) / scatter.total_weight, shrinkage * variance
-            inner, outer = np.sqrt(share * spectrum.eigenvalues + rest), np.sqrt(rest)
-            parts = {
-                "outside": float(1 / outer),
-                "basis": np.ascontiguousarray(spectrum.factor.T),
-                "inside": -share / (outer * inner * (outer + inner)),
-            }
-        return cls(origin, **parts).astype(dtype)
+            basis = np.empty((len(origin), 0), dtype)
+            return cls(origin, basis=basis, inside=np.empty(0, dtype))
+        if scatter.matrix is not None:
+            return cls(origin, cholesky(scatter.covariance(shrinkage), dtype))
+        spectrum = scatter.spectrum()
+        share, rest = (1 - shrinkage) / scatter.total_weight, shrinkage * variance
+        inner, outer = np.sqrt(share * spectrum.eigenvalues + rest), np.sqrt(rest)
+        inside = -share / (outer * inner * (outer + inner))
+        return cls(
+            origin,
+            outside=float(1 / outer),
+            basis=np.ascontiguousarray(spectrum.factor.T, dtype),
+            inside=inside.astype(dtype, copy=False),
+        )
 
     def __call__(self, X):
         """Rows in the whitened space.
@@ -222,9 +225,9 @@ class Whitening:
         Returns
         -------
         whitened : ndarray of shape (n, n_features)
-            In the dtype of ``X``. Where nothing varies, ``X - origin``.
+            Where nothing varies, ``X - origin``.
         """
-        return self.apply(X - self.origin.astype(X.dtype, copy=False))
+        return self.apply(X - self.origin)
 
     @cached_property
     def matrix(self):
@@ -233,11 +236,16 @@ class Whitening:
 
     def apply(self, X):
         """Whiten differences of rows, which have no origin."""
-        if self.cholesky is not None:
-            return X @ self.matrix.astype(X.dtype, copy=False)
-        basis = self.basis.astype(X.dtype, copy=False)
-        inside = self.inside.astype(X.dtype, copy=False)
-        return self.outside * X + ((X @ basis) * inside) @ basis.T
+        if self.matrix is not None:
+            return X @ self.matrix
+        return self.outside * X + ((X @ self.basis) * self.inside) @ self.basis.T
+
+    def brought(self, bring):
+        """Make the same whitening for rows on a device, given what brings arrays."""
+        there = copy(self)
+        for name in ("origin", "matrix", "basis", "inside"):
+            setattr(there, name, bring(getattr(self, name)))
+        return there
 
     def solve(self, X):
         """Whiten rows in the dtype of the whitening, for which no inverse is made.
@@ -255,17 +263,6 @@ class Whitening:
         if self.cholesky is None:
             return self.apply(X)
         return _solve(self.cholesky, X, transposed=True)
-
-    def astype(self, dtype):
-        """Prepare the same whitening for rows of a dtype."""
-        names = "origin", "cholesky", "basis", "inside"
-        arrays = {name: getattr(self, name) for name in names}
-        arrays = {
-            name: array.astype(dtype, copy=False)
-            for name, array in arrays.items()
-            if array is not None
-        }
-        return Whitening(**arrays, outside=self.outside)
 
 
 def within_class_covariance(moments):

@@ -158,13 +158,13 @@ def test_nearest_whitened_mean_is_lda_without_priors():
 @pytest.mark.parametrize("n, d", [(60, 5), (12, 40)])
 def test_whitening_of_float32_stays_float32(n, d):
     X, _, means, R = scattered(n, d)
-    whiten = Whitening.of(Scatter.of_rows(R, n), means[0], 0.1)
+    whiten, narrow = (
+        Whitening.of(Scatter.of_rows(R, n), means[0], 0.1, dtype)
+        for dtype in (np.float64, np.float32)
+    )
     single = X.astype(np.float32)
-    assert whiten(single).dtype == np.float32
-    narrow = Whitening.of(Scatter.of_rows(R, n), means[0], 0.1, np.float32)
-    for other in (whiten, narrow, whiten.astype(np.float32)):
-        assert other(single).dtype == np.float32
-        np.testing.assert_allclose(other(single), whiten(X), rtol=1e-4, atol=1e-4)
+    assert narrow(single).dtype == np.float32
+    np.testing.assert_allclose(narrow(single), whiten(X), rtol=1e-4, atol=1e-4)
     for rows in (single, X):
         assert narrow.solve(rows).dtype == np.float32
         np.testing.assert_allclose(narrow.solve(rows), whiten(X), rtol=1e-4, atol=1e-4)

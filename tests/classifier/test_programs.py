@@ -961,7 +961,7 @@ class Program:
         loss = np.linalg.norm(x, axis=1) + np.linalg.norm(whitening.origin)
         loss *= stretch * max(np.linalg.norm(head.proxies, axis=1).max(), 1)
         if norm.unit_length:
-            left = np.linalg.norm(whitening.astype(np.float64)(x), axis=1)
+            left = np.linalg.norm(whitening(x), axis=1)
             loss = np.minimum(loss / np.maximum(left, 1e-100), 1e100)
         return 50 * self.exactness() * loss
 
