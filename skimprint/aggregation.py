@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._arrays.device import to_host
 from ._arrays.groups import offsets_of
-from ._scoring.similarity import largest_rows
+from ._scoring.similarity import largest_first, largest_rows
 from ._validation import check_returned
 
 __all__ = ["Votes", "max_scores", "vote_shares"]
@@ -485,7 +485,9 @@ class Votes(Aggregation, BaseEstimator):
         scores : ndarray of shape (n_classes, n_queries)
             Shares of the votes.
         """
-        return self.without(similarities, None, offsets, metric)
+        nearest = largest_rows(similarities, self.n_neighbors)
+        values = np.take_along_axis(similarities, nearest, axis=0)
+        return self._shares(*largest_first(values, nearest), offsets, metric)
 
     def without(self, similarities, gone, offsets, metric):
         """Count the votes of the most similar proxies among those that are left.
@@ -494,7 +496,7 @@ class Votes(Aggregation, BaseEstimator):
         ----------
         similarities : ndarray of shape (n_proxies, n_queries)
             Distances negated.
-        gone : ndarray of shape (n_proxies, n_queries) or None
+        gone : ndarray of shape (n_proxies, n_queries)
             Which proxies there are not for a query, and do not vote.
         offsets, metric : ndarray and Similarity
             As for `scores`.
@@ -504,18 +506,7 @@ class Votes(Aggregation, BaseEstimator):
         scores : ndarray of shape (n_classes, n_queries)
             Shares of the votes.
         """
-        if gone is not None:
-            similarities = np.where(gone, -np.inf, similarities)
-        nearest = largest_rows(similarities, self.n_neighbors)
-        values = np.take_along_axis(similarities, nearest, axis=0)
-        order = np.argsort(-values, axis=0, kind="stable")
-        values, nearest = (
-            np.take_along_axis(array, order, axis=0) for array in (values, nearest)
-        )
-        voters = None
-        if gone is not None:
-            voters = ~np.take_along_axis(gone, nearest, axis=0).T
-        return self._shares(values.T, nearest.T, offsets, metric, voters)
+        return self.scores(np.where(gone, -np.inf, similarities), offsets, metric)
 
     def of_queries(self, similarity, queries, offsets, rank=None):
         """Count the votes of the proxies that are nearest to each query.
@@ -570,10 +561,13 @@ class Votes(Aggregation, BaseEstimator):
         votes *= codes_of(offsets)[nearest] == codes[:, None]
         return nearest, votes.astype(found.dtype)
 
-    def _shares(self, similarities, nearest, offsets, metric, voters=None):
-        """Count the votes of proxies, of shape (n_queries, n_neighbors)."""
+    def _shares(self, similarities, nearest, offsets, metric):
+        """Count the votes of proxies, of shape (n_queries, n_neighbors).
+
+        None votes whose similarity is minus infinity.
+        """
         distances = (metric.zero_distance or 0) - similarities
-        codes = codes_of(offsets)[nearest]
+        codes, voters = codes_of(offsets)[nearest], similarities > -np.inf
         n_classes = len(offsets) - 1
         return vote_shares(distances, codes, n_classes, self.weights, voters).T
 

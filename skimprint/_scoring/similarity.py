@@ -334,11 +334,7 @@ class Similarity:
         ranks = self.ranks(X)
         indices = largest_rows(ranks, n_neighbors)
         similarities = self.exact(X, indices, np.take_along_axis(ranks, indices, 0))
-        order = np.argsort(-similarities, axis=0, kind="stable")
-        return (
-            np.take_along_axis(similarities, order, 0).T,
-            np.take_along_axis(indices, order, 0).T,
-        )
+        return largest_first(similarities, indices)
 
     def exact(self, X, indices, ranks):
         """Compare with chosen proxies, as exactly as can be: ranks to similarities."""
@@ -721,3 +717,20 @@ def largest_rows(ranks, n_largest):
         indices[:, tied] = order[:n_largest]
     indices.sort(axis=0)
     return indices
+
+
+def largest_first(values, indices):
+    """Sort the values of each query, the largest first, and what they belong to.
+
+    Parameters
+    ----------
+    values, indices : ndarray of shape (n, n_queries)
+        Values, and the index of each.
+
+    Returns
+    -------
+    values, indices : ndarray of shape (n_queries, n)
+        Of equal values the first one comes first.
+    """
+    order = np.argsort(-values, axis=0, kind="stable")
+    return tuple(np.take_along_axis(each, order, 0).T for each in (values, indices))
