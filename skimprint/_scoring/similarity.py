@@ -5,7 +5,7 @@ lie in memory so, and the maximum over the proxies of a class runs along contigu
 memory, for any class sizes. Of few proxies the product is faster the other way round.
 
 A metric that is made of products runs on any device: its formulae stand once, over an
-array namespace ``xp``. NumPy keeps to the memory that there is.
+array namespace ``xp``.
 """
 
 from copy import copy
@@ -100,8 +100,9 @@ class Similarity:
     xp = np
     _there = None
 
-    # Whether the length of a query is left to `finish`.
-    divide_by_length = False
+    # Whether whitened proxies make up for queries that are not, and whether the length
+    # of a query is left to `finish`.
+    folds = divide_by_length = False
 
     # Where similarities of unit queries follow from products, a method: see `Dot`.
     of_products = None
@@ -116,7 +117,7 @@ class Similarity:
         factor=None,
     ):
         self.proxies = proxies
-        self.whitening = self.query_whitening = whitening
+        self.whitening = whitening
         # The norm before the whitening, and the one of what is compared.
         self.query_norm, self.last_norm = query_norm, IDENTITY
         if whitening is not None and query_norm.unit_length:
@@ -228,8 +229,8 @@ class Similarity:
         else:
             X = self.xp.astype(X.part(block), self.compared.dtype)
         X = self._normalized(self.query_norm, X)
-        if self.query_whitening is not None:
-            X = self.query_whitening(X)
+        if self.whitening is not None and not self.folds:
+            X = self.whitening(X)
         return self._placed(self._normalized(self.last_norm, X))
 
     def _normalized(self, norm, X):
@@ -259,7 +260,7 @@ class Similarity:
         return np.asarray(self.compare(X, self.proxies), dtype=self.proxies.dtype)
 
     def finish(self, ranks, X):
-        """Make similarities of ranks, in place; any subset of a query's will do.
+        """Make similarities of ranks, which it may write on; any subset will do.
 
         Parameters
         ----------
@@ -271,7 +272,6 @@ class Similarity:
         Returns
         -------
         similarities : ndarray of shape (any, n_queries)
-            ``ranks``, changed.
         """
         return ranks
 
@@ -434,7 +434,6 @@ class _ByProducts(Similarity):
 
     has_device_form = True
     shows_non_finite = True
-    folds = False
     origin = factor = shift = None
 
     def _brought(self, X):
@@ -445,7 +444,6 @@ class _ByProducts(Similarity):
             setattr(there, name, X.bring(getattr(self, name)))
         if self.whitening is not None:
             there.whitening = self.whitening.brought(X.bring)
-            there.query_whitening = self.query_whitening and there.whitening
         return there
 
     def ranks(self, X):
@@ -457,11 +455,6 @@ class _ByProducts(Similarity):
         if self.shift is not None:
             ranks -= self.shift[:, None]
         return ranks
-
-    def _in_place(self, name, values, *args):
-        """Call a function of the namespace: NumPy's needs no other memory."""
-        function = getattr(self.xp, name)
-        return function(values, *args, **({"out": values} if self.xp is np else {}))
 
 
 class Dot(_ByProducts):
@@ -483,7 +476,6 @@ class Dot(_ByProducts):
         # queries need no product of their own with a matrix of all features.
         self.folds = twice_whitened is not None
         if self.folds:
-            self.query_whitening = None
             self.compared, self.shift = twice_whitened
 
     def _whitened(self, X):
@@ -550,7 +542,7 @@ class Cosine(Dot):
 
     def finish(self, ranks, X):
         ranks = super().finish(ranks, X)
-        return self._in_place("clip", ranks, -1.0, 1.0)  # what rounding may exceed
+        return self.xp.clip(ranks, -1.0, 1.0)  # what rounding may exceed
 
     def _directions(self, vectors):
         return l2_normalize(vectors)
@@ -579,9 +571,7 @@ class Euclidean(_ByProducts):
         # |x - p|^2 = |x|^2 - 2 (x.p - |p|^2 / 2), which rounding may make negative.
         ranks *= -2
         ranks += squared_lengths(self.xp, X)[:, 0]
-        ranks = self._in_place("clip", ranks, 0.0, None)
-        ranks = self._in_place("sqrt", ranks)
-        return self._in_place("negative", ranks)
+        return -self.xp.sqrt(self.xp.clip(ranks, 0.0, None))
 
     def paired(self, X, vectors, which=None):
         return -np.linalg.norm(X - self.project(vectors), axis=1)
