@@ -227,7 +227,7 @@ class Norm:
         out[:] = X
         return out
 
-    def on_device(self, xp, X, *, axis=1):
+    def on_device(self, xp, X):
         """Normalise rows of any array namespace.
 
         Parameters
@@ -235,9 +235,7 @@ class Norm:
         xp : module
             The namespace.
         X : array of shape (n, n_features)
-            The rows; of more dimensions with another ``axis``.
-        axis : int, default=1
-            That of the features.
+            The rows.
 
         Returns
         -------
@@ -246,7 +244,7 @@ class Norm:
         """
         if self.before is not None:
             X = self.before(xp, X)
-        return X / lengths(xp, X, axis=axis) if self.unit_length else X
+        return X / lengths(xp, X) if self.unit_length else X
 
     def undone(self, X):
         """Find what rows of unit length were, up to their length: an ndarray again."""
@@ -344,9 +342,6 @@ class _Function(Norm):
         found = self.function(X.copy())
         found = check_returned(found, X.shape, X.dtype, self.name)
         return super().__call__(found, out=out)
-
-    def of_proxies(self, vectors, offsets, is_head):
-        return self(vectors)
 
 
 def _signed_roots(xp, X):
