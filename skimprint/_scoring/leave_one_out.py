@@ -99,6 +99,8 @@ def leave_one_out(scorer, score):
         there are no others.
     """
     samples = _chosen(scorer)
+    if not len(samples.rows):
+        return None
     samples, change, is_alone = _changes(scorer, samples)
     if not len(samples.rows):
         return None
@@ -256,33 +258,24 @@ def _changes(scorer, samples):
     which there are samples, but none that can be scored.
     """
     head = scorer.head
-    n_classes = len(head.classes)
     change, usable = _changes_of(scorer, samples)
-    is_alone = np.zeros(n_classes, bool)
-    if change is None:
-        return samples, None, is_alone
+    is_alone = np.zeros(len(head.classes), bool)
     is_alone[samples.codes] = True
     is_alone[samples.codes[usable]] = False
     samples, change = samples.take(usable), change.take(usable)
-    totals = np.bincount(samples.codes, samples.weights, minlength=n_classes)
-    codes = samples.codes  # not of classes of a head, which have no samples
-    shares = samples.weights * (head.space.class_weights[codes] / totals[codes])
-    samples = samples._replace(shares=shares)
+    samples = samples.sharing(head.space.class_weights)
     found = np.unique(samples.codes)
-    step = -(-len(found) // _budget(scorer))  # of very many classes, only some
-    if step > 1:
-        chosen = np.isin(samples.codes, found[::step])
-        samples, change = samples.take(chosen), change.take(chosen)
-    return samples, change, is_alone
+    step = max(1, -(-len(found) // _budget(scorer)))  # of very many classes, only some
+    chosen = np.isin(samples.codes, found[::step])
+    return samples.take(chosen), change.take(chosen), is_alone
 
 
 def _changes_of(scorer, samples):
-    """Find what becomes of proxies without each of some samples.
+    """Find what becomes of proxies without each of some samples, one at least.
 
     Returns
     -------
-    change : _Change or None
-        None of no samples.
+    change : _Change
     usable : ndarray of bool, of shape (n,)
         Whether the class of a sample has anything left.
     """
@@ -300,11 +293,8 @@ def _changes_of(scorer, samples):
         twins = head.twins[head.offsets[code] : head.offsets[code + 1]]
         is_one = np.all(twins == twins[0])
         usable.append(~gone if is_one else np.ones(len(rows), bool))
-    if not changes:
-        return None, np.zeros(0, bool)
-    return _Change(*map(np.concatenate, zip(*changes, strict=True))), np.concatenate(
-        usable
-    )
+    change = _Change(*map(np.concatenate, zip(*changes, strict=True)))
+    return change, np.concatenate(usable)
 
 
 def _whitened(head, vectors):

@@ -63,12 +63,14 @@ class LeftOut(NamedTuple):
         kept = samples.take(np.arange(len(samples)), most=most)
         rows, weights, *_ = kept.values
         codes = kept.codes
-        totals = np.bincount(codes, weights, minlength=len(samples))
-        with np.errstate(divide="ignore"):
-            shares = weights * (class_weights / totals)[codes]
-        return cls(
-            rows, codes, weights, shares, np.arange(len(rows)) - kept.offsets[codes]
-        )
+        numbers = np.arange(len(rows)) - kept.offsets[codes]
+        return cls(rows, codes, weights, weights, numbers).sharing(class_weights)
+
+    def sharing(self, class_weights):
+        """Let the samples stand for all of their class, by their weights."""
+        totals = np.bincount(self.codes, self.weights)
+        of_class = class_weights[self.codes] / totals[self.codes]
+        return self._replace(shares=self.weights * of_class)
 
     def take(self, part):
         """Take some of the samples."""
