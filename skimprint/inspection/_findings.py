@@ -54,8 +54,8 @@ def auroc(known, unknown):
     return float(roc_auc_score(is_known, np.concatenate([known, unknown])))
 
 
-def accuracy_by_class(codes, predicted, n_classes):
-    """Count queries by class, and find how many get their class.
+def confusion(codes, predicted, n_classes):
+    """Count queries by the class they have and the class they get.
 
     Parameters
     ----------
@@ -68,39 +68,33 @@ def accuracy_by_class(codes, predicted, n_classes):
 
     Returns
     -------
-    found : Bunch
-        ``n``, ``n_right``, ``recall``, ``low``, ``high`` and ``precision`` of each
-        class; NaN where there is nothing to divide by.
-    """
-    known = codes >= 0
-    n = np.bincount(codes[known], minlength=n_classes)
-    right = known & (codes == predicted)
-    n_right = np.bincount(codes[right], minlength=n_classes)
-    n_predicted = np.bincount(predicted[predicted >= 0], minlength=n_classes)
-    low, high = wilson_interval(n_right, n)
-    with np.errstate(invalid="ignore"):
-        recall, precision = n_right / n, n_right / n_predicted
-    return Bunch(
-        n=n, n_right=n_right, recall=recall, low=low, high=high, precision=precision
-    )
-
-
-def confusion(codes, predicted, n_classes):
-    """Count queries by the class they have and the class they get.
-
-    Parameters
-    ----------
-    codes, predicted, n_classes
-        As for `accuracy_by_class`.
-
-    Returns
-    -------
     counts : ndarray of shape (n_classes + 1, n_classes + 1)
         The last row is of unknown queries, the last column of those rejected.
     """
     n = n_classes + 1
     # The number -1 means the last.
     return np.bincount(codes % n * n + predicted % n, minlength=n * n).reshape(n, n)
+
+
+def accuracy_by_class(counts):
+    """Find how many queries of each class get it.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_classes + 1, n_classes + 1)
+        Of `confusion`.
+
+    Returns
+    -------
+    found : Bunch
+        ``n``, ``recall``, ``low``, ``high`` and ``precision`` of each class; NaN where
+        there is nothing to divide by.
+    """
+    n, n_right = counts[:-1].sum(axis=1), np.diag(counts)[:-1]
+    low, high = wilson_interval(n_right, n)
+    with np.errstate(invalid="ignore"):
+        recall, precision = n_right / n, n_right / counts[:, :-1].sum(axis=0)
+    return Bunch(n=n, recall=recall, low=low, high=high, precision=precision)
 
 
 def reliability(confidences, is_right, n_bins=_N_BINS):

@@ -225,6 +225,7 @@ def _examined(source, labels):
     n_known = int(known.sum())
     is_right = codes == predicted  # also an unknown query that is rejected
     n_right = int(is_right[known].sum())
+    counts = _findings.confusion(codes, predicted, n_classes)
     found = Bunch(
         classes=classes,
         y=labels,
@@ -239,8 +240,8 @@ def _examined(source, labels):
         accuracy_interval=tuple(
             map(float, _findings.wilson_interval(n_right, n_known))
         ),
-        by_class=_findings.accuracy_by_class(codes, predicted, n_classes),
-        confusion=_findings.confusion(codes, predicted, n_classes),
+        by_class=_findings.accuracy_by_class(counts),
+        confusion=counts,
         shots=clf.class_count_,
         familiarity=why.familiarity,
         threshold=threshold,
