@@ -17,7 +17,6 @@ from scipy import linalg
 from .._arrays.blas import eigh
 from .._arrays.groups import numbers_within
 from .._arrays.threads import run_blocks
-from ..normalization import l2_normalize
 from .leave_one_out import LeftOut, last_of_the_best
 from .likelihood import balanced
 
@@ -72,8 +71,8 @@ class Support(NamedTuple):
     indices: np.ndarray
 
     @classmethod
-    def of(cls, samples, class_weights, head, dtype):
-        """Take samples of each class, or its row where it comes from a head.
+    def of(cls, samples, class_weights, dtype):
+        """Take samples of each class.
 
         Parameters
         ----------
@@ -81,8 +80,6 @@ class Support(NamedTuple):
             What is kept of each class.
         class_weights : ndarray of shape (n_classes,)
             Weight of the samples of each class.
-        head : Ragged of Points
-            The row of each class that comes from a head; none of other classes.
         dtype : dtype
             Of the regression.
 
@@ -90,21 +87,12 @@ class Support(NamedTuple):
         -------
         support : Support
         """
-        n_classes = len(samples)
-        most = max(1, min(SAMPLE_SIZE, MAX_ROWS // n_classes))
+        most = max(1, min(SAMPLE_SIZE, MAX_ROWS // len(samples)))
         kept = LeftOut.of(samples, class_weights, most)
-        rows, weights, codes = kept.rows, kept.shares, kept.codes
-        indices = samples.values.indices[samples.offsets[codes] + kept.numbers]
-        if len(head.codes):
-            rows = np.concatenate([rows, l2_normalize(head.values.vectors)])
-            weights = np.concatenate([weights, head.values.counts])
-            codes = np.concatenate([codes, head.codes])
-            indices = np.concatenate([indices, head.values.indices])
-            order = np.argsort(codes, kind="stable")
-            rows, weights, codes = rows[order], weights[order], codes[order]
-            indices = indices[order]
-        rows, weights = rows.astype(dtype, copy=False), balanced(weights, codes)
-        return cls(rows, codes, weights, n_classes, indices)
+        indices = samples.values.indices[samples.offsets[kept.codes] + kept.numbers]
+        rows = kept.rows.astype(dtype, copy=False)
+        weights = balanced(kept.shares, kept.codes)
+        return cls(rows, kept.codes, weights, len(samples), indices)
 
     def judges(self):
         """Take some of the samples, to choose something by."""

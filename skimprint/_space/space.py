@@ -5,6 +5,8 @@ from functools import cached_property
 import numpy as np
 
 from .._arrays.blas import one_thread_if_small
+from .._memory.columns import Ragged, Samples
+from ..normalization import l2_normalize
 from .kernel_ridge import KernelRidge, Support, choose_kernel
 from .leave_one_out import (
     SAMPLE_SIZE,
@@ -141,10 +143,19 @@ class Space:
         return KernelRidge(support, *choose_kernel(support.judges()))
 
     def support(self):
-        """Take the samples that the kernel regression is fitted to."""
+        """Take the samples that the kernel regression is fitted to.
+
+        Of a class of a head, that is its row.
+        """
         samples = self.state.column(lambda block: block.samples)
-        head = self.proxies.take(np.arange(len(self.is_head)), 1 * self.is_head)
-        return Support.of(samples, self.class_weights, head, self.state.dtype)
+        (of_head,) = np.nonzero(self.is_head)
+        if len(of_head):
+            rows = self.proxies.take(of_head)
+            vectors, counts, indices, _ = rows.values
+            keys = np.zeros(len(indices), np.uint64)
+            found = Samples(l2_normalize(vectors), counts, keys, indices)
+            samples = samples.replaced(of_head, Ragged(found, rows.offsets))
+        return Support.of(samples, self.class_weights, self.state.dtype)
 
     def left_out(self):
         """Take samples to choose something by."""
