@@ -36,8 +36,8 @@ class Cards:
     def __init__(self, source, findings):
         self.source, self.found = source, findings
         self.clf = source.clf
-        self.pictures, self._number_of = [], {}
-        self._explained, self._made = {}, {}
+        self.pictures = []
+        self._shown, self._explained, self._made = {}, {}, {}
 
     def query(self, row):
         """Show a query: a picture, a text, or what its row is called."""
@@ -49,33 +49,26 @@ class Cards:
 
     def _item(self, items, row, what):
         """Show an item: a picture, a text, or what its row is called."""
-        item = item_at(items, row)
-        key = what, row
-        name = name_of(item, row, what)
-        if key not in self._number_of and item is not None:
-            self._number_of[key] = self._stored(item)
-        number = self._number_of.get(key)
-        if number is None:
-            return f'<span class="text">{escape(name)}</span>'
-        if isinstance(number, str):
-            return f'<span class="text">{escape(name)} ({escape(number)})</span>'
-        return (
-            f'<img data-picture="{number}" alt="{escape(name)}" width="{SIZE}" '
-            f'height="{SIZE}">'
-        )
+        if (what, row) not in self._shown:
+            item = item_at(items, row)
+            self._shown[what, row] = self._show(item, name_of(item, row, what))
+        return self._shown[what, row]
 
-    def _stored(self, item):
-        """Store a picture and return its number; None for what is no picture."""
-        if len(self.pictures) >= MAX_PICTURES:
-            return None
+    def _show(self, item, name):
+        """Show an item as a picture, which is stored, or by its name."""
+        picture = None
         try:
-            picture = picture_of(item)
+            if len(self.pictures) < MAX_PICTURES:
+                picture = picture_of(item)
         except ItemError as error:
-            return f"cannot be shown: {error}"
+            name = f"{name} (cannot be shown: {error})"
         if picture is None:
-            return None
+            return f'<span class="text">{escape(name)}</span>'
         self.pictures.append(jpeg_of(picture))
-        return len(self.pictures) - 1
+        return (
+            f'<img data-picture="{len(self.pictures) - 1}" alt="{escape(name)}" '
+            f'width="{SIZE}" height="{SIZE}">'
+        )
 
     def explain(self, rows):
         """Explain queries, and the class that each is or that came second.
