@@ -42,26 +42,26 @@ class Moments(NamedTuple):
         Sum of the weights.
     mean : ndarray of shape (d,)
         Of dtype float64.
-    rows, row_weights : ndarray of shape (n, d) and (n,), or None
-        The samples and their weights, if they take less memory than the triangle.
-    triangle : ndarray of shape (d * (d + 1) / 2,) or None
-        Upper triangle of the scatter, one column after the other, if there are no rows.
     variance : float
         The trace of the scatter.
     third : ndarray of shape (d,) or None
         Sum of ``w |r|^2 r`` over the residuals r.
     fourth : float or None
         Sum of ``w |r|^4``. `None` if the scatter is part of a sum alone.
+    triangle : ndarray of shape (d * (d + 1) / 2,) or None
+        Upper triangle of the scatter, one column after the other, if there are no rows.
+    rows, row_weights : ndarray of shape (n, d) and (n,), or None
+        The samples and their weights, if they take less memory than the triangle.
     """
 
     weight: float
     mean: np.ndarray
-    rows: np.ndarray | None
-    row_weights: np.ndarray | None
-    triangle: np.ndarray | None
     variance: float
-    third: np.ndarray | None
-    fourth: float | None
+    third: np.ndarray | None = None
+    fourth: float | None = None
+    triangle: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    row_weights: np.ndarray | None = None
 
     @property
     def factor(self):
@@ -119,7 +119,7 @@ def moments_of(rows, weights=None):
             residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
             scatter += residuals.T @ residuals
     triangle = _triangle(scatter.T).astype(rows.dtype, copy=False)
-    return Moments(total, mean, None, None, triangle, variance, third, fourth)
+    return Moments(total, mean, variance, third, fourth, triangle)
 
 
 def joined(first, second):
@@ -175,7 +175,7 @@ def joined(first, second):
     triangle += _triangle_of_products(apart * between[None])
     dtype = (second if first.triangle is None else first).triangle.dtype
     triangle = triangle.astype(dtype, copy=False)
-    return Moments(total, mean, None, None, triangle, variance, third, fourth)
+    return Moments(total, mean, variance, third, fourth, triangle)
 
 
 def are_few(n, d):
@@ -215,7 +215,7 @@ def _add_scatters(triangle, parts, sign=1):
 
 
 class MomentColumns(NamedTuple):
-    """Moments of classes, in columns.
+    """Moments of classes, in columns: in the order of `Moments`.
 
     Attributes
     ----------
@@ -242,27 +242,16 @@ class MomentColumns(NamedTuple):
     @classmethod
     def of(cls, moments, dtype):
         """Make columns of the moments of each class."""
-        first = (
-            np.array([m.weight for m in moments]),
-            np.stack([m.mean for m in moments]),
-            np.array([m.variance for m in moments]),
-        )
+        fields = list(zip(*moments, strict=True))
         if moments[0].third is None:
-            return cls(*first)
+            return cls(*map(np.stack, fields[:3]))
         triangles = [m.triangle for m in moments if m.triangle is not None]
         d = len(moments[0].mean)
         stacked = np.empty((len(triangles), d * (d + 1) // 2), dtype)
         for triangle, out in zip(triangles, stacked, strict=True):
             out[:] = triangle
-        return cls(
-            *first,
-            np.stack([m.third for m in moments]),
-            np.array([m.fourth for m in moments]),
-            Ragged(
-                Triangles(stacked),
-                offsets_of([m.triangle is not None for m in moments]),
-            ),
-        )
+        offsets = offsets_of([m.triangle is not None for m in moments])
+        return cls(*map(np.stack, fields[:5]), Ragged(Triangles(stacked), offsets))
 
     @classmethod
     def of_few(cls, samples, pool=None):
@@ -318,26 +307,16 @@ class MomentColumns(NamedTuple):
 
     def one(self, place, samples):
         """Take the moments of one class, and its samples where they are kept for it."""
-        first = self.weights[place], self.means[place]
         if self.triangles is None:
-            return Moments(*first, None, None, None, self.variances[place], None, None)
-        rows = row_weights = triangle = None
+            return Moments(*(column[place] for column in self[:3]))
+        found = Moments(*(column[place] for column in self[:5]))
         start, stop = self.triangles.offsets[place : place + 2]
         if stop > start:
-            triangle = self.triangles.values.triangle[start]
-        elif samples is not None:
-            part = slice(*samples.offsets[place : place + 2])
-            rows = samples.values.rows[part]
-            row_weights = samples.values.weights[part]
-        return Moments(
-            *first,
-            rows,
-            row_weights,
-            triangle,
-            self.variances[place],
-            self.thirds[place],
-            self.fourths[place],
-        )
+            return found._replace(triangle=self.triangles.values.triangle[start])
+        if samples is None:
+            return found
+        rows, weights, *_ = samples.one(place)
+        return found._replace(rows=rows, row_weights=weights)
 
 
 class Triangles(NamedTuple):
@@ -393,8 +372,7 @@ class Pool:
         if moments.third is None:
             return moments
         _add_scatters(self.triangle, [moments])
-        none = dict.fromkeys(("rows", "row_weights", "triangle", "third", "fourth"))
-        return moments._replace(**none)
+        return Moments(*moments[:3])
 
     def absorb_columns(self, columns, samples):
         """Add the scatters of classes, and leave them away from their moments.
