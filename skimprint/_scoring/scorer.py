@@ -88,9 +88,7 @@ class Scorer:
         winners : ndarray of shape (n_queries,)
             Indices into the classes.
         """
-        winners = np.empty(len(X), dtype=np.intp)
-        self._score_blocks(X, check, winners.__setitem__, winners_only=True)
-        return winners
+        return np.concatenate(self._score_blocks(X, check))
 
     def scores(self, X, check):
         """Score each class for each query.
@@ -105,13 +103,9 @@ class Scorer:
         scores : ndarray of shape (n_queries, n_classes)
             In the dtype of the proxies.
         """
-        head = self.head
-        scores = np.empty((len(X), len(head.classes)), dtype=head.proxies.dtype)
-
-        def keep(block, found):
-            scores[block] = found.T
-
-        self._score_blocks(X, check, keep)
+        shape = len(X), len(self.head.classes)
+        scores = np.empty(shape, dtype=self.head.proxies.dtype)
+        self._score_blocks(X, check, scores)
         return scores
 
     def familiarities(self, X, score):
@@ -355,11 +349,11 @@ class Scorer:
         queries = np.ascontiguousarray(X[block], dtype=self.head.proxies.dtype)
         return self.plan.query_norm(queries)
 
-    def _score_blocks(self, X, check, use, *, winners_only=False):
+    def _score_blocks(self, X, check, out=None):
         """Score blocks of queries, several at a time.
 
-        `use` gets the slice of a block and its scores, of shape (n_classes, n_block),
-        which are gone when it returns, or the best class of each query.
+        Scores are written to an array of shape (n_queries, n_classes); without one, the
+        best class of each query is found: a list of arrays, block by block.
         """
         head, aggregation = self.head, self.plan.aggregation
         compare = self.similarity
@@ -381,24 +375,27 @@ class Scorer:
             with np.errstate(invalid=quiet, over=quiet):
                 queries = compare.prepare(X, block)
                 of_kernel = None
-                if winners_only and (is_single or not has_kernel):
+                if out is None and (is_single or not has_kernel):
                     found = aggregation.winners(compare, queries, head.offsets, rank)
                     of_kernel = self._of_kernel(X, block)
                     # Where proxies and kernel agree, the shares make no difference: the
                     # length of a whitened query takes as long as all the rest.
                     if of_kernel is None or found == of_kernel.argmax(axis=0):
-                        use(block, found)
-                        return
+                        return found
                 scores = aggregation.of_queries(compare, queries, head.offsets, rank)
             if of_kernel is None:
                 of_kernel = self._of_kernel(X, block)
             scores = self.with_kernel(scores, of_kernel)
-            use(block, scores.argmax(axis=0) if winners_only else scores)
+            if out is None:
+                return scores.argmax(axis=0)
+            out[block] = scores.T
+            return None
 
         # Where another process keeps a core busy, BLAS's threads take milliseconds for
         # products of one query with many samples, which take one thread a tenth of one.
         with one_blas_thread() if has_kernel and is_single else nullcontext():
-            compare.for_each_block(score, X, in_threads=not aggregation.is_callable)
+            in_threads = not aggregation.is_callable
+            return compare.for_each_block(score, X, in_threads=in_threads)
 
 
 def _largest(proxies, rows, shares, n):
