@@ -247,9 +247,7 @@ class MomentColumns(NamedTuple):
             return cls(*map(np.stack, fields[:3]))
         triangles = [m.triangle for m in moments if m.triangle is not None]
         d = len(moments[0].mean)
-        stacked = np.empty((len(triangles), d * (d + 1) // 2), dtype)
-        for triangle, out in zip(triangles, stacked, strict=True):
-            out[:] = triangle
+        stacked = np.array(triangles, dtype).reshape(len(triangles), d * (d + 1) // 2)
         offsets = offsets_of([m.triangle is not None for m in moments])
         return cls(*map(np.stack, fields[:5]), Ragged(Triangles(stacked), offsets))
 
