@@ -40,7 +40,7 @@ from .._arrays.device import embedding_dtypes, namespace_of, to_device, to_host
 from .._validation import fit_context, seed_from
 from ._classifier import ImprintClassifier
 from ._onnx_hooks import OnnxHooks
-from ._shared_fits import Candidate, fitted_together, learning_together
+from ._shared_fits import Candidate, agreeing, fitted_together
 
 
 def _of_the_best(name):
@@ -393,9 +393,16 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         """
         results, alone = {}, {each.number: each for each in candidates}
         if candidates[0].shares:
-            for number, clf, fit_time in _fitted_together(candidates, fold):
-                results[number] = self._measure(alone.pop(number), fold, scorer, clf)
-                results[number]["fit_time"] = fit_time
+            shared = fitted_together(
+                candidates,
+                *fold.train,
+                fold.fit_params.get("sample_weight"),
+                queries=fold.test[0],
+                spaces=fold.spaces,
+            )
+            for candidate, clf, fit_time in shared:
+                result = self._measure(alone.pop(candidate.number), fold, scorer, clf)
+                results[candidate.number] = result | {"fit_time": fit_time}
         # Where one fails the others may not, and errors are to be those of its own fit.
         for number, candidate in alone.items():
             results[number] = self._measure(candidate, fold, scorer)
@@ -526,50 +533,21 @@ def _shares_work(estimator, fit_params):
 
 
 def _groups(estimator, candidates, shares):
-    """Lists of `_Candidate`: those that learn together, or single ones."""
-    made = [_Candidate(*each, estimator) for each in enumerate(candidates)]
-    together = [each for each in made if shares and each.is_valid()]
-    for candidate in together:
-        candidate.shares = True
-        clf = candidate.clf
-        if isinstance(clf.random_state, np.random.RandomState):
-            clf.random_state = seed_from(clf.random_state)  # that of all folds
-    alone = ([each] for each in made if not each.shares)
-    return [*learning_together(together), *alone]
-
-
-class _Candidate(Candidate):
-    """A classifier with parameters of the grid.
-
-    Parameters
-    ----------
-    number : int
-        Its place among the candidates.
-    grid : dict
-        Its parameters that are in the grid.
-    estimator : ImprintClassifier
-        Has the others.
-
-    Attributes
-    ----------
-    clf : ImprintClassifier
-        With these parameters, not fitted.
-    shares : bool
-        Whether it is to be fitted together with others.
-    """
-
-    def __init__(self, number, grid, estimator):
-        super().__init__(number, _with(estimator, grid))
-        self.grid = grid
-        self.shares = False
-
-    def is_valid(self):
-        """Tell whether its parameters are: once, in place of before each fit."""
-        try:
-            self.clf._validate_params()
-        except Exception:
-            return False  # its own fit says why
-        return True
+    """Lists of candidates: those that learn together, or single ones."""
+    made = [
+        Candidate(number, grid, _with(estimator, grid))
+        for number, grid in enumerate(candidates)
+    ]
+    for candidate in made if shares else []:
+        with suppress(Exception):  # its own fit says why
+            # Once, in place of before each fit.
+            candidate.clf._validate_params()
+            candidate.shares = True
+            seed = candidate.clf.random_state
+            if isinstance(seed, np.random.RandomState):
+                candidate.clf.random_state = seed_from(seed)  # that of all folds
+    together = [each for each in made if each.shares]
+    return [*agreeing(together), *([each] for each in made if not each.shares)]
 
 
 def _is_accuracy(estimator, scoring):
@@ -629,18 +607,3 @@ class _Fold:
         self.train_params = _check_method_params(X, routed.scorer.score, train)
         self.test_params = _check_method_params(X, routed.scorer.score, test)
         self.spaces = {}
-
-
-def _fitted_together(candidates, fold):
-    """Fit candidates to one fold, sharing what they have in common, until one fails.
-
-    Yields what `fitted_together` does; candidates that it leaves out fail on their own.
-    """
-    with suppress(Exception):
-        yield from fitted_together(
-            candidates,
-            *fold.train,
-            fold.fit_params.get("sample_weight"),
-            queries=fold.test[0],
-            spaces=fold.spaces,
-        )
