@@ -186,6 +186,40 @@ class Fitted:
         return vars(self).get("space", self._previous)
 
 
+class PredictOnly:
+    """Stand in for `Fitted` where nothing more can be learnt.
+
+    Parameters
+    ----------
+    plan : Plan
+        How queries are scored.
+    scorer : Scorer
+        Scores them.
+    """
+
+    knows_classes = True
+
+    def __init__(self, plan, scorer):
+        self.plan = plan
+        self.scorer = scorer
+
+    @property
+    def state(self):
+        """What is known: an error here."""
+        raise ValueError(
+            "A compact classifier has only what predictions need: it cannot learn more "
+            "with partial_fit, forget or merge, nor say which samples a proxy stands "
+            "for. Do so with the classifier that it was made of, or call fit, which "
+            "starts again."
+        )
+
+    last_state = learnt = state
+
+    def enqueued(self, batch):
+        """Let a batch wait to be learnt: an error here."""
+        return self.state
+
+
 def _has_other_labels(state, batch):
     """Tell whether labels are not of the type that holds all that are known."""
     dtype = batch.classes.dtype

@@ -5,9 +5,8 @@ Pickles and files hold it in this form, so that neither depends on private class
 
 from ..._scoring.scorer import Scorer
 from .._calibration import Calibration
-from .._compact import PredictOnly
-from .._fitted import Fitted, Kept
-from .arrays import Arrays, Checked, read_labels
+from .._fitted import Fitted, Kept, PredictOnly
+from .arrays import Arrays, Checked
 from .head import read_head, read_space, write_head
 from .parameters import parameters_then, plan_then
 from .state import read_state, write_state
@@ -47,7 +46,7 @@ def fitted_in(clf, state):
     }
 
 
-def write_fitted(clf, arrays, *, derived):
+def write_fitted(clf, arrays, *, derived, learning=True):
     """Turn what a classifier knows into plain values and arrays.
 
     Parameters
@@ -58,6 +57,8 @@ def write_fitted(clf, arrays, *, derived):
         Gets the arrays.
     derived : bool
         Whether to write what follows from the rest, and is faster to read than made.
+    learning : bool, default=True
+        Whether to write what is known of classes, if it is there, to learn more.
 
     Returns
     -------
@@ -65,7 +66,7 @@ def write_fitted(clf, arrays, *, derived):
         Is JSON, unless the norm of the support is a function.
     """
     fitted = clf._fitted
-    plan, learns = fitted.plan, isinstance(fitted, Fitted)
+    plan, learns = fitted.plan, learning and isinstance(fitted, Fitted)
     plain = {
         "support_norm": plan.support_norm_value,
         "seed": plan.seed,
@@ -116,11 +117,11 @@ def read_fitted(clf, plain, arrays, then):
             return fitted
         if plan.whitening == "auto" and plain["shrinkage"] is not None:
             fitted.kept = Kept(float(plain["shrinkage"]), float(plain["chosen_by"]))
-        space, classes = fitted.space, read_labels(plain["classes"])
+        space = fitted.space
     else:
-        space, classes = read_space(plain, arrays)
+        space = read_space(plain, arrays)
         fitted = PredictOnly(plan, None)
-    scorer = Scorer(read_head(plain, arrays, plan, space, classes))
+    scorer = Scorer(read_head(plain, arrays, plan, space))
     for name, temperature in plain["temperatures"].items():
         n = f"{name} samples"
         scorer.calibrations[name] = Calibration(

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from ..._memory.state import State
 from ..._space.kernel_ridge import KernelRidge
+from ..._space.space import Space
 from ..._space.whitening import Whitening
-from .._compact import space_of
 from .._head import Head
 from .arrays import count, proxy_offsets, read_labels, write_labels
 
@@ -55,8 +56,9 @@ def write_head(head, arrays, *, learns, derived):
     if not learns and "mean_directions" in vars(head):
         arrays.add("mean_directions", head.mean_directions)
     if head.factor is not None:
-        _write_square(head.factor, "factor", arrays, whole=derived)
-    if head.covariance is not None:
+        factor = head.factor if learns else head.factor.astype(head.dtype)
+        _write_square(factor, "factor", arrays, whole=derived)
+    if learns and head.covariance is not None:
         _write_square(head.covariance, "covariance", arrays, whole=derived)
     if head.kernel is not None:
         plain["kernel_gamma"] = float(head.kernel.gamma)
@@ -108,7 +110,7 @@ def _is_upper(n):
     return np.tri(n, dtype=bool).T
 
 
-def read_head(plain, arrays, plan, space, classes):
+def read_head(plain, arrays, plan, space):
     """Make a head of what `write_head` returned.
 
     Parameters
@@ -119,8 +121,6 @@ def read_head(plain, arrays, plan, space, classes):
         Of the head.
     space : Space
         Of the head: that of what is known, or of `read_space`.
-    classes : ndarray of shape (n_classes,)
-        The labels that can be predicted.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def read_head(plain, arrays, plan, space, classes):
     """
     head = Head.__new__(Head)
     head.plan, head.space = plan, space
-    head.classes = head.all_classes = classes
+    head.classes = head.all_classes = classes = read_labels(plain["classes"])
     absent = read_labels(plain["absent"])
     if len(absent):
         head.all_classes = np.unique(np.concatenate([classes, absent]))
@@ -189,7 +189,7 @@ def read_head(plain, arrays, plan, space, classes):
 
 
 def read_space(plain, arrays):
-    """Make the space of a classifier that cannot learn, and read its labels.
+    """Make the space of a classifier that cannot learn.
 
     Parameters
     ----------
@@ -200,16 +200,12 @@ def read_space(plain, arrays):
     -------
     space : Space
         Knows nothing but how much was learnt.
-    classes : ndarray of shape (n_classes,)
-        The labels that can be predicted.
     """
-    classes = read_labels(plain["classes"])
-    if not len(classes):
+    arrays.sizes["classes"] = len(read_labels(plain["classes"]))
+    if not arrays.sizes["classes"]:
         raise ValueError("it has no classes.")
-    arrays.sizes["classes"] = len(classes)
-    space = space_of(
-        arrays.take("class_weights", "f", "classes"),
-        arrays.take("is_head", "b", "classes"),
-        count(plain["n_samples"], "n_samples"),
-    )
-    return space, classes
+    space = Space.__new__(Space)
+    space.state = State(n_samples=count(plain["n_samples"], "n_samples"))
+    space.class_weights = arrays.take("class_weights", "f", "classes")
+    space.is_head = arrays.take("is_head", "b", "classes")
+    return space
