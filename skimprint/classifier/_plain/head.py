@@ -157,7 +157,7 @@ def read_head(plain, arrays, plan, space):
             )
     elif head.shrinkage is not None:
         head.whitening = space.whitening(head.shrinkage)
-    if plain["derived"] or arrays.has("proxies"):
+    if arrays.has("proxies"):
         head.proxies = arrays.take("proxies", "f", "proxies", "features")
         head.dtype = head.proxies.dtype
     else:

@@ -6,10 +6,8 @@ import numpy as np
 
 from ..._arrays.groups import numbers_within, row_keys
 from ..._memory.columns import Points, Ragged, Samples
-from ..._memory.points import nearest_to
 from ..._memory.state import Block, Needs, State, as_objects, split
 from ..._space.moments import MomentColumns, Triangles
-from ...cluster._kmeans.sums import cluster_sums
 from .arrays import count, in_order, proxy_offsets, read_labels, write_labels
 
 # Of rows, in files and pickles.
@@ -62,13 +60,7 @@ def write_state(state, arrays, *, derived):
             if state.n_samples < 2**31:
                 others["indices"] = others["indices"].astype(np.int32)
             arrays.of(name).update(offsets=part.offsets, **others)
-    proxies = block.proxies.values.vectors
-    if not derived:
-        labels, is_mean = _means_among(block)
-        arrays.of("memory").add("labels", labels)
-        arrays.of("proxies").add("is_mean", is_mean)
-        proxies = proxies[~is_mean]
-    rows["proxies"] = proxies
+    rows["proxies"] = block.proxies.values.vectors
     plain["rows"] = _write_rows(rows, arrays)
     moments = block.moments
     if moments is not None and (derived or not _follow_from_samples(block)):
@@ -126,7 +118,7 @@ def read_state(plain, arrays, plan, n_features):
     arrays.sizes["proxies"] = int(proxies[-1])
     vectors = _read_rows(plain["rows"], arrays)
     points = Points(
-        _read_generated(arrays, vectors, derived=plain["derived"]),
+        vectors["proxies"],
         arrays.take("proxy_counts", "f", "proxies"),
         arrays.take("proxy_indices", "i", "proxies"),
         arrays.take("spreads", "f", "proxies", finite=False),
@@ -147,7 +139,6 @@ def read_state(plain, arrays, plan, n_features):
             arrays,
             n_classes,
             samples,
-            derived=plain["derived"],
             are_pooled=pooled is not None,
         )
     block = Block(
@@ -199,9 +190,7 @@ def _read_rows(dtypes, arrays):
     """Read the rows of each part."""
     rows, parts = arrays.take("rows", "f", "rows", "features"), {}
     for name, dtype in dtypes.items():
-        # Proxies may be means, which are not among the rows.
-        n = "other proxies" if name == "proxies" else name
-        numbers = arrays.take(f"{name}.numbers", "i", n)
+        numbers = arrays.take(f"{name}.numbers", "i", name)
         if dtype not in _ROW_DTYPES or len(numbers) > len(rows):
             raise ValueError(f"{name} has more rows than there are.")
         if numbers.min(initial=0) < 0 or numbers.max(initial=0) >= max(len(rows), 1):
@@ -211,58 +200,6 @@ def _read_rows(dtypes, arrays):
             numbers = slice(first, first + len(numbers))
         parts[name] = rows[numbers].astype(dtype, copy=False)
     return parts
-
-
-# -- Proxies that are means of the points that are nearest to them, as those of k-means
-
-
-def _means_among(block):
-    """Find the nearest proxy of each point, and the proxies that are the means of them.
-
-    Returns
-    -------
-    labels : ndarray of shape (n_points,)
-        Numbers of proxies.
-    is_mean : ndarray of bool, of shape (n_proxies,)
-        Whether a proxy is the mean to the bit.
-    """
-    proxies, memory = block.proxies, block.memory
-    labels = np.zeros(memory.offsets[-1], np.int32)
-    for place in np.flatnonzero(memory.sizes):
-        part = slice(*memory.offsets[place : place + 2])
-        with np.errstate(over="ignore", invalid="ignore"):
-            nearest = nearest_to(memory.one(place).vectors, proxies.one(place).vectors)
-        labels[part] = proxies.offsets[place] + nearest
-    vectors = proxies.values.vectors
-    means = _means(memory.values.vectors, labels, len(vectors), vectors.dtype)
-    bits = np.dtype(f"u{vectors.itemsize}")
-    is_mean = (means.view(bits) == vectors.view(bits)).all(axis=1)
-    return labels, is_mean & (np.bincount(labels, minlength=len(vectors)) > 0)
-
-
-def _means(points, labels, n, dtype):
-    """Average the points of each label, added in their order as k-means does."""
-    labels = labels.astype(np.int32, copy=False)
-    weights = np.ones(len(points), points.dtype)
-    sums = cluster_sums(np.ascontiguousarray(points), [labels], [weights], n)
-    counts = np.maximum(np.bincount(labels, minlength=n), 1).astype(points.dtype)
-    return (sums / counts[:, None]).astype(dtype, copy=False)
-
-
-def _read_generated(arrays, vectors, *, derived):
-    """Read the proxies as they were generated, or make the means again."""
-    proxies, n = vectors["proxies"], arrays.sizes["proxies"]
-    if not derived:
-        labels = arrays.take("memory.labels", "i", "memory")
-        is_mean = arrays.take("proxies.is_mean", "b", "proxies")
-        if labels.min(initial=0) < 0 or labels.max(initial=0) >= n:
-            raise ValueError("memory.labels are not those of proxies.")
-        means = _means(vectors["memory"], labels, n, proxies.dtype)
-        means[~is_mean] = proxies
-        return means
-    if len(proxies) != n:
-        raise ValueError("proxies.numbers do not fit the proxies.")
-    return proxies
 
 
 # -- Columns
@@ -286,8 +223,8 @@ def _read_ragged(record, arrays, part, n_classes, **known):
     return Ragged(record(*values), offsets)
 
 
-def _read_moments(arrays, n_classes, samples, *, derived, are_pooled):
-    if not (derived or arrays.has("moments.weights")):
+def _read_moments(arrays, n_classes, samples, *, are_pooled):
+    if not arrays.has("moments.weights"):
         return MomentColumns.of_few(samples)
     names = [("weights",), ("means", "features"), ("variances",)]
     if not are_pooled:
