@@ -59,14 +59,13 @@ def plan_then(clf, plain, then):
     given = with_parameters(clf, then)
     given._validate_params()
     chosen = plain["support_norm"]
-    if given.support_norm != "auto" and chosen != given.support_norm:
+    # No number is drawn from a random state that a user passed.
+    plan = Plan.of(with_parameters(given, {"random_state": 0}), chosen == "power")
+    if plan.support_norm_value != chosen:
         raise ValueError(f"support_norm cannot be {chosen!r}.")
-    resolved = with_parameters(given, {"support_norm": chosen, "random_state": 0})
-    resolved._validate_params()
     needs = Needs(*plain["needs"]) if plain["learning"] else Needs()
     return replace(
-        Plan.of(resolved, None),
-        chooses_norm=given.support_norm == "auto",
+        plan,
         parameters=given.get_params(),
         seed=count(plain["seed"], "seed"),
         needs=Needs(
