@@ -15,6 +15,10 @@ def _read_only(methods):
 # What none of the published methods has.
 _PLAIN = {"whitening": None, "mean_weight": 0.0, "temperature": 1.0}
 
+# Each normalises everything to unit length, or nothing.
+_UNIT = {"support_norm": "l2", "proxy_norm": "l2", "query_norm": "l2"}
+_RAW = {"support_norm": None, "proxy_norm": None, "query_norm": None}
+
 #: Parameters of each published method. ``"hosoda"`` takes the classes seen before as
 #: reference distribution, as the paper's comparison does; ``"westerhoff"`` is the
 #: paper's best method; ``"least_squares"`` is the paper's oracle, with the weights of
@@ -24,25 +28,20 @@ PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
     {
         "qi": {
             "generator": "mean",
-            "support_norm": "l2",
-            "proxy_norm": "l2",
-            "query_norm": "l2",
+            **_UNIT,
             "aggregation": "max",
             **_PLAIN,
         },
         "hosoda": {
             "generator": "mean",
-            "support_norm": None,
+            **_RAW,
             "proxy_norm": "quantile",
-            "query_norm": None,
             "aggregation": "max",
             **_PLAIN,
         },
         "janson": {
             "generator": "mean",
-            "support_norm": None,
-            "proxy_norm": None,
-            "query_norm": None,
+            **_RAW,
             "aggregation": Votes(n_neighbors=1),
             "metric": "euclidean",
             **_PLAIN,
@@ -50,18 +49,14 @@ PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
         "westerhoff": {
             "generator": "kmeans",
             "n_proxies": 20,
-            "support_norm": "l2",
-            "proxy_norm": "l2",
-            "query_norm": "l2",
+            **_UNIT,
             "aggregation": "max",
             **_PLAIN,
         },
         "least_squares": {
             "generator": "least_squares",
             "n_proxies": 1,
-            "support_norm": None,
-            "proxy_norm": None,
-            "query_norm": None,
+            **_RAW,
             "aggregation": "max",
             **_PLAIN,
         },
