@@ -36,24 +36,16 @@ def explanation_of(clf, X, *, n_reasons=0, y=None, with_probabilities=False):
     codes = None if y is None else known_codes(head.classes, y, len(queries))
     temperature = temperature_of(clf, scorer) if with_probabilities else None
     found = scorer.explain(queries, score, n_reasons, codes, temperature)
-    why = Bunch(
-        label=head.classes[found["winner"]],
-        proxy=found["proxy"],
-        similarity=found["similarity"],
+    if not with_probabilities:
+        del found["probability"]
+    return Bunch(
+        label=head.classes[found.pop("winner")],
+        runner_up=head.classes[found.pop("second")],
         training_row=head.indices[found["proxy"]],
         n_samples=head.counts[found["proxy"]],
-        score=found["score"],
-        runner_up=head.classes[found["second"]],
-        margin=found["margin"],
-        familiarity=found["familiarity"],
         rest=found["score"] - found["shares"].sum(axis=1),
-        rows=found["rows"],
-        proxies=found["proxies"],
-        shares=found["shares"],
+        **found,
     )
-    if with_probabilities:
-        why.probability = found["probability"]
-    return why
 
 
 def proxies_of_samples(scorer, state, samples, y):
