@@ -441,26 +441,19 @@ def _chunks_of(X, y, sample_weight):
             continue
         if not dask.is_dask_collection(values):
             values = da.from_array(np.asarray(values), chunks=-1)
-        if isinstance(values, da.Array) and not np.isnan(np.sum(values.chunks[0])):
-            n = len(values)
-            if not are_known:
-                if values.numblocks[0] != len(parts):
-                    raise ValueError(
-                        f"{name} must have as many chunks as X, whose sizes are not "
-                        f"known: {len(parts)}; got {values.numblocks[0]}. Call "
-                        "X.compute_chunk_sizes(), or X.to_dask_array(lengths=True)."
-                    )
-            elif n != sum(sizes):
+        found, its_sizes = _parts_of(values)
+        if are_known and not np.isnan(np.sum(its_sizes)):
+            if sum(its_sizes) != sum(sizes):
                 raise ValueError(
                     f"{name} must have a value for each of {sum(sizes)} samples; got "
-                    f"{n}."
+                    f"{sum(its_sizes)}."
                 )
-            else:
-                values = values.rechunk({0: sizes})
-        found, _ = _parts_of(values)
-        if len(found) != len(parts):
+            found, _ = _parts_of(values.rechunk({0: sizes}))
+        elif len(found) != len(parts):
             raise ValueError(
-                f"{name} must have as many chunks as X, {len(parts)}; got {len(found)}."
+                f"{name} must have as many chunks as X where not all sizes are known, "
+                f"{len(parts)}; got {len(found)}. Call compute_chunk_sizes(), or "
+                "to_dask_array(lengths=True)."
             )
         columns.append(found)
     return list(zip(*columns, strict=True))
