@@ -263,7 +263,9 @@ def check_labels_to_forget(state, classes):
             "does not name labels: pass the labels themselves.)"
         )
     if state.pooled is not None:
-        kept = [label for label in labels if not _is_separate(state, label)]
+        # Classes of a head have no share in the sum, nor have those without weight.
+        places = {k: state.places[k] for k in labels if k in state.places}
+        kept = [k for k, (block, place) in places.items() if not block.is_head[place]]
         if kept:
             raise ValueError(
                 f"{kept} cannot be forgotten: only the sum of the scatters of all "
@@ -271,14 +273,6 @@ def check_labels_to_forget(state, classes):
                 "forgettable=True to keep each, or fit again without these classes."
             )
     return list(dict.fromkeys(labels))
-
-
-def _is_separate(state, label):
-    """Tell whether a class has no share in what all classes have in common."""
-    if label in state.absent:
-        return True
-    block, place = state.places[label]
-    return bool(block.is_head[place])
 
 
 def listed_labels(y, n_samples, name="y"):

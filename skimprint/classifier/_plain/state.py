@@ -209,18 +209,13 @@ def _read_ragged(record, arrays, part, n_classes, **known):
     offsets = in_order(arrays.take(f"{part}.offsets", "i", n_classes + 1), part)
     if arrays.sizes.setdefault(part, int(offsets[-1])) != offsets[-1]:
         raise ValueError(f"{part}.offsets do not fit the rows.")
-    values = []
-    for name in record._fields:
-        if name not in known:
-            kind, *axes = _AXES.get(name, ("f",))
-            finite = name != "spreads"
-            known[name] = arrays.take(
-                f"{part}.{name}", kind, part, *axes, finite=finite
-            )
-            if name == "indices":
-                known[name] = known[name].astype(np.intp, copy=False)
-        values.append(known[name])
-    return Ragged(record(*values), offsets)
+    for name in set(record._fields) - known.keys():
+        kind, *axes = _AXES.get(name, ("f",))
+        finite = name != "spreads"
+        known[name] = arrays.take(f"{part}.{name}", kind, part, *axes, finite=finite)
+        if name == "indices":
+            known[name] = known[name].astype(np.intp, copy=False)
+    return Ragged(record(**known), offsets)
 
 
 def _read_moments(arrays, n_classes, samples, *, are_pooled):
