@@ -11,6 +11,7 @@ else dask's own threads.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
@@ -131,7 +132,6 @@ def fit(
     clf._validate_params()
     chunks = _chunks_of(X, y, sample_weight)
     looks = _look(clf, chunks, client)
-    n_features = looks[0].n_features
     if clf.head is None:
         is_nonnegative = all(look.is_nonnegative for look in looks)
         plan, state = Plan.of(clf, is_nonnegative), State()
@@ -139,7 +139,7 @@ def fit(
         plan, state = start(clf, None)
         _check_width(looks, state.n_features)
     state = _learnt(plan, state, clf, chunks, looks, client)
-    clf._adopt(Fitted(plan, state), _features_of(X, n_features))
+    clf._adopt(Fitted(plan, state), _features_of(X, _n_features(looks)))
     return clf
 
 
@@ -386,16 +386,10 @@ def embed(embedder: Any, items: Any) -> Any:
             "The embedder must know how wide its embeddings are: call fit with an item "
             "first."
         )
-    there = dask.delayed(embedder)
-    rows = [
-        da.from_delayed(
-            dask.delayed(_embedded)(there, part, n_features),
-            (size, n_features),
-            np.float32,
-        )
-        for part, size in zip(*_parts_of(items), strict=True)
-    ]
-    return da.concatenate(rows, allow_unknown_chunksizes=True)
+    there, like = dask.delayed(embedder), np.empty((0, n_features), np.float32)
+    parts, sizes = _parts_of(items)
+    rows = [dask.delayed(_called)(there, part, "transform", {}, like) for part in parts]
+    return _array_of(rows, sizes, like)
 
 
 class _Look(NamedTuple):
@@ -481,7 +475,7 @@ def _features_of(X, n_features):
 
 
 def _look(clf, chunks, client):
-    """Look at all chunks: list of _Look, those without rows included."""
+    """Look at all chunks: list of _Look, those without rows and features included."""
     there = dask.delayed(_checker(clf))
     tasks = [
         dask.delayed(_looked)(there, number, *chunk)
@@ -490,12 +484,13 @@ def _look(clf, chunks, client):
     looks = _computed(tasks, client)
     if not any(look.n_rows for look in looks):
         raise ValueError("X has no rows: there is nothing to learn.")
-    first = next(look for look in looks if look.n_rows)
-    _check_width(looks, first.n_features)
-    return [
-        look if look.n_rows else look._replace(n_features=first.n_features)
-        for look in looks
-    ]
+    _check_width(looks, _n_features(looks))
+    return looks
+
+
+def _n_features(looks):
+    """Find the number of features of the first chunk with rows."""
+    return next(look.n_features for look in looks if look.n_rows)
 
 
 def _check_width(looks, n_features):
@@ -573,15 +568,15 @@ def _learnt(plan, state, clf, chunks, looks, client):
         What is known after.
     """
     dtype = np.result_type(*(look.dtype for look in looks if look.n_rows))
-    label_dtype, known, counts = state.label_dtype, state, {}
+    known, counts = state, Counter()
     for look in looks:
         labels = look.classes.tolist()
         if labels:
             label_dtype = common_label_dtype(known, labels, look.classes.dtype)
             absent = known.absent.union(labels)
             known = replace(known, label_dtype=label_dtype, absent=absent)
-        for label, count in zip(labels, look.counts.tolist(), strict=True):
-            counts[label] = counts.get(label, 0) + count
+        counts.update(dict(zip(labels, look.counts.tolist(), strict=True)))
+    label_dtype = known.label_dtype
     plan.numbers(list(counts))
     starts = offsets_of([look.n_rows for look in looks])
     n_bytes = sum(look.n_bytes for look in looks)
@@ -752,38 +747,32 @@ def _of_queries(model, X, name, **params):
     like = getattr(nameless, name)(zeros, **params)
     there, row = dask.delayed(model), dask.delayed(like, traverse=False)
     found = [dask.delayed(_called)(there, part, name, params, row) for part in parts]
+    if not isinstance(like, Bunch):
+        return _array_of(found, sizes, like)
+    columns = Bunch()
+    for key, value in like.items():
+        column = [dask.delayed(getitem)(one, key) for one in found]
+        columns[key] = _array_of(column, sizes, value)
+    return columns
 
-    def gathered(like, key=None):
-        arrays = [
-            da.from_delayed(
-                one if key is None else dask.delayed(getitem)(one, key),
-                (size, *like.shape[1:]),
-                like.dtype,
-            )
-            for one, size in zip(found, sizes, strict=True)
-        ]
-        return da.concatenate(arrays, allow_unknown_chunksizes=True)
 
-    if isinstance(like, Bunch):
-        return Bunch(**{key: gathered(value, key) for key, value in like.items()})
-    return gathered(like)
+def _array_of(parts, sizes, like):
+    """Make a dask array of delayed parts along its rows, like another but for these."""
+    arrays = [
+        da.from_delayed(part, (size, *like.shape[1:]), like.dtype)
+        for part, size in zip(parts, sizes, strict=True)
+    ]
+    return da.concatenate(arrays, allow_unknown_chunksizes=True)
 
 
 def _called(model, X, name, params, like):
     """Call a method, or take no rows of what is like its result for a chunk of none."""
+    X = X if hasattr(X, "__len__") else list(X)  # a part of a bag
     if len(X):
         return getattr(model, name)(X, **params)
     if isinstance(like, Bunch):
         return Bunch(**{key: value[:0] for key, value in like.items()})
     return like[:0]
-
-
-def _embedded(embedder, items, n_features):
-    """Embed a part; there may be no items in it."""
-    items = items if hasattr(items, "__len__") else list(items)
-    if len(items) == 0:
-        return np.empty((0, n_features), np.float32)
-    return embedder.transform(items)
 
 
 # -- Where to compute
