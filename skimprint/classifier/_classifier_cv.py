@@ -12,7 +12,6 @@ import numpy as np
 from array_api_compat import device
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, clone, is_classifier
-from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import (
     BaseCrossValidator,
     BaseShuffleSplit,
@@ -241,7 +240,9 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         params = _check_method_params(X, params)
         routed = self._get_routed_params_for_fit(params)
         data, scorer = (X, y), scorers
-        shares = _shares_work(estimator, routed.estimator.fit)
+        # Candidates may be fitted together where no fit is of another kind.
+        is_ours = type(estimator).fit is ImprintClassifier.fit
+        shares = is_ours and routed.estimator.fit.keys() <= {"sample_weight"}
         if shares:
             valid = check_X_y(X, to_host(y), dtype=embedding_dtypes(X), estimator=self)
             if _is_accuracy(estimator, self.scoring) and namespace_of(X) is None:
@@ -317,15 +318,11 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
 
     def __getstate__(self):
         state = super().__getstate__()
-        given = self.scoring
-        if isinstance(given, dict):
-            given = list(given.values())
-        names = given if isinstance(given, (list, tuple, set)) else [given]
-        is_named = all(name in (None, *get_scorer_names()) for name in names)
         # A scorer is of a private type of scikit-learn's, which skops would ask for. It
         # is made again of `scoring`, unless that was set after the fit.
-        if is_named and repr(self._made_scorers()) == repr(state.get("scorer_")):
-            state = {name: v for name, v in state.items() if name != "scorer_"}
+        with suppress(ValueError, TypeError):  # of what cannot be a `scoring`
+            if repr(self._made_scorers()) == repr(state.get("scorer_")):
+                state = {name: v for name, v in state.items() if name != "scorer_"}
         return state
 
     def __setstate__(self, state):
@@ -524,12 +521,6 @@ def _with(estimator, params):
     # Values are cloned too, as in `GridSearchCV`: what is in the grid stays as it is.
     params = {name: clone(value, safe=False) for name, value in params.items()}
     return clone(estimator).set_params(**params)
-
-
-def _shares_work(estimator, fit_params):
-    """Tell whether candidates may be fitted together: no fit is of another kind."""
-    is_ours = type(estimator).fit is ImprintClassifier.fit
-    return is_ours and fit_params.keys() <= {"sample_weight"}
 
 
 def _groups(estimator, candidates, shares):
