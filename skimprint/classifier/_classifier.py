@@ -53,7 +53,7 @@ from ._learning import (
 )
 from ._norms import in_one_norm, without
 from ._onnx_hooks import OnnxHooks
-from ._plain import fitted_in, state_of
+from ._plain import read_pickled, write_pickled
 from ._rejection import Rejection
 
 # The names are views of registries, here and below, to which entries may be added.
@@ -693,31 +693,26 @@ or callable, default="dot"
     @property
     def covariance_(self) -> np.ndarray:
         """Shrunk within-class covariance: ndarray of shape (n_features, n_features)."""
-        covariance = self._scorer("covariance_").head.covariance
-        if covariance is None:
-            raise AttributeError("covariance_ exists only with metric='mahalanobis'.")
-        return covariance
+        return self._of_head("covariance_", "covariance", "metric='mahalanobis'")
 
     @property
     def whitening_(self) -> float:
         """Shrinkage of the whitening: float."""
-        shrinkage = self._scorer("whitening_").head.shrinkage
-        if shrinkage is None:
-            raise AttributeError(
-                "whitening_ exists only with whitening, after support embeddings, and "
-                "where queries are normalised as those are."
-            )
-        return shrinkage
+        needs = (
+            "whitening, after support embeddings, and where queries are normalised as "
+            "those are"
+        )
+        return self._of_head("whitening_", "shrinkage", needs)
 
     @property
     def kernel_gamma_(self) -> float:
         """Width of the kernel of the kernel regression: float."""
-        return self._kernel("kernel_gamma_").gamma
+        return self._of_head("kernel_gamma_", "kernel", "kernel_weight").gamma
 
     @property
     def kernel_alpha_(self) -> float:
         """Regularisation of the kernel regression: float."""
-        return self._kernel("kernel_alpha_").alpha
+        return self._of_head("kernel_alpha_", "kernel", "kernel_weight").alpha
 
     @property
     def support_norm_(self) -> Any:
@@ -1055,12 +1050,12 @@ or callable, default="dot"
             )
         return self._fitted.scorer
 
-    def _kernel(self, name):
-        """Find the kernel regression; it is needed for an attribute."""
-        kernel = self._scorer(name).head.kernel
-        if kernel is None:
-            raise AttributeError(f"{name} exists only with kernel_weight.")
-        return kernel
+    def _of_head(self, name, part, needs):
+        """Find a part of the head for an attribute, or say what it needs."""
+        found = getattr(self._scorer(name).head, part)
+        if found is None:
+            raise AttributeError(f"{name} exists only with {needs}.")
+        return found
 
     def _found(self, name, find, scorer):
         """Find the value of an attribute, or say that there is none."""
@@ -1103,11 +1098,15 @@ or callable, default="dot"
         return copied
 
     def __getstate__(self):
-        return state_of(self, super().__getstate__())
+        state = super().__getstate__()
+        if "_fitted" in state:
+            state = state | {"_fitted": write_pickled(self)}
+        return state
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        vars(self).update(fitted_in(self, vars(self)))
+        if "_fitted" in state:
+            self._fitted = read_pickled(self, state["_fitted"])
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_fitted") and self._fitted.knows_classes

@@ -193,13 +193,13 @@ class PredictOnly:
     ----------
     plan : Plan
         How queries are scored.
-    scorer : Scorer
-        Scores them.
+    scorer : Scorer, default=None
+        Scores them; it may come later.
     """
 
     knows_classes = True
 
-    def __init__(self, plan, scorer):
+    def __init__(self, plan, scorer=None):
         self.plan = plan
         self.scorer = scorer
 
@@ -214,10 +214,6 @@ class PredictOnly:
         )
 
     last_state = learnt = state
-
-    def enqueued(self, batch):
-        """Let a batch wait to be learnt: an error here."""
-        return self.state
 
 
 def _has_other_labels(state, batch):

@@ -12,38 +12,20 @@ from .parameters import parameters_then, plan_then
 from .state import read_state, write_state
 
 
-def state_of(clf, state):
-    """Replace what a classifier knows by plain values, for a pickle.
+def write_pickled(clf):
+    """Turn what a classifier knows into plain values for a pickle, arrays included.
 
-    Parameters
-    ----------
-    clf : ImprintClassifier
-        The classifier.
-    state : dict
-        Its attributes.
-
-    Returns
-    -------
-    state : dict
-        Without anything that follows from the rest, up to what takes long to compute.
+    Without anything that follows from the rest, up to what takes long to compute.
     """
-    if "_fitted" not in state:
-        return state
     arrays = Arrays()
     plain = write_fitted(clf, arrays, derived=False)
-    plain |= {"arrays": arrays.all, "parameters_then": parameters_then(clf)}
-    return state | {"_fitted": plain}
+    return plain | {"arrays": arrays.all, "parameters_then": parameters_then(clf)}
 
 
-def fitted_in(clf, state):
-    """Find what a classifier knows in what `state_of` returned."""
-    plain = state.get("_fitted")
-    if plain is None:
-        return state
+def read_pickled(clf, plain):
+    """Make what a classifier knows of what `write_pickled` returned."""
     arrays = Checked(plain["arrays"].__getitem__, plain["arrays"], is_trusted=True)
-    return state | {
-        "_fitted": read_fitted(clf, plain, arrays, plain["parameters_then"])
-    }
+    return read_fitted(clf, plain, arrays, plain["parameters_then"])
 
 
 def write_fitted(clf, arrays, *, derived, learning=True):
@@ -119,7 +101,7 @@ def read_fitted(clf, plain, arrays, then):
         space = fitted.space
     else:
         space = read_space(plain, arrays)
-        fitted = PredictOnly(plan, None)
+        fitted = PredictOnly(plan)
     scorer = Scorer(read_head(plain, arrays, plan, space))
     for name, temperature in plain["temperatures"].items():
         n = f"{name} samples"

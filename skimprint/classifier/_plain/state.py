@@ -136,10 +136,7 @@ def read_state(plain, arrays, plan, n_features):
         if arrays.has("pooled"):
             pooled = arrays.take("pooled", "f", "triangle").astype(np.float64)
         moments = _read_moments(
-            arrays,
-            n_classes,
-            samples,
-            are_pooled=pooled is not None,
+            arrays, n_classes, samples, are_pooled=pooled is not None
         )
     block = Block(
         as_objects(labels.tolist()),
@@ -209,7 +206,7 @@ def _read_ragged(record, arrays, part, n_classes, **known):
     offsets = in_order(arrays.take(f"{part}.offsets", "i", n_classes + 1), part)
     if arrays.sizes.setdefault(part, int(offsets[-1])) != offsets[-1]:
         raise ValueError(f"{part}.offsets do not fit the rows.")
-    for name in set(record._fields) - known.keys():
+    for name in [name for name in record._fields if name not in known]:
         kind, *axes = _AXES.get(name, ("f",))
         finite = name != "spreads"
         known[name] = arrays.take(f"{part}.{name}", kind, part, *axes, finite=finite)
@@ -221,15 +218,12 @@ def _read_ragged(record, arrays, part, n_classes, **known):
 def _read_moments(arrays, n_classes, samples, *, are_pooled):
     if not arrays.has("moments.weights"):
         return MomentColumns.of_few(samples)
-    names = [("weights",), ("means", "features"), ("variances",)]
+    names, triangles = [("weights",), ("means", "features"), ("variances",)], None
     if not are_pooled:
         names += [("thirds", "features"), ("fourths",)]
+        triangles = _read_ragged(Triangles, arrays, "moments", n_classes)
     columns = {
         name: arrays.take(f"moments.{name}", "f", "classes", *axes)
         for name, *axes in names
     }
-    if are_pooled:
-        return MomentColumns(**columns)
-    return MomentColumns(
-        **columns, triangles=_read_ragged(Triangles, arrays, "moments", n_classes)
-    )
+    return MomentColumns(**columns, triangles=triangles)
