@@ -164,7 +164,7 @@ def _key(value):
 
 
 class _Remembering:
-    """A `Similarity` that compares known queries once.
+    """A `Similarity` that finds the proxies near known queries once.
 
     Parameters
     ----------
@@ -201,21 +201,18 @@ class _Remembering:
             self.found[id(prepared)] = {}
         return self.found[key]
 
-    def ranks(self, X):
-        known = self.found.get(id(X))
-        # What takes more memory than the queries is not kept.
-        if known is None or len(self.proxies) > X.shape[1]:
-            return self.similarity.ranks(X)
-        if "ranks" not in known:
-            known["ranks"] = self.similarity.ranks(X)
-        return known["ranks"].copy(order="K")
-
     def nearest(self, X, n_neighbors):
         known = self.found.get(id(X))
         if known is None or n_neighbors > self.n_remembered:
             return self.similarity.nearest(X, n_neighbors)
         if "nearest" not in known:
-            known["nearest"] = self._ranked(X)
+            ranks = self.similarity.ranks(X)
+            indices = largest_rows(ranks, self.n_remembered)
+            ranks = np.take_along_axis(ranks, indices, axis=0)
+            order = np.argsort(-ranks, axis=0, kind="stable")
+            known["nearest"] = [
+                np.take_along_axis(each, order, axis=0) for each in (indices, ranks)
+            ]
         indices, ranks = known["nearest"]
         divides = self.divide_by_length
         if divides not in known:
@@ -228,11 +225,3 @@ class _Remembering:
             np.take_along_axis(similarities, order, axis=0).T,
             np.take_along_axis(indices, order, axis=0).T,
         )
-
-    def _ranked(self, X):
-        """Find the nearest proxies of queries, in this order, and their ranks."""
-        ranks = self.ranks(X)
-        indices = largest_rows(ranks, self.n_remembered)
-        ranks = np.take_along_axis(ranks, indices, axis=0)
-        order = np.argsort(-ranks, axis=0, kind="stable")
-        return [np.take_along_axis(each, order, axis=0) for each in (indices, ranks)]

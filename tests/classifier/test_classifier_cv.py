@@ -249,7 +249,7 @@ def test_scorers_of_all_kinds(data, as_frame):
 
 @pytest.mark.parametrize("scoring", [None, "f1_macro"])
 @pytest.mark.parametrize("norms", [[None, "l2"], ["l2", "power"]])
-def test_products_are_shared(data, monkeypatch, scoring, norms):
+def test_neighbours_are_shared(data, monkeypatch, scoring, norms):
     calls = []
     ranks = METRICS["dot"].ranks
 
@@ -265,8 +265,9 @@ def test_products_are_shared(data, monkeypatch, scoring, norms):
     }
     clf = plain_classifier("random")
     ImprintClassifierCV(clf, grid, cv=3, scoring=scoring).fit(*data)
-    # The length of a query makes no difference to products, but its roots do.
-    assert calls == [100] * 3 * 2 * (2 if "power" in norms else 1)
+    # Once for "max" with each norm, and once for all votes: the length of a query makes
+    # no difference to what is near it, but its roots do.
+    assert calls == [100] * 3 * 2 * (2 + (2 if "power" in norms else 1))
 
 
 def test_one_scatter_for_all_shrinkages(data, monkeypatch):
