@@ -170,9 +170,7 @@ def load(
             arrays = Checked(file.get_tensor, set(file.keys()))
             trust = {"trusted": trusted, "trust_remote_code": trust_remote_code}
             return _read(config["model"], arrays, folder, trust)
-    except _REFUSALS as error:
-        raise ValueError(f"{folder} cannot be loaded as a model: {error}") from error
-    except safetensors.SafetensorError as error:
+    except (*_REFUSALS, safetensors.SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded as a model: {error}") from error
 
 
