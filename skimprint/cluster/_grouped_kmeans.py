@@ -114,7 +114,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
        SODA 2007.
     .. [2] Bachem, Lucic and Krause, "Scalable k-Means Clustering via Lightweight
        Coresets", KDD 2018.
-    .. [3] Elkan, "Using the Triangle Inequality to Accelerate k-Means", ICML 2003.
+    .. [3] Hamerly, "Making k-means Even Faster", SDM 2010.
 
     Examples
     --------

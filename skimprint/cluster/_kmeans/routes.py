@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from ..._arrays.blas import FEW_ROWS, centred_gram, gram_each
-from ..._arrays.groups import GroupedRows, group_by_equal, offsets_of
+from ..._arrays.groups import GroupedRows, group_by_equal
 from ..._arrays.threads import PausableLock
 from ...normalization import l2_normalize
 from .gram import gram_kmeans
 from .lloyd import lloyd_kmeans
-from .seeding import sample_size
 from .sums import CANCELLED, cluster_sums, inertia_of
 
 # What a run of Lloyd's algorithm on rows costs, in passes over all rows of a group.
@@ -32,10 +30,8 @@ _GRAM_BYTES = 2**19
 _ROW_BYTES = 2**21
 
 # Of larger groups, few still go together: otherwise threads would wait for each other
-# to leave the interpreter. The bytes bound what all of at least two threads need beside
-# the rows; but each of many has enough to do between two steps in the interpreter.
+# to leave the interpreter. The bytes bound what their inner products take.
 _FEW = 16
-_TASKS_BYTES = 2**26
 _TASK_BYTES = 2**24
 
 
@@ -80,48 +76,21 @@ def plan(job, n_threads=1):
 
     Results do not depend on it, for no group depends on the others.
     """
-    sizes, itemsize = job.groups.sizes, job.groups.dtype.itemsize
-    row_bytes = job.groups.n_features * itemsize
-    task_bytes = max(_TASKS_BYTES // max(n_threads, 2), _TASK_BYTES)
-    tasks, large = [], {}
+    sizes, tasks = job.groups.sizes, []
     for same in group_by_equal(sizes, *(run.n_centers for run in job.runs)):
         n = int(sizes[same[0]])
         ways = {}
-        for i, run in enumerate(job.runs):
-            k = int(run.n_centers[same[0]])
-            ways.setdefault(_way(n, k, job), []).append((i, k))
-        for route, asked in ways.items():
-            if route is _on_rows:
-                samples = tuple(min(n, int(sample_size(k))) for _, k in asked)
-                large.setdefault((tuple(asked), samples), []).append(same)
-                continue
-            runs = [job.runs[i] for i, _ in asked]
-            least = len(same) / _per_task(route, n, job, task_bytes)
+        for run in job.runs:
+            route = _way(n, int(run.n_centers[same[0]]), job)
+            ways.setdefault(route, []).append(run)
+        for route, runs in ways.items():
+            n_tasks = math.ceil(len(same) / _per_task(route, n, job))
+            n_tasks = math.ceil(n_tasks / n_threads) * n_threads
             tasks += [
-                Task(route, bucket, runs, _cost(route, n, asked, job) * len(bucket))
-                for bucket in np.array_split(
-                    same, _n_tasks(len(same), least, n_threads)
-                )
+                Task(route, some, runs, len(some) * n**2)
+                for some in np.array_split(same, min(n_tasks, len(same)))
             ]
-    for (asked, samples), lists in large.items():
-        groups = np.concatenate(lists)
-        runs = [job.runs[i] for i, _ in asked]
-        ends = np.cumsum(sizes[groups])
-        n_bytes = ends[-1] * row_bytes + len(groups) * max(samples) ** 2 * itemsize
-        least = max(n_bytes / task_bytes, len(groups) / _FEW)
-        n_tasks = _n_tasks(len(groups), least, n_threads)
-        task = (ends - sizes[groups] / 2) * n_tasks // ends[-1]
-        tasks += [
-            Task(_on_rows, some, runs, _cost(_on_rows, sizes[some].sum(), asked, job))
-            for some in np.split(groups, np.flatnonzero(np.diff(task)) + 1)
-        ]
     return tasks
-
-
-def _n_tasks(n_groups, least, n_threads):
-    """Count tasks: at least so many, and as many for each thread."""
-    n_tasks = -(-math.ceil(least) // n_threads) * n_threads
-    return min(n_tasks, n_groups)
 
 
 def _columns(k, n_init):
@@ -138,22 +107,15 @@ def _way(n, k, job):
     return _on_rows
 
 
-def _per_task(route, n, job, task_bytes):
+def _per_task(route, n, job):
     """Say how many groups of n rows, at most, take a route together."""
     itemsize = job.groups.dtype.itemsize
+    if route is _on_rows:
+        return 1
     if route is _in_gram_space:
         n_bytes = n * n * itemsize
-        return max(_GRAM_BYTES // n_bytes, min(_FEW, task_bytes // n_bytes), 1)
+        return max(_GRAM_BYTES // n_bytes, min(_FEW, _TASK_BYTES // n_bytes), 1)
     return max(1, _ROW_BYTES // (n * job.groups.n_features * itemsize))
-
-
-def _cost(route, n, asked, job):
-    """Estimate the duration for n rows, given the runs and their numbers of centres."""
-    if route is _in_gram_space:
-        return n * n * len(asked)
-    if route is _on_rows:
-        return 2 * n * sum(_columns(k, job.options["n_init"]) for _, k in asked)
-    return n * len(asked)
 
 
 def fits_gram_space(n, k, n_init):
@@ -228,25 +190,15 @@ def _in_gram_space(job, bucket, runs):
 
 
 def _on_rows(job, bucket, runs):
-    """Run Lloyd's algorithm on the rows of groups that may differ in size.
-
-    Groups whose rows are all in a sample of `seed_rows` must not.
-    """
-    groups = job.groups
-    offsets = offsets_of(groups.sizes[bucket])
-    index = np.concatenate([groups.indices(group) for group in bucket])
-    rows = groups.take(index)
-    origins = [job.centre(rows[None, start:stop]) for start, stop in pairwise(offsets)]
-    origins = np.concatenate(origins)
-    weights = np.concatenate([groups.stack_weights([group])[0] for group in bucket])
-    samples = {} if len(runs) > 1 else None
+    """Run Lloyd's algorithm on the rows of a group."""
+    rows, index = job.groups.stack(bucket), job.groups.indices(bucket[0])
+    origin = job.centre(rows)[0]
+    weights = job.groups.stack_weights(bucket)[0]
     for run in runs:
         k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
         with job.lock as lock:
-            found = lloyd_kmeans(
-                rows, offsets, weights, k, rng, lock, samples=samples, **job.options
-            )
-        run.result.centers[_stacked(run, bucket)] = found.centers + origins
+            found = lloyd_kmeans(rows[0], weights, k, rng, lock, **job.options)
+        run.result.centers[_stacked(run, bucket)] = found.centers + origin
         run.result.labels[index] = found.labels
         run.result.inertia[bucket] = found.inertia
         run.result.n_iter[bucket] = found.n_iter

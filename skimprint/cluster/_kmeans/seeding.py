@@ -1,7 +1,5 @@
 """Seed by greedy k-means++: of a few candidates, each step keeps the best."""
 
-from itertools import pairwise
-
 import numpy as np
 
 from ..._arrays.blas import squared_distances
@@ -90,39 +88,34 @@ def seed_batch(distances, weights, n_clusters, rng, trials=None):
     return seeds, labels, closest
 
 
-def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, lock, samples=None):
-    """Seed groups of any size, given their rows.
+def seed_rows(X, sq_norms, weights, n_clusters, rng, lock):
+    """Seed a group of any size, given its rows.
 
-    The seeds of a group are chosen in a sample, from the distances within it. The
-    sample is a lightweight coreset [1]_: half of a row's chance is the same for all,
-    half is in proportion to its squared length, and its weight makes up for its
-    chance. There, candidates cost so little that each step compares more of them,
-    which makes up for what the sample does not show. Of a group that has no more rows
-    than a sample, all are in it.
+    The seeds are chosen in a sample, from the distances within it. The sample is a
+    lightweight coreset [1]_: half of a row's chance is the same for all, half is in
+    proportion to its squared length, and its weight makes up for its chance. There,
+    candidates cost so little that each step compares more of them, which makes up for
+    what the sample does not show. Of a group that has no more rows than a sample, all
+    are in it.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        Rows, group by group, best centred.
-    offsets : ndarray of shape (n_groups + 1,)
-        Group ``g`` is ``X[offsets[g]:offsets[g + 1]]``. All have more rows than a
-        sample, or all are of one size.
+        Rows, best centred.
     sq_norms : ndarray of shape (n,)
         Squared lengths of the rows.
     weights : ndarray of shape (n,)
         Weights of the rows.
     n_clusters : int
-        Number of seeds per group.
+        Number of seeds.
     rng : numpy.random.Generator
-        Source of the draws, shared by the groups.
+        Source of the draws.
     lock : PausableLock
         Held by the caller; paused where there is much to compute.
-    samples : dict, default=None
-        Keeps the last samples of these rows, for a call that would draw them again.
 
     Returns
     -------
-    seeds : ndarray of shape (n_groups, n_clusters)
+    seeds : ndarray of shape (n_clusters,)
         Indices in ``X`` of the rows that are seeds.
 
     References
@@ -130,43 +123,24 @@ def seed_rows(X, offsets, sq_norms, weights, n_clusters, rng, lock, samples=None
     .. [1] Bachem, Lucic and Krause, "Scalable k-Means Clustering via Lightweight
        Coresets", KDD 2018.
     """
-    samples = {} if samples is None else samples
-    size = min(int(sample_size(n_clusters)), int(np.diff(offsets).min()))
-    drawn = size, rng.random()
-    if drawn not in samples:
-        samples.clear()
-        samples[drawn] = _sample(X, offsets, sq_norms, weights, lock, *drawn)
-    sample, importance, distances = samples[drawn]
-    groups = np.arange(len(sample))[:, None]
+    size, uniform = sample_size(n_clusters), rng.random()
+    if size < len(X):
+        chances = sq_norms + (sq_norms.mean() or 1)
+        cumulative = np.cumsum(chances, dtype=np.float64)
+        quantiles = (np.arange(size) + uniform) / size * cumulative[-1]
+        sample = np.searchsorted(cumulative, quantiles, side="right")
+        sample = np.minimum(sample, len(X) - 1)
+        weights = weights[sample] / chances[sample]
+    else:
+        sample = np.arange(len(X))
+    with lock.pause():
+        distances = np.empty((1, len(sample), len(sample)), X.dtype)
+        squared_distances(X[None, sample], distances)
     seeds, _, _ = seed_batch(
-        lambda candidates: distances[groups, candidates],
-        importance,
+        lambda candidates: distances[:, candidates[0]],
+        weights[None],
         n_clusters,
         rng,
         MORE * n_trials(n_clusters),
     )
-    return np.take_along_axis(sample, seeds, axis=1)
-
-
-def _sample(X, offsets, sq_norms, weights, lock, size, uniform):
-    """Draw rows with one uniform number: indices, weights and squared distances."""
-    quantiles = (np.arange(size) + uniform) / size
-    n_groups = len(offsets) - 1
-    sample = np.empty((n_groups, size), np.intp)
-    importance = np.empty((n_groups, size), X.dtype)
-    distances = np.empty((n_groups, size, size), X.dtype)
-    for g, (start, stop) in enumerate(pairwise(offsets)):
-        if stop - start == size:
-            sample[g], importance[g] = np.arange(start, stop), weights[start:stop]
-            continue
-        chances = sq_norms[start:stop]
-        chances = chances + (chances.mean() or 1)
-        cumulative = np.cumsum(chances, dtype=np.float64)
-        drawn = np.searchsorted(cumulative, quantiles * cumulative[-1], side="right")
-        drawn = np.minimum(drawn, stop - start - 1)
-        sample[g] = start + drawn
-        importance[g] = weights[sample[g]] / chances[drawn]
-    with lock.pause():
-        for each, out in zip(sample, distances, strict=True):
-            squared_distances(X[None, each], out[None])
-    return sample, importance, distances
+    return sample[seeds[0]]
