@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._arrays.blas import FEW_ROWS, squared_distances
+from .._arrays.blas import squared_distances
 from .._arrays.groups import offsets_of
 from .._arrays.threads import run_tasks
 
@@ -189,33 +189,13 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
         if weights is not None:
             shares = weights[index] / weights[index].sum(axis=1, keepdims=True)
             shares = shares.astype(groups.dtype)
-        # The inner products of all rows take less time than those with one selected row
-        # after the other, unless rows are many: half of them are needed, in large
-        # products. Of few rows, those of many groups are made together.
-        if n <= max(8 * k, FEW_ROWS):
-            distances, merit = distances_within(groups, bucket)
-            if shares is not None:
-                merit = np.einsum("bij,bj->bi", distances, shares)
-
-            def to_row(chosen):
-                return distances[each, chosen]
-
-        else:
-            rows = groups.stack(bucket)
-            rows -= np.einsum("bnd->bd", rows)[:, None] / n
-            sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
-            merit = sq_norms.copy()
-            if shares is not None:
-                means = np.einsum("bnd,bn->bd", rows, shares)
-                merit -= 2 * np.einsum("bnd,bd->bn", rows, means)
-
-            def to_row(chosen):
-                found = (rows @ rows[each, chosen][:, :, None])[:, :, 0]
-                found *= -2
-                found += sq_norms
-                found += sq_norms[each, chosen][:, None]
-                return found
-
+        rows = groups.stack(bucket)
+        rows -= np.einsum("bnd->bd", rows)[:, None] / n
+        sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
+        merit = sq_norms.copy()
+        if shares is not None:
+            means = np.einsum("bnd,bn->bd", rows, shares)
+            merit -= 2 * np.einsum("bnd,bd->bn", rows, means)
         selected = np.empty((n_groups, k), np.intp)
         closest = np.full((n_groups, n), np.inf, groups.dtype)
         if start == "random":
@@ -226,13 +206,16 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
         selected[:, 0] = merit.argmax(axis=1)
         for c in range(1, k):
             previous = selected[:, c - 1]
-            np.minimum(closest, to_row(previous), out=closest)
+            distances = -2 * (rows @ rows[each, previous][:, :, None])[:, :, 0]
+            distances += sq_norms
+            distances += sq_norms[each, previous][:, None]
+            np.minimum(closest, distances, out=closest)
             # Rounding and copies of selected rows must not bring one back.
             closest[each, previous] = -1
             selected[:, c] = closest.argmax(axis=1)
         return selected
 
-    def row_bytes(n):
-        return max(n, groups.n_features if n > FEW_ROWS else 0) * groups.dtype.itemsize
+    def row_bytes(_):
+        return groups.n_features * groups.dtype.itemsize
 
     return select(groups, n_selected, pick, row_bytes=row_bytes, n_jobs=n_jobs)
