@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from .._arrays.blas import squared_distances
 from ._kmeans.seeding import seed_batch
 from ._kmeans.sums import cluster_sums
-from ._selection import distances_within, select
+from ._selection import select
 
 
 def grouped_kmedoids(
@@ -38,7 +39,7 @@ def grouped_kmedoids(
     groups = groups.without_weightless()
 
     def pick(bucket, k):
-        distances, _ = distances_within(groups, bucket)
+        distances = squared_distances(groups.stack(bucket))
         np.sqrt(distances, out=distances)
         n_groups, n, _ = distances.shape
         if init == "heuristic":
@@ -55,7 +56,7 @@ def grouped_kmedoids(
         return _alternate(distances, medoids, max_iter)
 
     def row_bytes(n):
-        return n * groups.dtype.itemsize
+        return max(n, groups.n_features) * groups.dtype.itemsize
 
     return select(groups, n_clusters, pick, row_bytes=row_bytes, n_jobs=n_jobs)
 

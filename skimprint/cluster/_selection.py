@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._arrays.blas import squared_distances
 from .._arrays.groups import offsets_of
 from .._arrays.threads import run_tasks
 
 # Bytes of rows, or of distances, of a few small groups that are worked on together.
-_BATCH_BYTES = 2**21
+_BATCH_BYTES = 2**23
 
 
 class Selection(NamedTuple):
@@ -63,34 +62,6 @@ def select(groups, n_selected, pick, *, row_bytes, n_jobs=None):
     costs = [len(task) * groups.sizes[task[0]] ** 2 for task in tasks]
     run_tasks(solve, tasks, costs, n_jobs=n_jobs)
     return Selection(indices, offsets)
-
-
-def distances_within(groups, bucket):
-    """Compute the squared distances between rows, for some groups of one size.
-
-    Parameters
-    ----------
-    groups : GroupedRows
-        Rows by group.
-    bucket : ndarray of shape (n_groups,)
-        The groups, of n rows each.
-
-    Returns
-    -------
-    distances : ndarray of shape (n_groups, n, n)
-        Squared distances.
-    sq_norms : ndarray of shape (n_groups, n)
-        Those of each row from the mean of its group.
-    """
-    n, d = groups.sizes[bucket[0]], groups.n_features
-    distances = np.empty((len(bucket), n, n), groups.dtype)
-    sq_norms = np.empty((len(bucket), n), groups.dtype)
-    step = max(1, _BATCH_BYTES // (n * d * groups.dtype.itemsize))
-    for start in range(0, len(bucket), step):
-        some = slice(start, start + step)
-        rows = groups.stack(bucket[some])
-        sq_norms[some] = squared_distances(rows, out=distances[some])
-    return distances, sq_norms
 
 
 def covariance_sums(rows, weights=None):

@@ -134,8 +134,7 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng, lock):
     else:
         sample = np.arange(len(X))
     with lock.pause():
-        distances = np.empty((1, len(sample), len(sample)), X.dtype)
-        squared_distances(X[None, sample], distances)
+        distances = squared_distances(X[None, sample])
     seeds, _, _ = seed_batch(
         lambda candidates: distances[:, candidates[0]],
         weights[None],
