@@ -151,18 +151,16 @@ class GroupedRows:
         """
         return runs_of(self.offsets, max_rows)
 
-    def buckets(self, counts, row_bytes, max_bytes=2**20):
+    def buckets(self, counts, max_bytes=2**20):
         """Split the groups into lists to be worked on together.
 
         Parameters
         ----------
         counts : ndarray of shape (n_groups,) or (n_counts, n_groups)
             Groups in a list agree in these numbers, and in size.
-        row_bytes : callable
-            From the size of a group to the bytes that each of its rows takes.
         max_bytes : int, default=2**20
-            Bound for the arrays of one list, by default half of a second-level cache;
-            a single group may exceed it.
+            Bound for the rows of one list and for their distances from each other, by
+            default half of a second-level cache; a single group may exceed it.
 
         Returns
         -------
@@ -172,7 +170,8 @@ class GroupedRows:
         buckets = []
         for same in group_by_equal(self.sizes, *np.atleast_2d(counts)):
             size = self.sizes[same[0]]
-            step = max(1, int(max_bytes // max(1, size * row_bytes(size))))
+            n_bytes = size * max(size, self.n_features) * self.dtype.itemsize
+            step = max(1, int(max_bytes // max(1, n_bytes)))
             buckets += [same[i : i + step] for i in range(0, len(same), step)]
         return buckets
 

@@ -55,10 +55,7 @@ def grouped_kmedoids(
             )
         return _alternate(distances, medoids, max_iter)
 
-    def row_bytes(n):
-        return max(n, groups.n_features) * groups.dtype.itemsize
-
-    return select(groups, n_clusters, pick, row_bytes=row_bytes, n_jobs=n_jobs)
+    return select(groups, n_clusters, pick, n_jobs=n_jobs)
 
 
 def _alternate(distances, medoids, max_iter):

@@ -24,7 +24,7 @@ class Selection(NamedTuple):
     offsets: np.ndarray  # (n_groups + 1,): where each group's rows begin
 
 
-def select(groups, n_selected, pick, *, row_bytes, n_jobs=None):
+def select(groups, n_selected, pick, *, n_jobs=None):
     """Pick rows of each group, for groups of one size together.
 
     Parameters
@@ -37,8 +37,6 @@ def select(groups, n_selected, pick, *, row_bytes, n_jobs=None):
         From groups of one size, of shape (n_groups,), the number k, less than that
         size, and memory, to the numbers of the selected rows within their group, of
         shape (n_groups, k).
-    row_bytes : callable
-        From the size of a group to the bytes that pick keeps for each row.
     n_jobs : int, default=None
         Number of threads over groups, resolved as joblib does.
 
@@ -58,7 +56,7 @@ def select(groups, n_selected, pick, *, row_bytes, n_jobs=None):
             index = np.take_along_axis(index, pick(bucket, k), axis=1)
         indices[offsets[bucket][:, None] + np.arange(k)] = index
 
-    tasks = groups.buckets(counts, row_bytes, _BATCH_BYTES)
+    tasks = groups.buckets(counts, _BATCH_BYTES)
     costs = [len(task) * groups.sizes[task[0]] ** 2 for task in tasks]
     run_tasks(solve, tasks, costs, n_jobs=n_jobs)
     return Selection(indices, offsets)
@@ -121,10 +119,7 @@ def grouped_cov_max(groups, n_selected, *, n_jobs=None):
             sums[spreads[index] > 0] = -np.inf
         return np.argsort(-sums, axis=1, kind="stable")[:, :k]
 
-    def row_bytes(_):
-        return groups.n_features * groups.dtype.itemsize
-
-    return select(groups, n_selected, pick, row_bytes=row_bytes, n_jobs=n_jobs)
+    return select(groups, n_selected, pick, n_jobs=n_jobs)
 
 
 def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
@@ -186,7 +181,4 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
             selected[:, c] = closest.argmax(axis=1)
         return selected
 
-    def row_bytes(_):
-        return groups.n_features * groups.dtype.itemsize
-
-    return select(groups, n_selected, pick, row_bytes=row_bytes, n_jobs=n_jobs)
+    return select(groups, n_selected, pick, n_jobs=n_jobs)

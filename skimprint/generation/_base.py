@@ -563,8 +563,7 @@ def synthesized_each(support, made, *, n_jobs=None):
             spreads = np.take_along_axis(distances, nearest[:, None], axis=1)
             each.spreads[slots] = np.maximum(spreads[:, 0], 0)
 
-    row_bytes = support.n_features * support.dtype.itemsize
-    buckets = support.buckets(n_proxies, lambda size: row_bytes)
+    buckets = support.buckets(n_proxies)
     costs = [support.sizes[bucket].sum() for bucket in buckets]
     run_tasks(relate, buckets, costs, n_jobs=n_jobs)
     return [

@@ -38,11 +38,12 @@ def test_rows_are_cast_and_normalised_and_x_is_left_alone(data, dtype, order):
 
 def test_buckets_hold_groups_alike_within_their_bound(data):
     groups = GroupedRows(*data, 4)  # of sizes 3, 3, 5, 1
-    buckets = groups.buckets(np.array([2, 2, 2, 1]), lambda size: 1, max_bytes=6)
+    two = 2 * 3 * 3 * 8  # bytes of the rows of two groups of three
+    buckets = groups.buckets(np.array([2, 2, 2, 1]), two)
     assert [bucket.tolist() for bucket in buckets] == [[3], [0, 1], [2]]
-    buckets = groups.buckets(np.array([2, 1, 2, 1]), lambda size: 1, max_bytes=6)
+    buckets = groups.buckets(np.array([2, 1, 2, 1]), two)
     assert sorted(bucket.tolist() for bucket in buckets) == [[0], [1], [2], [3]]
-    buckets = groups.buckets(np.ones(4), lambda size: size, max_bytes=6)
+    buckets = groups.buckets(np.ones(4), two - 1)
     assert sorted(bucket.tolist() for bucket in buckets) == [[0], [1], [2], [3]]
 
 
