@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
+from scipy.stats import hmean
 
 from .._arrays.blas import eigh
 from .._arrays.groups import numbers_within
@@ -62,6 +63,9 @@ class Support(NamedTuple):
         Number of classes.
     indices : ndarray of shape (n,)
         The training row that each is; -1 for a row of a head.
+    evenness : float
+        The harmonic mean of the weights of the classes over their arithmetic mean: 1
+        where they are the same, near 0 where a few classes have most of it.
     """
 
     rows: np.ndarray
@@ -69,6 +73,7 @@ class Support(NamedTuple):
     weights: np.ndarray
     n_classes: int
     indices: np.ndarray
+    evenness: float
 
     @classmethod
     def of(cls, samples, class_weights, dtype):
@@ -90,9 +95,15 @@ class Support(NamedTuple):
         most = max(1, min(SAMPLE_SIZE, MAX_ROWS // len(samples)))
         kept = LeftOut.of(samples, class_weights, most)
         indices = samples.values.indices[samples.offsets[kept.codes] + kept.numbers]
-        rows = kept.rows.astype(dtype, copy=False)
-        weights = balanced(kept.shares, kept.codes)
-        return cls(rows, kept.codes, weights, len(samples), indices)
+        sums = np.bincount(kept.codes, kept.shares)
+        return cls(
+            kept.rows.astype(dtype, copy=False),
+            kept.codes,
+            balanced(kept.shares, kept.codes),
+            len(samples),
+            indices,
+            float(hmean(sums[sums > 0]) / sums[sums > 0].mean()),
+        )
 
     def judges(self):
         """Take some of the samples, to choose something by."""
@@ -107,14 +118,21 @@ class Support(NamedTuple):
             balanced(self.weights[which], codes),
             int(codes[-1]) + 1,
             self.indices[which],
+            self.evenness,
         )
 
     def targets(self, dtype):
-        """Encode labels to regress on: of shape (n, n_classes)."""
+        """Encode labels to regress on: of shape (n, n_classes).
+
+        They are small where classes are uneven. A class of many samples is near to more
+        queries than one of few, whatever the weights: there the regression costs up to
+        a point of accuracy, and its scores have to count for less than those of
+        proxies.
+        """
         codes = self.codes
         targets = np.full((len(codes), self.n_classes), -1 / self.n_classes, dtype)
         targets[np.arange(len(codes)), codes] += 1
-        return targets
+        return self.evenness * targets
 
 
 class KernelRidge:
@@ -248,11 +266,17 @@ class LabelShares:
             kernel = _kernel(X[block], support.rows, self.gamma)
             weights = linalg.cho_solve(self.factor, kernel.T, check_finite=False).T
             is_of_class = support.codes == codes[block, None]
-            yield block, weights * (is_of_class - 1 / support.n_classes)
+            targets = support.evenness * (is_of_class - 1 / support.n_classes)
+            yield block, weights * targets
 
 
 def choose_kernel(support):
-    r"""Choose the width and the regularisation that make left-out samples most likely.
+    r"""Choose the width and the regularisation by samples that are left out.
+
+    They are judged by the mean log-likelihood of the samples less the mean squared
+    error of their scores. The likelihood alone, for which scores are divided by the
+    best temperature, hardly sees how much regularisation there is where labels are
+    clean; the error alone takes too little for wrong labels and for rare classes.
 
     Parameters
     ----------
@@ -303,6 +327,7 @@ def choose_kernel(support):
         chain.from_iterable(map(scores, GAMMAS)),
         support.codes[left_out],
         support.weights[left_out],
+        targets[left_out],
     )
     return GAMMAS[best // len(ALPHAS)], ALPHAS[best % len(ALPHAS)]
 

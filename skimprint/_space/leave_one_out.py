@@ -168,17 +168,37 @@ def _able_to_go(class_weight, left_out):
     return left_out.take(of_class - left_out.weights > _EPS * of_class)
 
 
-def last_of_the_best(candidates, codes, shares):
-    """Find the last of the candidates whose scores give samples the best likelihood.
+def last_of_the_best(candidates, codes, shares, targets=None):
+    """Find the last of the candidates whose scores are best for samples.
 
     Of equally good ones the last, most regularised one: rounding must not decide.
+
+    Parameters
+    ----------
+    candidates : iterable of ndarray of shape (n, n_classes)
+        Scores of samples that are left out.
+    codes : ndarray of shape (n,)
+        The class of each.
+    shares : ndarray of shape (n,)
+        The weight of each.
+    targets : ndarray of shape (n, n_classes), default=None
+        By default, the best scores have the largest mean log-likelihood; with targets,
+        the mean squared error to them is taken off.
+
+    Returns
+    -------
+    best : int
     """
     values, temperature = [], None
     for scores in candidates:
         value, temperature = fit_temperature(
             scores, codes, shares, start=temperature, no_gain=_SAME_LIKELIHOOD / 10
         )
-        values.append(max(value, -np.log(scores.shape[1])))  # no worse than chance
+        value = max(value, -np.log(scores.shape[1]))  # no worse than chance
+        if targets is not None:
+            errors = np.sum((scores - targets) ** 2, axis=1)
+            value -= np.average(errors, weights=shares)
+        values.append(value)
     return int(np.flatnonzero(values >= max(values) - _SAME_LIKELIHOOD)[-1])
 
 

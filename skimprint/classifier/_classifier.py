@@ -154,16 +154,17 @@ or callable, default="dot"
         kernel_weight) * similarity + kernel_weight * regression``: on the one-hot
         labels of the support samples, before any whitening, with the kernel ``exp(2
         gamma (cosine - 1))`` [3]_ [4]_. All classes weigh the same, however many
-        samples they have. The width gamma, one of five, and the regularisation, one of
-        seven, are those that make left-out samples the most likely: sharp where samples
-        of a class lie in many places, regularised where labels are wrong, or classes
-        small among large ones. It makes use of what proxies do not show, and costs
-        memory and time: up to 1,000 samples of each class are remembered, and queries
-        are compared with up to 6,000 of all, as many of each class, and at least one,
-        so that beyond 6,000 classes a fit grows with the cube of their number.
-        Needs ``aggregation="max"``,
-        ``metric="dot"`` or ``"cosine"``, and norms that give unit length, the same for
-        support and queries.
+        samples they have; but the more unlike their numbers are, the less the
+        regression counts: its labels are multiplied by the harmonic mean of the weights
+        of the classes over their arithmetic mean. The width gamma, one of five, and the
+        regularisation, one of seven, are those that predict left-out samples best, by
+        their likelihood less the squared error: sharp where samples of a class lie in
+        many places, regularised where labels are wrong. It makes use of what proxies do
+        not show, and costs memory and time: up to 1,000 samples of each class are
+        remembered, and queries are compared with up to 6,000 of all, as many of each
+        class, and at least one, so that beyond 6,000 classes a fit grows with the cube
+        of their number. Needs ``aggregation="max"``, ``metric="dot"`` or ``"cosine"``,
+        and norms that give unit length, the same for support and queries.
     temperature : float or "auto", default="auto"
         Class probabilities are the softmax of the scores divided by it. ``"auto"``
         makes the classes of support samples most likely, each of them scored by the
