@@ -36,8 +36,6 @@ def explanation_of(clf, X, *, n_reasons=0, y=None, with_probabilities=False):
     codes = None if y is None else known_codes(head.classes, y, len(queries))
     temperature = temperature_of(clf, scorer) if with_probabilities else None
     found = scorer.explain(queries, score, n_reasons, codes, temperature)
-    if not with_probabilities:
-        del found["probability"]
     return Bunch(
         label=head.classes[found.pop("winner")],
         runner_up=head.classes[found.pop("second")],
