@@ -128,7 +128,11 @@ def _fitted(candidates, X, y, sample_weight, queries, spaces):
 
     of_samples = candidates[0].key(_ONLY_PROXIES | _ONLY_HEAD | _ONLY_PREDICTION)
     for some, state in zip(with_same_proxies, states, strict=True):
-        for alike in agreeing(some, _ONLY_PREDICTION):
+        heads = defaultdict(list)
+        for each in some:
+            # Beside the norm of the samples, that of queries says whether to whiten.
+            heads[each.key(_ONLY_PREDICTION), plans[each].whitening].append(each)
+        for alike in heads.values():
             began = time.perf_counter()
             space = Space(state).sharing(spaces.get(of_samples))
             head = Head(plans[alike[0]], space)

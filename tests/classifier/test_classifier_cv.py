@@ -75,6 +75,10 @@ GRIDS = {
         "metric": ["dot", "mahalanobis", "manhattan"],
         "whitening": [0.3, "auto"],
     },
+    "whitened where norms are alike": {
+        "query_norm": [None, "auto", "l2"],
+        "whitening": [0.5, "auto"],
+    },
     "knobs of components": {
         "generator": [KMeansProxies()],
         "generator__max_iter": [1, 100],
@@ -379,6 +383,18 @@ def a_random_search(seed):
     if any_of(False, True):
         keys = rng.permutation(list(grid))[:2]
         grid = [{key: grid[key]} for key in keys]
+    more = {
+        "support_norm": any_of([None, "l2"], ["auto", "power"]),
+        "query_norm": any_of(["auto", None], [None, "auto"], ["l2", "power"]),
+        "whitening": any_of(["auto", 0.5], [None, "auto"]),
+        "mean_weight": [0.0, "auto"],
+        "kernel_weight": [0.0, 0.25],
+        "generator": any_of(["mean", "kmeans"], ["kmeans", "least_squares"]),
+        "temperature": [1.0, "auto"],
+    }
+    more = {key: more[key] for key in rng.permutation(list(more))[: any_of(0, 1, 3)]}
+    grid = [each | more for each in grid] if isinstance(grid, list) else grid | more
+    clf = any_of(plain_classifier, ImprintClassifier)(random_state=0)
     scoring = any_of(
         None,
         None,
@@ -404,14 +420,13 @@ def a_random_search(seed):
     if any_of(True, True, False):
         fit_params["groups"] = groups
     y = y[:, None] if any_of(False, False, True) else y
-    return grid, params, any_of(list, np.asarray)(X), y, fit_params
+    return clf, grid, params, any_of(list, np.asarray)(X), y, fit_params
 
 
 @pytest.mark.parametrize("block", range(6))
 def test_random_searches_are_those_of_grid_search(block):
     for seed in range(20 * block, 20 * block + 20):
-        grid, params, X, y, fit_params = a_random_search(seed)
-        clf = plain_classifier(random_state=0)
+        clf, grid, params, X, y, fit_params = a_random_search(seed)
         peer, told = outcome(GridSearchCV(clf, grid, **params), X, y, **fit_params)
         search, ours = outcome(
             ImprintClassifierCV(clf, grid, **params), X, y, **fit_params
