@@ -33,6 +33,10 @@ def compacted(clf):
     arrays = Checked(arrays.all.__getitem__, arrays.all, is_trusted=True)
     then = parameters_then(clf) | {"head": None}
     other._fitted = read_fitted(other, plain, arrays, then)
+    # What has been computed of these arrays is shared, too.
+    shared = {"whitening", "twice_whitened"} & vars(scorer.head).keys()
+    head = other._fitted.scorer.head
+    vars(head).update({name: vars(scorer.head)[name] for name in shared})
     return other
 
 
