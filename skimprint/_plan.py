@@ -2,10 +2,12 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
+from sklearn.base import clone
 
 from ._arrays.device import check_device
 from ._memory.state import Needs
@@ -100,18 +102,21 @@ class Plan:
         ValueError
             If parameters do not go together.
         """
-        support_norm, query_norm = clf.support_norm, clf.query_norm
+        # What was passed may be changed afterwards.
+        support_norm, query_norm, proxy_norm, metric = map(
+            _copied, (clf.support_norm, clf.query_norm, clf.proxy_norm, clf.metric)
+        )
         if support_norm == "auto":
             support_norm = chosen_norm(is_nonnegative)
         if query_norm == "auto":
             query_norm = support_norm
         generator = make_generator(clf.generator)
-        proxy_norm = make_norm(clf.proxy_norm, "proxy_norm", PROXY_NORMS)
+        proxy_norm = make_norm(proxy_norm, "proxy_norm", PROXY_NORMS)
         are_points = proxy_norm.is_pointwise and not generator.combines
         mean_weight = clf.mean_weight
         if mean_weight == "auto":
             mean_weight = 2 / 3 if are_points else 0.0
-        metric, aggregation = make_metric(clf.metric), make_aggregation(clf.aggregation)
+        metric, aggregation = make_metric(metric), make_aggregation(clf.aggregation)
         aggregation.check(metric)
         check_device(clf.device)
         if mean_weight and not are_points:
@@ -120,7 +125,7 @@ class Plan:
                 "unlike those of 'least_squares' or proxy_norm='quantile': pass "
                 "mean_weight=0, or 'auto'."
             )
-        whitening, are_alike = clf.whitening, query_norm == support_norm
+        whitening, are_alike = clf.whitening, same_value(query_norm, support_norm)
         if isinstance(whitening, bool | np.bool_):  # False would be a shrinkage of 0
             raise ValueError(
                 "whitening must be a number, 'auto' or None, which does not whiten; "
@@ -142,9 +147,11 @@ class Plan:
         if clf.kernel_weight:
             needs |= Needs(samples=kernel_ridge.SAMPLE_SIZE)
         n_proxies = clf.n_proxies
+        if isinstance(n_proxies, Mapping):
+            n_proxies = dict(n_proxies)
         plan = cls(
             generator,
-            dict(n_proxies) if isinstance(n_proxies, Mapping) else n_proxies,
+            n_proxies,
             make_norm(support_norm, "support_norm"),
             proxy_norm,
             make_norm(query_norm, "query_norm"),
@@ -158,7 +165,7 @@ class Plan:
             clf.kernel_weight,
             seed_from(clf.random_state),
             needs,
-            clf.get_params(),
+            clf.get_params() | {"n_proxies": n_proxies},
         )
         if clf.kernel_weight:
             plan.check_kernel()
@@ -280,17 +287,40 @@ def first_difference(mine, theirs):
     for name in sorted(first.keys() | second.keys()):
         if name.split("__")[0] in (*FREE_PARAMETERS, "verbose"):
             continue
-        if not _same(first.get(name), second.get(name)):
-            return f"{name} is {second.get(name)!r} instead of {first.get(name)!r}."
+        pair = first.get(name), second.get(name)
+        # As they were at the fit, parameters of components follow one by one.
+        if type(pair[0]) is type(pair[1]) and hasattr(pair[0], "get_params"):
+            continue
+        if not same_value(*pair):
+            return f"{name} is {pair[1]!r} instead of {pair[0]!r}."
     return None
 
 
-def _same(first, second):
-    """Tell whether two values of a parameter mean the same."""
+def same_value(first, second):
+    """Tell whether two values of a parameter mean the same.
+
+    Components do if they are of one type and their parameters do, so that a clone is
+    what it was made from.
+    """
     if type(first) is not type(second):
         return False
-    if hasattr(first, "get_params"):
-        return True  # their own parameters are compared one by one
+    if hasattr(first, "get_params") and not isinstance(first, type):
+        first, second = first.get_params(deep=False), second.get_params(deep=False)
+    if isinstance(first, partial):
+        first, second = (
+            (each.func, each.args, each.keywords)
+            for each in (first, second)
+        )
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(
+            same_value(first[name], second[name]) for name in first
+        )
     if isinstance(first, tuple):
-        return len(first) == len(second) and all(map(_same, first, second))
+        return len(first) == len(second) and all(map(same_value, first, second))
     return first is second or bool(np.all(first == second))
+
+
+def _copied(value):
+    """Copy a component with parameters, as scikit-learn does."""
+    has_parameters = hasattr(value, "get_params") and not isinstance(value, type)
+    return clone(value) if has_parameters else value

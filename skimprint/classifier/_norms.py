@@ -4,7 +4,7 @@ import warnings
 from dataclasses import replace
 
 from .._memory.learner import renormalized
-from .._plan import Plan, chosen_norm
+from .._plan import Plan, chosen_norm, same_value
 from ._fitted import Fitted
 from ._plain.parameters import parameters_then, with_parameters
 
@@ -83,7 +83,7 @@ def in_one_norm(first, second):
     """
     pair = first._fitted, second._fitted
     mine, theirs = (fitted.plan.support_norm_value for fitted in pair)
-    if mine == theirs:
+    if same_value(mine, theirs):
         return pair
     wanted = all(fitted.learnt.is_nonnegative for fitted in pair)
     for is_nonnegative in (wanted, not wanted):

@@ -8,14 +8,35 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from settings import plain_classifier
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics.pairwise import laplacian_kernel
 
 from skimprint import Rejection
 from skimprint._memory.learner import learn
 from skimprint.aggregation import Votes
 from skimprint.generation import KMeansProxies
 from skimprint.persistence import load, save
+
+
+class Root(BaseEstimator):
+    """A norm with a parameter."""
+
+    def __init__(self, p=0.5):
+        self.p = p
+
+    def __call__(self, X):
+        return np.sign(X) * np.abs(X) ** self.p
+
+
+class Laplacian(BaseEstimator):
+    """A metric with a parameter."""
+
+    def __init__(self, gamma=0.1):
+        self.gamma = gamma
+
+    def __call__(self, queries, proxies):
+        return laplacian_kernel(queries, proxies, gamma=self.gamma)
 
 
 def queue_of(clf):
@@ -398,19 +419,30 @@ class TestSetAfterFit:
             {"generator__n_init": 5},
             {"aggregation__n_neighbors": 1},
             {"aggregation__weights": "distance"},
+            {"metric__gamma": 1.0},
+            {"support_norm__p": 0.3},
+            {"query_norm__p": 0.3},
+            {"proxy_norm__p": 0.3},
         ],
         ids=str,
     )
     def test_parameters_of_components_are_without_effect_too(self, fitted, params):
         _, X, y = fitted
         components = {"generator": KMeansProxies(), "aggregation": Votes(3)}
-        clf = plain_classifier(
-            n_proxies=3, metric="cosine", random_state=0, **components
-        ).fit(X, y)
+        of_norm, of_metric = "norm" in str(params), "metric" in str(params)
+        if of_norm:
+            names = ("support_norm", "query_norm", "proxy_norm")
+            components |= {name: Root() for name in names} | {"whitening": "auto"}
+        components["metric"] = Laplacian() if of_metric else "cosine"
+        clf = plain_classifier(n_proxies=3, random_state=0, **components).fit(X, y)
+        assert hasattr(clf, "whitening_") == of_norm  # the norms agree
+        assert everything_said(clone(clf).fit(X, y), X) == everything_said(clf, X)
         twin = pickle.loads(pickle.dumps(clf))
         clf.set_params(**params)
         for step in (0, 1):
-            assert everything_said(clf, X) == everything_said(twin, X)
+            again = pickle.loads(pickle.dumps(clf))
+            for model in (clf, again):
+                assert everything_said(model, X) == everything_said(twin, X)
             for model in (clf, twin):
                 model.partial_fit(X[:50] + step, y[:50])
         assert everything_said(clf, X) == everything_said(twin, X)
@@ -425,9 +457,10 @@ class TestSetAfterFit:
         clf.set_params(n_proxies=numbers).fit(X, y)
         twin = pickle.loads(pickle.dumps(clf))
         numbers[0] = 1
-        for model in (clf, twin):
+        again = pickle.loads(pickle.dumps(clf))
+        for model in (clf, twin, again):
             model.partial_fit(X[:50] + 1, y[:50])
-        np.testing.assert_array_equal(clf.proxies_, twin.proxies_)
+            np.testing.assert_array_equal(model.proxies_, clf.proxies_)
 
     def test_takes_effect_with_the_next_fit(self, fitted):
         clf, X, y = fitted

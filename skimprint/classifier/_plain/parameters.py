@@ -6,7 +6,7 @@ from dataclasses import replace
 from sklearn.base import clone
 
 from ..._memory.state import Needs
-from ..._plan import Plan
+from ..._plan import Plan, same_value
 from .arrays import count
 
 
@@ -61,7 +61,7 @@ def plan_then(clf, plain, then):
     chosen = plain["support_norm"]
     # No number is drawn from a random state that a user passed.
     plan = Plan.of(with_parameters(given, {"random_state": 0}), chosen == "power")
-    if plan.support_norm_value != chosen:
+    if not same_value(plan.support_norm_value, chosen):
         raise ValueError(f"support_norm cannot be {chosen!r}.")
     needs = Needs(*plain["needs"]) if plain["learning"] else Needs()
     return replace(
