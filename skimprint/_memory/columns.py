@@ -139,19 +139,22 @@ class Ragged:
         """Put records of others in the place of those of some classes, in order."""
         if len(classes) == len(self):
             return others
-        is_new = np.zeros(len(self), bool)
-        is_new[classes] = True
-        sizes = self.sizes
-        sizes[classes] = others.sizes
-        kept, of_new = self.take(np.flatnonzero(~is_new)), np.repeat(is_new, sizes)
-        return _placed(kept, ~of_new, others, of_new, offsets_of(sizes))
+        kept = np.setdiff1d(np.arange(len(self)), classes)
+        order = np.argsort(np.concatenate([kept, classes]))
+        return joined([self.take(kept), others]).take(order)
 
     def followed_by(self, other):
         """Join the record of each class and that of another column."""
         before = np.repeat(other.offsets[:-1], self.sizes)
         after = np.repeat(self.offsets[1:], other.sizes)
         own, others = np.arange(len(before)) + before, np.arange(len(after)) + after
-        return _placed(self, own, other, others, self.offsets + other.offsets)
+        arrays = []
+        for first, second in zip(self.values, other.values, strict=True):
+            shape = len(own) + len(others), *first.shape[1:]
+            array = np.empty(shape, np.result_type(first, second))
+            array[own], array[others] = first, second
+            arrays.append(array)
+        return Ragged(type(self.values)(*arrays), self.offsets + other.offsets)
 
     def with_values(self, **changes):
         """Replace some of the arrays."""
@@ -167,17 +170,6 @@ class Ragged:
             sample_weight=points.counts,
             spread=points.spreads,
         )
-
-
-def _placed(first, where_first, second, where_second, offsets):
-    """Make one column of two, whose elements get the places that are given."""
-    arrays = []
-    for one, other in zip(first.values, second.values, strict=True):
-        shape = offsets[-1], *one.shape[1:]
-        array = np.empty(shape, np.result_type(one, other))
-        array[where_first], array[where_second] = one, other
-        arrays.append(array)
-    return Ragged(type(first.values)(*arrays), offsets)
 
 
 def sorted_by_key(samples):

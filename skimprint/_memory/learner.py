@@ -268,17 +268,13 @@ def learn_each(plans, batch, *, n_jobs=None):
         absent=frozenset(batch.absent_labels),
     )
     needs, nothing, pool = _pooling(plans[0].needs, nothing, labels, support)
-    states = []
-    for imprint in imprints:
-        if not states:
-            signed = _signed(plans[0], batch)
-            blocks = first = blocks_of(
-                needs, labels, support, imprint, signed=signed, pool=pool
-            )
-        else:
-            blocks = with_imprint(first, imprint)
-        states.append(nothing.changed(new=blocks, pooled=pool and pool.triangle))
-    return states
+    signed = _signed(plans[0], batch)
+    blocks = blocks_of(needs, labels, support, imprints[0], signed=signed, pool=pool)
+    total = pool and pool.triangle
+    return [
+        nothing.changed(new=with_imprint(blocks, imprint), pooled=total)
+        for imprint in imprints
+    ]
 
 
 def completed(plan, state, *, n_jobs=None):
