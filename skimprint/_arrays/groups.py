@@ -108,10 +108,7 @@ class GroupedRows:
         other = copy(self)
         other.sizes = self.sizes[groups]
         other.offsets = offsets_of(other.sizes)
-        within = np.arange(other.offsets[-1]) - np.repeat(
-            other.offsets[:-1], other.sizes
-        )
-        other.order = self.order[np.repeat(self.offsets[groups], other.sizes) + within]
+        other.order = self.order[places_from(self.offsets[groups], other.sizes)]
         return other
 
     def normalized(self):
@@ -144,13 +141,6 @@ class GroupedRows:
             return None
         return self.sample_weight[self.indices(group)]
 
-    def slabs(self, max_rows):
-        """Split the groups into runs of consecutive ones, as slices.
-
-        A run has at most ``max_rows`` rows, or is a single group.
-        """
-        return runs_of(self.offsets, max_rows)
-
     def buckets(self, counts, max_bytes=2**20):
         """Split the groups into lists to be worked on together.
 
@@ -179,6 +169,12 @@ class GroupedRows:
 def offsets_of(counts):
     """Find where each group's part of a stack starts, and where the last one's ends."""
     return np.concatenate([[0], np.cumsum(counts)])
+
+
+def places_from(starts, counts):
+    """List as many consecutive places from each start on, one list after the other."""
+    ends = np.cumsum(counts)
+    return np.arange(counts.sum()) + np.repeat(starts - ends + counts, counts)
 
 
 def runs_of(offsets, most):

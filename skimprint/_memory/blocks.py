@@ -65,17 +65,18 @@ def blocks_of(
     whole = Block(as_objects(labels), *numbers, *imprint)
     if needs == Needs():
         return split(whole)
-    blocks, start = [], 0
-    of_each = _OfEach(needs, source, training_rows)
+    blocks, start, ahead = [], 0, {}
     while start < len(labels):
         stop = start
         if isinstance(source, GroupedRows):
             gets_scatters = before is not None and pool is None
             stop = _end_of_few(needs, source, start, gets_scatters)
         if stop == start:
-            found = _block_of_each(needs, of_each, start, len(labels), pool)
-            columns = _in_columns(needs, found)
-            stop = start + len(found)
+            places = range(start, len(labels))
+            columns = _statistics_of_each(
+                needs, source, places, training_rows, pool, ahead
+            )
+            stop = start + len(columns[1])
         else:
             columns = _statistics_of_few(
                 needs, source, start, stop, training_rows, pool
@@ -140,8 +141,29 @@ def _statistics_of_few(needs, source, start, stop, training_rows, pool):
     return moments, samples.take(np.arange(stop - start), needs.samples)
 
 
-def _in_columns(needs, found):
-    """Make columns of the moments and the samples of each class."""
+def _statistics_of_each(needs, source, places, training_rows, pool, ahead):
+    """Find the statistics of classes one by one, until they fill a block, in columns.
+
+    Those of some classes at a time are found in threads. What the block does not take
+    stays in a dict, ``ahead``.
+    """
+
+    def find(place):
+        ahead[place] = _statistics_of(needs, source, place, training_rows)
+
+    found, size = [], 0
+    for place in places:
+        if size > BLOCK_BYTES:
+            break
+        if place not in ahead:
+            run_blocks(find, _with_next(needs, source, place))
+        moments, samples = ahead.pop(place)
+        if pool is not None:
+            moments, samples = pool.absorb(moments), samples.smallest(needs.samples)
+        found.append((moments, samples))
+        size += n_bytes(samples)
+        if needs.moments and moments.triangle is not None:
+            size += moments.triangle.nbytes
     moments, samples = zip(*found, strict=True)
     columns = None
     if needs.moments:
@@ -149,56 +171,15 @@ def _in_columns(needs, found):
     return columns, Ragged.of(samples)
 
 
-def _block_of_each(needs, of_each, start, n_classes, pool):
-    """Take the statistics of classes one by one, until they fill a block."""
-    found, size = [], 0
-    while size <= BLOCK_BYTES and start + len(found) < n_classes:
-        moments, samples = of_each.take(start + len(found))
-        if pool is not None:
-            moments, samples = pool.absorb(moments), samples.smallest(needs.samples)
-        found.append((moments, samples))
-        size += n_bytes(samples)
-        if needs.moments and moments.triangle is not None:
-            size += moments.triangle.nbytes
-    return found
-
-
-class _OfEach:
-    """Statistics of single classes, found for some at a time in threads.
-
-    Parameters
-    ----------
-    needs, source, training_rows
-        As for `blocks_of`.
-    """
-
-    def __init__(self, needs, source, training_rows):
-        self._needs, self._source = needs, source
-        self._training_rows = training_rows
-        self._found = {}
-
-    def take(self, place):
-        """Take the moments (or None) and the samples of a class."""
-        if place not in self._found:
-            run_blocks(self._find, self._with_next(place))
-        return self._found.pop(place)
-
-    def _find(self, place):
-        found = _statistics_of(self._needs, self._source, place, self._training_rows)
-        self._found[place] = found
-
-    def _with_next(self, place):
-        """List a class and the next ones of which scatters are to be made."""
-        source = self._source
-        if isinstance(source, Block) or not self._needs.moments:
-            return [place]
-        if not source.is_safe_in_threads:
-            return [place]
-        d = source.n_features
-        few = np.flatnonzero(are_few(source.sizes[place:], d))
-        rows_and_scatters = source.dtype.itemsize * d * source.sizes[place:] + 8 * d * d
-        n = np.searchsorted(rows_and_scatters.cumsum(), _AHEAD_BYTES)
-        return list(range(place, place + max(1, min([n, *few[:1]]))))
+def _with_next(needs, source, place):
+    """List a class and the next ones of which scatters are to be made."""
+    if isinstance(source, Block) or not (needs.moments and source.is_safe_in_threads):
+        return [place]
+    d = source.n_features
+    few = np.flatnonzero(are_few(source.sizes[place:], d))
+    rows_and_scatters = source.dtype.itemsize * d * source.sizes[place:] + 8 * d * d
+    n = np.searchsorted(rows_and_scatters.cumsum(), _AHEAD_BYTES)
+    return list(range(place, place + max(1, min([n, *few[:1]]))))
 
 
 def _weights(source):

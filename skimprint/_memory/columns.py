@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays.groups import GroupedRows, offsets_of, row_keys
+from .._arrays.groups import GroupedRows, offsets_of, places_from, row_keys
 
 
 class Points(NamedTuple):
@@ -130,10 +130,9 @@ class Ragged:
         sizes = self.sizes[classes]
         if most is not None:
             sizes = np.minimum(sizes, most)
-        offsets = offsets_of(sizes)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
-        index = np.repeat(self.offsets[classes], sizes) + within
-        return Ragged(type(self.values)(*(a[index] for a in self.values)), offsets)
+        index = places_from(self.offsets[classes], sizes)
+        values = type(self.values)(*(array[index] for array in self.values))
+        return Ragged(values, offsets_of(sizes))
 
     def replaced(self, classes, others):
         """Put records of others in the place of those of some classes, in order."""

@@ -6,6 +6,7 @@ import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
+from .._arrays.groups import runs_of
 from .._memory.columns import joined
 
 # Bytes of rows below which threads are done before processes have what they need.
@@ -66,7 +67,7 @@ def generate_in_processes(
     proxies : list of Ragged
         The same, to the bit.
     """
-    chunks = support.slabs(len(support.order) / (_CHUNKS * n))
+    chunks = runs_of(support.offsets, len(support.order) / (_CHUNKS * n))
     backend, _ = get_active_backend(prefer="threads")
     as_they_come = getattr(backend, "supports_return_generator", False)
     parallel = Parallel(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from .._arrays.groups import runs_of
 from .._arrays.threads import run_tasks
 from .._memory.columns import Points, Ragged
 from .._memory.state import Imprint
@@ -47,14 +48,12 @@ class MeanProxies(ProxyGenerator):
     def n_remembered(self, n_proxies):
         return np.zeros_like(n_proxies)
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        rows = np.arange(len(support.X))
-        return self._add(Sums.none(support), support, rows, n_jobs).proxies
+    def generate(self, support, n_proxies, **options):
+        return self.learn_each(support, [n_proxies], **options)[0].proxies
 
     def learn_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
-        imprint = self._add(
-            Sums.none(support), support, np.arange(len(support.X)), n_jobs, progress
-        )
+        rows = np.arange(len(support.X))
+        imprint = self._add(Sums.none(support), support, rows, n_jobs, progress)
         return [imprint] * len(numbers)
 
     def update(
@@ -116,7 +115,7 @@ class MeanProxies(ProxyGenerator):
                 closest < before, rows[order[nearest[first]]], sums.indices[slab]
             )
 
-        slabs = support.slabs(_SLAB_ROWS)
+        slabs = runs_of(support.offsets, _SLAB_ROWS)
         costs = [support.sizes[slab].sum() for slab in slabs]
         run_tasks(average, slabs, costs, n_jobs=n_jobs)
         if progress is not None:
