@@ -308,8 +308,7 @@ def same_value(first, second):
         first, second = first.get_params(deep=False), second.get_params(deep=False)
     if isinstance(first, partial):
         first, second = (
-            (each.func, each.args, each.keywords)
-            for each in (first, second)
+            (each.func, each.args, each.keywords) for each in (first, second)
         )
     if isinstance(first, dict):
         return first.keys() == second.keys() and all(

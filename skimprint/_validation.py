@@ -111,6 +111,12 @@ def refuse_collections(*collections):
             )
 
 
+def stacked(X):
+    """Make an array of a series whose elements are rows, as polars keeps embeddings."""
+    is_series = hasattr(X, "to_numpy") and len(X.shape) == 1
+    return np.asarray(X) if is_series else X
+
+
 def check_parameter(estimator, name):
     """Refuse an invalid value of a parameter that was set after fit.
 

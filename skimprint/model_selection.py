@@ -229,7 +229,8 @@ def _bytes_of(label):
 
 
 def _is_count(value):
-    return isinstance(value, Integral) and value >= 1
+    is_int = isinstance(value, Integral) and not isinstance(value, bool)
+    return is_int and value >= 1
 
 
 def _in_proportion(total, sizes):

@@ -41,11 +41,10 @@ class ForkSafeLock:
         self._lock = make()
         _FORK_SAFE.add(self)
 
-    def __enter__(self):
-        self._lock.acquire()
-
-    def __exit__(self, *error):
-        self._lock.release()
+    # `with` calls the methods of the lock itself: an interrupt in one of ours, when the
+    # lock was acquired, would leave it locked.
+    __enter__ = property(lambda self: self._lock.__enter__)
+    __exit__ = property(lambda self: self._lock.__exit__)
 
 
 _lock = ForkSafeLock()
@@ -105,17 +104,19 @@ def one_blas_thread():
     counted: the first sets the limit and the last restores what was there before.
     """
     global _users, _limiter
-    with _lock:
-        if _users == 0:
-            _release_control()
-            _limiter = _controller().limit(limits=1, user_api="blas")
-        _users += 1
+    is_user = False
     try:
+        with _lock:
+            if _users == 0:
+                _release_control()
+                _limiter = _controller().limit(limits=1, user_api="blas")
+            _users += 1
+            is_user = True
         yield
     finally:
         with _lock:
-            _users -= 1
-            if _users == 0:
+            _users -= is_user
+            if _users == 0 and _limiter is not None:
                 _release_control()
                 _limiter.restore_original_limits()
                 _limiter = None

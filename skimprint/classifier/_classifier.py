@@ -46,6 +46,7 @@ from ._learning import (
     checked_batch,
     checked_queries,
     features_of,
+    finite,
     learnt_more,
     n_nearest,
     rejected_labels,
@@ -392,7 +393,7 @@ or callable, default="dot"
         ImprintClassifier(mean_weight=0.0, n_proxies=5, query_norm='l2',
                           support_norm='l2', temperature=1.0, whitening=None)
         """
-        if name not in METHODS:
+        if not isinstance(name, str) or name not in METHODS:
             raise ValueError(f"name must be one of {sorted(METHODS)}; got {name!r}.")
         method = {key: clone(v, safe=False) for key, v in METHODS[name].items()}
         return cls(**(method | changes))
@@ -796,10 +797,9 @@ or callable, default="dot"
         >>> clf.predict(X)
         array(['up', 'neither'], dtype='<U7')
         """
-        scorer, queries, _ = self._checked(X)
-        return like_input(
-            X, scorer.familiarities(queries, familiarity_of(self, scorer))
-        )
+        scorer, queries, check = self._checked(X)
+        familiarities = scorer.familiarities(queries, familiarity_of(self, scorer))
+        return like_input(X, finite(familiarities, queries, check))
 
     def explain(self, X: Array, *, n_reasons: int = 5, y: Array | None = None) -> Bunch:
         """Explain the class of each query: the proxies and samples that it comes from.
@@ -944,7 +944,7 @@ or callable, default="dot"
             of ``classes_[1]`` less that of ``classes_[0]``.
         """
         scorer, queries, check = self._checked(X, scored=True)
-        scores = scorer.scores(queries, check)
+        scores = finite(scorer.scores(queries, check), queries, check)
         limit = np.finfo(scores.dtype).max
         scores = scorer.head.widened(scores, -limit)
         if scores.shape[1] == 2:
@@ -1020,8 +1020,9 @@ or callable, default="dot"
         >>> clf.proxy_labels_[indices]
         array([['up', 'both']], dtype='<U5')
         """
-        scorer, queries, _ = self._checked(X)
+        scorer, queries, check = self._checked(X)
         similarities, indices = scorer.nearest(queries, n_nearest(scorer, n_neighbors))
+        finite(similarities, queries, check)
         indices = like_input(X, indices)
         if not return_similarity:
             return indices
@@ -1030,7 +1031,7 @@ or callable, default="dot"
     def _probabilities(self, X, softmax, absent):
         """Make probabilities of scores; those of an absent class are given."""
         scorer, queries, check = self._checked(X, scored=True)
-        scores = scorer.scores(queries, check)
+        scores = finite(scorer.scores(queries, check), queries, check)
         found = probabilities_of(scores, temperature_of(self, scorer), softmax)
         return scorer.head.widened(found, absent)
 
@@ -1039,7 +1040,8 @@ or callable, default="dot"
         self._check_is_fitted()
         scorer = self._fitted.scorer  # once: other threads may replace it
         looks_later = scored and scorer.checks_finite
-        return scorer, *checked_queries(self, X, looks_later=looks_later)
+        dtype = scorer.head.dtype
+        return scorer, *checked_queries(self, X, dtype, looks_later=looks_later)
 
     def _scorer(self, name):
         """Find what scores queries; it is needed for an attribute."""

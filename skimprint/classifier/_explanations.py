@@ -8,7 +8,7 @@ from sklearn.utils import Bunch
 from .._arrays.groups import GroupedRows
 from .._memory.points import nearest_to
 from ._calibration import familiarity_of, temperature_of
-from ._learning import known_codes
+from ._learning import finite, known_codes
 
 
 def explanation_of(clf, X, *, n_reasons=0, y=None, with_probabilities=False):
@@ -31,11 +31,13 @@ def explanation_of(clf, X, *, n_reasons=0, y=None, with_probabilities=False):
     """
     if not (isinstance(n_reasons, Integral) and n_reasons >= 0):
         raise ValueError(f"n_reasons must be an int of at least 0; got {n_reasons!r}.")
-    scorer, queries, _ = clf._checked(X)
+    scorer, queries, check = clf._checked(X)
     head, score = scorer.head, familiarity_of(clf, scorer)
     codes = None if y is None else known_codes(head.classes, y, len(queries))
     temperature = temperature_of(clf, scorer) if with_probabilities else None
     found = scorer.explain(queries, score, n_reasons, codes, temperature)
+    finite(found["score"], queries, check)
+    finite(found["familiarity"], queries, check)
     return Bunch(
         label=head.classes[found.pop("winner")],
         runner_up=head.classes[found.pop("second")],

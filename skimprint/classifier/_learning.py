@@ -32,6 +32,7 @@ from .._validation import (
     plain_labels,
     refuse_collections,
     shortened,
+    stacked,
 )
 from ._calibration import familiarity_of, threshold_of
 from ._fitted import Fitted
@@ -62,6 +63,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
         The samples, on the device that the classifier computes on.
     """
     refuse_collections(X, y)
+    X = stacked(X)
     dtypes = embedding_dtypes(X)
     y, sample_weight = to_host(y), to_host(sample_weight)
     with naming_rows(clf, X=X, y=y, sample_weight=sample_weight):
@@ -104,7 +106,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
     return batch
 
 
-def checked_queries(clf, X, *, looks_later):
+def checked_queries(clf, X, dtype, *, looks_later):
     """Validate queries.
 
     Parameters
@@ -113,6 +115,8 @@ def checked_queries(clf, X, *, looks_later):
         Is fitted.
     X : array-like of shape (n_samples, n_features)
         The queries.
+    dtype : dtype
+        What they are computed in.
     looks_later : bool
         Whether NaN and infinity are found later, in what is made of the queries.
 
@@ -121,9 +125,11 @@ def checked_queries(clf, X, *, looks_later):
     queries : ndarray or DeviceArray of shape (n_samples, n_features)
         On the device that the classifier computes on.
     check : callable
-        Raises an error if a block of the queries, which starts at a row, has NaN.
+        Says what is wrong with a block of the queries, which starts at a row, for
+        which something that is not finite has been found.
     """
     refuse_collections(X)
+    X = stacked(X)
     is_near = namespace_of(X) is None and clf.device in (None, "cpu")
     with naming_rows(clf, X=X):
         X = validate_data(
@@ -137,12 +143,46 @@ def checked_queries(clf, X, *, looks_later):
     def check(block, start):
         name = type(clf).__name__
         check_finite(block, name="X", estimator=name, start=start)
+        if _exceeds(block, dtype):
+            raise ValueError(
+                f"X is too large for {dtype}, which has been learnt: scale the "
+                "embeddings, or learn them in float64."
+            )
         raise ValueError(
             f"X is too large: scores of queries from row {start} on are not finite. "
             "Scale the embeddings, or use norms that give unit length."
         )
 
+    if is_near and not looks_later and _exceeds(X, dtype):
+        check(X, 0)
     return to_device(readable(X), clf.device), check
+
+
+def finite(found, X, check):
+    """Return what was found for queries, unless it is minus infinity or not a number.
+
+    Parameters
+    ----------
+    found : ndarray of shape (n_queries, ...)
+        Scores or similarities.
+    X, check
+        The queries, and what says what is wrong with them.
+
+    Returns
+    -------
+    found : ndarray of shape (n_queries, ...)
+    """
+    if not (found > -np.inf).all():
+        check(X, 0)
+    return found
+
+
+def _exceeds(X, dtype):
+    """Tell whether embeddings have values that are infinite in a dtype."""
+    if np.can_cast(X.dtype, dtype) or not X.size:
+        return False
+    limit = np.finfo(dtype).max
+    return bool(X.max() > limit or X.min() < -limit)
 
 
 def start(clf, batch):
@@ -251,6 +291,10 @@ def check_labels_to_forget(state, classes):
         Each of them once.
     """
     classes = np.atleast_1d(np.asarray(to_host(classes)))
+    if classes.ndim > 1:
+        raise ValueError(
+            f"classes must be a label or a list of them; got the shape {classes.shape}."
+        )
     labels = classes.tolist()
     known = state.places.keys() | state.absent
     unknown = [label for label in labels if label not in known]
@@ -358,9 +402,10 @@ def check_mergeable(first, second):
     first, second : ImprintClassifier
         The classifiers.
     """
-    if not hasattr(second, "kproxies"):
+    if not hasattr(second, "forgettable"):  # a parameter of no other estimator
         raise TypeError(
-            f"other must be an ImprintClassifier; got {type(second).__name__}."
+            "other must be an ImprintClassifier, such as the best_estimator_ of a "
+            f"search; got {type(second).__name__}."
         )
     for clf in (first, second):  # they may have forgotten all classes
         check_is_fitted(clf, "_fitted")
@@ -491,7 +536,7 @@ def _warn_of_proxies(scorer):
 def features_of(X):
     """Find the attributes that tell the number of features, and their names."""
     notebook = BaseEstimator()
-    validate_data(notebook, X, skip_check_array=True)
+    validate_data(notebook, stacked(X), skip_check_array=True)
     return vars(notebook)
 
 

@@ -16,6 +16,10 @@ class ItemMemoryError(ItemError, MemoryError):
     """One item that does not fit into memory."""
 
 
+class SettingError(ValueError):
+    """A setting that no item can be embedded with; no item is to blame."""
+
+
 def item_error(error, what):
     """Turn any error into one that is about an item.
 
@@ -31,7 +35,7 @@ def item_error(error, what):
     error : ItemError
         With the same text, and the error's type in it.
     """
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError | SettingError):
         raise error  # a library that is missing is no fault of the item
     if isinstance(error, ItemError):
         return error

@@ -331,8 +331,8 @@ def _describe(items, index):
 
 def _raise(index, error, items):
     raise type(error)(
-        f"Item {index}, {_describe(items, index)}, cannot be embedded: {error}. "
-        "on_error='skip' gives such items rows of NaN."
+        f"Item {index}, {_describe(items, index)}, cannot be embedded: "
+        f"{str(error).rstrip('.')}. on_error='skip' gives such items rows of NaN."
     ) from error.__cause__
 
 

@@ -2,6 +2,8 @@
 
 from array_api_compat import array_namespace
 
+from ._items import SettingError
+
 POOLINGS = ("auto", "mean", "cls", "max", "last", "pooler")
 
 
@@ -35,7 +37,7 @@ def pool(features, pooling, mask=None, n_prefix=0):
         features = xp.reshape(features, (*shape[:2], -1))
         features, n_prefix = xp.permute_dims(features, (0, 2, 1)), 0
     elif len(shape) != 3 or pooling in ("auto", "pooler"):
-        raise ValueError(
+        raise SettingError(
             f"pooling={pooling!r} does not fit what the model returns, features of "
             f"shape {shape}. {_advice(shape)}"
         )
@@ -96,7 +98,7 @@ def output_features(output, pooling):
     if pooling == "pooler":
         if output_has(output, "pooler_output"):
             return output["pooler_output"].flatten(1), "auto"
-        raise ValueError(
+        raise SettingError(
             "pooling='pooler' needs a model with a pooled output, pooler_output; this "
             f"one has {keys or type(output).__name__}. Choose 'mean', 'cls' or 'max'."
         )

@@ -120,6 +120,11 @@ def to_torch(model: Any) -> "torch.nn.Module":
     require("torch", "to_torch")
     from ._torch import ImprintModule
 
+    if not isinstance(model, ImprintClassifier | ImprintClassifierCV):
+        raise TypeError(
+            "model must be an ImprintClassifier or an ImprintClassifierCV, such as the "
+            f"last step of a pipeline; got {type(model).__name__}."
+        )
     check_is_fitted(model)
     return ImprintModule(getattr(model, "best_estimator_", model)).eval()
 

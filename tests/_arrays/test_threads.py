@@ -1,6 +1,7 @@
 """Tasks across threads: what errors and interrupts leave behind."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -105,3 +106,29 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_locks_that_others_hold_at_a_fork_are_made_again():
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=60)
+
+
+INTERRUPTS = """
+import signal
+from skimprint._arrays.threads import ForkSafeLock
+
+lock, interrupted = ForkSafeLock(), 0
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+while interrupted < 5000:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 2e-5)
+        while True:
+            with lock:
+                pass
+    except KeyboardInterrupt:
+        interrupted += 1
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+def test_an_interrupt_leaves_no_lock_locked():
+    subprocess.run([sys.executable, "-c", INTERRUPTS], check=True, timeout=60)

@@ -31,6 +31,16 @@ SEES_POLARS = parse_version("1.9")
 every_generator = pytest.mark.parametrize("generator", sorted(GENERATORS))
 
 
+METHODS_OF_QUERIES = [
+    "predict",
+    "predict_proba",
+    "decision_function",
+    "score_samples",
+    "explain",
+    "kproxies",
+]
+
+
 @pytest.fixture(scope="module")
 def data():
     rng = np.random.default_rng(0)
@@ -706,6 +716,39 @@ class TestScale:
         clf.fit(X.astype(np.float32), y)
         with pytest.raises(ValueError, match="X is too large"):
             clf.predict(np.full((2, 5), 3e38, np.float32))
+
+    @pytest.mark.parametrize("method", METHODS_OF_QUERIES)
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"whitening": "auto"},
+            {"aggregation": Votes(3)},
+            {"metric": "manhattan"},
+            {"kernel_weight": 0.5},
+        ],
+        ids=str,
+    )
+    def test_queries_that_the_dtype_cannot_hold_are_refused(self, data, method, params):
+        X, y = data
+        clf = plain_classifier("mean", **params).fit(X.astype(np.float32), y)
+        with pytest.raises(ValueError, match="X is too large for float32, which has"):
+            getattr(clf, method)(1e40 * X)
+        clf.fit(X, y)
+        getattr(clf, method)(1e40 * X)
+
+    @pytest.mark.parametrize("method", METHODS_OF_QUERIES)
+    @pytest.mark.parametrize("metric", ["euclidean", "mahalanobis"])
+    def test_distances_that_are_infinite_are_refused(self, data, method, metric):
+        X, y = (values.astype(np.float32) for values in data)
+        norms = {"support_norm": None, "proxy_norm": None, "query_norm": None}
+        clf = plain_classifier("mean", metric=metric, **norms).fit(X, y)
+        queries = np.float32(1e20) * X
+        with np.errstate(over="ignore", invalid="ignore"):
+            if method == "predict":  # the nearest may be known all the same
+                assert set(clf.predict(queries)) <= set(y)
+                return
+            with pytest.raises(ValueError, match="X is too large: scores of queries"):
+                getattr(clf, method)(queries)
 
     @pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-10, 1e10, 1e300])
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
