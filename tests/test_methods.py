@@ -56,6 +56,8 @@ def test_no_such_method():
     message = r"name must be one of \['hosoda', .*'westerhoff'\]; got 'best'"
     with pytest.raises(ValueError, match=message):
         ImprintClassifier.from_method("best")
+    with pytest.raises(ValueError, match=r"name must be one of .* got \['qi'\]"):
+        ImprintClassifier.from_method(["qi"])
     with pytest.raises(TypeError, match="n_proxy"):
         ImprintClassifier.from_method("qi", n_proxy=3)
 

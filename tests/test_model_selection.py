@@ -262,6 +262,7 @@ def test_names_the_class_with_too_few_samples_and_the_cure():
     [
         ({"n_shots": 0}, "n_shots must be an int of at least 1 or 'all'; got 0"),
         ({"n_shots": 1.5}, "n_shots must be"),
+        ({"n_shots": True}, "n_shots must be"),
         ({"n_shots": "some"}, "n_shots must be .* got 'some'"),
         ({"n_shots": None}, "n_shots must be"),
         ({"n_shots": 1, "n_splits": 0}, "n_splits must be"),

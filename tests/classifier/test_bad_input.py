@@ -159,6 +159,17 @@ class TestUnusualInput:
             np.testing.assert_array_equal(clf.feature_names_in_, columns)
         np.testing.assert_array_equal(clf.predict(frame), fit(X, y).predict(X))
 
+    def test_a_series_of_rows(self, data):
+        polars = pytest.importorskip("polars", reason="needs polars")
+        X, y = data
+        series = polars.Series(X.tolist(), dtype=polars.Array(polars.Float64, 5))
+        clf = fit(series, y)
+        assert clf.n_features_in_ == 5
+        np.testing.assert_array_equal(clf.predict(series), fit(X, y).predict(X))
+        clf.partial_fit(series, y)
+        with pytest.raises(ValueError, match="X has 3 features, but"):
+            clf.predict(X[:, :3])
+
     @pytest.mark.parametrize(
         "labels",
         [

@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from skimprint import ImprintClassifier, Rejection
+from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
 from skimprint.generation import KMeansProxies, LeastSquaresProxies, make_generator
 
 # What any chunks and orders give alike, and what is approximate for a class that is
@@ -896,3 +896,20 @@ def test_an_attribute_that_cannot_be_found_is_missing(params):
     with pytest.raises(AttributeError, match=f"{name} cannot be found"):
         getattr(clf, name)
     assert "ImprintClassifier" in clf._repr_html_()
+
+
+def test_what_is_no_classifier_is_not_merged(digits):
+    X, y = digits
+    clf = plain_classifier("mean", n_proxies=1).fit(X[:50], y[:50])
+    search = ImprintClassifierCV(clone(clf), {"n_proxies": [1]}, cv=2)
+    for other in (search, search.fit(X[:50], y[:50])):
+        with pytest.raises(TypeError, match="best_estimator_ of a search; got Impr"):
+            clf.merge(other)
+    clf.merge(search.best_estimator_)
+
+
+def test_labels_to_forget_are_a_list():
+    clf = plain_classifier("mean").fit(np.eye(3), [0, 1, 2])
+    with pytest.raises(ValueError, match=r"a label or a list of them; got .* \(1, 2\)"):
+        clf.forget([[0, 1]])
+    assert clf.classes_.tolist() == [0, 1, 2]

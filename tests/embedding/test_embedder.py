@@ -491,3 +491,20 @@ def test_clone_keeps_callbacks():
     original = embedder()
     original._skl_callbacks = [object()]
     assert clone(original)._skl_callbacks is original._skl_callbacks
+
+
+def test_a_class_of_modules_is_no_module():
+    torch = pytest.importorskip("torch", reason="needs torch")
+    embedder = FoundationEmbedder(torch.nn.Flatten)
+    with pytest.raises(TypeError, match=r"class Flatten\. Write model=Flatten\("):
+        embedder.transform(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_no_item_is_blamed_for_a_setting(on_error):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    embedder = FoundationEmbedder(
+        torch.nn.Identity(), pooling="cls", on_error=on_error, modality="image"
+    )
+    with pytest.raises(ValueError, match=r"^pooling='cls' does not fit what the model"):
+        embedder.transform(torch.ones(3, 4))

@@ -374,6 +374,14 @@ def test_what_is_no_classifier_is_refused():
         export.to_onnx(plain_classifier())
 
 
+def test_modules_are_made_of_classifiers_alone():
+    pytest.importorskip("torch", reason="needs torch")
+    with pytest.raises(TypeError, match="last step of a pipeline; got Pipeline"):
+        export.to_torch(make_pipeline(plain_classifier("mean")))
+    with pytest.raises(NotFittedError):
+        export.to_torch(plain_classifier())
+
+
 def test_a_compact_model_exports_the_same(data):
     pytest.importorskip("onnx", reason="needs skimprint[export]")
     clf, _ = classifier_of(data, {"whitening": "auto", "temperature": "auto"})

@@ -61,12 +61,12 @@ def backbone_for(model, options, preprocess=None):
             f"modality={options.modality!r} is not known: expected 'auto', 'image', "
             "'text' or 'audio'."
         )
-    if isinstance(model, type):
+    is_module = hasattr(model, "named_parameters") and hasattr(model, "modules")
+    if is_module and isinstance(model, type):
         raise TypeError(
-            f"model must be an instance; got the class {model.__name__}. Write "
+            f"model must be a module; got the class {model.__name__}. Write "
             f"model={model.__name__}(...)."
         )
-    is_module = hasattr(model, "named_parameters") and hasattr(model, "modules")
     if preprocess is not None and not is_module:
         raise ValueError(
             "preprocess is for a torch.nn.Module; "
