@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import replace
 from operator import getitem
 from typing import Any, NamedTuple
@@ -388,7 +389,10 @@ def embed(embedder: Any, items: Any) -> Any:
         )
     there, like = dask.delayed(embedder), np.empty((0, n_features), np.float32)
     parts, sizes = _parts_of(items)
-    rows = [dask.delayed(_called)(there, part, "transform", {}, like) for part in parts]
+    rows = [
+        dask.delayed(_called)(there, number, part, "transform", {}, like)
+        for number, part in enumerate(parts)
+    ]
     return _array_of(rows, sizes, like)
 
 
@@ -529,16 +533,23 @@ def _looked(checker, number, X, y, weights):
     )
 
 
+@contextmanager
+def _naming_chunk(number):
+    """Name a chunk in errors about what is in it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"In chunk {number}: {error}") from error
+
+
 def _batch_of(checker, number, X, y, weights):
     """Validate a chunk; an error names it."""
     is_fitted = hasattr(checker, "n_features_in_")
     fitted = Fitted(None, State()) if is_fitted else None
     is_weightless = weights is not None and not np.any(np.asarray(weights))
     weights = None if is_weightless else weights
-    try:
+    with _naming_chunk(number):
         batch = checked_batch(checker, X, y, weights, fitted=fitted)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"In chunk {number}: {error}") from error
     if is_weightless:  # other chunks have some weight
         return replace(batch, weights=np.zeros(len(batch.codes)))
     return batch
@@ -746,7 +757,10 @@ def _of_queries(model, X, name, **params):
     nameless, _ = without_names(model)
     like = getattr(nameless, name)(zeros, **params)
     there, row = dask.delayed(model), dask.delayed(like, traverse=False)
-    found = [dask.delayed(_called)(there, part, name, params, row) for part in parts]
+    found = [
+        dask.delayed(_called)(there, number, part, name, params, row)
+        for number, part in enumerate(parts)
+    ]
     if not isinstance(like, Bunch):
         return _array_of(found, sizes, like)
     columns = Bunch()
@@ -765,11 +779,12 @@ def _array_of(parts, sizes, like):
     return da.concatenate(arrays, allow_unknown_chunksizes=True)
 
 
-def _called(model, X, name, params, like):
+def _called(model, number, X, name, params, like):
     """Call a method, or take no rows of what is like its result for a chunk of none."""
     X = X if hasattr(X, "__len__") else list(X)  # a part of a bag
     if len(X):
-        return getattr(model, name)(X, **params)
+        with _naming_chunk(number):
+            return getattr(model, name)(X, **params)
     if isinstance(like, Bunch):
         return Bunch(**{key: value[:0] for key, value in like.items()})
     return like[:0]

@@ -433,6 +433,11 @@ class TestEmbed:
         expected = plain_classifier("mean").fit(embedder.transform(self.texts * 4), y)
         np.testing.assert_array_equal(found.proxies_, expected.proxies_)
 
+    def test_a_bad_item_is_named_with_its_chunk(self, embedder):
+        items = da.from_array(np.array([*self.texts, 3], object), chunks=2)
+        with pytest.raises(ValueError, match="In chunk 2: Item 1"):
+            on_dask.embed(embedder, items).compute()
+
     def test_of_a_width_that_is_not_known(self):
         items = da.from_array(np.array(self.texts, object), chunks=2)
         with pytest.raises(ValueError, match="call fit with an item first"):
@@ -449,6 +454,10 @@ class TestErrors:
             ValueError, match=r"In chunk 2: .*infinity: rows \[10, 33\]"
         ):
             on_dask.fit(clf, chunked(bad, [200, 200, 100]), y)
+        clf.fit(X, y)
+        found = on_dask.predict(clf, chunked(bad, [200, 200, 100]))
+        with pytest.raises(ValueError, match=r"In chunk 2: .*infinity"):
+            found.compute()
         # What is said to have 64 features, and has not.
         wrong = da.concatenate(
             [

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from .._types import Array
+from .._validation import joint_label_dtype
 from ..classifier import ImprintClassifier
 from ..classifier._explanations import explanation_of
 from ..classifier._learning import codes_among, listed_labels
@@ -211,6 +212,8 @@ def _examined(source, labels):
     clf = source.clf
     classes = clf.classes_
     n_classes = len(classes)
+    # Those of another type would all be unknown.
+    joint_label_dtype(classes.dtype, classes.tolist(), np.asarray(labels).dtype, labels)
     codes = codes_among(classes, labels)
     # The page asks for reasons: what they need of a kernel regression, calibration
     # needs too, and takes it where it is there.

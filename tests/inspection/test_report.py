@@ -152,6 +152,10 @@ class TestFindings:
         assert np.isnan(made.findings.accuracy)
         Outline(made.html)
 
+    def test_labels_of_another_type(self, data):
+        with pytest.raises(ValueError, match=r"such as 'digit 0'; got 3"):
+            report(fitted(data), data[2][:2], [3, 4])
+
     def test_one_class(self, data):
         X, y, queries, labels = data
         of_one, asked = y == y[0], labels == y[0]
