@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import hmean
 from settings import plain_classifier, spelt
 from sklearn.kernel_ridge import KernelRidge
 
@@ -142,8 +143,10 @@ class TestReasons:
         why = clf.explain(query, n_reasons=len(X))
         unit = X / np.linalg.norm(X, axis=1, keepdims=True)
         unit_query = query / np.linalg.norm(query)
-        targets = 1.0 * (y == why.label) - 1 / len(clf.classes_)
-        weights = (len(y) / len(clf.classes_) / np.bincount(y))[y]
+        sizes = np.bincount(y)
+        evenness = hmean(sizes) / sizes.mean()
+        targets = evenness * ((y == why.label) - 1 / len(clf.classes_))
+        weights = (sizes.mean() / sizes)[y]
         regression = KernelRidge(
             alpha=clf.kernel_alpha_, kernel="rbf", gamma=clf.kernel_gamma_
         )
