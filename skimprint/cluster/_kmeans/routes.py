@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..._arrays.blas import FEW_ROWS, centred_gram, gram_each
 from ..._arrays.groups import GroupedRows, group_by_equal
 from ..._arrays.threads import PausableLock
 from ...normalization import l2_normalize
@@ -27,9 +28,6 @@ _MAX_GRAM = 2896
 # which they are made: few enough to stay in the cache, enough to be worth the calls.
 _GRAM_BYTES = 2**19
 _ROW_BYTES = 2**21
-
-# Groups of up to so many rows, whose clusters are summed by products of matrices.
-_DENSE_ROWS = 64
 
 # Of larger groups, few still go together: otherwise threads would wait for each other
 # to leave the interpreter. The bytes bound what their inner products take.
@@ -162,9 +160,11 @@ def _in_gram_space(job, bucket, runs):
     G = np.empty((len(bucket), n, n), groups.dtype)
     for chunk in chunks:
         rows = job.groups.stack(bucket[chunk])
-        job.centre(rows)
-        # NumPy sees that both factors are the same array, and computes a triangle.
-        np.matmul(rows, rows.swapaxes(1, 2), out=G[chunk])
+        if n <= FEW_ROWS and not job.spherical:
+            centred_gram(rows, out=G[chunk])
+        else:
+            job.centre(rows)
+            gram_each(rows, out=G[chunk])
     weights = groups.stack_weights(bucket)
     index = groups.stack_indices(bucket)
     scatter = np.einsum("bii,bi->b", G, weights, dtype=np.float64)
@@ -218,7 +218,7 @@ def _centers(rows, members, weights, k, job):
     n_groups, n, d = rows.shape
     keys = (members + np.arange(0, n_groups * k, k, dtype=np.int32)[:, None]).ravel()
     sizes = np.bincount(keys, weights.ravel(), minlength=n_groups * k)
-    if n <= _DENSE_ROWS:
+    if n <= FEW_ROWS:
         belongs = members[:, None] == np.arange(k)[:, None]
         centers = np.matmul(belongs * weights[:, None], rows).reshape(-1, d)
     else:
