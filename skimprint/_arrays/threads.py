@@ -135,12 +135,9 @@ class PausableLock:
     def __init__(self):
         self._lock = threading.Lock()
 
-    def __enter__(self):
-        self._lock.acquire()
-        return self
-
-    def __exit__(self, *error):
-        self._lock.release()
+    # As those of `ForkSafeLock`.
+    __enter__ = property(lambda self: self._lock.__enter__)
+    __exit__ = property(lambda self: self._lock.__exit__)
 
     @contextmanager
     def pause(self, n_numbers=_WORTH_A_PAUSE):

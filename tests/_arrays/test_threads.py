@@ -110,9 +110,10 @@ def test_locks_that_others_hold_at_a_fork_are_made_again():
 
 INTERRUPTS = """
 import signal
-from skimprint._arrays.threads import ForkSafeLock
+import sys
+from skimprint._arrays import threads
 
-lock, interrupted = ForkSafeLock(), 0
+lock, interrupted = getattr(threads, sys.argv[1])(), 0
 
 def interrupt(*_):
     raise KeyboardInterrupt
@@ -130,5 +131,6 @@ while interrupted < 5000:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
-def test_an_interrupt_leaves_no_lock_locked():
-    subprocess.run([sys.executable, "-c", INTERRUPTS], check=True, timeout=60)
+@pytest.mark.parametrize("name", ["ForkSafeLock", "PausableLock"])
+def test_an_interrupt_leaves_no_lock_locked(name):
+    subprocess.run([sys.executable, "-c", INTERRUPTS, name], check=True, timeout=60)

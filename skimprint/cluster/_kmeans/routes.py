@@ -171,8 +171,8 @@ def _in_gram_space(job, bucket, runs):
     members = []
     for run in runs:
         k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
-        with job.lock as lock:
-            found = gram_kmeans(G, weights, k, rng, lock, **job.options)
+        with job.lock:
+            found = gram_kmeans(G, weights, k, rng, job.lock, **job.options)
         members.append(found.members)
         run.result.labels[index] = found.labels
         run.result.inertia[bucket] = found.inertia
@@ -196,8 +196,8 @@ def _on_rows(job, bucket, runs):
     weights = job.groups.stack_weights(bucket)[0]
     for run in runs:
         k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
-        with job.lock as lock:
-            found = lloyd_kmeans(rows[0], weights, k, rng, lock, **job.options)
+        with job.lock:
+            found = lloyd_kmeans(rows[0], weights, k, rng, job.lock, **job.options)
         run.result.centers[_stacked(run, bucket)] = found.centers + origin
         run.result.labels[index] = found.labels
         run.result.inertia[bucket] = found.inertia

@@ -329,7 +329,8 @@ def test_bounds_hold(dtype, n_features, monkeypatch):
     rng = np.random.default_rng(0)
     options = {"n_init": 2, "max_iter": 300, "tol": 0, "spherical": False}
     weights = np.ones(len(X), dtype)
-    with PausableLock() as lock:
+    lock = PausableLock()
+    with lock:
         lloyd.lloyd_kmeans(X, weights, 12, rng, lock, **options)
     assert max(settled) > 0.5
 
@@ -345,7 +346,8 @@ def test_seeds_follow_the_weights_and_what_is_far():
     sq_norms = np.square(X).sum(axis=1)
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        with PausableLock() as lock:
+        lock = PausableLock()
+        with lock:
             seeds = seed_rows(X, sq_norms, weights, 2, rng, lock)
         assert seeds.min() >= 1000
         assert seeds.min() < 1003 <= seeds.max()
