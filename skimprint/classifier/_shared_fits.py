@@ -190,6 +190,8 @@ class _Remembering:
         self.found = found
 
     def __getattr__(self, name):
+        if name == "similarity":  # while it is being copied or unpickled
+            raise AttributeError(name)
         return getattr(self.similarity, name)
 
     def to(self, X):

@@ -1,5 +1,6 @@
 """ImprintClassifierCV chooses what GridSearchCV chooses, by the same scores."""
 
+import copy
 import pickle
 import re
 import warnings
@@ -191,6 +192,21 @@ def test_any_number_of_jobs_and_kind_of_seed(data, n_jobs, random_state):
         np.testing.assert_array_equal(
             search.cv_results_[name], expected.cv_results_[name]
         )
+
+
+def test_scorers_may_copy_what_they_get(data):
+    def of_copies(clf, X, y):
+        scorers = clf._fitted.scorer, copy.deepcopy(clf._fitted.scorer)
+        expected, found = (each.winners(X, None) for each in scorers)
+        np.testing.assert_array_equal(found, expected)
+        return pickle.loads(pickle.dumps(clf)).score(X, y)
+
+    clf, grid = plain_classifier(random_state=0), {"aggregation": ["max", "mnn"]}
+    search = ImprintClassifierCV(
+        clf, grid, cv=2, scoring=of_copies, error_score="raise"
+    ).fit(*data)
+    expected = GridSearchCV(clf, grid, cv=2).fit(*data)
+    assert search.best_score_ == expected.best_score_
 
 
 def test_classes_of_a_head(data):
