@@ -276,7 +276,8 @@ def choose_kernel(support):
     They are judged by the mean log-likelihood of the samples less the mean squared
     error of their scores. The likelihood alone, for which scores are divided by the
     best temperature, hardly sees how much regularisation there is where labels are
-    clean; the error alone takes too little for wrong labels and for rare classes.
+    clean; the error alone takes too little for wrong labels and for rare classes. Where
+    classes are uneven, targets are small, and the likelihood decides.
 
     Parameters
     ----------

@@ -212,8 +212,9 @@ def _examined(source, labels):
     clf = source.clf
     classes = clf.classes_
     n_classes = len(classes)
-    # Those of another type would all be unknown.
-    joint_label_dtype(classes.dtype, classes.tolist(), np.asarray(labels).dtype, labels)
+    if labels:  # those of another type would all be unknown
+        dtype = np.asarray(labels).dtype
+        joint_label_dtype(classes.dtype, classes.tolist(), dtype, labels)
     codes = codes_among(classes, labels)
     # The page asks for reasons: what they need of a kernel regression, calibration
     # needs too, and takes it where it is there.

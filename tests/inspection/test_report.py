@@ -156,6 +156,10 @@ class TestFindings:
         with pytest.raises(ValueError, match=r"such as 'digit 0'; got 3"):
             report(fitted(data), data[2][:2], [3, 4])
 
+    def test_no_queries(self, data):
+        with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+            report(fitted(data), data[2][:0], [])
+
     def test_one_class(self, data):
         X, y, queries, labels = data
         of_one, asked = y == y[0], labels == y[0]
