@@ -42,7 +42,8 @@ def fit_temperature(
     value : float
         Mean log-probability of the true classes, at most 0; less with a prior.
     temperature : float
-        The best temperature; infinite if no two scores of a row differ.
+        The best temperature; infinite if no two scores of a row differ by more than
+        rounding.
 
     Notes
     -----
@@ -52,19 +53,20 @@ def fit_temperature(
     one minimum. Its derivative by u is the mean of :math:`z_j = e^u m_{ij}` under the
     softmax of z, and its second derivative that mean plus the variance of z. Newton's
     method takes steps in u, which keep the temperature positive; where the loss is not
-    convex in u, it uses the variance alone. A prior adds
-    :math:`(u - \mu)^2 / 2 \sigma^2 n` to the mean loss of n rows.
+    convex in u, it uses the variance alone. A step that raises the loss is halved. A
+    prior adds :math:`(u - \mu)^2 / 2 \sigma^2 n` to the mean loss of n rows.
 
     References
     ----------
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern
        Neural Networks", ICML 2017.
     """
+    rounding = np.finfo(scores.dtype).eps
     scores = scores.astype(np.float64, copy=False)
     margins = scores - scores[np.arange(len(scores)), codes][:, None]
     there = np.isfinite(margins)
     spread = margins.std() if there.all() else margins[there].std()
-    if spread == 0:
+    if spread <= rounding * np.abs(scores[there]).max(initial=0):
         return -np.log(scores.shape[1]), np.inf
     margins = np.maximum(margins / spread, _LOWEST)
     largest = margins.max(axis=1)
@@ -96,15 +98,17 @@ def fit_temperature(
     if start is not None and np.isfinite(start):
         u = np.clip(np.log(spread / start), -bound, bound)
     loss, slope, variance = evaluate(u)
+    longest = 1.0
     for _ in range(50):
         step = -slope / max(variance + max(slope, 0), _TINY)
-        target = np.clip(u + np.clip(step, -1, 1), -bound, bound)
+        target = np.clip(u + np.clip(step, -longest, longest), -bound, bound)
         if abs(slope * (target - u)) < no_gain:
             break
         new = evaluate(target)
         if new[0] > loss:
-            break
-        u = target
+            longest = abs(target - u) / 2
+            continue
+        u, longest = target, 1.0
         loss, slope, variance = new
     return -loss, float(spread / np.exp(u))
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 
 from skimprint._space.likelihood import balanced, fit_temperature
 
@@ -72,6 +72,34 @@ def test_scores_that_do_not_differ_have_any_temperature():
     value, temperature = fit_temperature(scores, codes)
     assert value == pytest.approx(-np.log(3))
     assert temperature == np.inf
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_is_no_difference(dtype):
+    """Such as the step by which the nearest voter wins of equal shares."""
+    codes = np.arange(12) % 3
+    scores = np.full((12, 3), 1 / 3, dtype)
+    scores[np.arange(12), codes] = np.nextafter(scores[0, 0], dtype(1))
+    assert fit_temperature(scores, codes)[1] == np.inf
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 2**16),
+    n=st.integers(2, 30),
+    signal=st.sampled_from([0.0, 0.5, 2.0]),
+    deviation=st.sampled_from([0.4, 2.0, np.inf]),
+)
+def test_no_temperature_is_better(seed, n, signal, deviation):
+    rng = np.random.default_rng(seed)
+    codes = np.append([0, 1], rng.integers(0, 2, n))
+    scores = rng.normal(size=(n + 2, 2)) + signal * np.eye(2)[codes]
+    margins = scores - scores[np.arange(n + 2), codes][:, None]
+    value, temperature = fit_temperature(scores, codes, prior=(1.0, deviation))
+    for u in np.log(margins.std() / temperature) + np.linspace(-1, 1, 101):
+        loss = logsumexp(np.exp(u) * margins / margins.std(), axis=1).mean()
+        loss += (u - 1) ** 2 / 2 / deviation**2 / (n + 2)
+        assert -value <= loss + 1e-6 or abs(u - 1) > 7
 
 
 @settings(deadline=None, max_examples=50)

@@ -288,6 +288,18 @@ def test_probabilities_keep_their_bits_in_a_pickle(n_alone):
     np.testing.assert_array_equal(twin.predict_proba(queries), probabilities)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("whitening", ["auto", None])
+def test_votes_of_all_proxies_say_nothing(digits, dtype, whitening):
+    """All shares are equal, but for the last digit that lets the nearest win."""
+    X, y = digits
+    X, y = X[y < 3].astype(dtype), y[y < 3]
+    clf = ImprintClassifier("mean", aggregation=Votes(3), whitening=whitening)
+    clf.fit(X[:60], y[:60])
+    assert clf.temperature_ == 1.0
+    np.testing.assert_allclose(clf.predict_proba(X[60:]), 1 / 3, rtol=1e-6)
+
+
 def test_one_sample_may_say_nothing():
     """Of equal samples, or of one class, there is no difference to go by."""
     for X, y in ([[1.0, 0]] * 3, [0, 1, 2]), ([[1.0, 0]], [0]):
