@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.utils import check_array
 
-from ._arrays.device import check_device
+from ._arrays.device import check_device, to_host
 from ._memory.state import Needs
 from ._scoring.similarity import Similarity, make_metric
 from ._space import kernel_ridge
 from ._space.leave_one_out import SAMPLE_SIZE
-from ._validation import seed_from
+from ._validation import DTYPES, plain_labels, seed_from
 from .aggregation import AGGREGATIONS, Aggregation, make_aggregation
 from .generation import ProxyGenerator, make_generator
 from .normalization import PROXY_NORMS, Norm, make_norm
@@ -281,6 +282,34 @@ def chosen_norm(is_nonnegative):
     return "power" if is_nonnegative else "l2"
 
 
+def checked_head(head):
+    """Validate the weights and the labels of a linear classifier."""
+    if len(head) != 2:
+        raise ValueError(
+            "head must be a tuple (weight, classes), with None for classes to be "
+            f"numbered; got {len(head)} items."
+        )
+    weight, classes = head
+    weight = getattr(weight, "weight", weight)
+    if not hasattr(weight, "__len__"):
+        raise TypeError(
+            "head must be an array of shape (n_classes, n_features), or a module "
+            f"that has it as its weight; got {type(weight).__name__}. Of a linear "
+            "model of scikit-learn, pass coef_ and classes_."
+        )
+    weight = check_array(to_host(weight), dtype=DTYPES, input_name="head")
+    classes = np.arange(len(weight)) if classes is None else to_host(classes)
+    classes = plain_labels(np.asarray(classes))
+    if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):
+        raise ValueError(
+            f"head must have a different label for each of its {len(weight)} rows; "
+            f"got labels of shape {classes.shape}, "
+            f"{len(np.unique(classes))} of them different. (Of a linear model of two "
+            "classes, pass np.concatenate([-coef_, coef_]).)"
+        )
+    return weight, classes
+
+
 def first_difference(mine, theirs):
     """Say which parameter of two classifiers differs, of those that matter."""
     first, second = mine.parameters, theirs.parameters
@@ -291,7 +320,10 @@ def first_difference(mine, theirs):
         # As they were at the fit, parameters of components follow one by one.
         if type(pair[0]) is type(pair[1]) and hasattr(pair[0], "get_params"):
             continue
-        if not same_value(*pair):
+        compared = pair
+        if name == "head" and None not in pair:
+            compared = map(checked_head, pair)  # of copies, modules are others
+        if not same_value(*compared):
             return f"{name} is {pair[1]!r} instead of {pair[0]!r}."
     return None
 
@@ -299,9 +331,16 @@ def first_difference(mine, theirs):
 def same_value(first, second):
     """Tell whether two values of a parameter mean the same.
 
-    Components do if they are of one type and their parameters do, so that a clone is
-    what it was made from.
+    Numbers and text do if they are equal, of whatever type: grids in arrays have those
+    of NumPy. Components do if they are of one type and their parameters do, so that a
+    clone is what it was made from.
     """
+    first, second = (
+        each.item() if isinstance(each, np.generic) else each
+        for each in (first, second)
+    )
+    if {type(first), type(second)} == {int, float}:
+        return first == second
     if type(first) is not type(second):
         return False
     if hasattr(first, "get_params") and not isinstance(first, type):
@@ -316,7 +355,7 @@ def same_value(first, second):
         )
     if isinstance(first, tuple):
         return len(first) == len(second) and all(map(same_value, first, second))
-    return first is second or bool(np.all(first == second))
+    return first is second or np.array_equal(first, second)
 
 
 def _copied(value):

@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 from settings import plain_classifier
+from sklearn.base import clone
 
 from skimprint import ImprintClassifier, Rejection
 from skimprint._memory.state import Needs
@@ -198,6 +199,38 @@ class TestDifferences:
             "head": (np.eye(2), ["a", "b"]),
         }
         assert first_difference(plan_of(**params), plan_of(**params)) is None
+
+    @pytest.mark.parametrize(
+        "mine, theirs",
+        [
+            ({"mean_weight": 0}, {"mean_weight": 0.0}),
+            ({"whitening": 0.5}, {"whitening": np.float64(0.5)}),
+            ({"metric": "dot"}, {"metric": np.str_("dot")}),
+            ({"n_proxies": {"a": 1}}, {"n_proxies": {"a": np.int64(1)}}),
+            ({"aggregation": Votes(3)}, {"aggregation": Votes(np.int64(3))}),
+            ({"head": (np.eye(2), None)}, {"head": (np.eye(2).tolist(), [0, 1])}),
+        ],
+    )
+    def test_equal_values_of_other_types_have_none(self, mine, theirs):
+        kmeans = {"generator": "kmeans"}
+        first, second = plan_of(**kmeans | mine), plan_of(**kmeans | theirs)
+        assert first_difference(first, second) is None
+
+    def test_heads_of_different_sizes_are_named(self):
+        sizes = [plan_of(head=(np.eye(n, 4), None)) for n in (2, 3)]
+        assert first_difference(*sizes).startswith("head is ")
+
+
+@pytest.mark.parametrize("name", ["support_norm", "query_norm", "metric", "generator"])
+def test_names_of_numpy_mean_the_same(name, digits):
+    """As they come from a grid in an array."""
+    X, y = digits
+    params = {"support_norm": "power", "query_norm": "power", "random_state": 0}
+    clf = ImprintClassifier(**params).fit(X[:200], y[:200])
+    other = clone(clf).set_params(**{name: np.str_(getattr(clf, name))})
+    other.fit(X[:200], y[:200])
+    expected = clf.predict_proba(X[200:300])
+    np.testing.assert_array_equal(other.predict_proba(X[200:300]), expected)
 
 
 @pytest.fixture(scope="module")

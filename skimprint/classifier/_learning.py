@@ -5,7 +5,6 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
@@ -23,7 +22,7 @@ from .._arrays.device import (
 from .._arrays.finite import check_finite, naming_rows
 from .._memory.learner import Batch, block_of_head, common_label_dtype, learn
 from .._memory.state import State
-from .._plan import Plan, first_difference
+from .._plan import Plan, checked_head, first_difference
 from .._progress import progress_bar
 from .._validation import (
     DTYPES,
@@ -159,7 +158,7 @@ def checked_queries(clf, X, dtype, *, looks_later):
 
 
 def finite(found, X, check):
-    """Return what was found for queries, unless it is minus infinity or not a number.
+    """Return what was found for queries, unless it is infinite or not a number.
 
     Parameters
     ----------
@@ -172,7 +171,7 @@ def finite(found, X, check):
     -------
     found : ndarray of shape (n_queries, ...)
     """
-    if not (found > -np.inf).all():
+    if not np.isfinite(found).all():
         check(X, 0)
     return found
 
@@ -205,7 +204,7 @@ def start(clf, batch):
     if clf.head is None:
         is_chosen = clf.support_norm == "auto"  # else there is no need to look
         return Plan.of(clf, is_chosen and not batch.signed_labels), State()
-    weight, classes = _checked_head(clf.head)
+    weight, classes = checked_head(clf.head)
     plan = Plan.of(clf, np.min(weight) >= 0)
     if plan.generator.combines:
         raise ValueError(
@@ -538,34 +537,6 @@ def features_of(X):
     notebook = BaseEstimator()
     validate_data(notebook, stacked(X), skip_check_array=True)
     return vars(notebook)
-
-
-def _checked_head(head):
-    """Validate the weights and the labels of a linear classifier."""
-    if len(head) != 2:
-        raise ValueError(
-            "head must be a tuple (weight, classes), with None for classes to be "
-            f"numbered; got {len(head)} items."
-        )
-    weight, classes = head
-    weight = getattr(weight, "weight", weight)
-    if not hasattr(weight, "__len__"):
-        raise TypeError(
-            "head must be an array of shape (n_classes, n_features), or a module "
-            f"that has it as its weight; got {type(weight).__name__}. Of a linear "
-            "model of scikit-learn, pass coef_ and classes_."
-        )
-    weight = check_array(to_host(weight), dtype=DTYPES, input_name="head")
-    classes = np.arange(len(weight)) if classes is None else to_host(classes)
-    classes = plain_labels(np.asarray(classes))
-    if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):
-        raise ValueError(
-            f"head must have a different label for each of its {len(weight)} rows; "
-            f"got labels of shape {classes.shape}, "
-            f"{len(np.unique(classes))} of them different. (Of a linear model of two "
-            "classes, pass np.concatenate([-coef_, coef_]).)"
-        )
-    return weight, classes
 
 
 def _are_plain(X, y, clf):

@@ -4,6 +4,7 @@ import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import numpy as np
 import pandas as pd
@@ -693,6 +694,9 @@ class TestHead:
             clf.proxies_, weight / np.linalg.norm(weight, axis=1, keepdims=True), 1e-6
         )
         assert clf.classes_.tolist() == [0, 1]
+        # Of a copy the layer is another one, with the same weights.
+        merged = deepcopy(clf).merge(clf)
+        np.testing.assert_array_equal(merged.proxies_, clf.proxies_)
 
     def test_new_classes_leave_the_head_alone(self):
         clf = ImprintClassifier.from_head(self.weight, ["up", "right"], **PLAIN)
