@@ -114,7 +114,9 @@ def moments_of(rows, weights=None):
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("ij,ij->i", residuals, residuals).astype(np.float64)
             variance += of_these @ squares
-            third += (of_these * squares).astype(rows.dtype) @ residuals
+            # Of float32, cubes would be infinite from 1e13 on.
+            most = squares.max() or 1.0
+            third += most * ((of_these * squares / most).astype(rows.dtype) @ residuals)
             fourth += of_these @ squares**2
             residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
             scatter += residuals.T @ residuals

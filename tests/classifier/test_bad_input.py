@@ -716,6 +716,18 @@ class TestScale:
         np.testing.assert_array_equal(clf.predict(scaled), expected.predict(X))
 
     @pytest.mark.parametrize(
+        "params", [{"metric": "mahalanobis"}, {"whitening": "auto"}], ids=str
+    )
+    def test_parts_of_large_values_are_as_one(self, params):
+        rng = np.random.default_rng(0)
+        y = np.arange(90) % 3
+        X = (1e14 * (rng.normal(size=(90, 5)) + 2 * np.eye(5)[y])).astype(np.float32)
+        norms = {"support_norm": None, "proxy_norm": None, "query_norm": None}
+        whole = plain_classifier("mean", **norms, **params).fit(X, y)
+        parts = clone(whole).fit(X[:45], y[:45]).partial_fit(X[45:], y[45:])
+        np.testing.assert_array_equal(parts.predict(X), whole.predict(X))
+
+    @pytest.mark.parametrize(
         "params", [{}, {"metric": "euclidean"}, {"whitening": "auto"}], ids=str
     )
     def test_what_is_too_large_is_refused_when_it_is_learnt(self, data, params):
