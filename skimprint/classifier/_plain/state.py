@@ -115,7 +115,6 @@ def read_state(plain, arrays, plan, n_features):
         return state
     n_classes = len(labels)
     proxies = proxy_offsets(arrays, n_classes)
-    arrays.sizes["proxies"] = int(proxies[-1])
     vectors = _read_rows(plain["rows"], arrays)
     points = Points(
         vectors["proxies"],
