@@ -18,7 +18,7 @@ from sklearn.cluster import BisectingKMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
@@ -863,3 +863,15 @@ def test_what_has_no_part_of_ours_is_not_written(model, tmp_path):
     with pytest.raises(ValueError, match=r"got (StandardScaler|Pipeline)\. Write it"):
         persistence.save(model, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["../victim", "a/b", "inner.scale"])
+def test_steps_whose_files_cannot_be_are_refused(name, tmp_path):
+    pytest.importorskip("skops", reason="needs skops")
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
+    inner = Pipeline([("scale", StandardScaler())])
+    steps = [("inner", inner), (name, StandardScaler()), ("c", ImprintClassifier())]
+    with pytest.raises(ValueError, match="Give the step another name"):
+        persistence.save(Pipeline(steps).fit(X, y), tmp_path / "model")
+    assert not list(tmp_path.iterdir())

@@ -246,6 +246,12 @@ def _write_step(model, arrays, others):
         )
     skops = require("skops.io", "Saving transformers of scikit-learn")
     name = (arrays.prefix or "model.")[:-1] + STEP
+    if name in others or Path(name).name != name:
+        raise ValueError(
+            f"the names of steps make up the name of a file, {name!r}, which "
+            f"{'another step has' if name in others else 'no folder can hold'}. Give "
+            "the step another name."
+        )
     others[name] = skops.dumps(model)
     types = skops.get_untrusted_types(data=others[name])
     return {"class": "skops", "file": name, "untrusted": types}
