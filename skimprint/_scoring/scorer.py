@@ -371,18 +371,16 @@ class Scorer:
                     check(X[block], block.start)
                 return ranks
 
-            quiet = "ignore" if looks else "warn"
-            with np.errstate(invalid=quiet, over=quiet):
-                queries = compare.prepare(X, block)
-                of_kernel = None
-                if out is None and (is_single or not has_kernel):
-                    found = aggregation.winners(compare, queries, head.offsets, rank)
-                    of_kernel = self._of_kernel(X, block)
-                    # Where proxies and kernel agree, the shares make no difference: the
-                    # length of a whitened query takes as long as all the rest.
-                    if of_kernel is None or found == of_kernel.argmax(axis=0):
-                        return found
-                scores = aggregation.of_queries(compare, queries, head.offsets, rank)
+            queries = compare.prepare(X, block)
+            of_kernel = None
+            if out is None and (is_single or not has_kernel):
+                found = aggregation.winners(compare, queries, head.offsets, rank)
+                of_kernel = self._of_kernel(X, block)
+                # Where proxies and kernel agree, the shares make no difference: the
+                # length of a whitened query takes as long as all the rest.
+                if of_kernel is None or found == of_kernel.argmax(axis=0):
+                    return found
+            scores = aggregation.of_queries(compare, queries, head.offsets, rank)
             if of_kernel is None:
                 of_kernel = self._of_kernel(X, block)
             scores = self.with_kernel(scores, of_kernel)

@@ -190,14 +190,20 @@ class Similarity:
             What it has returned for each block, in the order of the queries.
         """
         blocks, found = self.blocks(len(X)), {}
+        in_threads = in_threads and not self.is_callable
+        # What is too large for a product is refused by what comes of it, and BLAS may
+        # leave a flag behind. What functions of users warn of is theirs.
+        is_ours = in_threads and not self.query_norm.is_callable
+        quiet = "ignore" if is_ours else "warn"
 
         def keep(block):
-            found[block.start] = work(slice(block.start, block.stop))
+            with np.errstate(over=quiet, invalid=quiet):
+                found[block.start] = work(slice(block.start, block.stop))
 
         if self.xp is not np:
             for block in blocks:
                 in_halves(keep, range(block.start, block.stop))
-        elif in_threads and not self.is_callable:
+        elif in_threads:
             run_blocks(keep, blocks)
         else:
             for block in blocks:
