@@ -63,10 +63,11 @@ def fit_temperature(
     """
     rounding = np.finfo(scores.dtype).eps
     scores = scores.astype(np.float64, copy=False)
-    margins = scores - scores[np.arange(len(scores)), codes][:, None]
+    own = scores[np.arange(len(scores)), codes]
+    margins = scores - own[:, None]
     there = np.isfinite(margins)
     spread = margins.std() if there.all() else margins[there].std()
-    if spread <= rounding * np.abs(scores[there]).max(initial=0):
+    if spread <= rounding * np.abs(own[np.isfinite(own)]).max(initial=0):
         return -np.log(scores.shape[1]), np.inf
     margins = np.maximum(margins / spread, _LOWEST)
     largest = margins.max(axis=1)

@@ -96,10 +96,11 @@ def test_no_temperature_is_better(seed, n, signal, deviation):
     scores = rng.normal(size=(n + 2, 2)) + signal * np.eye(2)[codes]
     margins = scores - scores[np.arange(n + 2), codes][:, None]
     value, temperature = fit_temperature(scores, codes, prior=(1.0, deviation))
-    for u in np.log(margins.std() / temperature) + np.linspace(-1, 1, 101):
+    others = np.log(margins.std() / temperature) + np.linspace(-1, 1, 101)
+    for u in others[np.abs(others) <= 8]:  # as far as it looks
         loss = logsumexp(np.exp(u) * margins / margins.std(), axis=1).mean()
         loss += (u - 1) ** 2 / 2 / deviation**2 / (n + 2)
-        assert -value <= loss + 1e-6 or abs(u - 1) > 7
+        assert -value <= loss + 1e-6
 
 
 @settings(deadline=None, max_examples=50)
