@@ -320,10 +320,11 @@ def first_difference(mine, theirs):
         # As they were at the fit, parameters of components follow one by one.
         if type(pair[0]) is type(pair[1]) and hasattr(pair[0], "get_params"):
             continue
-        compared = pair
-        if name == "head" and None not in pair:
-            compared = map(checked_head, pair)  # of copies, modules are others
-        if not same_value(*compared):
+        is_same = same_value(*pair)
+        if name == "head" and not is_same and None not in pair:
+            # Of copies, modules are others.
+            is_same = same_value(*map(checked_head, pair))
+        if not is_same:
             return f"{name} is {pair[1]!r} instead of {pair[0]!r}."
     return None
 
