@@ -123,7 +123,7 @@ def one_blas_thread():
                 _release_control()
 
 
-class PausableLock:
+class PausableLock(ForkSafeLock):
     """Let one thread at a time do many small array operations.
 
     Each operation leaves the interpreter and comes back, and threads that do so at the
@@ -131,13 +131,6 @@ class PausableLock:
     after the other. While the holder does what takes long outside of the interpreter,
     it pauses, and others go on.
     """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-
-    # As those of `ForkSafeLock`.
-    __enter__ = property(lambda self: self._lock.__enter__)
-    __exit__ = property(lambda self: self._lock.__exit__)
 
     @contextmanager
     def pause(self, n_numbers=_WORTH_A_PAUSE):
