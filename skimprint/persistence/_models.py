@@ -24,6 +24,7 @@ from ._files import (
     VERSION,
     WEIGHTS,
     check_archive,
+    names_a_file,
     read_config,
     regular_file,
     replacing,
@@ -246,7 +247,7 @@ def _write_step(model, arrays, others):
         )
     skops = require("skops.io", "Saving transformers of scikit-learn")
     name = (arrays.prefix or "model.")[:-1] + STEP
-    if name in others or Path(name).name != name:
+    if name in others or not names_a_file(name):
         raise ValueError(
             f"the names of steps make up the name of a file, {name!r}, which "
             f"{'another step has' if name in others else 'no folder can hold'}. Give "
