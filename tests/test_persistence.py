@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from scipy.signal import medfilt
 from settings import plain_classifier
+from sklearn import config_context
 from sklearn.cluster import BisectingKMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -465,6 +466,29 @@ def test_what_cannot_be_written_is_named_before_anything_is(
         assert names_in(folder.parent) == []
 
 
+def test_a_search_that_fitted_nothing_again_is_not_written(digits, folder):
+    X, y = digits
+    search = ImprintClassifierCV(
+        param_grid={"n_proxies": [1, 2]}, cv=2, refit=False
+    ).fit(X, y)
+    with pytest.raises(ValueError, match="fitted with refit=False"):
+        persistence.save(search, folder)
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_what_is_set_for_metadata_and_output_comes_back(digits, folder, learning):
+    X, y = digits
+    with config_context(enable_metadata_routing=True):
+        clf = plain_classifier("mean").set_fit_request(sample_weight=True)
+        clf.set_score_request(sample_weight="shares").fit(X, y)
+        again = through(clf, folder, learning=learning)
+        assert str(again.get_metadata_routing()) == str(clf.get_metadata_routing())
+        make_pipeline(again).fit(X, y, sample_weight=np.ones(len(y)))
+    embedder = FoundationEmbedder("timm:some").set_output(transform="pandas")
+    model = Pipeline([("embed", embedder), ("classify", again)])
+    assert through(model, folder)[0]._sklearn_output_config == {"transform": "pandas"}
+
+
 def test_models_that_cannot_be_written(digits, folder):
     X, y = digits
     embedder = FoundationEmbedder(list)
@@ -500,6 +524,58 @@ def test_a_folder_is_replaced_only_if_it_is_a_model(digits, saved):
     with pytest.raises(FileExistsError, match="it is no folder"):
         persistence.save(clf, other)
     assert other.read_text() == "mine"
+
+
+def test_the_working_directory_is_not_replaced(digits, folder, saved, monkeypatch):
+    clf = persistence.load(saved)
+    monkeypatch.chdir(saved)
+    for name in (".", saved, f"../{saved.name}"):
+        with pytest.raises(FileExistsError, match="must not be the working directory"):
+            persistence.save(clf, name)
+    monkeypatch.chdir(saved.parent)
+    persistence.save(clf, saved.name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes of POSIX")
+def test_who_may_read_a_folder_stays_and_all_of_its_files_are_alike(digits, saved):
+    clf = persistence.load(saved)
+    modes = {path.stat().st_mode for path in saved.iterdir()}
+    assert len(modes) == 1
+    for mode in (0o700, 0o755):
+        saved.chmod(mode)
+        persistence.save(clf, saved)
+        assert saved.stat().st_mode & 0o777 == mode
+        assert {path.stat().st_mode for path in saved.iterdir()} == modes
+    if os.geteuid():  # root may write all
+        saved.chmod(0o500)
+        with pytest.raises(PermissionError, match="is read-only"):
+            persistence.save(clf, saved)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_model_is_read_of_one_folder_though_it_is_replaced(
+    digits, saved, monkeypatch, fails
+):
+    """Another one takes its place after the config was read, before the arrays are."""
+    X, y = digits
+    other = plain_classifier("mean").fit(X, y.astype(str))
+    read_config, n_saves = persistence._models.read_config, []
+
+    def disturbed(folder):
+        config = read_config(folder)
+        if len(n_saves) < 2:
+            n_saves.append(persistence.save(other, folder))
+            if fails:
+                raise FileNotFoundError
+        return config
+
+    monkeypatch.setattr("skimprint.persistence._models.read_config", disturbed)
+    assert_same(other, persistence.load(saved), X)
+    assert len(n_saves) == 2
+    n_saves.clear()
+    monkeypatch.setattr("skimprint.persistence._files._ATTEMPTS", 2)
+    with pytest.raises(ValueError, match="replaced again and again"):
+        persistence.load(saved)
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
@@ -707,6 +783,20 @@ ATTACKS = {
     "large labels": lambda f: edit(
         f, lambda c, m: m["classes"].update(labels=[*range(9), 10**30])
     ),
+    "a model of text": lambda f: edit(f, lambda c, m: c.update(model="passthrough")),
+    "no needs": configured(needs=[]),
+    "needs without moments": configured(needs=[False, 200, 0]),
+    "learning as text": configured(learning="yes"),
+    "more samples than fit": configured(n_samples=2**70),
+    "a shrinkage above 1": configured(shrinkage=1.5),
+    "a temperature of 0": configured(temperatures={"similarity": 0}),
+    "no dtype": configured(dtype=None),
+    "a bad rejection": lambda f: edit(
+        f,
+        lambda c, m: m["parameters"].update(
+            rejection={"component": ["skimprint.Rejection", {"rate": 2}]}
+        ),
+    ),
     "labels of Python's": lambda f: edit(
         f, lambda c, m: m["classes"].update(dtype="V")
     ),
@@ -772,6 +862,39 @@ def test_labels_that_would_fill_the_memory(digits, folder):
     labels = [f"{i:06}" for i in range(10**5)] + ["z" * 10**6]
     edit(folder, lambda whole, model: model["classes"].update(labels=labels))
     with pytest.raises(ValueError, match="labels are too long"):
+        persistence.load(folder)
+
+
+def test_a_metric_without_its_factor_is_refused(digits, folder):
+    clf = plain_classifier("mean", metric="mahalanobis").fit(*digits)
+    persistence.save(clf, folder)
+    edit_arrays(folder, lambda arrays: arrays.pop("factor"))
+    with pytest.raises(ValueError, match="factor is missing"):
+        persistence.load(folder)
+
+
+def test_results_of_a_search_that_do_not_fit_are_refused(digits, folder):
+    search = ImprintClassifierCV(param_grid={"n_proxies": [1, 2]}, cv=2).fit(*digits)
+    persistence.save(search, folder)
+    edit(
+        folder,
+        lambda whole, model: [
+            value["tuple"][1]["masked"][2].append(True)
+            for value in model["results"]["cv_results_"]["dict"]
+            if "masked" in str(value)
+        ],
+    )
+    with pytest.raises(ValueError, match="Mask and data not compatible"):
+        persistence.load(folder)
+
+
+def test_a_part_that_is_no_archive_is_refused(digits, folder):
+    pytest.importorskip("skops.io", reason="needs skimprint[files]")
+    model = make_pipeline(StandardScaler(), plain_classifier("mean")).fit(*digits)
+    persistence.save(model, folder)
+    (path,) = folder.glob("*.skops")
+    path.write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="not a zip file"):
         persistence.load(folder)
 
 

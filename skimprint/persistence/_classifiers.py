@@ -1,5 +1,7 @@
 """Classifiers as JSON and arrays, and back."""
 
+from sklearn import config_context
+
 from .._arrays.device import to_host
 from .._memory.state import as_objects
 from ..classifier._classifier import ImprintClassifier
@@ -8,6 +10,9 @@ from ..classifier._plain import read_fitted, write_fitted
 from ..classifier._plain.arrays import count
 from ..classifier._plain.parameters import parameters_then
 from ._values import decode, encode
+
+# Those that take metadata, which a pipeline routes to them.
+_METHODS = ("fit", "partial_fit", "score")
 
 
 def write_classifier(clf, arrays):
@@ -36,6 +41,8 @@ def write_classifier(clf, arrays):
         "n_features": int(clf.n_features_in_),
         "feature_names": None if names is None else names.tolist(),
     }
+    if requests := _requests(clf):
+        config["metadata_requests"] = requests
     if clf._fitted.knows_classes:
         calibrate_now(clf, clf._fitted.scorer)
     return config | write_fitted(clf, arrays, derived=True)
@@ -57,8 +64,14 @@ def read_classifier(config, arrays):
     """
     clf = ImprintClassifier(**_decoded(config["parameters"], arrays))
     clf._validate_params()
+    if clf.rejection is not None:
+        clf.rejection._validate_params()
     n_features = count(config["n_features"], "n_features")
     clf.n_features_in_ = n_features
+    with config_context(enable_metadata_routing=True):  # which `set_..._request` needs
+        for method in _METHODS:
+            requests = config.get("metadata_requests", {}).get(method, {})
+            getattr(clf, f"set_{method}_request")(**requests)
     if config["feature_names"] is not None:
         names = as_objects(config["feature_names"])
         if len(names) != n_features or not all(isinstance(n, str) for n in names):
@@ -67,6 +80,15 @@ def read_classifier(config, arrays):
     then = _decoded(config["parameters_then"], arrays)
     clf._fitted = read_fitted(clf, config, arrays, then)
     return clf
+
+
+def _requests(clf):
+    """Find what was set by ``set_fit_request`` and the like."""
+    routing, found = clf.get_metadata_routing(), {}
+    for method in _METHODS:
+        requests = getattr(routing, method).requests
+        found[method] = {k: v for k, v in requests.items() if v is not None}
+    return {method: requests for method, requests in found.items() if requests}
 
 
 def _encoded(params, arrays):

@@ -18,6 +18,9 @@ FORMAT, VERSION = "skimprint", 1
 # More than the labels of a million classes take.
 _MAX_CONFIG_BYTES = 2**26
 
+# Times that a folder is read again because it was replaced meanwhile.
+_ATTEMPTS = 10
+
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
@@ -39,20 +42,26 @@ def replacing(folder):
     ------
     FileExistsError
         If there is something that is no model of ours, which stays as it is.
+    PermissionError
+        If there is a folder that is read-only.
     """
     folder = Path(folder).resolve()
     check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    new.mkdir()
+    new.mkdir(0o700 if folder.exists() else 0o777)
     try:
         yield new
         for path in new.iterdir():
+            # Libraries may make files for their owner only: all are as that of ours.
+            shutil.copymode(new / CONFIG, path)
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
         if not folder.exists():
             new.rename(folder)
-        elif not _exchange(new, folder):
+            return
+        shutil.copymode(folder, new)  # it may be for some people only
+        if not _exchange(new, folder):
             # Where no system call exchanges folders, there is none for a moment.
             old = new.with_name(f"{new.name}.old")
             folder.rename(old)
@@ -76,6 +85,13 @@ def check_replaceable(folder):
     """
     if not (folder.exists() or folder.is_symlink()):
         return
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} is read-only. Choose another folder.")
+    if folder.samefile("."):
+        raise FileExistsError(
+            f"folder must not be the working directory, for it is replaced as a whole; "
+            f"got {folder}. Choose a folder in it."
+        )
     names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else None
     if names == []:
         return
@@ -92,6 +108,43 @@ def check_replaceable(folder):
         f"folder must be a new one, an empty one or a model that skimprint has saved, "
         f"with nothing else in it; {folder} exists, and {why}. Choose another folder."
     )
+
+
+def read_undisturbed(read, folder):
+    """Read a folder so that all of it is of one model, though others may replace it.
+
+    Parameters
+    ----------
+    read : callable
+        From the folder to what is in it. It is called again if it was disturbed.
+    folder : Path
+        The folder.
+
+    Returns
+    -------
+    found : object
+        What `read` returned.
+    """
+    for _ in range(_ATTEMPTS):
+        before = _identity(folder)
+        try:
+            found = read(folder)
+        except Exception:
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return found
+    raise ValueError("it is replaced again and again. Load it when nobody saves to it.")
+
+
+def _identity(folder):
+    """Tell a folder from one that took its place, even under the same number."""
+    try:
+        stat = folder.stat()
+    except FileNotFoundError:  # there may be none for a moment
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns
 
 
 def read_config(folder):

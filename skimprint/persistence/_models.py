@@ -2,10 +2,12 @@
 
 import json
 import struct
+import zipfile
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -26,6 +28,7 @@ from ._files import (
     check_archive,
     names_a_file,
     read_config,
+    read_undisturbed,
     regular_file,
     replacing,
 )
@@ -70,7 +73,9 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
         If a part cannot be written, such as a function, or none is of skimprint.
         Nothing is written then.
     FileExistsError
-        If the folder has anything else in it.
+        If the folder has anything else in it, or is the working directory.
+    PermissionError
+        If the folder is read-only.
 
     See Also
     --------
@@ -136,7 +141,8 @@ def load(
     Returns
     -------
     model : ImprintClassifier, ImprintClassifierCV or Pipeline
-        Predicts with the same bits, and goes on learning.
+        Predicts with the same bits, and goes on learning. While somebody saves to the
+        folder, it is the model before that or the one after it.
 
     Raises
     ------
@@ -163,14 +169,21 @@ def load(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder} to load a model from.")
-    try:
+    trust = {"trusted": trusted, "trust_remote_code": trust_remote_code}
+
+    def read(folder):
         config = read_config(folder)
         weights = regular_file(folder, WEIGHTS)
         _check_lengths(weights)
         with safetensors.safe_open(weights, framework="numpy") as file:
             arrays = Checked(file.get_tensor, set(file.keys()))
-            trust = {"trusted": trusted, "trust_remote_code": trust_remote_code}
-            return _read(config["model"], arrays, folder, trust)
+            model = _read(config["model"], arrays, folder, trust)
+        if not _has_ours(model):
+            raise ValueError(f"it is a {type(model).__name__}, and no model of ours.")
+        return model
+
+    try:
+        return read_undisturbed(read, folder)
     except (*_REFUSALS, safetensors.SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded as a model: {error}") from error
 
@@ -183,7 +196,9 @@ _REFUSALS = (
     RecursionError,
     TypeError,
     ValueError,
+    np.ma.MAError,
     struct.error,
+    zipfile.BadZipFile,
 )
 
 
@@ -207,6 +222,12 @@ def _write(model, arrays, others, learning):
     if type(model) is ImprintClassifier:
         return write_classifier(model if learning else compacted(model), arrays)
     if type(model) is ImprintClassifierCV:
+        if not hasattr(model, "best_estimator_"):
+            raise ValueError(
+                "model must have fitted its best candidate on all samples; got an "
+                "ImprintClassifierCV fitted with refit=False. Save a classifier fitted "
+                "with the parameters of your choice."
+            )
         best = model.best_estimator_
         return {
             "class": "ImprintClassifierCV",
@@ -232,6 +253,7 @@ def _write(model, arrays, others, learning):
             "parameters": _parameters(model, arrays) | {"cache_dir": None},
             "facts": encode(facts, "", arrays),
             "fingerprint": model.fingerprint_ if facts else None,
+            "output": getattr(model, "_sklearn_output_config", {}).get("transform"),
         }
     if model is None or isinstance(model, str):
         return model
@@ -265,7 +287,7 @@ def _parameters(model, arrays):
 
 def _read(config, arrays, folder, trust):
     """Make a model, or a part of one, of what `_write` returned."""
-    if config is None or isinstance(config, str):
+    if config in (None, "passthrough"):
         return config
     kind = config["class"]
     if kind == "ImprintClassifier":
@@ -316,4 +338,4 @@ def _read_embedder(config, arrays, trust):
         setattr(model, name, facts[name])
     if "n_features_out_" in facts:
         model._n_features_out = facts["n_features_out_"]
-    return model
+    return model.set_output(transform=config.get("output"))

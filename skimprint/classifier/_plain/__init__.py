@@ -6,7 +6,7 @@ Pickles and files hold it in this form, so that neither depends on private class
 from ..._scoring.scorer import Scorer
 from .._calibration import Calibration
 from .._fitted import Fitted, Kept, PredictOnly
-from .arrays import Arrays, Checked
+from .arrays import POSITIVE, SHARE, Arrays, Checked, flag, number
 from .head import read_head, read_space, write_head
 from .parameters import parameters_then, plan_then
 from .state import read_state, write_state
@@ -91,13 +91,16 @@ def read_fitted(clf, plain, arrays, then):
     """
     arrays.sizes["features"] = clf.n_features_in_
     plan = plan_then(clf, plain, then)
-    if plain["learning"]:
+    if flag(plain["learning"], "learning"):
         state = read_state(plain, arrays, plan, clf.n_features_in_)
         fitted = Fitted(plan, state)
         if not state.places:
             return fitted
         if plan.whitening == "auto" and plain["shrinkage"] is not None:
-            fitted.kept = Kept(float(plain["shrinkage"]), float(plain["chosen_by"]))
+            fitted.kept = Kept(
+                number(plain["shrinkage"], "shrinkage", SHARE),
+                number(plain["chosen_by"], "chosen_by", POSITIVE),
+            )
         space = fitted.space
     else:
         space = read_space(plain, arrays)
@@ -106,7 +109,7 @@ def read_fitted(clf, plain, arrays, then):
     for name, temperature in plain["temperatures"].items():
         n = f"{name} samples"
         scorer.calibrations[name] = Calibration(
-            float(temperature),
+            number(temperature, "temperatures", POSITIVE),
             arrays.take(f"calibration.{name}.familiarities", "f", n),
             arrays.take(f"calibration.{name}.weights", "f", n),
         )

@@ -1,13 +1,19 @@
 """Arrays, labels and numbers of a model, which are checked when they are read."""
 
 from itertools import pairwise
+from numbers import Real
 
 import numpy as np
+from sklearn.utils._param_validation import Interval
 
 from ..._memory.state import as_objects
 
 # Text takes as much memory for each label as for the longest.
 _MAX_LABEL_BYTES = 2**30
+
+#: Where temperatures and the like are, and where shrinkages are.
+POSITIVE = Interval(Real, 0, None, closed="neither")
+SHARE = Interval(Real, 0, 1, closed="both")
 
 # Types of labels in JSON, by their dtype.
 _PLAIN = {
@@ -124,10 +130,24 @@ class Checked(Arrays):
 
 
 def count(value, name):
-    """Check a number that was read: an int of at least 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{name} must be a number of at least 0; got {value!r}.")
+    """Check a number that was read: an int of at least 0, which NumPy can hold."""
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{name} must be an int from 0 to 2**63 - 1; got {value!r}.")
     return value
+
+
+def flag(value, name):
+    """Check a bool that was read."""
+    if type(value) is not bool:
+        raise ValueError(f"{name} must be true or false; got {value!r}.")
+    return value
+
+
+def number(value, name, interval):
+    """Check a number that was read, and return it as a float."""
+    if not interval.is_satisfied_by(value):
+        raise ValueError(f"{name} must be {interval}; got {value!r}.")
+    return float(value)
 
 
 def proxy_offsets(arrays, n_classes):

@@ -7,7 +7,15 @@ from ..._space.kernel_ridge import KernelRidge
 from ..._space.space import Space
 from ..._space.whitening import Whitening
 from .._head import Head
-from .arrays import count, proxy_offsets, read_labels, write_labels
+from .arrays import (
+    POSITIVE,
+    SHARE,
+    count,
+    number,
+    proxy_offsets,
+    read_labels,
+    write_labels,
+)
 
 
 def write_head(head, arrays, *, learns, derived):
@@ -139,8 +147,9 @@ def read_head(plain, arrays, plan, space):
     head.codes = np.repeat(np.arange(len(classes)), np.diff(head.offsets))
     head.counts = arrays.take("proxy_counts", "f", "proxies")
     head.indices = arrays.take("proxy_indices", "i", "proxies")
-    head.shrinkage = plain["shrinkage"]
-    head.covariance_shrinkage = plain["covariance_shrinkage"]
+    for name in ("shrinkage", "covariance_shrinkage"):
+        value = plain[name]
+        setattr(head, name, None if value is None else number(value, name, SHARE))
     head.whitening = head.covariance = head.factor = head.kernel = None
     n_features = arrays.sizes["features"]
     if "whitening_outside" in plain:
@@ -151,7 +160,7 @@ def read_head(plain, arrays, plan, space):
         else:
             head.whitening = Whitening(
                 origin,
-                outside=float(plain["whitening_outside"]),
+                outside=number(plain["whitening_outside"], "outside", POSITIVE),
                 basis=arrays.take("whitening.basis", "f", "features", "directions"),
                 inside=arrays.take("whitening.inside", "f", "directions"),
             )
@@ -169,11 +178,13 @@ def read_head(plain, arrays, plan, space):
         )
     if plan.metric.needs_covariance:
         head.factor = _read_square("factor", arrays, n_features)
+        if head.factor is None:
+            raise ValueError("factor is missing.")
     head.covariance = _read_square("covariance", arrays, n_features)
     if plan.kernel_weight:
         head.kernel = kernel = KernelRidge.__new__(KernelRidge)
-        kernel.gamma = float(plain["kernel_gamma"])
-        kernel.alpha = float(plain["kernel_alpha"])
+        kernel.gamma = number(plain["kernel_gamma"], "kernel_gamma", POSITIVE)
+        kernel.alpha = number(plain["kernel_alpha"], "kernel_alpha", POSITIVE)
         kernel.coefficients = arrays.take(
             "kernel.coefficients", "f", "classes", "landmarks"
         )

@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 from ..._memory.state import Needs
 from ..._plan import Plan, same_value
-from .arrays import count
+from .arrays import count, flag
 
 
 def parameters_then(clf):
@@ -63,14 +63,19 @@ def plan_then(clf, plain, then):
     plan = Plan.of(with_parameters(given, {"random_state": 0}), chosen == "power")
     if not same_value(plan.support_norm_value, chosen):
         raise ValueError(f"support_norm cannot be {chosen!r}.")
-    needs = Needs(*plain["needs"]) if plain["learning"] else Needs()
+    needs = Needs()
+    if plain["learning"]:
+        moments, samples, scatter_bytes = plain["needs"]
+        needs = Needs(
+            flag(moments, "needs"),
+            count(samples, "needs"),
+            count(scatter_bytes, "needs"),
+        )
+        if plan.needs.moments and not moments:
+            raise ValueError("needs lack the moments, which the parameters need.")
     return replace(
         plan,
         parameters=given.get_params(),
         seed=count(plain["seed"], "seed"),
-        needs=Needs(
-            bool(needs.moments),
-            count(needs.samples, "needs"),
-            count(needs.scatter_bytes, "needs"),
-        ),
+        needs=needs,
     )

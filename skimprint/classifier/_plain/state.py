@@ -98,7 +98,7 @@ def read_state(plain, arrays, plan, n_features):
     """
     labels, absent = read_labels(plain["classes"]), read_labels(plain["absent"])
     dtype = plain["dtype"]
-    if dtype not in (None, *_ROW_DTYPES):
+    if dtype not in (_ROW_DTYPES if len(labels) else (None, *_ROW_DTYPES)):
         raise ValueError(f"dtype must be float32 or float64; got {dtype!r}.")
     n_samples = count(plain["n_samples"], "n_samples")
     both = np.concatenate([labels, absent]) if len(absent) else labels
