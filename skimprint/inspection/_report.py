@@ -136,8 +136,8 @@ def report(
     TypeError
         If there is no `ImprintClassifier` in ``clf``.
     ValueError
-        If there are not as many labels or items as samples, or as many training
-        samples as the classifier has learnt.
+        If there are not as many labels or items as samples, or the training samples
+        are not those that the classifier has learnt, in their order.
 
     See Also
     --------
@@ -197,6 +197,8 @@ def report(
     source.clf, (source.X, source.X_train) = without_names(
         classifier, embedded(embed, X), X_train
     )
+    if y_train is not None:
+        _check_learnt(source)
     findings = _examined(source, labels)
     findings.embedder = None
     if embed is not None:
@@ -205,6 +207,35 @@ def report(
             for _, step in getattr(clf, "best_estimator_", clf).steps[:-1]
         )
     return Report(page_of(source, findings), findings)
+
+
+def _check_learnt(source):
+    """Refuse training samples that are not those that were learnt, in their order."""
+    clf, y = source.clf, source.y_train
+    head, samples = clf._fitted.scorer.head, None
+    rows, codes = head.indices, head.codes
+    if source.X_train is not None:
+        samples = clf._fitted.state.column(lambda block: block.samples)
+    if samples is not None:
+        rows, codes = samples.values.indices, samples.codes
+    own = rows >= 0  # the others are of a linear head
+    rows, codes = rows[own], codes[own]
+    differs = codes_among(head.classes, y)[rows] != codes
+    if samples is not None:
+        _, X, _ = clf._checked(source.X_train)
+        learnt = samples.values.rows[own]
+        change = head.plan.support_norm(X[rows]) - learnt
+        # Models in low precision embed the same item a little differently each time.
+        lengths = np.linalg.norm(learnt, axis=1)
+        differs |= np.linalg.norm(change, axis=1) > 0.1 * lengths
+    if differs.any():
+        first = np.flatnonzero(differs)[rows[differs].argmin()]
+        row, label = rows[first], head.classes.tolist()[codes[first]]
+        raise ValueError(
+            "X_train and y_train must be all samples that were learnt, in their order; "
+            f"row {row}, of label {y[row]!r} here, was another sample, of label "
+            f"{label!r}. Pass what fit was given, and after it what partial_fit was."
+        )
 
 
 def _examined(source, labels):

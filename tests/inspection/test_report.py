@@ -420,6 +420,45 @@ class TestRefusals:
         with pytest.raises(ValueError, match="y must have a label for each of 250"):
             report(clf, queries, labels[:3])
 
+    @pytest.mark.parametrize("dtype", [str, object, int, np.uint64, float, bool])
+    def test_training_samples_in_another_order(self, data, dtype):
+        X, y = data[:2]
+        y = np.array([int(label[-1]) for label in y])
+        y = (y % 2 if dtype is bool else y).astype(str if dtype is object else dtype)
+        y = y.astype(dtype)
+        clf = fitted((X, y))
+        report(clf, X[:3], y[:3], X_train=X.astype(float) * 2, y_train=y.tolist())
+        of_class = np.argsort(y, kind="stable")
+        for rows, labels in (
+            (slice(None, None, -1), slice(None, None, -1)),
+            (of_class, of_class),
+            (slice(None, None, -1), slice(None)),
+            (slice(None), of_class),
+        ):
+            with pytest.raises(ValueError, match=r"row \d+, of label .* was another"):
+                report(clf, X[:3], y[:3], X_train=X[rows], y_train=y[labels])
+        for params in ({}, {"generator": "mean"}, {"temperature": 1.0}):
+            for clf in (fitted((X, y), **params), fitted((X, y), **params).compact()):
+                with pytest.raises(ValueError, match=r"Pass what fit was given, and"):
+                    report(clf, X[:3], y[:3], y_train=y[of_class])
+
+    @pytest.mark.parametrize("generator", ["mean", "kmeans", "kmedoids", "all"])
+    @pytest.mark.parametrize("norm", ["auto", "power", None])
+    def test_training_samples_in_their_order(self, data, generator, norm):
+        X, y = data[:2]
+        weights = np.arange(len(X)) % 3  # some are zero
+        parts = [slice(0, 80), slice(80, 120), slice(120, 200), slice(200, 250)]
+        params = {"generator": generator, "support_norm": norm, "query_norm": norm}
+        clf = fitted((X[parts[0]], y[parts[0]]), **params)
+        clf.partial_fit(X[parts[1]], y[parts[1]], sample_weight=weights[parts[1]])
+        clf.forget(y[0])
+        clf.merge(fitted((X[parts[2]], y[parts[2]]), **params))
+        clf.partial_fit(X[parts[3]], y[parts[3]])
+        made = report(clf, X[:3], y[:3], X_train=X, y_train=y)
+        assert made.findings.suspects.n
+        with pytest.raises(ValueError, match=r"row \d+, of label .* was another"):
+            report(clf, X[:3], y[:3], X_train=np.roll(X, 1, 0), y_train=np.roll(y, 1))
+
     def test_other_estimators(self, data):
         with pytest.raises(TypeError, match="ends with one; got Rejection"):
             report(Rejection("x"), data[2], data[3])
