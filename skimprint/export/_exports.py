@@ -133,7 +133,8 @@ def register_skl2onnx() -> None:
     """Tell skl2onnx which options our classifiers have.
 
     ``skl2onnx.to_onnx`` converts them without this. After it, the option ``nearest``
-    adds outputs, as that of `to_onnx` does.
+    adds outputs, as that of `to_onnx` does, and models around ours are converted, such
+    as a `sklearn.calibration.CalibratedClassifierCV`.
 
     See Also
     --------

@@ -207,7 +207,7 @@ class Graph:
         return self.op("Scan", X, num_scan_inputs=1, body=inner)
 
 
-def write_graph(clf, graph, X, names, *, nearest):
+def write_graph(clf, graph, X, names, *, kind=None, raw_scores=False):
     """Write the operations from queries to labels into a graph.
 
     Parameters
@@ -219,26 +219,37 @@ def write_graph(clf, graph, X, names, *, nearest):
     X : Value
         The queries, of any number type.
     names : dict of {str: str}
-        What to call the outputs.
-    nearest : bool
-        Whether to tell the nearest proxy too.
+        What to call the outputs: those of `outputs_of` that are wanted.
+    kind : int, default=None
+        The type of the probabilities; by default that of the classifier.
+    raw_scores : bool, default=False
+        Whether scores, as `decision_function` returns them, take the place of the
+        probabilities: of two classes, the score of the first is that of the second
+        with the other sign.
     """
     recipe = Recipe(clf)
     arrays = {
         name: graph.constant(array, name=name) for name, array in recipe.arrays.items()
     }
-    kind = helper.np_dtype_to_tensor_dtype(recipe.dtype)
-    X = recipe.normalized(graph, graph.op("Cast", X, to=kind))
+    own = helper.np_dtype_to_tensor_dtype(recipe.dtype)
+    X = recipe.normalized(graph, graph.op("Cast", X, to=own))
     similarities = recipe.similarities(graph, X, arrays)
     scores = recipe.scores(graph, X, similarities, arrays)
     familiarity = recipe.familiarities(graph, X, similarities, scores, arrays)
+    decision = recipe.widened(graph, scores, recipe.lowest)
     if recipe.temperature < _TINY:  # then the lead decides, and nothing overflows
         scores = scores - graph.max(scores, 1, keepdims=True)
     scaled = graph.clip(scores / max(recipe.temperature, _TINY), recipe.lowest)
     probabilities = graph.op("Softmax", scaled, axis=1)
     probabilities = recipe.widened(graph, probabilities, 0.0)
-    graph.op("Identity", probabilities, outputs=[names["probabilities"]])
-    graph.op("Identity", familiarity, outputs=[names["familiarity"]])
+    if raw_scores:
+        probabilities = decision
+        if len(recipe.classes) == 2:
+            first, second = (graph.take(decision, graph.ints(i)) for i in range(2))
+            probabilities = graph.concat([first - second, second - first])
+    graph.op("Cast", probabilities, to=kind or own, outputs=[names["probabilities"]])
+    if "familiarity" in names:
+        graph.op("Identity", familiarity, outputs=[names["familiarity"]])
     winner = graph.argmax(scores, 1)
     if recipe.threshold is not None:
         limit = graph.constant(max(recipe.threshold, recipe.lowest), recipe.dtype)
@@ -250,7 +261,7 @@ def write_graph(clf, graph, X, names, *, nearest):
         winner,
         outputs=[names["label"]],
     )
-    if nearest:
+    if "proxy" in names:
         proxy = graph.argmax(similarities, 1)
         graph.op("Identity", proxy, outputs=[names["proxy"]])
         rows = graph.constant(recipe.head.indices, np.int64, name="rows")
@@ -299,7 +310,7 @@ def model_of(clf, *, nearest):
     graph = Graph(dtype)
     outputs = outputs_of(clf, nearest=nearest)
     names = {name: name for name, *_ in outputs}
-    write_graph(clf, graph, Value(graph, "X"), names, nearest=nearest)
+    write_graph(clf, graph, Value(graph, "X"), names)
     kind = helper.np_dtype_to_tensor_dtype(dtype)
     made = helper.make_graph(
         graph.nodes,

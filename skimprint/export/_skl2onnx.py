@@ -10,6 +10,7 @@ from skl2onnx.common.data_types import (
     StringTensorType,
     UInt64TensorType,
 )
+from sklearn.pipeline import Pipeline
 
 from ..classifier import ImprintClassifier, ImprintClassifierCV
 from ._onnx import OPSET, Graph, Value, outputs_of, write_graph
@@ -33,8 +34,13 @@ def register():
             shapes,
             convert,
             parser=_parse,
-            # That of skl2onnx's own classifiers has no effect: there are tensors only.
-            options={"nearest": [False, True], "zipmap": [False, True, "columns"]},
+            options={
+                "nearest": [False, True],
+                # Models that ask for scores set it, such as a CalibratedClassifierCV.
+                "raw_scores": [False, True],
+                # That of skl2onnx's own classifiers has no effect: there are tensors.
+                "zipmap": [False, True, "columns"],
+            },
         )
 
 
@@ -43,12 +49,38 @@ def best_of(model):
     return getattr(model, "best_estimator_", model)
 
 
+def last_step(model):
+    """Find the last step of a pipeline, or of the pipeline that it is in turn."""
+    while isinstance(model, Pipeline):
+        model = model.steps[-1][1]
+    return model
+
+
 def outputs_in(scope, model, *, nearest=False):
     """Declare the outputs of a classifier: list of Variable."""
-    return [
+    outputs = outputs_of(best_of(model), nearest=nearest)
+    pipeline = _pipeline_around(scope, model)
+    if pipeline is not None:
+        outputs = outputs[: len(pipeline.outputs)]
+    found = [
         scope.declare_local_variable(name, _TYPES[kind]([None, n] if n else [None]))
-        for name, kind, n in outputs_of(best_of(model), nearest=nearest)
+        for name, kind, n in outputs
     ]
+    if pipeline is not None:
+        pipeline.outputs[0].type = found[0].type  # else text were cast to numbers
+    return found
+
+
+def _pipeline_around(scope, model):
+    """Find the pipeline that another model has asked for outputs, or None.
+
+    A pipeline that is converted by itself is no operator: its steps are.
+    """
+    for operator in scope.operators.values():
+        pipeline = operator.raw_operator
+        if isinstance(pipeline, Pipeline) and last_step(pipeline) is model:
+            return operator
+    return None
 
 
 def _parse(scope, model, inputs, custom_parsers=None):
@@ -70,14 +102,25 @@ def convert(scope, operator, container):
             f"target_opset must be at least {OPSET} for skimprint's classifiers; got "
             f"{container.target_opset}."
         )
-    clf = best_of(operator.raw_operator)
+    model = operator.raw_operator
+    clf, pipeline = best_of(model), _pipeline_around(scope, model)
+    asked = model if pipeline is None else pipeline.raw_operator
+    options = container.get_options(asked, {"raw_scores": False}, fail=False) or {}
     graph = Graph(clf._fitted.scorer.head.proxies.dtype, scope.get_unique_variable_name)
+    # Models around it ask for the first two, of the type of their own input.
     names = ("label", "probabilities", "familiarity", "proxy", "training_row")
     outputs = dict(
         zip(names, (out.full_name for out in operator.outputs), strict=False)
     )
-    X = Value(graph, operator.inputs[0].full_name)
-    write_graph(clf, graph, X, outputs, nearest=len(outputs) > 3)
+    is_double = isinstance(operator.outputs[1].type, DoubleTensorType)
+    write_graph(
+        clf,
+        graph,
+        Value(graph, operator.inputs[0].full_name),
+        outputs,
+        kind=TensorProto.DOUBLE if is_double else TensorProto.FLOAT,
+        raw_scores=options.get("raw_scores", False),
+    )
     container.nodes += graph.nodes
     container.initializers += graph.used_initializers()
     container.node_domain_version_pair_sets.add(("", OPSET))

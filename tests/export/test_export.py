@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from settings import plain_classifier
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from skimprint import (
     FoundationEmbedder,
@@ -309,6 +314,52 @@ def test_skl2onnx_finds_out_by_itself(data, monkeypatch):
         assert list(found) == ["label", "probabilities", "familiarity"]
         np.testing.assert_array_equal(found["label"], model.predict(queries))
         assert_close(found["probabilities"], model.predict_proba(queries))
+
+
+AROUND = {
+    "sigmoid": lambda clf: CalibratedClassifierCV(clf, cv=2),
+    "one_calibrated": lambda clf: CalibratedClassifierCV(clf, cv=2, ensemble=False),
+    "voting": lambda clf: VotingClassifier(
+        [("a", clf), ("b", clf)], voting="soft", flatten_transform=False
+    ),
+    "stacking": lambda clf: StackingClassifier([("a", clf)], cv=2),
+    "last_of_a_stack": lambda clf: StackingClassifier(
+        [("a", LogisticRegression(max_iter=1000))], clf, cv=2
+    ),
+    "bagging": lambda clf: BaggingClassifier(clf, 2, max_features=0.9, random_state=0),
+    "one_vs_rest": OneVsRestClassifier,
+    "grid": lambda clf: GridSearchCV(clf, {}, cv=2),
+}
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+@pytest.mark.parametrize("inside", ["classifier", "search", "pipeline", "nested"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_models_around_ours_through_skl2onnx(data, around, inside, n_classes):
+    skl2onnx = pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    export.register_skl2onnx()
+    clf = ImprintClassifier("mean", temperature=0.2)
+    if inside == "search":
+        clf = ImprintClassifierCV(clf, {"metric": ["cosine"]}, cv=2)
+    elif inside != "classifier":
+        clf = make_pipeline(StandardScaler(), clf)
+    if inside == "nested":
+        clf = make_pipeline(Normalizer(), clf)
+    X, y, queries = data
+    known = y < n_classes
+    for dtype, label_of in ((np.float32, np.int64), (np.float64, text_of)):
+        model = around(clf).fit(X[known].astype(dtype), label_of(y[known]))
+        for given in {dtype, np.float32}:  # also narrower queries than were learnt
+            asked = queries.astype(given)
+            options = {id(model): {"zipmap": False}}
+            found = run(skl2onnx.to_onnx(model, asked[:1], options=options), asked)
+            expected = model.predict_proba(queries.astype(dtype))
+            assert_close(found["probabilities"], expected)
+            if around is not OneVsRestClassifier:  # skl2onnx decides by probabilities
+                first_two = np.sort(expected, axis=1)[:, -2:]
+                is_tied = np.diff(first_two)[:, 0] < 1e-4
+                predicted = model.predict(queries.astype(dtype))
+                assert ((found["label"] == predicted) | is_tied).all()
 
 
 def test_torch_programs_and_linear_heads(data):
