@@ -22,7 +22,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
 
     Parameters
     ----------
-    model : ImprintClassifier, ImprintClassifierCV or Pipeline
+    model : ImprintClassifier, Pipeline or search
         Is fitted. The transformers of a pipeline are converted by skl2onnx.
     nearest : bool, default=False
         Whether to tell the nearest proxy, and the training row that it is or that is
@@ -39,7 +39,8 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     Raises
     ------
     ValueError
-        If a part has no form in ONNX: a function, or an embedder.
+        If a part has no form in ONNX: a function, or an embedder; or if a pipeline does
+        not end with one of our classifiers.
 
     See Also
     --------
@@ -55,35 +56,52 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     """
     require("onnx", "to_onnx")
     check_is_fitted(model)
-    if isinstance(model, ImprintClassifier | ImprintClassifierCV):
-        from ._onnx import model_of
-
-        return model_of(getattr(model, "best_estimator_", model), nearest=nearest)
-    if not isinstance(model, Pipeline):
+    best = getattr(model, "best_estimator_", model)
+    if not isinstance(best, ImprintClassifier | Pipeline):
         raise TypeError(
-            "model must be an ImprintClassifier, an ImprintClassifierCV or a Pipeline; "
-            f"got {type(model).__name__}."
+            "model must be an ImprintClassifier, or a pipeline or a search that ends "
+            f"with one; got {type(best).__name__}."
         )
-    for name, step in model.steps:
+    steps = list(_steps_of("model", best))
+    for name, step in steps:
         if isinstance(step, FoundationEmbedder):
             raise ValueError(
                 f"The step {name!r} is a FoundationEmbedder, which has no form in "
                 "ONNX: its model may have. Convert the steps after it, model[1:], and "
                 "join them to the model's own graph."
             )
+    _, final = steps[-1] if steps else (None, None)
+    if not isinstance(final, ImprintClassifier):
+        raise ValueError(
+            "A pipeline must end with an ImprintClassifier or an ImprintClassifierCV; "
+            f"the last step here is {final!r}. Add one, or use skl2onnx.to_onnx, which "
+            "converts other models."
+        )
+    if len(steps) == 1:
+        from ._onnx import model_of
+
+        return model_of(final, nearest=nearest)
     register_skl2onnx()
     skl2onnx = require("skl2onnx", "to_onnx of a pipeline")
     types = require("skl2onnx.common.data_types", "to_onnx of a pipeline")
-    final = model[-1]
-    best = getattr(final, "best_estimator_", final)
-    is_double = best.proxies_.dtype == "float64"
+    is_double = final.proxies_.dtype == "float64"
     of_type = types.DoubleTensorType if is_double else types.FloatTensorType
     return skl2onnx.to_onnx(
-        model,
-        initial_types=[("X", of_type([None, model.n_features_in_]))],
+        Pipeline(steps),
+        initial_types=[("X", of_type([None, steps[0][1].n_features_in_]))],
         options={id(final): {"nearest": nearest}},
         target_opset=18,
     )
+
+
+def _steps_of(name, model):
+    """List the steps that do anything: skl2onnx knows no "passthrough"."""
+    model = getattr(model, "best_estimator_", model)
+    if isinstance(model, Pipeline):
+        for step in model.steps:
+            yield from _steps_of(*step)
+    elif model not in (None, "passthrough"):
+        yield name, model
 
 
 def to_torch(model: Any) -> "torch.nn.Module":

@@ -17,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from skimprint import (
@@ -293,6 +293,45 @@ def test_pipelines_and_searches_through_skl2onnx(data):
     assert_says_the_same(
         run(export.to_onnx(search.fit(X, y)), queries), search.best_estimator_, queries
     )
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda clf: make_pipeline("passthrough", clf),
+        lambda clf: make_pipeline(None, StandardScaler(), "passthrough", clf),
+        lambda clf: make_pipeline(StandardScaler(), make_pipeline(PCA(9), clf)),
+        lambda clf: make_pipeline(make_pipeline(StandardScaler(), None), clf),
+        lambda clf: make_pipeline(PCA(9), GridSearchCV(make_pipeline(None, clf), {})),
+        lambda clf: GridSearchCV(make_pipeline(StandardScaler(), clf), {}),
+    ],
+)
+def test_pipelines_of_every_shape(data, wrap):
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    X, y, queries = data
+    for clf in (
+        ImprintClassifier("mean"),
+        ImprintClassifierCV(ImprintClassifier("mean"), {"metric": ["cosine"]}, cv=2),
+    ):
+        model = wrap(clf).fit(X, y)
+        found = run(export.to_onnx(model, nearest=True), queries)
+        assert list(found)[3:] == ["proxy", "training_row"]
+        np.testing.assert_array_equal(found["label"], model.predict(queries))
+        assert_close(found["probabilities"], model.predict_proba(queries))
+
+
+@pytest.mark.parametrize(
+    "last", [StandardScaler(), LogisticRegression(max_iter=9999), None]
+)
+def test_pipelines_that_end_with_another_model(data, last):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    X, y, _ = data
+    for steps in ([last], [PCA(2), last], [PCA(2), Pipeline([("last", last)])]):
+        model = make_pipeline(*steps).fit(X, y)
+        with pytest.raises(
+            ValueError, match=r"must end with .*; the last step here is"
+        ):
+            export.to_onnx(model)
 
 
 def test_skl2onnx_finds_out_by_itself(data, monkeypatch):
