@@ -7,6 +7,28 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 44
 _N_BARS = 40
 
 
+def range_of_bars(low, high, n_bars):
+    """Widen a range of values that are alike up to rounding: bars need room.
+
+    Parameters
+    ----------
+    low, high : float
+        The smallest and the largest value.
+    n_bars : int
+        How many bars are to share the range.
+
+    Returns
+    -------
+    low, high : float
+        The same, or half of their size further out.
+    """
+    size = max(abs(low), abs(high))
+    if high - low > n_bars * np.finfo(np.float32).eps * size:
+        return low, high
+    half = size / 2 or 0.5
+    return low - half, high + half
+
+
 def familiarity_chart(known, unknown, threshold):
     """Draw how familiar known and unknown queries are.
 
@@ -29,8 +51,7 @@ def familiarity_chart(known, unknown, threshold):
     low, high = float(everyone.min()), float(everyone.max())
     if threshold is not None and np.isfinite(threshold):
         low, high = min(low, threshold), max(high, threshold)
-    if high <= low:
-        low, high = low - 0.5, high + 0.5
+    low, high = range_of_bars(low, high, _N_BARS)
     edges = np.linspace(low, high, _N_BARS + 1)
     heights = [
         np.histogram(values, edges)[0] / max(1, len(values))

@@ -15,6 +15,7 @@ from ..classifier._learning import codes_among, listed_labels
 from ..embedding._extras import require
 from ..embedding._items import ItemError
 from ..metrics import neural_collapse_score
+from ._charts import range_of_bars
 from ._estimators import embedded, split_estimator, without_names
 from ._findings import auroc
 from ._items import item_at, listed, name_of, picture_of
@@ -409,8 +410,9 @@ class FamiliarityDisplay:
         """
         ax = _axes(ax)
         self.ax_, self.figure_ = ax, ax.figure
-        everyone = np.concatenate([self.known, self.unknown])
-        edges = np.histogram_bin_edges(everyone, n_bins)
+        everyone = np.concatenate([self.known, self.unknown]).astype(float)
+        ends = (everyone.min(), everyone.max()) if len(everyone) else (0, 1)
+        edges = np.linspace(*range_of_bars(*ends, n_bins), n_bins + 1)
         for values, name, color, hatch in (
             (self.known, "known classes", _BLUE, None),
             (self.unknown, "unknown", _ORANGE, "///"),

@@ -15,6 +15,7 @@ from skimprint.inspection import (
     FamiliarityDisplay,
     ProxyDisplay,
 )
+from skimprint.inspection._charts import familiarity_chart
 from skimprint.metrics import neural_collapse_score
 
 matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib")
@@ -136,6 +137,23 @@ class TestFamiliarity:
         display = FamiliarityDisplay.from_estimator(clf, *digits)
         assert display.threshold is None
         assert len(display.unknown) == 0
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("size", [1, -0.3, 0, 1e-20, -1e20])
+    def test_all_are_alike(self, digits, dtype, size):
+        eps = np.finfo(dtype).eps
+        known = size * np.array([1, 1 - eps, 1 + eps], dtype)
+        display = FamiliarityDisplay(known, known[:1]).plot()
+        display.figure_.canvas.draw()
+        heights = [sum(bar.get_height() for bar in c) for c in display.ax_.containers]
+        np.testing.assert_allclose(heights, [1, 1])
+        assert "nan" not in familiarity_chart(known, known[:1], None)
+
+        X, y = digits[0].astype(dtype)[:50], digits[1][:50]
+        clf = ImprintClassifier("all", whitening=None, mean_weight=0.0).fit(X, y)
+        display = FamiliarityDisplay.from_estimator(clf, X, y)
+        heights = [bar.get_height() for bar in display.ax_.containers[0]]
+        assert sum(heights) == pytest.approx(1)
 
 
 class TestProxies:
