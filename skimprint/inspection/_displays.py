@@ -1,11 +1,12 @@
 """Figures in scikit-learn's way: data in the object, drawing in `plot`."""
 
 import textwrap
+import warnings
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.model_selection import check_cv, cross_val_predict
 from sklearn.utils import Bunch
 
@@ -672,7 +673,7 @@ class CollapseDisplay:
     def from_estimator(
         cls,
         estimator: ImprintClassifier | Any,
-        X: Array,
+        X: Array | Any,
         y: Array,
         *,
         cv: Any = None,
@@ -682,11 +683,11 @@ class CollapseDisplay:
 
         Parameters
         ----------
-        estimator : ImprintClassifier
-            With several proxies; it need not be fitted. The same with ``"mean"`` as its
-            generator has one.
-        X : array-like of shape (n_samples, n_features)
-            Embeddings.
+        estimator : ImprintClassifier, Pipeline or search
+            With several proxies. The same with ``"mean"`` as its generator has one. A
+            classifier alone need not be fitted; a pipeline embeds as it has been.
+        X : array-like of shape (n_samples, n_features) or sequence of items
+            Embeddings; of a pipeline, items.
         y : array-like of shape (n_samples,)
             Their labels.
         cv : int, cross-validation generator or iterable, default=None
@@ -699,22 +700,20 @@ class CollapseDisplay:
         display : CollapseDisplay
             It has been drawn.
         """
-        if not isinstance(estimator, BaseEstimator) or not hasattr(
-            estimator, "generator"
-        ):
-            raise TypeError(
-                "expected an ImprintClassifier, which has a generator; got "
-                f"{type(estimator).__name__}."
-            )
-        y = np.asarray(y)
+        embed, classifier = split_estimator(estimator, fitted=False)
+        X, y = embedded(embed, X), np.asarray(y)
         classes, codes = np.unique(y, return_inverse=True)
         folds = list(check_cv(cv, y, classifier=True).split(X, y))
-        recalls = []
-        for changes in ({}, {"generator": "mean"}):
-            clf = clone(estimator).set_params(**changes)
+
+        def recalls(clf):
             right = cross_val_predict(clf, X, y, cv=folds) == y
-            recalls.append(np.bincount(codes, right) / np.bincount(codes))
-        several, one = recalls
+            return np.bincount(codes, right) / np.bincount(codes)
+
+        several = recalls(clone(classifier))
+        with warnings.catch_warnings():
+            # There may be fewer means than neighbours: that is no fault of the user's.
+            warnings.filterwarnings("ignore", "n_neighbors=.* all of them vote")
+            one = recalls(clone(classifier).set_params(generator="mean"))
         collapse = np.asarray(neural_collapse_score(X, y, average=None))
         names = [str(label) for label in classes.tolist()]
         return cls.from_predictions(collapse, several - one, names, ax=ax)

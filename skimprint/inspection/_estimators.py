@@ -7,13 +7,15 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 from ..classifier import ImprintClassifier
 
 
-def split_estimator(estimator):
+def split_estimator(estimator, *, fitted=True):
     """Find the classifier in an estimator, and what embeds items for it.
 
     Parameters
     ----------
     estimator : ImprintClassifier, Pipeline or search
         Fitted. Of a search, the best estimator is taken.
+    fitted : bool, default=True
+        Whether the classifier itself has to be.
 
     Returns
     -------
@@ -34,10 +36,11 @@ def split_estimator(estimator):
     classifier = getattr(classifier, "best_estimator_", classifier)
     if not isinstance(classifier, ImprintClassifier):
         raise TypeError(
-            "expected an ImprintClassifier, or a pipeline or a search that ends with "
-            f"one; got {type(classifier).__name__}."
+            "expected an ImprintClassifier, or a fitted pipeline or search that ends "
+            f"with one; got {type(classifier).__name__}."
         )
-    check_is_fitted(classifier)
+    if fitted:
+        check_is_fitted(classifier)
     return embed, classifier
 
 

@@ -7,8 +7,15 @@ import pytest
 from embedders import Lengths
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from skimprint import FoundationEmbedder, ImprintClassifier, Rejection
+from skimprint import (
+    FoundationEmbedder,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    Rejection,
+)
+from skimprint.aggregation import Votes
 from skimprint.inspection import (
     CollapseDisplay,
     ExplanationDisplay,
@@ -225,8 +232,27 @@ class TestCollapse:
         with pytest.raises(ValueError, match="same length; got 2, 1 and 2"):
             CollapseDisplay.from_predictions([0.1, 0.5], [0.0])
 
+    @pytest.mark.parametrize("aggregation", ["max", "mnn", Votes(5, "distance")])
+    def test_pipelines_searches_and_few_classes(self, digits, aggregation):
+        X, y = digits[0][digits[1] < 3], digits[1][digits[1] < 3]
+        clf = ImprintClassifier(n_proxies=2, aggregation=aggregation, random_state=0)
+        clf.set_params(metric="euclidean")
+        expected = CollapseDisplay.from_estimator(clf, X, y, cv=2)
+        search = ImprintClassifierCV(clf, {"n_proxies": [2]}, cv=2)
+        negative = FunctionTransformer(np.negative)
+        for model in (
+            clf.fit(X, y),
+            search.fit(X, y),
+            make_pipeline(negative, clf).fit(-X, y),
+            GridSearchCV(make_pipeline(negative, search), {}, cv=2).fit(-X, y),
+        ):
+            given = X if model in (clf, search) else -X
+            display = CollapseDisplay.from_estimator(model, given, y, cv=2)
+            np.testing.assert_allclose(display.gain, expected.gain)
+            np.testing.assert_allclose(display.collapse, expected.collapse, rtol=1e-5)
+
     def test_what_is_no_classifier(self, digits):
-        with pytest.raises(TypeError, match="which has a generator; got GridSearchCV"):
+        with pytest.raises(TypeError, match=r"fitted .* with one; got GridSearchCV"):
             CollapseDisplay.from_estimator(GridSearchCV(None, {}), *digits)
 
 
