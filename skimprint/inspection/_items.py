@@ -9,7 +9,7 @@ from pathlib import Path
 from ..embedding._extras import require
 from ..embedding._inputs import as_items
 from ..embedding._items import ItemError, is_pil
-from ..embedding._pictures import as_image
+from ..embedding._pictures import as_image, read_path
 
 # Texts that end so name pictures.
 _PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -47,15 +47,13 @@ def picture_of(item, size=SIZE):
     if isinstance(item, str) and Path(item).suffix.lower() not in _PICTURE_SUFFIXES:
         return None
     if isinstance(item, (str, os.PathLike)):
-        Image = require("PIL.Image", "Showing pictures", "skimprint[inspection]")
-        try:
-            with Image.open(item) as picture:
-                picture.draft("RGB", (2 * size, 2 * size))  # decodes what is needed
-                picture = as_image(picture)
-        except OSError as error:
-            raise ItemError(str(error)) from error
-    elif isinstance(item, (bytes, bytearray)) or is_pil(item) or _is_pixels(item):
-        picture = as_image(item)
+        require("PIL.Image", "Showing pictures", "skimprint[inspection]")
+        # A pipe would be waited for; and Path.is_file raises in a closed folder.
+        if not os.path.isfile(item):  # noqa: PTH113
+            raise ItemError("there is no regular file of this name")
+        item = read_path(item, "")
+    if isinstance(item, (bytes, bytearray)) or is_pil(item) or _is_pixels(item):
+        picture = as_image(item, decode_size=2 * size)  # decodes what is needed
     else:
         return None
     picture = picture.copy()

@@ -1,5 +1,7 @@
 import base64
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,11 +30,25 @@ def test_what_is_no_picture(item):
     assert picture_of(item) is None
 
 
-def test_a_picture_that_cannot_be_decoded(tmp_path):
+def test_a_picture_that_cannot_be_decoded(noise, tmp_path, monkeypatch):
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    for item in (tmp_path / "bad.jpg", str(tmp_path / "missing.png"), b"nor this"):
+    (tmp_path / "folder.png").mkdir()
+    Image.fromarray(noise).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    names = "bad.jpg", "missing.png", "folder.png", "large.png", "\0.png"
+    for item in (*(str(tmp_path / name) for name in names), b"nor this"):
         with pytest.raises(ItemError):
             picture_of(item)
+        if isinstance(item, str):
+            with pytest.raises(ItemError):
+                picture_of(Path(item))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ItemError, match="no regular file"):
+        picture_of(tmp_path / "pipe.png")
 
 
 def test_no_picture_takes_more_than_its_share(noise):
