@@ -178,8 +178,10 @@ class FoundationEmbedder(
     you change with it, or call `clear_cache`. A callable can be cached if its
     ``fingerprint`` attribute is a string, to be changed whenever its results change, or
     if it is a plain function that works with nothing but plain values, installed
-    libraries and other such functions, and if `modality` says what its items are. What
-    such a function reads from files is not noticed: give it a ``fingerprint``.
+    libraries and other such functions, and if `modality` says what its items are. One
+    that names ``open``, ``environ``, ``random``, ``time``, ``globals`` or the like
+    needs a ``fingerprint``. So does one that a library reads files for: that is not
+    noticed.
 
     Examples
     --------

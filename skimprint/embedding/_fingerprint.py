@@ -4,8 +4,10 @@ A module's name is made of its weights, its settings, the code of its own classe
 where somebody else may change it, what it makes of probe items.
 """
 
+import dis
 import functools
 import hashlib
+import importlib.util
 import re
 import sys
 import types
@@ -204,14 +206,27 @@ def _class_parts(cls):
     return parts
 
 
+# Names of what may give something else each time, or reaches what no digest sees:
+# code, files, the environment, chance and the clock.
+_REACHING = {
+    *("eval", "exec", "globals", "locals", "vars", "__import__", "import_module"),
+    *("open", "input", "load", "read_text", "read_bytes", "environ", "getenv"),
+    *("random", "rand", "randn", "randint", "time", "now", "today"),
+}
+
+
 def function_digest(function):
     """Digest a plain function, if nothing that it works with can change unnoticed.
+
+    A function that names ``eval``, ``globals``, ``open``, ``environ``, ``random``,
+    ``time`` or the like is refused, whatever it uses them for. This is no sandbox:
+    it is to find what ordinary code depends on, and tricks escape it.
 
     Parameters
     ----------
     function : function
-        Its code, its defaults and what it names count: plain values, installed
-        libraries, and other such functions.
+        Its code, its defaults, its attributes and what it names count: plain values,
+        installed libraries, and other such functions.
 
     Returns
     -------
@@ -220,37 +235,55 @@ def function_digest(function):
     """
     parts, todo, seen = [], [function], set()
     while todo:
-        function = todo.pop()
-        if function in seen:
+        called = todo.pop()
+        if called in seen:
             continue
-        seen.add(function)
-        named = {name: function.__globals__.get(name) for name in _names(function)}
-        held = [function.__closure__, function.__defaults__, function.__kwdefaults__]
-        parts.append([_code_parts(function.__code__), held])
-        for name, value in sorted(named.items()):
+        seen.add(called)
+        names, imported = _names(called)
+        known = called.__globals__
+        refused = (names - known.keys()) & _REACHING
+        refused |= {name for name in imported if not _is_library(name)}
+        held = {
+            "variables of a function around it": called.__closure__,
+            "its defaults": [called.__defaults__, called.__kwdefaults__],
+            "its attributes": vars(called),
+        }
+        for name in sorted(names & known.keys()):
+            value = known[name]
             if _is_installed(value):
-                parts.append(name)
+                path = f"{getattr(value, '__module__', '')}.{value.__name__}"
+                parts.append([name, path])  # which may be imported by another name
+                if _REACHING & {*path.split(".")}:
+                    refused.add(name)
             elif isinstance(value, types.FunctionType):
                 todo.append(value)
             else:
-                held.append(value)
-        if not all(map(_is_plain, held)):
+                held[name] = value
+        refused |= {name for name, value in held.items() if not _is_plain(value)}
+        if refused:
             raise UncacheableError(
-                f"{function.__name__} works with something that may change unnoticed: "
-                "to cache what it returns, set its attribute fingerprint to a string "
-                "that you change whenever its results do."
+                f"{function.__name__} works with something that may change unnoticed "
+                f"({', '.join(sorted(refused))}): to cache what it returns, set its "
+                "attribute fingerprint to a string that you change whenever its "
+                "results do."
             )
+        parts.append([_code_parts(called.__code__), *held.values()])
     return digest(parts)
 
 
 def _names(function):
-    """Global names in a function's code, and in that of functions within it."""
-    names, todo = set(), [function.__code__]
+    """Names in a function's code, inner functions included, and what it imports."""
+    names, imported, todo = set(), set(), [function.__code__]
     while todo:
         code = todo.pop()
-        names.update(code.co_names)
+        names.update(part for name in code.co_names for part in name.split("."))
+        imported.update(
+            step.argval
+            for step in dis.get_instructions(code)
+            if step.opname == "IMPORT_NAME"
+        )
         todo += [value for value in code.co_consts if isinstance(value, types.CodeType)]
-    return names & function.__globals__.keys()
+    return names, imported
 
 
 def _is_plain(value):
@@ -266,10 +299,23 @@ def _is_installed(value):
     name = value.__name__ if isinstance(value, types.ModuleType) else None
     if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
         name = value.__module__
-    if name is None or name.partition(".")[0] in sys.stdlib_module_names:
-        return name not in (None, "__main__")
-    file = getattr(sys.modules.get(name), "__file__", None) or ""
-    return bool({"site-packages", "dist-packages"} & set(Path(file).parts))
+    return name is not None and _is_library(name)
+
+
+def _is_library(name):
+    """Whether a module comes with Python or was installed."""
+    root = name.partition(".")[0]
+    if root in sys.stdlib_module_names:
+        return True
+    try:
+        spec = importlib.util.find_spec(root)
+    except ValueError:  # of a module that was read from no file
+        spec = None
+    if spec is None:
+        return False
+    places = spec.submodule_search_locations or [spec.origin or ""]
+    packages = {"site-packages", "dist-packages"}
+    return all(packages & {*Path(place).parts} for place in places)
 
 
 def _code_parts(code):
