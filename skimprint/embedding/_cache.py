@@ -259,11 +259,12 @@ class EmbeddingCache:
             f"The file embeddings-{self._number}.sqlite3 is damaged: {reason}. What "
             "can be read of it moves to a new file, the rest is embedded again."
         )
-        old, self._connection = self._connection, None
+        old, damaged, self._connection = self._connection, self._path, None
         self._open(self._number + 1)
+        if self._why_not is None:
+            with contextlib.suppress(*_ERRORS):  # nothing can be read
+                _copy_readable(damaged, self._store)
         if old is not None:
-            if self._why_not is None:
-                _copy_readable(old, self._store)
             old.close()
         if self._why_not is None:
             self._remove(self._number)
@@ -378,23 +379,57 @@ def _write(connection, records):
         raise
 
 
-def _copy_readable(connection, store, n_rows=50, patience=1000):
-    """Hand on all rows of a damaged file that can be read and are right."""
-    query = (
-        "SELECT rowid, key, value, checksum FROM embeddings WHERE rowid > ? "
-        f"AND length(value) <= {_MAX_ROW} ORDER BY rowid LIMIT {n_rows}"
-    )
-    last, failures = 0, 0
-    while failures < patience:
-        try:
-            records = connection.execute(query, (last,)).fetchall()
-        except _ERRORS:
-            last, failures = last + n_rows, failures + 1
-            continue
-        if not records:
-            return
-        last = records[-1][0]
-        store([record[1:] for record in records if _is_right(*record[1:])])
+def _copy_readable(path, store, n_rows=50):
+    """Hand on all rows of a damaged file that can be read and are right.
+
+    Up to a bad place rows are read one by one; then rowids are tried in turn. In a gap
+    of more than a hundred the steps grow by a hundredth of it, so that no more is
+    missed behind it, and some 4,000 tries come to the end of all rowids.
+    """
+    start, gap, limit = 0, 0, n_rows
+    with contextlib.closing(_readable(path)) as connection:
+        while start < 2**63:
+            try:
+                records = connection.execute(_ROWS_FROM, (start, limit)).fetchall()
+            except _ERRORS:
+                if limit == 1:
+                    step = 1 + gap // 100
+                    start, gap = start + step, gap + step
+                limit = 1
+                continue
+            if not records:
+                return
+            # A damaged tree may give a rowid again.
+            start, gap = max(start, records[-1][0]) + 1, 0
+            limit = min(2 * limit, n_rows)
+            store([record[1:] for record in records if _is_right(*record[1:])])
+
+
+_ROWS_FROM = (
+    "SELECT rowid, key, value, checksum FROM embeddings WHERE rowid >= ? "
+    f"AND length(value) <= {_MAX_ROW} ORDER BY rowid LIMIT ?"
+)
+
+
+def _readable(path):
+    """Open a damaged file that has our table, whatever else it has or lacks."""
+    connection = sqlite3.connect(f"{_uri(path)}?mode=ro", uri=True, timeout=_TIMEOUT)
+    try:
+        connection.text_factory = bytes
+        connection.execute("PRAGMA cell_size_check=ON")
+        connection.execute("PRAGMA writable_schema=ON")  # else no file that was cut
+        ours = f"CREATE TABLE {_TABLE}".rstrip(")")  # somebody may have added columns
+        query = (
+            "SELECT type FROM sqlite_master WHERE substr(sql, 1, ?) = ? "
+            "OR type = 'view' LIMIT 2"  # which could take for ever
+        )
+        made = connection.execute(query, (len(ours), ours)).fetchall()
+        if made != [(b"table",)]:
+            raise sqlite3.DatabaseError("it holds something else")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _is_right(key, row, checksum):

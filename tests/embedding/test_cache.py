@@ -202,6 +202,60 @@ def test_most_rows_outlive_a_page_that_cannot_be_read(tmp_path):
     assert embed(tmp_path, texts=texts)[1] == 0
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A cache of many rows, as the bytes of its file, and what is in it."""
+    directory = tmp_path_factory.mktemp("many")
+    keys = [crc32(bytes([n % 256, n // 256])).to_bytes(16) for n in range(6000)]
+    rows = [key * 16 for key in keys]
+    with EmbeddingCache(directory) as cache:
+        for start in range(0, len(keys), 100):
+            cache.put(keys[start : start + 100], rows[start : start + 100])
+            cache._flush()
+    return database(directory).read_bytes(), dict(zip(keys, rows, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("damage", ["cut", "cut in a page", "zeros", "noise"])
+def test_no_more_rows_are_lost_than_are_damaged(many, tmp_path, damage, share):
+    data, page = bytearray(many[0]), 8192
+    n_bad = int(share * len(data)) // page * page
+    if "cut" in damage:
+        del data[len(data) - n_bad + 100 * (damage == "cut in a page") :]
+    else:
+        rng = np.random.default_rng(0)
+        start = (len(data) - n_bad) // 2 // page * page
+        data[start : start + n_bad] = (
+            rng.bytes(n_bad) if damage == "noise" else bytes(n_bad)
+        )
+    database(tmp_path).write_bytes(data)
+    with (
+        pytest.warns(RuntimeWarning, match="What can be read of it moves"),
+        EmbeddingCache(tmp_path) as cache,
+    ):
+        found = cache.get([*many[1]])
+    assert found.items() <= many[1].items()
+    assert len(found) > (1 - share - 0.03) * len(many[1])
+    with EmbeddingCache(tmp_path) as cache:
+        assert len(cache.get([*many[1]])) == len(found)
+
+
+@pytest.mark.parametrize("place", [1, 30, 3000, 5998])
+@pytest.mark.parametrize("n_between", [1, 10, 10**6, 2**62])
+def test_rows_beside_gaps_are_not_lost(many, tmp_path, place, n_between):
+    database(tmp_path).write_bytes(many[0])
+    with forging(tmp_path) as connection:
+        move = "UPDATE embeddings SET rowid = rowid + ? WHERE rowid > ?"
+        connection.execute(move, (2**62, place))
+        connection.execute(move, (n_between - 2**62, place))
+        connection.execute("ALTER TABLE embeddings ADD COLUMN more INT")
+    with (
+        pytest.warns(RuntimeWarning, match="is damaged"),
+        EmbeddingCache(tmp_path) as cache,
+    ):
+        assert cache.get([*many[1]]) == many[1]
+
+
 def test_clear_removes_damaged_files(tmp_path):
     database(tmp_path).write_bytes(b"This is no database." * 1000)
     with pytest.warns(RuntimeWarning, match="is damaged"):
@@ -494,14 +548,23 @@ TRIGGER = (
 )
 
 
-@pytest.mark.parametrize("sql", [f"DROP TABLE embeddings; {FOR_EVER}", TRIGGER])
-def test_what_else_is_in_the_file_is_not_run(tmp_path, sql):
+@pytest.mark.parametrize(
+    "sql, n_lost",
+    [
+        (f"DROP TABLE embeddings; {FOR_EVER}", 60),
+        (FOR_EVER.replace("embeddings", "others"), 60),
+        (TRIGGER, 0),
+        ("ALTER TABLE embeddings ADD COLUMN more INT", 0),
+        ("CREATE INDEX i ON embeddings (checksum)", 0),
+    ],
+)
+def test_what_else_is_in_the_file_is_not_run(tmp_path, sql, n_lost):
     embed(tmp_path)
     with forging(tmp_path) as connection:
         connection.executescript(sql)
     with pytest.warns(RuntimeWarning, match="is damaged"):
         rows, n_embedded = embed(tmp_path)
-    assert n_embedded == 60
+    assert n_embedded == n_lost
     np.testing.assert_array_equal(rows, EXPECTED)
     assert embed(tmp_path)[1] == 0
 
