@@ -162,7 +162,10 @@ class EmbeddingCache:
             with contextlib.suppress(*_ERRORS):
                 query = "SELECT COUNT(*) FROM embeddings"
                 (items,) = self._connection.execute(query).fetchone()
-        size = sum(file.stat().st_size for file in self._files())
+        size = 0
+        for file in self._files():
+            with contextlib.suppress(OSError):  # a link to nothing, or gone by now
+                size += file.stat().st_size
         counts = _COUNTS.get(self.directory, Counter())
         return CacheInfo(items, size, counts["hits"], counts["misses"])
 

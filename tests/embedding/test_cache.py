@@ -578,6 +578,27 @@ def test_a_dangling_link_is_not_followed(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_links_to_nothing_are_no_obstacle_to_counting_and_clearing(tmp_path):
+    database(tmp_path).symlink_to(tmp_path / "elsewhere")
+    embedder = FoundationEmbedder(Lengths(), modality="text", cache_dir=tmp_path)
+    with pytest.warns(RuntimeWarning, match="cannot be used fully"):
+        assert embedder.cache_info() == (0, 0, 0, 0)
+    with pytest.warns(RuntimeWarning, match="cannot be used fully"):
+        embedder.clear_cache()
+    assert not database(tmp_path).is_symlink()
+    assert embed(tmp_path)[1] == 60
+    assert embedder.cache_info().items == 60
+
+
+def test_a_directory_that_links_to_nothing(tmp_path):
+    (tmp_path / "rows").symlink_to(tmp_path / "elsewhere")
+    embedder = FoundationEmbedder(Lengths(), cache_dir=tmp_path / "rows")
+    for call in (embedder.cache_info, embedder.clear_cache):
+        with pytest.raises(OSError, match=r"cache_dir=.*rows.*cannot be made or read"):
+            call()
+    assert not (tmp_path / "elsewhere").exists()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs file modes as on Linux")
 def test_files_are_for_their_owner_only(tmp_path):
     with EmbeddingCache(tmp_path) as cache:
