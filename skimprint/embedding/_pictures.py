@@ -4,6 +4,7 @@ import io
 import sys
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 import numpy as np
 
@@ -205,6 +206,9 @@ def pixels_of(item):
 def read_path(path, advice):
     """Read a file, or say why not."""
     try:
+        mode = Path(path).stat().st_mode
+        if not (S_ISREG(mode) or S_ISDIR(mode)):  # reading it might never end
+            raise OSError("it is a named pipe, a device or a socket; pass its bytes")
         return Path(path).read_bytes()
     except FileNotFoundError:
         if "://" in str(path):

@@ -1,4 +1,6 @@
 import io
+import os
+import socket
 import threading
 import time
 import tracemalloc
@@ -564,6 +566,42 @@ def test_open_files(tmp_path):
 def test_paths_that_are_none(item, message):
     with pytest.raises(ItemError, match=message):
         load(item)
+
+
+def make_pipe(path):
+    os.mkfifo(path)  # not on Windows
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+def make_link(path):
+    make_pipe(path.with_suffix(".pipe"))
+    path.symlink_to(path.with_suffix(".pipe"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+@pytest.mark.parametrize("modality", ["image", "audio"])
+@pytest.mark.parametrize(
+    "make",
+    [make_pipe, make_socket, make_link, lambda path: path.symlink_to("/dev/zero")],
+)
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_is_no_file_is_not_read(tmp_path, monkeypatch, make, modality, cached):
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    make(Path("item"))
+    embedder = FoundationEmbedder(Lengths(), modality=modality, on_error="skip")
+    embedder.set_params(cache_dir=tmp_path / "cache" if cached else None)
+    with (
+        pytest.warns(UserWarning, match=r"item 0, 'item': .*a named pipe, a device"),
+        pytest.raises(ValueError, match="None of the items"),
+    ):
+        embedder.transform(["item"])
+    embedder.set_params(on_error="raise")
+    with pytest.raises(ItemError, match=r"Item 0, 'item', .*pass its bytes"):
+        embedder.transform(["item"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
