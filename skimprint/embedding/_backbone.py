@@ -240,16 +240,19 @@ class Backbone:
             On the model's device if it is a tensor.
         """
         wanted = f"an array of shape ({n_items}, n_features)"
-        if hasattr(output, "detach"):
-            rows = output.detach().float()
-        else:
-            try:
-                rows = np.asarray(output, dtype=np.float32)
-            except (TypeError, ValueError) as error:
-                raise TypeError(
-                    f"The model {self.name} must return {wanted} for {n_items} items, "
-                    f"got {type(output).__name__}: {error}"
-                ) from error
+        is_tensor = hasattr(output, "detach")
+        try:
+            rows = output.detach() if is_tensor else np.asarray(output)
+            if "complex" in str(rows.dtype):
+                raise TypeError(f"its values are {rows.dtype}; return real numbers")
+            # What float32 cannot hold becomes infinite, and is told item by item.
+            with np.errstate(over="ignore"):
+                rows = rows.float() if is_tensor else np.asarray(rows, np.float32)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TypeError(
+                f"The model {self.name} must return {wanted} for {n_items} items, "
+                f"got {type(output).__name__}: {error}"
+            ) from error
         shape = tuple(rows.shape)
         if len(shape) != 2 or shape[0] != n_items or shape[1] == 0:
             raise ValueError(

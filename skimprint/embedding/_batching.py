@@ -91,7 +91,9 @@ def embed_batches(backbone, source, indices, *, batch_size, n_workers):
             yield [], None, {k: v for b in batches for k, v in b.failures.items()}
 
 
-_NOT_FINITE = "the model returned NaN or infinite values for it"
+_NOT_FINITE = (
+    "the model returned NaN or infinite values for it, or more than float32 can hold"
+)
 
 
 def _not_finite(rows):

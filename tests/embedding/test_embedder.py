@@ -244,6 +244,44 @@ def test_lower_precision_is_close_and_float32(dtype):
         np.testing.assert_allclose(rows, exact, rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize(
+    "dtype", ["float64", "longdouble", "object", "torch.float64", "list"]
+)
+@pytest.mark.parametrize("value", [1e39, -1e300])
+def test_what_float32_cannot_hold_is_told_item_by_item(dtype, value):
+    def large(texts):
+        rows = [[value if text == "b" else 1.0] for text in texts]
+        if dtype.startswith("torch"):
+            torch = pytest.importorskip("torch", reason="needs torch")
+            return torch.tensor(rows, dtype=torch.float64)
+        return rows if dtype == "list" else np.array(rows, dtype=dtype)
+
+    embedder = FoundationEmbedder(large, modality="text")
+    with pytest.raises(ValueError, match=r"Item 1, 'b', .*more than float32 can hold"):
+        embedder.transform(["a", "b", "c"])
+    with pytest.warns(UserWarning, match=r"\[1\].*item 1, 'b': .*float32") as caught:
+        rows = embedder.set_params(on_error="skip").transform(["a", "b", "c"])
+    assert len(caught) == 1
+    np.testing.assert_array_equal(rows, [[1], [np.nan], [1]])
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize(
+    "row", [[1j], np.complex64([1]), [np.complex128(1)], [10**400], "torch"]
+)
+def test_what_is_no_real_number_is_the_models_fault(row, on_error):
+    def strange(texts):
+        if not isinstance(row, str):
+            return [row] * len(texts)
+        torch = pytest.importorskip("torch", reason="needs torch")
+        return torch.ones(len(texts), 1, dtype=torch.complex64)
+
+    embedder = FoundationEmbedder(strange, modality="text", on_error=on_error)
+    message = "strange must return .*(return real numbers|int too large)"
+    with pytest.raises(TypeError, match=message):
+        embedder.transform(["a", "b"])
+
+
 def test_float32_is_float32_whatever_the_caller_runs_under():
     torch = pytest.importorskip("torch", reason="needs torch")
     expected = vision().transform(pictures())
