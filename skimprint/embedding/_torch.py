@@ -53,8 +53,11 @@ class TorchBackbone(Backbone):
             dtype=None if self.dtype == "float32" else getattr(torch, self.dtype),
             enabled=self.dtype != "float32",
         )
+        # A module in half precision takes nothing else; one of several sees to itself.
+        dtypes = {each.dtype for each in model.parameters() if each.is_floating_point()}
+        dtype = dtypes.pop() if len(dtypes) == 1 else None
         with no_grad(), autocast:
-            return super().run(model, to_device(inputs, self.device))
+            return super().run(model, to_device(inputs, self.device, dtype))
 
     def _fingerprint(self):
         if not self.owned:
@@ -98,11 +101,16 @@ def _coarse(row, n_directions=8):
     ]
 
 
-def to_device(inputs, device):
-    """Move a tensor, or the tensors in a dict, to a device."""
+def to_device(inputs, device, dtype=None):
+    """Move a tensor, or the tensors in a dict, to a device, and floats to a dtype."""
     if hasattr(inputs, "items"):
-        return {key: to_device(value, device) for key, value in inputs.items()}
-    return inputs.to(device) if hasattr(inputs, "to") else inputs
+        return {key: to_device(value, device, dtype) for key, value in inputs.items()}
+    if not hasattr(inputs, "to"):
+        return inputs
+    inputs = inputs.to(device)
+    return (
+        inputs if dtype is None or not inputs.is_floating_point() else inputs.to(dtype)
+    )
 
 
 def resolve(options, module=None):

@@ -244,6 +244,35 @@ def test_lower_precision_is_close_and_float32(dtype):
         np.testing.assert_allclose(rows, exact, rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_modules_of_any_precision_take_items_as_they_are(tmp_path, dtype):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    module = tiny_vision().to(getattr(torch, dtype))
+    exact, tensors = vision().transform(pictures()), [*map(to_tensor, pictures())]
+    embedder = FoundationEmbedder(module, preprocess=to_tensor, cache_dir=tmp_path)
+    doubles = [tensor.double() for tensor in tensors]
+    for items in (pictures(), tensors, doubles, [tensor.half() for tensor in tensors]):
+        rows = embedder.fit_transform(items)
+        assert rows.dtype == np.float32
+        np.testing.assert_allclose(rows, exact, rtol=0.1, atol=0.1)
+    np.testing.assert_allclose(vision().transform(doubles), exact, rtol=1e-5)
+    assert next(module.parameters()).dtype == getattr(torch, dtype)
+
+
+def test_modules_of_several_precisions_see_to_themselves():
+    torch = pytest.importorskip("torch", reason="needs torch")
+
+    class Halves(torch.nn.Linear):
+        def forward(self, x):
+            assert x.dtype == torch.float32
+            return self.last(super().forward(x).half())
+
+    module = Halves(3, 3)
+    module.last = torch.nn.Linear(3, 2).half()
+    rows = FoundationEmbedder(module).transform(torch.eye(3))
+    assert rows.shape == (3, 2)
+
+
 @pytest.mark.parametrize(
     "dtype", ["float64", "longdouble", "object", "torch.float64", "list"]
 )
