@@ -6,6 +6,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ..classifier import ImprintClassifier, ImprintClassifierCV
+from ..classifier._steps import steps_of
 from ..embedding._embedder import FoundationEmbedder
 from ..embedding._extras import require
 
@@ -62,7 +63,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
             "model must be an ImprintClassifier, or a pipeline or a search that ends "
             f"with one; got {type(best).__name__}."
         )
-    steps = list(_steps_of("model", best))
+    steps = list(steps_of(best))
     for name, step in steps:
         if isinstance(step, FoundationEmbedder):
             raise ValueError(
@@ -92,16 +93,6 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
         options={id(final): {"nearest": nearest}},
         target_opset=18,
     )
-
-
-def _steps_of(name, model):
-    """List the steps that do anything: skl2onnx knows no "passthrough"."""
-    model = getattr(model, "best_estimator_", model)
-    if isinstance(model, Pipeline):
-        for step in model.steps:
-            yield from _steps_of(*step)
-    elif model not in (None, "passthrough"):
-        yield name, model
 
 
 def to_torch(model: Any) -> "torch.nn.Module":

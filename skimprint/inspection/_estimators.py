@@ -5,6 +5,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from ..classifier import ImprintClassifier
+from ..classifier._steps import steps_of
 
 
 def split_estimator(estimator, *, fitted=True):
@@ -29,11 +30,7 @@ def split_estimator(estimator, *, fitted=True):
     TypeError
         If there is no `ImprintClassifier`.
     """
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    embed, classifier = None, estimator
-    if isinstance(estimator, Pipeline):
-        embed, classifier = estimator[:-1].transform, estimator[-1]
-    classifier = getattr(classifier, "best_estimator_", classifier)
+    *before, (_, classifier) = [*steps_of(estimator)] or [(None, estimator)]
     if not isinstance(classifier, ImprintClassifier):
         raise TypeError(
             "expected an ImprintClassifier, or a fitted pipeline or search that ends "
@@ -41,7 +38,7 @@ def split_estimator(estimator, *, fitted=True):
         )
     if fitted:
         check_is_fitted(classifier)
-    return embed, classifier
+    return Pipeline(before).transform if before else None, classifier
 
 
 def embedded(embed, X):

@@ -14,6 +14,7 @@ from .._validation import joint_label_dtype
 from ..classifier import ImprintClassifier
 from ..classifier._explanations import explanation_of
 from ..classifier._learning import codes_among, listed_labels
+from ..classifier._steps import steps_of
 from . import _findings
 from ._estimators import embedded, split_estimator, without_names
 from ._items import listed
@@ -202,10 +203,8 @@ def report(
     findings = _examined(source, labels)
     findings.embedder = None
     if embed is not None:
-        findings.embedder = ", ".join(
-            type(step).__name__
-            for _, step in getattr(clf, "best_estimator_", clf).steps[:-1]
-        )
+        *before, _ = steps_of(clf)
+        findings.embedder = ", ".join(type(step).__name__ for _, step in before)
     return Report(page_of(source, findings), findings)
 
 

@@ -302,6 +302,7 @@ def test_pipelines_and_searches_through_skl2onnx(data):
         lambda clf: make_pipeline(None, StandardScaler(), "passthrough", clf),
         lambda clf: make_pipeline(StandardScaler(), make_pipeline(PCA(9), clf)),
         lambda clf: make_pipeline(make_pipeline(StandardScaler(), None), clf),
+        lambda clf: make_pipeline(PCA(9), make_pipeline(PCA(5), make_pipeline(clf))),
         lambda clf: make_pipeline(PCA(9), GridSearchCV(make_pipeline(None, clf), {})),
         lambda clf: GridSearchCV(make_pipeline(StandardScaler(), clf), {}),
     ],

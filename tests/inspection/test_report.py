@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from embedders import Lengths, mean_colour
 from settings import spelt
+from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skimprint import (
     FoundationEmbedder,
@@ -349,6 +351,31 @@ def test_texts_in_a_pipeline_and_in_searches():
     X = model[:-1].transform(texts)
     search = ImprintClassifierCV(ImprintClassifier(), {"generator": ["mean"]}, cv=2)
     assert report(search.fit(X, y), X, y, texts).findings.n_known == 12
+
+
+@pytest.mark.parametrize(
+    "wrap, embedder",
+    [
+        (lambda clf: make_pipeline(clf), None),
+        (lambda clf: make_pipeline(None, make_pipeline("passthrough", clf)), None),
+        (
+            lambda clf: make_pipeline(StandardScaler(), make_pipeline(PCA(9), clf)),
+            "StandardScaler, PCA",
+        ),
+        (
+            lambda clf: make_pipeline(PCA(9), make_pipeline(PCA(5), clf)),
+            "PCA, PCA",
+        ),
+    ],
+)
+def test_pipelines_of_every_shape(data, wrap, embedder):
+    X, y, queries, labels = data
+    model = wrap(ImprintClassifier("mean")).fit(X, y)
+    findings = report(model, queries, labels, X_train=X, y_train=y).findings
+    assert findings.embedder == embedder
+    known = np.isin(labels, model.classes_)
+    right = model.predict(queries) == labels
+    assert findings.accuracy == pytest.approx(right[known].mean())
 
 
 def test_frames_and_their_names(data):

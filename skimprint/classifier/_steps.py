@@ -1,0 +1,28 @@
+"""What a pipeline does, whatever its shape."""
+
+from sklearn.pipeline import Pipeline
+
+
+def steps_of(model, name="model"):
+    """List the steps of a model that do anything, each with its name.
+
+    Parameters
+    ----------
+    model : estimator
+        A pipeline, perhaps of pipelines, or a search, which stands for its best
+        estimator; anything else is a step itself.
+    name : str, default="model"
+        Of the model, if it is a step itself.
+
+    Yields
+    ------
+    name : str
+        Of the step.
+    step : estimator
+    """
+    model = getattr(model, "best_estimator_", model)
+    if isinstance(model, Pipeline):
+        for inner, step in model.steps:
+            yield from steps_of(step, inner)
+    elif model is not None and model != "passthrough":
+        yield name, model
