@@ -14,8 +14,8 @@ from .._space.kernel_ridge import MAX_ROWS
 from .._space.moments import MomentColumns, Pool, are_few
 from .._validation import joint_label_dtype
 from .blocks import blocks_of, with_imprint
-from .columns import Points, Ragged, take
-from .state import Needs, State, head_block
+from .columns import Points, Ragged, Samples, take
+from .state import Block, Needs, State, as_objects
 
 # Samples and what is known of their classes that are learnt at a time; and how many
 # parts that is for each thread, where threads learn side by side.
@@ -137,7 +137,7 @@ def copied_parts(plan, state, batch, *, n_jobs=None):
     return tuple(copies)
 
 
-def learn(plan, state, batch, *, n_jobs=None, progress=None):
+def learn(plan, state, batch, *, n_jobs=None, progress=None, imprint=None):
     """Learn samples of new and known classes.
 
     Parameters
@@ -152,6 +152,8 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
         Number of threads across classes.
     progress : callable, default=None
         Called, from any thread, with the number of classes that are done since.
+    imprint : Imprint, default=None
+        Of the new classes, if it has been generated before.
 
     Returns
     -------
@@ -163,12 +165,14 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
     is_known = np.array([label in state.places for label in labels], bool)
     is_new = ~is_known
     needs, state, pool = _pooling(plan.needs, state, labels, support)
-    signed = _signed(plan, batch)
+    signed = set(batch.signed_labels if plan.chooses_norm else ())
     options = {"seed": plan.seed, "n_jobs": n_jobs, "progress": progress}
     known, new = [], []
     if is_new.any():
         some, rows = _only(labels, support, is_new)
-        imprint = plan.generator.learn_each(rows, [plan.numbers(some)], **options)[0]
+        if imprint is None:
+            numbers = [plan.numbers(some)]
+            (imprint,) = plan.generator.learn_each(rows, numbers, **options)
         blocks = blocks_of(needs, some, rows, imprint, signed=signed, pool=pool)
         new += [block.moved(state.n_samples) for block in blocks]
     if is_known.any():
@@ -215,7 +219,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None):
 
 
 def block_of_head(plan, labels, weight):
-    """Make a block of the classes of a linear classifier, by a plan.
+    """Make a block of the classes of a linear classifier: one proxy per class.
 
     Parameters
     ----------
@@ -224,17 +228,27 @@ def block_of_head(plan, labels, weight):
     labels : list
         Of the rows.
     weight : ndarray of shape (n_classes, n_features)
-        The weights.
+        The weights. Each row counts as one sample.
 
     Returns
     -------
     block : Block
     """
-    numbers = np.arange(len(weight))
-    rows = GroupedRows(weight, numbers, len(weight), transform=plan.support_norm)
-    vectors = rows.take(numbers)
-    moments = MomentColumns.of_head(vectors) if plan.needs.moments else None
-    return head_block(labels, vectors, moments, with_samples=plan.needs != Needs())
+    n, needs = len(labels), plan.needs
+    support = GroupedRows(weight, np.arange(n), n, transform=plan.support_norm)
+    rows, none = support.take(support.order), np.zeros(n + 1, np.intp)
+    points = Points(rows, np.ones(n), np.full(n, -1), np.zeros(n))
+    return Block(
+        as_objects(labels),
+        np.ones(n),
+        np.ones(n, np.intp),
+        np.ones(n, bool),
+        rows.min(axis=1) < 0,
+        Ragged(points, np.arange(n + 1)),
+        Ragged(points.take(slice(0)), none),
+        MomentColumns.of_head(rows) if needs.moments else None,
+        Ragged(Samples.of(rows[:0]), none) if needs != Needs() else None,
+    )
 
 
 def learn_each(plans, batch, *, n_jobs=None):
@@ -252,28 +266,15 @@ def learn_each(plans, batch, *, n_jobs=None):
     states : list of State
         What `learn` returns for each; but what they have in common is done once.
     """
-    labels, support = batch.classes.tolist(), _grouped(plans[0], batch)
+    plan, labels, support = plans[0], batch.classes.tolist(), _grouped(plans[0], batch)
     labels, support = _only(labels, support, ~batch.is_absent)
-    imprints = plans[0].generator.learn_each(
-        support,
-        [plan.numbers(labels) for plan in plans],
-        seed=plans[0].seed,
-        n_jobs=n_jobs,
+    numbers = [plan.numbers(labels) for plan in plans]
+    imprints = plan.generator.learn_each(
+        support, numbers, seed=plan.seed, n_jobs=n_jobs
     )
-    nothing = State(
-        label_dtype=batch.classes.dtype,
-        dtype=support.dtype,
-        n_features=support.n_features,
-        n_samples=len(batch.X),
-        absent=frozenset(batch.absent_labels),
-    )
-    needs, nothing, pool = _pooling(plans[0].needs, nothing, labels, support)
-    signed = _signed(plans[0], batch)
-    blocks = blocks_of(needs, labels, support, imprints[0], signed=signed, pool=pool)
-    total = pool and pool.triangle
+    first = learn(plan, State(), batch, n_jobs=n_jobs, imprint=imprints[0])
     return [
-        nothing.changed(new=with_imprint(blocks, imprint), pooled=total)
-        for imprint in imprints
+        first.with_blocks(with_imprint(first.blocks, imprint)) for imprint in imprints
     ]
 
 
@@ -592,11 +593,6 @@ def common_label_dtype(state, labels, dtype):
     if not known or dtype == state.label_dtype:
         return dtype
     return joint_label_dtype(state.label_dtype, known, dtype, labels)
-
-
-def _signed(plan, batch):
-    """Find the classes that have negative values, if a norm is chosen by that."""
-    return set(batch.signed_labels if plan.chooses_norm else ())
 
 
 def _grouped(plan, batch, dtype=None):

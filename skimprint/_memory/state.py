@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .columns import Points, Ragged, Samples, joined, n_bytes, take
+from .columns import Ragged, joined, n_bytes, take
 
 # Blocks of at most this size are joined. So a class is added, learnt again or forgotten
 # at a cost that does not depend on how many are known: one block is written again.
@@ -356,41 +356,6 @@ def _places_in(blocks):
         for block in blocks
         for place, label in enumerate(block.labels.tolist())
     }
-
-
-def head_block(labels, rows, moments, *, with_samples):
-    """Make a block of the classes of a linear classifier.
-
-    Parameters
-    ----------
-    labels : list
-        Of the rows.
-    rows : ndarray of shape (n_classes, n_features)
-        The weights. Each counts as one sample.
-    moments : MomentColumns or None
-        Of no samples, where moments are kept.
-    with_samples : bool
-        Whether samples are kept of other classes.
-
-    Returns
-    -------
-    block : Block
-        One proxy per class.
-    """
-    n = len(labels)
-    none = np.zeros(n + 1, np.intp)
-    points = Points(rows, np.ones(n), np.full(n, -1), np.zeros(n))
-    return Block(
-        as_objects(labels),
-        np.ones(n),
-        np.ones(n, np.intp),
-        np.ones(n, bool),
-        rows.min(axis=1) < 0,
-        Ragged(points, np.arange(n + 1)),
-        Ragged(points.take(slice(0)), none),
-        moments,
-        Ragged(Samples.of(rows[:0]), none) if with_samples else None,
-    )
 
 
 def as_objects(labels):

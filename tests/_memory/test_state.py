@@ -14,10 +14,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from settings import plain_classifier
+from states import plan_of
 
 from skimprint._memory import state as state_module
 from skimprint._memory.columns import Points, Ragged, Samples, n_bytes, take
-from skimprint._memory.state import Block, Needs, State, as_objects, head_block, split
+from skimprint._memory.learner import block_of_head
+from skimprint._memory.state import Block, Needs, State, as_objects, split
 
 N_FEATURES = 4
 LABELS = [f"class {number:02}" for number in range(30)]
@@ -229,7 +231,7 @@ def test_blocks_may_be_replaced_by_others_of_the_same_classes():
 
 def test_rows_of_a_head_are_one_proxy_each():
     rows = np.arange(6.0).reshape(2, 3)
-    block = head_block(["b", "a"], rows, None, with_samples=True)
+    block = block_of_head(plan_of().with_needs(Needs(samples=1)), ["b", "a"], rows)
     assert block.labels.tolist() == ["b", "a"]
     assert block.is_head.all()
     np.testing.assert_array_equal(block.proxies.values.vectors, rows)
@@ -239,7 +241,8 @@ def test_rows_of_a_head_are_one_proxy_each():
     both = block._replace(proxies=block.proxies.with_values(indices=np.array([-1, 3])))
     assert both.moved(7).proxies.values.indices.tolist() == [-1, 10]
     assert both.proxies.values.indices.tolist() == [-1, 3]
-    assert head_block(["a"], rows[:1], None, with_samples=False).samples is None
+    assert block.moments is None
+    assert block_of_head(plan_of(), ["a"], rows[:1]).samples is None
 
 
 def test_needs_of_two_parts():
