@@ -90,10 +90,13 @@ class GroupedRows:
 
     def stack_weights(self, groups):
         """Find the weights of groups of one size: (len(groups), n_c), all 1 if none."""
-        index = self.stack_indices(groups)
+        return self.weights_at(self.stack_indices(groups), self.dtype)
+
+    def weights_at(self, index, dtype=np.float64):
+        """Find the weights of rows of ``X`` by number: of its shape, all 1 if none."""
         if self.sample_weight is None:
-            return np.ones(index.shape, self.dtype)
-        return self.sample_weight[index].astype(self.dtype)
+            return np.ones(np.shape(index), dtype)
+        return self.sample_weight[index].astype(dtype)
 
     def take(self, index):
         """Take rows of ``X`` by number: a new C-contiguous array, transformed."""

@@ -127,11 +127,8 @@ def _statistics_of_few(needs, source, start, stop, training_rows, pool):
     """Find the moments (or None) and the samples of consecutive classes, in columns."""
     index = source.order[source.offsets[start] : source.offsets[stop]]
     rows = source.take(index)
-    weights = np.ones(len(rows))
-    if source.sample_weight is not None:
-        weights = source.sample_weight[index].astype(float)
     indices = index if training_rows is None else training_rows[index]
-    samples = Samples(rows, weights, row_keys(rows, seed=0), indices)
+    samples = Samples(rows, source.weights_at(index), row_keys(rows, seed=0), indices)
     samples = sorted_by_key(Ragged(samples, offsets_of(source.sizes[start:stop])))
     moments = None
     if needs.moments:

@@ -62,7 +62,7 @@ def select(groups, n_selected, pick, *, n_jobs=None):
     return Selection(indices, offsets)
 
 
-def covariance_sums(rows, weights=None):
+def covariance_sums(rows, weights):
     """Sum the covariances of each row with all rows of its group.
 
     The covariance of two rows is taken over features. The n x n matrix of a group is
@@ -73,8 +73,8 @@ def covariance_sums(rows, weights=None):
     ----------
     rows : ndarray of shape (n_groups, n, d)
         Rows by group.
-    weights : ndarray of shape (n_groups, n), default=None
-        How often each row counts; `None` is once.
+    weights : ndarray of shape (n_groups, n)
+        How often each row counts.
 
     Returns
     -------
@@ -82,8 +82,6 @@ def covariance_sums(rows, weights=None):
         But for a factor that all of a group have in common.
     """
     # A product is faster than `sum`.
-    if weights is None:
-        weights = np.ones((1, rows.shape[1]))
     sums = weights.astype(rows.dtype)[:, None] @ rows
     sums -= sums.mean(axis=2, keepdims=True)
     # No product here: it rounds equal rows differently, and their order must stay.
@@ -109,14 +107,12 @@ def grouped_cov_max(groups, n_selected, *, n_jobs=None):
     """
 
     groups = groups.without_weightless()
-    weights, spreads = groups.sample_weight, groups.spread
+    spreads = groups.spread
 
     def pick(bucket, k):
-        index = groups.stack_indices(bucket)
-        rows = groups.stack(bucket)
-        sums = covariance_sums(rows, None if weights is None else weights[index])
+        sums = covariance_sums(groups.stack(bucket), groups.stack_weights(bucket))
         if spreads is not None:
-            sums[spreads[index] > 0] = -np.inf
+            sums[spreads[groups.stack_indices(bucket)] > 0] = -np.inf
         return np.argsort(-sums, axis=1, kind="stable")[:, :k]
 
     return select(groups, n_selected, pick, n_jobs=n_jobs)

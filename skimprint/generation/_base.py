@@ -458,9 +458,7 @@ def selected(support, indices, offsets):
     >>> clf.fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], ["a", "b", "b"]).proxy_indices_
     array([0, 2])
     """
-    counts, spreads = np.ones(len(indices)), np.zeros(len(indices))
-    if support.sample_weight is not None:
-        counts = support.sample_weight[indices].astype(float)
+    counts, spreads = support.weights_at(indices), np.zeros(len(indices))
     if support.spread is not None:
         spreads = support.spread[indices]
     return Ragged(Points(support.take(indices), counts, indices, spreads), offsets)

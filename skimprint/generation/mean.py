@@ -93,9 +93,7 @@ class MeanProxies(ProxyGenerator):
             samples = support.take(order)
             starts = support.offsets[slab] - part.start
             codes = np.repeat(np.arange(len(starts)), support.sizes[slab])
-            weights = np.ones(len(order))
-            if support.sample_weight is not None:
-                weights = support.sample_weight[order].astype(np.float64)
+            weights = support.weights_at(order)
             members = _after_sums(weights, starts)
             totals[slab] = members @ np.concatenate([sums.weights[slab], weights > 0])
             all_sums[slab] = members @ np.concatenate([sums.vectors[slab], samples])
