@@ -3,7 +3,7 @@
 from sklearn.base import clone
 
 from ._calibration import familiarity_of, temperature_of, threshold_of
-from ._plain import Arrays, Checked, parameters_then, read_fitted, write_fitted
+from ._plain import read_pickled, write_pickled
 
 
 def compacted(clf):
@@ -23,16 +23,14 @@ def compacted(clf):
     calibrate_now(clf, scorer)
     if familiarity_of(clf, scorer) == "auto":
         _ = scorer.head.mean_directions  # while there is what it is made of
-    arrays = Arrays()
-    plain = write_fitted(clf, arrays, derived=True, learning=False)
+    plain = write_pickled(clf, derived=True, learning=False)
     other = clone(clf)
     other.head = None
     for name in ("n_features_in_", "feature_names_in_"):
         if hasattr(clf, name):
             setattr(other, name, getattr(clf, name))
-    arrays = Checked(arrays.all.__getitem__, arrays.all, is_trusted=True)
-    then = parameters_then(clf) | {"head": None}
-    other._fitted = read_fitted(other, plain, arrays, then)
+    plain["parameters_then"]["head"] = None
+    other._fitted = read_pickled(other, plain)
     # What has been computed of these arrays is shared, too.
     shared = {"whitening", "twice_whitened"} & vars(scorer.head).keys()
     head = other._fitted.scorer.head

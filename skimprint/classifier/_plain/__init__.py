@@ -12,13 +12,14 @@ from .parameters import parameters_then, plan_then
 from .state import read_state, write_state
 
 
-def write_pickled(clf):
+def write_pickled(clf, *, derived=False, learning=True):
     """Turn what a classifier knows into plain values for a pickle, arrays included.
 
-    Without anything that follows from the rest, up to what takes long to compute.
+    By default without anything that follows from the rest, up to what takes long to
+    compute.
     """
     arrays = Arrays()
-    plain = write_fitted(clf, arrays, derived=False)
+    plain = write_fitted(clf, arrays, derived=derived, learning=learning)
     return plain | {"arrays": arrays.all, "parameters_then": parameters_then(clf)}
 
 
