@@ -11,7 +11,6 @@ from .._arrays.threads import one_blas_thread
 from .._space.kernel_ridge import LabelShares
 from ..aggregation import keep_winners, nearest_of_class
 from .familiarity import FAMILIARITIES, MEANS
-from .leave_one_out import leave_one_out
 from .similarity import METRICS, Similarity
 
 
@@ -314,21 +313,6 @@ class Scorer:
         head, norm = self.head, self.plan.query_norm
         plain = Similarity(head.proxies, query_norm=norm, whitening=head.whitening)
         return plain.prepare(X)
-
-    def left_out(self, score):
-        """Score support samples, each by what the head would be without it.
-
-        Parameters
-        ----------
-        score : str
-            As for `familiarities`.
-
-        Returns
-        -------
-        left_out : LeftOutScores or None
-            `None` if no class has proxies left without one of its samples.
-        """
-        return leave_one_out(self, score)
 
     def with_kernel(self, scores, of_kernel):
         """Give the scores of the kernel regression their share, if there are any."""

@@ -89,7 +89,9 @@ class Space:
     @property
     def origin(self):
         """Where the whitened space has its origin: (n_features,)."""
-        return origin_of(self.means)
+        if len(self.means) == 1:  # from its own mean, a class would lie in no direction
+            return np.zeros_like(self.means[0])
+        return self.means.mean(axis=0)
 
     @cached_property
     def scatter(self):
@@ -165,10 +167,3 @@ class Space:
             lambda block: block.samples.take(np.arange(len(block.samples)), most)
         )
         return LeftOut.of(samples, self.class_weights, most)
-
-
-def origin_of(means):
-    """Find where the whitened space has its origin, given the class means."""
-    if len(means) == 1:  # from its own mean, a class would lie in no direction
-        return np.zeros_like(means[0])
-    return means.mean(axis=0)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
-from .._scoring.leave_one_out import scores_of_kept
+from .._scoring.leave_one_out import leave_one_out, scores_of_kept
 from .._space.likelihood import balanced, fit_temperature
 from .._validation import check_parameter
 
@@ -69,7 +69,7 @@ def _calibrated(scorer, score):
             "temperature='auto' and Rejection(threshold='auto') need samples of each "
             "class, but were set after fit: call fit again."
         )
-    found = scorer.left_out(score)
+    found = leave_one_out(scorer, score)
     if found is None:
         temperature = _between_classes(*scores_of_kept(scorer))
         return Calibration(temperature, np.empty(0), np.empty(0))

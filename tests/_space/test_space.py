@@ -9,7 +9,7 @@ from states import learnt, plan_of
 from skimprint._memory.state import Needs, State
 from skimprint._space import space as module
 from skimprint._space.moments import PooledMoments
-from skimprint._space.space import Space, origin_of
+from skimprint._space.space import Space
 from skimprint.normalization import l2_normalize
 
 
@@ -49,9 +49,11 @@ def test_classes_are_sorted_in_however_many_parts_they_came(plan):
     assert parts.shrinkage == whole.shrinkage
 
 
-def test_a_single_class_is_seen_from_zero():
-    np.testing.assert_array_equal(origin_of(np.ones((1, 3))), np.zeros(3))
-    np.testing.assert_array_equal(origin_of(np.array([[1.0, 2], [3, 4]])), [2, 3])
+def test_a_single_class_is_seen_from_zero(plan):
+    X, y, _ = samples(n_classes=1)
+    np.testing.assert_array_equal(Space(learnt(plan, X, y)).origin, np.zeros(5))
+    X = np.array([[1.0, 2], [3, 4]])
+    np.testing.assert_array_equal(Space(learnt(plan, X, np.arange(2))).origin, [2, 3])
 
 
 class TestOneSampleOfEachClass:

@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 
 from skimprint import ImprintClassifier, Rejection
+from skimprint._scoring.leave_one_out import leave_one_out
 from skimprint.aggregation import Votes
 from skimprint.methods import RECOMMENDED
 
@@ -256,7 +257,7 @@ def test_classes_of_one_sample_have_their_say(digits, params):
     X_few, y_few = X[few].astype(np.float64), y[few]
     clf = plain_classifier("mean", temperature="auto", **params).fit(X_few, y_few)
     scorer = clf._fitted.scorer
-    found = scorer.left_out("similarity")
+    found = leave_one_out(scorer, "similarity")
     assert found.is_alone.tolist() == [c % 2 == 0 for c in range(10)]
     of_large = best_temperature(found.scores, found.codes, found.weights)
     without_kernel = plain_classifier("mean", **(params | {"kernel_weight": 0}))
