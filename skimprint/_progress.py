@@ -36,11 +36,11 @@ def progress_bar(total, description, *, verbose):
 
     Yields
     ------
-    advance : callable or None
+    advance : callable
         To be called, from any thread, with a number of items that are done.
     """
     if not verbose:
-        yield None
+        yield _say_nothing
         return
     try:
         from tqdm.auto import tqdm as bar
@@ -71,21 +71,17 @@ def fit_progress(estimator, n_classes, *, X, y):
 
     Yields
     ------
-    advance : callable or None
+    advance : callable
         To be called, from any thread, with a number of classes that are done.
     """
     with (
         progress_bar(n_classes, "classes", verbose=estimator.verbose) as advance,
         notify_callbacks(estimator, n_classes, "class", X=X, y=y) as tell,
     ):
-        if tell is None:
-            yield advance
-            return
 
         def report(n):
             tell(n)
-            if advance is not None:
-                advance(n)
+            advance(n)
 
         yield report
 
@@ -107,11 +103,11 @@ def notify_callbacks(estimator, n_tasks, task_name, *, X, y):
 
     Yields
     ------
-    tell : callable or None
+    tell : callable
         To be called, from any thread, with a number of tasks that are done.
     """
     if not hasattr(estimator, "_skl_callbacks"):
-        yield None
+        yield _say_nothing
         return
     context = estimator._init_callback_context(max_subtasks=n_tasks)
     context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
@@ -126,6 +122,10 @@ def notify_callbacks(estimator, n_tasks, task_name, *, X, y):
 
     yield tell
     context.call_on_fit_task_end(estimator=estimator, X=X, y=y)
+
+
+def _say_nothing(n):
+    """Stand in for what nobody wants to hear of."""
 
 
 class _Lines:
