@@ -7,24 +7,12 @@ and its arithmetic depends on nothing but its own rows, so that neither other gr
 nor the number of threads change a bit of its result.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from joblib import effective_n_jobs
 
 from ..._arrays.groups import offsets_of
 from ..._arrays.threads import PausableLock, run_tasks
-from .routes import Job, Run, label_weightless, plan
-
-
-class GroupedKMeansResult(NamedTuple):
-    """Hold the clusters of every group."""
-
-    centers: np.ndarray  # (k_total, d): group by group
-    offsets: np.ndarray  # (n_groups + 1,): where each group's centres begin
-    labels: np.ndarray  # (n,): index of a row's centre within its group
-    inertia: np.ndarray  # (n_groups,): weighted sums of squared distances
-    n_iter: np.ndarray  # (n_groups,): iterations, 0 where there were none to make
+from .routes import GroupedKMeansResult, Job, label_weightless, plan
 
 
 def grouped_kmeans(groups, n_clusters, **options):
@@ -96,18 +84,16 @@ def grouped_kmeans_each(
     if spherical:
         groups = groups.normalized()
     engaged = groups.without_weightless()
-    runs = []
-    for n_clusters in numbers:
-        n_centers = np.minimum(n_clusters, engaged.sizes)
-        offsets = offsets_of(n_centers)
-        result = GroupedKMeansResult(
+    runs = [
+        GroupedKMeansResult(
             np.empty((offsets[-1], groups.n_features), groups.dtype),
             offsets,
             np.zeros(len(groups.X), np.int32),
             np.zeros(len(groups)),
             np.zeros(len(groups), np.intp),
         )
-        runs.append(Run(n_centers, result))
+        for offsets in (offsets_of(np.minimum(n, engaged.sizes)) for n in numbers)
+    ]
     options = {
         "n_init": n_init,
         "max_iter": max_iter,
@@ -125,4 +111,4 @@ def grouped_kmeans_each(
         and (lambda task: progress(len(task.groups) * len(task.runs))),
     )
     label_weightless(job, groups)
-    return [run.result for run in runs]
+    return runs

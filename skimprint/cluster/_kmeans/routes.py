@@ -35,18 +35,29 @@ _FEW = 16
 _TASK_BYTES = 2**24
 
 
-class Run(NamedTuple):
-    """Hold a clustering of every group, and where it goes."""
+class GroupedKMeansResult(NamedTuple):
+    """Hold the clusters of every group, filled in group by group."""
 
-    n_centers: np.ndarray  # (n_groups,): at most the size of the group
-    result: tuple  # GroupedKMeansResult, filled in group by group
+    centers: np.ndarray  # (k_total, d): group by group
+    offsets: np.ndarray  # (n_groups + 1,): where each group's centres begin
+    labels: np.ndarray  # (n,): index of a row's centre within its group
+    inertia: np.ndarray  # (n_groups,): weighted sums of squared distances
+    n_iter: np.ndarray  # (n_groups,): iterations, 0 where there were none to make
+
+    def n_centers(self, group):
+        """Count the centres of a group."""
+        return int(self.offsets[group + 1] - self.offsets[group])
+
+    def stacked(self, bucket):
+        """Index the centres of groups that have the same number of them."""
+        return self.offsets[bucket][:, None] + np.arange(self.n_centers(bucket[0]))
 
 
 class Job(NamedTuple):
     """Hold what is asked for."""
 
     groups: GroupedRows
-    runs: list  # of Run: what they do to the same rows is done once
+    runs: list  # of results: what they do to the same rows is done once
     seed: int
     spherical: bool
     options: dict  # of both kinds of Lloyd's algorithm
@@ -77,11 +88,11 @@ def plan(job, n_threads=1):
     Results do not depend on it, for no group depends on the others.
     """
     sizes, tasks = job.groups.sizes, []
-    for same in group_by_equal(sizes, *(run.n_centers for run in job.runs)):
+    for same in group_by_equal(sizes, *(np.diff(run.offsets) for run in job.runs)):
         n = int(sizes[same[0]])
         ways = {}
         for run in job.runs:
-            route = _way(n, int(run.n_centers[same[0]]), job)
+            route = _way(n, run.n_centers(same[0]), job)
             ways.setdefault(route, []).append(run)
         for route, runs in ways.items():
             n_tasks = math.ceil(len(same) / _per_task(route, n, job))
@@ -91,11 +102,6 @@ def plan(job, n_threads=1):
                 for some in np.array_split(same, min(n_tasks, len(same)))
             ]
     return tasks
-
-
-def _columns(k, n_init):
-    """Estimate how many columns of distances it takes to cluster a group."""
-    return n_init * _PASSES * k
 
 
 def _way(n, k, job):
@@ -121,17 +127,18 @@ def _per_task(route, n, job):
 def fits_gram_space(n, k, n_init):
     """Tell whether inner products of n rows of a group cost less than k distances do.
 
-    They cost half of what n columns of distances do.
+    They cost half of what n columns of distances do, and a run on rows k columns in
+    each of its passes.
     """
-    return n <= np.minimum(_SMALL + 2 * _columns(k, n_init), _MAX_GRAM)
+    return n <= np.minimum(_SMALL + 2 * n_init * _PASSES * k, _MAX_GRAM)
 
 
 def _keep(job, bucket, runs):
     """Take every row as a centre."""
     index, rows = job.groups.stack_indices(bucket), job.groups.stack(bucket)
     for run in runs:
-        run.result.centers[_stacked(run, bucket)] = rows
-        run.result.labels[index] = np.arange(index.shape[1])
+        run.centers[run.stacked(bucket)] = rows
+        run.labels[index] = np.arange(index.shape[1])
 
 
 def _average(job, bucket, runs):
@@ -147,9 +154,9 @@ def _average(job, bucket, runs):
     sq_distances = np.einsum("bnd,bnd->bn", rows, rows)
     inertia = np.einsum("bn,bn->b", sq_distances, weights, dtype=np.float64)
     for run in runs:
-        run.result.centers[_stacked(run, bucket)] = centers
-        run.result.inertia[bucket] = inertia
-        run.result.n_iter[bucket] = 1
+        run.centers[run.stacked(bucket)] = centers
+        run.inertia[bucket] = inertia
+        run.n_iter[bucket] = 1
 
 
 def _in_gram_space(job, bucket, runs):
@@ -170,22 +177,22 @@ def _in_gram_space(job, bucket, runs):
     scatter = np.einsum("bii,bi->b", G, weights, dtype=np.float64)
     members = []
     for run in runs:
-        k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
+        k, rng = run.n_centers(bucket[0]), np.random.default_rng(job.seed)
         with job.lock:
             found = gram_kmeans(G, weights, k, rng, job.lock, **job.options)
         members.append(found.members)
-        run.result.labels[index] = found.labels
-        run.result.inertia[bucket] = found.inertia
-        run.result.n_iter[bucket] = found.n_iter
+        run.labels[index] = found.labels
+        run.inertia[bucket] = found.inertia
+        run.n_iter[bucket] = found.n_iter
     for chunk in chunks:
         rows, some = job.groups.stack(bucket[chunk]), bucket[chunk]
         for run, labels in zip(runs, members, strict=True):
-            k = int(run.n_centers[bucket[0]])
+            k = run.n_centers(bucket[0])
             centers = _centers(rows, labels[chunk], weights[chunk], k, job)
-            run.result.centers[_stacked(run, some)] = centers
-            inertia = run.result.inertia
+            run.centers[run.stacked(some)] = centers
+            inertia = run.inertia
             for g in np.flatnonzero(inertia[some] < CANCELLED * scatter[chunk]):
-                own, w = run.result.labels[index[chunk][g]], weights[chunk][g]
+                own, w = run.labels[index[chunk][g]], weights[chunk][g]
                 inertia[some[g]] = inertia_of(rows[g], own, w, centers[g])
 
 
@@ -195,13 +202,13 @@ def _on_rows(job, bucket, runs):
     origin = job.centre(rows)[0]
     weights = job.groups.stack_weights(bucket)[0]
     for run in runs:
-        k, rng = int(run.n_centers[bucket[0]]), np.random.default_rng(job.seed)
+        k, rng = run.n_centers(bucket[0]), np.random.default_rng(job.seed)
         with job.lock:
             found = lloyd_kmeans(rows[0], weights, k, rng, job.lock, **job.options)
-        run.result.centers[_stacked(run, bucket)] = found.centers + origin
-        run.result.labels[index] = found.labels
-        run.result.inertia[bucket] = found.inertia
-        run.result.n_iter[bucket] = found.n_iter
+        run.centers[run.stacked(bucket)] = found.centers + origin
+        run.labels[index] = found.labels
+        run.inertia[bucket] = found.inertia
+        run.n_iter[bucket] = found.n_iter
 
 
 def _means(rows):
@@ -234,21 +241,15 @@ def _centers(rows, members, weights, k, job):
     return centers
 
 
-def _stacked(run, bucket):
-    """Index the centres of groups that have the same number of them."""
-    k = run.n_centers[bucket[0]]
-    return run.result.offsets[bucket][:, None] + np.arange(k)
-
-
 def label_weightless(job, groups):
     """Give rows that took no part the label of the nearest centre of their group."""
     for group in np.flatnonzero(groups.sizes != job.groups.sizes):
         index = groups.indices(group)
         index = index[groups.sample_weight[index] == 0]
-        for _, result in job.runs:
-            centers = result.centers[result.offsets[group] : result.offsets[group + 1]]
+        for run in job.runs:
+            centers = run.centers[run.stacked([group])[0]]
             mean = centers.mean(axis=0)
             centers = centers - mean
             distances = -2 * ((groups.take(index) - mean) @ centers.T)
             distances += np.einsum("ij,ij->i", centers, centers)
-            result.labels[index] = distances.argmin(axis=1)
+            run.labels[index] = distances.argmin(axis=1)
