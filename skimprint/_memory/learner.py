@@ -55,17 +55,12 @@ class Batch:
         """Count the arrays: dask places and spills by that."""
         return sum(getattr(array, "nbytes", 0) for array in vars(self).values())
 
-    def joins(self, other):
-        """Tell whether both can be joined as if they had come together."""
-        kinds = [
-            (
-                batch.X.dtype,
-                "U" if batch.classes.dtype.kind == "U" else batch.classes.dtype,
-                batch.weights is None,
-            )
-            for batch in (self, other)
-        ]
-        return kinds[0] == kinds[1]
+    @property
+    def kind(self):
+        """What batches have in common that are joined as if they had come together."""
+        labels = self.classes.dtype
+        kind = "U" if labels.kind == "U" else labels  # text of any length
+        return self.X.dtype, kind, self.weights is None
 
     @property
     def absent_labels(self):
@@ -340,11 +335,12 @@ def merge(plan, mine, theirs, *, n_jobs=None):
     for block in theirs.blocks:
         taken = []
         for place, label in enumerate(block.labels.tolist()):
-            if label not in mine.places:
+            here, its_place = mine.places.get(label, (None, None))
+            if here is None:
                 taken.append(place)
             elif block.is_head[place]:
                 pass  # both started from this head: it is here, with all that came
-            elif _is_head(mine, label):
+            elif here.is_head[its_place]:
                 taken.append(place)
                 replaced.append(label)
             else:
@@ -687,11 +683,6 @@ def _blocks_of_parts(learn_part, parts, pool, n_jobs):
             if pool is not None:
                 pool.triangle += share.triangle
     return blocks
-
-
-def _is_head(state, label):
-    block, place = state.places[label]
-    return block.is_head[place]
 
 
 def _keep(needs, block):

@@ -154,7 +154,7 @@ class Fitted:
         if not generator.learns_in_order or self.plan.needs.moments:
             return None
         state, queue = self._learnt
-        if queue and not queue[0].joins(batch):
+        if queue and queue[0].kind != batch.kind:
             state, queue = self.learnt, ()
         if _has_other_labels(state, batch):
             return None

@@ -220,11 +220,10 @@ def start(clf, batch):
         label_dtype=classes.dtype,
         dtype=block.proxies.values.vectors.dtype,
         n_features=weight.shape[1],
-    )
+    ).changed(new=[block])
     if batch is not None:
-        known = state.changed(new=[block])
-        common_label_dtype(known, batch.classes.tolist(), batch.classes.dtype)
-    return plan, state.changed(new=[block])
+        common_label_dtype(state, batch.classes.tolist(), batch.classes.dtype)
+    return plan, state
 
 
 def learnt_more(clf, fitted, batch):
