@@ -201,16 +201,13 @@ class ProxyGenerator(BaseEstimator, ABC):
         bounds = self.n_remembered(n_proxies)
         points = self._condense_each(points, bounds, options.get("n_jobs"))
         everything, remembered = np.arange(n_classes), bounds > 0
-        if not self.waits:
-            proxies = self.generate_of(points, n_proxies, **options)
-        else:
-            proxies = points.take(everything, 0)
-            (now,) = np.nonzero(~remembered)
-            if len(now):
-                found = self.generate_of(points.take(now), n_proxies[now], **options)
-                proxies = proxies.replaced(now, found)
-            if options.get("progress") is not None:
-                options["progress"](n_classes - len(now))
+        now = np.flatnonzero(~remembered) if self.waits else everything
+        proxies = points.take(everything, 0)
+        if len(now):
+            found = self.generate_of(points.take(now), n_proxies[now], **options)
+            proxies = proxies.replaced(now, found)
+        if options.get("progress") is not None:
+            options["progress"](n_classes - len(now))
         memory = points
         if not remembered.all():
             memory = points.take(everything, np.where(remembered, points.sizes, 0))
