@@ -1,6 +1,6 @@
 """Cluster within groups: k-means of every class in one call."""
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from .._arrays.groups import GroupedRows
 from .._progress import progress_bar
 from .._validation import check_labels, fit_context, seed_from
 from ..normalization import l2_normalize
-from ._kmeans import grouped_kmeans
+from ._kmeans import OPTIONS, grouped_kmeans
 
 __all__ = ["GroupedKMeans"]
 
@@ -136,10 +136,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     _parameter_constraints: ClassVar[dict] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left"), dict],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "spherical": ["boolean"],
+        **OPTIONS,
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
@@ -202,10 +199,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 ),
                 n_clusters,
                 seed=seed_from(self.random_state),
-                n_init=self.n_init,
-                max_iter=self.max_iter,
-                tol=self.tol,
-                spherical=self.spherical,
+                **{name: getattr(self, name) for name in OPTIONS},
                 n_jobs=self.n_jobs,
                 progress=progress,
             )

@@ -1,12 +1,9 @@
 """Several means per class: the paper's best generator."""
 
-from numbers import Integral, Real
-
 import numpy as np
-from sklearn.utils._param_validation import Interval
 
 from .._memory.columns import Points, Ragged
-from ..cluster._kmeans import grouped_kmeans_each, on_device
+from ..cluster._kmeans import OPTIONS, grouped_kmeans_each, on_device
 from ._base import ProxyGenerator, synthesized_each
 
 
@@ -60,12 +57,7 @@ class KMeansProxies(ProxyGenerator):
 
     waits = True
 
-    _parameter_constraints: dict = {  # noqa: RUF012
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "spherical": ["boolean"],
-    }
+    _parameter_constraints = OPTIONS
 
     def __init__(
         self,
@@ -110,5 +102,4 @@ class KMeansProxies(ProxyGenerator):
     @property
     def _settings(self):
         """The parameters of the clustering. A subclass may have more of its own."""
-        names = KMeansProxies._parameter_constraints
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in OPTIONS}

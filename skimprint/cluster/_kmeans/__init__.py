@@ -7,12 +7,23 @@ and its arithmetic depends on nothing but its own rows, so that neither other gr
 nor the number of threads change a bit of its result.
 """
 
+from numbers import Integral, Real
+
 import numpy as np
 from joblib import effective_n_jobs
+from sklearn.utils._param_validation import Interval
 
 from ..._arrays.groups import offsets_of
 from ..._arrays.threads import PausableLock, run_tasks
 from .routes import GroupedKMeansResult, Job, label_weightless, plan
+
+# Parameters of estimators that are options here, and what they may be.
+OPTIONS = {
+    "n_init": [Interval(Integral, 1, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "spherical": ["boolean"],
+}
 
 
 def grouped_kmeans(groups, n_clusters, **options):
