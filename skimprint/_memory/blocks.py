@@ -51,14 +51,13 @@ def blocks_of(
     blocks : list of Block
         Of consecutive classes, in the order of the labels.
     """
-    weights = _weights(source)
     if isinstance(source, Block):
-        n_samples, is_signed = source.n_samples, source.is_signed
+        weights, n_samples, is_signed = _numbers_of(source)
     else:
+        weights, n_samples = _weights(source), source.sizes
         is_signed = np.array([label in signed for label in labels], bool)
-        n_samples = source.sizes
     if before is not None:
-        known = before.gather(labels, lambda b: (b.weights, b.n_samples, b.is_signed))
+        known = before.gather(labels, _numbers_of)
         weights, n_samples = known[0] + weights, known[1] + n_samples
         is_signed = known[2] | is_signed
     numbers = weights, n_samples, np.zeros(len(labels), bool), is_signed
@@ -91,6 +90,10 @@ def blocks_of(
         blocks.append(part._replace(moments=moments, samples=samples))
         start = stop
     return blocks
+
+
+def _numbers_of(block):
+    return block.weights, block.n_samples, block.is_signed
 
 
 def with_imprint(blocks, imprint):
@@ -181,8 +184,6 @@ def _with_next(needs, source, place):
 
 def _weights(source):
     """Sum the weights of the samples of each class."""
-    if isinstance(source, Block):
-        return source.weights
     if source.sample_weight is None:
         return source.sizes.astype(float)
     weights = source.sample_weight[source.order]
