@@ -1,7 +1,6 @@
 """What is known of many classes, in columns: arrays over all classes of a block."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,8 +106,7 @@ class Ragged:
 
     def __iter__(self):
         """Yield the record of each class, as views."""
-        for start, stop in pairwise(self.offsets):
-            yield type(self.values)(*(array[start:stop] for array in self.values))
+        return map(self.one, range(len(self)))
 
     def one(self, place):
         """Take the record of one class, as views."""

@@ -100,16 +100,13 @@ def read_state(plain, arrays, plan, n_features):
     dtype = plain["dtype"]
     if dtype not in (_ROW_DTYPES if len(labels) else (None, *_ROW_DTYPES)):
         raise ValueError(f"dtype must be float32 or float64; got {dtype!r}.")
-    n_samples = count(plain["n_samples"], "n_samples")
     both = np.concatenate([labels, absent]) if len(absent) else labels
     state = State(
-        {},
-        (),
-        both.dtype,
-        dtype and np.dtype(dtype),
-        n_features,
-        n_samples,
-        frozenset(absent.tolist()),
+        label_dtype=both.dtype,
+        dtype=dtype and np.dtype(dtype),
+        n_features=n_features,
+        n_samples=count(plain["n_samples"], "n_samples"),
+        absent=frozenset(absent.tolist()),
     )
     if not len(labels):
         return state
