@@ -63,11 +63,6 @@ class Batch:
         return self.X.dtype, kind, self.weights is None
 
     @property
-    def absent_labels(self):
-        """The classes of no weight: list of label."""
-        return self.classes[self.is_absent].tolist()
-
-    @property
     def is_absent(self):
         """Which classes have no weight: ndarray of bool, of shape (n_classes,)."""
         if self.weights is None:
@@ -207,7 +202,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None, imprint=None):
         dtype=support.dtype,
         n_features=support.n_features,
         n_samples=state.n_samples + len(batch.X),
-        absent=state.absent.union(batch.absent_labels),
+        absent=state.absent.union(batch.classes[batch.is_absent].tolist()),
         pooled=pool and pool.triangle,
     )
     return bounded(plan.needs, after)
