@@ -354,7 +354,9 @@ def outcome(search, X, y, **params):
     for each in caught:
         # But for tracebacks and for the search itself.
         text = re.split("\n| when fitting", str(each.message).strip())[0]
-        told.add((each.category, text))
+        # Once in many thousand products BLAS leaves a flag behind: numpy/numpy#24067.
+        if text != "invalid value encountered in matmul":
+            told.add((each.category, text))
     return result, told
 
 
