@@ -78,8 +78,8 @@ def check_returned(array, shape, dtype, parameter):
     ----------
     array : array-like
         What the function returned.
-    shape : tuple of int
-        What was asked for.
+    shape : tuple of int or str
+        What was asked for. An axis with a name may have any length but 0.
     dtype : dtype
         What the array is cast to.
     parameter : str
@@ -89,10 +89,21 @@ def check_returned(array, shape, dtype, parameter):
     -------
     array : ndarray of this shape and dtype
     """
-    array = np.asarray(array, dtype=dtype)
-    if array.shape != shape:
+    wanted = f"shape ({', '.join(map(str, shape))})"
+    try:
+        array = np.asarray(array, dtype=dtype)
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{parameter} must return an array of shape {shape}; got {array.shape}."
+            f"{parameter} must return an array of numbers of {wanted}; got "
+            f"{type(array)}."
+        ) from error
+
+    def fits(length, axis):
+        return length > 0 if isinstance(axis, str) else length == axis
+
+    if array.ndim != len(shape) or not all(map(fits, array.shape, shape)):
+        raise ValueError(
+            f"{parameter} must return an array of {wanted}; got {array.shape}."
         )
     if not np.isfinite(array).all():
         raise ValueError(f"{parameter} must return finite values; got NaN or infinity.")

@@ -77,7 +77,7 @@ def test_callbacks_are_told_of_each_class(n_jobs):
 
     failing = Recorder()
     clf.set_callbacks(failing).set_params(generator=lambda X_c, k, seed: X_c[0])
-    with pytest.raises(ValueError, match="generator must give"):
+    with pytest.raises(ValueError, match="generator <lambda> must return"):
         clf.set_params(n_proxies=2).fit(X, y)
     assert failing.events == ["setup", "begin fit", "teardown"]
 

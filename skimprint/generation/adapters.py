@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
 from .._arrays.groups import offsets_of
+from .._validation import check_returned
 from ._base import ProxyGenerator, synthesized
 
 
@@ -103,31 +104,12 @@ class FunctionProxies(ProxyGenerator):
 
 def made_by(function, support, n_proxies, name):
     """Let a function of group, rows and number make proxies of classes of many rows."""
-    vectors = []
+    vectors, shape = [], ("n_proxies", support.n_features)
     for group, k in enumerate(n_proxies):
         rows = support.rows(group)
         if k < len(rows):
-            rows = check_proxies(function(group, rows, int(k)), support, name)
+            made = function(group, rows, int(k))
+            rows = check_returned(made, shape, support.dtype, f"generator {name}")
         vectors.append(rows)
     offsets = offsets_of([len(v) for v in vectors])
     return synthesized(support, np.concatenate(vectors), offsets)
-
-
-def check_proxies(vectors, support, name):
-    """Check proxies that somebody else made, and make an array of them."""
-    try:
-        vectors = np.asarray(vectors, dtype=support.dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            "generator must give an array of numbers of shape (n_proxies, "
-            f"{support.n_features}) for each class; {name} gave {type(vectors)}."
-        ) from error
-    shape = vectors.shape
-    if vectors.ndim != 2 or shape[0] == 0 or shape[1] != support.n_features:
-        raise ValueError(
-            f"generator must give an array of shape (n_proxies, {support.n_features}) "
-            f"for each class; {name} gave {shape}."
-        )
-    if not np.isfinite(vectors).all():
-        raise ValueError(f"generator must give finite proxies; {name} gave NaN or inf.")
-    return vectors

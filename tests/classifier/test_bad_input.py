@@ -356,9 +356,13 @@ class TestBadInput:
                 ValueError,
                 r"shape \(n_proxies, 5\).*\(5,\)",
             ),
-            (lambda X_c, k, seed: X_c[:, :2], ValueError, r"shape .*gave \(10, 2\)"),
-            (lambda X_c, k, seed: X_c[:0], ValueError, r"shape .*gave \(0, 5\)"),
-            (lambda X_c, k, seed: X_c * np.nan, ValueError, "must give finite proxies"),
+            (lambda X_c, k, seed: X_c[:, :2], ValueError, r"shape .*got \(10, 2\)"),
+            (lambda X_c, k, seed: X_c[:0], ValueError, r"shape .*got \(0, 5\)"),
+            (
+                lambda X_c, k, seed: X_c * np.nan,
+                ValueError,
+                "<lambda> must return finite",
+            ),
             (lambda X_c, k, seed: (X_c, k), ValueError, "array of numbers .*tuple"),
         ],
     )
