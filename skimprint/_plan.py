@@ -3,7 +3,6 @@
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -15,13 +14,10 @@ from ._memory.state import Needs
 from ._scoring.similarity import Similarity, make_metric
 from ._space import kernel_ridge
 from ._space.leave_one_out import SAMPLE_SIZE
-from ._validation import DTYPES, plain_labels, seed_from
+from ._validation import DTYPES, numbers_of, plain_labels, seed_from
 from .aggregation import AGGREGATIONS, Aggregation, make_aggregation
 from .generation import ProxyGenerator, make_generator
 from .normalization import PROXY_NORMS, Norm, make_norm
-
-# More proxies than any class has samples.
-_ALL = np.iinfo(np.int32).max
 
 # Bytes that the scatters of single classes may take, to forget classes by: those of
 # 113 classes of 768 features in four bytes.
@@ -220,22 +216,7 @@ class Plan:
 
     def numbers(self, labels):
         """Look up the number of proxies of each class: ints of shape (n_classes,)."""
-        if not isinstance(self.n_proxies, Mapping):
-            return np.full(len(labels), min(self.n_proxies, _ALL))
-        missing = [label for label in labels if label not in self.n_proxies]
-        if missing:
-            raise ValueError(
-                "n_proxies must have a number for each class; it has none for "
-                f"{missing} (its keys are {list(self.n_proxies)})."
-            )
-        counts = [self.n_proxies[label] for label in labels]
-        for label, count in zip(labels, counts, strict=True):
-            if not isinstance(count, Integral) or count < 1:
-                raise ValueError(
-                    "n_proxies must map each label to an int of at least 1; got "
-                    f"{count!r} for {label!r}."
-                )
-        return np.array([min(count, _ALL) for count in counts])
+        return numbers_of(self.n_proxies, labels, "n_proxies")
 
     def with_needs(self, needs):
         """Make the same plan, with other needs."""

@@ -1,7 +1,7 @@
 """Check what several estimators check in the same way."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import TypeVar
 
@@ -14,6 +14,9 @@ from sklearn.utils.multiclass import check_classification_targets
 
 # What embeddings come in. Half precision is kept as it is and cast block by block.
 DTYPES = (np.float64, np.float32, np.float16)
+
+# More than any class has samples.
+_ALL = np.iinfo(np.int32).max
 
 _Method = TypeVar("_Method", bound=Callable)
 
@@ -108,6 +111,40 @@ def check_returned(array, shape, dtype, parameter):
     if not np.isfinite(array).all():
         raise ValueError(f"{parameter} must return finite values; got NaN or infinity.")
     return array
+
+
+def numbers_of(value, labels, parameter):
+    """Look up a number for each label.
+
+    Parameters
+    ----------
+    value : int or mapping of {label: int}
+        The value of a parameter.
+    labels : list
+        The labels.
+    parameter : str
+        The name of the parameter.
+
+    Returns
+    -------
+    numbers : ndarray of int, of shape (n_labels,)
+    """
+    if not isinstance(value, Mapping):
+        return np.full(len(labels), min(value, _ALL))
+    missing = [label for label in labels if label not in value]
+    if missing:
+        raise ValueError(
+            f"{parameter} must have a number for each label; it has none for {missing} "
+            f"(its keys are {list(value)})."
+        )
+    numbers = [value[label] for label in labels]
+    for label, number in zip(labels, numbers, strict=True):
+        if not isinstance(number, Integral) or number < 1:
+            raise ValueError(
+                f"{parameter} must map each label to an int of at least 1; got "
+                f"{number!r} for {label!r}."
+            )
+    return np.array([min(number, _ALL) for number in numbers])
 
 
 def refuse_collections(*collections):

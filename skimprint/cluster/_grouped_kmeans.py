@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 from .._arrays.device import embedding_dtypes, like_input, readable, to_host
 from .._arrays.groups import GroupedRows
 from .._progress import progress_bar
-from .._validation import check_labels, fit_context, seed_from
+from .._validation import check_labels, fit_context, numbers_of, seed_from
 from ..normalization import l2_normalize
 from ._kmeans import OPTIONS, grouped_kmeans
 
@@ -191,7 +191,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 sample_weight, y, dtype=np.float64, ensure_non_negative=True
             )
         groups, codes = np.unique(y, return_inverse=True)
-        n_clusters = self._clusters_by_group(groups.tolist())
+        n_clusters = numbers_of(self.n_clusters, groups.tolist(), "n_clusters")
         with progress_bar(len(groups), "k-means", verbose=self.verbose) as progress:
             result = grouped_kmeans(
                 GroupedRows(
@@ -210,20 +210,6 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.inertia_ = result.inertia
         self.n_iter_ = result.n_iter
         return self
-
-    def _clusters_by_group(self, groups):
-        if not isinstance(self.n_clusters, dict):
-            return self.n_clusters
-        missing = [g for g in groups if g not in self.n_clusters]
-        if missing:
-            raise ValueError(f"n_clusters has no entry for the groups {missing}.")
-        counts = np.array([self.n_clusters[g] for g in groups])
-        if not np.issubdtype(counts.dtype, np.integer) or counts.min() < 1:
-            raise ValueError(
-                "n_clusters must map each group to an int of at least 1, "
-                f"got {self.n_clusters}."
-            )
-        return counts
 
     def fit_predict(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
