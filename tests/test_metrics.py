@@ -60,7 +60,8 @@ def test_equal_their_definitions(seed, n_classes, n_features, norm):
     each = [vci(w, between) for w in within]
     for average, value in [("pooled", expected), (None, each)]:
         index = variability_collapse_index(X, y, norm=norm, average=average)
-        np.testing.assert_allclose(index, value, rtol=1e-6, atol=1e-8)
+        # Mixed features may be nearly one, so that inverses keep half of their digits.
+        np.testing.assert_allclose(index, value, rtol=1e-6, atol=1e-6)
 
 
 def test_equal_the_reference_but_for_its_bias(reference):
