@@ -1,6 +1,7 @@
 """ImprintClassifier: the framework, from support embeddings to labels."""
 
 from collections.abc import Mapping
+from copy import copy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Unpack
 
@@ -1101,9 +1102,10 @@ or callable, default="dot"
         return copied
 
     def __getstate__(self):
-        state = super().__getstate__()
+        now = copy(self)  # other threads may learn meanwhile
+        state = super(ImprintClassifier, now).__getstate__()
         if "_fitted" in state:
-            state = state | {"_fitted": write_pickled(self)}
+            state = state | {"_fitted": write_pickled(now)}
         return state
 
     def __setstate__(self, state):

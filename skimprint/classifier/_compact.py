@@ -1,5 +1,7 @@
 """Leave out of a classifier all that only learning needs."""
 
+from copy import copy
+
 from sklearn.base import clone
 
 from ._calibration import familiarity_of, temperature_of, threshold_of
@@ -19,6 +21,7 @@ def compacted(clf):
     compact : ImprintClassifier
         Shares the arrays that predictions read.
     """
+    clf = copy(clf)  # other threads may learn meanwhile
     scorer = clf._fitted.scorer
     calibrate_now(clf, scorer)
     if familiarity_of(clf, scorer) == "auto":

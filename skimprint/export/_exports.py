@@ -1,5 +1,6 @@
 """Export models to ONNX and torch."""
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from sklearn.pipeline import Pipeline
@@ -71,13 +72,14 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
                 "ONNX: its model may have. Convert the steps after it, model[1:], and "
                 "join them to the model's own graph."
             )
-    _, final = steps[-1] if steps else (None, None)
+    last, final = steps[-1] if steps else (None, None)
     if not isinstance(final, ImprintClassifier):
         raise ValueError(
             "A pipeline must end with an ImprintClassifier or an ImprintClassifierCV; "
             f"the last step here is {final!r}. Add one, or use skl2onnx.to_onnx, which "
             "converts other models."
         )
+    final = copy(final)  # other threads may learn meanwhile
     if len(steps) == 1:
         from ._onnx import model_of
 
@@ -88,7 +90,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     is_double = final.proxies_.dtype == "float64"
     of_type = types.DoubleTensorType if is_double else types.FloatTensorType
     return skl2onnx.to_onnx(
-        Pipeline(steps),
+        Pipeline([*steps[:-1], (last, final)]),
         initial_types=[("X", of_type([None, steps[0][1].n_features_in_]))],
         options={id(final): {"nearest": nearest}},
         target_opset=18,
@@ -135,7 +137,7 @@ def to_torch(model: Any) -> "torch.nn.Module":
             f"last step of a pipeline; got {type(model).__name__}."
         )
     check_is_fitted(model)
-    return ImprintModule(getattr(model, "best_estimator_", model)).eval()
+    return ImprintModule(copy(getattr(model, "best_estimator_", model))).eval()
 
 
 def register_skl2onnx() -> None:

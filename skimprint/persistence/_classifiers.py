@@ -1,5 +1,7 @@
 """Classifiers as JSON and arrays, and back."""
 
+from copy import copy
+
 from sklearn import config_context
 
 from .._arrays.device import to_host
@@ -29,6 +31,7 @@ def write_classifier(clf, arrays):
     -------
     config : dict
     """
+    clf = copy(clf)  # other threads may learn meanwhile
     clf._validate_params()
     params = _encoded(clf.get_params(deep=False), arrays)
     # Parameters that were set after fit do not act, but are those of the next one.

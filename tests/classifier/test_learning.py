@@ -28,6 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
+from skimprint.classifier import _compact, _plain
 from skimprint.generation import KMeansProxies, LeastSquaresProxies, make_generator
 
 # What any chunks and orders give alike, and what is approximate for a class that is
@@ -841,6 +842,44 @@ class TestThreads:
             writer.result()
         assert seen <= allowed
         assert len(seen) > 3
+
+    @pytest.mark.parametrize("way", ["pickle", "compact", "file", "smaller file"])
+    def test_what_is_kept_while_another_thread_learns_is_of_before(
+        self, digits, tmp_path, monkeypatch, way
+    ):
+        X, y = digits
+        clf = plain_classifier("mean", temperature="auto").fit(X[y < 5], y[y < 5])
+        expected = clf.predict_proba(X)
+
+        def learn_first(function):
+            def wrapped(*args, **options):
+                clf.forget([0]) if 0 in clf.classes_ else None
+                clf.partial_fit(X[y > 5], y[y > 5])
+                return function(*args, **options)
+
+            return wrapped
+
+        def through_files(**options):
+            pytest.importorskip("safetensors", reason="needs skimprint[files]")
+            from skimprint.persistence import _classifiers, load, save
+
+            patched = learn_first(_classifiers.parameters_then)
+            monkeypatch.setattr(_classifiers, "parameters_then", patched)
+            save(clf, tmp_path / "model", **options)
+            return load(tmp_path / "model")
+
+        for module in (_plain, _compact):
+            for name in {"parameters_then", "calibrate_now"} & vars(module).keys():
+                patched = learn_first(getattr(module, name))
+                monkeypatch.setattr(module, name, patched)
+        kept = {
+            "pickle": lambda: pickle.loads(pickle.dumps(clf)),
+            "compact": clf.compact,
+            "file": through_files,
+            "smaller file": lambda: through_files(learning=False),
+        }[way]()
+        assert 9 in clf.classes_
+        np.testing.assert_array_equal(kept.predict_proba(X), expected)
 
 
 def test_a_head_must_have_weights():
