@@ -251,6 +251,11 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         n_splits = cv.get_n_splits(X, y, **routed.splitter.split)
         splits = list(cv.split(X, y, **routed.splitter.split))
         _check_splits(splits, n_splits)
+        if not (splits and candidates):
+            raise ValueError(
+                "No fits were performed. Was the CV iterator empty? Were there no "
+                "candidates?"
+            )
 
         task = _task(self, X, y, params)
         n_tasks = 1 + (self.refit is not False)
@@ -503,16 +508,11 @@ def _task(search, X, y, params):
 
 
 def _check_splits(splits, n_splits):
-    """Refuse a splitter without splits, or with others than it said."""
+    """Refuse a splitter with other splits than it said."""
     if len(splits) != n_splits:
         raise ValueError(
             "cv.split and cv.get_n_splits return inconsistent results. Expected "
             f"{n_splits} splits, got {len(splits)}"
-        )
-    if not splits:
-        raise ValueError(
-            "No fits were performed. Was the CV iterator empty? Were there no "
-            "candidates?"
         )
 
 
@@ -552,6 +552,8 @@ def _is_accuracy(estimator, scoring):
 
 def _accuracy(clf, X, y, sample_weight=None):
     """Score as ``clf.score``, without checks of what has been checked."""
+    if clf.rejection is not None or not len(X):  # whose label may be of another type
+        return clf.score(X, y, sample_weight)
     X = to_device(X, clf.device)
     is_right = clf._predicted(clf._fitted.scorer, X, None) == y
     return float(np.average(is_right, weights=sample_weight))

@@ -360,6 +360,32 @@ def outcome(search, X, y, **params):
     return result, told
 
 
+@pytest.mark.parametrize(
+    "params, grid, more",
+    [
+        ({"rejection": Rejection(0.5)}, {"rejection__rate": [0.6, 0.2]}, {}),
+        ({"rejection": Rejection(np.nan)}, {"rejection__rate": [0.6, 0.2]}, {}),
+        ({"rejection": Rejection(-1)}, {"rejection__rate": [0.6, 0.2]}, {}),
+        ({}, {"n_proxies": [1, 3]}, {"cv": [(np.arange(60), np.arange(0))]}),
+        ({}, [], {}),
+    ],
+)
+def test_what_cannot_be_scored_is_told_as_by_grid_search(params, grid, more):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 120)
+    X = rng.normal(size=(3, 8))[y] + 0.7 * rng.normal(size=(120, 8))
+    clf = plain_classifier(random_state=0, **params)
+    (peer, told), (search, ours) = (
+        outcome(cls(clf, grid, **more), X, y)
+        for cls in (GridSearchCV, ImprintClassifierCV)
+    )
+    assert ours == told
+    if isinstance(peer, Exception):
+        assert (type(search), str(search)) == (type(peer), str(peer))
+    else:
+        check_same(search, peer)
+
+
 def a_random_search(seed):
     """Parameters of a search and of its fit, some of which are errors."""
     rng = np.random.default_rng(seed)
