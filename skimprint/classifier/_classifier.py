@@ -927,8 +927,9 @@ or callable, default="dot"
         >>> np.flatnonzero(clf.assign_proxies(X, y) == proxy)
         array([0, 1])
         """
-        scorer, samples, _ = self._checked(X)
-        return proxies_of_samples(scorer, self._fitted.state, samples, y)
+        now = copy(self)  # other threads may learn meanwhile
+        scorer, samples, _ = now._checked(X)
+        return proxies_of_samples(scorer, now._fitted.state, samples, y)
 
     def decision_function(self, X: Array) -> Array:
         """Score each class: by the similarity of its best proxy, or its share of votes.
