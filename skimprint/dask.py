@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from operator import getitem
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ import numpy as np
 from joblib import cpu_count
 from sklearn.base import clone
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._arrays.device import to_device
 from ._arrays.groups import offsets_of, runs_of
@@ -39,7 +40,7 @@ from ._plan import Plan
 from ._validation import shortened
 from .classifier import ImprintClassifier
 from .classifier._fitted import Fitted
-from .classifier._learning import checked_batch, features_of, start
+from .classifier._learning import checked_batch, features_of, replanned, start
 from .embedding._extras import require
 from .inspection._estimators import without_names
 
@@ -124,11 +125,7 @@ def fit(
     >>> bool((labels == y).mean().compute() > 0.95)
     True
     """
-    if not isinstance(estimator, ImprintClassifier):
-        raise TypeError(
-            f"estimator must be an ImprintClassifier; got {type(estimator).__name__}. "
-            "Of a search, pass the best_estimator_, or search with dask's joblib."
-        )
+    _check_ours(estimator, "estimator")
     clf = clone(estimator)
     clf._validate_params()
     chunks = _chunks_of(X, y, sample_weight)
@@ -188,10 +185,14 @@ def partial_fit(
     >>> skimprint.dask.partial_fit(clf, X, np.array(["right", "left"])).classes_
     array(['left', 'right', 'up'], dtype='<U5')
     """
-    check_is_fitted(model)
+    _check_ours(model, "model")
+    check_is_fitted(model, "_fitted")  # it may have forgotten all classes
     fitted = model._fitted
     chunks = _chunks_of(X, y, sample_weight)
     looks = _look(model, chunks, client)
+    if not fitted.knows_classes:
+        plan = replanned(model, all(look.is_nonnegative for look in looks))
+        fitted = Fitted(plan, fitted.learnt)
     state = _learnt(fitted.plan, fitted.learnt, model, chunks, looks, client)
     model._set_fitted(fitted.extended(state))
     return model
@@ -387,6 +388,7 @@ def embed(embedder: Any, items: Any) -> Any:
             "The embedder must know how wide its embeddings are: call fit with an item "
             "first."
         )
+    _check_collection(items, "items", "bag, array or Series", "call embedder.transform")
     there, like = dask.delayed(embedder), np.empty((0, n_features), np.float32)
     parts, sizes = _parts_of(items)
     rows = [
@@ -409,6 +411,8 @@ class _Look(NamedTuple):
         Its labels, and how many rows have each.
     is_nonnegative : bool
         Whether no value of a row of some weight is negative.
+    is_weightless : bool
+        Whether no row has any weight.
     """
 
     n_rows: int
@@ -418,18 +422,33 @@ class _Look(NamedTuple):
     classes: np.ndarray
     counts: np.ndarray
     is_nonnegative: bool
+    is_weightless: bool
 
 
 # -- Collections and their chunks
 
 
+def _check_ours(estimator, name):
+    if not isinstance(estimator, ImprintClassifier):
+        raise TypeError(
+            f"{name} must be an ImprintClassifier; got {type(estimator).__name__}. "
+            "Of a search, pass the best_estimator_, or search with dask's joblib."
+        )
+
+
+def _check_collection(values, name, kinds, cure):
+    if not dask.is_dask_collection(values):
+        raise TypeError(
+            f"{name} must be a dask {kinds}; got {type(values).__name__}. Of data in "
+            f"memory, {cure}."
+        )
+
+
 def _chunks_of(X, y, sample_weight):
     """List the chunks of samples, each a tuple of delayed X, y and weights or None."""
-    if not dask.is_dask_collection(X):
-        raise TypeError(
-            "X must be a dask array or a dask DataFrame; got "
-            f"{type(X).__name__}. Of data in memory, ImprintClassifier learns itself."
-        )
+    _check_collection(
+        X, "X", "array or a dask DataFrame", "ImprintClassifier learns itself"
+    )
     parts, sizes = _parts_of(X)
     are_known = not np.isnan(np.sum(sizes))
     columns = [parts]
@@ -438,6 +457,10 @@ def _chunks_of(X, y, sample_weight):
             columns.append([None] * len(parts))
             continue
         if not dask.is_dask_collection(values):
+            if np.ndim(values) == 0:
+                raise ValueError(
+                    f"{name} must have a value for each sample; got {values!r}."
+                )
             values = da.from_array(np.asarray(values), chunks=-1)
         found, its_sizes = _parts_of(values)
         if are_known and not np.isnan(np.sum(its_sizes)):
@@ -463,7 +486,7 @@ def _parts_of(collection):
         parts = list(collection.to_delayed())
         return parts, [np.nan] * len(parts)
     if collection.ndim > 1:
-        collection = collection.rechunk({1: -1})
+        collection = collection.rechunk(dict.fromkeys(range(1, collection.ndim), -1))
     return list(collection.to_delayed().ravel()), collection.chunks[0]
 
 
@@ -488,6 +511,11 @@ def _look(clf, chunks, client):
     looks = _computed(tasks, client)
     if not any(look.n_rows for look in looks):
         raise ValueError("X has no rows: there is nothing to learn.")
+    if all(look.is_weightless for look in looks):
+        raise ValueError(
+            "sample_weight must be positive for at least one sample; it is zero for "
+            "all of them."
+        )
     _check_width(looks, _n_features(looks))
     return looks
 
@@ -518,9 +546,11 @@ def _checker(clf):
 
 def _looked(checker, number, X, y, weights):
     """Validate a chunk, and say what is in it."""
+    with _naming_chunk(number):
+        check_consistent_length(X, y, weights)
     if len(X) == 0:
         nothing = np.empty(0)
-        return _Look(0, 0, 0, np.dtype(np.float32), nothing, nothing, True)
+        return _Look(0, 0, 0, np.dtype(np.float32), nothing, nothing, True, True)
     batch = _batch_of(checker, number, X, y, weights)
     return _Look(
         len(batch.X),
@@ -530,6 +560,7 @@ def _looked(checker, number, X, y, weights):
         batch.classes,
         np.bincount(batch.codes, minlength=len(batch.classes)),
         not batch.signed_labels,
+        bool(batch.is_absent.all()),
     )
 
 
@@ -539,7 +570,12 @@ def _naming_chunk(number):
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise type(error)(f"In chunk {number}: {error}") from error
+        message = f"In chunk {number}: {error}"
+        try:
+            named = type(error)(message)
+        except TypeError:  # it is made of more than a message
+            named = ValueError(message)
+        raise named from error
 
 
 def _batch_of(checker, number, X, y, weights):
@@ -746,16 +782,13 @@ def _learn(how, state, pieces, since, n_samples):
 def _of_queries(model, X, name, **params):
     """Call a method of a model for each chunk of queries."""
     check_is_fitted(model)
-    if not dask.is_dask_collection(X):
-        raise TypeError(
-            f"X must be a dask array or a dask DataFrame; got {type(X).__name__}. Of "
-            f"data in memory, call model.{name}."
-        )
+    _check_collection(X, "X", "array or a dask DataFrame", f"call model.{name}")
     parts, sizes = _parts_of(X)
-    # Of a row of zeros: the dtypes, and what is found once for all queries.
-    zeros = np.zeros((1, model.n_features_in_), getattr(X, "dtype", np.float64))
+    # Of a row of ones: the dtypes, and what is found once for all queries.
+    ones = np.ones((1, model.n_features_in_), getattr(X, "dtype", np.float64))
+    model = copy(model)  # it may learn before its predictions are computed
     nameless, _ = without_names(model)
-    like = getattr(nameless, name)(zeros, **params)
+    like = getattr(nameless, name)(ones, **params)
     there, row = dask.delayed(model), dask.delayed(like, traverse=False)
     found = [
         dask.delayed(_called)(there, number, part, name, params, row)
@@ -817,6 +850,10 @@ def _check_client(client):
         raise ValueError(
             f"client must be connected to a scheduler; it is {client.status}. Start "
             "one, or leave client out to use the threads of this process."
+        )
+    if client.asynchronous:
+        raise ValueError(
+            "client must wait for results. Start one without asynchronous=True."
         )
 
 

@@ -1,5 +1,6 @@
 """What is learnt of dask collections is what one machine learns; faults are named."""
 
+import asyncio
 import os
 import pickle
 import signal
@@ -171,6 +172,19 @@ class TestPartialFit:
         expected.partial_fit(X[~first], y[~first])
         assert_same(found, expected, X, 1e-3 if params in SHARED else 0)
 
+    @pytest.mark.parametrize("support_norm", ["auto", None])
+    def test_of_what_has_forgotten_all(self, data, support_norm):
+        X, y = data
+        found, expected = (
+            plain_classifier("mean", support_norm=support_norm).fit(np.abs(X), y)
+            for _ in range(2)
+        )
+        for clf in (found, expected):
+            clf.forget(clf.classes_)
+        more = X - 1  # for which another norm is chosen
+        on_dask.partial_fit(found, chunked(more, [250, 250]), y)
+        assert_same(found, expected.partial_fit(more, y), X)
+
     def test_an_error_leaves_the_model(self, data):
         X, y = data
         clf = plain_classifier("mean").fit(X, y)
@@ -268,6 +282,12 @@ class TestCollections:
     def test_any_sizes(self, data, clf, expected, sizes):
         X, y = data
         assert_same(on_dask.fit(clf, chunked(X, sizes), y), expected, X)
+
+    def test_pictures_in_several_chunks(self):
+        pixels = np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 4, 4, 3)
+        embedder = FoundationEmbedder(colours, modality="image").fit(pixels[:1])
+        found = on_dask.embed(embedder, da.from_array(pixels, chunks=(2, 4, 2, 1)))
+        np.testing.assert_array_equal(found.compute(), embedder.transform(pixels))
 
     def test_features_in_several_chunks(self, data, clf, expected):
         X, y = data
@@ -394,10 +414,44 @@ class TestQueries:
         found = on_dask.predict(clf, chunked(X, [250, 250]))
         np.testing.assert_array_equal(found.compute(), clf.predict(X))
 
+    def test_functions_that_take_no_zeros(self, data):
+        X, y = data
+
+        def unit(rows):
+            return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+        def cosine(queries, proxies):
+            return unit(queries) @ unit(proxies).T
+
+        clf = plain_classifier("mean", metric=cosine, query_norm=unit).fit(X, y)
+        for name in METHODS_OF_QUERIES:
+            found = getattr(on_dask, name)(clf, chunked(X, [250, 250])).compute()
+            np.testing.assert_allclose(found, getattr(clf, name)(X), rtol=1e-6)
+
+    def test_they_are_of_the_model_as_it_was(self, data):
+        X, y = data
+        clf = plain_classifier("mean").fit(X, y.astype(str))
+        expected = clf.predict(X)
+        found = on_dask.predict(clf, chunked(X, [250, 250]))
+        clf.partial_fit(X[:5], ["a longer label"] * 5).forget("3")
+        np.testing.assert_array_equal(found.compute(), expected)
+        assert found.compute().dtype == found.dtype
+
+
+class ErrorOfTwo(ValueError):
+    """What cannot be made of a message alone."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
 
 def read_rows(texts):
     """An embedder of rows that are written as text."""
     return np.stack([np.frombuffer(bytes.fromhex(text), np.float32) for text in texts])
+
+
+def colours(pictures):
+    return [np.asarray(picture).mean(axis=(0, 1)) for picture in pictures]
 
 
 def lengths(texts):
@@ -479,6 +533,43 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"In chunk 0: .*inconsistent"):
             on_dask.fit(clf, chunked(X, [500]), short)
 
+    def test_not_aligned_within_chunks(self, data):
+        X, y = data
+        clf = plain_classifier("mean")
+        rows = chunked(X, [250, 250])[chunked(np.arange(500) >= 250, [250, 250])]
+        with pytest.raises(ValueError, match=r"In chunk 0: .*inconsistent"):
+            on_dask.fit(clf, rows, chunked(y, [250, 250]))
+        parts = [np.zeros(7), np.ones(250)]
+        weights = da.concatenate(
+            [da.from_delayed(dask.delayed(w), (np.nan,), float) for w in parts],
+            allow_unknown_chunksizes=True,
+        )
+        with pytest.raises(ValueError, match=r"In chunk 0: .*inconsistent"):
+            on_dask.fit(clf, chunked(X, [250, 250]), y, weights)
+
+    def test_weights_that_are_none(self, data):
+        X, y = data
+        clf = plain_classifier("mean").fit(X, y)
+        for learn in (on_dask.fit, on_dask.partial_fit):
+            with pytest.raises(ValueError, match="positive for at least one sample"):
+                learn(clf, chunked(X, [250, 250]), y, np.zeros(500))
+            for values in ((2.0,), ("a",)):
+                with pytest.raises(ValueError, match="a value for each sample; got"):
+                    learn(clf, chunked(X, [250, 250]), y, *values)
+
+    def test_errors_that_are_made_of_more_than_a_message(self, data):
+        X, y = data
+
+        def strict(rows):
+            if len(rows) > 1:
+                raise ErrorOfTwo("this", "that")
+            return rows
+
+        clf = plain_classifier("mean", query_norm=strict).fit(X, y)
+        found = on_dask.predict(clf, chunked(X, [250, 250]))
+        with pytest.raises(ValueError, match=r"In chunk .: this and that"):
+            found.compute(scheduler="synchronous")
+
     def test_nothing(self, data):
         X, y = data
         none = da.zeros(500, dtype=bool, chunks=250)
@@ -514,6 +605,11 @@ class TestErrors:
         chunks = chunked(X, [500]), chunked(y, [500])
         with pytest.raises(TypeError, match=r"got ImprintClassifierCV\. .*joblib"):
             on_dask.fit(search, *chunks)
+        with pytest.raises(TypeError, match=r"model must be .* got Imprint.*CV"):
+            on_dask.partial_fit(search, *chunks)
+        embedder = FoundationEmbedder(lengths).fit(["a"])
+        with pytest.raises(TypeError, match=r"got list\. .* call embedder\.transform"):
+            on_dask.embed(embedder, ["a", "b"])
         with pytest.raises(TypeError, match=r"call model\.predict"):
             on_dask.predict(clf, X)
 
@@ -638,6 +734,19 @@ class TestCluster:
         client.close()
         with pytest.raises(ValueError, match="client must be connected"):
             on_dask.fit(plain_classifier(), chunked(X, [500]), y, client=client)
+
+    def test_a_client_that_does_not_wait(self, data):
+        X, y = data
+
+        async def learn():
+            options = {"processes": False, "dashboard_address": None}
+            async with distributed.Client(
+                n_workers=1, asynchronous=True, **options
+            ) as client:
+                on_dask.fit(plain_classifier(), chunked(X, [500]), y, client=client)
+
+        with pytest.raises(ValueError, match="without asynchronous=True"):
+            asyncio.run(learn())
 
     def test_a_scheduler_that_goes_away(self, data):
         X, y = data
