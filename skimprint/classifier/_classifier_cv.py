@@ -552,7 +552,8 @@ def _is_accuracy(estimator, scoring):
 
 def _accuracy(clf, X, y, sample_weight=None):
     """Score as ``clf.score``, without checks of what has been checked."""
-    if clf.rejection is not None or not len(X):  # whose label may be of another type
+    # A rejection may give labels of another type; and no rows have no share.
+    if clf.rejection is not None or not len(X):
         return clf.score(X, y, sample_weight)
     X = to_device(X, clf.device)
     is_right = clf._predicted(clf._fitted.scorer, X, None) == y
