@@ -236,18 +236,9 @@ def write_graph(clf, graph, X, names, *, kind=None, raw_scores=False):
     similarities = recipe.similarities(graph, X, arrays)
     scores = recipe.scores(graph, X, similarities, arrays)
     familiarity = recipe.familiarities(graph, X, similarities, scores, arrays)
-    decision = recipe.widened(graph, scores, recipe.lowest)
-    if recipe.temperature < _TINY:  # then the lead decides, and nothing overflows
-        scores = scores - graph.max(scores, 1, keepdims=True)
-    scaled = graph.clip(scores / max(recipe.temperature, _TINY), recipe.lowest)
-    probabilities = graph.op("Softmax", scaled, axis=1)
-    probabilities = recipe.widened(graph, probabilities, 0.0)
-    if raw_scores:
-        probabilities = decision
-        if len(recipe.classes) == 2:
-            first, second = (graph.take(decision, graph.ints(i)) for i in range(2))
-            probabilities = graph.concat([first - second, second - first])
-    graph.op("Cast", probabilities, to=kind or own, outputs=[names["probabilities"]])
+    told = _decisions if raw_scores else _probabilities
+    told = told(recipe, graph, scores)
+    graph.op("Cast", told, to=kind or own, outputs=[names["probabilities"]])
     if "familiarity" in names:
         graph.op("Identity", familiarity, outputs=[names["familiarity"]])
     winner = graph.argmax(scores, 1)
@@ -266,6 +257,23 @@ def write_graph(clf, graph, X, names, *, kind=None, raw_scores=False):
         graph.op("Identity", proxy, outputs=[names["proxy"]])
         rows = graph.constant(recipe.head.indices, np.int64, name="rows")
         graph.op("Gather", rows, proxy, outputs=[names["training_row"]])
+
+
+def _decisions(recipe, graph, scores):
+    """Tell scores as `decision_function` does; of two classes, two columns."""
+    scores = recipe.widened(graph, scores, recipe.lowest)
+    if len(recipe.classes) == 2:
+        first, second = (graph.take(scores, graph.ints(i)) for i in range(2))
+        scores = graph.concat([first - second, second - first])
+    return scores
+
+
+def _probabilities(recipe, graph, scores):
+    """Tell probabilities as `predict_proba` does."""
+    if recipe.temperature < _TINY:  # then the lead decides, and nothing overflows
+        scores = scores - graph.max(scores, 1, keepdims=True)
+    scaled = graph.clip(scores / max(recipe.temperature, _TINY), recipe.lowest)
+    return recipe.widened(graph, graph.op("Softmax", scaled, axis=1), 0.0)
 
 
 def labels_and_type(clf):

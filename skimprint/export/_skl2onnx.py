@@ -13,6 +13,7 @@ from skl2onnx.common.data_types import (
 from sklearn.pipeline import Pipeline
 
 from ..classifier import ImprintClassifier, ImprintClassifierCV
+from ..classifier._steps import steps_of
 from ._onnx import OPSET, Graph, Value, outputs_of, write_graph
 
 _TYPES = {
@@ -49,13 +50,6 @@ def best_of(model):
     return getattr(model, "best_estimator_", model)
 
 
-def last_step(model):
-    """Find the last step of a pipeline, or of the pipeline that it is in turn."""
-    while isinstance(model, Pipeline):
-        model = model.steps[-1][1]
-    return model
-
-
 def outputs_in(scope, model, *, nearest=False):
     """Declare the outputs of a classifier: list of Variable."""
     outputs = outputs_of(best_of(model), nearest=nearest)
@@ -78,7 +72,8 @@ def _pipeline_around(scope, model):
     """
     for operator in scope.operators.values():
         pipeline = operator.raw_operator
-        if isinstance(pipeline, Pipeline) and last_step(pipeline) is model:
+        steps = [*steps_of(pipeline)] if isinstance(pipeline, Pipeline) else []
+        if steps and steps[-1][1] is best_of(model):
             return operator
     return None
 
