@@ -325,8 +325,9 @@ def _uri(path):
     return Path(path).as_uri()  # remembered, since pathlib is slow
 
 
-def _connected(path, mode="mode=rw"):
+def _connected(path, mode="mode=rw", prepare=None):
     """Open a file; one that is to be written to is made if need be."""
+    prepare = prepare or _prepare
     if mode == "mode=rw":
         # For its owner only. What a link points to is not made.
         with contextlib.suppress(FileExistsError):
@@ -336,7 +337,8 @@ def _connected(path, mode="mode=rw"):
     )
     try:
         connection.text_factory = bytes  # whatever damage makes of a value
-        _prepare(connection)
+        connection.execute("PRAGMA cell_size_check=ON")
+        prepare(connection)
     except BaseException:
         connection.close()
         raise
@@ -345,7 +347,6 @@ def _connected(path, mode="mode=rw"):
 
 def _prepare(connection):
     """Make the table if it is not there, waiting for processes that do the same."""
-    connection.execute("PRAGMA cell_size_check=ON")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint=2000")
     connection.execute("PRAGMA cache_size=-20000")
@@ -390,7 +391,7 @@ def _copy_readable(path, store, n_rows=50):
     missed behind it, and some 4,000 tries come to the end of all rowids.
     """
     start, gap, limit = 0, 0, n_rows
-    with contextlib.closing(_readable(path)) as connection:
+    with contextlib.closing(_connected(path, "mode=ro", _find_table)) as connection:
         while start < 2**63:
             try:
                 records = connection.execute(_ROWS_FROM, (start, limit)).fetchall()
@@ -414,25 +415,17 @@ _ROWS_FROM = (
 )
 
 
-def _readable(path):
-    """Open a damaged file that has our table, whatever else it has or lacks."""
-    connection = sqlite3.connect(f"{_uri(path)}?mode=ro", uri=True, timeout=_TIMEOUT)
-    try:
-        connection.text_factory = bytes
-        connection.execute("PRAGMA cell_size_check=ON")
-        connection.execute("PRAGMA writable_schema=ON")  # else no file that was cut
-        ours = f"CREATE TABLE {_TABLE}".rstrip(")")  # somebody may have added columns
-        query = (
-            "SELECT type FROM sqlite_master WHERE substr(sql, 1, ?) = ? "
-            "OR type = 'view' LIMIT 2"  # which could take for ever
-        )
-        made = connection.execute(query, (len(ours), ours)).fetchall()
-        if made != [(b"table",)]:
-            raise sqlite3.DatabaseError("it holds something else")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _find_table(connection):
+    """Prepare to read a damaged file that has our table, whatever else it has."""
+    connection.execute("PRAGMA writable_schema=ON")  # else no file that was cut
+    ours = f"CREATE TABLE {_TABLE}".rstrip(")")  # somebody may have added columns
+    query = (
+        "SELECT type FROM sqlite_master WHERE substr(sql, 1, ?) = ? "
+        "OR type = 'view' LIMIT 2"  # which could take for ever
+    )
+    made = connection.execute(query, (len(ours), ours)).fetchall()
+    if made != [(b"table",)]:
+        raise sqlite3.DatabaseError("it holds something else")
 
 
 def _is_right(key, row, checksum):
