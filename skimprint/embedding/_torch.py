@@ -108,9 +108,9 @@ def to_device(inputs, device, dtype=None):
     if not hasattr(inputs, "to"):
         return inputs
     inputs = inputs.to(device)
-    return (
-        inputs if dtype is None or not inputs.is_floating_point() else inputs.to(dtype)
-    )
+    if dtype is not None and inputs.is_floating_point():
+        inputs = inputs.to(dtype)
+    return inputs
 
 
 def resolve(options, module=None):
