@@ -1,5 +1,7 @@
 """What there is to inspect: a classifier, alone or at the end of a pipeline."""
 
+from copy import copy
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
@@ -66,7 +68,6 @@ def without_names(classifier, *tables):
     for table in tables:
         if table is not None:
             _check_feature_names(classifier, table, reset=False)
-    nameless = type(classifier).__new__(type(classifier))
-    vars(nameless).update(vars(classifier))
+    nameless = copy(classifier)
     vars(nameless).pop("feature_names_in_", None)
     return nameless, [None if X is None else np.asarray(X) for X in tables]
