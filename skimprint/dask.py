@@ -40,7 +40,13 @@ from ._plan import Plan
 from ._validation import shortened
 from .classifier import ImprintClassifier
 from .classifier._fitted import Fitted
-from .classifier._learning import checked_batch, features_of, replanned, start
+from .classifier._learning import (
+    check_some_weight,
+    checked_batch,
+    features_of,
+    replanned,
+    start,
+)
 from .embedding._extras import require
 from .inspection._estimators import without_names
 
@@ -429,6 +435,7 @@ class _Look(NamedTuple):
 
 
 def _check_ours(estimator, name):
+    """Refuse what is no classifier of ours."""
     if not isinstance(estimator, ImprintClassifier):
         raise TypeError(
             f"{name} must be an ImprintClassifier; got {type(estimator).__name__}. "
@@ -437,6 +444,7 @@ def _check_ours(estimator, name):
 
 
 def _check_collection(values, name, kinds, cure):
+    """Refuse data that dask does not hold."""
     if not dask.is_dask_collection(values):
         raise TypeError(
             f"{name} must be a dask {kinds}; got {type(values).__name__}. Of data in "
@@ -511,11 +519,7 @@ def _look(clf, chunks, client):
     looks = _computed(tasks, client)
     if not any(look.n_rows for look in looks):
         raise ValueError("X has no rows: there is nothing to learn.")
-    if all(look.is_weightless for look in looks):
-        raise ValueError(
-            "sample_weight must be positive for at least one sample; it is zero for "
-            "all of them."
-        )
+    check_some_weight(is_weightless=all(look.is_weightless for look in looks))
     _check_width(looks, _n_features(looks))
     return looks
 

@@ -89,11 +89,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
     if classes is not None:
         _check_expected(labels, classes)
     batch = Batch(X, classes_of_y, codes, sample_weight)
-    if batch.is_absent.all():
-        raise ValueError(
-            "sample_weight must be positive for at least one sample; it is zero for "
-            "all of them."
-        )
+    check_some_weight(is_weightless=batch.is_absent.all())
     if sample_weight is not None:
         is_first = fitted is None or not fitted.knows_classes
         _check_scale(sample_weight, is_first=is_first)
@@ -257,6 +253,15 @@ def learnt_more(clf, fitted, batch):
             fitted.plan, fitted.learnt, batch, n_jobs=clf.n_jobs, progress=progress
         )
     return fitted.extended(state)
+
+
+def check_some_weight(*, is_weightless):
+    """Refuse samples of which none has any weight."""
+    if is_weightless:
+        raise ValueError(
+            "sample_weight must be positive for at least one sample; it is zero for "
+            "all of them."
+        )
 
 
 def _check_scale(sample_weight, *, is_first):
