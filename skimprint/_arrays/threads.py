@@ -179,7 +179,10 @@ def run_tasks(function, tasks, costs, *, n_jobs=None, progress=None):
             except IndexError:
                 return
             try:
-                function(task)
+                # BLAS may leave a flag behind after products of finite rows. What is
+                # not finite is refused before it comes here, or where it ends up.
+                with np.errstate(invalid="ignore"):
+                    function(task)
                 if progress is not None:
                     progress(task)
             except BaseException as error:
