@@ -26,7 +26,7 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from ._arrays.device import to_device
+from ._arrays.device import to_device, to_host
 from ._arrays.groups import offsets_of, runs_of
 from ._memory.learner import (
     batches_joined,
@@ -47,6 +47,7 @@ from .classifier._learning import (
     replanned,
     start,
 )
+from .embedding._embedder import FoundationEmbedder
 from .embedding._extras import require
 from .inspection._estimators import without_names
 
@@ -366,10 +367,12 @@ def embed(embedder: Any, items: Any) -> Any:
     Returns
     -------
     X : dask array of shape (n_items, n_features)
-        In the partitions of ``items``.
+        In the partitions of ``items``; NumPy arrays, whatever the embedder's ``output``.
 
     Raises
     ------
+    TypeError
+        If this is no embedder, or dask does not hold the items.
     ValueError
         If the embedder does not know how wide its embeddings are.
 
@@ -388,6 +391,10 @@ def embed(embedder: Any, items: Any) -> Any:
            [2., 1.],
            [3., 1.]], dtype=float32)
     """
+    if not isinstance(embedder, FoundationEmbedder):
+        raise TypeError(
+            f"embedder must be a FoundationEmbedder; got {type(embedder).__name__}."
+        )
     n_features = getattr(embedder, "_n_features_out", None)
     if n_features is None:
         raise ValueError(
@@ -398,7 +405,7 @@ def embed(embedder: Any, items: Any) -> Any:
     there, like = dask.delayed(embedder), np.empty((0, n_features), np.float32)
     parts, sizes = _parts_of(items)
     rows = [
-        dask.delayed(_called)(there, number, part, "transform", {}, like)
+        dask.delayed(_embedded)(there, number, part, like)
         for number, part in enumerate(parts)
     ]
     return _array_of(rows, sizes, like)
@@ -541,7 +548,7 @@ def _check_width(looks, n_features):
 
 def _checker(clf):
     """Copy what is needed of a classifier to check chunks, where they are."""
-    checker = clone(clf).set_params(device=None)
+    checker = clone(clf).set_params(device=None, head=None)
     for name in ("n_features_in_", "feature_names_in_"):
         if hasattr(clf, name):
             setattr(checker, name, getattr(clf, name))
@@ -825,6 +832,12 @@ def _called(model, number, X, name, params, like):
     if isinstance(like, Bunch):
         return Bunch(**{key: value[:0] for key, value in like.items()})
     return like[:0]
+
+
+def _embedded(embedder, number, items, like):
+    """Embed the items of a chunk as a NumPy array."""
+    rows = _called(embedder, number, items, "transform", {}, like)
+    return np.asarray(to_host(rows))
 
 
 # -- Where to compute

@@ -480,6 +480,19 @@ class TestEmbed:
         found = on_dask.embed(embedder, bag.filter(lambda text: len(text) > 2))
         np.testing.assert_array_equal(found.compute(), expected[[2, 4]])
 
+    @pytest.mark.parametrize("output", ["torch", "pandas"])
+    def test_of_embedders_of_other_outputs(self, embedder, output):
+        pytest.importorskip(output)
+        expected = embedder.transform(self.texts)
+        items = da.from_array(np.array(self.texts, object), chunks=2)
+        if output == "pandas":
+            embedder.set_output(transform="pandas")
+        else:
+            embedder.set_params(output=output)
+        found = on_dask.embed(embedder, items).compute()
+        assert type(found) is np.ndarray
+        np.testing.assert_array_equal(found, expected)
+
     def test_to_a_classifier(self, embedder):
         items = da.from_array(np.array(self.texts * 4, object), chunks=7)
         y = np.array(self.texts * 4) != ""
@@ -496,6 +509,8 @@ class TestEmbed:
         items = da.from_array(np.array(self.texts, object), chunks=2)
         with pytest.raises(ValueError, match="call fit with an item first"):
             on_dask.embed(FoundationEmbedder(lengths), items)
+        with pytest.raises(TypeError, match="must be a FoundationEmbedder; got str"):
+            on_dask.embed("a-model", items)
 
 
 class TestErrors:
