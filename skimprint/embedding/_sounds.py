@@ -8,6 +8,10 @@ import numpy as np
 from ._extras import require
 from ._items import ItemError
 
+# Samples lie between -1 and 1, but for what a decoder overshoots. Larger ones are whole
+# numbers that somebody has made floats of.
+_LOUDEST = 100
+
 
 def as_sound(item):
     """Decode or convert one item.
@@ -41,6 +45,11 @@ def as_sound(item):
         raise ItemError("the sound has no samples")
     if not np.isfinite(array).all():
         raise ItemError("the sound has samples that are NaN or infinite")
+    if (loudest := np.abs(array).max()) > _LOUDEST:
+        raise ItemError(
+            f"expected samples between -1 and 1, got some of {loudest:.6g}: divide "
+            "them by the largest that there can be, such as 32768 of 16 bits"
+        )
     return {"array": array, "sampling_rate": int(rate)}
 
 
@@ -67,6 +76,12 @@ def _array_and_rate(item):
 
 def _one_channel(array):
     array = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+        raise ItemError(
+            f"expected samples as a sound has them, got {array.dtype}, which does not "
+            "say what is loudest: cast them to int16 or what they have been, or scale "
+            "them to -1..1"
+        )
     if array.dtype.kind in "iu":  # of full scale
         half = 2.0 ** (8 * array.dtype.itemsize - 1)
         array = array / half - (array.dtype.kind == "u")
