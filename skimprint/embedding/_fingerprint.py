@@ -211,7 +211,9 @@ def _class_parts(cls):
 _REACHING = {
     *("eval", "exec", "globals", "locals", "vars", "__import__", "import_module"),
     *("open", "input", "load", "read_text", "read_bytes", "environ", "getenv"),
-    *("random", "rand", "randn", "randint", "time", "now", "today"),
+    *("random", "rand", "randn", "randint", "rand_like", "randn_like", "randint_like"),
+    *("randperm", "normal", "bernoulli", "multinomial", "poisson", "secrets"),
+    *("urandom", "uuid1", "uuid4", "time", "perf_counter", "monotonic", "now", "today"),
 }
 
 
@@ -239,9 +241,9 @@ def function_digest(function):
         if called in seen:
             continue
         seen.add(called)
-        names, imported = _names(called)
+        names, attributes, imported = _names(called)
         known = called.__globals__
-        refused = (names - known.keys()) & _REACHING
+        refused = (names - known.keys() | attributes) & _REACHING
         refused |= {name for name in imported if not _is_library(name)}
         held = {
             "variables of a function around it": called.__closure__,
@@ -272,18 +274,31 @@ def function_digest(function):
 
 
 def _names(function):
-    """Names in a function's code, inner functions included, and what it imports."""
-    names, imported, todo = set(), set(), [function.__code__]
+    """List what a function's code names, inner functions included.
+
+    Parameters
+    ----------
+    function : function
+        Of Python.
+
+    Returns
+    -------
+    names, attributes, imported : set of str
+        Global names; names of attributes, and of all that is imported; and modules.
+    """
+    names, attributes, imported, todo = set(), set(), set(), [function.__code__]
     while todo:
         code = todo.pop()
-        names.update(part for name in code.co_names for part in name.split("."))
-        imported.update(
-            step.argval
-            for step in dis.get_instructions(code)
-            if step.opname == "IMPORT_NAME"
-        )
+        for step in dis.get_instructions(code):
+            if step.opname == "IMPORT_NAME":
+                imported.add(step.argval)
+                attributes.update(step.argval.split("."))
+            elif step.opname.endswith(("_GLOBAL", "_NAME")):
+                names.add(step.argval)
+            elif step.opcode in dis.hasname:
+                attributes.add(step.argval)
         todo += [value for value in code.co_consts if isinstance(value, types.CodeType)]
-    return names, imported
+    return names, attributes, imported
 
 
 def _is_plain(value):

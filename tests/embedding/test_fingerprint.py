@@ -345,6 +345,14 @@ def made(code):
         ("import torch\ndef f(x): return torch.randn(3)", "randn"),
         ("from time import perf_counter as at\ndef f(x): return at()", "at"),
         ("import datetime\ndef f(x): return datetime.date.today()", "today"),
+        ("import torch\ndef f(x): return torch.normal(x)", "normal"),
+        ("import os\ndef f(x): return os.urandom(3)", "urandom"),
+        # Another thing of the same name is in reach.
+        (
+            "import numpy as np\ndef load(x): return x\n"
+            "def f(x): return np.load('n') + load(x)",
+            "load",
+        ),
         ("def f(x):\n import random as at\n return at.gauss()", "random"),
         ("def f(x):\n from numpy.random import normal\n return normal()", "random"),
         ("def f(x):\n import embedders\n return embedders.SHARED", "embedders"),
@@ -384,6 +392,10 @@ def test_a_fingerprint_of_the_users_own_wins(tmp_path):
         (
             "import numpy.linalg as g\ndef f(x): return g.svd(x)",
             "import scipy.linalg as g\ndef f(x): return g.svd(x)",
+        ),
+        (
+            "def load(x): return 1\ndef f(x): return load(x)",
+            "def load(x): return 2\ndef f(x): return load(x)",
         ),
         (
             "time = 1\ndef f(x): return time",
