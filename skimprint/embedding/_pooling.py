@@ -41,10 +41,8 @@ def pool(features, pooling, mask=None, n_prefix=0):
             f"pooling={pooling!r} does not fit what the model returns, features of "
             f"shape {shape}. {_advice(shape)}"
         )
-    if pooling == "cls":
-        return features[:, 0]
-    if pooling == "last":
-        return _last(features, mask, xp)
+    if pooling in ("cls", "last"):
+        return _end(features, mask, xp, is_last=pooling == "last")
     features = features[:, n_prefix:]
     mask = None if mask is None else (mask[:, n_prefix:] != 0)[:, :, None]
     if pooling == "max":
@@ -57,11 +55,12 @@ def pool(features, pooling, mask=None, n_prefix=0):
     return xp.sum(features * mask, axis=1) / xp.clip(xp.sum(mask, axis=1), 1.0, None)
 
 
-def _last(features, mask, xp):
+def _end(features, mask, xp, *, is_last):
+    """Take the first or the last token of each item; padding may be on either side."""
     if mask is None:
-        return features[:, -1]
-    # Padding may be on either side: take the last place where the mask is set.
-    places = xp.argmax(xp.cumulative_sum(xp.astype(mask, xp.int64), axis=1), axis=1)
+        return features[:, -1 if is_last else 0]
+    mask = xp.astype(mask, xp.int64)
+    places = xp.argmax(xp.cumulative_sum(mask, axis=1) if is_last else mask, axis=1)
     return features[range(len(features)), places]
 
 
@@ -97,7 +96,8 @@ def output_features(output, pooling):
     keys = sorted(output.keys()) if hasattr(output, "keys") else []
     if pooling == "pooler":
         if output_has(output, "pooler_output"):
-            return output["pooler_output"].flatten(1), "auto"
+            rows = output["pooler_output"]
+            return rows.reshape(len(rows), -1), "auto"
         raise SettingError(
             "pooling='pooler' needs a model with a pooled output, pooler_output; this "
             f"one has {keys or type(output).__name__}. Choose 'mean', 'cls' or 'max'."

@@ -12,7 +12,7 @@ MASK = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1]])
 @pytest.mark.parametrize(
     "pooling, expected",
     [
-        ("cls", TOKENS[:, 0]),
+        ("cls", torch.stack([TOKENS[0, 0], TOKENS[1, 1]])),
         ("mean", torch.stack([TOKENS[0, :3].mean(0), TOKENS[1, 1:].mean(0)])),
         ("max", torch.stack([TOKENS[0, 2], TOKENS[1, 3]])),
         ("last", torch.stack([TOKENS[0, 2], TOKENS[1, 3]])),
@@ -25,6 +25,7 @@ def test_tokens_with_a_mask(pooling, expected):
 def test_tokens_without_a_mask():
     np.testing.assert_allclose(pool(TOKENS, "mean"), TOKENS.mean(1))
     np.testing.assert_allclose(pool(TOKENS, "mean", n_prefix=1), TOKENS[:, 1:].mean(1))
+    np.testing.assert_allclose(pool(TOKENS, "cls"), TOKENS[:, 0])
     np.testing.assert_allclose(pool(TOKENS, "last"), TOKENS[:, -1])
 
 
@@ -60,6 +61,9 @@ def test_outputs():
     assert output_features(output, "mean") == (TOKENS, "mean")
     features, rest = output_features(output, "pooler")
     assert (tuple(features.shape), rest) == ((2, 3), "auto")
+    of_numpy = {name: value.numpy() for name, value in output.items()}
+    found, _ = output_features(of_numpy, "pooler")
+    np.testing.assert_array_equal(found, features)
 
 
 def test_output_without_what_is_asked_for():

@@ -9,7 +9,7 @@ import numpy as np
 from .._backbone import Backbone
 from .._extras import require
 from .._fingerprint import digest, preprocessing_digest
-from .._pooling import pool
+from .._pooling import output_features, pool
 from ._base import Loader
 from ._text import cutter, one_at_a_time
 
@@ -72,7 +72,9 @@ class Onnx(Loader):
             tokenizer.enable_padding()
         if tokenizer.truncation is None:
             tokenizer.enable_truncation(512)
-        tokenizer.enable_padding(**tokenizer.padding | {"length": None})
+        # On the left, positions would tell how long the other texts of a batch are.
+        changed = {"length": None, "direction": "right"}
+        tokenizer.enable_padding(**tokenizer.padding | changed)
         cut = cutter(tokenizer, tokenizer.truncation["max_length"])
 
         def tokenize(texts):
@@ -142,7 +144,7 @@ class Onnx(Loader):
                         return found[name]
                 pooling = "auto" if found[outputs[0]].ndim == 2 else "mean"
             if pooling == "pooler":
-                return found["pooler_output"]
+                return output_features(found, pooling)[0]
             return pool(found[outputs[0]], pooling, mask)
 
         return Backbone(

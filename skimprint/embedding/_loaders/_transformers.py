@@ -57,6 +57,8 @@ class Transformers(TorchLoader):
         tokenizer = AutoTokenizer.from_pretrained(**self.hub)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        # On the left, positions would tell how long the other texts of a batch are.
+        tokenizer.padding_side = "right"
         return tokenizer
 
     @cached_property
