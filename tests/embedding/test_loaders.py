@@ -410,6 +410,23 @@ def test_transformers_ask_for_what_is_missing(tiny_models):
         embed("text", pooling="best")
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_texts_of_one_batch_do_not_change_each_other(tiny_models, tmp_path, pooling):
+    transformers = import_or_skip("transformers", "transformers")
+    torch = pytest.importorskip("torch")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_models / "text")
+    tokenizer.padding_side = "left"
+    torch.manual_seed(0)
+    size = {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": len(tokenizer)}
+    model = transformers.GPT2Model(transformers.GPT2Config(**size))
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path)
+    embedder = FoundationEmbedder(f"transformers:{tmp_path}", pooling=pooling)
+    both = embedder.transform(TEXTS)
+    alone = np.concatenate([embedder.transform([text]) for text in TEXTS])
+    np.testing.assert_allclose(both, alone, atol=1e-5)
+
+
 def test_untrained_pooler_is_not_used(tiny_models):
     model = f"transformers:{tiny_models / 'image-no-pooler'}"
     rows = FoundationEmbedder(model).transform(pictures())
@@ -927,7 +944,10 @@ def test_encoders_of_encoder_decoder_models(tiny_models, tmp_path, kind):
     np.testing.assert_allclose(rows, expected.detach(), atol=1e-5)
 
 
-@pytest.mark.parametrize("text", ["abcdefghij", "-", "日本", " ", "ab ", "\u0301"])
+@pytest.mark.parametrize(
+    "text",
+    ["abcdefghij", "-", "- ", "日本", " ", "ab ", "\u0301", "\ufffd ", "\u200b "],
+)
 def test_long_texts_are_cut_before_they_are_tokenized(tiny_models, text):
     transformers = import_or_skip("transformers", "transformers")
     path = tiny_models / "text"

@@ -1,7 +1,6 @@
 """What the loaders of text models share."""
 
 import re
-from itertools import islice
 
 from ..._arrays.threads import ForkSafeLock
 
@@ -22,7 +21,8 @@ def cutter(tokenizer, n_tokens):
 
     Each word makes a token at least, and no token is longer than the longest one of the
     vocabulary. (A word that is long and unknown may be a single token, but then it is
-    that without its end, too.)
+    that without its end, too.) Words of neither letters, digits nor signs of ASCII are
+    not counted: models drop what is invisible or could not be decoded.
 
     Parameters
     ----------
@@ -46,7 +46,13 @@ def cutter(tokenizer, n_tokens):
     def cut(text):
         if len(text) <= n_letters:
             return text
-        words = islice(re.finditer(r"(\s*)(\S*)", text), n_tokens)
-        return "".join(part[:n_letters] for word in words for part in word.groups())
+        kept, n_words = [], 0
+        for match in re.finditer(r"(\s*)(\S*)", text):
+            space, word = (part[:n_letters] for part in match.groups())
+            kept += [space, word]
+            n_words += any(sign.isalnum() or "!" <= sign <= "~" for sign in word)
+            if n_words == n_tokens:
+                break
+        return "".join(kept)
 
     return cut
