@@ -62,7 +62,8 @@ def as_items(X):
 
 
 def _only_column(frame):
-    names = list(frame.columns)
+    is_arrow = type(frame).__module__.partition(".")[0] == "pyarrow"
+    names = list(frame.column_names if is_arrow else frame.columns)
     if len(names) != 1:
         raise ValueError(
             f"Expected a DataFrame with one column, that of the items; got {len(names)}"

@@ -102,7 +102,10 @@ def _upright_rgb(image, note, ours):
     if image.mode == "F" or image.mode.startswith("I"):  # more than 8 bits a pixel
         declared = _declared_range(image)
         image = ImageOps.exif_transpose(image)
-        image = Image.fromarray(_to_8_bits(np.asarray(image), declared, note))
+        pixels = np.asarray(image)
+        if declared is not None and declared[1] >= 2**31:  # Pillow knows signed ones
+            pixels = pixels.view(np.uint32)
+        image = Image.fromarray(_to_8_bits(pixels, declared, note))
     elif ours and image.mode == "RGB":
         ImageOps.exif_transpose(image, in_place=True)
     else:

@@ -1,6 +1,7 @@
 import io
 import os
 import socket
+import struct
 import threading
 import time
 import tracemalloc
@@ -174,6 +175,21 @@ def test_what_a_tiff_declares(tmp_path):
     assert not source.notes  # nothing was guessed
     Image.fromarray(pixels * 64).save(file, tiffinfo={262: 0})
     np.testing.assert_array_equal(np.asarray(load(file))[..., 0], 255 - expected)
+
+
+def test_greys_of_32_bits_without_a_sign():
+    # Pillow writes none: the tags of a file of one strip.
+    pixels = np.linspace(0, 2**32 - 1, 64).astype(np.uint32)
+    tags = [
+        *((256, 8), (257, 8), (258, 32), (259, 1), (262, 1), (273, 8)),
+        *((277, 1), (278, 8), (279, pixels.nbytes), (339, 1)),
+    ]
+    start = 8 + pixels.nbytes
+    folder = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = struct.pack("<2sHI", b"II", 42, start)
+    data = head + pixels.tobytes() + struct.pack("<H", len(tags)) + folder + bytes(4)
+    found = np.asarray(load(data))[..., 0].ravel()
+    np.testing.assert_array_equal(found, pixels >> 24)
 
 
 def test_float_pixels_are_scaled_by_their_own_range():
@@ -383,6 +399,11 @@ def arrow(values):
     return pytest.importorskip("pyarrow", reason="needs pyarrow").array(values)
 
 
+def arrow_table(values):
+    """A table of Arrow with one column, if there is one."""
+    return pytest.importorskip("pyarrow", reason="needs pyarrow").table({"a": values})
+
+
 @pytest.mark.parametrize(
     "container",
     [
@@ -394,6 +415,7 @@ def arrow(values):
         pd.Categorical,
         ArrowLike,
         arrow,
+        arrow_table,
         deque,
         UserList,
         lambda items: Lazy(items.__getitem__, len(items)),
