@@ -12,6 +12,7 @@ import numpy as np
 from .._arrays.threads import ForkSafeLock
 from ._fingerprint import digest
 from ._inputs import SOURCES
+from ._items import SettingError
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Options:
         for name in names:
             value, default = getattr(self, name), getattr(type(self), name)
             if value != default:
-                raise ValueError(f"{name}={value!r} {why}: leave {name}={default!r}.")
+                raise SettingError(f"{name}={value!r} {why}: leave {name}={default!r}.")
 
 
 class State:

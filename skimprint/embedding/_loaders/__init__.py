@@ -14,6 +14,7 @@ from ..._arrays.threads import ForkSafeLock
 from .._backbone import Backbone
 from .._extras import require
 from .._fingerprint import UncacheableError, digest, function_digest
+from .._items import SettingError
 from .._pooling import POOLINGS
 from .._sounds import resampled
 from ._module import module_backbone
@@ -141,6 +142,8 @@ def _named_backbone(model, options):
         if key not in _LOADED:
             try:
                 _LOADED[key] = loader(name, options)
+            except SettingError:
+                raise
             except (OSError, ValueError) as error:
                 if f"model={model!r}" in str(error):
                     raise

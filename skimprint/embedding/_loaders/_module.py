@@ -78,7 +78,7 @@ def tensor_loader(preprocess):
             raise ItemError(
                 "a torch.nn.Module without preprocess= takes floating-point tensors "
                 f"only, got {describe(item)}; pass preprocess=, a callable from one "
-                "image to a tensor"
+                "item to a tensor"
             )
         try:
             return torch.as_tensor(preprocess(item))
