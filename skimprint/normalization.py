@@ -43,6 +43,8 @@ def l2_normalize(X: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     array([[0.6, 0.8],
            [0. , 0. ]])
     """
+    if X.dtype == np.float16:  # its squares are beyond its range
+        return l2_normalize(X.astype(np.float32), out=out).astype(X.dtype, copy=False)
     sizes = lengths(np, X)
     if not np.isfinite(sizes).all():  # the squares are too large: scale rows before
         X = X / np.maximum(np.abs(X).max(axis=1, keepdims=True), 1)
@@ -123,7 +125,7 @@ def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
     Returns
     -------
     X_normalized : ndarray of shape (n, d)
-        A new array of the dtype of ``X``.
+        A new array of the dtype of ``X``; of integers, in float64.
 
     References
     ----------
@@ -142,7 +144,8 @@ def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
     reference = np.sort(reference, axis=None, kind="stable")
     positions = (np.arange(d) + 0.5) / d * (len(reference) - 1)
     quantiles = np.interp(positions, np.arange(len(reference)), reference)
-    quantiles = quantiles.astype(X.dtype)
+    if X.dtype.kind == "f":
+        quantiles = quantiles.astype(X.dtype)
     ranks = np.argsort(np.argsort(X, axis=1, kind="stable"), axis=1)
     return quantiles[ranks]
 

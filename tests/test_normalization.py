@@ -45,6 +45,17 @@ def test_l2_keeps_a_zero_row_and_never_writes_in_place():
     np.testing.assert_array_equal(X, before)
 
 
+@pytest.mark.parametrize("normalize", [l2_normalize, power_normalize])
+@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1, 5e4])
+def test_half_precision_has_the_directions_of_single(normalize, scale):
+    X = np.random.default_rng(0).uniform(-1, 1, (6, 40)) * scale
+    X = X.astype(np.float16)
+    X[2] = 0
+    found = normalize(X)
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, normalize(X.astype(np.float32)), atol=2e-3)
+
+
 @given(matrices)
 def test_power_is_l2_of_signed_roots(X):
     before = X.copy()
@@ -93,6 +104,12 @@ def test_quantile_by_class_leaves_the_first_and_takes_all_before_as_reference():
 def test_quantile_keeps_the_dtype(dtype):
     X = np.ones((2, 3), dtype=dtype)
     assert quantile_normalize(X, [1.0, 2.0]).dtype == dtype
+
+
+def test_quantiles_of_integers_are_not_cut():
+    found = quantile_normalize(np.array([[5, -1, 2]]), [0, 1, 2.5])
+    np.testing.assert_allclose(found, quantile_normalize(found, [0, 1, 2.5]))
+    assert found.dtype == np.float64
 
 
 EVERY = {**NORMS, **PROXY_NORMS, None: IDENTITY, "function": make_norm(np.tanh, "f")}
