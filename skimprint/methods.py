@@ -1,15 +1,39 @@
 """Settings of `ImprintClassifier`: the published methods, and the recommended one."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
+
+from sklearn.base import clone
 
 from .aggregation import Votes
 
 
+class _Settings(Mapping):
+    """Settings by name that cannot be changed, nor can the components in them."""
+
+    def __init__(self, settings):
+        self._settings = settings
+
+    def __getitem__(self, name):
+        value = self._settings[name]
+        return clone(value) if isinstance(value, Votes) else value
+
+    def __iter__(self):
+        return iter(self._settings)
+
+    def __len__(self):
+        return len(self._settings)
+
+    def __or__(self, other):
+        return {**self, **other}
+
+    def __repr__(self):
+        return repr(self._settings)
+
+
 def _read_only(methods):
-    """Make settings that cannot be changed."""
-    return MappingProxyType({k: MappingProxyType({**v}) for k, v in methods.items()})
+    """Make settings of each of several methods that cannot be changed."""
+    return _Settings({name: _Settings(method) for name, method in methods.items()})
 
 
 # What none of the published methods has.
@@ -67,7 +91,7 @@ PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
 #: user: the defaults of `ImprintClassifier` (whitened embeddings, k-means proxies that
 #: lean towards the mean of their class), and a quarter of the score by a kernel
 #: regression on the samples. That quarter costs memory and time in predictions.
-RECOMMENDED: Mapping[str, Any] = MappingProxyType(
+RECOMMENDED: Mapping[str, Any] = _Settings(
     {
         "generator": "kmeans",
         "n_proxies": 20,

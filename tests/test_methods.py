@@ -42,7 +42,9 @@ def test_components_are_not_shared():
     assert isinstance(first.aggregation, Votes)
     first.set_params(aggregation__n_neighbors=7)
     assert second.aggregation.n_neighbors == 1
+    ImprintClassifier(**METHODS["janson"]).set_params(aggregation__n_neighbors=7)
     assert METHODS["janson"]["aggregation"].n_neighbors == 1
+    assert METHODS["qi"] | {"n_jobs": 2} == {**METHODS["qi"], "n_jobs": 2}
 
 
 def test_settings_cannot_be_changed():

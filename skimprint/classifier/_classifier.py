@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -396,7 +396,7 @@ or callable, default="dot"
         """
         if not isinstance(name, str) or name not in METHODS:
             raise ValueError(f"name must be one of {sorted(METHODS)}; got {name!r}.")
-        method = {key: clone(v, safe=False) for key, v in METHODS[name].items()}
+        method = dict(METHODS[name])
         return cls(**(method | changes))
 
     @classmethod
