@@ -48,6 +48,11 @@ def max_scores(ranks: Any, offsets: np.ndarray, xp: ModuleType = np) -> Any:
            [2., 2.]])
     """
     counts = np.diff(offsets)
+    if not len(counts) or counts.min() < 1:
+        raise ValueError(
+            "Each class must have a proxy: offsets must rise from class to class; got "
+            f"{offsets}."
+        )
     largest, n_classes = int(counts.max()), len(counts)
     if largest == 1:
         return ranks
@@ -197,7 +202,10 @@ def vote_shares(
     >>> shares.argmax(axis=1)
     array([1])
     """
+    if weights not in ("uniform", "distance"):
+        raise ValueError(f"weights must be 'uniform' or 'distance'; got {weights!r}.")
     n_queries, n_neighbors = codes.shape
+    distances = np.asarray(distances, np.result_type(distances, np.float16))
     votes = _votes(distances, weights)
     if voters is not None:
         votes *= voters
@@ -224,9 +232,9 @@ def _votes(distances, weights):
     """Say how much each neighbour's vote counts: (n_queries, n_neighbors)."""
     if weights == "uniform":
         return np.ones(distances.shape)
-    exact = distances == 0
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         votes = 1 / distances.astype(np.float64)
+    exact = np.isinf(votes)
     votes[exact.any(axis=1)] = 0
     votes[exact] = 1
     return votes

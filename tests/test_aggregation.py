@@ -39,6 +39,12 @@ def test_max_scores_is_the_maximum_of_each_class(library, counts, n):
         np.testing.assert_array_equal(best_class(there, offsets, xp), winners)
 
 
+@pytest.mark.parametrize("offsets", [[0], [0, 1, 1, 3], [0, 0, 3], [0, 3, 3]])
+def test_each_class_has_a_proxy(offsets):
+    with pytest.raises(ValueError, match="Each class must have a proxy"):
+        max_scores(np.ones((3, 2)), np.array(offsets))
+
+
 def test_votes_of_one_by_distance_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 5)), rng.integers(0, 4, 60)
@@ -66,6 +72,16 @@ def test_votes_at_distance_zero_outvote_all_others():
         np.array([[0.0, 1e-9, 1e-9]]), np.array([[1, 0, 0]]), 2, "distance"
     )
     np.testing.assert_array_equal(shares, [[0, 1]])
+    tiny = vote_shares(np.array([[1e-310, 2.0]]), np.array([[1, 0]]), 2, "distance")
+    np.testing.assert_array_equal(tiny, [[0, 1]])
+
+
+def test_votes_count_for_distances_of_any_kind():
+    codes = np.array([[0, 1, 1]])
+    found = vote_shares(np.array([[1, 2, 2]]), codes, 2)
+    np.testing.assert_allclose(found, [[1 / 3, 2 / 3]])
+    with pytest.raises(ValueError, match="'uniform' or 'distance'; got 'unifrom'"):
+        vote_shares(np.ones((1, 3)), codes, 2, "unifrom")
 
 
 def mean_of_class(similarities, proxy_classes):
