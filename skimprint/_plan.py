@@ -14,7 +14,13 @@ from ._memory.state import Needs
 from ._scoring.similarity import Similarity, make_metric
 from ._space import kernel_ridge
 from ._space.leave_one_out import SAMPLE_SIZE
-from ._validation import DTYPES, numbers_of, plain_labels, seed_from
+from ._validation import (
+    DTYPES,
+    check_lasting_labels,
+    numbers_of,
+    plain_labels,
+    seed_from,
+)
 from .aggregation import AGGREGATIONS, Aggregation, make_aggregation
 from .generation import ProxyGenerator, make_generator
 from .normalization import PROXY_NORMS, Norm, make_norm
@@ -280,7 +286,9 @@ def checked_head(head):
         )
     weight = check_array(to_host(weight), dtype=DTYPES, input_name="head")
     classes = np.arange(len(weight)) if classes is None else to_host(classes)
-    classes = plain_labels(np.asarray(classes))
+    classes = np.asarray(classes)
+    check_lasting_labels(classes)
+    classes = plain_labels(classes)
     if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):
         raise ValueError(
             f"head must have a different label for each of its {len(weight)} rows; "

@@ -39,6 +39,18 @@ def check_labels(y):
         check_classification_targets(y)
 
 
+def check_lasting_labels(y):
+    """Refuse what are no class labels, and bytes and dates, which no file can hold."""
+    check_labels(y)
+    if y.dtype.kind in "SmM":
+        got, cure = f"{y.dtype}. Make them text", "y.astype(str)"
+        if y.dtype.kind == "S":
+            got, cure = "bytes. Decode them", "np.char.decode(y)"
+        raise ValueError(
+            f"y must be numbers, text or booleans; got {got} first: {cure}."
+        )
+
+
 def plain_labels(classes):
     """Make text in an array of objects plain: NumPy's own, and that of an `Enum`.
 

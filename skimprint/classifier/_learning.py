@@ -26,7 +26,7 @@ from .._plan import Plan, checked_head, first_difference
 from .._progress import progress_bar
 from .._validation import (
     DTYPES,
-    check_labels,
+    check_lasting_labels,
     joint_label_dtype,
     plain_labels,
     refuse_collections,
@@ -75,14 +75,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
                 sample_weight, y, ensure_non_negative=True
             )
     X = to_device(readable(X), clf.device)
-    check_labels(y)
-    if y.dtype.kind in "SmM":  # bytes and dates, which no file can hold
-        got, cure = f"{y.dtype}. Make them text", "y.astype(str)"
-        if y.dtype.kind == "S":
-            got, cure = "bytes. Decode them", "np.char.decode(y)"
-        raise ValueError(
-            f"y must be numbers, text or booleans; got {got} first: {cure}."
-        )
+    check_lasting_labels(y)
     classes_of_y, codes = np.unique(y, return_inverse=True)
     classes_of_y = plain_labels(classes_of_y)
     labels = classes_of_y.tolist()

@@ -887,6 +887,26 @@ def test_a_head_must_have_weights():
         ImprintClassifier.from_head(RidgeClassifier())
 
 
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        ([np.nan, 1.0], "NaN"),
+        ([np.inf, 1.0], "infinity"),
+        ([0.5, 1.25], "continuous"),
+        ([None, "a"], "Unknown label type"),
+        ([b"a", b"b"], "Decode them first"),
+        (np.array(["2020-01-01", "2020-01-02"], "M8[D]"), "Make them text"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+def test_labels_of_a_head_are_those_of_a_fit(labels, message):
+    weight = np.eye(2)
+    with pytest.raises(ValueError, match=message):
+        ImprintClassifier().fit(weight, labels)
+    with pytest.raises(ValueError, match=message):
+        ImprintClassifier.from_head(weight, labels)
+
+
 def test_merge_refuses_features_of_other_names_or_in_another_order():
     X, y = load_iris(return_X_y=True, as_frame=True)
     clf = plain_classifier("mean").fit(X[y == 0], y[y == 0])
