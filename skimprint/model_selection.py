@@ -153,6 +153,8 @@ class NShotSplit(BaseShuffleSplit):
         if y is None:
             raise ValueError("NShotSplit needs the labels: pass y; got None.")
         y = column_or_1d(y)
+        if not len(y):
+            raise ValueError("NShotSplit found no samples: at least 1 is required.")
         check_labels(y)
         classes, codes = np.unique(y, return_inverse=True)
         sizes = np.bincount(codes)

@@ -285,6 +285,7 @@ def test_refuses_parameters(params, message):
         ([[0, 1], [1, 1]], {}, "1d array"),
         ([0, 0, 1, 1], {"test_size": 1}, "at least the number of classes, 2"),
         ([0, 0, 1, 1], {"test_size": 4}, "less than the number of samples, 4"),
+        ([], {}, "found no samples"),
     ],
 )
 def test_refuses_labels(y, params, message):

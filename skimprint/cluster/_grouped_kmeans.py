@@ -203,6 +203,11 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 n_jobs=self.n_jobs,
                 progress=progress,
             )
+        if not np.isfinite(result.inertia).all():
+            raise ValueError(
+                f"X or sample_weight is too large for {X.dtype}: squared distances are "
+                "not finite. Scale them, or pass X in float64."
+            )
         self.groups_ = groups
         self.cluster_centers_ = result.centers
         self.cluster_groups_ = np.repeat(groups, np.diff(result.offsets))

@@ -48,13 +48,13 @@ def load_intents(*, subset="in_scope", return_X_y=False, as_frame=False):
         With these attributes:
 
         data : ndarray of shape (n_sentences,) or Series
-            The sentences, as strings, sorted by intent.
+            The sentences, as strings, those of an intent one after another.
         target : ndarray of shape (n_sentences,) or Series
             The intents, as strings.
         target_names : list of str
             The intents that occur in ``target``.
-        frame : DataFrame
-            Columns ``text`` and ``intent``; only if ``as_frame``.
+        frame : DataFrame or None
+            Columns ``text`` and ``intent``; `None` unless ``as_frame``.
         DESCR : str
             Description of the data set.
     (data, target) : tuple
@@ -87,6 +87,7 @@ def load_intents(*, subset="in_scope", return_X_y=False, as_frame=False):
         data=data,
         target=target,
         target_names=np.unique(target).tolist(),
+        frame=None,
         DESCR=_DESCRIPTION,
     )
     if as_frame:

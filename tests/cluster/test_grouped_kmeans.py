@@ -148,3 +148,12 @@ def test_progress_goes_to_stderr(installed, monkeypatch, capsys):
     assert output.out == ""
     assert "k-means" in output.err
     assert "3" in output.err
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_distances_that_are_not_finite():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="too large for float32"):
+        GroupedKMeans(2).fit((X * 1e20).astype(np.float32), y)
+    with pytest.raises(ValueError, match="sample_weight is too large"):
+        GroupedKMeans(2).fit(X, y, np.full(len(X), 1e308))

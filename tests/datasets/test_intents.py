@@ -25,6 +25,7 @@ def test_sentences_are_different_and_clean():
 
 
 def test_return_X_y():
+    assert load_intents().frame is None
     data, target = load_intents(return_X_y=True)
     assert data.shape == target.shape == (480,)
 
