@@ -367,7 +367,8 @@ def embed(embedder: Any, items: Any) -> Any:
     Returns
     -------
     X : dask array of shape (n_items, n_features)
-        In the partitions of ``items``; NumPy arrays, whatever the embedder's ``output``.
+        In the partitions of ``items``, of NumPy arrays, whatever the embedder's
+        ``output``.
 
     Raises
     ------
