@@ -17,6 +17,7 @@ from .._arrays.groups import offsets_of
 from .._arrays.threads import run_blocks
 from .._memory.columns import Ragged, Samples
 from ..cluster._kmeans.sums import cluster_sums
+from .whitening import is_apart, rounding_of
 
 # Rows of a class whose outer products are summed in one matrix product.
 _BLOCK_ROWS = 512
@@ -27,10 +28,6 @@ _PRODUCT_BYTES = 2**25
 # Taking away from a sum keeps its rounding errors: what is left must not be less than
 # this share of the largest that it was.
 _MIN_LEFT = 0.01
-
-# Squared relative error of a mean: equal samples may be that far from it, and those of
-# equal directions by the precision of their dtype.
-_ROUNDING = 1e-24
 
 
 class Moments(NamedTuple):
@@ -467,7 +464,8 @@ class PooledMoments:
             self.fourth = sum(moments.fourths[known])
         self._places = {label: state.places[label] for label in labels[known].tolist()}
         self.factor = self._triangle = None
-        self._rounding = max(_ROUNDING, np.finfo(state.dtype).eps ** 2)
+        self._dtype = state.dtype
+        self._rounding = rounding_of(state.dtype)
         d = self.means.shape[1]
         if state.pooled is not None:
             self._triangle = state.pooled
@@ -498,11 +496,8 @@ class PooledMoments:
     def whitened(self, whitening):
         """Whiten the means and the scatter; the weights stay."""
         other = copy(self)
-        apart = np.square(self.means - whitening.origin).sum(axis=1)
-        lengths = np.einsum("ij,ij->i", self.means, self.means)
-        # Where all samples are the same, rounding errors must not be all that there is.
-        is_apart = apart > self._rounding * lengths
-        other.means = np.where(is_apart[:, None], whitening(self.means), 0)
+        means_apart = is_apart(self.means, whitening.origin, self._dtype)
+        other.means = np.where(means_apart[:, None], whitening(self.means), 0)
         if self.factor is not None:
             other.factor = whitening.apply(self.factor) * self.varies
         else:

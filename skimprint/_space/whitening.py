@@ -253,16 +253,37 @@ class Whitening:
         Of fewer rows than features, that takes half of the time. SciPy lets no other
         thread go on, so it is not for threads.
         """
-        X = (X - self.origin).astype(self.origin.dtype, copy=False)
+        rows = (X - self.origin).astype(self.origin.dtype, copy=False)
         if self.cholesky is None:
-            return self.apply(X)
-        return _solve(self.cholesky, X)
+            if not self.basis.size:  # all samples may be the same
+                rows *= is_apart(X, self.origin, rows.dtype)[:, None]
+            return self.apply(rows)
+        return _solve(self.cholesky, rows)
 
     def solve_transposed(self, X):
         """Multiply whitened rows by ``W^T``, which makes products with them whiten."""
         if self.cholesky is None:
             return self.apply(X)
         return _solve(self.cholesky, X, transposed=True)
+
+
+def is_apart(X, origin, dtype):
+    """Tell which rows differ from the origin by more than rounding errors: (n,).
+
+    Where all samples are the same, these must not be all that there is.
+    """
+    apart = np.square(X - origin).sum(axis=1)
+    lengths = np.einsum("ij,ij->i", X, X)
+    return apart > rounding_of(dtype) * lengths
+
+
+def rounding_of(dtype):
+    """Take the squared relative error of a mean.
+
+    Equal samples may be that far from it, and those of equal directions by the
+    precision of their dtype.
+    """
+    return max(1e-24, np.finfo(dtype).eps ** 2)
 
 
 def within_class_covariance(moments):
