@@ -152,6 +152,9 @@ class Plan:
         n_proxies = clf.n_proxies
         if isinstance(n_proxies, Mapping):
             n_proxies = dict(n_proxies)
+        # A subclass may have set some itself, so that its own ``__init__`` takes fewer.
+        given = {name: getattr(clf, name) for name in clf._parameter_constraints}
+        given |= clf.get_params() | {"n_proxies": n_proxies}
         plan = cls(
             generator,
             n_proxies,
@@ -168,7 +171,7 @@ class Plan:
             clf.kernel_weight,
             seed_from(clf.random_state),
             needs,
-            clf.get_params() | {"n_proxies": n_proxies},
+            given,
         )
         if clf.kernel_weight:
             plan.check_kernel()

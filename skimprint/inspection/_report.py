@@ -173,9 +173,9 @@ def report(
     >>> found.save("report.html")  # doctest: +SKIP
     """
     embed, classifier = split_estimator(clf)
-    items = X if items is None and embed is not None else items
-    if train_items is None and embed is not None:
-        train_items = X_train
+    if embed is not None:
+        items = _items_in(X) if items is None else items
+        train_items = _items_in(X_train) if train_items is None else train_items
     if X_train is not None and y_train is None:
         raise ValueError("X_train needs y_train: pass the labels of these samples.")
     n_train = classifier.n_samples_seen_
@@ -206,6 +206,11 @@ def report(
         *before, _ = steps_of(clf)
         findings.embedder = ", ".join(type(step).__name__ for _, step in before)
     return Report(page_of(source, findings), findings)
+
+
+def _items_in(X):
+    """Take samples for items; a table of several columns is of features."""
+    return None if len(getattr(X, "columns", ())) > 1 else X
 
 
 def _check_learnt(source):

@@ -401,6 +401,31 @@ def test_frames_and_their_names(data):
         report(clf, queries.rename(columns={"f0": "other"}), labels)
 
 
+def test_tables_in_a_pipeline_are_features(data):
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    X, y, queries, labels = data
+    model = make_pipeline(StandardScaler(), ImprintClassifier("mean"))
+    expected = report(model.fit(X, y), queries, labels, X_train=X, y_train=y)
+    X, queries = pd.DataFrame(X), pd.DataFrame(queries)
+    found = report(model.fit(X, y), queries, labels, X_train=X, y_train=y)
+    assert found.html == expected.html
+
+
+class Narrow(ImprintClassifier):
+    def __init__(self, n_proxies=2):
+        super().__init__("kmeans", n_proxies, random_state=0, query_norm="power")
+
+
+def test_a_subclass_may_take_fewer_parameters(data):
+    X, y, queries, labels = data
+    clf = Narrow().fit(X, y)
+    params = {name: getattr(clf, name) for name in ImprintClassifier().get_params()}
+    expected = ImprintClassifier(**params).fit(X, y)
+    expected = report(expected, queries, labels).html
+    found = report(clf, queries, labels).html
+    assert found.replace("Narrow", "ImprintClassifier") == expected
+
+
 def test_a_head_has_no_samples():
     clf = ImprintClassifier.from_head(np.eye(3), ["a", "b", "c"], generator="mean")
     made = report(clf, np.eye(3), ["a", "b", "b"])
