@@ -172,9 +172,16 @@ def refuse_collections(*collections):
 
 
 def stacked(X):
-    """Make an array of a series whose elements are rows, as polars keeps embeddings."""
-    is_series = hasattr(X, "to_numpy") and len(X.shape) == 1
-    return np.asarray(X) if is_series else X
+    """Make an array of a column whose elements are rows, as polars keeps embeddings."""
+    is_column = hasattr(X, "to_numpy") and len(getattr(X, "shape", (0,))) == 1
+    if not is_column:
+        return X
+    X = np.asarray(X)
+    if X.dtype != object or not all(isinstance(row, list | np.ndarray) for row in X):
+        return X
+    if len({len(row) for row in X}) > 1:
+        raise ValueError("X must be a column of embeddings of the same length.")
+    return np.stack(X) if len(X) else X
 
 
 def check_parameter(estimator, name):

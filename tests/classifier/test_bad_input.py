@@ -159,16 +159,33 @@ class TestUnusualInput:
             np.testing.assert_array_equal(clf.feature_names_in_, columns)
         np.testing.assert_array_equal(clf.predict(frame), fit(X, y).predict(X))
 
-    def test_a_series_of_rows(self, data):
-        polars = pytest.importorskip("polars", reason="needs polars")
+    @pytest.mark.parametrize(
+        "library, make",
+        [
+            ("polars", lambda pl, X: pl.Series(X, dtype=pl.Array(pl.Float64, 5))),
+            ("polars", lambda pl, X: pl.Series(X, dtype=pl.List(pl.Float64))),
+            ("pandas", lambda pd, X: pd.Series(X)),
+            ("pandas", lambda pd, X: pd.Series(list(np.array(X)))),
+            ("pyarrow", lambda pa, X: pa.array(X)),
+            ("pyarrow", lambda pa, X: pa.chunked_array([X[:7], X[7:]])),
+        ],
+    )
+    def test_a_series_of_rows(self, data, library, make):
+        library = pytest.importorskip(library, reason=f"needs {library}")
         X, y = data
-        series = polars.Series(X.tolist(), dtype=polars.Array(polars.Float64, 5))
+        series = make(library, X.tolist())
         clf = fit(series, y)
         assert clf.n_features_in_ == 5
         np.testing.assert_array_equal(clf.predict(series), fit(X, y).predict(X))
         clf.partial_fit(series, y)
         with pytest.raises(ValueError, match="X has 3 features, but"):
             clf.predict(X[:, :3])
+
+    def test_a_series_of_rows_of_different_lengths(self, data):
+        pandas = pytest.importorskip("pandas", reason="needs pandas")
+        X, y = data
+        with pytest.raises(ValueError, match="embeddings of the same length"):
+            fit(X, y).predict(pandas.Series([*X.tolist(), *X[:, :3].tolist()]))
 
     @pytest.mark.parametrize(
         "labels",
