@@ -1,7 +1,5 @@
 """One proxy per class: the mean of its support embeddings."""
 
-from typing import NamedTuple
-
 import numpy as np
 import scipy.sparse as sp
 
@@ -52,19 +50,26 @@ class MeanProxies(ProxyGenerator):
         return self.learn_each(support, [n_proxies], **options)[0].proxies
 
     def learn_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
-        rows = np.arange(len(support.X))
-        imprint = self._add(Sums.none(support), support, rows, n_jobs, progress)
+        n_classes, rows = len(support), np.arange(len(support.X))
+        sums = np.zeros((n_classes, support.n_features))
+        none, apart = np.full(n_classes, -1), np.full(n_classes, np.inf)
+        nothing = Points(sums, np.zeros(n_classes), none, apart)
+        imprint = self._add(nothing, sums, support, rows, n_jobs, progress)
         return [imprint] * len(numbers)
 
     def update(
         self, known, support, rows, n_proxies, *, seed=0, n_jobs=None, progress=None
     ):
-        return self._add(Sums.of(known), support, rows, n_jobs, progress)
+        means = known.proxies.values
+        sums = means.vectors.astype(np.float64) * means.counts[:, None]
+        # A row of a head is a sum of one sample: there, nothing is remembered.
+        sums[known.memory.sizes > 0] = known.memory.values.vectors
+        return self._add(means, sums, support, rows, n_jobs, progress)
 
     def points(self, known):
         return known.proxies  # what is remembered are sums
 
-    def _add(self, sums, support, rows, n_jobs=None, progress=None):
+    def _add(self, known, sums, support, rows, n_jobs, progress):
         """Generate means of samples that were summed before, and of more.
 
         Numbers are added one after the other, in the order of the samples. So the
@@ -72,8 +77,11 @@ class MeanProxies(ProxyGenerator):
 
         Parameters
         ----------
-        sums : Sums
-            Of the samples before.
+        known : Points
+            The means of the samples before. Where there are none, the spread is
+            infinite.
+        sums : ndarray of shape (n_classes, n_features)
+            Weighted sums of these samples.
         support, rows, n_jobs, progress
             As for `update`.
 
@@ -95,8 +103,8 @@ class MeanProxies(ProxyGenerator):
             codes = np.repeat(np.arange(len(starts)), support.sizes[slab])
             weights = support.weights_at(order)
             members = _after_sums(weights, starts)
-            totals[slab] = members @ np.concatenate([sums.weights[slab], weights > 0])
-            all_sums[slab] = members @ np.concatenate([sums.vectors[slab], samples])
+            totals[slab] = members @ np.concatenate([known.counts[slab], weights > 0])
+            all_sums[slab] = members @ np.concatenate([sums[slab], samples])
             means[slab] = all_sums[slab] / totals[slab, None]
 
             samples -= means[slab].astype(samples.dtype)[codes]
@@ -106,11 +114,11 @@ class MeanProxies(ProxyGenerator):
             closest = np.minimum.reduceat(distances, starts)
             nearest = np.flatnonzero(distances == closest[codes])
             first = np.searchsorted(nearest, starts)
-            moved = sums.means[slab] - means[slab]
-            before = np.einsum("ij,ij->i", moved, moved) + sums.spreads[slab]
+            moved = known.vectors[slab] - means[slab]
+            before = np.einsum("ij,ij->i", moved, moved) + known.spreads[slab]
             spreads[slab] = np.minimum(closest, before)
             indices[slab] = np.where(
-                closest < before, rows[order[nearest[first]]], sums.indices[slab]
+                closest < before, rows[order[nearest[first]]], known.indices[slab]
             )
 
         slabs = runs_of(support.offsets, _SLAB_ROWS)
@@ -122,46 +130,6 @@ class MeanProxies(ProxyGenerator):
         proxies = Points(means, totals, indices, spreads)
         memory = proxies._replace(vectors=all_sums)
         return Imprint(Ragged(proxies, offsets), Ragged(memory, offsets))
-
-
-class Sums(NamedTuple):
-    """Sum samples of classes, and know the training rows nearest to their means.
-
-    Attributes
-    ----------
-    vectors : ndarray of shape (n_classes, n_features)
-        Weighted sums of the samples.
-    weights : ndarray of shape (n_classes,)
-        Sums of the weights.
-    means : ndarray of shape (n_classes, n_features)
-        The means.
-    indices : ndarray of shape (n_classes,)
-        The training row that is nearest to each mean.
-    spreads : ndarray of shape (n_classes,)
-        Squared distance of that row; infinite if there is none.
-    """
-
-    vectors: np.ndarray
-    weights: np.ndarray
-    means: np.ndarray
-    indices: np.ndarray
-    spreads: np.ndarray
-
-    @classmethod
-    def none(cls, support):
-        """Start from no samples of the classes of others."""
-        n_classes = len(support)
-        zeros = np.zeros((n_classes, support.n_features))
-        rows = np.full(n_classes, -1)
-        return cls(zeros, np.zeros(n_classes), zeros, rows, np.full(n_classes, np.inf))
-
-    @classmethod
-    def of(cls, known):
-        """Take the sums of known classes; a row of a head is a sum of one sample."""
-        means, weights, rows, spreads = known.proxies.values
-        sums = means.astype(np.float64) * weights[:, None]
-        sums[known.memory.sizes > 0] = known.memory.values.vectors
-        return cls(sums, weights, means, rows, spreads)
 
 
 def _after_sums(weights, starts):
