@@ -47,7 +47,8 @@ class MeanProxies(ProxyGenerator):
         return np.zeros_like(n_proxies)
 
     def generate(self, support, n_proxies, **options):
-        return self.learn_each(support, [n_proxies], **options)[0].proxies
+        # Its own: that of a subclass may call this one.
+        return MeanProxies.learn_each(self, support, [n_proxies], **options)[0].proxies
 
     def learn_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
         n_classes, rows = len(support), np.arange(len(support.X))

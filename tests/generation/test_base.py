@@ -75,3 +75,16 @@ def test_a_subclass_may_have_parameters_of_its_own(name, data, monkeypatch):
         clf = plain_classifier(generator, n_jobs=2, **params).fit(X[:90], y[:90])
     once = plain_classifier(name, **params).fit(X[:90], y[:90])
     assert_array_equal(clf.proxies_, once.proxies_)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_subclass_may_call_what_it_overrides(name, data):
+    class Louder(GENERATORS[name]):
+        def generate(self, *args, **options):
+            return super().generate(*args, **options)
+
+    found, expected = (
+        plain_classifier(each, n_proxies=1, random_state=0).fit(*data)
+        for each in (Louder(), name)
+    )
+    assert_array_equal(found.proxies_, expected.proxies_)
