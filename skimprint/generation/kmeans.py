@@ -74,32 +74,23 @@ class KMeansProxies(ProxyGenerator):
     def n_remembered(self, n_proxies):
         return np.where(n_proxies > 1, super().n_remembered(n_proxies), 0)
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        options = {"seed": seed, "n_jobs": n_jobs, "progress": progress}
-        return self._clustered(support, [n_proxies], **options)[0]
+    def generate(self, support, n_proxies, **options):
+        # Its own: that of a subclass may call this one.
+        return KMeansProxies.generate_each(self, support, [n_proxies], **options)[0]
 
-    def generate_each(self, support, numbers, **options):
-        return self._clustered(support, numbers, **options)
-
-    def _clustered(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
-        """Cluster each class into several numbers of proxies; see `generate_each`."""
-        options = self._settings | {"seed": seed, "progress": progress}
+    def generate_each(self, support, numbers, *, seed=0, n_jobs=None, progress=None):
+        # By name: a subclass may have more parameters of its own.
+        options = {name: getattr(self, name) for name in OPTIONS}
+        options |= {"seed": seed, "progress": progress}
         if on_device.is_possible(support):
-            clusterings = [
-                on_device.kmeans_on_device(support, n, **options) for n in numbers
-            ]
+            found = [on_device.kmeans_on_device(support, n, **options) for n in numbers]
             return [
                 Ragged(
-                    Points(found.centers, found.counts, found.indices, found.spreads),
-                    found.offsets,
+                    Points(each.centers, each.counts, each.indices, each.spreads),
+                    each.offsets,
                 )
-                for found in clusterings
+                for each in found
             ]
-        clusterings = grouped_kmeans_each(support, numbers, n_jobs=n_jobs, **options)
-        made = [(found.centers, found.offsets) for found in clusterings]
+        found = grouped_kmeans_each(support, numbers, n_jobs=n_jobs, **options)
+        made = [(each.centers, each.offsets) for each in found]
         return synthesized_each(support, made, n_jobs=n_jobs)
-
-    @property
-    def _settings(self):
-        """The parameters of the clustering. A subclass may have more of its own."""
-        return {name: getattr(self, name) for name in OPTIONS}

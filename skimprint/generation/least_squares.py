@@ -91,11 +91,9 @@ class LeastSquaresProxies(ProxyGenerator):
     def n_remembered(self, n_proxies):
         return np.where(n_proxies > 1, super().n_remembered(n_proxies), 0)
 
-    def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
+    def generate(self, support, n_proxies, **options):
         means = MeanProxies() if np.all(n_proxies == 1) else KMeansProxies()
-        return means.generate(
-            support, n_proxies, seed=seed, n_jobs=n_jobs, progress=progress
-        )
+        return means.generate(support, n_proxies, **options)
 
     def combine(self, vectors, counts, moments, left_out):
         self.alpha_ = self.alpha
