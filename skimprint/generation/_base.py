@@ -14,9 +14,6 @@ from .._memory.points import compressed, sampled, sharing
 from .._memory.state import Imprint, Needs
 from ._processes import generate_in_processes, n_processes
 
-# Points remembered of a class for each of its proxies.
-POINTS_PER_PROXY = 10
-
 # What is left of a count below this share is rounding.
 _ROUNDING = 1e-6
 
@@ -54,6 +51,9 @@ class ProxyGenerator(BaseEstimator, ABC):
 
     #: What must be remembered of each class for `combine`.
     needs = Needs()
+
+    #: Points remembered of a class for each of its proxies; 0 where these will do.
+    points_per_proxy = 10
 
     #: Whether `combine` makes the proxies of a class depend on all other classes.
     combines = False
@@ -314,7 +314,7 @@ class ProxyGenerator(BaseEstimator, ABC):
         n_points : ndarray of shape (n_classes,)
             About as many; 0 where the proxies themselves will do.
         """
-        return n_proxies * POINTS_PER_PROXY
+        return n_proxies * self.points_per_proxy
 
     def condense(self, points: Points, bound: int) -> Points:
         """Reduce points to fewer ones that stand for the samples of a class.

@@ -45,6 +45,9 @@ class KMedoidsProxies(ProxyGenerator):
     selects = True
     waits = True
 
+    # Medoids are samples: of too few, none is as central as one of all would be.
+    points_per_proxy = 15
+
     _parameter_constraints: dict = {  # noqa: RUF012
         "init": [StrOptions({"k-medoids++", "heuristic"})],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -58,17 +61,7 @@ class KMedoidsProxies(ProxyGenerator):
         self.init = init
         self.max_iter = max_iter
 
-    def n_remembered(self, n_proxies):
-        # Medoids are samples: of too few, none is as central as one of all would be.
-        return n_proxies * 15
-
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        indices, offsets = grouped_kmedoids(
-            support,
-            n_proxies,
-            init=self.init,
-            max_iter=self.max_iter,
-            seed=seed,
-            n_jobs=n_jobs,
-        )
-        return selected(support, indices, offsets)
+        options = {"init": self.init, "max_iter": self.max_iter, "seed": seed}
+        chosen = grouped_kmedoids(support, n_proxies, n_jobs=n_jobs, **options)
+        return selected(support, *chosen)

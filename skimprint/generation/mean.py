@@ -41,10 +41,8 @@ class MeanProxies(ProxyGenerator):
            [5., 0.]])
     """
 
+    points_per_proxy = 0  # sums are remembered
     learns_in_order = True
-
-    def n_remembered(self, n_proxies):
-        return np.zeros_like(n_proxies)
 
     def generate(self, support, n_proxies, **options):
         # Its own: that of a subclass may call this one.

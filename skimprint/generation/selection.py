@@ -31,11 +31,9 @@ class AllProxies(ProxyGenerator):
     """
 
     selects = True
+    points_per_proxy = 0
     learns_in_order = True
     is_slow = False
-
-    def n_remembered(self, n_proxies):
-        return np.zeros_like(n_proxies)
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         return selected(support, support.order, support.offsets)
@@ -60,10 +58,8 @@ class RandomProxies(ProxyGenerator):
     """
 
     selects = True
+    points_per_proxy = 0
     is_slow = False
-
-    def n_remembered(self, n_proxies):
-        return np.zeros_like(n_proxies)
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         picks = []
@@ -123,10 +119,10 @@ class FarthestPointProxies(ProxyGenerator):
         return points.take(np.sort(kept)).joined(mean_of(points.take(left_out)))
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        indices, offsets = grouped_fps(
+        chosen = grouped_fps(
             support, n_proxies, start=self.start, seed=seed, n_jobs=n_jobs
         )
-        return selected(support, indices, offsets)
+        return selected(support, *chosen)
 
 
 class CovMaxProxies(ProxyGenerator):
@@ -165,5 +161,4 @@ class CovMaxProxies(ProxyGenerator):
         return points.take(np.sort(kept)).joined(mean_of(points.take(left_out)))
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
-        indices, offsets = grouped_cov_max(support, n_proxies, n_jobs=n_jobs)
-        return selected(support, indices, offsets)
+        return selected(support, *grouped_cov_max(support, n_proxies, n_jobs=n_jobs))

@@ -18,7 +18,7 @@ from skimprint._memory.points import (
     sampled,
     sharing,
 )
-from skimprint.generation._base import POINTS_PER_PROXY
+from skimprint.generation import ProxyGenerator
 
 
 def points_of(vectors, counts=None):
@@ -222,7 +222,7 @@ def test_parts_select_as_one_fit(generator):
     for rows in np.array_split(np.arange(900), 6):
         clf.partial_fit(X[rows], y[rows])
     points = known(clf).memory.values
-    assert len(points.counts) == 2 * 5 * POINTS_PER_PROXY
+    assert len(points.counts) == 2 * 5 * ProxyGenerator.points_per_proxy
     assert points.counts.sum() == pytest.approx(900)
     np.testing.assert_array_equal(clf.proxy_indices_, whole.proxy_indices_)
     one, other = (clone(whole).fit(X[i::2], y[i::2]) for i in range(2))
