@@ -138,7 +138,7 @@ def _statistics_of_few(needs, source, start, stop, training_rows, pool):
         moments = MomentColumns.of_few(samples, pool)
         if pool is None:
             return moments, samples
-    return moments, samples.take(np.arange(stop - start), needs.samples)
+    return moments, samples.first(needs.samples)
 
 
 def _statistics_of_each(needs, source, places, training_rows, pool, ahead):
@@ -222,7 +222,7 @@ def _joined(needs, known, more, pool):
         ]
         most[[one.triangle is None for one in found]] = both.sizes.max()
         moments = MomentColumns.of(found, both.values.rows.dtype)
-    return moments, both.take(np.arange(len(both)), most)
+    return moments, both.first(most)
 
 
 def _joined_one(first, second, samples):

@@ -28,14 +28,6 @@ class Points(NamedTuple):
     indices: np.ndarray
     spreads: np.ndarray
 
-    def take(self, part):
-        """Take some of the points."""
-        return Points(*(values[part] for values in self))
-
-    def joined(self, other):
-        """Join these points and others."""
-        return Points(*map(np.concatenate, zip(self, other, strict=True)))
-
 
 class Samples(NamedTuple):
     """Samples of a class, sorted by their keys.
@@ -76,8 +68,8 @@ class Samples(NamedTuple):
 
     def smallest(self, size=None):
         """Sort by the keys, and take so many of the smallest, or all."""
-        only = Ragged(self, np.array([0, len(self.keys)]))
-        return sorted_by_key(only).take(np.array([0]), size).values
+        only = sorted_by_key(Ragged(self, np.array([0, len(self.keys)])))
+        return only.values if size is None else only.first(size).values
 
 
 @dataclass(frozen=True)
@@ -111,7 +103,7 @@ class Ragged:
     def one(self, place):
         """Take the record of one class, as views."""
         part = slice(*self.offsets[place : place + 2])
-        return type(self.values)(*(array[part] for array in self.values))
+        return take(self.values, part)
 
     @property
     def sizes(self):
@@ -123,13 +115,17 @@ class Ragged:
         """The class of each element: ndarray of shape (n_elements,)."""
         return np.repeat(np.arange(len(self)), self.sizes)
 
-    def take(self, classes, most=None):
-        """Take the records of some classes, at most so many elements of each."""
-        sizes = self.sizes[classes]
-        if most is not None:
-            sizes = np.minimum(sizes, most)
-        index = places_from(self.offsets[classes], sizes)
-        values = type(self.values)(*(array[index] for array in self.values))
+    def take(self, classes):
+        """Take the records of some classes."""
+        return self._with_sizes(self.offsets[classes], self.sizes[classes])
+
+    def first(self, most):
+        """Take the first elements of each class, at most so many."""
+        return self._with_sizes(self.offsets[:-1], np.minimum(self.sizes, most))
+
+    def _with_sizes(self, starts, sizes):
+        """Take so many elements from each of some places on."""
+        values = take(self.values, places_from(starts, sizes))
         return Ragged(values, offsets_of(sizes))
 
     def replaced(self, classes, others):
@@ -184,7 +180,7 @@ def sorted_by_key(samples):
     """
     codes = samples.codes
     order = np.lexsort([samples.values.keys, codes])
-    sorted_ = Samples(*(values[order] for values in samples.values))
+    sorted_ = take(samples.values, order)
     is_again = np.zeros(len(order), bool)
     (pairs,) = np.nonzero((np.diff(sorted_.keys) == 0) & (np.diff(codes) == 0))
     rows = sorted_.rows
@@ -192,13 +188,16 @@ def sorted_by_key(samples):
     if not is_again.any():
         return Ragged(sorted_, samples.offsets)
     (first,) = np.nonzero(~is_again)
-    distinct = Samples(*(values[first] for values in sorted_))
+    distinct = take(sorted_, first)
     distinct = distinct._replace(weights=np.add.reduceat(sorted_.weights, first))
     return Ragged(distinct, np.searchsorted(first, samples.offsets))
 
 
 def take(column, classes):
-    """Take some classes of a column: an array, `Ragged`, a tuple of columns, None."""
+    """Take some classes of a column: an array, `Ragged`, a tuple of columns, None.
+
+    So some elements are taken of a record, too, whose arrays have an entry for each.
+    """
     if column is None:
         return None
     if isinstance(column, np.ndarray):

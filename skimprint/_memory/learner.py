@@ -235,7 +235,7 @@ def block_of_head(plan, labels, weight):
         np.ones(n, bool),
         rows.min(axis=1) < 0,
         Ragged(points, np.arange(n + 1)),
-        Ragged(points.take(slice(0)), none),
+        Ragged(take(points, slice(0)), none),
         MomentColumns.of_head(rows) if needs.moments else None,
         Ragged(Samples.of(rows[:0]), none) if needs != Needs() else None,
     )
@@ -425,7 +425,7 @@ def renormalized(plan, state, norm, *, n_jobs=None):
         after = after.changed(new=[block_of_head(plan, labels, rows)])
     order = np.argsort(points.indices, kind="stable")[from_head.sum() :]
     if len(order):
-        vectors, counts, indices, _ = points.take(order)
+        vectors, counts, indices, _ = take(points, order)
         classes, codes = np.unique(found.codes[order], return_inverse=True)
         classes = block.labels.astype(state.label_dtype)[classes]
         weights = None if np.all(counts == 1) else counts
@@ -491,8 +491,7 @@ def pooled(needs, state):
     pool, blocks = Pool.empty(state.n_features), []
     for block in state.blocks:
         moments = pool.absorb_columns(block.moments, block.samples)
-        everything = np.arange(len(block.samples))
-        samples = block.samples.take(everything, needs.samples)
+        samples = block.samples.first(needs.samples)
         blocks.append(block._replace(moments=moments, samples=samples))
     return replace(state.with_blocks(blocks), pooled=pool.triangle)
 
@@ -685,8 +684,7 @@ def _keep(needs, block):
     moments = block.moments if needs.moments else None
     samples = block.samples
     if samples is not None and not needs.moments:
-        everything = np.arange(len(samples))
-        samples = samples.take(everything, needs.samples) if needs.samples else None
+        samples = samples.first(needs.samples) if needs.samples else None
     if moments is block.moments and samples is block.samples:
         return block
     return block._replace(moments=moments, samples=samples)

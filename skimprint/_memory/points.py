@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from .._arrays.groups import numbers_within, offsets_of, row_keys, runs_of
 from .._arrays.threads import run_tasks
-from .columns import Points, Ragged, joined
+from .columns import Points, Ragged, joined, take
 
 # Points that are compared with each other when some are to be merged.
 _CHUNK_POINTS = 32
@@ -60,7 +60,7 @@ def sampled(points, most):
     if len(points.counts) <= most:
         return points
     keys = row_keys(points.vectors, seed=0)
-    return points.take(np.sort(np.argsort(keys, kind="stable")[:most]))
+    return take(points, np.sort(np.argsort(keys, kind="stable")[:most]))
 
 
 def sharing(points, proxies):
@@ -83,7 +83,7 @@ def sharing(points, proxies):
     found = np.bincount(nearest, points.counts, len(proxies.counts))
     share = proxies.counts / np.where(found, found, 1)
     points = points._replace(counts=points.counts * share[nearest])
-    return points.joined(proxies.take(found == 0))
+    return joined([points, take(proxies, found == 0)])
 
 
 def nearest_to(vectors, proxies):
@@ -120,7 +120,7 @@ def _merged_each(points, classes, n_left, n_jobs):
         # Whatever order they come in: a chunk is a sample of the class.
         keys = row_keys(part.values.vectors, seed=0)
         order = np.lexsort([keys, part.codes])
-        part = Ragged(part.values.take(order), part.offsets)
+        part = Ragged(take(part.values, order), part.offsets)
         merged[number] = _merged(part, n_left[run])
 
     run_tasks(merge, range(len(runs)), np.ones(len(runs)), n_jobs=n_jobs)

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from .._arrays.groups import numbers_within
+from .._memory.columns import take
 from .._space.downdate import Downdate, Vectors, shift_without
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
@@ -77,9 +78,6 @@ class _Change(NamedTuple):
     gone: np.ndarray
     left: np.ndarray
 
-    def take(self, part):
-        return _Change(*(values[part] for values in self))
-
 
 def leave_one_out(scorer, score):
     """Score support samples, each by what the head would be without it.
@@ -146,7 +144,7 @@ def scores_without(scorer, rows, codes):
     found = np.full((len(codes), len(scorer.head.classes)), np.nan)
     change, usable = _changes_of(scorer, samples)
     if usable.any():
-        samples, change = samples.take(usable), change.take(usable)
+        samples, change = take((samples, change), usable)
         found[order[usable]] = _by_proxies(scorer, samples, change, "similarity")[0]
     return found
 
@@ -171,11 +169,11 @@ def scores_of_kept(scorer, classes=None):
     """
     head, samples = scorer.head, _chosen(scorer)
     if classes is not None:
-        samples = samples.take(classes[samples.codes])
+        samples = take(samples, classes[samples.codes])
     if not len(samples.codes):  # all classes come from a head
         return np.empty((0, len(head.classes))), samples.codes
     step = -(-len(samples.codes) // _budget(scorer))
-    samples = samples.take(slice(None, None, step))
+    samples = take(samples, slice(None, None, step))
     similarity = scorer.plan.metric(head.proxies, factor=head.factor)
     queries = _as_queries(scorer, samples.rows)
     queries = similarity.prepare(_of_unit_length(scorer, queries))
@@ -201,7 +199,7 @@ def _by_proxies(scorer, samples, change, score):
     similarity = plan.metric(head.proxies, factor=head.factor)
 
     def score_block(block):
-        some, changed = samples.take(block), change.take(block)
+        some, changed = take((samples, change), block)
         without = _HeadWithout(
             scorer, similarity, vectors, means, some, changed, queries[block]
         )
@@ -262,12 +260,12 @@ def _changes(scorer, samples):
     is_alone = np.zeros(len(head.classes), bool)
     is_alone[samples.codes] = True
     is_alone[samples.codes[usable]] = False
-    samples, change = samples.take(usable), change.take(usable)
+    samples, change = take((samples, change), usable)
     samples = samples.sharing(head.space.class_weights)
     found = np.unique(samples.codes)
     step = max(1, -(-len(found) // _budget(scorer)))  # of very many classes, only some
     chosen = np.isin(samples.codes, found[::step])
-    return samples.take(chosen), change.take(chosen), is_alone
+    return *take((samples, change), chosen), is_alone
 
 
 def _changes_of(scorer, samples):
@@ -459,7 +457,7 @@ class _HeadWithout:
 
             def squares(p=p, vectors=vectors, codes=codes):
                 p_m = np.einsum("ij,ij->i", vectors, self.means[codes])[:, None]
-                means = Vectors(*(values[codes] for values in m))
+                means = take(m, codes)
                 apart = 1 - downdate.cosines(p, means, p_m)
                 return 1 - 2 * weight * (1 - weight) * apart
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._memory.columns import take
 from ..normalization import squared_lengths
 from .downdate import Downdate, Vectors, shift_without
 from .likelihood import balanced, fit_temperature
@@ -60,7 +61,7 @@ class LeftOut(NamedTuple):
     @classmethod
     def of(cls, samples, class_weights, most):
         """Take at most so many of the samples that are kept of each class."""
-        kept = samples.take(np.arange(len(samples)), most=most)
+        kept = samples.first(most)
         rows, weights, *_ = kept.values
         codes = kept.codes
         numbers = np.arange(len(rows)) - kept.offsets[codes]
@@ -71,10 +72,6 @@ class LeftOut(NamedTuple):
         totals = np.bincount(self.codes, self.weights)
         of_class = class_weights[self.codes] / totals[self.codes]
         return self._replace(shares=self.weights * of_class)
-
-    def take(self, part):
-        """Take some of the samples."""
-        return LeftOut(*(values[part] for values in self))
 
 
 def choose_shrinkage(scatter, class_weight, means, left_out):
@@ -105,7 +102,7 @@ def choose_shrinkage(scatter, class_weight, means, left_out):
     if len(means) > _MAX_CLASSES:
         among = np.unique(left_out.codes)
         among = among[:: -(-len(among) // _MAX_CLASSES)]
-        left_out = left_out.take(np.isin(left_out.codes, among))
+        left_out = take(left_out, np.isin(left_out.codes, among))
     scores = whitened_mean_scores(
         scatter, class_weight, means, left_out, SHRINKAGES, among
     )
@@ -165,7 +162,7 @@ def choose_alpha(scatter, class_weight, means, left_out):
 def _able_to_go(class_weight, left_out):
     """Take the samples that leave something of their class when they go."""
     of_class = class_weight[left_out.codes]
-    return left_out.take(of_class - left_out.weights > _EPS * of_class)
+    return take(left_out, of_class - left_out.weights > _EPS * of_class)
 
 
 def last_of_the_best(candidates, codes, shares, targets=None):

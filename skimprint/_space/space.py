@@ -163,7 +163,5 @@ class Space:
         """Take samples to choose something by."""
         n_classes = np.count_nonzero(~self.is_head)
         most = min(max(_MAX_LEFT_OUT // n_classes, 1), SAMPLE_SIZE)
-        samples = self.state.column(
-            lambda block: block.samples.take(np.arange(len(block.samples)), most)
-        )
+        samples = self.state.column(lambda block: block.samples.first(most))
         return LeftOut.of(samples, self.class_weights, most)

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 
 from .._arrays.groups import GroupedRows
 from .._arrays.threads import run_tasks
-from .._memory.columns import Points, Ragged, joined
+from .._memory.columns import Points, Ragged, joined, take
 from .._memory.points import compressed, sampled, sharing
 from .._memory.state import Imprint, Needs
 from ._processes import generate_in_processes, n_processes
@@ -202,7 +202,7 @@ class ProxyGenerator(BaseEstimator, ABC):
         points = self._condense_each(points, bounds, options.get("n_jobs"))
         everything, remembered = np.arange(n_classes), bounds > 0
         now = np.flatnonzero(~remembered) if self.waits else everything
-        proxies = points.take(everything, 0)
+        proxies = points.first(0)
         if len(now):
             found = self.generate_of(points.take(now), n_proxies[now], **options)
             proxies = proxies.replaced(now, found)
@@ -210,7 +210,7 @@ class ProxyGenerator(BaseEstimator, ABC):
             options["progress"](n_classes - len(now))
         memory = points
         if not remembered.all():
-            memory = points.take(everything, np.where(remembered, points.sizes, 0))
+            memory = points.first(np.where(remembered, points.sizes, 0))
         return Imprint(proxies, memory)
 
     def generate_of(
@@ -381,7 +381,7 @@ class ProxyGenerator(BaseEstimator, ABC):
         memory = selected(kept, kept.order, kept.offsets)
         if whole.all():
             return memory
-        records = [memory.values.take(slice(0))] * len(support)
+        records = [take(memory.values, slice(0))] * len(support)
         for group, record in zip(those, memory, strict=True):
             records[group] = record
 

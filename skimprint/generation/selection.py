@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from .._arrays.groups import offsets_of, row_keys
-from .._memory.columns import Ragged
+from .._memory.columns import Ragged, joined, take
 from .._memory.points import mean_of
 from ..cluster._selection import covariance_sums, grouped_cov_max, grouped_fps
 from ._base import ProxyGenerator, selected
@@ -116,7 +116,7 @@ class FarthestPointProxies(ProxyGenerator):
         groups = Ragged(points, np.array([0, len(points.counts)])).grouped()
         kept, _ = grouped_fps(groups, 2 * bound - 1, start=self.start)
         left_out = np.setdiff1d(np.arange(len(points.counts)), kept)
-        return points.take(np.sort(kept)).joined(mean_of(points.take(left_out)))
+        return joined([take(points, np.sort(kept)), mean_of(take(points, left_out))])
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         chosen = grouped_fps(
@@ -158,7 +158,7 @@ class CovMaxProxies(ProxyGenerator):
         sums[points.spreads > 0] = -np.inf
         order = np.argsort(-sums, kind="stable")
         kept, left_out = np.split(order, [2 * bound - 1])
-        return points.take(np.sort(kept)).joined(mean_of(points.take(left_out)))
+        return joined([take(points, np.sort(kept)), mean_of(take(points, left_out))])
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         return selected(support, *grouped_cov_max(support, n_proxies, n_jobs=n_jobs))

@@ -65,7 +65,7 @@ class TestRagged:
         firsts, seconds = zip(*sizes, strict=True)
         column, records = ragged(firsts)
         other, others = ragged(seconds, seed=1)
-        expected = [a.joined(b) for a, b in zip(records, others, strict=True)]
+        expected = [joined(pair) for pair in zip(records, others, strict=True)]
         assert_equal(column.followed_by(other), expected)
 
     @every
@@ -88,16 +88,16 @@ class TestRagged:
         chosen = np.array(data.draw(places), dtype=np.intp)
         assert_equal(column.take(chosen), [records[i] for i in chosen])
         most = data.draw(st.integers(0, 4))
-        expected = [records[i].take(slice(most)) for i in chosen]
-        assert_equal(column.take(chosen, most), expected)
+        expected = [take(record, slice(most)) for record in records]
+        assert_equal(column.first(most), expected)
 
     @every
     @given(sizes_of_classes, st.data())
     def test_takes_another_number_of_each(self, sizes, data):
         column, records = ragged(sizes)
         most = [data.draw(st.integers(0, 4)) for _ in sizes]
-        found = column.take(np.arange(len(sizes)), np.array(most))
-        expected = [r.take(slice(n)) for r, n in zip(records, most, strict=True)]
+        found = column.first(np.array(most))
+        expected = [take(r, slice(n)) for r, n in zip(records, most, strict=True)]
         assert_equal(found, expected)
 
     @every
@@ -180,10 +180,10 @@ class TestColumns:
 class TestPoints:
     def test_join(self):
         some, others = points(2), points(3, seed=1)
-        both = some.joined(others)
+        both = joined([some, others])
         for first, second in (
-            (both.take(slice(2)), some),
-            (both.take([2, 3, 4]), others),
+            (take(both, slice(2)), some),
+            (take(both, [2, 3, 4]), others),
         ):
             for a, b in zip(first, second, strict=True):
                 np.testing.assert_array_equal(a, b)
@@ -229,7 +229,7 @@ class TestSamples:
                 of_part, weights_of_part, indices = parts[i]
                 part = Samples.of(of_part, weights_of_part, size, indices)
                 both = one_class(found).followed_by(one_class(part))
-                found = sorted_by_key(both).take(np.array([0]), size).values
+                found = sorted_by_key(both).first(size).values
         for a, b in zip(found, Samples.of(rows, weights, size), strict=True):
             np.testing.assert_array_equal(a, b)
 

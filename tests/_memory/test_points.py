@@ -10,7 +10,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 
 import skimprint._memory.points
 from skimprint._arrays.groups import row_keys
-from skimprint._memory.columns import Points, Ragged
+from skimprint._memory.columns import Points, Ragged, joined, take
 from skimprint._memory.points import (
     _merge_nearest,
     compressed,
@@ -249,8 +249,8 @@ def test_a_sample_of_samples_of_parts_is_one_of_the_whole():
     whole = sampled(points_of(X), 10)
     assert len(whole.counts) == 10
     assert (np.diff(whole.indices) > 0).all()
-    parts = [sampled(points_of(X).take(slice(i, None, 3)), 10) for i in range(3)]
-    both = sampled(parts[2].joined(parts[0]).joined(parts[1]), 10)
+    parts = [sampled(take(points_of(X), slice(i, None, 3)), 10) for i in range(3)]
+    both = sampled(joined([parts[2], parts[0], parts[1]]), 10)
     assert set(both.indices) == set(whole.indices)
     few = points_of(X[:4])
     assert sampled(few, 4) is few

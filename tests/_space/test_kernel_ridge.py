@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skimprint import ImprintClassifier, ImprintClassifierCV
+from skimprint._memory.columns import take
 from skimprint._space import kernel_ridge
 from skimprint._space.leave_one_out import LeftOut
 from skimprint._space.likelihood import fit_temperature
@@ -65,7 +66,7 @@ def test_as_many_of_each_class_are_as_one_fit_to_them(data, monkeypatch):
     space = clf._fitted.scorer.head.space
     assert np.bincount(space.support().codes).tolist() == [8, 8, 8, 5]
     samples = space.state.column(lambda block: block.samples)
-    first = samples.take(np.arange(4), 8)
+    first = samples.first(8)
     weights = (space.class_weights / first.sizes)[first.codes]
     fewer = only_kernel().fit(first.values.rows, first.codes, sample_weight=weights)
     np.testing.assert_allclose(
@@ -136,7 +137,7 @@ def test_leaving_out_is_brute_force(data, weighted):
         support, *kernel_ridge.choose_kernel(support.judges())
     )
     samples = space.state.column(lambda block: block.samples)
-    left_out = LeftOut.of(samples, space.class_weights, None)
+    left_out = LeftOut.of(samples, space.class_weights, len(y))
     np.testing.assert_array_equal(left_out.rows, support.rows)
     found = regression.scores_without(support, left_out)
     for i in range(0, len(y), 7):
@@ -153,7 +154,7 @@ def test_leaving_out_is_brute_force(data, weighted):
         expected = without.scores(support.rows[i : i + 1])[:, 0]
         np.testing.assert_allclose(found[:, i], expected, atol=1e-5)
     some = np.array([3, 40, 41, 64])
-    few = regression.scores_without(support, left_out.take(some))
+    few = regression.scores_without(support, take(left_out, some))
     np.testing.assert_array_equal(few, found[:, some])
     shares = kernel_ridge.LabelShares(support, regression.gamma, regression.alpha)
     same = regression.scores_without(support, left_out, shares.factor)
