@@ -138,12 +138,6 @@ class GroupedRows:
         other.offsets = offsets_of(other.sizes)
         return other
 
-    def weights(self, group):
-        """Find the weights of one group's rows, or None where all weigh alike."""
-        if self.sample_weight is None:
-            return None
-        return self.sample_weight[self.indices(group)]
-
     def buckets(self, counts, max_bytes=2**20):
         """Split the groups into lists to be worked on together.
 

@@ -197,11 +197,10 @@ def _statistics_of(needs, source, place, training_rows):
         if not needs.moments:
             return None, samples
         return source.moments.one(place, source.samples), samples
-    rows, weights = source.rows(place), source.weights(place)
+    index = source.indices(place)
+    rows, weights = source.take(index), source.weights_at(index)
     few = needs.moments and are_few(*rows.shape)
-    indices = source.indices(place)
-    if training_rows is not None:
-        indices = training_rows[indices]
+    indices = index if training_rows is None else training_rows[index]
     samples = Samples.of(rows, weights, len(rows) if few else needs.samples, indices)
     if few:
         rows, weights = samples.rows, samples.weights

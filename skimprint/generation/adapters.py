@@ -46,11 +46,10 @@ class ClustererProxies(ProxyGenerator):
             clusterer = clone(self.clusterer).set_params(n_clusters=k)
             if clusterer.get_params(deep=False).get("random_state", 0) is None:
                 clusterer.set_params(random_state=seed)
-            weights = support.weights(group)
-            if weights is None or not takes_weights:
-                clusterer.fit(rows)
-            else:
-                clusterer.fit(rows, sample_weight=weights)
+            weights = {}
+            if takes_weights and support.sample_weight is not None:
+                weights["sample_weight"] = support.sample_weight[support.indices(group)]
+            clusterer.fit(rows, **weights)
             if not hasattr(clusterer, "cluster_centers_"):
                 raise TypeError(
                     "generator must have an attribute cluster_centers_ once fitted; "

@@ -18,7 +18,7 @@ def test_rows_are_those_of_the_group_in_their_order(data):
     for group in range(4):
         np.testing.assert_array_equal(groups.rows(group), X[codes == group])
         np.testing.assert_array_equal(
-            groups.weights(group), np.flatnonzero(codes == group)
+            groups.weights_at(groups.indices(group)), np.flatnonzero(codes == group)
         )
         assert groups.rows(group).flags.c_contiguous
     np.testing.assert_array_equal(groups.stack([0, 1])[1], X[codes == 1])
