@@ -231,19 +231,17 @@ def joint_label_dtype(dtype, labels, other_dtype, others):
     if "number" in kinds and joint.kind == "f":
         both = [*labels, *others]
         if "f" not in dtype.kind + other_dtype.kind:  # int64 and uint64
-            fits = [d for d in (np.int64, np.uint64) if _holds(np.dtype(d), both)]
-            joint = np.dtype(fits[0]) if fits else joint
-        for label in both:
-            if (
-                joint.kind == "f"
-                and isinstance(label, int)
-                and int(float(label)) != label
-            ):
-                raise ValueError(
-                    f"No dtype holds all labels: {label!r} would lose digits beside "
-                    f"labels of {dtype} and {other_dtype}. Convert labels to one type, "
-                    "such as text."
-                )
+            for found in (np.dtype(np.int64), np.dtype(np.uint64)):
+                info = np.iinfo(found)
+                if info.min <= min(both) and max(both) <= info.max:
+                    return found
+        rounded = [n for n in both if isinstance(n, int) and int(float(n)) != n]
+        if rounded:
+            raise ValueError(
+                f"No dtype holds all labels: {rounded[0]!r} would lose digits beside "
+                f"labels of {dtype} and {other_dtype}. Convert labels to one type, "
+                "such as text."
+            )
     return joint
 
 
@@ -252,8 +250,3 @@ def _label_kind(dtype, label):
     if dtype.kind == "O":
         dtype = np.asarray(label).dtype
     return {"U": "text"}.get(dtype.kind, "number" if dtype.kind in "biuf" else dtype)
-
-
-def _holds(dtype, labels):
-    info = np.iinfo(dtype)
-    return all(info.min <= label <= info.max for label in labels)
