@@ -17,7 +17,7 @@ def check_finite(X, *, name, estimator, start=0):
         Values; what cannot be read as floats is left to others.
     name : str
         What the user calls the array.
-    estimator : str
+    estimator : estimator
         Who cannot use such rows.
     start : int, default=0
         The number of the first row.
@@ -37,8 +37,8 @@ def check_finite(X, *, name, estimator, start=0):
         what = "NaN" if np.isnan(values[bad]).any() else "infinity"
         raise ValueError(
             f"{name} contains {what}: rows {shortened((bad + start).tolist())} have "
-            f"NaN or infinity. {estimator} cannot use them: leave them out, or put "
-            "numbers in their places."
+            f"NaN or infinity. {type(estimator).__name__} cannot use them: leave them "
+            "out, or put numbers in their places."
         )
 
 
@@ -58,6 +58,5 @@ def naming_rows(estimator, **arrays):
     except ValueError as error:
         if "NaN" in str(error) or "infinity" in str(error):
             for name, array in arrays.items():
-                owner = type(estimator).__name__
-                check_finite(array, name=name, estimator=owner)
+                check_finite(array, name=name, estimator=estimator)
         raise

@@ -129,8 +129,7 @@ def checked_queries(clf, X, dtype, *, looks_later):
         )
 
     def check(block, start):
-        name = type(clf).__name__
-        check_finite(block, name="X", estimator=name, start=start)
+        check_finite(block, name="X", estimator=clf, start=start)
         if _exceeds(block, dtype):
             raise ValueError(
                 f"X is too large for {dtype}, which has been learnt: scale the "
