@@ -74,16 +74,7 @@ class Head:
         if plan.metric.needs_covariance:
             self.covariance, self.covariance_shrinkage = space.covariance
             self.factor = precision_cholesky(self._whitened(self.covariance))
-        vectors = self.whitened(points.values.vectors)
-        left_out = None
-        if plan.generator.needs.samples:
-            left_out = space.left_out()
-            if self.whitening is not None:
-                left_out = left_out._replace(rows=self.whitening(left_out.rows))
-        vectors = plan.generator.combine(vectors, self.counts, moments, left_out)
-        if vectors is points.values.vectors and len(state.blocks) == 1:
-            vectors = vectors.copy()  # those that are remembered stay as they are
-        self._place(vectors)
+        self.place(points.values.vectors, moments)
         self.kernel = space.kernel if plan.kernel_weight else None
 
     @property
@@ -173,15 +164,25 @@ class Head:
         keys = row_keys(proxies.values.vectors, seed=0)
         return np.unique(keys, return_inverse=True)[1] * len(proxies) + proxies.codes
 
-    def place(self):
-        """Make proxies of those that were generated, if these are not combined."""
-        vectors = self.space.proxies.values.vectors
-        if self.whitening is None:
-            vectors = vectors.copy()
-        self._place(self.whitened(vectors))
+    def place(self, generated, moments=None):
+        """Make proxies of vectors that were generated, and of class means.
 
-    def _place(self, vectors):
-        """Make proxies of whitened vectors, perhaps in place, and of class means."""
+        Parameters
+        ----------
+        generated : ndarray of shape (n_proxies_total, n_features)
+            The vectors.
+        moments : PooledMoments, default=None
+            For a generator that combines: of the support, whitened if the space is.
+        """
+        generator, left_out = self.plan.generator, None
+        if generator.needs.samples:
+            left_out = self.space.left_out()
+            if self.whitening is not None:
+                left_out = left_out._replace(rows=self.whitening(left_out.rows))
+        vectors = self.whitened(generated)
+        vectors = generator.combine(vectors, self.counts, moments, left_out)
+        if vectors is generated and len(self.space.state.blocks) == 1:
+            vectors = vectors.copy()  # those that are remembered stay as they are
         vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
         self.proxies = vectors = self.plan.proxy_norm.of_proxies(
             vectors, self.offsets, self.space.is_head
