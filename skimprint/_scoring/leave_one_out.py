@@ -390,7 +390,6 @@ class _HeadWithout:
             similarities = self._of_products()
         else:
             similarities = compare.finish(compare.ranks(queries), queries)
-            similarities = compare.to_all(similarities, queries)
         proxies, samples = self._pairs()
         step = max(1, _AT_A_TIME // self.queries.shape[1])
         for start in range(0, len(proxies), step):

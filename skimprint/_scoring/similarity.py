@@ -367,26 +367,10 @@ class Similarity:
         Returns
         -------
         without : Similarity
-            Has `to_all` and `paired` for these samples: itself where the metric does
-            not depend on samples.
+            Has `finish` and `paired` for these samples as queries: itself where the
+            metric does not depend on samples.
         """
         return self
-
-    def to_all(self, similarities, queries):
-        """Make similarities of samples to all proxies those that are without them.
-
-        Parameters
-        ----------
-        similarities : ndarray of shape (n_proxies, n)
-            By the metric of all samples.
-        queries : ndarray of shape (n, n_features)
-            The samples of `without`, as prepared queries.
-
-        Returns
-        -------
-        similarities : ndarray of shape (n_proxies, n)
-        """
-        return similarities
 
 
 class OfFunction(Similarity):
@@ -636,10 +620,10 @@ class _WithoutThemselves(Mahalanobis):
         self.gain = gain_without(squares, lost)
         self.left = left
 
-    def to_all(self, similarities, queries):
-        along = np.einsum("ij,ij->i", queries, self.residuals)
+    def finish(self, ranks, X):
+        along = np.einsum("ij,ij->i", X, self.residuals)
         along = along - self.proxies @ self.residuals.T
-        return self._without(similarities, along, slice(None))
+        return self._without(super().finish(ranks, X), along, slice(None))
 
     def paired(self, X, vectors, which=None):
         differences = X - self.project(vectors)

@@ -123,9 +123,7 @@ def test_a_metric_without_a_sample_is_that_of_the_others(metric):
         left=1 - weights[some] / weights.sum(),
     )
     queries = compare.prepare(X[some])
-    similarities = without.to_all(
-        compare.finish(compare.ranks(queries), queries), queries
-    )
+    similarities = without.finish(without.ranks(queries), queries)
     pairs = without.paired(queries, proxies[:3], np.arange(3))
     for column, sample in enumerate(some):
         others = weights.copy()
