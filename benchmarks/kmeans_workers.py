@@ -132,8 +132,9 @@ def share_of_one_thread(run, n_threads):
     def run_tasks(*args, **kwargs):
         nonlocal in_tasks
         start = time.thread_time()
-        threads.run_tasks(*args, **kwargs)
+        found = threads.run_tasks(*args, **kwargs)
         in_tasks += time.thread_time() - start
+        return found
 
     names = {
         (_kmeans, "effective_n_jobs"): lambda _: n_threads,

@@ -247,14 +247,18 @@ def in_halves(work, items):
     items : sequence
         Of which slices can be taken.
 
+    Returns
+    -------
+    results : list
+        What it has returned, part by part.
+
     Raises
     ------
     MemoryError
         If memory does not suffice for a single item.
     """
     try:
-        work(items)
-        return
+        return [work(items)]
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -267,8 +271,7 @@ def in_halves(work, items):
     # Outside the handler, so that it does not hold the arrays of what failed.
     free_memory()
     middle = len(items) // 2
-    in_halves(work, items[:middle])
-    in_halves(work, items[middle:])
+    return in_halves(work, items[:middle]) + in_halves(work, items[middle:])
 
 
 def is_out_of_memory(error):

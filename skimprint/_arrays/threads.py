@@ -158,7 +158,7 @@ def run_tasks(function, tasks, costs, *, n_jobs=None, progress=None):
     Parameters
     ----------
     function : callable
-        Takes one task and writes its result where it belongs.
+        Takes one task.
     tasks : list
         What to call it on.
     costs : list of float
@@ -167,24 +167,28 @@ def run_tasks(function, tasks, costs, *, n_jobs=None, progress=None):
         Number of threads, resolved as joblib does.
     progress : callable, default=None
         Called with each task that is done.
-    """
 
-    queue = deque(tasks[i] for i in np.argsort(-np.asarray(costs), kind="stable"))
-    errors = []
+    Returns
+    -------
+    results : list
+        What it has returned for each task.
+    """
+    queue = deque(np.argsort(-np.asarray(costs), kind="stable").tolist())
+    results, errors = [None] * len(tasks), []
 
     def work():
         while True:
             try:
-                task = queue.popleft()
+                number = queue.popleft()
             except IndexError:
                 return
             try:
                 # BLAS may leave a flag behind after products of finite rows. What is
                 # not finite is refused before it comes here, or where it ends up.
                 with np.errstate(invalid="ignore"):
-                    function(task)
+                    results[number] = function(tasks[number])
                 if progress is not None:
-                    progress(task)
+                    progress(tasks[number])
             except BaseException as error:
                 errors.append(error)
                 queue.clear()
@@ -200,6 +204,7 @@ def run_tasks(function, tasks, costs, *, n_jobs=None, progress=None):
             wait([helper for helper in helpers if not helper.cancel()])
     if errors:
         raise errors[0]
+    return results
 
 
 def run_blocks(function, blocks):
@@ -211,13 +216,17 @@ def run_blocks(function, blocks):
     Parameters
     ----------
     function : callable
-        Takes one block and writes its result where it belongs.
+        Takes one block.
     blocks : list
         What to call it on. A single one is left to BLAS's threads.
+
+    Returns
+    -------
+    results : list
+        What it has returned for each block.
     """
     if len(blocks) == 1:
-        function(blocks[0])
-        return
+        return [function(blocks[0])]
     n_threads = min(
         (
             library.num_threads
@@ -226,4 +235,4 @@ def run_blocks(function, blocks):
         ),
         default=1,
     )
-    run_tasks(function, blocks, np.ones(len(blocks)), n_jobs=n_threads)
+    return run_tasks(function, blocks, np.ones(len(blocks)), n_jobs=n_threads)

@@ -660,18 +660,17 @@ def _blocks_of_parts(learn_part, parts, pool, n_jobs):
     blocks : list of Block
         In the order of the classes.
     """
+
+    def learn(part):
+        share = pool and Pool(np.zeros_like(pool.triangle))
+        return learn_part(part, share), share
+
     blocks = []
     for some in parts:
-        found = [None] * len(some)
-
-        def learn(number, some=some, found=found):
-            share = pool and Pool(np.zeros_like(pool.triangle))
-            found[number] = learn_part(some[number], share), share
-
-        if len(some) == 1:
-            learn(0)  # its own threads may share it, and those of BLAS
+        if len(some) == 1:  # its own threads may share it, and those of BLAS
+            found = [learn(some[0])]
         else:
-            run_tasks(learn, range(len(some)), np.ones(len(some)), n_jobs=n_jobs)
+            found = run_tasks(learn, some, np.ones(len(some)), n_jobs=n_jobs)
         for of_part, share in found:
             blocks += of_part
             if pool is not None:

@@ -112,19 +112,16 @@ def _merged_each(points, classes, n_left, n_jobs):
     """Merge points of some classes into so many, a few at a time, in threads."""
     ends = offsets_of(points.sizes[classes] * points.values.vectors[:1].nbytes)
     runs = runs_of(ends, _BATCH_BYTES)
-    merged = [None] * len(runs)
 
-    def merge(number):
-        run = runs[number]
+    def merge(run):
         part = points.take(classes[run])
         # Whatever order they come in: a chunk is a sample of the class.
         keys = row_keys(part.values.vectors, seed=0)
         order = np.lexsort([keys, part.codes])
         part = Ragged(take(part.values, order), part.offsets)
-        merged[number] = _merged(part, n_left[run])
+        return _merged(part, n_left[run])
 
-    run_tasks(merge, range(len(runs)), np.ones(len(runs)), n_jobs=n_jobs)
-    return joined(merged)
+    return joined(run_tasks(merge, runs, np.ones(len(runs)), n_jobs=n_jobs))
 
 
 def _merged(points, n_left):

@@ -189,26 +189,23 @@ class Similarity:
         results : list
             What it has returned for each block, in the order of the queries.
         """
-        blocks, found = self.blocks(len(X)), {}
+        blocks = self.blocks(len(X))
         in_threads = in_threads and not self.is_callable
         # What is too large for a product is refused by what comes of it, and BLAS may
         # leave a flag behind. What functions of users warn of is theirs.
         is_ours = in_threads and not self.query_norm.is_callable
         quiet = "ignore" if is_ours else "warn"
 
-        def keep(block):
+        def work_quietly(block):
             with np.errstate(over=quiet, invalid=quiet):
-                found[block.start] = work(slice(block.start, block.stop))
+                return work(slice(block.start, block.stop))
 
         if self.xp is not np:
-            for block in blocks:
-                in_halves(keep, range(block.start, block.stop))
-        elif in_threads:
-            run_blocks(keep, blocks)
-        else:
-            for block in blocks:
-                keep(block)
-        return [found[start] for start in sorted(found)]
+            ranges = [range(block.start, block.stop) for block in blocks]
+            return [part for r in ranges for part in in_halves(work_quietly, r)]
+        if in_threads:
+            return run_blocks(work_quietly, blocks)
+        return list(map(work_quietly, blocks))
 
     def blocks(self, n_queries):
         """Slice the queries to compare at a time: one slice, or an even number."""

@@ -351,18 +351,12 @@ class Pool:
 
         They are summed up in the same order, however many threads multiply.
         """
-        starts = range(0, len(factor), _BLOCK_ROWS)
+        n, step = len(factor), _BLOCK_ROWS
+        blocks = [factor[start : start + step] for start in range(0, n, step)]
         at_once = max(1, _PRODUCT_BYTES // self.triangle.nbytes)
-        for i in range(0, len(starts), at_once):
-            found = {}
-
-            def multiply(start, found=found):
-                rows = factor[start : start + _BLOCK_ROWS]
-                found[start] = _triangle_of_products(rows)
-
-            run_blocks(multiply, starts[i : i + at_once])
-            for start in sorted(found):
-                self.triangle += found[start]
+        for i in range(0, len(blocks), at_once):
+            for found in run_blocks(_triangle_of_products, blocks[i : i + at_once]):
+                self.triangle += found
 
     def absorb(self, moments):
         """Add the scatter of a class, and leave it away from its moments."""

@@ -457,15 +457,15 @@ class TestMemory:
             if len(items) > most:
                 raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
             done.extend(items)
-            work(items)
+            return work(items)
 
         return run, done
 
     @pytest.mark.parametrize("most", [1, 3, 100])
     def test_halves_of_halves(self, most):
-        run, done = self.scarce(lambda items: None, most)
-        in_halves(run, range(10))
-        assert done == list(range(10))
+        run, done = self.scarce(list, most)
+        found = in_halves(run, range(10))
+        assert done == [item for part in found for item in part] == list(range(10))
 
     def test_not_even_one(self):
         run, _ = self.scarce(lambda items: None, 0)
@@ -490,8 +490,9 @@ class TestMemory:
 
         def scarcely(work, items):
             run, done = self.scarce(work, 4)
-            in_halves(run, items)
+            found = in_halves(run, items)
             attempts.append(done)
+            return found
 
         monkeypatch.setattr("skimprint.cluster._kmeans.on_device.in_halves", scarcely)
         monkeypatch.setattr("skimprint._scoring.similarity.in_halves", scarcely)

@@ -1,4 +1,4 @@
-"""Tasks across threads: what errors and interrupts leave behind."""
+"""Tasks across threads: their results, and what errors and interrupts leave behind."""
 
 import os
 import signal
@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
 from skimprint._arrays import threads as _threads
-from skimprint._arrays.threads import run_tasks
+from skimprint._arrays.threads import run_blocks, run_tasks
 
 
 def blas_threads():
@@ -62,6 +63,16 @@ def test_after_an_error_no_task_begins_and_those_that_have_are_waited_for(monkey
         run_tasks(task, list(range(100)), [1] * 100, n_jobs=2)
     assert len(begun) == 2
     assert len(ended) == 1
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_results_are_in_the_order_of_the_tasks(n_jobs):
+    tasks = [slice(i, 2 * i) for i in range(20)]
+    costs = np.random.default_rng(0).random(20)
+    found = run_tasks(lambda task: task.stop, tasks, costs, n_jobs=n_jobs)
+    assert found == list(range(0, 40, 2))
+    for few in (tasks, tasks[:1], []):
+        assert run_blocks(lambda task: task.start, few) == list(range(len(few)))
 
 
 def test_errors_of_progress_reach_the_caller():
