@@ -168,12 +168,10 @@ class State:
 
     def __getstate__(self):
         # Places follow from the blocks; labels are written once.
-        return vars(self) | {"places": None, "order": None}
+        return {k: v for k, v in vars(self).items() if k not in ("places", "order")}
 
     def __setstate__(self, state):
-        state = state | {"places": _places_in(state["blocks"])}
-        del state["order"]
-        vars(self).update(state)
+        vars(self).update(state, places=_places_in(state["blocks"]))
 
     def __sizeof__(self):
         """Count the arrays: dask places and spills by that."""
