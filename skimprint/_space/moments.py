@@ -441,13 +441,10 @@ class PooledMoments:
     """
 
     def __init__(self, state, previous=None):
-        columns = state.column(
-            lambda block: (
-                block.moments._replace(triangles=None, thirds=None),
-                block.labels,
-            )
+        moments = state.column(
+            lambda block: block.moments._replace(triangles=None, thirds=None)
         )
-        moments, labels = columns
+        labels = state.column(lambda block: block.labels)
         known = moments.weights > 0
         self.weights = moments.weights[known]
         self.means = moments.means[known]

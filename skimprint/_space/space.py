@@ -44,9 +44,8 @@ class Space:
 
     def __init__(self, state, previous=None, shrinkage=None):
         self.state = state
-        self.class_weights, self.is_head = state.column(
-            lambda block: (block.weights, block.is_head)
-        )
+        self.class_weights = state.column(lambda block: block.weights)
+        self.is_head = state.column(lambda block: block.is_head)
         self._previous = previous
         if shrinkage is not None:
             self.shrinkage = shrinkage
