@@ -13,7 +13,7 @@ import numpy as np
 
 from .._memory.learner import completed, learn, learn_each
 from .._scoring.scorer import Scorer
-from .._scoring.similarity import largest_rows
+from .._scoring.similarity import largest_first, largest_rows
 from .._space.space import Space
 from ._fitted import Fitted
 from ._head import Head
@@ -215,11 +215,8 @@ class _Remembering:
             ranks = self.similarity.ranks(X)
             indices = largest_rows(ranks, self.n_remembered)
             ranks = np.take_along_axis(ranks, indices, axis=0)
-            order = np.argsort(-ranks, axis=0, kind="stable")
-            known["nearest"] = [
-                np.take_along_axis(each, order, axis=0) for each in (indices, ranks)
-            ]
-        indices, ranks = known["nearest"]
+            known["nearest"] = [each.T for each in largest_first(ranks, indices)]
+        ranks, indices = known["nearest"]
         divides = self.divide_by_length
         if divides not in known:
             known[divides] = self.exact(X, indices, ranks.copy())
