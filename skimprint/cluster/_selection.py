@@ -147,16 +147,13 @@ def grouped_fps(groups, n_selected, *, start="farthest", seed=0, n_jobs=None):
         index = groups.stack_indices(bucket)
         n_groups, n = index.shape
         each = np.arange(n_groups)
-        shares = None
-        if weights is not None:
-            shares = weights[index] / weights[index].sum(axis=1, keepdims=True)
-            shares = shares.astype(groups.dtype)
         rows = groups.stack(bucket)
         rows -= np.einsum("bnd->bd", rows)[:, None] / n
         sq_norms = np.einsum("bnd,bnd->bn", rows, rows)
         merit = sq_norms.copy()
-        if shares is not None:
-            means = np.einsum("bnd,bn->bd", rows, shares)
+        if weights is not None:
+            shares = weights[index] / weights[index].sum(axis=1, keepdims=True)
+            means = np.einsum("bnd,bn->bd", rows, shares.astype(groups.dtype))
             merit -= 2 * np.einsum("bnd,bd->bn", rows, means)
         selected = np.empty((n_groups, k), np.intp)
         closest = np.full((n_groups, n), np.inf, groups.dtype)
