@@ -386,24 +386,19 @@ class ProxyGenerator(BaseEstimator, ABC):
             records[group] = record
 
         def remember(group):
-            records[group] = self._remember_some(
-                support, group, proxies.one(group), bounds[group], seed
-            )
+            index, bound = support.indices(group), bounds[group]
+            if not self.selects:
+                drawn = np.random.default_rng(seed).permutation(len(index))[:bound]
+                index = index[np.sort(drawn)]
+            points = selected(support, index, np.array([0, len(index)])).values
+            if self.selects:
+                records[group] = self.condense(points, bound)
+            else:
+                records[group] = sharing(points, proxies.one(group))
 
         large = np.flatnonzero(wanted & ~whole)
         run_tasks(remember, large, support.sizes[large], n_jobs=n_jobs)
         return Ragged.of(records)
-
-    def _remember_some(self, support, group, proxies, bound, seed):
-        """Choose what to remember of a class of many samples."""
-        index = support.indices(group)
-        if not self.selects:
-            drawn = np.random.default_rng(seed).permutation(len(index))[:bound]
-            index = index[np.sort(drawn)]
-        points = selected(support, index, np.array([0, len(index)])).values
-        if self.selects:
-            return self.condense(points, bound)
-        return sharing(points, proxies)
 
     def _condense_each(self, points, bounds, n_jobs):
         """Reduce the points of each class, but where the bound is 0."""
@@ -411,14 +406,13 @@ class ProxyGenerator(BaseEstimator, ABC):
             return points
         if type(self).condense is ProxyGenerator.condense and not self.selects:
             return compressed(points, bounds, n_jobs=n_jobs)
-        found = list(points)
 
         def condense(place):
-            found[place] = self.condense(found[place], bounds[place])
+            return self.condense(points.one(place), bounds[place])
 
         bounded = np.flatnonzero(bounds)
-        run_tasks(condense, bounded, points.sizes[bounded], n_jobs=n_jobs)
-        return Ragged.of(found)
+        found = run_tasks(condense, bounded, points.sizes[bounded], n_jobs=n_jobs)
+        return points.replaced(bounded, Ragged.of(found))
 
 
 def selected(support, indices, offsets):
