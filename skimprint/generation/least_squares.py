@@ -101,16 +101,13 @@ class LeastSquaresProxies(ProxyGenerator):
             self.alpha_ = choose_alpha(
                 _second_moment(moments), moments.weights, moments.means, left_out
             )
-        total = moments.weights.sum()
         if self.prior == "uniform":
             shares = np.full(len(vectors), 1 / len(vectors))
         else:
-            shares = counts / total
+            shares = counts / moments.weights.sum()
         targets = vectors * shares[:, None]
-        n_rows = len(moments.weights)
-        if moments.factor is not None:
-            n_rows += len(moments.factor)
-        if moments.factor is None or n_rows >= targets.shape[1]:
+        (n_classes, d), factor = moments.means.shape, moments.factor
+        if factor is None or len(factor) + n_classes >= d:
             return _solve_primal(moments, targets, self.alpha_)
         return _solve_dual(moments, targets, self.alpha_)
 
