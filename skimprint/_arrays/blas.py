@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import numpy as np
 from scipy import linalg
 
+from .groups import blocks_of_rows
 from .threads import one_blas_thread
 
 # Groups of up to so many rows go through one call together, so many rows of each at a
@@ -68,7 +69,7 @@ def gram_each(rows, out):
     # From the diagonal on. A block is never square: of rows with themselves NumPy
     # would compute a triangle, which takes longer when it is small.
     step = min(_ROWS, -(-n // 2))
-    blocks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    blocks = blocks_of_rows(n, step)
     for block in blocks:
         start = block.start if block.stop < n else max(block.start - 1, 0)
         others = rows[:, start:].transpose(0, 2, 1)

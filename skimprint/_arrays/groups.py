@@ -174,6 +174,14 @@ def places_from(starts, counts):
     return np.arange(counts.sum()) + np.repeat(starts - ends + counts, counts)
 
 
+def blocks_of_rows(n, step):
+    """List slices of so many rows that cover n of them; the last may have fewer.
+
+    scikit-learn's `gen_batches` takes as long to check its parameters as a query takes.
+    """
+    return [slice(i, min(i + step, n)) for i in range(0, n, step)]
+
+
 def runs_of(offsets, most):
     """Split groups into runs of consecutive ones.
 

@@ -8,7 +8,7 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from .._arrays.device import have_negative
-from .._arrays.groups import GroupedRows, offsets_of, runs_of
+from .._arrays.groups import GroupedRows, blocks_of_rows, offsets_of, runs_of
 from .._arrays.threads import run_tasks
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.moments import MomentColumns, Pool, are_few
@@ -73,8 +73,7 @@ class Batch:
     def signed_labels(self):
         """The classes of which a sample of some weight has a negative value: list."""
         is_signed = np.zeros(len(self.classes), bool)
-        for start in range(0, len(self.X), _SIGN_ROWS):
-            part = slice(start, min(start + _SIGN_ROWS, len(self.X)))
+        for part in blocks_of_rows(len(self.X), _SIGN_ROWS):
             codes = self.codes[part]
             if is_signed[codes].all():
                 continue

@@ -7,9 +7,8 @@ means, the whitening and a covariance lose it in closed form. Everything else st
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import gen_batches
 
-from .._arrays.groups import numbers_within
+from .._arrays.groups import blocks_of_rows, numbers_within
 from .._memory.columns import take
 from .._space.downdate import Downdate, Vectors, shift_without
 from .._space.kernel_ridge import MAX_ROWS
@@ -392,8 +391,7 @@ class _HeadWithout:
             similarities = compare.finish(compare.ranks(queries), queries)
         proxies, samples = self._pairs()
         step = max(1, _AT_A_TIME // self.queries.shape[1])
-        for start in range(0, len(proxies), step):
-            part = slice(start, start + step)
+        for part in blocks_of_rows(len(proxies), step):
             own, which = proxies[part], samples[part]
             vectors = self._proxies(own, which)
             if needs_covariance:
@@ -447,7 +445,7 @@ class _HeadWithout:
         m = beside(self.means, mean_shift)
         m_x = downdate.cosines(m, x, self.means @ self.queries.T)
         similarities = np.empty((len(self.vectors), n), head.dtype)
-        for part in gen_batches(len(self.vectors), max(1, _AT_A_TIME // n)):
+        for part in blocks_of_rows(len(self.vectors), max(1, _AT_A_TIME // n)):
             vectors, codes = self.vectors[part], head.codes[part]
             p = beside(vectors, self.shift)
             products = downdate.cosines(p, x, vectors @ self.queries.T)

@@ -12,9 +12,10 @@ from copy import copy
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from sklearn.utils import gen_batches, gen_even_slices
+from sklearn.utils import gen_even_slices
 
 from .._arrays.device import DeviceArray, in_halves, to_host
+from .._arrays.groups import blocks_of_rows
 from .._arrays.threads import run_blocks
 from .._space.downdate import gain_without
 from .._validation import check_returned
@@ -212,9 +213,7 @@ class Similarity:
         n_proxies, n_features = self.proxies.shape
         row_bytes = max(1, n_proxies) * self.proxies.itemsize
         if self.xp is not np:
-            return list(
-                gen_batches(n_queries, max(1, _DEVICE_BLOCK_BYTES // row_bytes))
-            )
+            return blocks_of_rows(n_queries, max(1, _DEVICE_BLOCK_BYTES // row_bytes))
         query_bytes = n_queries * n_features * self.proxies.itemsize
         is_small = n_queries * row_bytes <= _BLOCK_BYTES and query_bytes <= _QUERY_BYTES
         if is_small and self.has_device_form:
@@ -312,8 +311,7 @@ class Similarity:
         """
         vectors = self.project(vectors)
         found = np.empty(len(X), self.proxies.dtype)
-        for start in range(0, len(X), _PAIRS):  # of no pairs, too
-            part = slice(start, start + _PAIRS)
+        for part in blocks_of_rows(len(X), _PAIRS):
             found[part] = np.diagonal(self.compare(X[part], vectors[part]))
         return found
 

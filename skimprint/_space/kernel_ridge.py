@@ -16,7 +16,7 @@ from scipy import linalg
 from scipy.stats import hmean
 
 from .._arrays.blas import eigh
-from .._arrays.groups import numbers_within
+from .._arrays.groups import blocks_of_rows, numbers_within
 from .._arrays.threads import run_blocks
 from .leave_one_out import LeftOut, last_of_the_best
 from .likelihood import balanced
@@ -349,9 +349,7 @@ def _inverse_diagonal(factor):
 
 
 def _blocks(n_rows, n_columns):
-    # `gen_batches` takes as long to check its parameters as a query takes.
-    step = max(1, _BLOCK_SIZE // n_columns)
-    return [slice(i, min(i + step, n_rows)) for i in range(0, n_rows, step)]
+    return blocks_of_rows(n_rows, max(1, _BLOCK_SIZE // n_columns))
 
 
 def _kernel(A, B, gamma):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
-from .._arrays.groups import offsets_of
+from .._arrays.groups import blocks_of_rows, offsets_of
 from .._arrays.threads import run_blocks
 from .._memory.columns import Ragged, Samples
 from ..cluster._kmeans.sums import cluster_sums
@@ -99,7 +99,7 @@ def moments_of(rows, weights=None):
         samples = Ragged(Samples(rows, weights, zeros, zeros), np.array([0, n]))
         return MomentColumns.of_few(samples).one(0, samples)
     total = weights.sum()
-    blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, n, _BLOCK_ROWS)]
+    blocks = blocks_of_rows(n, _BLOCK_ROWS)
     mean = sum(weights[b] @ rows[b].astype(np.float64, copy=False) for b in blocks)
     mean /= total
     scatter = np.zeros((d, d))
@@ -351,8 +351,7 @@ class Pool:
 
         They are summed up in the same order, however many threads multiply.
         """
-        n, step = len(factor), _BLOCK_ROWS
-        blocks = [factor[start : start + step] for start in range(0, n, step)]
+        blocks = [factor[block] for block in blocks_of_rows(len(factor), _BLOCK_ROWS)]
         at_once = max(1, _PRODUCT_BYTES // self.triangle.nbytes)
         for i in range(0, len(blocks), at_once):
             for found in run_blocks(_triangle_of_products, blocks[i : i + at_once]):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..._arrays.groups import blocks_of_rows
 from .empty import refill
 from .seeding import seed_rows
 from .sums import CANCELLED, cluster_sums, inertia_of
@@ -145,8 +146,7 @@ class _Bounds:
         else:
             squares = np.empty((len(rows), len(centers)), centers.dtype)
             n_rows = max(1, _BLOCK_BYTES // self.X[0].nbytes)
-            for start in range(0, len(rows), n_rows):
-                block = slice(start, start + n_rows)
+            for block in blocks_of_rows(len(rows), n_rows):
                 np.matmul(self.X[rows[block]], factors, out=squares[block])
         offsets = np.einsum("kd,kd->k", centers, centers)
         offsets[sizes == 0] = np.inf

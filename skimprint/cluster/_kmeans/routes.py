@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._arrays.blas import FEW_ROWS, centred_gram, gram_each
-from ..._arrays.groups import GroupedRows, group_by_equal
+from ..._arrays.groups import GroupedRows, blocks_of_rows, group_by_equal
 from ..._arrays.threads import PausableLock
 from ...normalization import l2_normalize
 from .gram import gram_kmeans
@@ -163,7 +163,7 @@ def _in_gram_space(job, bucket, runs):
     """Run Lloyd's algorithm on inner products, for groups of one size together."""
     groups, n = job.groups, int(job.groups.sizes[bucket[0]])
     step = max(1, _ROW_BYTES // (n * groups.n_features * groups.dtype.itemsize))
-    chunks = [slice(i, i + step) for i in range(0, len(bucket), step)]
+    chunks = blocks_of_rows(len(bucket), step)
     G = np.empty((len(bucket), n, n), groups.dtype)
     for chunk in chunks:
         rows = job.groups.stack(bucket[chunk])

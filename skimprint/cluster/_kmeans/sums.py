@@ -2,7 +2,8 @@
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import gen_batches
+
+from ..._arrays.groups import blocks_of_rows
 
 # Inertia relative to the scatter of a group below which rounding spoils a difference of
 # large sums.
@@ -69,7 +70,7 @@ def inertia_of(rows, labels, weights, centers):
         Their sum, in double precision.
     """
     inertia = 0.0
-    for block in gen_batches(len(rows), _BLOCK):
+    for block in blocks_of_rows(len(rows), _BLOCK):
         residuals = rows[block] - centers[labels[block]]
         sq_distances = np.einsum("ij,ij->i", residuals, residuals)
         inertia += np.dot(sq_distances.astype(np.float64), weights[block])
