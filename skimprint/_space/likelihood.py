@@ -61,7 +61,7 @@ def fit_temperature(
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern
        Neural Networks", ICML 2017.
     """
-    rounding = 10 * np.finfo(scores.dtype).eps
+    rounding = np.finfo(scores.dtype).eps
     scores = scores.astype(np.float64, copy=False)
     own = scores[np.arange(len(scores)), codes]
     margins = scores - own[:, None]

@@ -7,6 +7,7 @@ from sklearn.exceptions import NotFittedError
 
 from .._scoring.leave_one_out import leave_one_out, scores_of_kept
 from .._space.likelihood import balanced, fit_temperature
+from .._space.whitening import is_apart
 from .._validation import check_parameter
 
 # Mean and deviation of the logarithm of the typical difference of scores over the best
@@ -59,7 +60,10 @@ def calibrate(scorer, score):
         to leave out.
     """
     if score not in scorer.calibrations:
-        scorer.calibrations[score] = _calibrated(scorer, score)
+        found = _calibrated(scorer, score)
+        if not _tells_apart(scorer.head):
+            found = found._replace(temperature=1.0)
+        scorer.calibrations[score] = found
     return scorer.calibrations[score]
 
 
@@ -94,6 +98,15 @@ def _calibrated(scorer, score):
         elsewhere = _between_classes(*scores_of_kept(scorer, found.is_alone))
         temperature = temperature ** (1 - share) * elsewhere**share
     return Calibration(float(temperature), found.familiarities, found.weights)
+
+
+def _tells_apart(head):
+    """Whether more than rounding errors tells classes apart."""
+    proxies, origin = head.proxies, head.proxies[0]
+    some = (proxies[-1:], proxies)  # nearly always, one other proxy shows it
+    return head.kernel is not None or any(
+        is_apart(rows, origin, head.dtype).any() for rows in some
+    )
 
 
 def _between_classes(scores, codes):

@@ -343,7 +343,16 @@ def test_what_varies_no_more_without_a_sample(metric, whitening):
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"generator": "mean"}, {"kernel_weight": 0.25}, {"whitening": 0.3}]
+    "params",
+    [
+        {},
+        {"generator": "mean"},
+        {"kernel_weight": 0.25},
+        {"whitening": 0.3},
+        {"generator": "mean", "whitening": None},
+        {"metric": "mahalanobis", "whitening": None},
+        {"metric": "euclidean", "whitening": None},
+    ],
 )
 @pytest.mark.parametrize("n_features", [8, 64, 384])
 @pytest.mark.parametrize("longest", [1, 5])
