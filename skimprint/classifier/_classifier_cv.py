@@ -445,13 +445,16 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         else:
             fitted = time.perf_counter()
             result["fit_time"] = fitted - start
+            train, test = fold.train, fold.test
+            if _has_functions(self.scoring):  # which may change what they get
+                train, test = fold.samples()
             result["test_scores"] = _score(
-                clf, *fold.test, scorer, fold.test_params, self.error_score
+                clf, *test, scorer, fold.test_params, self.error_score
             )
             result["score_time"] = time.perf_counter() - fitted
             if self.return_train_score:
                 result["train_scores"] = _score(
-                    clf, *fold.train, scorer, fold.train_params, self.error_score
+                    clf, *train, scorer, fold.train_params, self.error_score
                 )
         finally:
             context.call_on_fit_task_end(**task)
@@ -541,6 +544,12 @@ def _groups(estimator, candidates, shares):
     return [*agreeing(together), *([each] for each in made if not each.shares)]
 
 
+def _has_functions(scoring):
+    """Tell whether a function of the user's scores."""
+    several = isinstance(scoring, Mapping)
+    return any(map(callable, scoring.values() if several else [scoring]))
+
+
 def _is_accuracy(estimator, scoring):
     """Tell whether scores are those of `_accuracy`."""
     return (
@@ -595,9 +604,17 @@ class _Fold:
         if xp is not None:
             split = [xp.asarray(rows, device=device(X)) for rows in split]
         train, test = split
-        self.train = _safe_split(estimator, X, y, train)
-        self.test = _safe_split(estimator, X, y, test, train)
+        self.data = estimator, X, y, train, test
+        self.train, self.test = self.samples()
         self.fit_params = _check_method_params(X, routed.estimator.fit, train)
         self.train_params = _check_method_params(X, routed.scorer.score, train)
         self.test_params = _check_method_params(X, routed.scorer.score, test)
         self.spaces = {}
+
+    def samples(self):
+        """Take training and test samples, in new arrays."""
+        estimator, X, y, train, test = self.data
+        return (
+            _safe_split(estimator, X, y, train),
+            _safe_split(estimator, X, y, test, train),
+        )

@@ -248,6 +248,27 @@ def worst_of_many(clf, X, y):
     return sum(weight * score for weight, score in enumerate(scores, start=1))
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_scorers_may_change_what_they_get(data, several):
+    def robustness(clf, X, y):
+        before = clf.score(X, y)
+        X += np.random.default_rng(0).normal(0, 1, X.shape)
+        after = clf.score(X, y)
+        y[:] = y[0]
+        return before - after
+
+    grid = {"aggregation": ["max", "mnn", Votes(2)], "n_proxies": [1, 3]}
+    scoring = {"a": robustness, "b": "accuracy"} if several else robustness
+    params = {"cv": 2, "scoring": scoring, "refit": False, "return_train_score": True}
+    clf = plain_classifier(random_state=0)
+    expected = GridSearchCV(clf, grid, **params).fit(*data).cv_results_
+    found = ImprintClassifierCV(clf, grid, **params).fit(*data).cv_results_
+    names = [name for name in expected if name.startswith("split")]
+    assert any(expected[name].std() > 0 for name in names)
+    for name in names:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
 @pytest.mark.parametrize("as_frame", [False, True])
 def test_scorers_of_all_kinds(data, as_frame):
     X, y = data
