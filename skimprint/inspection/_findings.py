@@ -7,7 +7,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import Bunch
 
 from .._scoring.leave_one_out import scores_without
@@ -229,7 +229,7 @@ def own_label_margins(clf, X, y):
         rows = plan.support_norm(rows)
         scores[known] = scores_without(scorer, rows, codes[known])
     elif len(known):
-        scores[known] = _cross_validated(clf, X[known], codes[known], len(classes))
+        scores[known] = _cross_validated(clf, X[known], codes[known], classes)
     everyone = np.arange(len(codes))
     own = scores[everyone, codes]
     scores[everyone, codes] = -np.inf
@@ -241,23 +241,22 @@ def own_label_margins(clf, X, y):
     return Bunch(margin=margin, other=other, method=method)
 
 
-def _cross_validated(clf, X, codes, n_classes):
+def _cross_validated(clf, X, codes, classes):
     """Score samples by classifiers that learnt four fifths of the others."""
-    counts = np.bincount(codes, minlength=n_classes)
-    scores = np.full((len(codes), n_classes), np.nan)
+    counts = np.bincount(codes, minlength=len(classes))
+    scores = np.full((len(codes), len(classes)), np.nan)
     (some,) = np.nonzero(counts[codes] >= 2)
     present = np.unique(codes[some])
     if len(present) < 2:
         return scores
     n_folds = int(min(_N_FOLDS, counts[present].min()))
-    found = cross_val_predict(
-        clone(clf),
-        X[some],
-        codes[some],
-        cv=StratifiedKFold(n_folds, shuffle=True, random_state=0),
-        method="decision_function",
-    )
-    if found.ndim == 1:
-        found = np.stack([-found, found], axis=1)
-    scores[np.ix_(some, present)] = found
+    folds = StratifiedKFold(n_folds, shuffle=True, random_state=0)
+    # By labels: what a head, a mapping of `n_proxies` or a rejection says is of these.
+    for train, test in folds.split(X[some], codes[some]):
+        learnt = clone(clf).fit(X[some[train]], classes[codes[some[train]]])
+        found = learnt.decision_function(X[some[test]])
+        if found.ndim == 1:
+            found = np.stack([-found, found], axis=1)
+        columns = codes_among(classes, learnt.classes_.tolist())
+        scores[np.ix_(some[test], columns)] = found
     return scores

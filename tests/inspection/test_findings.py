@@ -6,9 +6,11 @@ import pytest
 from embedders import SHARED, minilm
 from scipy.stats import binomtest
 from settings import plain_classifier
+from sklearn.base import clone
 from sklearn.metrics import confusion_matrix, precision_score, roc_auc_score
+from sklearn.model_selection import StratifiedKFold
 
-from skimprint import FoundationEmbedder, ImprintClassifier
+from skimprint import FoundationEmbedder, ImprintClassifier, Rejection
 from skimprint.inspection import _findings as findings
 from skimprint.normalization import l2_normalize
 
@@ -140,6 +142,32 @@ class TestOwnLabelMargins:
         found = findings.own_label_margins(clf, X, y.tolist())
         assert found.method == "cross_validation"
         assert {*flipped} <= {*np.argsort(found.margin)[:15]}
+
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"rejection": Rejection("?", threshold=0.1)},
+            {"n_proxies": {"1": 2, "2": 1, "7": 4}},
+            {"head": (np.eye(2, 1024), ["0", "7"])},
+        ],
+        ids=lambda params: next(iter(params)),
+    )
+    def test_classes_are_cross_validated_by_their_labels(self, digits, params):
+        X, y = digits
+        chosen = np.isin(y, [1, 2, 7])
+        X, y = X[chosen], y[chosen].astype(str)
+        clf = plain_classifier(random_state=0, query_norm="power", **params).fit(X, y)
+        found = findings.own_label_margins(clf, X, y.tolist())
+        assert found.method == "cross_validation"
+        folds = StratifiedKFold(5, shuffle=True, random_state=0)
+        for train, test in folds.split(X, y):
+            fold = clone(clf).fit(X[train], y[train])
+            scores, classes = fold.decision_function(X[test]), fold.classes_.tolist()
+            own = [classes.index(label) for label in y[test]]
+            others = np.delete(scores.ravel(), np.arange(len(own)) * len(classes) + own)
+            others = others.reshape(len(own), -1).max(axis=1)
+            expected = scores[np.arange(len(own)), own] - others
+            np.testing.assert_allclose(found.margin[test], expected, atol=1e-6)
 
     def test_a_sample_on_its_own_cannot_be_judged(self):
         X = l2_normalize(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]))
