@@ -61,6 +61,9 @@ def fitted(request, digits):
     "params, n_classes, n_shots, n_features, most",
     [
         ({}, 77, 100, 64, 1.35),
+        # Samples in float32 beside means in float64.
+        ({"generator": "mean", "temperature": "auto"}, 20, 100, 256, 1.2),
+        ({"generator": "least_squares", "n_proxies": 1}, 20, 100, 256, 1.2),
         ({}, 20, 130, 64, 1.35),
         (RECOMMENDED | {"kernel_weight": 0}, 40, 100, 256, 1.35),
         # The coefficients of the regression are n_classes / n_features of the samples.

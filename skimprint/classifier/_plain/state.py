@@ -61,7 +61,7 @@ def write_state(state, arrays, *, derived):
                 others["indices"] = others["indices"].astype(np.int32)
             arrays.of(name).update(offsets=part.offsets, **others)
     rows["proxies"] = block.proxies.values.vectors
-    plain["rows"] = _write_rows(rows, arrays)
+    plain["rows"] = _write_rows(rows, arrays, plain["dtype"])
     moments = block.moments
     if moments is not None and (derived or not _follow_from_samples(block)):
         columns = {k: v for k, v in moments._asdict().items() if v is not None}
@@ -112,7 +112,7 @@ def read_state(plain, arrays, plan, n_features):
         return state
     n_classes = len(labels)
     proxies = proxy_offsets(arrays, n_classes)
-    vectors = _read_rows(plain["rows"], arrays)
+    vectors = _read_rows(plain["rows"], arrays, dtype)
     points = Points(
         vectors["proxies"],
         arrays.take("proxy_counts", "f", "proxies"),
@@ -151,10 +151,26 @@ def read_state(plain, arrays, plan, n_features):
 # -- Rows, of which the same may be sample, point and proxy
 
 
-def _write_rows(parts, arrays):
-    """Write each row once, and for each part the numbers of its rows."""
-    some = [rows for rows in parts.values() if len(rows)]
-    rows = np.concatenate(some, dtype=np.result_type(*some))
+def _write_rows(parts, arrays, dtype):
+    """Write each row once, and for each part the numbers of its rows.
+
+    Means are in float64, beside samples in float32: rows of another dtype stand apart.
+    """
+    dtypes = {name: part.dtype.name for name, part in parts.items()}
+    for each in dict.fromkeys(dtypes.values()):
+        alike = {name: part for name, part in parts.items() if dtypes[name] == each}
+        _write_alike(alike, arrays, _rows_name(each, dtype))
+    return dtypes
+
+
+def _rows_name(dtype, of_most):
+    """Name the array of rows of a dtype."""
+    return "rows" if dtype == of_most else f"rows.{dtype}"
+
+
+def _write_alike(parts, arrays, rows_name):
+    """Write rows of one dtype."""
+    rows = np.concatenate(list(parts.values()))
     stops = np.cumsum([len(part) for part in parts.values()])[:-1]
     keys = np.concatenate(
         [_made_unique(part) for part in np.split(row_keys(rows, seed=0), stops)]
@@ -166,10 +182,9 @@ def _write_rows(parts, arrays):
     bits = np.dtype(f"u{rows.itemsize}")
     if not np.array_equal(kept.view(bits)[numbers], rows.view(bits)):
         kept, numbers = rows, np.arange(len(rows))  # different rows have the same key
-    arrays.add("rows", kept)
+    arrays.add(rows_name, kept)
     for name, of_part in zip(parts, np.split(numbers, stops), strict=True):
         arrays.of(name).add("numbers", of_part.astype(np.int32))
-    return {name: part.dtype.name for name, part in parts.items()}
 
 
 def _made_unique(keys):
@@ -179,12 +194,17 @@ def _made_unique(keys):
     return keys
 
 
-def _read_rows(dtypes, arrays):
+def _read_rows(dtypes, arrays, of_most):
     """Read the rows of each part."""
-    rows, parts = arrays.take("rows", "f", "rows", "features"), {}
+    known, parts = {}, {}
     for name, dtype in dtypes.items():
-        numbers = arrays.take(f"{name}.numbers", "i", name)
-        if dtype not in _ROW_DTYPES or len(numbers) > len(rows):
+        if dtype not in _ROW_DTYPES:
+            raise ValueError(f"rows must be float32 or float64; got {dtype!r}.")
+        rows_name = _rows_name(dtype, of_most)
+        if dtype not in known:
+            known[dtype] = arrays.take(rows_name, "f", rows_name, "features")
+        rows, numbers = known[dtype], arrays.take(f"{name}.numbers", "i", name)
+        if len(numbers) > len(rows):
             raise ValueError(f"{name} has more rows than there are.")
         if numbers.min(initial=0) < 0 or numbers.max(initial=0) >= max(len(rows), 1):
             raise ValueError(f"{name}.numbers are not those of rows.")
