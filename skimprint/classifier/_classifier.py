@@ -605,8 +605,9 @@ or callable, default="dot"
         Parameters
         ----------
         other : ImprintClassifier
-            Fitted with the same parameters; only ``random_state``, ``n_jobs`` and
-            ``verbose`` may differ. It stays as it is.
+            Fitted with the same parameters; only ``random_state``, ``temperature``,
+            ``rejection``, ``device``, ``n_jobs`` and ``verbose`` may differ. It stays
+            as it is.
 
         Returns
         -------
@@ -784,7 +785,7 @@ or callable, default="dot"
         -------
         scores : ndarray of shape (n_samples,)
             The larger, the more familiar: see `skimprint.Rejection`. Distances are
-            negated. The same for any `aggregation`.
+            negated.
 
         Examples
         --------
