@@ -256,7 +256,7 @@ def row_keys(rows, seed):
        Section 3.
     """
     rows = np.ascontiguousarray(rows)
-    whole = rows.strides[0] % 8 == 0
+    whole = rows.shape[1] * rows.itemsize % 8 == 0
     words = rows.view(np.uint64 if whole else f"u{rows.itemsize}").astype(np.uint64)
     words ^= words >> 32  # of round numbers, only the highest bits differ
     rng = np.random.default_rng(seed % 2**64)

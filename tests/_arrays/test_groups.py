@@ -65,3 +65,11 @@ class TestRowKeys:
         np.testing.assert_array_equal(row_keys(np.asfortranarray(rows), 3), keys)
         np.testing.assert_array_equal(row_keys(rows[::-1], seed=3), keys[::-1])
         assert not np.isin(row_keys(rows, seed=4), keys).any()
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("d", [1, 3, 4])
+    def test_few_rows_have_the_keys_of_many(self, dtype, d):
+        rows = np.random.default_rng(0).normal(size=(50, d)).astype(dtype)
+        keys = row_keys(rows, seed=0)
+        for some in (slice(0), slice(1), slice(0, 2, 2), slice(7, 8, 3)):
+            np.testing.assert_array_equal(row_keys(rows[some], seed=0), keys[some])
