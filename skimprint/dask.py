@@ -549,7 +549,8 @@ def _check_width(looks, n_features):
 
 def _checker(clf):
     """Copy what is needed of a classifier to check chunks, where they are."""
-    checker = clone(clf).set_params(device=None, head=None)
+    checker = clone(clf)
+    checker.device = checker.head = None  # a subclass may have no such parameters
     for name in ("n_features_in_", "feature_names_in_"):
         if hasattr(clf, name):
             setattr(checker, name, getattr(clf, name))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from copy import copy
+from copy import copy, deepcopy
 from functools import wraps
 from traceback import format_exc
 from typing import Any, Literal, Self
@@ -445,16 +445,15 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         else:
             fitted = time.perf_counter()
             result["fit_time"] = fitted - start
-            train, test = fold.train, fold.test
-            if _has_functions(self.scoring):  # which may change what they get
-                train, test = fold.samples()
+            # Functions may change what they get, which is the same for all candidates.
+            own = deepcopy if _has_functions(self.scoring) else tuple
             result["test_scores"] = _score(
-                clf, *test, scorer, fold.test_params, self.error_score
+                clf, *own(fold.test), scorer, fold.test_params, self.error_score
             )
             result["score_time"] = time.perf_counter() - fitted
             if self.return_train_score:
                 result["train_scores"] = _score(
-                    clf, *train, scorer, fold.train_params, self.error_score
+                    clf, *own(fold.train), scorer, fold.train_params, self.error_score
                 )
         finally:
             context.call_on_fit_task_end(**task)
@@ -604,17 +603,9 @@ class _Fold:
         if xp is not None:
             split = [xp.asarray(rows, device=device(X)) for rows in split]
         train, test = split
-        self.data = estimator, X, y, train, test
-        self.train, self.test = self.samples()
+        self.train = _safe_split(estimator, X, y, train)
+        self.test = _safe_split(estimator, X, y, test, train)
         self.fit_params = _check_method_params(X, routed.estimator.fit, train)
         self.train_params = _check_method_params(X, routed.scorer.score, train)
         self.test_params = _check_method_params(X, routed.scorer.score, test)
         self.spaces = {}
-
-    def samples(self):
-        """Take training and test samples, in new arrays."""
-        estimator, X, y, train, test = self.data
-        return (
-            _safe_split(estimator, X, y, train),
-            _safe_split(estimator, X, y, test, train),
-        )
