@@ -825,6 +825,26 @@ def test_onnx(tmp_path, tiny_models, of_images):
         FoundationEmbedder("onnx:nowhere").transform(items)
 
 
+def test_onnx_pads_on_the_right(tmp_path, tiny_models):
+    folder, _ = onnx_model(tmp_path / "model", of_images=False)
+    tokenizers = import_or_skip("tokenizers", "tokenizers")
+    tokenizer = tokenizers.Tokenizer.from_file(
+        str(tiny_models / "text" / "tokenizer.json")
+    )
+    tokenizer.enable_padding(direction="left")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    embedder = FoundationEmbedder(f"onnx:{folder}")
+    inputs = embedder._resolve().prepare(TEXTS)
+    sizes = inputs["attention_mask"].sum(axis=1)
+    assert len(set(sizes)) > 1
+    for mask, size in zip(inputs["attention_mask"], sizes, strict=True):
+        assert mask[:size].all()
+    with pytest.raises(
+        ValueError, match="pooling='pooler' needs a model with a pooled"
+    ):
+        embedder.set_params(pooling="pooler", on_error="skip").transform(TEXTS)
+
+
 def test_prompts_are_put_before_texts(tiny_models, tmp_path):
     names = [f"transformers:{tiny_models / 'text'}", minilm()]
     for name in names:
