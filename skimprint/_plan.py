@@ -290,7 +290,7 @@ def checked_head(head):
     weight = check_array(to_host(weight), dtype=DTYPES, input_name="head")
     classes = np.arange(len(weight)) if classes is None else to_host(classes)
     classes = np.asarray(classes)
-    check_lasting_labels(classes)
+    check_lasting_labels(classes, "classes")
     classes = plain_labels(classes)
     if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):
         raise ValueError(

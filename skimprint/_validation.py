@@ -39,15 +39,15 @@ def check_labels(y):
         check_classification_targets(y)
 
 
-def check_lasting_labels(y):
+def check_lasting_labels(y, name="y"):
     """Refuse what are no class labels, and bytes and dates, which no file can hold."""
     check_labels(y)
     if y.dtype.kind in "SmM":
-        got, cure = f"{y.dtype}. Make them text", "y.astype(str)"
+        got, cure = f"{y.dtype}. Make them text", f"{name}.astype(str)"
         if y.dtype.kind == "S":
-            got, cure = "bytes. Decode them", "np.char.decode(y)"
+            got, cure = "bytes. Decode them", f"np.char.decode({name})"
         raise ValueError(
-            f"y must be numbers, text or booleans; got {got} first: {cure}."
+            f"{name} must be numbers, text or booleans; got {got} first: {cure}."
         )
 
 

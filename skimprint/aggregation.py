@@ -48,17 +48,18 @@ def max_scores(ranks: Any, offsets: np.ndarray, xp: ModuleType = np) -> Any:
            [2., 2.]])
     """
     counts = np.diff(offsets)
-    if not len(counts) or counts.min() < 1:
+    n_classes = len(counts)
+    if not n_classes or (least := int(counts.min())) < 1:
         raise ValueError(
             "Each class must have a proxy: offsets must rise from class to class; got "
             f"{offsets}."
         )
-    largest, n_classes = int(counts.max()), len(counts)
+    largest = int(counts.max())
     if largest == 1:
         return ranks
     if xp is np:
         ranks = np.ascontiguousarray(ranks)
-    if counts.min() == largest:
+    if least == largest:
         return xp.max(xp.reshape(ranks, (n_classes, largest, -1)), axis=1)
     # `np.maximum.reduceat` takes ten times as long. Going through the classes, or
     # the first, second, ... proxies of all, takes sqrt(n_proxies) steps at most.

@@ -107,6 +107,6 @@ RECOMMENDED: Mapping[str, Any] = _Settings(
 )
 
 #: All settings by the names that `ImprintClassifier.from_method` knows.
-METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
+METHODS: Mapping[str, Mapping[str, Any]] = _Settings(
     {**PUBLISHED_METHODS, "recommended": RECOMMENDED}
 )

@@ -455,7 +455,6 @@ class PooledMoments:
         self._places = {label: state.places[label] for label in labels[known].tolist()}
         self.factor = self._triangle = None
         self._dtype = state.dtype
-        self._rounding = rounding_of(state.dtype)
         d = self.means.shape[1]
         if state.pooled is not None:
             self._triangle = state.pooled
@@ -499,16 +498,15 @@ class PooledMoments:
     def varies(self):
         """Whether samples differ from their class mean by more than rounding errors."""
         squares = self.weights @ np.einsum("ij,ij->i", self.means, self.means)
-        return self.variance > self._rounding * squares
+        return self.variance > rounding_of(self._dtype) * squares
 
     @property
     def between(self):
         """Class means about their mean; no rows where they are the same: float64."""
         rows = self.means - self.means.mean(axis=0)
-        is_apart = np.vdot(rows, rows) > self._rounding * np.vdot(
-            self.means, self.means
-        )
-        return rows if is_apart else rows[:0]
+        squares = np.vdot(self.means, self.means)
+        differ = np.vdot(rows, rows) > rounding_of(self._dtype) * squares
+        return rows if differ else rows[:0]
 
     @property
     def scatter(self):

@@ -76,13 +76,13 @@ def _array_and_rate(item):
 
 def _one_channel(array):
     array = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
-    if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
-        raise ItemError(
-            f"expected samples as a sound has them, got {array.dtype}, which does not "
-            "say what is loudest: cast them to int16 or what they have been, or scale "
-            "them to -1..1"
-        )
     if array.dtype.kind in "iu":  # of full scale
+        if array.dtype.itemsize == 8:
+            raise ItemError(
+                f"expected samples as a sound has them, got {array.dtype}, which does "
+                "not say what is loudest: cast them to int16 or what they have been, "
+                "or scale them to -1..1"
+            )
         half = 2.0 ** (8 * array.dtype.itemsize - 1)
         array = array / half - (array.dtype.kind == "u")
     if array.dtype.kind != "f" or array.ndim not in (1, 2):

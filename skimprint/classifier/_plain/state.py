@@ -151,7 +151,7 @@ def read_state(plain, arrays, plan, n_features):
 # -- Rows, of which the same may be sample, point and proxy
 
 
-def _write_rows(parts, arrays, dtype):
+def _write_rows(parts, arrays, of_most):
     """Write each row once, and for each part the numbers of its rows.
 
     Means are in float64, beside samples in float32: rows of another dtype stand apart.
@@ -159,7 +159,7 @@ def _write_rows(parts, arrays, dtype):
     dtypes = {name: part.dtype.name for name, part in parts.items()}
     for each in dict.fromkeys(dtypes.values()):
         alike = {name: part for name, part in parts.items() if dtypes[name] == each}
-        _write_alike(alike, arrays, _rows_name(each, dtype))
+        _write_alike(alike, arrays, _rows_name(each, of_most))
     return dtypes
 
 
