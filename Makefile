@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo demo-text test test-slow test-oldest test-vision test-integrations test-browser lint docs bench bench-paper clean
+.PHONY: demo demo-text test test-slow test-core test-oldest test-vision test-integrations test-browser lint docs bench bench-paper clean
 
 demo: .venv/.demo  ## the main job, on real embeddings that ship with the package
 	$(BIN)/python examples/demo.py
@@ -19,6 +19,11 @@ test: .venv/.test  ## the whole suite, doctests included
 
 test-slow: .venv/.test  ## what takes minutes: Banking77, all texts, if ../shared is there
 	$(BIN)/python -m pytest -m slow -s
+
+CORE := .venv-core/bin
+
+test-core: .venv-core/.installed  ## the tests without extras: those that need one skip
+	OMP_NUM_THREADS=1 $(CORE)/python -m pytest $(IN_PARALLEL) tests
 
 OLDEST := .venv-oldest/bin
 
@@ -73,11 +78,17 @@ bench-paper: .venv/.bench  ## beside the paper's methods and other heads, into d
 	$(BIN)/python benchmarks/paper
 
 clean:
-	rm -rf .venv .venv-oldest .venv-vision .venv-integrations .venv-browser
+	rm -rf .venv .venv-core .venv-oldest .venv-vision .venv-integrations .venv-browser
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("skimprint needs Python >= 3.11, $(PYTHON) is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
+
+.venv-core/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-core
+	$(CORE)/python -m pip install --quiet --constraint constraints.txt \
+		--editable . hypothesis pytest pytest-xdist
+	@touch $@
 
 .venv-oldest/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest

@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +28,10 @@ def labelled(draw, at_least=6):
 
 def splits(n_shots, y, **params):
     return list(NShotSplit(n_shots, **params).split(np.zeros((len(y), 1)), y))
+
+
+def series(y):
+    return pytest.importorskip("pandas", reason="needs pandas").Series(y)
 
 
 @given(labelled(), st.integers(1, 3), SEEDS, st.sampled_from([0.25, 0.5, None]))
@@ -129,7 +132,7 @@ def test_without_a_seed_each_call_draws_anew():
         assert set(a) != set(b)
 
 
-@pytest.mark.parametrize("as_labels", [list, pd.Series, lambda y: y.astype(np.uint8)])
+@pytest.mark.parametrize("as_labels", [list, series, lambda y: y.astype(np.uint8)])
 def test_takes_labels_of_any_kind(as_labels):
     y = np.repeat([3, 1, 2], 8)
     for (train, test), (train_2, test_2) in zip(
@@ -155,9 +158,7 @@ def test_the_draws_depend_on_labels_and_not_on_their_type(y, kinds):
     y = np.repeat(y, 20)
     expected = splits(3, y, random_state=0)
     for kind in kinds:
-        typed = (
-            pd.Series(y) if kind in ("Int64", "Float64", "string", "category") else y
-        )
+        typed = series(y) if kind in ("Int64", "Float64", "string", "category") else y
         found = splits(3, typed.astype(kind), random_state=0)
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_array_equal(ours[0], theirs[0])

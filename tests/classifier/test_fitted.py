@@ -70,6 +70,7 @@ class TestProxiesWait:
     )
     @pytest.mark.parametrize("generator", WAITING)
     def test_looking_changes_nothing(self, parts, generator, params, tmp_path):
+        pytest.importorskip("safetensors", reason="needs safetensors")
         if params and generator == "least_squares":
             params = {"whitening": "auto"}
         clf = plain_classifier(generator, n_proxies=3, random_state=0, **params)

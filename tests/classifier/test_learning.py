@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -385,6 +384,7 @@ class TestErrorsChangeNothing:
             np.testing.assert_array_equal(clf.predict(X), predictions)
 
     def test_feature_names(self):
+        pd = pytest.importorskip("pandas", reason="needs pandas")
         X = pd.DataFrame(np.eye(2), columns=["x", "y"])
         clf = plain_classifier("mean").partial_fit(X, ["a", "b"])
         swapped = X[["y", "x"]]
@@ -908,6 +908,7 @@ def test_labels_of_a_head_are_those_of_a_fit(labels, message):
 
 
 def test_merge_refuses_features_of_other_names_or_in_another_order():
+    pytest.importorskip("pandas", reason="needs pandas")
     X, y = load_iris(return_X_y=True, as_frame=True)
     clf = plain_classifier("mean").fit(X[y == 0], y[y == 0])
     before = clf.proxies_.copy()

@@ -1,6 +1,5 @@
 from collections import Counter
 
-import pandas as pd
 import pytest
 
 from skimprint.datasets import load_intents
@@ -31,6 +30,7 @@ def test_return_X_y():
 
 
 def test_as_frame():
+    pd = pytest.importorskip("pandas", reason="needs pandas")
     intents = load_intents(subset="out_of_scope", as_frame=True)
     assert list(intents.frame.columns) == ["text", "intent"]
     assert isinstance(intents.data, pd.Series)

@@ -204,6 +204,7 @@ def test_tensors_of_different_shapes_in_one_batch():
 
 
 def test_progress(capsys):
+    pytest.importorskip("tqdm", reason="needs tqdm")
     embed(Lengths(), batch_size=5, verbose=1).transform(TEXTS)
     shown = capsys.readouterr().err
     assert "10/10" in shown

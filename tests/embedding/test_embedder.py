@@ -4,8 +4,6 @@ import sys
 import threading
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pytest
 import sklearn
 from embedders import (
@@ -19,7 +17,6 @@ from embedders import (
     tiny_vision,
     to_tensor,
 )
-from PIL import ImageOps
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -127,6 +124,8 @@ def test_fit_transform_embeds_once():
 
 
 def test_feature_names_and_set_output():
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    pl = pytest.importorskip("polars", reason="needs polars")
     unfitted = embedder()
     with pytest.raises(NotFittedError):
         unfitted.get_feature_names_out()
@@ -149,6 +148,7 @@ def test_feature_names_and_set_output():
     reason="scikit-learn 1.6 takes the index of data frames only",
 )
 def test_series_keep_their_index():
+    pd = pytest.importorskip("pandas", reason="needs pandas")
     texts = pd.Series(TEXTS, index=np.arange(len(TEXTS)) + 100)
     output = embedder().set_output(transform="pandas").transform(texts)
     assert list(output.index) == list(texts.index)
@@ -429,6 +429,7 @@ def test_an_error_loses_nothing_that_was_embedded(tmp_path):
 
 
 def test_all_items_are_bad():
+    pytest.importorskip("PIL", reason="needs pillow")
     skipping = FoundationEmbedder(mean_colour, modality="image", on_error="skip")
     with (
         pytest.warns(UserWarning, match="2 of 2"),
@@ -477,6 +478,7 @@ def hymenoptera(subset):
 
 
 def test_ants_and_bees_from_paths_to_predictions(tmp_path):
+    ImageOps = pytest.importorskip("PIL.ImageOps", reason="needs pillow")
     network = mobilenet()
 
     def preprocess(image):
@@ -504,6 +506,7 @@ def test_ants_and_bees_from_paths_to_predictions(tmp_path):
 
 def banking(subset):
     """Texts and intents of Banking77."""
+    pd = pytest.importorskip("pandas", reason="needs pandas")
     file = SHARED / "data" / "banking77" / f"{subset}.csv"
     if not file.is_file():
         pytest.skip("needs the texts in ../shared/data/banking77")

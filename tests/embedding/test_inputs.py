@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pytest
 from embedders import Lengths, mean_colour, pictures
 
@@ -20,6 +18,8 @@ from skimprint.embedding import _inputs, _pipeline
 from skimprint.embedding._inputs import Images, ItemError, Texts, as_items
 
 Image = pytest.importorskip("PIL.Image", reason="needs pillow")
+pd = pytest.importorskip("pandas", reason="needs pandas")
+pl = pytest.importorskip("polars", reason="needs polars")
 
 
 def encode(image, kind="PNG", **kwargs):

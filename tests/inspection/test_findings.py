@@ -1,7 +1,6 @@
 """The numbers of a report, against definitions and other ways to compute them."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from embedders import SHARED, minilm
 from scipy.stats import binomtest
@@ -201,6 +200,7 @@ class TestOwnLabelMargins:
     @pytest.mark.slow
     def test_flipped_labels_of_banking77_come_first(self):
         """Embeds 10,003 texts, which takes minutes: see ``make test-slow``."""
+        pd = pytest.importorskip("pandas", reason="needs pandas")
         file = SHARED / "data" / "banking77" / "train.csv"
         if not file.is_file():
             pytest.skip("needs the texts in ../shared/data/banking77")

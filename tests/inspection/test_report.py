@@ -314,6 +314,7 @@ class TestPictures:
         assert numbers == {*range(len(stored))}
 
     def test_a_picture_that_cannot_be_shown_is_named(self, data):
+        pytest.importorskip("PIL", reason="needs pillow")
         made = report(
             fitted(data), data[2][:3], data[3][:3], ["bad.jpg", b"nothing", "text"]
         )
