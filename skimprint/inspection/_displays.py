@@ -37,6 +37,9 @@ _COLORS = (
 # Together with the colours, 40 classes look different.
 _MARKERS = "osD^v"
 
+# Classes in a legend, and points that have a name.
+_MAX_NAMES = 20
+
 # Sides in pixels of pictures in figures.
 _PICTURE_SIZE = 224
 
@@ -47,7 +50,7 @@ def _pyplot():
 
 def _axes(ax):
     """Take axes, or make a figure of them."""
-    return _pyplot().subplots()[1] if ax is None else ax
+    return _pyplot().subplots(layout="constrained")[1] if ax is None else ax
 
 
 def _quiet(ax):
@@ -591,7 +594,7 @@ class ProxyDisplay:
         """
         ax = _axes(ax)
         self.ax_, self.figure_ = ax, ax.figure
-        classes = np.unique(self.proxy_labels)
+        classes, marks = np.unique(self.proxy_labels), []
         for i, label in enumerate(classes.tolist()):
             color = _COLORS[i % len(_COLORS)]
             marker = _MARKERS[i // len(_COLORS) % len(_MARKERS)]
@@ -605,7 +608,7 @@ class ProxyDisplay:
                     alpha=0.35,
                     linewidths=0,
                 )
-            ax.scatter(
+            mark = ax.scatter(
                 *self.proxies[self.proxy_labels == label].T,
                 s=70,
                 color=color,
@@ -614,10 +617,18 @@ class ProxyDisplay:
                 label=str(label),
                 zorder=3,
             )
-        if len(classes) <= 20:
-            ax.legend(
-                frameon=False, bbox_to_anchor=(1, 1), loc="upper left", fontsize=8
+            marks.append(mark)
+        if len(classes) <= _MAX_NAMES:
+            legend = ax.legend(
+                marks,
+                ["-"] * len(marks),  # it leaves out names that open with "_"
+                frameon=False,
+                bbox_to_anchor=(1, 1),
+                loc="upper left",
+                fontsize=8,
             )
+            for text, label in zip(legend.get_texts(), classes.tolist(), strict=True):
+                text.set(text=_wrapped(str(label)), parse_math=False)
         ax.set(
             xticks=[], yticks=[], xlabel="first direction", ylabel="second direction"
         )
@@ -757,7 +768,9 @@ class CollapseDisplay:
         return cls(collapse, gain, names).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> "CollapseDisplay":
-        """Draw a named point for each class or data set.
+        """Draw a point for each class or data set.
+
+        All have names if they are 20 at most, else the 20 that gain or lose the most.
 
         Parameters
         ----------
@@ -773,10 +786,14 @@ class CollapseDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         ax.axhline(0, color=_GREY, linewidth=1)
         ax.scatter(self.collapse, 100 * self.gain, color=_BLUE, s=28, zorder=2)
-        for name, x, y in zip(self.names, self.collapse, 100 * self.gain, strict=True):
+        named = np.arange(len(self.names))
+        if len(named) > _MAX_NAMES:
+            named = np.argsort(-np.abs(self.gain), kind="stable")[:_MAX_NAMES]
+            named = named[self.gain[named] != 0]
+        for i in named:
             ax.annotate(
-                name,
-                (x, y),
+                _wrapped(self.names[i]),
+                (self.collapse[i], 100 * self.gain[i]),
                 (5, 3),
                 textcoords="offset points",
                 fontsize=8,

@@ -232,6 +232,15 @@ class TestCollapse:
         with pytest.raises(ValueError, match="same length; got 2, 1 and 2"):
             CollapseDisplay.from_predictions([0.1, 0.5], [0.0])
 
+    def test_of_many_those_that_gain_or_lose_most_have_names(self):
+        names = [f"{i}: {'long ' * 20}" for i in range(100)]
+        gain = np.linspace(-0.3, 0.2, 100)
+        for values, expected in ((gain, range(20)), (gain * (gain > 0.19), [98, 99])):
+            display = CollapseDisplay.from_predictions(np.arange(100), values, names)
+            shown = texts_of(display.ax_)
+            assert {int(text.split(":")[0]) for text in shown} == {*expected}
+            assert max(map(len, "\n".join(shown).splitlines())) < 30
+
     @pytest.mark.parametrize("aggregation", ["max", "mnn", Votes(5, "distance")])
     def test_pipelines_searches_and_few_classes(self, digits, aggregation):
         X, y = digits[0][digits[1] < 3], digits[1][digits[1] < 3]
@@ -263,6 +272,24 @@ def test_they_draw_where_they_are_told(display):
     found = display.from_predictions(*data, ax=axes)
     assert found.ax_ is axes
     assert found.figure_ is axes.figure
+
+
+@pytest.mark.parametrize(
+    "label", ["_hidden", r"$\foo$", "5 $ to 10 $", "two\nlines", "long " * 20, "ש"]
+)
+def test_labels_of_all_kinds_are_whole_in_a_figure(label):
+    """A legend takes dollars for formulas, and leaves out what opens with "_"."""
+    display = ProxyDisplay.from_predictions([[0.0, 1.0], [1.0, 0.0]], [label, "b"])
+    display.figure_.canvas.draw()
+    legend = display.ax_.get_legend()
+    shown = [text.get_text().rstrip("…") for text in legend.get_texts()]
+    words = " ".join(label.split())
+    assert words.startswith(" ".join(shown[label > "b"].split()))
+    assert len(shown) == 2
+    width, height = display.figure_.canvas.get_width_height()
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= width
+    assert 0 <= box.y0 < box.y1 <= height
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
