@@ -44,8 +44,10 @@ def wilson_interval(n_right, n, level=0.95):
     middle = (rate + z**2 / (2 * some)) / (1 + z**2 / some)
     half = z * np.sqrt(rate * (1 - rate) / some + z**2 / (4 * some**2))
     half /= 1 + z**2 / some
-    low, high = np.maximum(middle - half, 0), np.minimum(middle + half, 1)
-    return np.where(n > 0, low, 0.0), np.where(n > 0, high, 1.0)
+    # Rounding must not put the bound of all right below 1.
+    return np.where(n_right > 0, middle - half, 0.0), np.where(
+        n_right < n, middle + half, 1.0
+    )
 
 
 def auroc(known, unknown):

@@ -21,6 +21,16 @@ def test_intervals_are_those_of_wilson(n_right, n):
     np.testing.assert_allclose(found, (expected.low, expected.high), atol=1e-12)
 
 
+def test_bounds_of_all_or_none_are_not_rounded():
+    """Below 1, parts that are all right would be among the worst."""
+    n = np.arange(1, 1000)
+    assert set(findings.wilson_interval(n, n)[1]) == {1}
+    assert set(findings.wilson_interval(0 * n, n)[0]) == {0}
+    parts = {"part": np.repeat(np.arange(20), np.arange(5, 25))}
+    is_right = np.ones(len(parts["part"]), bool)
+    assert findings.worst_slices(parts, is_right, np.arange(len(is_right))) == []
+
+
 def test_of_nothing_anything_is_possible():
     assert findings.wilson_interval(0, 0) == (0, 1)
 
