@@ -143,7 +143,7 @@ class Cards:
         if self.source.y_train is not None and row >= 0:
             label = self.source.y_train[row]
             if label != why.label[i]:
-                return f"this sample of {escape(str(label))}"
+                return f"this sample of {apart(label)}"
         return "this sample"
 
     def listed(self, rows, most):
@@ -163,6 +163,11 @@ class Cards:
             names = "".join(f"<li>{name}</li>" for name in names)
             text += f'<p class="note">{also}</p><ul class="note">{names}</ul>'
         return text
+
+
+def apart(text):
+    """Show what users wrote; from right to left, it turns nothing around it."""
+    return f"<bdi>{escape(str(text))}</bdi>"
 
 
 def bold(text):

@@ -8,7 +8,7 @@ from string import Template
 import numpy as np
 
 from .. import __version__
-from ._cards import Cards, bold, figure, in_a_row
+from ._cards import Cards, apart, bold, figure, in_a_row
 from ._charts import familiarity_chart, reliability_chart
 from ._confusions import MAX_OF_WRONG, chosen_queries, confusions_of
 from ._words import settings_in_words
@@ -145,7 +145,7 @@ class _Page:
                 listed.append(f"<li>{in_a_row(figures)}</li>")
             n = len(listed)
             parts.append(
-                f"<details><summary>{escape(str(label))} <span class=count>· "
+                f"<details><summary>{apart(label)} <span class=count>· "
                 f"{weight:g} {'shot' if weight == 1 else 'shots'}, {n} "
                 f"{'proxy' if n == 1 else 'proxies'}</span></summary>"
                 f'<ul class="proxies">{"".join(listed)}</ul></details>'
@@ -188,7 +188,7 @@ class _Page:
             if wrong.any():
                 worst = int(wrong.argmax())
                 name = (*self.labels, "rejected")[worst]
-                taken = f"{escape(name)} ({wrong[worst]})"
+                taken = f"{apart(name)} ({wrong[worst]})"
             rows.append(
                 f"<tr><th scope=row>{escape(self.labels[code])}</th><td>{n:,}</td>"
                 f"<td>{told}</td><td>{bar}</td>"

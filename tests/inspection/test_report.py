@@ -229,6 +229,15 @@ class TestPage:
             assert f"train text {why.rows[0, 0]}<" in panel
             assert f"<b>{why.label[0]}</b>" in panel
 
+    def test_text_from_right_to_left_turns_no_numbers_around(self, digits):
+        X, y = digits
+        names = np.array(["שלום", "مرحبا"])[y % 2]
+        clf = ImprintClassifier("mean").fit(X[:40], names[:40])
+        page = report(clf, X[40:], names[40:]).html
+        assert "<summary><bdi>שלום</bdi> <span class=count>" in page
+        assert re.search(r"<td class=\"words\"><bdi>שלום</bdi> \(\d+\)", page)
+        assert "b, .text { unicode-bidi: isolate; }" in page
+
     def test_whatever_comes_from_the_user_is_escaped(self, data):
         X, y, queries, labels = data
         y = np.where(y == "digit 2", EVIL, y)
