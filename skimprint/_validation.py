@@ -86,6 +86,15 @@ def shortened(labels, most=10):
     return f"[{shown}{more}]"
 
 
+def check_instance(value, parameter):
+    """Refuse a class where an instance of it must have been meant."""
+    if isinstance(value, type):
+        raise TypeError(
+            f"{parameter} must be an instance; got the class {value.__name__}. Write "
+            f"{parameter}={value.__name__}()."
+        )
+
+
 def check_returned(array, shape, dtype, parameter):
     """Refuse what a user's function returned, unless it has the shape and is finite.
 

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ._arrays.device import to_host
 from ._arrays.groups import offsets_of
 from ._scoring.similarity import largest_first, largest_rows
-from ._validation import check_returned
+from ._validation import check_instance, check_returned
 
 __all__ = ["Votes", "max_scores", "vote_shares"]
 
@@ -620,11 +620,7 @@ def make_aggregation(value):
     """
     if isinstance(value, str):
         return AGGREGATIONS[value]
-    if isinstance(value, type):
-        raise TypeError(
-            f"aggregation must be an instance; got the class {value.__name__}. Write "
-            f"aggregation={value.__name__}()."
-        )
+    check_instance(value, "aggregation")
     if not isinstance(value, Aggregation):
         return _Function(value)
     if isinstance(value, BaseEstimator):

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._validation import check_returned
+from ._validation import check_instance, check_returned
 
 __all__ = ["l2_normalize", "power_normalize", "quantile_normalize"]
 
@@ -391,4 +391,5 @@ def make_norm(value, parameter, registry=NORMS):
         return value
     if isinstance(value, str):
         return registry[value]
+    check_instance(value, parameter)
     return _Function(parameter, function=value)

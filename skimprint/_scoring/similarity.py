@@ -18,7 +18,7 @@ from .._arrays.device import DeviceArray, in_halves, to_host
 from .._arrays.groups import blocks_of_rows
 from .._arrays.threads import run_blocks
 from .._space.downdate import gain_without
-from .._validation import check_returned
+from .._validation import check_instance, check_returned
 from ..normalization import (
     EPS,
     IDENTITY,
@@ -651,6 +651,7 @@ def make_metric(value):
     """
     if isinstance(value, str):
         return METRICS[value]
+    check_instance(value, "metric")
     name = getattr(value, "__name__", type(value).__name__)
     # No name that a registry has.
     members = {"function": staticmethod(value), "name": f"{name}()"}

@@ -2,6 +2,7 @@
 
 from sklearn.base import clone
 
+from .._validation import check_instance
 from ._base import ProxyGenerator, selected, synthesized
 from .adapters import ClustererProxies, FunctionProxies
 from .kmeans import KMeansProxies
@@ -48,11 +49,7 @@ def make_generator(generator):
     """
     if isinstance(generator, str) and generator in GENERATORS:
         return GENERATORS[generator]()
-    if isinstance(generator, type):
-        raise TypeError(
-            f"generator must be an instance; got the class {generator.__name__}. "
-            f"Write generator={generator.__name__}()."
-        )
+    check_instance(generator, "generator")
     if isinstance(generator, ProxyGenerator):
         generator = clone(generator)
         generator._validate_params()

@@ -349,10 +349,21 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             fit(*data, aggregation=votes)
 
-    def test_a_class_in_place_of_votes(self, data):
-        message = r"got the class Votes. Write aggregation=Votes\(\)"
+    @pytest.mark.parametrize(
+        "parameter, cls",
+        [
+            ("aggregation", Votes),
+            ("metric", Birch),
+            ("support_norm", Birch),
+            ("proxy_norm", Birch),
+            ("query_norm", Birch),
+        ],
+    )
+    def test_a_class_in_place_of_an_instance(self, data, parameter, cls):
+        name = cls.__name__
+        message = rf"got the class {name}. Write {parameter}={name}\(\)"
         with pytest.raises(TypeError, match=message):
-            fit(*data, aggregation=Votes)
+            fit(*data, **{parameter: cls})
 
     @pytest.mark.parametrize(
         "generator, error, message",
