@@ -12,6 +12,7 @@ from .._arrays.threads import run_tasks
 from .._memory.columns import Points, Ragged, joined, take
 from .._memory.points import compressed, sampled, sharing
 from .._memory.state import Imprint, Needs
+from .._validation import check_returned
 from ._processes import generate_in_processes, n_processes
 
 # What is left of a count below this share is rounding.
@@ -364,7 +365,15 @@ class ProxyGenerator(BaseEstimator, ABC):
         n = n_processes(support, options.get("n_jobs")) if self.is_slow else 0
         if n:
             return generate_in_processes(self, support, numbers, n, **options)
-        return self.generate_each(support, numbers, **options)
+        found = self.generate_each(support, numbers, **options)
+        for proxies in found:
+            if not isinstance(proxies, Ragged):
+                raise TypeError(
+                    f"generate of {type(self).__name__} must return what selected or "
+                    f"synthesized makes; got {type(proxies).__name__}."
+                )
+            _check_offsets(support, proxies.offsets)
+        return found
 
     def _remember(self, support, proxies, n_proxies, *, seed=0, n_jobs=None, **options):
         """Choose what to remember of new classes besides their proxies.
@@ -413,6 +422,15 @@ class ProxyGenerator(BaseEstimator, ABC):
         bounded = np.flatnonzero(bounds)
         found = run_tasks(condense, bounded, points.sizes[bounded], n_jobs=n_jobs)
         return points.replaced(bounded, Ragged.of(found))
+
+
+def _check_offsets(support, offsets):
+    """Refuse proxies of other classes than there are."""
+    if len(offsets) != len(support) + 1:
+        raise ValueError(
+            f"offsets must say where the proxies of each of {len(support)} classes "
+            f"start, and where the last end; got {len(offsets)} of them."
+        )
 
 
 def selected(support, indices, offsets):
@@ -498,6 +516,9 @@ def synthesized(support, vectors, offsets, *, n_jobs=None):
     >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
     array([[0., 3.]])
     """
+    _check_offsets(support, offsets)
+    shape = int(offsets[-1]), support.n_features
+    vectors = check_returned(vectors, shape, np.asarray(vectors).dtype, "generate")
     return synthesized_each(support, [(vectors, offsets)], n_jobs=n_jobs)[0]
 
 

@@ -10,7 +10,13 @@ from settings import plain_classifier
 
 from skimprint import ImprintClassifierCV
 from skimprint._arrays.groups import GroupedRows
-from skimprint.generation import GENERATORS, _processes
+from skimprint.generation import (
+    GENERATORS,
+    ProxyGenerator,
+    _processes,
+    selected,
+    synthesized,
+)
 
 
 def derived(name):
@@ -88,3 +94,39 @@ def test_a_subclass_may_call_what_it_overrides(name, data):
         for each in (Louder(), name)
     )
     assert_array_equal(found.proxies_, expected.proxies_)
+
+
+@pytest.mark.parametrize(
+    "make, error, message",
+    [
+        (lambda s: np.zeros((4, 6)), TypeError, "of Own must return .*; got ndarray"),
+        (lambda s: None, TypeError, "of Own must return .*; got NoneType"),
+        (
+            lambda s: synthesized(s, np.zeros((4, 5)), np.arange(5)),
+            ValueError,
+            r"generate must return an array of shape \(4, 6\); got \(4, 5\)",
+        ),
+        (
+            lambda s: synthesized(s, np.full((4, 6), np.nan), np.arange(5)),
+            ValueError,
+            "generate must return finite values",
+        ),
+        (
+            lambda s: synthesized(s, np.zeros((2, 6)), np.arange(3)),
+            ValueError,
+            "each of 4 classes start, .*; got 3",
+        ),
+        (
+            lambda s: selected(s, np.arange(2), np.arange(3)),
+            ValueError,
+            "each of 4 classes start, .*; got 3",
+        ),
+    ],
+)
+def test_what_a_generator_of_the_user_returns(data, make, error, message):
+    class Own(ProxyGenerator):
+        def generate(self, support, n_proxies, **options):
+            return make(support)
+
+    with pytest.raises(error, match=message):
+        plain_classifier(Own()).fit(*data)
