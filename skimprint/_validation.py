@@ -36,7 +36,17 @@ def check_labels(y):
     with warnings.catch_warnings():
         # A sample or two per class is nothing to warn of here.
         warnings.filterwarnings("ignore", "The number of unique classes is greater")
-        check_classification_targets(y)
+        try:
+            check_classification_targets(y)
+        except ValueError as error:
+            if y.dtype != object:
+                raise
+            types = sorted({type(label).__name__ for label in y})
+            raise ValueError(
+                "Unknown label type: y must be numbers, text or booleans; got objects "
+                f"of type {' and '.join(types)}. Leave out samples without a label, "
+                "and make the others one type: y.astype(str) or y.astype(int)."
+            ) from error
 
 
 def check_lasting_labels(y, name="y"):

@@ -1,8 +1,9 @@
-"""Errors about NaN and infinity that name the rows."""
+"""Errors about NaN and infinity that name the rows, and about text."""
 
 from contextlib import contextmanager
 
 import numpy as np
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 
 from .._validation import shortened
 from .device import to_host
@@ -14,7 +15,7 @@ def check_finite(X, *, name, estimator, start=0):
     Parameters
     ----------
     X : array-like of shape (n,) or (n, n_features)
-        Values; what cannot be read as floats is left to others.
+        Values; what is neither floats nor missing is left to others.
     name : str
         What the user calls the array.
     estimator : estimator
@@ -27,10 +28,19 @@ def check_finite(X, *, name, estimator, start=0):
     ValueError
         If there are any.
     """
+    X = to_host(X)
     try:
-        values = np.asarray(to_host(X), dtype=np.float64)
+        values = np.asarray(X, dtype=np.float64)
         finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     except (TypeError, ValueError):
+        X = np.asarray(X)
+        labels = X.tolist() if X.ndim == 1 else []
+        bad = [i for i, x in enumerate(labels) if is_scalar_nan(x) or is_pandas_na(x)]
+        if bad:
+            raise ValueError(
+                f"{name} contains NaN: rows {shortened(bad)} have no value. Leave them "
+                "out."
+            ) from None
         return
     bad = np.flatnonzero(~finite)
     if len(bad):
@@ -44,7 +54,7 @@ def check_finite(X, *, name, estimator, start=0):
 
 @contextmanager
 def naming_rows(estimator, **arrays):
-    """Let errors about NaN and infinity name the rows.
+    """Let errors about NaN and infinity name the rows, and those about text a cure.
 
     Parameters
     ----------
@@ -55,8 +65,16 @@ def naming_rows(estimator, **arrays):
     """
     try:
         yield
-    except ValueError as error:
-        if "NaN" in str(error) or "infinity" in str(error):
+    except (TypeError, ValueError) as error:
+        # "NA" is pandas' own, which has no truth value.
+        if any(word in str(error) for word in ("NaN", "infinity", "of NA is")):
             for name, array in arrays.items():
                 check_finite(array, name=name, estimator=estimator)
+        is_text = "could not convert string to float" in str(error)
+        if is_text and np.asarray(arrays.get("X")).dtype.kind in "OSU":
+            raise ValueError(
+                "X must be embeddings, numbers of shape (n_samples, n_features); it "
+                f"has text: {error}. Leave out columns of text, or embed items first, "
+                "with skimprint.FoundationEmbedder."
+            ) from error
         raise

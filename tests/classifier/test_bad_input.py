@@ -259,6 +259,45 @@ class TestBadInput:
         ):
             clf.predict(np.full((30, 5), value))
 
+    @pytest.mark.parametrize("dtype", [object, "string", "category"])
+    @pytest.mark.parametrize("method", ["fit", "partial_fit"])
+    def test_errors_name_the_rows_without_a_label(self, data, dtype, method):
+        pandas = pytest.importorskip("pandas", reason="needs pandas")
+        names = np.array(["a", "b", "c"])[data[1]]
+        y = pandas.Series(names).astype(dtype)
+        y[[4, 29]] = np.nan
+        clf = plain_classifier("mean").fit(data[0], names)
+        with pytest.raises(
+            ValueError, match=r"y contains NaN: rows \[4, 29\] have no v"
+        ):
+            getattr(clf, method)(data[0], y)
+
+    @pytest.mark.parametrize(
+        "labels, types",
+        [([None, "a"], "NoneType and str"), ([1, "a"], "int and str"), ([{}], "dict")],
+    )
+    def test_objects_that_are_no_labels(self, data, labels, types):
+        y = np.empty(30, dtype=object)
+        y[:] = (labels * 30)[:30]
+        with pytest.raises(ValueError, match=f"objects of type {types}. Leave out"):
+            fit(data[0], y)
+
+    def test_text_in_place_of_embeddings(self, data):
+        X, y = data
+        table = X.astype(object)
+        table[3, 2] = "three"
+        clf = plain_classifier("mean").fit(X, y)
+        message = "X must be embeddings, .*'{}'. Leave out .*FoundationEmbedder"
+        for queries, word in ((table, "three"), (["one", "two"], "one")):
+            labels = y[: len(queries)]
+            with pytest.raises(ValueError, match=message.format(word)):
+                clf.predict(queries)
+            for method in (clf.fit, clf.partial_fit):
+                with pytest.raises(ValueError, match=message.format(word)):
+                    method(queries, labels)
+        with pytest.raises(ValueError, match=r"^could not convert string"):
+            clf.fit(X, y, sample_weight=["heavy"] * 30)
+
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_not_finite(self, data, value):
         X, y = data
