@@ -76,6 +76,13 @@ def test_ambiguous_names_spell_out_the_choices(model):
         assert library in str(caught.value)
 
 
+@pytest.mark.parametrize("library", ["tim", "torch-vision", "sentence-transformer"])
+def test_a_misspelt_library_is_no_part_of_the_name(library):
+    with pytest.raises(ValueError, match="Write one of 'timm:a', ") as caught:
+        parse_model_name(f"{library}:a")
+    assert "'sentence-transformers:a'" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "model, extra",
     [

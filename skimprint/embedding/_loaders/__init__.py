@@ -7,6 +7,7 @@ import importlib
 import os
 import threading
 from collections import OrderedDict
+from difflib import get_close_matches
 from stat import S_ISDIR
 from types import FunctionType
 
@@ -111,7 +112,8 @@ def parse_model_name(model):
     key = known.get(library.replace("-", "_"))
     if colon and key and name:
         return key, name
-    name = (name if key else model) or "<name or path>"
+    is_misspelt = name and get_close_matches(library, LOADERS)
+    name = (name if key or is_misspelt else model) or "<name or path>"
     choices = ", ".join(repr(f"{library}:{name}") for library in LOADERS)
     raise ValueError(
         f"model={model!r} does not say which library and model to load. Write one of "
