@@ -24,5 +24,5 @@ def steps_of(model, name="model"):
     if isinstance(model, Pipeline):
         for inner, step in model.steps:
             yield from steps_of(step, inner)
-    elif model is not None and model != "passthrough":
+    elif model is not None and not (isinstance(model, str) and model == "passthrough"):
         yield name, model

@@ -180,9 +180,7 @@ def report(
         raise ValueError("X_train needs y_train: pass the labels of these samples.")
     n_train = classifier.n_samples_seen_
     source = SimpleNamespace(
-        items=listed(items, len(X), "items"),
-        train_items=listed(train_items, n_train, "train_items"),
-        y_train=None,
+        items=listed(items, len(X), "items"), train_items=None, y_train=None
     )
     if y_train is not None:
         source.y_train = np.asarray(y_train).tolist()
@@ -194,6 +192,8 @@ def report(
     labels = listed_labels(y, len(X))
     if X_train is not None:
         listed_labels(y_train, len(X_train), "y_train")
+    source.train_items = listed(train_items, n_train, "train_items")
+    if X_train is not None:
         X_train = embedded(embed, X_train)
     source.clf, (source.X, source.X_train) = without_names(
         classifier, embedded(embed, X), X_train

@@ -12,7 +12,7 @@ from settings import spelt
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skimprint import (
     FoundationEmbedder,
@@ -524,6 +524,22 @@ class TestRefusals:
     def test_other_estimators(self, data):
         with pytest.raises(TypeError, match="ends with one; got Rejection"):
             report(Rejection("x"), data[2], data[3])
+
+    def test_arguments_in_another_order(self, data):
+        with pytest.raises(TypeError, match="ends with one; got ndarray"):
+            report(data[2], data[3], fitted(data))
+
+    def test_items_that_are_not_all_that_were_learnt(self):
+        """What is wrong has the name that the user gave it."""
+        texts, y = ["aab", "baa", "ccd", "dcc"], ["first", "first", "last", "last"]
+        model = make_pipeline(
+            FunctionTransformer(lambda X: [[x.count(c) for c in "abcd"] for x in X]),
+            ImprintClassifier("mean"),
+        ).fit(texts, y)
+        with pytest.raises(ValueError, match=r"^y_train must have the labels of all 4"):
+            report(model, texts, y, X_train=texts[:3], y_train=y[:3])
+        with pytest.raises(ValueError, match=r"^y_train must .* each of 3 samples"):
+            report(model, texts, y, X_train=texts[:3], y_train=y)
 
     def test_a_compact_classifier_does_not_know_its_samples(self, data):
         X, y, queries, labels = data
