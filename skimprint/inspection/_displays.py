@@ -12,12 +12,12 @@ from sklearn.utils import Bunch
 
 from .._types import Array
 from ..classifier import ImprintClassifier
-from ..classifier._learning import codes_among, listed_labels
+from ..classifier._learning import codes_among
 from ..embedding._extras import require
 from ..embedding._items import ItemError
 from ..metrics import neural_collapse_score
 from ._charts import range_of_bars
-from ._estimators import embedded, split_estimator, without_names
+from ._estimators import embedded, labels_like, split_estimator, without_names
 from ._findings import auroc
 from ._items import item_at, listed, name_of, picture_of
 from ._plane import plane_of
@@ -192,7 +192,7 @@ class ExplanationDisplay:
             explanation,
             items=listed(items, n, "items"),
             train_items=train_items,
-            y=None if y is None else listed_labels(y, n),
+            y=None if y is None else labels_like(explanation.label, y, n),
         )
         return display.plot(ax=ax)
 
@@ -357,7 +357,7 @@ class FamiliarityDisplay:
             It has been drawn.
         """
         embed, classifier = split_estimator(estimator)
-        labels = listed_labels(y, len(X))
+        labels = labels_like(classifier.classes_, y, len(X))
         is_known = codes_among(classifier.classes_, labels) >= 0
         familiarity = np.asarray(classifier.score_samples(embedded(embed, X)))
         threshold = None
@@ -536,7 +536,7 @@ class ProxyDisplay:
             raise ValueError("X and y go together: pass both, or neither.")
         queries = labels = None
         if X is not None:
-            labels = np.array(listed_labels(y, len(X)))
+            labels = np.array(labels_like(classifier.classes_, y, len(X)))
             classifier, (queries,) = without_names(classifier, embedded(embed, X))
             queries = classifier._fitted.scorer.in_space_of_proxies(queries)
         labels_of_proxies = classifier.proxy_labels_

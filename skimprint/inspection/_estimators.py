@@ -6,7 +6,9 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
+from .._validation import joint_label_dtype
 from ..classifier import ImprintClassifier
+from ..classifier._learning import listed_labels
 from ..classifier._steps import steps_of
 
 
@@ -46,6 +48,18 @@ def split_estimator(estimator, *, fitted=True):
 def embedded(embed, X):
     """Embed items; what is embeddings already stays as it is."""
     return X if embed is None else embed(X)
+
+
+def labels_like(classes, y, n_samples):
+    """Make a list of labels, one for each sample, of the type of the classes.
+
+    Those of another type would all be unknown.
+    """
+    labels = listed_labels(y, n_samples)
+    if labels:
+        dtype = np.asarray(labels).dtype
+        joint_label_dtype(classes.dtype, classes.tolist(), dtype, labels)
+    return labels
 
 
 def without_names(classifier, *tables):

@@ -10,13 +10,12 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from .._types import Array
-from .._validation import joint_label_dtype
 from ..classifier import ImprintClassifier
 from ..classifier._explanations import explanation_of
 from ..classifier._learning import codes_among, listed_labels
 from ..classifier._steps import steps_of
 from . import _findings
-from ._estimators import embedded, split_estimator, without_names
+from ._estimators import embedded, labels_like, split_estimator, without_names
 from ._items import listed
 from ._page import page_of
 
@@ -189,7 +188,7 @@ def report(
                 f"y_train must have the labels of all {n_train} samples that were "
                 f"learnt, in their order; got {len(source.y_train)}."
             )
-    labels = listed_labels(y, len(X))
+    labels = labels_like(classifier.classes_, y, len(X))
     if X_train is not None:
         listed_labels(y_train, len(X_train), "y_train")
     source.train_items = listed(train_items, n_train, "train_items")
@@ -247,9 +246,6 @@ def _examined(source, labels):
     clf = source.clf
     classes = clf.classes_
     n_classes = len(classes)
-    if labels:  # those of another type would all be unknown
-        dtype = np.asarray(labels).dtype
-        joint_label_dtype(classes.dtype, classes.tolist(), dtype, labels)
     codes = codes_among(classes, labels)
     # The page asks for reasons: what they need of a kernel regression, calibration
     # needs too, and takes it where it is there.

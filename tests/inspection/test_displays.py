@@ -298,6 +298,17 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch):
         FamiliarityDisplay.from_predictions([0.5], [0.1])
 
 
+@pytest.mark.parametrize(
+    "display", [ExplanationDisplay, FamiliarityDisplay, ProxyDisplay]
+)
+def test_labels_of_another_type_are_refused(display, digits):
+    """All of them would be taken for wrong or unknown."""
+    X, y = digits[0][:60], digits[1][:60]
+    clf = ImprintClassifier("mean").fit(X, y)
+    with pytest.raises(ValueError, match=r"type of those .*, such as 0; got '0'"):
+        display.from_estimator(clf, X[:3], y[:3].astype(str))
+
+
 def test_what_has_no_classifier_is_refused(digits):
     with pytest.raises(TypeError, match="ends with one; got FoundationEmbedder"):
         FamiliarityDisplay.from_estimator(FoundationEmbedder(Lengths()), *digits)
