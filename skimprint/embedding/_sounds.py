@@ -38,6 +38,11 @@ def as_sound(item):
             ) from error
     else:
         array, rate = _array_and_rate(item)
+        if isinstance(array, (int, np.integer)):
+            raise ItemError(
+                "expected a pair (array, sampling_rate), got the number first, as "
+                "scipy.io.wavfile.read returns them: turn the two around"
+            )
     array = _one_channel(array)
     if not isinstance(rate, (int, np.integer)) or not 0 < rate < 2**31:
         raise ItemError(f"expected a sampling rate in samples per second, got {rate!r}")

@@ -84,6 +84,7 @@ def test_all_that_a_sound_can_be(tmp_path):
         (np.zeros(9, np.float32), "does not say its sampling rate"),
         ((np.zeros(9, np.float32), 0), "expected a sampling rate"),
         ((np.zeros(9, np.float32), "fast"), "expected a sampling rate"),
+        ((8000, np.zeros(9, np.float32)), "got the number first, .*: turn the two"),
         ((np.zeros(0, np.float32), 8000), "no samples"),
         ((np.full(9, np.nan), 8000), "NaN or infinite"),
         ((np.zeros((2, 2, 2)), 8000), "an array of numbers"),
