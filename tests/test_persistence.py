@@ -988,6 +988,14 @@ def test_what_has_no_part_of_ours_is_not_written(model, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+def test_a_class_of_the_user_s_own_is_not_written(tmp_path):
+    class Own(ImprintClassifier):
+        pass
+
+    with pytest.raises(ValueError, match=r"derived from these; got Own\. Write it"):
+        persistence.save(Own("mean").fit(np.eye(2), [0, 1]), tmp_path / "model")
+
+
 @pytest.mark.parametrize("name", ["../victim", "a/b", "inner.scale"])
 def test_steps_whose_files_cannot_be_are_refused(name, tmp_path):
     pytest.importorskip("skops", reason="needs skops")

@@ -98,7 +98,8 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     if not _has_ours(model):
         raise ValueError(
             "model must be an ImprintClassifier, an ImprintClassifierCV or a pipeline "
-            f"with one of them; got {type(model).__name__}. Write it with skops.io."
+            "with one of them, not of a class derived from these; got "
+            f"{type(model).__name__}. Write it with skops.io."
         )
     arrays = Arrays()
     others: dict[str, bytes] = {}
