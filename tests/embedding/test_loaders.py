@@ -156,6 +156,10 @@ def test_callable_needs_a_fingerprint_to_be_cached(tmp_path):
         FoundationEmbedder(len, modality="text", cache_dir=tmp_path).transform(["a"])
     with pytest.raises(ValueError, match="modality='image', 'text' or 'audio'"):
         FoundationEmbedder(Lengths(), cache_dir=tmp_path).transform(["a"])
+    embedder = FoundationEmbedder(lambda texts: [[1.0]], cache_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"it takes: set modality='image', "):
+        embedder.transform(["a"])  # a plain function needs no fingerprint
+    assert embedder.set_params(modality="text").transform(["a"]) == 1
 
 
 def test_callables_pass_the_checks(tmp_path):

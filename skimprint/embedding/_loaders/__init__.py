@@ -210,6 +210,11 @@ def _callable_fingerprint(model, options):
             return fingerprint
         if fingerprint is None and isinstance(model, FunctionType):
             return function_digest(model)
+    elif isinstance(fingerprint, str) or isinstance(model, FunctionType):
+        raise UncacheableError(
+            "To cache what a callable returns, say what it takes: set "
+            "modality='image', 'text' or 'audio'."
+        )
     raise UncacheableError(
         "To cache what a callable returns, say what it is and what it takes: set "
         "model.fingerprint to a string that you change whenever its results do, "
