@@ -1,4 +1,4 @@
-"""Errors about NaN and infinity that name the rows, and about text."""
+"""Errors about values that are no finite numbers, with rows and cures."""
 
 from contextlib import contextmanager
 
@@ -54,7 +54,7 @@ def check_finite(X, *, name, estimator, start=0):
 
 @contextmanager
 def naming_rows(estimator, **arrays):
-    """Let errors about NaN and infinity name the rows, and those about text a cure.
+    """Let errors about NaN and infinity name the rows, and others have a cure.
 
     Parameters
     ----------
@@ -77,4 +77,19 @@ def naming_rows(estimator, **arrays):
                 f"has text: {error}. Leave out columns of text, or embed items first, "
                 "with skimprint.FoundationEmbedder."
             ) from error
+        is_nested = "setting an array element with a sequence" in str(error)
+        if is_nested and _has_sequences(arrays.get("X")):
+            raise ValueError(
+                "X must be numbers of shape (n_samples, n_features); it has sequences "
+                "in its cells, or rows of several lengths. Of a column of embeddings, "
+                "pass np.stack(column)."
+            ) from error
         raise
+
+
+def _has_sequences(X):
+    """Whether cells hold sequences, or rows are of several lengths."""
+    try:
+        return np.asarray(X).dtype == object
+    except ValueError:
+        return True

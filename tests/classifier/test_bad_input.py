@@ -298,6 +298,19 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"^could not convert string"):
             clf.fit(X, y, sample_weight=["heavy"] * 30)
 
+    def test_sequences_in_place_of_numbers(self, data):
+        X, y = data
+        column = np.empty(30, dtype=object)
+        column[:] = list(X)
+        clf = plain_classifier("mean").fit(np.stack(column), y)
+        for queries in (column, column[:, None], [*X[:29], X[29, :2]]):
+            with pytest.raises(ValueError, match=r"column of .*, pass np.stack\("):
+                clf.predict(queries)
+            with pytest.raises(ValueError, match=r"column of .*, pass np.stack\("):
+                clf.fit(queries, y)
+        with pytest.raises(ValueError, match=r"^setting an array element"):
+            clf.fit(X, [[label] for label in y[:29]] + [[0, 1]])
+
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_not_finite(self, data, value):
         X, y = data
