@@ -11,7 +11,7 @@ from .. import __version__
 from ._cards import Cards, apart, bold, figure, in_a_row
 from ._charts import familiarity_chart, reliability_chart
 from ._confusions import MAX_OF_WRONG, chosen_queries, confusions_of
-from ._words import settings_in_words
+from ._words import counted, settings_in_words
 
 _MAX_SUSPECTS = 30
 _MAX_STANDS_FOR = 4
@@ -143,11 +143,10 @@ class _Page:
                     figure(self.cards.sample(row)) for row in rows[1:_MAX_STANDS_FOR]
                 ]
                 listed.append(f"<li>{in_a_row(figures)}</li>")
-            n = len(listed)
             parts.append(
                 f"<details><summary>{apart(label)} <span class=count>· "
-                f"{weight:g} {'shot' if weight == 1 else 'shots'}, {n} "
-                f"{'proxy' if n == 1 else 'proxies'}</span></summary>"
+                f"{weight:g} {'shot' if weight == 1 else 'shots'}, "
+                f"{counted(len(listed), 'proxy', 'proxies')}</span></summary>"
                 f'<ul class="proxies">{"".join(listed)}</ul></details>'
             )
         note = (

@@ -18,6 +18,7 @@ from . import _findings
 from ._estimators import embedded, labels_like, split_estimator, without_names
 from ._items import listed
 from ._page import page_of
+from ._words import counted
 
 
 class Report:
@@ -292,9 +293,12 @@ def _examined(source, labels):
     found.stands_for = _stands_for(source)
     found.slices = _slices(source, found)
     found.suspects = _suspects(source, found)
-    n_unknown = f" and {found.n_unknown:,} unknown ones" if found.n_unknown else ""
-    found.title = f"{type(clf).__name__} of {n_classes:,} classes"
-    found.subtitle = f"Judged by {n_known:,} queries of known classes{n_unknown}."
+    classes = counted(n_classes, "class", "classes")
+    found.title = f"{type(clf).__name__} of {classes}"
+    queries = counted(n_known, "query", "queries")
+    unknown = counted(found.n_unknown, "unknown one", "unknown ones")
+    others = f" and {unknown}" if found.n_unknown else ""
+    found.subtitle = f"Judged by {queries} of known classes{others}."
     return found
 
 

@@ -29,6 +29,11 @@ _METRICS = {
 }
 
 
+def counted(n, one, many):
+    """Say how many there are."""
+    return f"{n:,} {one if n == 1 else many}"
+
+
 def settings_in_words(clf):
     """Describe what a fitted classifier does, step by step.
 
