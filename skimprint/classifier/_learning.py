@@ -1,6 +1,7 @@
 """From what users pass to `ImprintClassifier`, which is checked, to what it learns."""
 
 import warnings
+from collections.abc import Set
 from numbers import Integral
 
 import numpy as np
@@ -277,7 +278,7 @@ def check_labels_to_forget(state, classes):
     ----------
     state : State
         What is known.
-    classes : label or array-like of shape (n_classes,)
+    classes : label, set or array-like of shape (n_classes,)
         The labels.
 
     Returns
@@ -285,6 +286,8 @@ def check_labels_to_forget(state, classes):
     labels : list
         Each of them once.
     """
+    if isinstance(classes, Set):
+        classes = list(classes)
     classes = np.atleast_1d(np.asarray(to_host(classes)))
     if classes.ndim > 1:
         raise ValueError(

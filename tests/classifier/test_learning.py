@@ -448,6 +448,10 @@ class TestForget:
         clf = plain_classifier("mean").fit(np.eye(3), [0, 1, 2])
         assert clf.forget([1.0, 1]).classes_.tolist() == [0, 2]
 
+    @pytest.mark.parametrize("labels", [{"a"}, frozenset("a"), {"a": 1}.keys()])
+    def test_sets(self, clf, labels):
+        assert clf.forget(labels).classes_.tolist() == ["b"]
+
     def test_nothing(self, clf):
         assert clf.forget([]).classes_.tolist() == ["a", "b"]
 
