@@ -105,6 +105,18 @@ def check_instance(value, parameter):
         )
 
 
+def check_components(estimator, params):
+    """Refuse a parameter of a component where none is set: a name, a function, None."""
+    own = estimator.get_params(deep=False) | params
+    for key in params:
+        name, _, inner = key.partition("__")
+        if inner and name in own and not hasattr(own[name], "set_params"):
+            raise ValueError(
+                f"{key} is the parameter of a component, but {name} is {own[name]!r}. "
+                f"Set {name} to one, such as KMeansProxies() in place of 'kmeans'."
+            )
+
+
 def check_returned(array, shape, dtype, parameter):
     """Refuse what a user's function returned, unless it has the shape and is finite.
 

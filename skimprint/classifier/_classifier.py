@@ -31,7 +31,7 @@ from .._types import (
     QueryNorm,
     RandomState,
 )
-from .._validation import fit_context
+from .._validation import check_components, fit_context
 from ..aggregation import AGGREGATIONS, Aggregation
 from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
@@ -551,6 +551,38 @@ or callable, default="dot"
         self._set_fitted(after, features_of(X) if fitted is None else None)
         return self
 
+    def set_params(self, **params: Any) -> "ImprintClassifier":
+        """Set parameters, also of components, as ``generator__n_init``.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters and their values.
+
+        Returns
+        -------
+        self : ImprintClassifier
+            The classifier.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no component that has it. Nothing is set
+            where the component is missing.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier
+        >>> from skimprint.generation import KMeansProxies
+        >>> clf = ImprintClassifier().set_params(
+        ...     generator=KMeansProxies(), generator__n_init=3
+        ... )
+        >>> clf.generator
+        KMeansProxies(n_init=3)
+        """
+        check_components(self, params)
+        return super().set_params(**params)
+
     def forget(self, classes: Array) -> "ImprintClassifier":
         """Forget classes, as if they had never been seen.
 
@@ -564,7 +596,7 @@ or callable, default="dot"
 
         Parameters
         ----------
-        classes : label or array-like of shape (n_classes,)
+        classes : label, set or array-like of shape (n_classes,)
             The labels to forget. Without any, nothing changes.
 
         Returns

@@ -139,6 +139,18 @@ class TestScikitLearn:
         assert "KMeansProxies" in copy._repr_html_()
         assert "max_iter=7" in repr(copy)
 
+    @pytest.mark.parametrize(
+        "name, value, inner",
+        [("generator", "kmeans", "n_init"), ("rejection", None, "rate")],
+    )
+    def test_parameters_of_components_that_are_none(self, name, value, inner):
+        clf = plain_classifier(n_proxies=2)
+        with pytest.raises(ValueError, match=f"{name}__{inner} .*{name} is {value!r}"):
+            clf.set_params(n_proxies=3, **{f"{name}__{inner}": 1})
+        assert clf.n_proxies == 2
+        with pytest.raises(ValueError, match="Invalid parameter 'nothing'"):
+            clf.set_params(nothing__there=1)
+
     def test_fit_leaves_its_parameters_alone(self, split):
         X, _, y, _ = split
         generator = KMeans(n_clusters=11)
