@@ -4,6 +4,7 @@ import numpy as np
 
 from .._memory.columns import Points, Ragged
 from ..cluster._kmeans import OPTIONS, grouped_kmeans_each, on_device
+from ..normalization import l2_normalize
 from ._base import ProxyGenerator, synthesized_each
 
 
@@ -73,6 +74,19 @@ class KMeansProxies(ProxyGenerator):
 
     def n_remembered(self, n_proxies):
         return np.where(n_proxies > 1, super().n_remembered(n_proxies), 0)
+
+    def without(self, proxies, rows, weights):
+        own, gone, left = super().without(proxies, rows, weights)
+        if self.spherical:
+            # A centre is the mean of samples of unit length, until it gets that too:
+            # how long it was, those that are nearest to it tell.
+            rows = l2_normalize(rows.astype(np.float64))
+            centres = proxies.vectors[own].astype(np.float64)
+            along = np.einsum("ij,ij->i", rows, centres)
+            lengths = np.bincount(own, weights * along) / np.bincount(own, weights)
+            sums = proxies.counts[own] * lengths[own]
+            left = l2_normalize(sums[:, None] * centres - weights[:, None] * rows)
+        return own, gone, left
 
     def generate(self, support, n_proxies, **options):
         # Its own: that of a subclass may call this one.

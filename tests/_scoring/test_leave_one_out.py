@@ -12,6 +12,7 @@ from skimprint import ImprintClassifier, Rejection
 from skimprint._scoring import leave_one_out as module
 from skimprint._scoring.leave_one_out import _changes, _chosen, leave_one_out
 from skimprint._space.whitening import precision_cholesky
+from skimprint.generation import KMeansProxies
 from skimprint.normalization import IDENTITY, l2_normalize
 
 
@@ -20,10 +21,12 @@ def calibrated():
     return {"temperature": "auto", "rejection": Rejection(-1)}
 
 
-def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
+@pytest.mark.parametrize("spherical", [False, True])
+def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few, spherical):
     """K-means, against the means of the clusters without the sample."""
     X, y = few
-    clf = plain_classifier("kmeans", 3, random_state=0, **calibrated()).fit(X, y)
+    generator = KMeansProxies(spherical=spherical)
+    clf = plain_classifier(generator, 3, random_state=0, **calibrated()).fit(X, y)
     scorer, state = clf._fitted.scorer, clf._fitted.state
     head, samples = scorer.head, _chosen(scorer)
     left_out, change, _ = _changes(scorer, samples)
@@ -38,7 +41,10 @@ def test_a_mean_is_taken_apart_where_the_sample_is_nearest(few):
         others = rows[members & (rows != row).any(axis=1)]
         assert gone == (len(others) == 0)
         if not gone:
-            np.testing.assert_allclose(left, others.mean(axis=0), atol=1e-9)
+            expected = others.mean(axis=0)
+            if spherical:
+                expected = l2_normalize(expected[None])[0]
+            np.testing.assert_allclose(left, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("proxy_norm", ["quantile", None, lambda rows: rows * 2])
