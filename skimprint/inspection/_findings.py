@@ -258,7 +258,7 @@ def _cross_validated(clf, X, codes, classes):
         learnt = clone(clf).fit(X[some[train]], classes[codes[some[train]]])
         found = learnt.decision_function(X[some[test]])
         if found.ndim == 1:
-            found = np.stack([-found, found], axis=1)
+            found = np.stack([-found, found], axis=1) / 2
         columns = codes_among(classes, learnt.classes_.tolist())
         scores[np.ix_(some[test], columns)] = found
     return scores

@@ -194,6 +194,11 @@ class TestOwnLabelMargins:
         clf = plain_classifier("least_squares", n_proxies=1).fit(X, y)
         found = findings.own_label_margins(clf, X, y.tolist())
         assert np.mean(found.margin > 0) > 0.9
+        folds = StratifiedKFold(5, shuffle=True, random_state=0)
+        for train, test in folds.split(X, y):  # the margin is the difference of scores
+            difference = clone(clf).fit(X[train], y[train]).decision_function(X[test])
+            expected = np.where(y[test] == 1, difference, -difference)
+            np.testing.assert_allclose(found.margin[test], expected, atol=1e-6)
 
     @pytest.mark.parametrize("method", ["westerhoff", "recommended"])
     def test_flipped_labels_come_first(self, digits, method):
