@@ -30,6 +30,9 @@ _ENOUGH = 500
 # with many operations on each, they had better stay in the cache.
 _AT_A_TIME = 2**17
 
+# Share of the samples of a class that a mean is still of; less is rounding.
+_LEFT = 1e-9
+
 # A sample that is nearly alone in its direction leaves little there: about N h / d of
 # the covariance, for the weight N, the shrinkage h and d features. Less than this share
 # is not told from rounding in float32.
@@ -222,7 +225,7 @@ def _by_proxies(scorer, samples, change, score):
 def _to_nearest_mean(head, samples):
     """Compute cosines of samples to the nearest class mean, each made without it."""
     means, codes = head.space.means[samples.codes], samples.codes
-    shift = shift_without(head.space.class_weights[codes], samples.weights)
+    shift = shift_without(head.space.mean_weights[codes], samples.weights)
     own = l2_normalize(means + shift[:, None] * (means - samples.rows))
     cosines = samples.rows @ head.mean_directions.T
     cosines[np.arange(len(codes)), codes] = np.einsum("ij,ij->i", samples.rows, own)
@@ -291,7 +294,12 @@ def _changes_of(scorer, samples):
         is_one = np.all(twins == twins[0])
         usable.append(~gone if is_one else np.ones(len(rows), bool))
     change = _Change(*map(np.concatenate, zip(*changes, strict=True)))
-    return change, np.concatenate(usable)
+    usable = np.concatenate(usable)
+    if scorer.plan.mean_weight or head.whitening is not None:
+        # All that was learnt of a class of a head leaves its row, but no mean.
+        left = 1 - samples.weights / head.space.mean_weights[samples.codes]
+        usable &= left > _LEFT
+    return change, usable
 
 
 def _whitened(head, vectors):
@@ -354,13 +362,15 @@ class _HeadWithout:
         self.queries, self.codes = queries, samples.codes
         self.losing = np.where(change.gone, -1, change.own)  # a proxy of each, or -1
         self.residuals = samples.rows - means[self.codes]
-        class_weights = head.space.class_weights
+        class_weights = head.space.mean_weights
         own_weights = class_weights[self.codes]
         total = class_weights[~head.space.is_head].sum()
         shift = shift_without(own_weights, samples.weights)
         # Of A in `Downdate`, and of the covariance, if they are not shrunk.
         self.lost = own_weights * shift / total
-        self.weight_left = np.maximum(1 - samples.weights / total, 0)
+        left = 1 - samples.weights / total
+        # Without all that was learnt beside a head, the covariance is the identity.
+        self.weight_left = np.where(left > 0, left, 1)
         is_whitened = head.whitening is not None
         self.downdate = Downdate(
             np.einsum("ij,ij->i", self.residuals, self.residuals),

@@ -85,6 +85,13 @@ class Space:
         """Mean of each class, the row of one of a head: (n_classes, n_features)."""
         return self.state.column(lambda block: block.moments.means)
 
+    @cached_property
+    def mean_weights(self):
+        """Weight of the samples that each mean is of; a row of a head is none."""
+        if self.state.blocks[0].moments is None:
+            return self.class_weights  # there are no means
+        return self.state.column(lambda block: block.moments.weights)
+
     @property
     def origin(self):
         """Where the whitened space has its origin: (n_features,)."""
@@ -115,7 +122,7 @@ class Space:
             return shrinkage_of_means(*self.moments.means.shape)
         with one_thread_if_small(self.state.n_features):
             return choose_shrinkage(
-                self.scatter, self.class_weights, self.means, self.left_out()
+                self.scatter, self.mean_weights, self.means, self.left_out()
             )
 
     @cached_property

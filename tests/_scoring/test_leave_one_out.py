@@ -237,3 +237,45 @@ def test_a_class_of_one_sample_has_nothing_left(few):
     assert 10 not in leave_one_out(scorer, "contrast").codes
     alone = plain_classifier("mean", whitening="auto").fit(np.eye(3), [0, 1, 2])
     assert leave_one_out(alone._fitted.scorer, "contrast") is None
+
+
+class TestMoreOfTheClassesOfAHead:
+    """A row of a head is one of the proxies' samples, but not of the class means'."""
+
+    @pytest.mark.parametrize("generator", ["mean", "all"])
+    def test_is_left_out_as_by_learning_without_it(self, generator):
+        rng = np.random.default_rng(0)
+        y = np.repeat([0, 1, 3], [3, 2, 4])
+        X = rng.normal(size=(9, 8))
+        head = rng.normal(size=(3, 8)), [0, 1, 2]
+
+        def learnt(rows):
+            params = {"mean_weight": 0.5, "head": head, **calibrated()}
+            return plain_classifier(generator, **params).partial_fit(X[rows], y[rows])
+
+        scorer = learnt(np.arange(9))._fitted.scorer
+        found = leave_one_out(scorer, "similarity")
+        kept = scorer.head.space.state.column(lambda block: block.samples)
+        for row, scores in zip(kept.values.indices, found.scores, strict=True):
+            without = learnt(np.arange(9) != row)
+            expected = without.decision_function(X[[row]])[0]
+            np.testing.assert_allclose(scores, expected, atol=1e-12)
+
+    def test_is_as_familiar_as_queries(self, digits):
+        X, y = digits
+        weight = np.stack([X[300:][y[300:] == c].mean(axis=0) for c in range(10)])
+        clf = ImprintClassifier(head=(weight, None), rejection=Rejection(-1))
+        clf.partial_fit(X[:50], y[:50])
+        found = leave_one_out(clf._fitted.scorer, "auto").familiarities
+        queries = clf.score_samples(X[50:300])
+        assert abs(np.median(found) - np.median(queries)) < 0.1
+        assert np.mean(clf.predict(X[50:300]) == -1) < 0.15
+
+    @pytest.mark.parametrize("mean_weight, n_left", [(0.0, 2), (0.5, 0)])
+    def test_a_single_sample_leaves_no_mean(self, mean_weight, n_left):
+        clf = plain_classifier("mean", mean_weight=mean_weight, **calibrated())
+        clf.set_params(head=(np.eye(2, 3), None))
+        clf.partial_fit([[1.0, 0.5, 1.0], [0.5, 1.0, -1.0]], [0, 1])
+        found = leave_one_out(clf._fitted.scorer, "similarity")
+        assert n_left == (0 if found is None else len(found.codes))
+        assert clf.temperature_ > 0
