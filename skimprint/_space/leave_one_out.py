@@ -235,6 +235,9 @@ def whitened_mean_scores(scatter, class_weight, means, left_out, shrinkages, amo
     takes one product of (n_rows, n_directions) and (n_directions, n_scored).
     """
     total, (rows, codes, weight, *_) = scatter.total_weight, left_out
+    if scatter.matrix is None:
+        # A row that is nearly alone in its direction leaves too little for float32.
+        rows = rows.astype(np.float64, copy=False)
     shift = shift_without(class_weight[codes], weight)  # of r, in the class mean
     lost = shift * class_weight[codes] / total  # of r r^T, in S / N
     origin_shift = shift / len(means)
@@ -244,7 +247,7 @@ def whitened_mean_scores(scatter, class_weight, means, left_out, shrinkages, amo
     mean_shift = np.tile(origin_shift, (len(means), 1))
     mean_shift[own] -= shift
 
-    # Of float32, the scatter is decomposed in float32, in units that it can hold.
+    # Of many rows of float32, it is decomposed in float32, in units that it can hold.
     scale = 1 / np.sqrt(scatter.variance)
     spectrum = scatter.spectrum(rows.dtype, scale)
     centred = ((rows - origin) * scale).astype(rows.dtype, copy=False)

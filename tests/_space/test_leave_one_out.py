@@ -116,6 +116,28 @@ def test_cosines_are_cosines_of_what_hardly_anything_is_left(share, dtype):
     assert all(np.abs(scores).max() <= 1 for scores in found)
 
 
+def test_few_rows_of_float32_are_told_from_what_they_leave():
+    """Of two rows of a class, one leaves 1e-5 of the variance in their direction."""
+    X, codes, weight = unbalanced(1000)
+    X = X.astype(np.float32)
+    class_weight, means = statistics(X.astype(float), codes, weight)
+    scatter = scatter_of(X, codes, weight, means)
+    single, double = (
+        list(
+            whitened_mean_scores(
+                scatter,
+                class_weight,
+                means,
+                left_out_of(rows, codes),
+                [0.01],
+                EVERY_CLASS,
+            )
+        )
+        for rows in (X, X.astype(np.float64))
+    )
+    np.testing.assert_allclose(single, double, atol=1e-6)
+
+
 def test_float32_rows_are_near_enough():
     X, codes, weight = unbalanced(40)
     class_weight, means = statistics(X, codes, weight)
