@@ -36,7 +36,7 @@ _LEFT = 1e-9
 # A sample that is nearly alone in its direction leaves little there: about N h / d of
 # the covariance, for the weight N, the shrinkage h and d features. Less than this share
 # is not told from rounding in float32.
-_LITTLE = 1e-3
+_LITTLE = 1e-2
 
 
 class LeftOutScores(NamedTuple):

@@ -79,7 +79,7 @@ def fit_temperature(
     pull = 1 / (deviation**2 * len(scores))
 
     def evaluate(u):
-        """Compute the mean loss and its derivatives, the second without the first."""
+        """Compute the mean loss, its slope, and how it curves up."""
         inverse = np.exp(u)
         scaled = inverse * margins
         shares = np.exp(scaled)
@@ -88,20 +88,20 @@ def fit_temperature(
         slopes = shares.sum(axis=1) / sums
         variances = np.einsum("ij,ij->i", shares, scaled) / sums - slopes**2
         losses = np.log(sums) + inverse * largest
-        slopes += inverse * largest
+        slope = shares_of_rows @ (slopes + inverse * largest)
         return (
             shares_of_rows @ losses + pull * (u - centre) ** 2 / 2,
-            shares_of_rows @ slopes + pull * (u - centre),
-            shares_of_rows @ variances + pull,
+            slope + pull * (u - centre),
+            shares_of_rows @ variances + max(slope, 0) + pull,
         )
 
     u = 1.0
     if start is not None and np.isfinite(start):
         u = np.clip(np.log(spread / start), -bound, bound)
-    loss, slope, variance = evaluate(u)
+    loss, slope, curvature = evaluate(u)
     longest = 1.0
     for _ in range(50):
-        step = -slope / max(variance + max(slope, 0), _TINY)
+        step = -slope / max(curvature, _TINY)
         target = np.clip(u + np.clip(step, -longest, longest), -bound, bound)
         if abs(slope * (target - u)) < no_gain:
             break
@@ -110,7 +110,7 @@ def fit_temperature(
             longest = abs(target - u) / 2
             continue
         u, longest = target, 1.0
-        loss, slope, variance = new
+        loss, slope, curvature = new
     return -loss, float(spread / np.exp(u))
 
 
