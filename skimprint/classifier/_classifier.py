@@ -182,7 +182,8 @@ or callable, default="dot"
         A linear classifier to start from: its weights, of shape (n_classes,
         n_features), or a module that has them as ``weight``, and their labels (`None`
         numbers them). `fit` keeps its classes and imprints those of ``y`` beside
-        them; a row counts as one sample where more is learnt of its class. With
+        them; a row counts as one sample in the proxies where more is learnt of its
+        class, and is in no class mean (``mean_weight``, `whitening`). With
         ``proxy_norm="quantile"`` its weights are the reference distribution. See
         `from_head`.
     forgettable : bool or "auto", default="auto"

@@ -151,7 +151,10 @@ def report(
     its own, by the proxies as they would be without it, in closed form as for
     ``temperature="auto"``; a kernel regression has no part in that. Generators whose
     proxies depend on all classes, and norms of queries that are not those of the
-    support, are judged by five-fold cross-validation.
+    support, are judged by five-fold cross-validation. All samples count as one,
+    whatever weight they were learnt with.
+
+    Intervals are of 95 % each. Of many classes or parts, some are outside by chance.
 
     Pictures are stored once each, as thumbnails, at most 500 of them; queries that are
     taken for another class come first. The page needs no network, and refuses it.
