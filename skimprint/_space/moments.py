@@ -8,14 +8,16 @@ scatters is kept: classes can be added then, but not taken away.
 """
 
 from copy import copy
+from functools import cached_property
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
-from .._arrays.groups import blocks_of_rows, offsets_of
+from .._arrays.groups import blocks_of_rows, offsets_of, row_keys
 from .._arrays.threads import run_blocks
-from .._memory.columns import Ragged, Samples
+from .._memory.columns import Ragged, Samples, take
 from ..cluster._kmeans.sums import cluster_sums
 from .whitening import is_apart, rounding_of
 
@@ -425,37 +427,20 @@ class PooledMoments:
 
     Attributes
     ----------
-    weights : ndarray of shape (n_classes,)
-        Sum of the weights of each class that has moments.
-    means : ndarray of shape (n_classes, d)
-        Mean of each of them.
     factor : ndarray of shape (r, d) or None
         ``factor.T @ factor`` is the within-class scatter; `None` if r is not less
         than d.
     variance : float
         The trace of the within-class scatter.
-    fourth : float or None
-        Sum of ``w |r|^4`` over all residuals; `None` if only the sum of scatters is
-        kept.
     """
 
     def __init__(self, state, previous=None):
-        moments = state.column(
-            lambda block: block.moments._replace(triangles=None, thirds=None)
-        )
-        labels = state.column(lambda block: block.labels)
-        known = moments.weights > 0
-        self.weights = moments.weights[known]
-        self.means = moments.means[known]
+        self._state, d = state, state.n_features
         # The largest sum since all were summed: its rounding errors are still there.
-        self.variance = self._largest = sum(moments.variances[known])
-        self.fourth = None
-        if moments.fourths is not None:
-            self.fourth = sum(moments.fourths[known])
-        self._places = {label: state.places[label] for label in labels[known].tolist()}
+        self.variance = self._largest = sum(
+            block.moments.variances.sum() for block in state.blocks
+        )
         self.factor = self._triangle = None
-        self._dtype = state.dtype
-        d = self.means.shape[1]
         if state.pooled is not None:
             self._triangle = state.pooled
         elif sum(_n_rows(block, d) for block in state.blocks) < d:
@@ -463,30 +448,42 @@ class PooledMoments:
             columns = state.column(lambda block: (block.moments, block.samples))
             self.factor = _factor_in(*columns)
         else:
-            self._triangle = self._summed(state.blocks, previous)
+            self._triangle = self._summed(previous)
 
-    def _summed(self, blocks, previous):
+    def _summed(self, previous):
         """Sum the scatters of all classes, or those that have changed since."""
+        blocks = self._state.blocks
         if previous is not None and previous.factor is None:
-            lost, changed = _differences(previous._places, self._places)
-            left = previous.variance - sum(_moments_at(p).variance for p in lost)
+            lost, changed = _differences(previous._state.blocks, blocks)
+            left = previous.variance - sum(one.variance for one in lost)
             is_precise = left >= _MIN_LEFT * previous._largest
-            if is_precise and len(lost) + len(changed) < len(self._places):
+            n_classes = sum(np.count_nonzero(b.moments.weights) for b in blocks)
+            if is_precise and len(lost) + len(changed) < n_classes:
                 triangle = previous._triangle.copy()
-                _add_scatters(triangle, map(_moments_at, lost), sign=-1)
-                _add_scatters(triangle, map(_moments_at, changed))
+                _add_scatters(triangle, lost, sign=-1)
+                _add_scatters(triangle, changed)
                 self._largest = max(self.variance, previous._largest)
                 return triangle
-        pool = Pool.empty(self.means.shape[1])
+        pool = Pool.empty(self._state.n_features)
         for block in blocks:
             pool.absorb_columns(block.moments, block.samples)
         return pool.triangle
 
+    @cached_property
+    def columns(self):
+        """Moments of the classes that have any, but for their scatters."""
+        moments = self._state.column(
+            lambda block: block.moments._replace(triangles=None, thirds=None)
+        )
+        return take(moments, moments.weights > 0)
+
     def whitened(self, whitening):
         """Whiten the means and the scatter; the weights stay."""
         other = copy(self)
-        means_apart = is_apart(self.means, whitening.origin, self._dtype)
-        other.means = np.where(means_apart[:, None], whitening(self.means), 0)
+        means = self.columns.means
+        means_apart = is_apart(means, whitening.origin, self._state.dtype)
+        means = np.where(means_apart[:, None], whitening(means), 0)
+        other.columns = self.columns._replace(means=means)
         if self.factor is not None:
             other.factor = whitening.apply(self.factor) * self.varies
         else:
@@ -497,15 +494,16 @@ class PooledMoments:
     @property
     def varies(self):
         """Whether samples differ from their class mean by more than rounding errors."""
-        squares = self.weights @ np.einsum("ij,ij->i", self.means, self.means)
-        return self.variance > rounding_of(self._dtype) * squares
+        parts = [block.moments[:2] for block in self._state.blocks]
+        squares = sum(w @ np.einsum("ij,ij->i", means, means) for w, means in parts)
+        return self.variance > rounding_of(self._state.dtype) * squares
 
     @property
     def between(self):
         """Class means about their mean; no rows where they are the same: float64."""
-        rows = self.means - self.means.mean(axis=0)
-        squares = np.vdot(self.means, self.means)
-        differ = np.vdot(rows, rows) > rounding_of(self._dtype) * squares
+        means = self.columns.means
+        rows, squares = means - means.mean(axis=0), np.vdot(means, means)
+        differ = np.vdot(rows, rows) > rounding_of(self._state.dtype) * squares
         return rows if differ else rows[:0]
 
     @property
@@ -513,7 +511,7 @@ class PooledMoments:
         """Within-class scatter of all classes: (d, d), float64."""
         if self._triangle is None:
             return self.factor.T @ self.factor
-        return _symmetric(self._triangle, self.means.shape[1])
+        return _symmetric(self._triangle, self._state.n_features)
 
 
 def _n_rows(block, d):
@@ -536,25 +534,37 @@ def _factor_in(columns, samples):
     return factor
 
 
-def _moments_at(place):
-    block, number = place
-    return block.moments.one(number, block.samples)
-
-
 def _differences(before, now):
-    """List the places that only the first dict has, and those only the second has.
+    """List the moments that only the first blocks have, and those only the second have.
 
+    Blocks that have stayed are left out, so that the number of classes does not matter.
     Where blocks were joined, classes have other places, and the same moments.
     """
-    same = {
-        label
-        for label, place in now.items()
-        if label in before
-        and (
-            before[label] is place
-            or all(map(np.array_equal, _moments_at(before[label]), _moments_at(place)))
-        )
-    }
-    gone = [place for label, place in before.items() if label not in same]
-    new = [place for label, place in now.items() if label not in same]
-    return gone, new
+    stayed = {id(b.moments) for b in before} & {id(b.moments) for b in now}
+    places = [
+        _by_content(block for block in blocks if id(block.moments) not in stayed)
+        for blocks in (before, now)
+    ]
+    return [
+        [
+            block.moments.one(place, block.samples)
+            for block, place in (own[key] for key in sorted(own.keys() - others.keys()))
+        ]
+        for own, others in (places, places[::-1])
+    ]
+
+
+def _by_content(blocks):
+    """Find classes that have moments by their labels and hashes of their scatters."""
+    found = {}
+    for block in blocks:
+        samples, triangles = block.samples, block.moments.triangles
+        hashes = np.zeros(len(block.labels), np.uint64)
+        _, weights, keys, _ = samples.values
+        np.add.at(hashes, samples.codes, keys ^ weights.view(np.uint64))
+        keys = row_keys(triangles.values.triangle, seed=0)
+        np.add.at(hashes, triangles.codes, keys)
+        places = np.flatnonzero(block.moments.weights)  # 0 for a class of a head
+        keys = zip(block.labels[places], hashes[places].tolist(), strict=True)
+        found |= zip(keys, zip(repeat(block), places), strict=False)
+    return found

@@ -108,18 +108,19 @@ class Space:
         more than none, and tells unknown queries apart better.
         """
         moments = self.moments
+        weights, means = moments.columns[:2]
         if not moments.varies:
-            return Scatter.of_rows(moments.between, float(len(moments.means)))
-        total = float(moments.weights.sum())
+            return Scatter.of_rows(moments.between, float(len(means)))
+        total = float(weights.sum())
         if moments.factor is not None:
             return Scatter.of_rows(moments.factor, total)
-        return Scatter(total, moments.means[:0], moments.scatter)
+        return Scatter(total, means[:0], moments.scatter)
 
     @cached_property
     def shrinkage(self):
         """The shrinkage of a whitening that makes left-out samples most likely."""
         if not self.moments.varies:
-            return shrinkage_of_means(*self.moments.means.shape)
+            return shrinkage_of_means(*self.moments.columns.means.shape)
         with one_thread_if_small(self.state.n_features):
             return choose_shrinkage(
                 self.scatter, self.mean_weights, self.means, self.left_out()

@@ -310,7 +310,8 @@ def within_class_covariance(moments):
     .. [1] O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional
        covariance matrices", Journal of Multivariate Analysis 88, 2004.
     """
-    total, d = moments.weights.sum(), moments.means.shape[1]
+    weights, means = moments.columns[:2]
+    total, d = weights.sum(), means.shape[1]
     if not moments.varies:
         return np.eye(d), 1.0
     covariance = moments.scatter / total
@@ -318,7 +319,7 @@ def within_class_covariance(moments):
     # |S - variance I|^2 and the expected squared error of S: Ledoit and Wolf's d^2, b^2
     squares = (covariance**2).sum()
     dispersion = squares - d * variance**2
-    error = (moments.fourth / total - squares) / total
+    error = (sum(moments.columns.fourths) / total - squares) / total
     shrinkage = np.clip(error / dispersion, 0, 1) if dispersion > 0 else 1.0
     covariance *= 1 - shrinkage
     covariance[np.diag_indices(d)] += shrinkage * variance

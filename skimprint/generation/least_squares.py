@@ -96,17 +96,18 @@ class LeastSquaresProxies(ProxyGenerator):
         return means.generate(support, n_proxies, **options)
 
     def combine(self, vectors, counts, moments, left_out):
+        weights, means = moments.columns[:2]
         self.alpha_ = self.alpha
         if self.alpha == "auto":
             self.alpha_ = choose_alpha(
-                _second_moment(moments), moments.weights, moments.means, left_out
+                _second_moment(moments), weights, means, left_out
             )
         if self.prior == "uniform":
             shares = np.full(len(vectors), 1 / len(vectors))
         else:
-            shares = counts / moments.weights.sum()
+            shares = counts / weights.sum()
         targets = vectors * shares[:, None]
-        (n_classes, d), factor = moments.means.shape, moments.factor
+        (n_classes, d), factor = means.shape, moments.factor
         if factor is None or len(factor) + n_classes >= d:
             return _solve_primal(moments, targets, self.alpha_)
         return _solve_dual(moments, targets, self.alpha_)
@@ -114,7 +115,7 @@ class LeastSquaresProxies(ProxyGenerator):
 
 def _second_moment(moments):
     """Compute the sum of the outer products of all samples."""
-    total = moments.weights.sum()
+    total = moments.columns.weights.sum()
     means = _mean_factor(moments) * np.sqrt(total)
     if moments.factor is None:
         return Scatter(total, means[:0], moments.scatter + means.T @ means)
@@ -123,21 +124,21 @@ def _second_moment(moments):
 
 def _mean_factor(moments):
     """Make rows whose products and the scatter are the second moment of samples."""
-    shares = moments.weights / moments.weights.sum()
-    return moments.means * np.sqrt(shares)[:, None]
+    weights, means = moments.columns[:2]
+    return means * np.sqrt(weights / weights.sum())[:, None]
 
 
 def _solve_primal(moments, targets, alpha):
     """Solve for targets times (second moment + alpha I)^-1, in feature space."""
     means = _mean_factor(moments)
-    moment = moments.scatter / moments.weights.sum() + means.T @ means
+    moment = moments.scatter / moments.columns.weights.sum() + means.T @ means
     moment[np.diag_indices_from(moment)] += alpha
     return _solve(moment, targets.T, alpha).T
 
 
 def _solve_dual(moments, targets, alpha):
     """Solve in sample space, which is smaller: T (F^T F + alpha I)^-1 for few F."""
-    within = moments.factor / np.sqrt(moments.weights.sum())
+    within = moments.factor / np.sqrt(moments.columns.weights.sum())
     factor = np.concatenate([within, _mean_factor(moments)])
     gram = factor @ factor.T
     gram[np.diag_indices_from(gram)] += alpha

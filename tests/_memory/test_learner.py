@@ -76,8 +76,8 @@ class TestPooled:
         assert (found.pooled is None) == (sum(map(n_bytes, triangles)) <= limit)
         some, others = PooledMoments(found), PooledMoments(expected)
         np.testing.assert_allclose(some.scatter, others.scatter, 1e-9, 1e-9)
-        np.testing.assert_allclose(some.means, others.means, 1e-9, 1e-9)
-        np.testing.assert_allclose(some.weights, others.weights)
+        np.testing.assert_allclose(some.columns.means, others.columns.means, 1e-9, 1e-9)
+        np.testing.assert_allclose(some.columns.weights, others.columns.weights)
         np.testing.assert_allclose(some.variance, others.variance)
         if found.pooled is not None:
             block = found.gather([0, 1, 2])

@@ -80,7 +80,7 @@ def test_pooled_moments_follow_what_comes_and_goes(d, dtype, monkeypatch):
     changed = learnt(plan, X[9:11], np.array([99, 99]), state=changed)
     found, expected = PooledMoments(changed, pooled), PooledMoments(changed)
     np.testing.assert_allclose(found.scatter, expected.scatter, 1e-9, 1e-9)
-    np.testing.assert_allclose(found.weights, expected.weights)
+    np.testing.assert_allclose(found.columns.weights, expected.columns.weights)
     rows = np.concatenate([X[y == 4], X[:9] + 1])
     parts = [X[y == c] for c in range(20) if c not in (3, 4)] + [rows, X[9:11]]
     expected = sum(scatter(moments_of(part.astype(float))) for part in parts)
@@ -106,6 +106,47 @@ def test_a_class_more_is_all_that_is_added_where_blocks_are_joined(monkeypatch):
     monkeypatch.setattr(moments, "_add_scatters", record)
     PooledMoments(state, before)
     assert [part.weight for part in added] == [10]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_class_that_comes_back_turned_is_another(weighted):
+    """Its mean and its third and fourth moments are what they were, not its scatter."""
+    X, y = samples(60, 12)[0], np.repeat(np.arange(6), 10)
+    rows = np.eye(12)[[0, 0, 1, 1]] * np.array([1, -1, 1, -1.0])[:, None]
+    before, after = (rows[:2], None), (rows[2:], None)
+    if weighted:
+        before, after = (
+            (rows, np.array([1, 1, 2, 2.0])),
+            (rows, np.array([2, 2, 1, 1.0])),
+        )
+    plan = plan_of(metric="mahalanobis")
+    state = learnt(plan, X, y)
+
+    def with_class(rows, weights):
+        return learnt(plan, rows, np.full(len(rows), 9), weights, state=state)
+
+    pooled = PooledMoments(with_class(*before))
+    changed = with_class(*after)
+    found, expected = PooledMoments(changed, pooled), PooledMoments(changed)
+    np.testing.assert_allclose(found.scatter, expected.scatter, atol=1e-9)
+
+
+def test_blocks_that_stay_are_not_looked_at(monkeypatch):
+    monkeypatch.setattr("skimprint._memory.state.BLOCK_BYTES", 10_000)
+    X, _ = samples(500, 30)
+    plan = plan_of(metric="mahalanobis")
+    state = learnt(plan, X, np.repeat(np.arange(100), 5))
+    before, seen = PooledMoments(state), []
+    by_content = moments._by_content
+
+    def record(blocks):
+        blocks = list(blocks)
+        seen.extend(label for block in blocks for label in block.labels)
+        return by_content(blocks)
+
+    monkeypatch.setattr(moments, "_by_content", record)
+    PooledMoments(learnt(plan, X[:5] + 1, np.full(5, 100), state=state), before)
+    assert len(seen) < 20
 
 
 def test_rounding_does_not_grow_while_large_classes_go():
@@ -137,12 +178,12 @@ def test_pooled_moments_by_their_definition(sizes, d, weighted):
     means /= totals[:, None]
     residuals = X - means[y]
     expected = (residuals * weights[:, None]).T @ residuals
-    np.testing.assert_allclose(pooled.weights, totals)
-    np.testing.assert_allclose(pooled.means, means)
+    np.testing.assert_allclose(pooled.columns.weights, totals)
+    np.testing.assert_allclose(pooled.columns.means, means)
     np.testing.assert_allclose(pooled.scatter, expected, atol=1e-9)
     np.testing.assert_allclose(pooled.variance, np.trace(expected), atol=1e-9)
     fourth = weights @ (residuals**2).sum(axis=1) ** 2
-    np.testing.assert_allclose(pooled.fourth, fourth, atol=1e-9)
+    np.testing.assert_allclose(sum(pooled.columns.fourths), fourth, atol=1e-9)
 
 
 def test_few_samples_stay_a_factor():
