@@ -224,9 +224,7 @@ def group_by_equal(*properties):
         Groups in ascending order.
     """
     order = np.lexsort(properties)
-    differs = np.zeros(max(len(order) - 1, 0), bool)
-    for values in properties:
-        differs |= np.diff(values[order]) != 0
+    differs = np.diff(np.stack(properties)[:, order]).any(axis=0)
     return np.split(order, np.flatnonzero(differs) + 1)
 
 

@@ -227,12 +227,6 @@ def run_blocks(function, blocks):
     """
     if len(blocks) == 1:
         return [function(blocks[0])]
-    n_threads = min(
-        (
-            library.num_threads
-            for library in _controller().lib_controllers
-            if library.user_api == "blas"
-        ),
-        default=1,
-    )
+    libraries = _controller().select(user_api="blas").lib_controllers
+    n_threads = min((library.num_threads for library in libraries), default=1)
     return run_tasks(function, blocks, np.ones(len(blocks)), n_jobs=n_threads)

@@ -679,10 +679,7 @@ def _blocks_of_parts(learn_part, parts, pool, n_jobs):
 
 def _keep(needs, block):
     """Drop what is not needed, where another classifier has kept less."""
-    moments = block.moments if needs.moments else None
-    samples = block.samples
-    if samples is not None and not needs.moments:
-        samples = samples.first(needs.samples) if needs.samples else None
-    if moments is block.moments and samples is block.samples:
+    if needs.moments or block.samples is None:
         return block
-    return block._replace(moments=moments, samples=samples)
+    samples = block.samples.first(needs.samples) if needs.samples else None
+    return block._replace(moments=None, samples=samples)

@@ -105,13 +105,11 @@ class Needs(NamedTuple):
 
     def __or__(self, other):
         """Combine the needs of two parts."""
-        first, *numbers = zip(self, other, strict=True)
-        return Needs(any(first), *map(max, numbers))
+        return Needs(*map(max, self, other))
 
     def __and__(self, other):
         """Find what two parts both need."""
-        first, *numbers = zip(self, other, strict=True)
-        return Needs(all(first), *map(min, numbers))
+        return Needs(*map(min, self, other))
 
 
 def split(block):
@@ -246,12 +244,7 @@ class State:
         -------
         n_points : ndarray of shape (n_classes,)
         """
-        n_points = np.zeros(len(labels), np.intp)
-        for i, label in enumerate(labels):
-            block, place = self.places[label]
-            for column in block.imprint:
-                n_points[i] += column.offsets[place + 1] - column.offsets[place]
-        return n_points
+        return self.gather(labels, lambda b: b.proxies.sizes + b.memory.sizes)
 
     def block_bytes(self, labels):
         """Count the bytes of the blocks that some classes are in."""
