@@ -76,10 +76,14 @@ def plain_labels(classes):
     """
     if classes.dtype.kind != "O":
         return classes
-    plain = np.empty_like(classes)
-    for i, label in enumerate(classes):
-        plain[i] = str.__str__(label) if isinstance(label, str) else label
-    return plain
+    return as_objects([str.__str__(v) if isinstance(v, str) else v for v in classes])
+
+
+def as_objects(labels):
+    """Make an array of labels that keeps their types."""
+    array = np.empty(len(labels), dtype=object)
+    array[:] = labels
+    return array
 
 
 def seed_from(random_state):

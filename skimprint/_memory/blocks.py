@@ -7,8 +7,9 @@ import numpy as np
 from .._arrays.groups import GroupedRows, offsets_of, row_keys
 from .._arrays.threads import run_blocks
 from .._space.moments import MomentColumns, are_few, joined, moments_of
+from .._validation import as_objects
 from .columns import Ragged, Samples, n_bytes, sorted_by_key, take
-from .state import BLOCK_BYTES, Block, Needs, as_objects, split
+from .state import BLOCK_BYTES, Block, Needs, split
 
 # Rows and scatters of classes that are looked at side by side.
 _AHEAD_BYTES = 2**26

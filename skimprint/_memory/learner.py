@@ -12,10 +12,10 @@ from .._arrays.groups import GroupedRows, blocks_of_rows, offsets_of, runs_of
 from .._arrays.threads import run_tasks
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.moments import MomentColumns, Pool, are_few
-from .._validation import joint_label_dtype
+from .._validation import as_objects, joint_label_dtype
 from .blocks import blocks_of, with_imprint
 from .columns import Points, Ragged, Samples, take
-from .state import Block, Needs, State, as_objects
+from .state import Block, Needs, State
 
 # Samples and what is known of their classes that are learnt at a time; and how many
 # parts that is for each thread, where threads learn side by side.
@@ -83,11 +83,6 @@ class Batch:
             is_signed[codes[decides]] = True
         return self.classes[is_signed].tolist()
 
-    def copies(self):
-        """Copy the arrays, whatever becomes of them."""
-        weights = None if self.weights is None else self.weights.copy()
-        return Batch(self.X.copy(), self.classes, self.codes, weights)
-
 
 def batches_joined(batches):
     """Join batches as if they had come together."""
@@ -152,13 +147,12 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None, imprint=None):
     labels, support = batch.classes.tolist(), _grouped(plan, batch, state.dtype)
     labels, support = _only(labels, support, ~batch.is_absent)
     is_known = np.array([label in state.places for label in labels], bool)
-    is_new = ~is_known
-    needs, state, pool = _pooling(plan.needs, state, labels, support)
+    needs, state, pool = _pooling(plan.needs, state, labels, support, is_known)
     signed = set(batch.signed_labels if plan.chooses_norm else ())
     options = {"seed": plan.seed, "n_jobs": n_jobs, "progress": progress}
     known, new = [], []
-    if is_new.any():
-        some, rows = _only(labels, support, is_new)
+    if not is_known.all():
+        some, rows = _only(labels, support, ~is_known)
         if imprint is None:
             numbers = [plan.numbers(some)]
             (imprint,) = plan.generator.learn_each(rows, numbers, **options)
@@ -495,7 +489,7 @@ def pooled(needs, state):
     return replace(state.with_blocks(blocks), pooled=pool.triangle)
 
 
-def _pooling(needs, state, labels, support):
+def _pooling(needs, state, labels, support, is_known):
     """Sum up scatters at once where there will be too many.
 
     Parameters
@@ -508,6 +502,8 @@ def _pooling(needs, state, labels, support):
         The classes of which there are more samples.
     support : GroupedRows
         The samples.
+    is_known : ndarray of bool, of shape (n_classes,)
+        Whether the state knows each of them.
 
     Returns
     -------
@@ -520,23 +516,20 @@ def _pooling(needs, state, labels, support):
     """
     if not needs.moments:
         return needs, state, None
-    d, n_new = support.n_features, 0
-    n_scatters = sum(_n_scatters(block) for block in state.blocks)
-    for label, size in zip(labels, support.sizes.tolist(), strict=True):
-        if label not in state.places:
-            n_new += 1
-        elif state.pooled is None:
-            block, place = state.places[label]
-            start, stop = block.moments.triangles.offsets[place : place + 2]
-            if stop > start:
-                continue  # it is among those that were counted
-            size += block.samples.offsets[place + 1] - block.samples.offsets[place]
-        n_scatters += not are_few(size, d)
+    d, are_many = support.n_features, ~are_few(support.sizes, support.n_features)
+    known, more = _only(labels, support, is_known)
+    if known and state.pooled is None:
+        n_kept, n_triangles = state.gather(
+            known, lambda b: (b.samples.sizes, b.moments.triangles.sizes)
+        )
+        # Those that have a scatter are counted in their blocks.
+        are_many[is_known] = ~are_few(n_kept + more.sizes, d) & (n_triangles == 0)
+    n_scatters = np.count_nonzero(are_many) + sum(map(_n_scatters, state.blocks))
     if _are_too_large(needs, n_scatters, d, support.dtype):
         state = pooled(needs, replace(state, n_features=d))
     if state.pooled is None:
         return needs, state, None
-    needs = _of_pooled(needs, len(state.places) + n_new)
+    needs = _of_pooled(needs, len(state.places) + len(labels) - len(known))
     return needs, state, Pool(state.pooled)
 
 

@@ -347,10 +347,3 @@ def _places_in(blocks):
         for block in blocks
         for place, label in enumerate(block.labels.tolist())
     }
-
-
-def as_objects(labels):
-    """Make an array of labels that keeps their types."""
-    array = np.empty(len(labels), dtype=object)
-    array[:] = labels
-    return array

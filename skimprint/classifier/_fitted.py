@@ -1,5 +1,6 @@
 """What a fitted classifier is made of: a plan, a state, and a head made on demand."""
 
+from copy import deepcopy
 from functools import cached_property
 from typing import NamedTuple
 
@@ -161,7 +162,7 @@ class Fitted:
         n_bytes = batch.X.nbytes + sum(each.X.nbytes for each in queue)
         if n_bytes > _MAX_QUEUE_BYTES:
             return None
-        return Fitted(self.plan, state, (*queue, batch.copies()), self._last_space)
+        return Fitted(self.plan, state, (*queue, deepcopy(batch)), self._last_space)
 
     def _enqueued_in_parts(self, batch):
         """Let copies of samples wait where they take less than what they rewrite."""

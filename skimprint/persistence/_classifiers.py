@@ -5,7 +5,7 @@ from copy import copy
 from sklearn import config_context
 
 from .._arrays.device import to_host
-from .._memory.state import as_objects
+from .._validation import as_objects
 from ..classifier._classifier import ImprintClassifier
 from ..classifier._compact import calibrate_now
 from ..classifier._plain import read_fitted, write_fitted

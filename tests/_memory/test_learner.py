@@ -236,13 +236,6 @@ class TestBatches:
         assert batch.kind == replace(batch).kind
         assert batch.kind != replace(batch, **change).kind
 
-    def test_copies_do_not_follow_the_samples(self):
-        X, weights = np.ones((2, 3)), np.ones(2)
-        batch = Batch(X, np.array([0, 1]), np.array([0, 1]), weights).copies()
-        X[:] = weights[:] = 0
-        assert batch.X.all()
-        assert batch.weights.all()
-
     @pytest.mark.parametrize("is_sorted", [False, True])
     @pytest.mark.parametrize("with_weights", [False, True])
     def test_tell_which_classes_have_negative_values(self, is_sorted, with_weights):

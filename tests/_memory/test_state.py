@@ -19,7 +19,8 @@ from states import plan_of
 from skimprint._memory import state as state_module
 from skimprint._memory.columns import Points, Ragged, Samples, n_bytes, take
 from skimprint._memory.learner import block_of_head
-from skimprint._memory.state import Block, Needs, State, as_objects, split
+from skimprint._memory.state import Block, Needs, State, split
+from skimprint._validation import as_objects
 
 N_FEATURES = 4
 LABELS = [f"class {number:02}" for number in range(30)]

@@ -166,6 +166,16 @@ class TestQueue:
         assert len(queue_of(clf)) == 2
         return clf, X, expected
 
+    def test_does_not_follow_the_samples(self, digits):
+        X, y = digits
+        expected = plain_classifier("mean").fit(X, y, np.ones(len(y))).proxies_
+        clf, X, weights = plain_classifier("mean"), X.copy(), np.ones(len(y))
+        for part in (slice(0, 100), slice(100, None)):
+            clf.partial_fit(X[part], y[part], sample_weight=weights[part])
+        assert queue_of(clf)
+        X[:] = weights[:] = 0
+        np.testing.assert_array_equal(clf.proxies_, expected)
+
     def test_is_bounded(self, digits, monkeypatch):
         X, y = digits
         most = 3 * X[:20].nbytes

@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from ..._memory.state import as_objects
+from ..._validation import as_objects
 
 # Text takes as much memory for each label as for the longest.
 _MAX_LABEL_BYTES = 2**30

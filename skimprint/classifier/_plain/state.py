@@ -6,8 +6,9 @@ import numpy as np
 
 from ..._arrays.groups import numbers_within, row_keys
 from ..._memory.columns import Points, Ragged, Samples
-from ..._memory.state import Block, Needs, State, as_objects, split
+from ..._memory.state import Block, Needs, State, split
 from ..._space.moments import MomentColumns, Triangles
+from ..._validation import as_objects
 from .arrays import count, in_order, proxy_offsets, read_labels, write_labels
 
 # Of rows, in files and pickles.
