@@ -82,9 +82,7 @@ def _is_single(X):
     if isinstance(X, list):
         dtypes = [getattr(row, "dtype", None) for row in X]
     else:
-        dtypes = getattr(X, "dtypes", None)  # one for each column
-        if dtypes is None:
-            dtypes = [getattr(X, "dtype", None)]
+        dtypes = getattr(X, "dtypes", [getattr(X, "dtype", None)])  # of each column
     return {str(dtype).lower() for dtype in dtypes} <= _SINGLE
 
 

@@ -1,6 +1,5 @@
 """How familiar queries are: what decides whether a query belongs to no known class."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -72,7 +71,7 @@ def _mean_of_largest(values, n):
 
 
 # Those that similarities to proxies tell; ``"auto"`` is told by class scores and means.
-FAMILIARITIES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+FAMILIARITIES = {
     "contrast": contrast,
     "similarity": nearest_similarity,
 }

@@ -432,11 +432,8 @@ class _ByProducts(Similarity):
         return there
 
     def ranks(self, X):
-        few = self.compared.shape[0] <= _FEW
-        A, B = (X, self.compared) if few else (self.compared, X)
-        ranks = A @ B.T
-        if few:
-            ranks = ranks.T
+        are_few = self.compared.shape[0] <= _FEW
+        ranks = (X @ self.compared.T).T if are_few else self.compared @ X.T
         if self.shift is not None:
             ranks -= self.shift[:, None]
         return ranks
@@ -483,14 +480,8 @@ class Dot(_ByProducts):
         return ranks
 
     def paired(self, X, vectors, which=None):
-        vectors = vectors.astype(self.proxies.dtype, copy=False)
-        vectors = self._directions(vectors)
-        products = np.einsum("ij,ij->i", self._whitened(X), vectors)
+        products = np.einsum("ij,ij->i", self._whitened(X), self.project(vectors))
         return self.finish(products[None], X)[0]
-
-    def _directions(self, vectors):
-        """Find what vectors are compared by."""
-        return vectors
 
     @staticmethod
     def of_products(products, squares):
@@ -529,8 +520,8 @@ class Cosine(Dot):
         ranks = super().finish(ranks, X)
         return self.xp.clip(ranks, -1.0, 1.0)  # what rounding may exceed
 
-    def _directions(self, vectors):
-        return l2_normalize(vectors)
+    def project(self, vectors):
+        return l2_normalize(super().project(vectors))
 
     @staticmethod
     def of_products(products, squares):

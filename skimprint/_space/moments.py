@@ -64,9 +64,7 @@ class Moments(NamedTuple):
 
     @property
     def factor(self):
-        """``factor.T @ factor`` is the scatter: (n, d) of float64, or None."""
-        if self.rows is None:
-            return None
+        """``factor.T @ factor`` is the scatter of rows: (n, d) of float64."""
         return (self.rows - self.mean) * np.sqrt(self.row_weights)[:, None]
 
     def times(self, vector):
@@ -160,12 +158,9 @@ def joined(first, second):
         shift = part.mean - mean
         square = shift @ shift
         turned = part.times(shift)
-        variance += part.variance + part.weight * square
-        third += (
-            part.third
-            + 2 * turned
-            + (part.variance + part.weight * square) * shift
-        )  # fmt: skip
+        moved = part.variance + part.weight * square
+        variance += moved
+        third += part.third + 2 * turned + moved * shift
         fourth += (
             part.fourth
             + 4 * (part.third + turned) @ shift

@@ -397,8 +397,7 @@ or callable, default="dot"
         """
         if not isinstance(name, str) or name not in METHODS:
             raise ValueError(f"name must be one of {sorted(METHODS)}; got {name!r}.")
-        method = dict(METHODS[name])
-        return cls(**(method | changes))
+        return cls(**(METHODS[name] | changes))
 
     @classmethod
     def from_head(
@@ -764,16 +763,15 @@ or callable, default="dot"
     @property
     def temperature_(self) -> float:
         """What scores are divided by for probabilities: float."""
-        scorer = self._scorer("temperature_")
-        return self._found("temperature_", temperature_of, scorer)
+        return self._found("temperature_", temperature_of)
 
     @property
     def rejection_threshold_(self) -> float:
         """Queries that are less familiar are rejected: float."""
-        scorer = self._scorer("rejection_threshold_")
+        self._scorer("rejection_threshold_")  # an error before any learning
         if self.rejection is None:
             raise AttributeError("rejection_threshold_ exists only with a rejection.")
-        return self._found("rejection_threshold_", threshold_of, scorer)
+        return self._found("rejection_threshold_", threshold_of)
 
     @property
     def n_samples_seen_(self) -> int:
@@ -1096,8 +1094,9 @@ or callable, default="dot"
             raise AttributeError(f"{name} exists only with {needs}.")
         return found
 
-    def _found(self, name, find, scorer):
+    def _found(self, name, find):
         """Find the value of an attribute, or say that there is none."""
+        scorer = self._scorer(name)
         try:
             return find(self, scorer)
         except ValueError as error:  # of a parameter that was set after fit

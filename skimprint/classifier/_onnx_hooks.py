@@ -10,10 +10,7 @@ class OnnxHooks:
     def onnx_parser(self):
         from ..export import _skl2onnx
 
-        def parse(scope, inputs):
-            return _skl2onnx.outputs_in(scope, self)
-
-        return parse
+        return lambda scope, inputs: _skl2onnx.outputs_in(scope, self)
 
     def onnx_shape_calculator(self):
         from ..export import _skl2onnx

@@ -111,7 +111,7 @@ def grouped_kmeans_each(
         "tol": tol / groups.n_features,
         "spherical": spherical,
     }
-    job = Job(engaged, runs, seed, spherical, options, PausableLock())
+    job = Job(engaged, runs, seed, options, PausableLock())
     tasks = plan(job, effective_n_jobs(n_jobs))
     run_tasks(
         lambda task: task.route(job, task.groups, task.runs),

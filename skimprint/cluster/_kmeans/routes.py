@@ -59,14 +59,13 @@ class Job(NamedTuple):
     groups: GroupedRows
     runs: list  # of results: what they do to the same rows is done once
     seed: int
-    spherical: bool
     options: dict  # of both kinds of Lloyd's algorithm
     lock: PausableLock
 
     def centre(self, rows):
         """Take the mean of each group from its rows, in place, and return it."""
         # The lengths of spherical centres refer to the origin, so there it must stay.
-        if self.spherical:
+        if self.options["spherical"]:
             return np.zeros_like(rows[:, :1])
         means = _means(rows)
         rows -= means
@@ -167,7 +166,7 @@ def _in_gram_space(job, bucket, runs):
     G = np.empty((len(bucket), n, n), groups.dtype)
     for chunk in chunks:
         rows = job.groups.stack(bucket[chunk])
-        if n <= FEW_ROWS and not job.spherical:
+        if n <= FEW_ROWS and not job.options["spherical"]:
             centred_gram(rows, out=G[chunk])
         else:
             job.centre(rows)
@@ -231,7 +230,7 @@ def _centers(rows, members, weights, k, job):
     else:
         flat = rows.reshape(-1, d), [keys], [weights.ravel()]
         centers = cluster_sums(*flat, n_groups * k)
-    if job.spherical:
+    if job.options["spherical"]:
         l2_normalize(centers, out=centers)
     else:
         centers /= np.where(sizes > 0, sizes, 1).astype(rows.dtype)[:, None]
