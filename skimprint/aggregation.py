@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._arrays.device import to_host
-from ._arrays.groups import offsets_of
+from ._arrays.groups import group_by_equal, offsets_of
 from ._scoring.similarity import largest_first, largest_rows
 from ._validation import check_instance, check_returned
 
@@ -77,29 +77,6 @@ def max_scores(ranks: Any, offsets: np.ndarray, xp: ModuleType = np) -> Any:
         n = int(np.count_nonzero(counts > i))
         scores[:n, :] = xp.maximum(scores[:n, :], rows(ranks, firsts[:n] + i))
     return rows(scores, np.argsort(order))
-
-
-def best_class(ranks, offsets, xp=np):
-    """Find the class with the largest of `max_scores`, the first of several.
-
-    Parameters
-    ----------
-    ranks : array of shape (n_proxies, n_queries)
-        As for `max_scores`.
-    offsets : ndarray of shape (n_classes + 1,)
-        As for `max_scores`.
-    xp : module, default=numpy
-        The array namespace of the ranks.
-
-    Returns
-    -------
-    winners : ndarray of shape (n_queries,)
-        Index of a class for each query.
-    """
-    if xp is np and ranks.flags.f_contiguous:
-        # It is the class of the best proxy, which is found query by query.
-        return codes_of(offsets)[ranks.argmax(axis=0)]
-    return _first_best(max_scores(ranks, offsets, xp), xp)
 
 
 def _first_best(scores, xp):
@@ -315,12 +292,9 @@ class Aggregation:
             By `scores` of the rows that are left, for each set of them. A class may
             have none.
         """
-        alike = {}
-        for query, column in enumerate(np.packbits(gone, axis=0).T):
-            alike.setdefault(column.tobytes(), []).append(query)
         scores = np.empty((len(offsets) - 1, similarities.shape[1]), similarities.dtype)
         codes = codes_of(offsets)
-        for queries in alike.values():
+        for queries in group_by_equal(*np.packbits(gone, axis=0)):
             left = ~gone[:, queries[0]]
             counts = np.bincount(codes[left], minlength=len(scores))
             some = similarities[left][:, queries]
@@ -411,7 +385,11 @@ class _Max(Aggregation):
 
     def winners(self, similarity, queries, offsets, rank=None):
         ranks = (rank or similarity.ranks)(queries)
-        return best_class(ranks, offsets, similarity.xp)
+        xp = similarity.xp
+        if xp is np and ranks.flags.f_contiguous:
+            # It is the class of the best proxy, which is found query by query.
+            return codes_of(offsets)[ranks.argmax(axis=0)]
+        return _first_best(max_scores(ranks, offsets, xp), xp)
 
     def contributions(self, similarity, queries, similarities, offsets, codes):
         proxies = nearest_of_class(similarities, offsets, codes)

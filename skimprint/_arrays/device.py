@@ -329,10 +329,7 @@ class DeviceArray:
 
     def __getitem__(self, rows):
         """Some rows, by a slice or by their numbers: an ndarray on the host."""
-        if isinstance(rows, slice):
-            return to_host(self.array[rows, :])
-        index = self.xp.asarray(rows, device=self.device)
-        return to_host(self.xp.take(self.array, index, axis=0))
+        return to_host(self.part(rows))
 
     def on_cuda(self):
         """View the array as CuPy's, in the same memory; `None` where that cannot be."""
@@ -347,13 +344,14 @@ class DeviceArray:
 
     def rows(self, index, dtype):
         """Take rows by their numbers where they are, in a dtype given as NumPy's."""
-        index = self.xp.asarray(index, device=self.device)
-        rows = self.xp.take(self.array, index, axis=0)
-        return self.xp.astype(rows, getattr(self.xp, np.dtype(dtype).name))
+        return self.xp.astype(self.part(index), getattr(self.xp, np.dtype(dtype).name))
 
     def part(self, rows):
-        """Take some rows, by a slice, where they are."""
-        return self.array[rows, :]
+        """Take some rows where they are, by a slice or by their numbers."""
+        if isinstance(rows, slice):
+            return self.array[rows, :]
+        index = self.xp.asarray(rows, device=self.device)
+        return self.xp.take(self.array, index, axis=0)
 
     def bring(self, array):
         """Copy an ndarray to where the rows are; `None` stays `None`."""

@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -41,7 +40,7 @@ class Scorer:
             and plan.aggregation.shows_non_finite
             and not plan.query_norm.is_callable
         )
-        self.calibrations: dict[str, Any] = {}
+        self.calibrations = {}
 
     @cached_property
     def similarity(self):

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from .._arrays.groups import GroupedRows
 from .._arrays.threads import run_tasks
 from .._memory.columns import Points, Ragged, joined, take
-from .._memory.points import compressed, sampled, sharing
+from .._memory.points import compressed, nearest_to, sampled, sharing
 from .._memory.state import Imprint, Needs
 from .._validation import check_returned
 from ._processes import generate_in_processes, n_processes
@@ -287,11 +287,7 @@ class ProxyGenerator(BaseEstimator, ABC):
             What it becomes, before the normalisation of proxies.
         """
         vectors, rows = proxies.vectors.astype(np.float64), rows.astype(np.float64)
-        if len(vectors) == 1:
-            distances = np.square(rows - vectors).sum(axis=1, keepdims=True)
-        else:
-            distances = np.einsum("ij,ij->i", vectors, vectors) - 2 * rows @ vectors.T
-        own = distances.argmin(axis=1)
+        own = nearest_to(rows, vectors)
         if self.selects:
             gone = (vectors[own] == rows).all(axis=1)
             return np.where(gone, own, -1), gone, rows
