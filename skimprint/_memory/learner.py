@@ -571,9 +571,9 @@ def common_label_dtype(state, labels, dtype):
     dtype : dtype
         That holds both; see `joint_label_dtype`.
     """
-    known = [*state.places, *state.absent]
-    if not known or dtype == state.label_dtype:
+    if dtype == state.label_dtype or not (state.places or state.absent):
         return dtype
+    known = [*state.places, *state.absent]
     return joint_label_dtype(state.label_dtype, known, dtype, labels)
 
 
