@@ -83,8 +83,9 @@ class KMeansProxies(ProxyGenerator):
             rows = l2_normalize(rows.astype(np.float64))
             centres = proxies.vectors[own].astype(np.float64)
             along = np.einsum("ij,ij->i", rows, centres)
-            lengths = np.bincount(own, weights * along) / np.bincount(own, weights)
-            sums = proxies.counts[own] * lengths[own]
+            lengths = np.bincount(own, weights * along)[own]
+            lengths /= np.bincount(own, weights)[own]
+            sums = proxies.counts[own] * lengths
             left = l2_normalize(sums[:, None] * centres - weights[:, None] * rows)
         return own, gone, left
 
