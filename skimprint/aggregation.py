@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._arrays.device import to_host
-from ._arrays.groups import group_by_equal, offsets_of
+from ._arrays.groups import offsets_of
 from ._scoring.similarity import largest_first, largest_rows
 from ._validation import check_instance, check_returned
 
@@ -292,9 +292,12 @@ class Aggregation:
             By `scores` of the rows that are left, for each set of them. A class may
             have none.
         """
+        alike = {}
+        for query, column in enumerate(np.packbits(gone, axis=0).T):
+            alike.setdefault(column.tobytes(), []).append(query)
         scores = np.empty((len(offsets) - 1, similarities.shape[1]), similarities.dtype)
         codes = codes_of(offsets)
-        for queries in group_by_equal(*np.packbits(gone, axis=0)):
+        for queries in alike.values():
             left = ~gone[:, queries[0]]
             counts = np.bincount(codes[left], minlength=len(scores))
             some = similarities[left][:, queries]

@@ -156,7 +156,14 @@ def test_a_function_gets_no_proxy_that_is_gone():
 
     how = np.array([0, 2, 4]), METRICS["dot"]
     make_aggregation(function).without(similarities, gone, *how)
-    assert sorted(seen) == [([[1, 3]], [0, 0]), ([[2, 4, 6]], [0, 1, 1])]
+    assert seen == [([[2, 4, 6]], [0, 1, 1]), ([[1, 3]], [0, 0])]
+
+
+def test_a_function_is_not_asked_about_no_query():
+    none = np.empty((4, 0)), np.empty((4, 0), bool)
+    function = make_aggregation(lambda similarities, classes: 1 / 0)
+    scores = function.without(*none, np.array([0, 2, 4]), METRICS["dot"])
+    assert scores.shape == (2, 0)
 
 
 def test_votes_have_valid_parameters_and_a_distance():

@@ -222,6 +222,9 @@ class _Remembering:
             known[divides] = self.exact(X, indices, ranks.copy())
         # By rank, so that fewer neighbours come first. By rounding, their similarities
         # may be equal or, where they are exact, in another order.
-        found = known[divides][:n_neighbors], indices[:n_neighbors]
-        order = np.lexsort((found[1], -found[0]), axis=0)
-        return tuple(np.take_along_axis(each, order, 0).T for each in found)
+        similarities, indices = known[divides][:n_neighbors], indices[:n_neighbors]
+        order = np.lexsort((indices, -similarities), axis=0)
+        return (
+            np.take_along_axis(similarities, order, axis=0).T,
+            np.take_along_axis(indices, order, axis=0).T,
+        )

@@ -79,16 +79,20 @@ def gram_kmeans(G, weights, n_clusters, rng, lock, *, n_init, max_iter, tol, sph
             return np.maximum(found, 0, out=found)
 
     trials = TWICE * n_trials(n_clusters)
-    runs = []
+    best = None
     for _ in range(n_init):
         _, labels, distances = seed_batch(to_rows, weights, n_clusters, rng, trials)
         _refill(labels, distances, sq_norms, n_clusters, True)
         run = _lloyd(
             G, sq_norms, weights, labels, n_clusters, lock, max_iter, tol, spherical
         )
-        runs.append(run)
-    best = np.argmin([run.inertia for run in runs], axis=0), groups[:, 0]
-    return GramResult(*(np.stack(each)[best] for each in zip(*runs, strict=True)))
+        if best is None:
+            best = run
+            continue
+        better = run.inertia < best.inertia
+        for kept, new in zip(best, run, strict=True):
+            kept[better] = new[better]
+    return best
 
 
 def _lloyd(G, sq_norms, weights, labels, k, lock, max_iter, tol, spherical):
