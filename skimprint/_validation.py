@@ -117,7 +117,8 @@ def check_components(estimator, params):
         if inner and name in own and not hasattr(own[name], "set_params"):
             raise ValueError(
                 f"{key} is the parameter of a component, but {name} is {own[name]!r}. "
-                f"Set {name} to one, such as KMeansProxies() in place of 'kmeans'."
+                f"Set {name} to an instance, such as generator=KMeansProxies() or "
+                "rejection=Rejection(label)."
             )
 
 

@@ -45,9 +45,8 @@ def wilson_interval(n_right, n, level=0.95):
     half = z * np.sqrt(rate * (1 - rate) / some + z**2 / (4 * some**2))
     half /= 1 + z**2 / some
     # Rounding must not put the bound of all right below 1.
-    return np.where(n_right > 0, middle - half, 0.0), np.where(
-        n_right < n, middle + half, 1.0
-    )
+    low = np.where(n_right > 0, middle - half, 0.0)
+    return low, np.where(n_right < n, middle + half, 1.0)
 
 
 def auroc(known, unknown):
