@@ -511,7 +511,8 @@ def _warn_of_proxies(scorer):
     aggregation, n_proxies = scorer.plan.aggregation, scorer.head.n_proxies
     proxies = scorer.head.proxies
     if scorer.plan.metric.is_product and n_proxies > 1:
-        residuals = proxies - proxies.mean(axis=0, dtype=np.float64)
+        mean = proxies.mean(axis=0, dtype=np.float64)
+        residuals = proxies - mean.astype(proxies.dtype)
         spread = np.vdot(residuals, residuals) / max(np.vdot(proxies, proxies), _TINY)
         eps = np.finfo(proxies.dtype).eps
         if 10 * eps**2 < spread < 100 * eps:

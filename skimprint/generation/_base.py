@@ -159,11 +159,28 @@ class ProxyGenerator(BaseEstimator, ABC):
         imprints : list of Imprint
             For each of the numbers.
         """
+        bounds = np.min([self.n_remembered(number) for number in numbers], axis=0)
+        is_here = isinstance(support.X, np.ndarray)
+        is_here = is_here and not n_processes(support, options.get("n_jobs"))
+        whole = None
+        if is_here and (support.sizes <= 2 * bounds).all():
+            # All samples will be remembered, so they are normalised once, for all uses.
+            whole = selected(support, support.order, support.offsets)
+            support = whole.grouped()
+        imprints = []
         made = self._generate_each(support, numbers, **options)
-        return [
-            Imprint(proxies, self._remember(support, proxies, number, **options))
-            for proxies, number in zip(made, numbers, strict=True)
-        ]
+        for proxies, number in zip(made, numbers, strict=True):
+            if whole is None:
+                memory = self._remember(support, proxies, number, **options)
+            else:
+                indices = whole.values.indices[proxies.values.indices]
+                proxies = proxies.with_values(indices=indices)
+                is_more = support.sizes > proxies.sizes
+                memory = whole
+                if not is_more.all():
+                    memory = whole.first(np.where(is_more, support.sizes, 0))
+            imprints.append(Imprint(proxies, memory))
+        return imprints
 
     def update(
         self,

@@ -83,6 +83,38 @@ def test_a_subclass_may_have_parameters_of_its_own(name, data, monkeypatch):
     assert_array_equal(clf.proxies_, once.proxies_)
 
 
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize(
+    "name", [name for name in GENERATORS if name != "least_squares"]
+)
+def test_a_large_class_leaves_the_others_as_they_are(name, is_weighted):
+    """Small classes alone are normalised once, beside a large one for each use."""
+    rng = np.random.default_rng(0)
+    sizes = [1, 2, 3, 8, 25, 90]  # of the last alone, not all are remembered
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    X = (rng.normal(size=(len(y), 6)) + y[:, None]).astype(np.float32)
+    weights = rng.choice([0, 1, 2.5], len(y)) if is_weighted else np.ones(len(y))
+    order = rng.permutation(len(y))
+    X, y, weights = X[order], y[order], weights[order]
+    (small,) = np.nonzero(y < 5)
+    k = 1 if name in ("mean", "cov_max") else 2
+    alone, beside = (
+        plain_classifier(name, n_proxies=k, random_state=0).fit(
+            X[rows], y[rows], sample_weight=weights[rows]
+        )
+        for rows in (small, np.arange(len(y)))
+    )
+    for step in ("fit", "partial_fit"):
+        own = beside.proxy_labels_ < 5
+        rows = beside.proxy_indices_[own]
+        if step == "fit":
+            assert_array_equal(small[alone.proxy_indices_], rows)
+        assert_array_equal(alone.proxies_, beside.proxies_[own])
+        assert_array_equal(alone.class_count_, beside.class_count_[: len(sizes) - 1])
+        for clf in (alone, beside):
+            clf.partial_fit(X[small[:20]], y[small[:20]])
+
+
 @pytest.mark.parametrize("name", GENERATORS)
 def test_a_subclass_may_call_what_it_overrides(name, data):
     class Louder(GENERATORS[name]):
