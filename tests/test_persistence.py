@@ -268,6 +268,7 @@ def test_a_compact_model_says_what_it_cannot_find_out(digits):
     "labels",
     [
         ["b", "a\n|`x`", "ä" * 40],
+        ["a\udcff", "\ufeff\u202e", "a\0b"],
         [3, -1, 2**62],
         np.array([2**63, 1, 5], np.uint64),
         np.array([1, 0, 0], bool),
@@ -275,7 +276,7 @@ def test_a_compact_model_says_what_it_cannot_find_out(digits):
         np.array(["x", "y", "z"], object),
         np.array([1, 2, 3], np.int8),
     ],
-    ids=str,
+    ids=ascii,
 )
 def test_labels_of_every_kind(folder, labels):
     X = np.eye(3)

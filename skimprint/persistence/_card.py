@@ -98,4 +98,6 @@ def card_of(model, config):
 def _cell(label):
     """Write a label so that it stays in its cell, and is no Markdown."""
     text = " ".join(str(label).split()).replace("|", "\\|")
-    return f"`{text}`" if text and "`" not in text else text
+    fence = "`" * (1 + text.count("`"))  # more than there are in a row
+    space = " " * ("`" in text)
+    return f"{fence}{space}{text}{space}{fence}" if text else text

@@ -111,8 +111,9 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
     card = card_of(model, config["model"])
     with replacing(folder) as new:
-        (new / CONFIG).write_text(text, encoding="utf-8")
-        (new / CARD).write_text(card, encoding="utf-8")
+        # Half a surrogate pair, as in names of files, is written as JSON escapes it.
+        (new / CONFIG).write_text(text, "utf-8", "backslashreplace")
+        (new / CARD).write_text(card, "utf-8", "backslashreplace")
         safetensors.save_file(arrays.all, new / WEIGHTS, {"format": FORMAT})
         for name, content in others.items():
             (new / name).write_bytes(content)
