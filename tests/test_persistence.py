@@ -15,7 +15,7 @@ import pytest
 from scipy.signal import medfilt
 from settings import plain_classifier
 from sklearn import config_context
-from sklearn.cluster import BisectingKMeans
+from sklearn.cluster import AgglomerativeClustering, BisectingKMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import StratifiedKFold
@@ -431,6 +431,49 @@ def test_a_pipeline_with_a_named_model(folder, tmp_path):
     with pytest.raises(ValueError, match="pass trust_remote_code=True"):
         persistence.load(folder)
     assert persistence.load(folder, trust_remote_code=True)[0].trust_remote_code
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"trust_remote_code": True},
+        {"model_kwargs": {"model_kwargs": {"trust_remote_code": True}}},
+        {"model_kwargs": {"weights_only": False}},
+    ],
+)
+def test_what_lets_a_library_run_code_is_trusted_first(folder, given):
+    clf = plain_classifier("mean").fit(np.eye(2), [0, 1])
+    embedder = FoundationEmbedder("sentence-transformers:theirs", **given)
+    persistence.save(make_pipeline(embedder, clf), folder)
+    (name,) = given
+    with pytest.raises(ValueError, match=rf"by {name}=.*pass trust_remote_code=True"):
+        persistence.load(folder)
+    again = persistence.load(folder, trust_remote_code=True)[0]
+    assert again.get_params() == embedder.get_params()
+
+
+def test_a_file_names_no_folder_of_this_machine(folder):
+    """What lies there would be believed, or unpickled."""
+    clf = plain_classifier("mean").fit(np.eye(4), [0, 0, 1, 1])
+    clf.set_params(generator=AgglomerativeClustering(memory="theirs"))
+    embedder = FoundationEmbedder("onnx:model", cache_dir="ours")
+    persistence.save(make_pipeline(embedder, clf), folder)
+
+    def change(whole, model):
+        model["steps"][0][1]["parameters"]["cache_dir"] = "theirs"
+
+    edit(folder, change)
+    again = persistence.load(folder)
+    assert again[0].cache_dir is None
+    assert again[1].generator.memory is None
+
+
+def test_labels_in_a_card_are_no_markdown(folder):
+    labels = ["a`b", "``<i>", "|", "<b>", "`"]
+    persistence.save(plain_classifier("mean").fit(np.eye(5), labels), folder)
+    card = (folder / "README.md").read_text("utf-8")
+    for shown in ("`` a`b ``", "``` ``<i> ```", r"`\|`", "`<b>`", "`` ` ``"):
+        assert f"| {shown} | 1 |" in card
 
 
 def half(X, n_proxies=None, random_state=None):

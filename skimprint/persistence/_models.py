@@ -138,7 +138,8 @@ def load(
         Types to trust in files of skops, as in ``skops.io.load``: those of
         scikit-learn's are known to be safe.
     trust_remote_code : bool, default=False
-        Whether an embedder may be loaded that runs code which comes with its model.
+        Whether an embedder may be loaded that runs code which comes with its model, or
+        that passes ``model_kwargs`` to a library, which may do so.
 
     Returns
     -------
@@ -329,12 +330,16 @@ def _read(config, arrays, folder, trust):
 def _read_embedder(config, arrays, trust):
     params = config["parameters"]
     params = {name: decode(value, arrays.any) for name, value in params.items()}
-    if params["trust_remote_code"] and not trust["trust_remote_code"]:
-        raise ValueError(
-            "its embedder runs code that comes with the model "
-            f"{params['model']!r}. If you trust it, pass trust_remote_code=True."
-        )
-    model = FoundationEmbedder(**params)
+    # Libraries take leave to run code among their own arguments, too.
+    for name in ("trust_remote_code", "model_kwargs"):
+        if params[name] and not trust["trust_remote_code"]:
+            raise ValueError(
+                f"its embedder may run code that comes with the model "
+                f"{params['model']!r}, by {name}={params[name]!r}. If you trust it, "
+                "pass trust_remote_code=True."
+            )
+    # Nobody's cache is to be read or written because a file says so.
+    model = FoundationEmbedder(**params | {"cache_dir": None})
     facts = decode(config["facts"], arrays.any)
     for name in facts.keys() & set(_EMBEDDER_FACTS):
         setattr(model, name, facts[name])

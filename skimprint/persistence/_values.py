@@ -135,6 +135,7 @@ def decode(encoded, arrays):
     if kind == "component":
         name, params = content
         params = {key: decode(value, arrays) for key, value in params.items()}
+        params.pop("memory", None)  # of a clusterer: a folder with pickles to be loaded
         return _public_class(name)(**params)
     raise ValueError(f"{kind!r} is no kind of a value.")
 
