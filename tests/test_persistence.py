@@ -563,6 +563,9 @@ def test_a_folder_is_replaced_only_if_it_is_a_model(digits, saved):
     (saved / "config.json").write_text("{}")
     with pytest.raises(FileExistsError, match=r"it has README.md"):
         persistence.save(clf, saved)
+    (saved / "config.json").write_text("[" * 10**6)
+    with pytest.raises(FileExistsError, match=r"it has README.md"):
+        persistence.save(clf, saved)
     other = saved.parent / "file"
     other.write_text("mine")
     with pytest.raises(FileExistsError, match="it is no folder"):
@@ -841,12 +844,33 @@ ATTACKS = {
             rejection={"component": ["skimprint.Rejection", {"rate": 2}]}
         ),
     ),
+    "texts that NumPy has once": lambda f: edit(
+        f,
+        lambda c, m: m["classes"].update(dtype="text", labels=["", "\0", *"abcdefgh"]),
+    ),
+    "floats that NumPy has once": lambda f: edit(
+        f,
+        lambda c, m: m["classes"].update(
+            dtype="float32", labels=[0, 1e-60, *range(1, 9)]
+        ),
+    ),
     "labels of Python's": lambda f: edit(
         f, lambda c, m: m["classes"].update(dtype="V")
     ),
     "NaN in proxies": lambda f: edit_arrays(f, set_nan("proxies")),
     "NaN in spreads": lambda f: edit_arrays(f, set_nan("spreads")),
     "NaN in a whitening": lambda f: edit_arrays(f, set_nan("whitening.cholesky")),
+    **{
+        f"negative {name}": lambda f, name=name: edit_arrays(
+            f, lambda a: a.update({name: -a[name]})
+        )
+        for name in (
+            "class_weights",
+            "proxy_counts",
+            "memory.counts",
+            "moments.weights",
+        )
+    },
     "no numbers of proxies": lambda f: edit_arrays(
         f, lambda a: a.pop("proxies.numbers")
     ),
@@ -893,7 +917,7 @@ def test_hostile_files_are_one_clear_error_and_no_memory(saved, attack):
     ATTACKS[attack](saved)
     pytest.importorskip("skops.io", reason="needs skimprint[files]")  # takes memory
     tracemalloc.start()
-    with pytest.raises(ValueError, match=r"model cannot be loaded as a model: .+"):
+    with pytest.raises(ValueError, match=r"model cannot be loaded as a model: .+ .+"):
         persistence.load(saved)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -163,7 +163,10 @@ def read_config(folder):
     path = regular_file(folder, CONFIG)
     if path.stat().st_size > _MAX_CONFIG_BYTES:
         raise ValueError(f"{CONFIG} has more than {_MAX_CONFIG_BYTES} bytes.")
-    config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{CONFIG} is damaged: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{CONFIG} is not that of a model of skimprint.")
     if config.get("format_version") != VERSION:
@@ -214,7 +217,7 @@ def check_archive(path):
 
 
 def _refuse(constant):
-    raise ValueError(f"{CONFIG} has {constant}.")
+    raise ValueError(f"it has {constant}.")
 
 
 def _exchange(first, second):

@@ -188,7 +188,11 @@ def load(
     try:
         return read_undisturbed(read, folder)
     except (*_REFUSALS, safetensors.SafetensorError) as error:
-        raise ValueError(f"{folder} cannot be loaded as a model: {error}") from error
+        why = str(error)
+        if type(error).__module__ == "builtins" and not isinstance(error, ValueError):
+            why = f"{CONFIG} or {WEIGHTS} lacks something or has something else there: "
+            why += f"{type(error).__name__}: {error}"
+        raise ValueError(f"{folder} cannot be loaded as a model: {why}") from error
 
 
 # What reading a file that is not ours, or damaged, may raise.

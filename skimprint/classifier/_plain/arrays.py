@@ -126,6 +126,8 @@ class Checked(Arrays):
         is_good = np.isfinite if finite else lambda values: ~np.isnan(values)
         if kind == "f" and not is_good(array).all():
             raise ValueError(f"{name} has NaN or infinity.")
+        if name.endswith(("weights", "counts")) and array.min(initial=0) < 0:
+            raise ValueError(f"{name} has negative numbers.")
         return array
 
 
@@ -214,8 +216,11 @@ def read_labels(plain):
     plain = _PLAIN[kind.rstrip("0123456789").removeprefix("u")]
     if not all(type(label) in plain for label in labels):
         raise ValueError(f"labels are not of type {kind}.")
-    if any(first >= second for first, second in pairwise(labels)):
-        raise ValueError("labels are not sorted, or occur twice.")
     if kind == "object":
-        return as_objects(labels)
-    return np.array(labels, dtype=str if kind == "text" else kind)
+        array = as_objects(labels)
+    else:
+        array = np.array(labels, dtype=str if kind == "text" else kind)
+    # As NumPy has them, for which two texts or floats may be the same.
+    if any(first >= second for first, second in pairwise(array.tolist())):
+        raise ValueError("labels are not sorted, or occur twice.")
+    return array

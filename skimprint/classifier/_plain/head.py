@@ -166,7 +166,7 @@ def read_head(plain, arrays, plan, space):
             )
     elif head.shrinkage is not None:
         head.whitening = space.whitening(head.shrinkage)
-    if arrays.has("proxies"):
+    if arrays.has("proxies") or not plain["learning"]:
         head.proxies = arrays.take("proxies", "f", "proxies", "features")
         head.dtype = head.proxies.dtype
     else:
