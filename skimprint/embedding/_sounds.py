@@ -12,6 +12,9 @@ from ._items import ItemError
 # numbers that somebody has made floats of.
 _LOUDEST = 100
 
+# A filter from one sampling rate to another takes 160 bytes for each part of the ratio.
+_MAX_RATIO = 2**20
+
 
 def as_sound(item):
     """Decode or convert one item.
@@ -121,6 +124,11 @@ def resampled(sound, rate):
     from scipy.signal import resample_poly
 
     divisor = math.gcd(own, rate)
+    if max(own, rate) // divisor > _MAX_RATIO or rate > 1000 * own:
+        raise ItemError(
+            f"a sampling rate of {own} cannot be turned into {rate}, the model's: "
+            "resample the sound before, or correct its rate"
+        )
     return resample_poly(array, rate // divisor, own // divisor).astype(np.float32)
 
 

@@ -109,6 +109,12 @@ def test_bytes_that_are_no_sounds(data):
         load(data)
 
 
+@pytest.mark.parametrize("rate", [1, 15, 50_000_017, 2**31 - 1])
+def test_a_false_rate_takes_no_memory(rate):
+    with pytest.raises(ItemError, match=f"rate of {rate} cannot be turned into {RATE}"):
+        resampled({"array": np.zeros(8), "sampling_rate": rate}, RATE)
+
+
 @pytest.mark.parametrize("rate", [8000, 22_050, 44_100, 48_000])
 def test_resampling_keeps_the_tone(rate):
     array, _ = tone(440, 1.0, rate)
