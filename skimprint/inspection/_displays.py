@@ -281,6 +281,7 @@ def _is_picture(items):
 
 
 def _wrapped(text, width=26, most=3):
+    text = text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair
     lines = textwrap.wrap(text, width) or [text]
     return "\n".join(lines[:most]) + ("…" if len(lines) > most else "")
 

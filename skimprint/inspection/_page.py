@@ -73,7 +73,7 @@ class _Page:
             f'<li><a href="#{name}">{name}</a></li>' for name, _, _ in sections
         )
         folder = files(__package__)
-        return Template((folder / "report.html").read_text("utf-8")).substitute(
+        page = Template((folder / "report.html").read_text("utf-8")).substitute(
             title=escape(self.found.title),
             subtitle=escape(self.found.subtitle),
             style=(folder / "report.css").read_text("utf-8"),
@@ -83,6 +83,8 @@ class _Page:
             version=escape(__version__),
             pictures=json.dumps(cards.pictures),
         )
+        # Half a surrogate pair, as in names of files, cannot be written as it is.
+        return page.encode("utf-8", "backslashreplace").decode()
 
     def _summary(self):
         found = self.found

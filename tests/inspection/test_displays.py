@@ -292,6 +292,14 @@ def test_labels_of_all_kinds_are_whole_in_a_figure(label):
     assert 0 <= box.y0 < box.y1 <= height
 
 
+def test_half_a_surrogate_pair_is_drawn_as_an_escape():
+    """A name of a file that is no UTF-8 has one, where Python reads it."""
+    display = ProxyDisplay.from_predictions([[0.0, 1.0], [1.0, 0.0]], ["a\udcff", "b"])
+    display.figure_.canvas.draw()
+    first, _ = display.ax_.get_legend().get_texts()
+    assert first.get_text() == r"a\udcff"
+
+
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'"skimprint\[inspection\]"'):

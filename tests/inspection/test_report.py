@@ -4,6 +4,7 @@ import html
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,6 +259,15 @@ class TestPage:
         assert len(page.all("script")) == 2
         assert sum(text.count(EVIL) for text in page.text) > 20
         assert "<script>alert" not in made._repr_html_()
+
+    def test_half_a_surrogate_pair_is_shown_as_an_escape(self, tmp_path):
+        """A name of a file that is no UTF-8 has one, where Python reads it."""
+        clf = ImprintClassifier("mean").fit(np.eye(2), ["a\udcff", "b"])
+        made = report(clf, np.eye(2), ["a\udcff", "b"], [Path("c\udcfe"), "d\udcfd"])
+        made.save(tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text("utf-8")
+        assert page == made.html
+        assert all(text in page for text in (r"a\udcff", r"c\udcfe", r"d\udcfd"))
 
     def test_nothing_is_loaded(self, whole):
         _, made = whole
