@@ -334,7 +334,7 @@ def _read(config, arrays, folder, trust):
 def _read_embedder(config, arrays, trust):
     params = config["parameters"]
     params = {name: decode(value, arrays.any) for name, value in params.items()}
-    # Libraries take leave to run code among their own arguments, too.
+    # By arguments of their own, libraries may be told to run code, too.
     for name in ("trust_remote_code", "model_kwargs"):
         if params[name] and not trust["trust_remote_code"]:
             raise ValueError(
