@@ -184,8 +184,8 @@ or callable, default="dot"
         numbers them). `fit` keeps its classes and imprints those of ``y`` beside
         them; a row counts as one sample in the proxies where more is learnt of its
         class, and is in no class mean (``mean_weight``, `whitening`). With
-        ``proxy_norm="quantile"`` its weights are the reference distribution. See
-        `from_head`.
+        ``proxy_norm="quantile"`` the rows of which no more is learnt are the reference
+        distribution. See `from_head`.
     forgettable : bool or "auto", default="auto"
         Whether `forget` can take classes out of what all have in common: a covariance,
         for `whitening` or ``"least_squares"``. That takes the scatter of each class

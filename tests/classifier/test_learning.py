@@ -29,6 +29,7 @@ from sklearn.utils.validation import check_is_fitted
 from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
 from skimprint.classifier import _compact, _plain
 from skimprint.generation import KMeansProxies, LeastSquaresProxies, make_generator
+from skimprint.normalization import quantile_normalize, quantile_normalize_by_class
 
 # What any chunks and orders give alike, and what is approximate for a class that is
 # learnt more than once.
@@ -734,6 +735,19 @@ class TestHead:
         # The quantiles 1/6, 1/2, 5/6 of 0, 0, 0, 0.5, 1, 2, in the order of the row.
         np.testing.assert_allclose(clf.proxies_[0], [0, 7 / 6, 0.25])
         np.testing.assert_array_equal(clf.proxies_[1:], self.weight[[1, 0]])
+
+    @pytest.mark.parametrize("more", [["up"], ["up", "right"]])
+    def test_rows_of_which_more_is_learnt_are_no_reference_of_quantiles(self, more):
+        head = self.weight, ["up", "right"]
+        clf = plain_classifier("mean", support_norm=None, proxy_norm=None, head=head)
+        X, y = [[5.0, 7.0, 6.0]] * (1 + len(more)), ["new", *more]
+        means = clf.fit(X, y).proxies_  # of "new", "right", "up"
+        found = clone(clf).set_params(proxy_norm="quantile").fit(X, y).proxies_
+        expected = quantile_normalize_by_class(means, np.arange(4))
+        if "right" not in more:
+            expected = quantile_normalize(means, self.weight[1])
+            expected[1] = self.weight[1]
+        np.testing.assert_array_equal(found, expected)
 
     def test_in_a_pipeline_and_cloned(self):
         clf = plain_classifier("mean", head=(self.weight, ["up", "right"]))
