@@ -106,20 +106,21 @@ class Plan:
             If parameters do not go together.
         """
         # What was passed may be changed afterwards.
-        support_norm, query_norm, proxy_norm, metric = map(
-            _copied, (clf.support_norm, clf.query_norm, clf.proxy_norm, clf.metric)
+        names = ("support_norm", "query_norm", "proxy_norm", "metric", "aggregation")
+        support_norm, query_norm, proxy_norm, metric, aggregation = (
+            _copied(getattr(clf, name)) for name in names
         )
         if support_norm == "auto":
             support_norm = chosen_norm(is_nonnegative)
         if query_norm == "auto":
             query_norm = support_norm
-        generator = make_generator(clf.generator)
+        generator = make_generator(_copied(clf.generator))
         proxy_norm = make_norm(proxy_norm, "proxy_norm", PROXY_NORMS)
         are_points = proxy_norm.is_pointwise and not generator.combines
         mean_weight = clf.mean_weight
         if mean_weight == "auto":
             mean_weight = 2 / 3 if are_points else 0.0
-        metric, aggregation = make_metric(metric), make_aggregation(clf.aggregation)
+        metric, aggregation = make_metric(metric), make_aggregation(aggregation)
         aggregation.check(metric)
         check_device(clf.device)
         if mean_weight and not are_points:

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._arrays.device import to_host
@@ -605,6 +605,5 @@ def make_aggregation(value):
     if not isinstance(value, Aggregation):
         return _Function(value)
     if isinstance(value, BaseEstimator):
-        value = clone(value)  # what was passed may be changed afterwards
         value._validate_params()
     return value

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 from settings import plain_classifier
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from skimprint import ImprintClassifier, Rejection
 from skimprint._memory.state import Needs
@@ -19,6 +19,16 @@ from skimprint.generation import KMeansProxies, LeastSquaresProxies
 from skimprint.normalization import IDENTITY, NORMS, PROXY_NORMS
 
 EACH, SOME = _SCATTER_BYTES[True], _SCATTER_BYTES["auto"]
+
+
+class Part(BaseEstimator):
+    """A function of a user's, with a parameter."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, *args):
+        """Do nothing."""
 
 
 def plan_of(generator="mean", is_nonnegative=True, **params):
@@ -89,6 +99,23 @@ class TestResolves:
         assert plan.metric is METRICS["dot"]
         with pytest.raises(FrozenInstanceError):
             plan.n_proxies = 7
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "support_norm",
+            "generator",
+            "proxy_norm",
+            "query_norm",
+            "aggregation",
+            "metric",
+        ],
+    )
+    def test_parameters_of_parts_may_change_afterwards(self, name):
+        clf = plain_classifier(**{name: Part(1)})
+        plan = Plan.of(clf, True)
+        clf.set_params(**{f"{name}__value": 2})
+        assert getattr(plan, name).function.value == 1
 
 
 class TestNeeds:

@@ -1,7 +1,5 @@
 """GEN, the generation step of the framework: from the support set to proxies."""
 
-from sklearn.base import clone
-
 from .._validation import check_instance
 from ._base import ProxyGenerator, selected, synthesized
 from .adapters import ClustererProxies, FunctionProxies
@@ -43,15 +41,11 @@ GENERATORS = {
 
 
 def make_generator(generator):
-    """Make a generator of what users pass: a name, component, clusterer or function.
-
-    What was passed is cloned, never changed.
-    """
+    """Make a generator of what users pass: a name, component, clusterer or function."""
     if isinstance(generator, str) and generator in GENERATORS:
         return GENERATORS[generator]()
     check_instance(generator, "generator")
     if isinstance(generator, ProxyGenerator):
-        generator = clone(generator)
         generator._validate_params()
         return generator
     if hasattr(generator, "fit") and hasattr(generator, "get_params"):
@@ -60,7 +54,7 @@ def make_generator(generator):
                 "generator must have a parameter n_clusters, which gets the number of "
                 f"proxies; {type(generator).__name__} has none."
             )
-        return ClustererProxies(clone(generator))
+        return ClustererProxies(generator)
     if callable(generator):
         return FunctionProxies(generator)
     raise ValueError(
