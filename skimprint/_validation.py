@@ -142,11 +142,13 @@ def check_returned(array, shape, dtype, parameter):
     """
     wanted = f"shape ({', '.join(map(str, shape))})"
     try:
+        if np.iscomplexobj(array):
+            raise TypeError("imaginary parts would be lost")
         array = np.asarray(array, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{parameter} must return an array of numbers of {wanted}; got "
-            f"{type(array)}."
+            f"{type(array)}: {error}"
         ) from error
 
     def fits(length, axis):

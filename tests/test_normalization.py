@@ -165,6 +165,7 @@ def test_writes_only_where_it_is_told(name):
             r"^f must return an array of shape \(2, 3\); got \(1, 3\)",
         ),
         (lambda X: X / 0, "^f must return finite values; got NaN or infinity"),
+        (lambda X: X * 1j, "^f must return an array of numbers .*imaginary parts"),
     ],
 )
 def test_what_a_function_returns_is_checked(wrong, message):
