@@ -12,7 +12,7 @@ from .._arrays.threads import run_tasks
 from .._memory.columns import Points, Ragged, joined, take
 from .._memory.points import compressed, nearest_to, sampled, sharing
 from .._memory.state import Imprint, Needs
-from .._validation import check_returned
+from .._validation import DTYPES, check_returned
 from ._processes import generate_in_processes, n_processes
 
 # What is left of a count below this share is rounding.
@@ -377,15 +377,11 @@ class ProxyGenerator(BaseEstimator, ABC):
         """Generate proxies several times, in processes if that is to be."""
         n = n_processes(support, options.get("n_jobs")) if self.is_slow else 0
         if n:
-            return generate_in_processes(self, support, numbers, n, **options)
-        found = self.generate_each(support, numbers, **options)
+            found = generate_in_processes(self, support, numbers, n, **options)
+        else:
+            found = self.generate_each(support, numbers, **options)
         for proxies in found:
-            if not isinstance(proxies, Ragged):
-                raise TypeError(
-                    f"generate of {type(self).__name__} must return what selected or "
-                    f"synthesized makes; got {type(proxies).__name__}."
-                )
-            _check_offsets(support, proxies.offsets)
+            _check_made(support, proxies, f"generate of {type(self).__name__}")
         return found
 
     def _remember(self, support, proxies, n_proxies, *, seed=0, n_jobs=None, **options):
@@ -437,12 +433,36 @@ class ProxyGenerator(BaseEstimator, ABC):
         return points.replaced(bounded, Ragged.of(found))
 
 
-def _check_offsets(support, offsets):
-    """Refuse proxies of other classes than there are."""
-    if len(offsets) != len(support) + 1:
+def _check_made(support, proxies, name):
+    """Refuse what a generator made, unless each class has proxies of its own rows."""
+    if not isinstance(proxies, Ragged):
+        raise TypeError(
+            f"{name} must return what selected or synthesized makes; got "
+            f"{type(proxies).__name__}."
+        )
+    indices = proxies.values.indices
+    _check_offsets(support, proxies.offsets, len(indices))
+    groups = np.full(support.X.shape[0], -1)
+    groups[support.order] = np.repeat(np.arange(len(support)), support.sizes)
+    if (indices < 0).any() or (groups[indices] != proxies.codes).any():
+        raise ValueError(
+            f"{name} must select rows of each class for it, by their numbers among "
+            "those of all classes: take them from support.indices(group)."
+        )
+
+
+def _check_offsets(support, offsets, n_proxies):
+    """Refuse proxies of other classes than there are, and classes without any."""
+    if (
+        offsets.shape != (len(support) + 1,)
+        or offsets.dtype.kind not in "iu"
+        or (offsets[0], offsets[-1]) != (0, n_proxies)
+        or (offsets[1:] <= offsets[:-1]).any()
+    ):
         raise ValueError(
             f"offsets must say where the proxies of each of {len(support)} classes "
-            f"start, and where the last end; got {len(offsets)} of them."
+            f"start, and where the last end: ints that rise from 0 to {n_proxies}, the "
+            f"number of proxies, because each class has one at least; got {offsets}."
         )
 
 
@@ -453,10 +473,10 @@ def selected(support, indices, offsets):
     ----------
     support : GroupedRows
         The support embeddings.
-    indices : ndarray of shape (n_proxies_total,)
+    indices : array-like of shape (n_proxies_total,)
         The row numbers of the proxies, class by class.
-    offsets : ndarray of shape (n_classes + 1,)
-        Where the proxies of each class start.
+    offsets : array-like of shape (n_classes + 1,)
+        Where the proxies of each class start, and where the last end.
 
     Returns
     -------
@@ -480,6 +500,7 @@ def selected(support, indices, offsets):
     >>> clf.fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], ["a", "b", "b"]).proxy_indices_
     array([0, 2])
     """
+    indices, offsets = np.asarray(indices), np.asarray(offsets)
     counts, spreads = support.weights_at(indices), np.zeros(len(indices))
     if support.spread is not None:
         spreads = support.spread[indices]
@@ -493,10 +514,10 @@ def synthesized(support, vectors, offsets, *, n_jobs=None):
     ----------
     support : GroupedRows
         The support embeddings.
-    vectors : ndarray of shape (n_proxies_total, n_features)
+    vectors : array-like of shape (n_proxies_total, n_features)
         The proxies, class by class.
-    offsets : ndarray of shape (n_classes + 1,)
-        Where the proxies of each class start.
+    offsets : array-like of shape (n_classes + 1,)
+        Where the proxies of each class start, and where the last end.
     n_jobs : int, default=None
         Number of threads across classes.
 
@@ -529,9 +550,12 @@ def synthesized(support, vectors, offsets, *, n_jobs=None):
     >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
     array([[0., 3.]])
     """
-    _check_offsets(support, offsets)
-    shape = int(offsets[-1]), support.n_features
-    vectors = check_returned(vectors, shape, np.asarray(vectors).dtype, "generate")
+    vectors, offsets = np.asarray(vectors), np.asarray(offsets)
+    # Means may be more exact than rows are; what files cannot hold is as these are.
+    dtype = vectors.dtype if vectors.dtype in DTYPES[:2] else support.dtype
+    shape = "n_proxies", support.n_features
+    vectors = check_returned(vectors, shape, dtype, "generate")
+    _check_offsets(support, offsets, len(vectors))
     return synthesized_each(support, [(vectors, offsets)], n_jobs=n_jobs)[0]
 
 

@@ -1,6 +1,7 @@
 """What every generator keeps when somebody derives from it."""
 
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -128,6 +129,9 @@ def test_a_subclass_may_call_what_it_overrides(name, data):
     assert_array_equal(found.proxies_, expected.proxies_)
 
 
+FIRST = np.arange(0, 120, 30)  # the first row of each class
+
+
 @pytest.mark.parametrize(
     "make, error, message",
     [
@@ -136,7 +140,7 @@ def test_a_subclass_may_call_what_it_overrides(name, data):
         (
             lambda s: synthesized(s, np.zeros((4, 5)), np.arange(5)),
             ValueError,
-            r"generate must return an array of shape \(4, 6\); got \(4, 5\)",
+            r"generate must return an array of shape \(n_proxies, 6\); got \(4, 5\)",
         ),
         (
             lambda s: synthesized(s, np.full((4, 6), np.nan), np.arange(5)),
@@ -144,14 +148,33 @@ def test_a_subclass_may_call_what_it_overrides(name, data):
             "generate must return finite values",
         ),
         (
-            lambda s: synthesized(s, np.zeros((2, 6)), np.arange(3)),
+            lambda s: synthesized(s, np.zeros((4, 6)) * 1j, np.arange(5)),
             ValueError,
-            "each of 4 classes start, .*; got 3",
+            "generate must return an array of numbers .*imaginary parts",
         ),
-        (
-            lambda s: selected(s, np.arange(2), np.arange(3)),
-            ValueError,
-            "each of 4 classes start, .*; got 3",
+        *(
+            (made, ValueError, rf"each of 4 classes start, .* to \d, .*; got {got}")
+            for offsets, got in [
+                ([0, 1, 2], r"\[0 1 2\]"),  # fewer classes
+                ([0, 1, 3, 2, 4], r"\[0 1 3 2 4\]"),
+                ([0, 0, 1, 2, 3], r"\[0 0 1 2 3\]"),  # a class without any
+                ([1, 2, 3, 4, 5], r"\[1 2 3 4 5\]"),
+                ([0, 1, 2, 3, 5], r"\[0 1 2 3 5\]"),  # more than there are
+                ([0.0, 1.0, 2.0, 3.0, 4.0], r"\[0\. 1\. 2\. 3\. 4\.\]"),
+            ]
+            for made in (
+                lambda s, offsets=offsets: synthesized(s, np.zeros((4, 6)), offsets),
+                lambda s, offsets=offsets: selected(s, FIRST, offsets),
+            )
+        ),
+        *(
+            (
+                lambda s, rows=rows: selected(s, rows, np.arange(5)),
+                ValueError,
+                "of Own must select rows of each class .*support.indices",
+            )
+            # Places within a class, another class, from the end.
+            for rows in ([0, 0, 0, 0], FIRST[::-1], [-120, -90, -60, -30])
         ),
     ],
 )
@@ -162,3 +185,42 @@ def test_what_a_generator_of_the_user_returns(data, make, error, message):
 
     with pytest.raises(error, match=message):
         plain_classifier(Own()).fit(*data)
+
+
+@pytest.mark.parametrize("kind", [list, np.asarray])
+def test_selected_and_synthesized_take_lists(data, kind):
+    class Own(ProxyGenerator):
+        def generate(self, support, n_proxies, **options):
+            offsets = kind([0, 1, 2, 3, 4])
+            if self.selects:
+                return selected(support, kind([0, 30, 60, 90]), offsets)
+            return synthesized(support, kind(support.take(FIRST)), offsets)
+
+    for selects in (True, False):
+        Own.selects = selects
+        clf = plain_classifier(Own()).fit(*data)
+        assert_array_equal(clf.proxy_indices_, FIRST)
+
+
+class Cast(ProxyGenerator):
+    """Means of some dtype."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def generate(self, support, n_proxies, **options):
+        groups = range(len(support))
+        means = np.stack([8 * support.rows(group).mean(axis=0) for group in groups])
+        offsets = np.arange(len(support) + 1)
+        return synthesized(support, means.astype(self.dtype), offsets)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i8", "f2", "f4", "f8", "g", "O"])
+def test_what_is_synthesized_may_have_any_dtype(data, dtype):
+    """Pickles, which hold float32 and float64, read as they were written."""
+    X, y = data
+    clf = plain_classifier(Cast(dtype)).fit(X, y)
+    again = pickle.loads(pickle.dumps(clf))
+    for each in (clf, again):
+        each.partial_fit(X[:50], y[:50])
+    assert_array_equal(again.decision_function(X), clf.decision_function(X))
