@@ -377,7 +377,8 @@ class OfFunction(Similarity):
     def compare(self, queries, vectors):
         shape = len(queries), len(vectors)
         found = self.function(_read_only(queries), _read_only(vectors))
-        return check_returned(found, shape, vectors.dtype, "metric").T
+        found = check_returned(found, shape, vectors.dtype, "metric").T
+        return found.copy(order="K")  # it may be the user's, or not to be written on
 
 
 class _Minkowski(Similarity):

@@ -477,6 +477,25 @@ class TestBadInput:
             clf.predict(data[0])
         np.testing.assert_array_equal(clf.proxies_, before)
 
+    @pytest.mark.parametrize("writeable", [True, False])
+    def test_what_a_metric_returns_stays_as_it_is(self, data, writeable):
+        """Such as a cache of the user's, or a view of another library's array."""
+        found = {}
+
+        def products(queries, proxies):
+            key = queries.tobytes(), proxies.tobytes()
+            if key not in found:
+                found[key] = queries @ proxies.T
+                found[key].flags.writeable = writeable
+            return found[key]
+
+        clf = fit(*data, metric=products, temperature="auto")
+        assert clf.temperature_ > 0
+        for queries, proxies in found:
+            rows = [np.frombuffer(each).reshape(-1, 5) for each in (queries, proxies)]
+            expected = rows[0] @ rows[1].T
+            np.testing.assert_array_equal(found[queries, proxies], expected)
+
     def test_a_metric_that_is_a_function_is_no_distance_and_no_product(self, data):
         def products(queries, proxies):
             return queries @ proxies.T
