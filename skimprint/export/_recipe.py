@@ -262,7 +262,9 @@ _METRICS = {
 def _check_forms(plan):
     """Refuse what has no form outside of Python."""
     if plan.query_norm.is_callable:
-        _refuse("query_norm", plan, "'l2', 'power', 'auto' or None")
+        is_auto = plan.parameters["query_norm"] == "auto"
+        name = "support_norm" if is_auto else "query_norm"
+        _refuse(name, plan, "'l2', 'power', 'auto' or None")
     if plan.metric.name not in _METRICS:
         _refuse("metric", plan, f"one of {sorted(_METRICS)}")
     if not isinstance(plan.aggregation, Votes | type(AGGREGATIONS["max"])):

@@ -430,6 +430,7 @@ def double(X):
     "params, name",
     [
         ({"query_norm": double}, "query_norm"),
+        ({"support_norm": double, "query_norm": "auto"}, "support_norm"),
         ({"aggregation": lambda s, c: s}, "aggregation"),
         ({"metric": lambda X, P: X @ P.T}, "metric"),
     ],
