@@ -49,10 +49,11 @@ def max_scores(ranks: Any, offsets: np.ndarray, xp: ModuleType = np) -> Any:
     """
     counts = np.diff(offsets)
     n_classes = len(counts)
-    if not n_classes or (least := int(counts.min())) < 1:
+    is_whole = n_classes > 0 and offsets[0] == 0 and offsets[-1] == ranks.shape[0]
+    if not is_whole or (least := int(counts.min())) < 1:
         raise ValueError(
-            "Each class must have a proxy: offsets must rise from class to class; got "
-            f"{offsets}."
+            "Each class must have a proxy: offsets must rise from class to class, from "
+            f"0 to {ranks.shape[0]}, the number of proxies; got {offsets}."
         )
     largest = int(counts.max())
     if largest == 1:

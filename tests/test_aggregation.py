@@ -41,7 +41,10 @@ def test_max_scores_is_the_maximum_of_each_class(library, counts, n):
         np.testing.assert_array_equal(found, winners)
 
 
-@pytest.mark.parametrize("offsets", [[0], [0, 1, 1, 3], [0, 0, 3], [0, 3, 3]])
+@pytest.mark.parametrize(
+    "offsets",
+    [[0], [0, 1, 1, 3], [0, 0, 3], [0, 3, 3], [0, 1, 2], [1, 2, 3], [0, 2, 4], [-1, 3]],
+)
 def test_each_class_has_a_proxy(offsets):
     with pytest.raises(ValueError, match="Each class must have a proxy"):
         max_scores(np.ones((3, 2)), np.array(offsets))
