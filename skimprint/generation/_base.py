@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from .._arrays.groups import GroupedRows
@@ -72,7 +73,7 @@ class ProxyGenerator(BaseEstimator, ABC):
     #: then `update` is called from several threads, for different classes.
     waits = False
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # A class that generates in its own way must not inherit shortcuts of another.
         if "generate" in vars(cls):
@@ -466,7 +467,7 @@ def _check_offsets(support, offsets, n_proxies):
         )
 
 
-def selected(support, indices, offsets):
+def selected(support: GroupedRows, indices: ArrayLike, offsets: ArrayLike) -> Ragged:
     """Make proxies of training rows.
 
     Parameters
@@ -507,7 +508,13 @@ def selected(support, indices, offsets):
     return Ragged(Points(support.take(indices), counts, indices, spreads), offsets)
 
 
-def synthesized(support, vectors, offsets, *, n_jobs=None):
+def synthesized(
+    support: GroupedRows,
+    vectors: ArrayLike,
+    offsets: ArrayLike,
+    *,
+    n_jobs: int | None = None,
+) -> Ragged:
     """Make proxies that are no training rows, with the nearest row of their class.
 
     Parameters

@@ -29,7 +29,10 @@ from skimprint.generation import (
     KMedoidsProxies,
     LeastSquaresProxies,
     MeanProxies,
+    ProxyGenerator,
     RandomProxies,
+    selected,
+    synthesized,
 )
 from skimprint.inspection import (
     CollapseDisplay,
@@ -48,6 +51,24 @@ from skimprint.testing import check_embedder
 def first_rows(X: np.ndarray, n_proxies: int, seed: int) -> np.ndarray:
     """A generator of one's own."""
     return X[:n_proxies]
+
+
+class First(ProxyGenerator):
+    """A generator of one's own: the first sample of each class."""
+
+    def generate(self, support: Any, n_proxies: np.ndarray, **options: Any) -> Any:
+        """Select rows of each class."""
+        first, offsets = support.order[support.offsets[:-1]], range(len(support) + 1)
+        return selected(support, first, list(offsets))
+
+
+class Means(ProxyGenerator):
+    """Another one."""
+
+    def generate(self, support: Any, n_proxies: np.ndarray, **options: Any) -> Any:
+        """Make a mean of each class."""
+        means = [support.rows(group).mean(axis=0) for group in range(len(support))]
+        return synthesized(support, means, np.arange(len(means) + 1), n_jobs=1)
 
 
 def scaled(X: np.ndarray) -> np.ndarray:
@@ -106,6 +127,8 @@ def classifiers(clusterer: Any) -> list[ImprintClassifier]:
         ImprintClassifier(generator="random"),
         ImprintClassifier(generator=KMeansProxies(spherical=True)),
         ImprintClassifier(generator=clusterer),
+        ImprintClassifier(generator=First()),
+        ImprintClassifier(generator=Means()),
         ImprintClassifier(generator=first_rows),
         ImprintClassifier(generator=lambda X, n_proxies, seed: X[:n_proxies]),
         ImprintClassifier(support_norm="l2", query_norm="l2", proxy_norm="l2"),
