@@ -7,6 +7,8 @@ from sklearn.base import clone
 
 from .aggregation import Votes
 
+__all__ = ["METHODS", "PUBLISHED_METHODS", "RECOMMENDED"]
+
 
 class _Settings(Mapping):
     """Settings by name that cannot be changed, nor can the components in them."""

@@ -63,5 +63,5 @@ def test_the_reference_lists_all_that_is_public():
         if not info.name.startswith(("_", "classifier", "embedding")):
             module = importlib.import_module(f"skimprint.{info.name}")
             assert module.__name__ in listed
-            assert listed.issuperset(getattr(module, "__all__", ()))
+            assert listed.issuperset(module.__all__)
     assert listed.issuperset(skimprint.__all__)
