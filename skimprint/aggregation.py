@@ -184,6 +184,11 @@ def vote_shares(
     if weights not in ("uniform", "distance"):
         raise ValueError(f"weights must be 'uniform' or 'distance'; got {weights!r}.")
     n_queries, n_neighbors = codes.shape
+    if codes.min(initial=0) < 0 or codes.max(initial=0) >= n_classes:
+        raise ValueError(
+            f"codes must be from 0 to n_classes - 1, {n_classes - 1}; got "
+            f"{codes.min()} to {codes.max()}."
+        )
     distances = np.asarray(distances, np.result_type(distances, np.float16))
     votes = _votes(distances, weights)
     if voters is not None:

@@ -72,6 +72,13 @@ def test_a_tied_vote_goes_to_the_class_with_the_nearest_voter(dtype):
     assert shares.dtype == dtype
 
 
+@pytest.mark.parametrize("code", [-1, 2])
+def test_votes_are_for_classes_that_there_are(code):
+    codes = np.array([[0, 1], [code, 0], [1, 1]])
+    with pytest.raises(ValueError, match=rf"from 0 to n_classes - 1, 1; .*{code}"):
+        vote_shares(np.ones((3, 2)), codes, 2)
+
+
 def test_votes_at_distance_zero_outvote_all_others():
     shares = vote_shares(
         np.array([[0.0, 1e-9, 1e-9]]), np.array([[1, 0, 0]]), 2, "distance"
