@@ -167,7 +167,9 @@ class ProxyGenerator(BaseEstimator, ABC):
         if is_here and (support.sizes <= 2 * bounds).all():
             # All samples will be remembered, so they are normalised once, for all uses.
             whole = selected(support, support.order, support.offsets)
-            support = whole.grouped()
+            rows, counts = whole.values[:2]
+            weights = None if support.sample_weight is None else counts
+            support = GroupedRows(rows, whole.codes, len(whole), sample_weight=weights)
         imprints = []
         made = self._generate_each(support, numbers, **options)
         for proxies, number in zip(made, numbers, strict=True):
