@@ -70,6 +70,11 @@ def wait(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def is_running(child):
+    """Whether a process goes on; how it ended stays to be waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
 def log(directory):
     """Texts that were embedded so far, in order."""
     path = directory / "log"
@@ -87,7 +92,12 @@ def killed_runs(folder, patience, n_runs=20):
     for run in range(n_runs):
         directory = make(folder / f"run{run}")
         child = start(directory)
-        time.sleep(rng.uniform(0, duration))
+        if run % 2:  # at any time, also before the first item and after the last
+            time.sleep(rng.uniform(0, duration))
+        else:  # in the middle, however long it takes here to come there
+            n_embedded = rng.randrange(1, N_ITEMS)
+            while len(log(directory)) < n_embedded and is_running(child):
+                pass
         os.kill(child, signal.SIGKILL)
         status = wait(child)
         before = len(log(directory))
