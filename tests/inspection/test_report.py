@@ -262,6 +262,7 @@ class TestPage:
 
     def test_half_a_surrogate_pair_is_shown_as_an_escape(self, tmp_path):
         """A name of a file that is no UTF-8 has one, where Python reads it."""
+        pytest.importorskip("PIL", reason="needs pillow")
         clf = ImprintClassifier("mean").fit(np.eye(2), ["a\udcff", "b"])
         made = report(clf, np.eye(2), ["a\udcff", "b"], [Path("c\udcfe"), "d\udcfd"])
         made.save(tmp_path / "report.html")
