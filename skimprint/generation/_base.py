@@ -178,10 +178,8 @@ class ProxyGenerator(BaseEstimator, ABC):
             else:
                 indices = whole.values.indices[proxies.values.indices]
                 proxies = proxies.with_values(indices=indices)
-                is_more = support.sizes > proxies.sizes
-                memory = whole
-                if not is_more.all():
-                    memory = whole.first(np.where(is_more, support.sizes, 0))
+                is_more = whole.sizes > proxies.sizes
+                memory = whole.first(np.where(is_more, whole.sizes, 0))
             imprints.append(Imprint(proxies, memory))
         return imprints
 
@@ -229,9 +227,7 @@ class ProxyGenerator(BaseEstimator, ABC):
             proxies = proxies.replaced(now, found)
         if options.get("progress") is not None:
             options["progress"](n_classes - len(now))
-        memory = points
-        if not remembered.all():
-            memory = points.first(np.where(remembered, points.sizes, 0))
+        memory = points.first(np.where(remembered, points.sizes, 0))
         return Imprint(proxies, memory)
 
     def generate_of(
