@@ -21,6 +21,7 @@ from ._estimators import embedded, labels_like, split_estimator, without_names
 from ._findings import auroc
 from ._items import item_at, listed, name_of, picture_of
 from ._plane import plane_of
+from ._words import writable
 
 # Colours that colour-blind people tell apart, after Okabe and Ito (2008).
 _BLUE, _ORANGE, _GREY, _PALE = "#0072b2", "#d55e00", "#7f7f7f", "#f2f3f5"
@@ -281,7 +282,7 @@ def _is_picture(items):
 
 
 def _wrapped(text, width=26, most=3):
-    text = text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair
+    text = writable(text)
     lines = textwrap.wrap(text, width) or [text]
     return "\n".join(lines[:most]) + ("…" if len(lines) > most else "")
 

@@ -11,7 +11,7 @@ from .. import __version__
 from ._cards import Cards, apart, bold, figure, in_a_row
 from ._charts import familiarity_chart, reliability_chart
 from ._confusions import MAX_OF_WRONG, chosen_queries, confusions_of
-from ._words import counted, settings_in_words
+from ._words import counted, settings_in_words, writable
 
 _MAX_SUSPECTS = 30
 _MAX_STANDS_FOR = 4
@@ -83,8 +83,7 @@ class _Page:
             version=escape(__version__),
             pictures=json.dumps(cards.pictures),
         )
-        # Half a surrogate pair, as in names of files, cannot be written as it is.
-        return page.encode("utf-8", "backslashreplace").decode()
+        return writable(page)
 
     def _summary(self):
         found = self.found

@@ -104,3 +104,8 @@ def _norm(norm):
     if callable(norm):
         return f"go through {getattr(norm, '__name__', 'a function')}"
     return _NORMS.get(norm, f"are normalised by {norm}")
+
+
+def writable(text):
+    """Write half a surrogate pair, as in names of files, as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
