@@ -9,7 +9,7 @@ from _side_by_side import (
     interleave,
     progress,
     ratio,
-    real_embeddings,
+    real_sets,
     table,
 )
 from scipy.sparse import csr_matrix
@@ -26,7 +26,6 @@ CASES = [
     (10, 6000, 512, 20),
     (20, 1300, 2048, 20),
 ]
-REAL = ["cifar10_mobilenet_v1", "mnist_mobilenet_v2", "usps_mobilenet_v1"]
 MEANS = [(1000, 16, 512), (10000, 5, 384), (100, 1300, 768)]
 METHODS = ["westerhoff", "default", "recommended"]
 LOOPS = [name for name in PEERS if name.endswith("one thread")]
@@ -79,6 +78,12 @@ def compare_means(X, y):
     )
 
 
+def row(name, seconds):
+    """Time the first contender takes, and how many times as long the others do."""
+    ours, *others = seconds.values()
+    return [name, duration(ours), *(ratio(each, ours) for each in others)]
+
+
 def main():
     heading(
         "A fit: time against a loop over classes",
@@ -92,24 +97,14 @@ def main():
         *MISSING,
     )
     rows = []
-    data = {
-        f"{n_classes} x {n}, d {d}, k {k}": (embeddings_like(n_classes, n, d, k), k)
-        for n_classes, n, d, k in CASES
-    }
-    for name in REAL:
-        found = real_embeddings(name)
-        if found is None:
-            print(f"{name} is not there: it is left out.\n")
-            continue
-        X, y = found
-        n = int(np.median(np.bincount(y)))
-        data[f"{name}: 10 x {n}, d {X.shape[1]}, k 20"] = found, 20
-    for name, ((X, y), n_proxies) in data.items():
+    for n_classes, n, d, k in CASES:
+        name = f"{n_classes} x {n}, d {d}, k {k}"
         progress(name)
-        seconds = compare(X, y, n_proxies)
-        ours = seconds.pop("westerhoff")
-        others = [ratio(each, ours) for each in seconds.values()]
-        rows.append([name, duration(ours), *others])
+        rows.append(row(name, compare(*embeddings_like(n_classes, n, d, k), k)))
+    for dataset, X, y in real_sets():
+        n = int(np.median(np.bincount(y)))
+        name = f"{dataset}: 10 x {n}, d {X.shape[1]}, k 20"
+        rows.append(row(name, compare(X, y, 20)))
     header = ["classes x samples, features, proxies", *METHODS]
     table([*header, *(f"loop: {name.partition(',')[0]}" for name in LOOPS)], rows)
     print(
@@ -121,10 +116,7 @@ def main():
     for n_classes, n, d in MEANS:
         name = f"{n_classes} x {n}, d {d}"
         progress(name)
-        seconds = compare_means(*embeddings_like(n_classes, n, d, 4))
-        ours = seconds.pop("skimprint")
-        others = [ratio(each, ours) for each in seconds.values()]
-        rows.append([name, duration(ours), *others])
+        rows.append(row(name, compare_means(*embeddings_like(n_classes, n, d, 4))))
     table(["classes x samples, features", "qi", "product", "NearestCentroid"], rows)
 
 

@@ -9,7 +9,7 @@ from _side_by_side import (
     interleave,
     progress,
     ratio,
-    real_embeddings,
+    real_sets,
     table,
 )
 
@@ -29,7 +29,6 @@ CASES = [
     (20, 1300, 2048, 20, True, 3),
     (20, 1300, 2048, 20, False, 3),
 ]
-REAL = ["cifar10_mobilenet_v1", "mnist_mobilenet_v2", "usps_mobilenet_v1"]
 REPEATS = 5
 
 
@@ -89,13 +88,7 @@ def main():
         progress(name)
         rows.append(row(name, seconds))
         rows[-1].insert(1, min(n_classes, n_peer))
-    for dataset in REAL:
-        progress(dataset)
-        found = real_embeddings(dataset)
-        if found is None:
-            print(f"{dataset} is not there: it is left out.\n")
-            continue
-        X, y = found
+    for dataset, X, y in real_sets():
         n_done = 2
         per_class = int(np.median(np.bincount(y)))
         seconds = compare(X, y, 20, n_done)

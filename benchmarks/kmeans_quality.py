@@ -2,14 +2,13 @@
 
 import numpy as np
 from _kmeans_peers import MISSING, faiss, faiss_loop, sklearn_one_thread
-from _side_by_side import embeddings_like, heading, progress, real_embeddings, table
+from _side_by_side import embeddings_like, heading, progress, real_sets, table
 
 from skimprint._arrays.groups import GroupedRows
 from skimprint.cluster._kmeans import grouped_kmeans
 
 # Classes, samples of each, features, clusters.
 CASES = [(400, 16, 512, 4), (40, 300, 512, 10), (12, 1300, 768, 20), (4, 6000, 512, 20)]
-REAL = ["cifar10_mobilenet_v1", "mnist_mobilenet_v2", "usps_mobilenet_v1"]
 SEEDS = range(6)
 
 
@@ -61,13 +60,8 @@ def main():
             name += "" if structured else ", no structure"
             progress(name)
             rows.append([name, *map(mean, relative(X, y, k))])
-    for dataset in REAL:
-        progress(dataset)
-        found = real_embeddings(dataset)
-        if found is None:
-            print(f"{dataset} is not there: it is left out.\n")
-            continue
-        rows.append([f"{dataset}, k 20", *map(mean, relative(*found, 20))])
+    for dataset, X, y in real_sets():
+        rows.append([f"{dataset}, k 20", *map(mean, relative(X, y, 20))])
     table(["classes x samples, features, clusters", "skimprint", "faiss"], rows)
 
 
