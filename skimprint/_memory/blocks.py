@@ -87,7 +87,7 @@ def blocks_of(
             )
             columns = _joined(needs, known, columns, pool)
         moments, samples = columns
-        part = take(whole, np.arange(start, stop))
+        part = take(whole, slice(start, stop))
         blocks.append(part._replace(moments=moments, samples=samples))
         start = stop
     return blocks
@@ -101,10 +101,10 @@ def with_imprint(blocks, imprint):
     """Replace the proxies in blocks of the same classes."""
     found, start = [], 0
     for block in blocks:
-        part = np.arange(start, start + len(block.labels))
-        proxies, memory = take(imprint, part)
+        stop = start + len(block.labels)
+        proxies, memory = take(imprint, slice(start, stop))
         found.append(block._replace(proxies=proxies, memory=memory))
-        start += len(part)
+        start = stop
     return found
 
 

@@ -116,7 +116,11 @@ class Ragged:
         return np.repeat(np.arange(len(self)), self.sizes)
 
     def take(self, classes):
-        """Take the records of some classes."""
+        """Take the records of some classes; those of a slice as views."""
+        if isinstance(classes, slice):
+            offsets = self.offsets[classes.start : classes.stop + 1]
+            values = take(self.values, slice(offsets[0], offsets[-1]))
+            return Ragged(values, offsets - offsets[0])
         return self._with_sizes(self.offsets[classes], self.sizes[classes])
 
     def first(self, most):

@@ -27,6 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
+from skimprint._memory import state
 from skimprint.classifier import _compact, _plain
 from skimprint.generation import KMeansProxies, LeastSquaresProxies, make_generator
 from skimprint.normalization import quantile_normalize, quantile_normalize_by_class
@@ -415,9 +416,12 @@ class TestForget:
         assert clf.classes_.tolist() == [7, 8]
         np.testing.assert_array_equal(clf.predict(np.eye(2)), [7, 8])
 
+    @pytest.mark.parametrize("block_bytes", [2**9, state.BLOCK_BYTES])
     @pytest.mark.parametrize("gone", [["b"], ["a", "b"]])
     @pytest.mark.parametrize("generator", ["mean", "kmeans", "all", "least_squares"])
-    def test_no_trace_in_the_bytes(self, generator, gone):
+    def test_no_trace_in_the_bytes(self, monkeypatch, generator, gone, block_bytes):
+        """Blocks that were one when they were learnt are parts of the same arrays."""
+        monkeypatch.setattr(state, "BLOCK_BYTES", block_bytes)
         X, y = np.random.default_rng(0).normal(size=(60, 8)), np.repeat(["a", "b"], 30)
         clf = plain_classifier(
             generator, n_proxies=2, metric="mahalanobis", support_norm=None
