@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..normalization import make_norm
+from ..normalization import IDENTITY, make_norm
 
 
 class GroupedRows:
@@ -77,10 +77,30 @@ class GroupedRows:
         """Gather rows of one group: a new C-contiguous array, (n_c, n_features)."""
         return self.take(self.indices(group))
 
-    def stack(self, groups):
-        """Gather rows of groups of one size: a new array, (len(groups), n_c, d)."""
+    def stack(self, groups, *, copy=True):
+        """Gather rows of groups of one size: a new array, (len(groups), n_c, d).
+
+        Without ``copy`` it may be a view of ``X``, which cannot be written on.
+        """
         index = self.stack_indices(groups)
-        return self.take(index.ravel()).reshape(*index.shape, -1)
+        places = index.ravel()
+        if copy or not self._are_there(places):
+            rows = self.take(places)
+        else:
+            rows = self.X[places[0] : places[-1] + 1]
+            rows.flags.writeable = False
+        return rows.reshape(*index.shape, -1)
+
+    def _are_there(self, places):
+        """Tell whether ``X`` has rows one after the other, as they come out."""
+        return (
+            isinstance(self.X, np.ndarray)
+            and self.X.flags.c_contiguous
+            and self.X.flags.aligned
+            and self.X.dtype == self.dtype
+            and self.transform is IDENTITY
+            and (np.diff(places) == 1).all()
+        )
 
     def stack_indices(self, groups):
         """Find the row numbers in ``X`` of groups of one size: (len(groups), n_c)."""

@@ -592,7 +592,7 @@ def synthesized_each(support, made, *, n_jobs=None):
     n_proxies = [np.diff(offsets) for _, offsets in made]
 
     def relate(bucket):
-        rows, weights = support.stack(bucket), support.stack_weights(bucket)
+        rows, weights = support.stack(bucket, copy=False), support.stack_weights(bucket)
         index = support.stack_indices(bucket)
         sq_norms = np.einsum("bnd,bnd->bn", rows, rows)[:, :, None]
         for each, sq, numbers, (_, offsets) in zip(

@@ -36,6 +36,47 @@ def test_rows_are_cast_and_normalised_and_x_is_left_alone(data, dtype, order):
     rows[:] = 0  # ours to write on
 
 
+class TestStackWithoutCopy:
+    """Groups whose rows come out as X has them, one after the other, are parts of X."""
+
+    X = np.random.default_rng(0).normal(size=(12, 3))
+    codes = np.repeat(np.arange(4), 3)
+
+    def test_is_a_part_of_x_that_cannot_be_written_on(self):
+        stack = GroupedRows(self.X, self.codes, 4).stack([1, 2], copy=False)
+        assert np.shares_memory(stack, self.X)
+        np.testing.assert_array_equal(stack, self.X[3:9].reshape(2, 3, 3))
+        with pytest.raises(ValueError, match="read-only"):
+            stack -= 1
+        assert self.X.flags.writeable
+
+    @pytest.mark.parametrize(
+        "case",
+        ["copy", "other order", "strided", "unaligned", "cast", "normalised", "apart"],
+    )
+    def test_is_a_new_array_where_that_differs(self, case):
+        X, codes, options, some = self.X.copy(), self.codes, {}, [1, 2]
+        if case == "other order":
+            codes = np.tile(np.arange(4), 3)
+        if case == "strided":
+            X = np.asfortranarray(X)
+        if case == "unaligned":
+            X = np.frombuffer(b"." + X.tobytes(), X.dtype, offset=1).reshape(X.shape)
+        if case == "cast":
+            X = X.astype(np.float16)
+        if case == "normalised":
+            options["transform"] = l2_normalize
+        if case == "apart":
+            some = [0, 2]
+        groups = GroupedRows(X, codes, 4, **options)
+        stack = groups.stack(some, copy=case == "copy")
+        expected = [groups.rows(group) for group in some]
+        np.testing.assert_array_equal(stack, expected)
+        assert stack.flags.aligned
+        assert not np.shares_memory(stack, X)
+        stack -= 1
+
+
 def test_buckets_hold_groups_alike_within_their_bound(data):
     groups = GroupedRows(*data, 4)  # of sizes 3, 3, 5, 1
     two = 2 * 3 * 3 * 8  # bytes of the rows of two groups of three

@@ -134,7 +134,7 @@ def fits_gram_space(n, k, n_init):
 
 def _keep(job, bucket, runs):
     """Take every row as a centre."""
-    index, rows = job.groups.stack_indices(bucket), job.groups.stack(bucket)
+    index, rows = job.groups.stack_indices(bucket), job.groups.stack(bucket, copy=False)
     for run in runs:
         run.centers[run.stacked(bucket)] = rows
         run.labels[index] = np.arange(index.shape[1])
@@ -164,9 +164,10 @@ def _in_gram_space(job, bucket, runs):
     step = max(1, _ROW_BYTES // (n * groups.n_features * groups.dtype.itemsize))
     chunks = blocks_of_rows(len(bucket), step)
     G = np.empty((len(bucket), n, n), groups.dtype)
+    stay = n <= FEW_ROWS and not job.options["spherical"]
     for chunk in chunks:
-        rows = job.groups.stack(bucket[chunk])
-        if n <= FEW_ROWS and not job.options["spherical"]:
+        rows = groups.stack(bucket[chunk], copy=not stay)
+        if stay:
             centred_gram(rows, out=G[chunk])
         else:
             job.centre(rows)
@@ -184,7 +185,8 @@ def _in_gram_space(job, bucket, runs):
         run.inertia[bucket] = found.inertia
         run.n_iter[bucket] = found.n_iter
     for chunk in chunks:
-        rows, some = job.groups.stack(bucket[chunk]), bucket[chunk]
+        some = bucket[chunk]
+        rows = groups.stack(some, copy=False)
         for run, labels in zip(runs, members, strict=True):
             k = run.n_centers(bucket[0])
             centers = _centers(rows, labels[chunk], weights[chunk], k, job)
