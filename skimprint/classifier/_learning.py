@@ -41,6 +41,9 @@ from ._norms import replanned
 # Sums of weighted squares keep their precision up to there.
 _LARGEST_WEIGHT = 1e15
 
+# Proxies that tell whether all of them are much alike.
+_MANY_PROXIES = 1000
+
 # Not to divide by zero.
 _TINY = np.finfo(np.float64).tiny
 
@@ -509,7 +512,7 @@ def check_learnt(clf, scorer):
 def _warn_of_proxies(scorer):
     """Warn where proxies are too few to vote, or too much alike to be told apart."""
     aggregation, n_proxies = scorer.plan.aggregation, scorer.head.n_proxies
-    proxies = scorer.head.proxies
+    proxies = scorer.head.proxies[:: 1 + n_proxies // _MANY_PROXIES]
     if scorer.plan.metric.is_product and n_proxies > 1:
         mean = proxies.mean(axis=0, dtype=np.float64)
         residuals = proxies - mean.astype(proxies.dtype)
