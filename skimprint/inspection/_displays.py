@@ -187,8 +187,20 @@ class ExplanationDisplay:
         -------
         display : ExplanationDisplay
             It has been drawn.
+
+        Raises
+        ------
+        ValueError
+            If there is not a label or an item for each query, or no item for a reason.
         """
         n = len(explanation.label)
+        rows = (explanation.rows, explanation.training_row)
+        last = max(each.max(initial=-1) for each in rows)
+        if train_items is not None and len(train_items) <= last:
+            raise ValueError(
+                "train_items must have all that was learnt, in its order; got "
+                f"{len(train_items)} items, and row {last} is a reason."
+            )
         display = cls(
             explanation,
             items=listed(items, n, "items"),
@@ -568,7 +580,7 @@ class ProxyDisplay:
         queries : array-like of shape (n_queries, 2), default=None
             Where queries are.
         query_labels : array-like of shape (n_queries,), default=None
-            Their labels.
+            Their labels. Needed with ``queries``.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; by default in a new figure.
 
@@ -576,9 +588,20 @@ class ProxyDisplay:
         -------
         display : ProxyDisplay
             It has been drawn.
+
+        Raises
+        ------
+        ValueError
+            If there is not a label for each proxy and each query.
         """
         given = (proxies, proxy_labels, queries, query_labels)
         arrays = [None if each is None else np.asarray(each) for each in given]
+        sizes = ["no" if each is None else len(each) for each in arrays]
+        if sizes[0] != sizes[1] or sizes[2] != sizes[3]:
+            raise ValueError(
+                "Each proxy and each query must have a label; got {} proxies with {} "
+                "labels, and {} queries with {}.".format(*sizes)
+            )
         return cls(*arrays).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> "ProxyDisplay":
@@ -757,6 +780,11 @@ class CollapseDisplay:
         -------
         display : CollapseDisplay
             It has been drawn.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many gains, or names, as there are scores.
         """
         collapse, gain = np.asarray(collapse, float), np.asarray(gain, float)
         if names is None:

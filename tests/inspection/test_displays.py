@@ -76,6 +76,14 @@ class TestExplanation:
                 assert f"{share:.2g} of {score:.2g}" in row[1 + j].get_title()
         display.figure_.canvas.draw()
 
+    def test_a_reason_without_an_item_is_an_error(self, fitted, digits):
+        why = fitted.explain(digits[0][:3])
+        last = max(why.rows.max(), why.training_row.max())
+        for n in (0, last):
+            with pytest.raises(ValueError, match=f"got {n} items, and row {last} is"):
+                ExplanationDisplay.from_predictions(why, train_items=["a"] * n)
+        ExplanationDisplay.from_predictions(why, train_items=["a"] * (last + 1))
+
     def test_without_items_rows_are_shown(self, fitted, digits):
         display = ExplanationDisplay.from_estimator(fitted, digits[0][:2])
         assert texts_of(display.ax_[1, 0]) == ["query 1"]
@@ -195,6 +203,19 @@ class TestProxies:
     def test_queries_need_labels(self, fitted, digits):
         with pytest.raises(ValueError, match="X and y go together"):
             ProxyDisplay.from_estimator(fitted, digits[0])
+
+    @pytest.mark.parametrize(
+        "labels, queries, query_labels, message",
+        [
+            ([0], None, None, "2 proxies with 1 labels, and no queries with no"),
+            ([0, 1], np.ones((3, 2)), None, "2 labels, and 3 queries with no"),
+            ([0, 1], np.ones((3, 2)), [0, 1], "2 labels, and 3 queries with 2"),
+            ([0, 1], None, [0, 1], "2 labels, and no queries with 2"),
+        ],
+    )
+    def test_each_point_needs_a_label(self, labels, queries, query_labels, message):
+        with pytest.raises(ValueError, match=message):
+            ProxyDisplay.from_predictions(np.eye(2), labels, queries, query_labels)
 
 
 class TestCollapse:
