@@ -728,7 +728,8 @@ or callable, default="dot"
     @property
     def covariance_(self) -> np.ndarray:
         """Shrunk within-class covariance: ndarray of shape (n_features, n_features)."""
-        return self._of_head("covariance_", "covariance", "metric='mahalanobis'")
+        needs = "metric='mahalanobis', and not in a compact classifier"
+        return self._of_head("covariance_", "covariance", needs)
 
     @property
     def whitening_(self) -> float:

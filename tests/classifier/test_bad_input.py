@@ -559,6 +559,8 @@ class TestBadInput:
         X, y = data
         clf = fit(X, y, metric="mahalanobis")
         assert clf.covariance_.shape == (5, 5)
+        with pytest.raises(AttributeError, match="and not in a compact classifier"):
+            clf.compact().covariance_  # noqa: B018
         clf.set_params(metric="dot").fit(X, y)
         assert not hasattr(clf, "covariance_")
         clf.set_params(metric="mahalanobis")
