@@ -39,6 +39,11 @@ def max_scores(ranks: Any, offsets: np.ndarray, xp: ModuleType = np) -> Any:
     scores : array of shape (n_classes, n_queries)
         The maximum of each class; ``ranks`` itself where each has one proxy.
 
+    Raises
+    ------
+    ValueError
+        If a class has no proxy, or the offsets are not those of all proxies.
+
     Examples
     --------
     >>> import numpy as np
@@ -170,6 +175,11 @@ def vote_shares(
         Non-negative, with sum 1 up to rounding, or 0 where nobody votes. Of classes
         with equally many votes the one whose nearest voter is closest is larger by the
         least possible amount, so that the largest share is the prediction.
+
+    Raises
+    ------
+    ValueError
+        If there are no such weights, or a code is not in ``range(n_classes)``.
 
     Examples
     --------

@@ -182,6 +182,12 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         self : GroupedKMeans
             Fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the samples, the groups or the weights are not valid, or
+            values are so large that squared distances are not finite.
         """
         y, sample_weight = to_host(y), to_host(sample_weight)
         X, y = validate_data(self, X, y, dtype=embedding_dtypes(X))

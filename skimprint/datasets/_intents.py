@@ -60,6 +60,11 @@ def load_intents(*, subset="in_scope", return_X_y=False, as_frame=False):
     (data, target) : tuple
         If ``return_X_y``.
 
+    Raises
+    ------
+    ValueError
+        If there is no such subset.
+
     See Also
     --------
     skimprint.FoundationEmbedder : Turns sentences into embeddings.
