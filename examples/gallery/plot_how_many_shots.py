@@ -52,6 +52,6 @@ ax.legend(loc="lower right")
 ax.grid(alpha=0.3)
 
 # %%
-# Both a single mean (``"qi"``) and the recommended setting gain with each example.
-# ``"westerhoff"`` has up to 20 proxies for each intent, so that here it keeps every
-# example as it is; with so few, the nearest of them is often near by chance.
+# The recommended setting gains with each example, a single mean (``"qi"``) up to
+# twelve. ``"westerhoff"`` has up to 20 proxies for each intent, so that here it keeps
+# every example as it is; with so few, the nearest of them is often near by chance.

@@ -58,5 +58,5 @@ ax.legend()
 figure.tight_layout()
 
 # %%
-# The names are worth more than two messages of each desk. A name counts as one sample
+# The names are worth more than three messages of each desk. A name counts as one sample
 # beside the messages, so that its part shrinks as they come in.
