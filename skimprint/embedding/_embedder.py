@@ -306,6 +306,12 @@ class FoundationEmbedder(
         -------
         X_embedded : array of shape (n_items, n_features)
             One row for each item.
+
+        Raises
+        ------
+        ValueError
+            If an item cannot be embedded; the message names it. With
+            ``on_error="skip"`` its row is NaN instead.
         """
         embedded = embed_items(as_items(X), self._resolve(), **self._settings())
         self._n_features_out = embedded.shape[1]  # names columns, even without fit
