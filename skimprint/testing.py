@@ -1,4 +1,4 @@
-"""Checks that every embedder must pass, for our tests and for yours."""
+"""Checks that every embedder and every part must pass, for our tests and for yours."""
 
 from __future__ import annotations
 
@@ -12,14 +12,153 @@ import sys
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import joblib
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-__all__ = ["check_embedder"]
+from .classifier import ImprintClassifier, Rejection
+from .generation import make_generator
+
+__all__ = ["check_classifier", "check_embedder"]
+
+# Queries that are scored one by one.
+_FEW_QUERIES = 20
+
+
+def check_classifier(
+    classifier: ImprintClassifier,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
+) -> None:
+    """Check that parts of one's own keep what `~skimprint.ImprintClassifier` promises.
+
+    A generator must make the proxies of a class of its own samples and the seed alone:
+    the same bits whatever other classes there are, in whatever order, and in threads.
+    So classes can be learnt later and forgotten. A norm must treat each row by itself,
+    a metric and an aggregation each query. All of them must come back from a pickle,
+    and go on where a sample is left out.
+
+    Parameters
+    ----------
+    classifier : ImprintClassifier
+        Has the parts among its parameters; a ``head`` is left away.
+    X : array-like of shape (n_samples, n_features)
+        Embeddings such as the parts are made for.
+    y : array-like of shape (n_samples,)
+        Their labels: at least three classes, best with more samples than proxies.
+    rtol : float, default=1e-4
+        Relative tolerance between scores of the same query.
+    atol : float, default=1e-5
+        Absolute tolerance.
+
+    Raises
+    ------
+    AssertionError
+        If a check fails; the message says which.
+
+    See Also
+    --------
+    skimprint.generation.ProxyGenerator : Says how a generator is written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.datasets import load_digits_embeddings
+    >>> from skimprint.testing import check_classifier
+    >>> X, y = load_digits_embeddings(return_X_y=True)
+    >>> def medians(X_c, n_proxies, random_state):
+    ...     return np.median(X_c, axis=0, keepdims=True)
+    >>> check_classifier(ImprintClassifier(medians, n_proxies=1), X[:200], y[:200])
+    """
+    X, y = np.array(X), np.array(y)
+    labels = np.unique(y)
+    if len(labels) < 3:
+        raise ValueError(f"check_classifier needs at least 3 classes, got {labels}.")
+    X.flags.writeable = False
+    clf = clone(classifier).set_params(head=None, random_state=0).fit(X, y)
+    _check_same_proxies(clf, X, y)
+    _check_each_query(clf, X, rtol, atol)
+    if not make_generator(clf.generator).combines:  # as it says, on purpose
+        _check_each_class(clf, X, y, labels)
+        _check_left_out(clf, X, y, labels)
+
+
+def _check_same_proxies(clf, X, y):
+    again = {
+        "another fit": clone(clf).fit(X, y),
+        "n_jobs=2": clone(clf).set_params(n_jobs=2).fit(X, y),
+    }
+    # A lambda, or a function in a function, is for its owner to pickle.
+    with suppress(AttributeError, pickle.PicklingError, TypeError):
+        again["a pickle"] = pickle.loads(pickle.dumps(clf))
+    for name, other in again.items():
+        assert_array_equal(
+            other.proxies_, clf.proxies_, f"{name} does not have the same proxies"
+        )
+
+
+def _check_each_class(clf, X, y, labels):
+    """Check that proxies, as they are generated, are those of a class alone."""
+    plain = clone(clf).set_params(
+        support_norm=clf.support_norm_,
+        proxy_norm=None,
+        whitening=None,
+        mean_weight=0.0,
+        kernel_weight=0.0,
+        temperature=1.0,
+        rejection=None,
+    )
+    whole = clone(plain).fit(X, y)
+    turned = np.concatenate([np.flatnonzero(y == label) for label in labels[::-1]])
+    is_last = y == labels[-1]
+    others = {
+        "in another order": clone(plain).fit(X[turned], y[turned]),
+        "learnt later": clone(plain)
+        .fit(X[~is_last], y[~is_last])
+        .partial_fit(X[is_last], y[is_last]),
+        "beside a class that is forgotten": copy.copy(whole).forget(labels[:1]),
+        "alone": clone(plain).fit(X[is_last], y[is_last]),
+    }
+    for name, other in others.items():
+        for label in other.classes_:
+            assert_array_equal(
+                other.proxies_[other.proxy_labels_ == label],
+                whole.proxies_[whole.proxy_labels_ == label],
+                f"the proxies of class {label!r} are others {name}",
+            )
+
+
+def _check_left_out(clf, X, y, labels):
+    """Check that parts go on where samples are left out of the proxies."""
+    chosen = {"temperature": "auto", "rejection": Rejection(labels[0])}
+    judged = clone(clf).set_params(**chosen).fit(X, y)
+    assert 0 < judged.temperature_ < np.inf, "temperature_ is not a positive number"
+    assert judged.rejection_threshold_ < np.inf, "rejection_threshold_ is not a number"
+
+
+def _check_each_query(clf, X, rtol, atol):
+    for name in ("decision_function", "predict_proba", "score_samples"):
+        score = getattr(clf, name)
+        expected = score(X)
+        assert np.isfinite(expected).all(), f"{name} holds NaN or infinity"
+        singles = np.concatenate([score(X[[i]]) for i in range(len(X))[:_FEW_QUERIES]])
+        found = {
+            "alone": (singles, expected[:_FEW_QUERIES]),
+            "in another order": (score(X[::-1])[::-1], expected),
+            "for the second time": (score(X), expected),
+        }
+        for how, (scores, wanted) in found.items():
+            message = f"{name} differs for queries {how}"
+            assert_allclose(scores, wanted, rtol=rtol, atol=atol, err_msg=message)
 
 
 def check_embedder(

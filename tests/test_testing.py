@@ -5,10 +5,13 @@ import warnings
 import numpy as np
 import pytest
 from embedders import Lengths, embed_text
+from settings import plain_classifier
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from skimprint import FoundationEmbedder
-from skimprint.testing import check_embedder
+from skimprint import FoundationEmbedder, ImprintClassifier
+from skimprint.generation import ProxyGenerator, synthesized
+from skimprint.methods import PUBLISHED_METHODS
+from skimprint.testing import check_classifier, check_embedder
 
 TEXTS = ["one", "one and two", "three", "four"]
 
@@ -215,3 +218,92 @@ def test_bad_items_can_be_named():
     check_embedder(embedder, TEXTS, bad_item=3)
     with pytest.raises(AssertionError, match="must raise a ValueError for a bad item"):
         check_embedder(embedder, TEXTS, bad_item="a good one")
+
+
+@pytest.fixture(scope="module")
+def some_digits(digits):
+    X, y = digits
+    return X[:200, ::8], y[:200]
+
+
+class Centred(ProxyGenerator):
+    """The mean of each class, with a flaw."""
+
+    def __init__(self, flaw=None):
+        self.flaw = flaw
+
+    def generate(self, support, n_proxies, *, n_jobs=None, **options):
+        means = np.stack([support.rows(g).mean(axis=0) for g in range(len(support))])
+        if self.flaw == "others":
+            means = means + means.mean(axis=0)
+        if self.flaw == "threads":
+            means = means + (n_jobs or 1)
+        if self.flaw == "chance":
+            means = means + np.random.default_rng().random()
+        return synthesized(support, means, np.arange(len(means) + 1))
+
+
+def minus_the_batch(X):
+    return X - X.mean(axis=0)
+
+
+def relative_to_the_best(queries, proxies):
+    found = queries @ proxies.T
+    return found / found.max()
+
+
+def best_of_each_class(similarities, proxy_classes):
+    of_class = [similarities[:, proxy_classes == c] for c in np.unique(proxy_classes)]
+    return np.stack([found.max(axis=1) for found in of_class], axis=1)
+
+
+def one_after_the_other(similarities, proxy_classes):
+    best = best_of_each_class(similarities, proxy_classes)
+    return best + np.arange(len(best))[:, None]
+
+
+class TestCheckClassifier:
+    @pytest.mark.parametrize("name", ["recommended", *PUBLISHED_METHODS])
+    def test_parts_of_the_package_pass(self, some_digits, name):
+        check_classifier(ImprintClassifier.from_method(name), *some_digits)
+
+    def test_parts_of_users_pass(self, some_digits):
+        def dot(queries, proxies):
+            return queries @ proxies.T
+
+        check_classifier(ImprintClassifier(Centred(), metric=dot), *some_digits)
+
+    @pytest.mark.parametrize(
+        "part, message",
+        [
+            (
+                {"generator": Centred("others")},
+                "proxies of class .* are others learnt later",
+            ),
+            ({"generator": Centred("threads")}, "n_jobs=2 does not have the same"),
+            ({"generator": Centred("chance")}, "another fit does not have the same"),
+            ({"support_norm": minus_the_batch}, "class .* are others learnt later"),
+            ({"query_norm": minus_the_batch}, "differs for queries alone"),
+            ({"metric": relative_to_the_best}, "differs for queries alone"),
+            ({"aggregation": one_after_the_other}, "differs for queries alone"),
+        ],
+    )
+    def test_flaws_are_told(self, some_digits, part, message):
+        clf = plain_classifier(**{"generator": "mean"} | part)
+        with pytest.raises(AssertionError, match=message):
+            check_classifier(clf, *some_digits)
+
+    def test_no_part_may_need_all_proxies(self, some_digits):
+        def of_all(similarities, proxy_classes):
+            if len(proxy_classes) < len(some_digits[1]):
+                raise ValueError("too few proxies")
+            return best_of_each_class(similarities, proxy_classes)
+
+        clf = plain_classifier("all", aggregation=of_all)
+        with pytest.raises(ValueError, match="too few proxies"):
+            check_classifier(clf, *some_digits)
+
+    def test_too_few_classes(self, some_digits):
+        X, y = some_digits
+        with pytest.raises(ValueError, match="at least 3 classes, got"):
+            check_classifier(ImprintClassifier(), X, y % 2)

@@ -45,7 +45,7 @@ from skimprint.methods import PUBLISHED_METHODS, RECOMMENDED
 from skimprint.metrics import neural_collapse_score, variability_collapse_index
 from skimprint.model_selection import NShotSplit
 from skimprint.normalization import l2_normalize, power_normalize, quantile_normalize
-from skimprint.testing import check_embedder
+from skimprint.testing import check_classifier, check_embedder
 
 
 def first_rows(X: np.ndarray, n_proxies: int, seed: int) -> np.ndarray:
@@ -279,6 +279,7 @@ def data() -> tuple[object, ...]:
     embedder.fit(texts).transform(texts)
     embedder.fit_transform(texts, labels)
     check_embedder(embedder, ["one", "one and two", "three"], rtol=1e-4, atol=1e-5)
+    check_classifier(clf, X, y, rtol=1e-4, atol=1e-5)
 
     kmeans = GroupedKMeans(4, random_state=0).fit(X, y, sample_weight=None)
     kmeans.predict(X), kmeans.transform(X), kmeans.fit_predict(X, y)
