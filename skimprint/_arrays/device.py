@@ -42,14 +42,9 @@ def namespace_of(X):
     xp : module or None
         `None` without scikit-learn's ``array_api_dispatch``, too.
     """
-    if (
-        not get_config()["array_api_dispatch"]
-        or is_numpy_array(X)
-        or isinstance(X, np.generic)
-        or not is_array_api_obj(X)
-    ):
+    if not get_config()["array_api_dispatch"] or is_numpy_array(X):  # or a scalar
         return None
-    return array_namespace(X)
+    return array_namespace(X) if is_array_api_obj(X) else None
 
 
 def embedding_dtypes(X):
@@ -221,9 +216,14 @@ def like_input(X, result):
     xp = namespace_of(X)
     if xp is None or result.dtype.kind not in "biuf":
         return result
-    if result.dtype == np.float64 and not has_float64(device(X)):
-        result = result.astype(np.float32)
-    return xp.asarray(result, device=device(X))
+    return _brought(result, xp, device(X))
+
+
+def _brought(array, xp, where):
+    """Copy an ndarray to a device, in float32 where that has no float64."""
+    if array.dtype == np.float64 and not has_float64(where):
+        array = array.astype(np.float32)
+    return xp.asarray(array, device=where)
 
 
 def have_negative(X, part):
@@ -333,13 +333,13 @@ class DeviceArray:
 
     def on_cuda(self):
         """View the array as CuPy's, in the same memory; `None` where that cannot be."""
-        is_cupy = is_cupy_array(self.array)
-        if not is_cupy and getattr(self.device, "type", None) != "cuda":
-            return None
-        with contextlib.suppress(ImportError):
-            import cupy
+        if is_cupy_array(self.array):
+            return self.array
+        if getattr(self.device, "type", None) == "cuda":
+            with contextlib.suppress(ImportError):
+                import cupy
 
-            return self.array if is_cupy else cupy.from_dlpack(self.array.detach())
+                return cupy.from_dlpack(self.array.detach())
         return None
 
     def rows(self, index, dtype):
@@ -355,8 +355,4 @@ class DeviceArray:
 
     def bring(self, array):
         """Copy an ndarray to where the rows are; `None` stays `None`."""
-        if array is None:
-            return None
-        if array.dtype == np.float64 and not has_float64(self.device):
-            array = array.astype(np.float32)
-        return self.xp.asarray(array, device=self.device)
+        return None if array is None else _brought(array, self.xp, self.device)
