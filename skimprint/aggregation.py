@@ -533,8 +533,7 @@ class Votes(Aggregation, BaseEstimator):
         scores : ndarray of shape (n_classes, n_queries)
             Shares of the votes.
         """
-        n_neighbors = min(self.n_neighbors, int(offsets[-1]))
-        found = similarity.nearest(queries, n_neighbors)
+        found = similarity.nearest(queries, self.n_neighbors)
         return self._shares(*found, offsets, similarity)
 
     def contributions(self, similarity, queries, similarities, offsets, codes):
@@ -560,8 +559,7 @@ class Votes(Aggregation, BaseEstimator):
         contributions : ndarray of shape (n_queries, n_neighbors)
             Their share of the votes; 0 for votes for other classes.
         """
-        n_neighbors = min(self.n_neighbors, int(offsets[-1]))
-        found, nearest = similarity.nearest(queries, n_neighbors)
+        found, nearest = similarity.nearest(queries, self.n_neighbors)
         votes = _votes((similarity.zero_distance or 0) - found, self.weights)
         votes /= votes.sum(axis=1, keepdims=True)
         votes *= codes_of(offsets)[nearest] == codes[:, None]

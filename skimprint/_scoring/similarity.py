@@ -323,7 +323,7 @@ class Similarity:
         X : ndarray of shape (n_queries, n_features)
             Prepared queries.
         n_neighbors : int
-            How many, at most ``n_proxies``.
+            How many; all where there are no more.
 
         Returns
         -------

@@ -186,7 +186,7 @@ class _Remembering:
     def __init__(self, similarity, queries, n_neighbors, found):
         self.similarity = similarity
         self.queries = queries
-        self.n_remembered = min(n_neighbors, len(similarity.proxies))
+        self.n_neighbors = n_neighbors
         self.found = found
 
     def __getattr__(self, name):
@@ -209,11 +209,11 @@ class _Remembering:
 
     def nearest(self, X, n_neighbors):
         known = self.found.get(id(X))
-        if known is None or n_neighbors > self.n_remembered:
+        if known is None or n_neighbors > self.n_neighbors:
             return self.similarity.nearest(X, n_neighbors)
         if "nearest" not in known:
             ranks = self.similarity.ranks(X)
-            indices = largest_rows(ranks, self.n_remembered)
+            indices = largest_rows(ranks, self.n_neighbors)
             ranks = np.take_along_axis(ranks, indices, axis=0)
             known["nearest"] = [each.T for each in largest_first(ranks, indices)]
         ranks, indices = known["nearest"]
