@@ -452,6 +452,8 @@ def united(needs, state, parts, label_dtype, n_samples):
     if any(part.pooled is not None for part in parts):
         state = pooled(needs, replace(state, n_features=parts[0].n_features))
         parts = [pooled(needs, part) for part in parts]
+        total = state.pooled + sum(part.pooled for part in parts)
+        state = replace(state, pooled=total)
     after = state.changed(
         [label for part in parts for label in part.places if label in state.places],
         [block for part in parts for block in part.blocks],
@@ -460,12 +462,8 @@ def united(needs, state, parts, label_dtype, n_samples):
         n_features=parts[0].n_features,
         n_samples=n_samples,
         absent=state.absent.union(*(part.absent for part in parts)),
-        pooled=state.pooled,
     )
-    if after.pooled is None:
-        return bounded(needs, after)
-    total = state.pooled + sum(part.pooled for part in parts)
-    return replace(after, pooled=total)
+    return bounded(needs, after)
 
 
 def bounded(needs, state):
