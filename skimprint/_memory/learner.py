@@ -234,14 +234,14 @@ def block_of_head(plan, labels, weight):
     )
 
 
-def learn_each(plans, batch, *, n_jobs=None):
+def learn_each(plans, batch):
     """Learn samples from nothing by plans that differ in ``n_proxies`` alone.
 
     Parameters
     ----------
     plans : list of Plan
         How to learn.
-    batch, n_jobs
+    batch
         As for `learn`.
 
     Returns
@@ -252,10 +252,8 @@ def learn_each(plans, batch, *, n_jobs=None):
     plan, labels, support = plans[0], batch.classes.tolist(), _grouped(plans[0], batch)
     labels, support = _only(labels, support, ~batch.is_absent)
     numbers = [plan.numbers(labels) for plan in plans]
-    imprints = plan.generator.learn_each(
-        support, numbers, seed=plan.seed, n_jobs=n_jobs
-    )
-    first = learn(plan, State(), batch, n_jobs=n_jobs, imprint=imprints[0])
+    imprints = plan.generator.learn_each(support, numbers, seed=plan.seed)
+    first = learn(plan, State(), batch, imprint=imprints[0])
     return [
         first.with_blocks(with_imprint(first.blocks, imprint)) for imprint in imprints
     ]
