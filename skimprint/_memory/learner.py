@@ -144,8 +144,8 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None, imprint=None):
     state : State
         What is known after.
     """
-    labels, support = batch.classes.tolist(), _grouped(plan, batch, state.dtype)
-    labels, support = _only(labels, support, ~batch.is_absent)
+    classes, support = batch.classes, _grouped(plan, batch, state.dtype)
+    labels, support = _only(classes.tolist(), support, ~batch.is_absent)
     is_known = np.array([label in state.places for label in labels], bool)
     needs, state, pool = _pooling(plan.needs, state, labels, support, is_known)
     signed = set(batch.signed_labels if plan.chooses_norm else ())
@@ -159,43 +159,30 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None, imprint=None):
         blocks = blocks_of(needs, some, rows, imprint, signed=signed, pool=pool)
         new += [block.moved(state.n_samples) for block in blocks]
     if is_known.any():
-        known, rows = _only(labels, support, is_known)
+        known, more = _only(labels, support, is_known)
         training_rows = batch.training_rows
         if training_rows is None:
             training_rows = state.n_samples + np.arange(len(batch.X))
 
         def learn_part(part, share):
-            few, their_rows = known[part], rows.only(part)
-            imprint = plan.generator.update(
-                state.imprint(few),
-                their_rows,
-                training_rows,
-                plan.numbers(few),
-                **options,
+            few, rows = known[part], more.only(part)
+            found = plan.generator.update(
+                state.imprint(few), rows, training_rows, plan.numbers(few), **options
             )
             return blocks_of(
-                needs,
-                few,
-                their_rows,
-                imprint,
-                state,
-                training_rows,
-                signed=signed,
-                pool=share,
+                needs, few, rows, found, state, training_rows, signed=signed, pool=share
             )
 
-        parts = _parts_of_more(plan, state, known, rows, n_jobs)
+        parts = _parts_of_more(plan, state, known, more, n_jobs)
         new += _blocks_of_parts(learn_part, parts, pool, n_jobs)
     after = state.changed(
         known,
         new,
-        label_dtype=common_label_dtype(
-            state, batch.classes.tolist(), batch.classes.dtype
-        ),
+        label_dtype=common_label_dtype(state, classes.tolist(), classes.dtype),
         dtype=support.dtype,
         n_features=support.n_features,
         n_samples=state.n_samples + len(batch.X),
-        absent=state.absent.union(batch.classes[batch.is_absent].tolist()),
+        absent=state.absent.union(classes[batch.is_absent].tolist()),
         pooled=pool and pool.triangle,
     )
     return bounded(plan.needs, after)
