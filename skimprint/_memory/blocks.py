@@ -162,9 +162,7 @@ def _statistics_of_each(needs, source, places, training_rows, pool, ahead):
         if pool is not None:
             moments, samples = pool.absorb(moments), samples.smallest(needs.samples)
         found.append((moments, samples))
-        size += n_bytes(samples)
-        if needs.moments and moments.triangle is not None:
-            size += moments.triangle.nbytes
+        size += n_bytes((samples, moments and moments.triangle))
     moments, samples = zip(*found, strict=True)
     columns = None
     if needs.moments:
