@@ -276,8 +276,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _check(self, X):
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=embedding_dtypes(X))
-        X = to_host(X)
+        X = to_host(validate_data(self, X, reset=False, dtype=embedding_dtypes(X)))
         if X.dtype == np.float16:
             X = X.astype(np.float32)
         return l2_normalize(X) if self.spherical else X
