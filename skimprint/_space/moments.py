@@ -307,8 +307,6 @@ class MomentColumns(NamedTuple):
         start, stop = self.triangles.offsets[place : place + 2]
         if stop > start:
             return found._replace(triangle=self.triangles.values.triangle[start])
-        if samples is None:
-            return found
         rows, weights, *_ = samples.one(place)
         return found._replace(rows=rows, row_weights=weights)
 
