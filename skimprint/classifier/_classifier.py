@@ -442,8 +442,7 @@ or callable, default="dot"
         clf = cls(**(params | {"head": (weight, classes)}))
         clf._validate_params()
         plan, state = start(clf, None)
-        a_row = next(iter(state.blocks)).proxies.values.vectors[:1]
-        clf._adopt(Fitted(plan, state), features_of(a_row))
+        clf._adopt(Fitted(plan, state), {"n_features_in_": state.n_features})
         return clf
 
     @fit_context(prefer_skip_nested_validation=False)
