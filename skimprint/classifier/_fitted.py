@@ -162,7 +162,7 @@ class Fitted:
         n_bytes = batch.X.nbytes + sum(each.X.nbytes for each in queue)
         if n_bytes > _MAX_QUEUE_BYTES:
             return None
-        return Fitted(self.plan, state, (*queue, deepcopy(batch)), self._last_space)
+        return Fitted(self.plan, state, (*queue, deepcopy(batch)))
 
     def _enqueued_in_parts(self, batch):
         """Let copies of samples wait where they take less than what they rewrite."""
@@ -194,15 +194,17 @@ class PredictOnly:
     ----------
     plan : Plan
         How queries are scored.
-    scorer : Scorer, default=None
-        Scores them; it may come later.
+
+    Attributes
+    ----------
+    scorer : Scorer
+        Scores them. It is set from outside.
     """
 
     knows_classes = True
 
-    def __init__(self, plan, scorer=None):
+    def __init__(self, plan):
         self.plan = plan
-        self.scorer = scorer
 
     @property
     def state(self):
