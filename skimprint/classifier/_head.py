@@ -77,11 +77,6 @@ class Head:
         self.place(points.values.vectors, moments)
         self.kernel = space.kernel if plan.kernel_weight else None
 
-    @property
-    def n_proxies(self):
-        """Number of proxies of all classes."""
-        return len(self.proxies)
-
     def widened(self, values, fill):
         """Put a value in the places of the classes that cannot be predicted.
 

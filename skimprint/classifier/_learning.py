@@ -384,7 +384,7 @@ def n_nearest(scorer, n_neighbors):
     -------
     n_neighbors : int
     """
-    n_proxies = scorer.head.n_proxies
+    n_proxies = len(scorer.head.proxies)
     if n_neighbors is None:
         return min(scorer.plan.aggregation.n_neighbors, n_proxies)
     if not (isinstance(n_neighbors, Integral) and 1 <= n_neighbors <= n_proxies):
@@ -511,7 +511,7 @@ def check_learnt(clf, scorer):
 
 def _warn_of_proxies(scorer):
     """Warn where proxies are too few to vote, or too much alike to be told apart."""
-    aggregation, n_proxies = scorer.plan.aggregation, scorer.head.n_proxies
+    aggregation, n_proxies = scorer.plan.aggregation, len(scorer.head.proxies)
     proxies = scorer.head.proxies[:: 1 + n_proxies // _MANY_PROXIES]
     if scorer.plan.metric.is_product and n_proxies > 1:
         mean = proxies.mean(axis=0, dtype=np.float64)

@@ -79,7 +79,7 @@ class Recipe:
             and whitening is None
             and not plan.kernel_weight
             and not isinstance(plan.aggregation, Votes)
-            and head.n_proxies == len(head.classes)
+            and len(head.proxies) == len(head.classes)
         )
 
     def _add(self, **arrays):
@@ -92,7 +92,7 @@ class Recipe:
 
         Filled up to it, the proxies of a group are a box, at most twice as large.
         """
-        offsets, n_proxies = self.head.offsets, self.head.n_proxies
+        offsets, n_proxies = self.head.offsets, len(self.head.proxies)
         counts = np.diff(offsets)
         widths = 2 ** np.ceil(np.log2(counts)).astype(int)
         if len(set(counts)) == 1:
@@ -193,7 +193,7 @@ class Recipe:
 
     def _shares(self, xp, similarities, arrays):
         votes_of, n = self.plan.aggregation, len(self.head.classes)
-        n_voters = min(votes_of.n_neighbors, self.head.n_proxies)
+        n_voters = min(votes_of.n_neighbors, len(self.head.proxies))
         values, nearest = xp.topk(similarities, n_voters)
         codes = xp.look_up(arrays["codes"], nearest)
         if votes_of.weights == "uniform":

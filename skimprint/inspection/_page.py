@@ -99,7 +99,7 @@ class _Page:
         tiles += [
             (f"{found.n_known:,}", "queries of known classes"),
             (f"{len(self.labels):,}", "classes"),
-            (f"{self.clf._fitted.scorer.head.n_proxies:,}", "proxies"),
+            (f"{len(self.clf._fitted.scorer.head.proxies):,}", "proxies"),
         ]
         if found.n_unknown:
             tiles.append((f"{found.n_unknown:,}", "queries of unknown classes"))
