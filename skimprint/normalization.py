@@ -198,11 +198,9 @@ class Norm:
     undo: Callable | None = None
     unit_length: bool = False
 
-    # Whether it is a user's function: it may be unsafe in threads, and what it returns
-    # is checked. Whether `on_device` can be called. Whether each row is normalised by
-    # itself.
+    # Whether it is a user's function: it may be unsafe in threads, what it returns is
+    # checked, and it is for NumPy alone. Whether each row is normalised by itself.
     is_callable = False
-    has_device_form = True
     is_pointwise = True
 
     def __call__(self, X, *, out=None):
@@ -309,7 +307,6 @@ class _Quantile(Norm):
     """
 
     is_pointwise = False
-    has_device_form = False
 
     def of_proxies(self, vectors, offsets, is_head):
         from_head = np.repeat(is_head, np.diff(offsets))
@@ -338,7 +335,6 @@ class _Function(Norm):
     function: Callable = field(default=None, hash=False, kw_only=True)
 
     is_callable = True
-    has_device_form = False
 
     def __call__(self, X, *, out=None):
         # A copy, for the function may write on what it gets.

@@ -163,7 +163,7 @@ class Similarity:
             brought to the device; they are kept for the device that was asked last.
         """
         norms = self.query_norm, self.last_norm
-        has_form = self.has_device_form and all(norm.has_device_form for norm in norms)
+        has_form = self.has_device_form and not any(norm.is_callable for norm in norms)
         if not (has_form and isinstance(X, DeviceArray)):
             return self
         place = X.xp.__name__, str(X.device)

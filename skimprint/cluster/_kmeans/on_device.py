@@ -52,7 +52,7 @@ class _Stack(NamedTuple):
 
 def is_possible(groups):
     """Tell whether rows are on a device, and can be normalised there."""
-    return isinstance(groups.X, DeviceArray) and groups.transform.has_device_form
+    return isinstance(groups.X, DeviceArray) and not groups.transform.is_callable
 
 
 def kmeans_on_device(
