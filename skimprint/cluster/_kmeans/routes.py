@@ -67,7 +67,9 @@ class Job(NamedTuple):
         # The lengths of spherical centres refer to the origin, so there it must stay.
         if self.options["spherical"]:
             return np.zeros_like(rows[:, :1])
-        means = _means(rows)
+        # Rounding hurts least about means. A product is a few times faster than `mean`.
+        n = rows.shape[1]
+        means = np.full((1, n), 1 / n, rows.dtype) @ rows
         rows -= means
         return means
 
@@ -210,15 +212,6 @@ def _on_rows(job, bucket, runs):
         run.labels[index] = found.labels
         run.inertia[bucket] = found.inertia
         run.n_iter[bucket] = found.n_iter
-
-
-def _means(rows):
-    """Take means, of shape (n_groups, 1, d), which rounding hurts least as origins.
-
-    A product is a few times faster than `mean`.
-    """
-    n = rows.shape[1]
-    return np.full((1, n), 1 / n, rows.dtype) @ rows
 
 
 def _centers(rows, members, weights, k, job):
