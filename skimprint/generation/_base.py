@@ -335,7 +335,7 @@ class ProxyGenerator(BaseEstimator, ABC):
         Parameters
         ----------
         points : Points
-            Samples, and what stood for those before them.
+            Samples, and what stood for those before them: more than twice the bound.
         bound : int
             Of `n_remembered`.
 
@@ -418,18 +418,18 @@ class ProxyGenerator(BaseEstimator, ABC):
         return Ragged.of(records)
 
     def _condense_each(self, points, bounds, n_jobs):
-        """Reduce the points of each class, but where the bound is 0."""
-        if not bounds.any():
-            return points
+        """Reduce the points of classes that have more than twice their bound, not 0."""
         if type(self).condense is ProxyGenerator.condense and not self.selects:
             return compressed(points, bounds, n_jobs=n_jobs)
 
         def condense(place):
             return self.condense(points.one(place), bounds[place])
 
-        bounded = np.flatnonzero(bounds)
-        found = run_tasks(condense, bounded, points.sizes[bounded], n_jobs=n_jobs)
-        return points.replaced(bounded, Ragged.of(found))
+        over = np.flatnonzero((bounds > 0) & (points.sizes > 2 * bounds))
+        if not len(over):
+            return points
+        found = run_tasks(condense, over, points.sizes[over], n_jobs=n_jobs)
+        return points.replaced(over, Ragged.of(found))
 
 
 def _check_made(support, proxies, name):

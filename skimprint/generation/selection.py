@@ -111,8 +111,6 @@ class FarthestPointProxies(ProxyGenerator):
 
     def condense(self, points, bound):
         # A sample would lack the farthest points. The mean is what they start from.
-        if len(points.counts) <= 2 * bound:
-            return points
         groups = Ragged(points, np.array([0, len(points.counts)])).grouped()
         kept, _ = grouped_fps(groups, 2 * bound - 1, start=self.start)
         left_out = np.setdiff1d(np.arange(len(points.counts)), kept)
@@ -152,8 +150,6 @@ class CovMaxProxies(ProxyGenerator):
     def condense(self, points, bound):
         # A sample would lack the highest sums. Those that are left out go on counting
         # in the sums of the others, by their mean.
-        if len(points.counts) <= 2 * bound:
-            return points
         sums = covariance_sums(points.vectors[None], points.counts[None])[0]
         sums[points.spreads > 0] = -np.inf
         order = np.argsort(-sums, kind="stable")
