@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -40,7 +40,7 @@ def progress_bar(total, description, *, verbose):
         To be called, from any thread, with a number of items that are done.
     """
     if not verbose:
-        yield _say_nothing
+        yield lambda n: None
         return
     try:
         from tqdm.auto import tqdm as bar
@@ -107,7 +107,7 @@ def notify_callbacks(estimator, n_tasks, task_name, *, X, y):
         To be called, from any thread, with a number of tasks that are done.
     """
     if not hasattr(estimator, "_skl_callbacks"):
-        yield _say_nothing
+        yield lambda n: None
         return
     context = estimator._init_callback_context(max_subtasks=n_tasks)
     context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
@@ -124,11 +124,7 @@ def notify_callbacks(estimator, n_tasks, task_name, *, X, y):
     context.call_on_fit_task_end(estimator=estimator, X=X, y=y)
 
 
-def _say_nothing(n):
-    """Stand in for what nobody wants to hear of."""
-
-
-class _Lines:
+class _Lines(AbstractContextManager):
     """Print a line on stderr every now and then, in place of tqdm."""
 
     def __init__(self, total, desc, delay):
@@ -137,9 +133,6 @@ class _Lines:
         self.delay = delay
         self.done = 0
         self.next_line = time.monotonic() + delay
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *exception):
         return None
