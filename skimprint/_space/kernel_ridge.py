@@ -112,13 +112,12 @@ class Support(NamedTuple):
         step = -(-np.count_nonzero(enough) // max(_MAX_JUDGES, most))
         which = np.flatnonzero(enough & (self.codes % step == 0))
         codes = self.codes[which] // step
-        return Support(
-            self.rows[which],
-            codes,
-            balanced(self.weights[which], codes),
-            int(codes[-1]) + 1,
-            self.indices[which],
-            self.evenness,
+        return self._replace(
+            rows=self.rows[which],
+            codes=codes,
+            weights=balanced(self.weights[which], codes),
+            n_classes=int(codes[-1]) + 1,
+            indices=self.indices[which],
         )
 
     def targets(self, dtype):
