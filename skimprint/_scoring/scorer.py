@@ -67,9 +67,6 @@ class Scorer:
         kernel = self.head.kernel
         return LabelShares(space.support(), kernel.gamma, kernel.alpha)
 
-    def __getstate__(self):
-        return {k: v for k, v in vars(self).items() if k != "label_shares"}
-
     def winners(self, X, check):
         """Find the best class of each query, the first of several.
 

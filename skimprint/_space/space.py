@@ -50,17 +50,11 @@ class Space:
         if shrinkage is not None:
             self.shrinkage = shrinkage
 
-    def __getstate__(self):
-        # All else follows from the state.
-        kept = ("state", "class_weights", "is_head")
-        return {name: vars(self)[name] for name in kept} | {"_previous": None}
-
     def sharing(self, other):
         """Take over what another space of the same samples has computed."""
         if other is not None:
-            own = self.__getstate__()
-            found = {k: v for k, v in vars(other).items() if k not in own}
-            vars(self).update(found)
+            own = "state", "class_weights", "is_head", "_previous"
+            vars(self).update({k: v for k, v in vars(other).items() if k not in own})
         return self
 
     @property

@@ -1,7 +1,5 @@
 """What samples of all classes say together, and what of it is taken over."""
 
-import pickle
-
 import numpy as np
 import pytest
 from states import learnt, plan_of
@@ -10,7 +8,6 @@ from skimprint._memory.state import Needs, State
 from skimprint._space import space as module
 from skimprint._space.moments import PooledMoments
 from skimprint._space.space import Space
-from skimprint.normalization import l2_normalize
 
 
 def samples(n=60, d=5, n_classes=4, seed=0):
@@ -132,17 +129,6 @@ class TestSharing:
         assert len(other.proxies.values.counts) == 60  # but its own proxies
         assert len(first.proxies.values.counts) == 4
         assert other.sharing(None) is other
-
-    def test_pickles_are_of_the_state_alone(self, plan):
-        X, y, _ = samples()
-        state = learnt(plan, l2_normalize(X), y)
-        space = Space(state, previous=Space(state))
-        size = len(pickle.dumps(space))
-        _ = space.scatter, space.covariance, space.shrinkage, space.kernel
-        dump = pickle.dumps(space)
-        assert len(dump) == size
-        loaded = pickle.loads(dump)
-        np.testing.assert_array_equal(loaded.covariance[0], space.covariance[0])
 
     def test_moments_follow_those_before_once(self, plan, monkeypatch):
         X, y, _ = samples()
