@@ -228,8 +228,6 @@ def _joined_one(first, second, samples):
     # A class of a head has no samples of its own.
     if first.weight == 0:
         return second
-    if second.weight == 0:
-        return first
     if first.rows is None or second.rows is None:
         return joined(first, second)
     if are_few(*samples.rows.shape):

@@ -373,8 +373,6 @@ class Pool:
         -------
         columns : MomentColumns
         """
-        if columns.triangles is None:
-            return columns
         for triangle in columns.triangles.values.triangle:
             self.triangle += triangle
         self.add(_factor_in(columns, samples))
