@@ -221,8 +221,6 @@ class NShotSplit(BaseShuffleSplit):
 
 def _bytes_of(label):
     """Encode a label by its value: 1, 1.0 and True are the same class, as are texts."""
-    if isinstance(label, np.generic):
-        label = label.item()
     if isinstance(label, bytes):
         return label
     if isinstance(label, Real) and label % 1 == 0:
