@@ -43,7 +43,9 @@ def write_head(head, arrays, *, learns, derived):
         class_weights=head.space.class_weights,
         is_head=head.space.is_head,
     )
-    absent = np.setdiff1d(head.all_classes, head.classes).tolist()
+    # Not by `setdiff1d`, which overflows for labels beyond int64 in NumPy 2.0.
+    known = set(head.classes.tolist())
+    absent = [label for label in head.all_classes.tolist() if label not in known]
     plain = {
         "classes": write_labels(head.classes.tolist(), head.classes.dtype),
         "absent": write_labels(absent, head.classes.dtype),
