@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import joblib
@@ -96,14 +95,22 @@ def _check_same_proxies(clf, X, y):
     again = {
         "another fit": clone(clf).fit(X, y),
         "n_jobs=2": clone(clf).set_params(n_jobs=2).fit(X, y),
+        "a pickle": _from_pickle(clf),
     }
-    # A lambda, or a function in a function, is for its owner to pickle.
-    with suppress(AttributeError, pickle.PicklingError, TypeError):
-        again["a pickle"] = pickle.loads(pickle.dumps(clf))
     for name, other in again.items():
         assert_array_equal(
             other.proxies_, clf.proxies_, f"{name} does not have the same proxies"
         )
+
+
+def _from_pickle(estimator):
+    """Read an estimator from its pickle; a copy of what cannot be pickled."""
+    try:
+        pickled = pickle.dumps(estimator)
+    except (AttributeError, pickle.PicklingError, TypeError):
+        # A lambda, or a class defined in a function: for its owner to pickle.
+        return copy.copy(estimator)
+    return pickle.loads(pickled)
 
 
 def _check_each_class(clf, X, y, labels):
@@ -314,14 +321,7 @@ def _check_copies(embedder, items, check_same):
         deep=False
     ).get("model"), "clone copies the model"
     check_same(cloned.transform(items), "a clone embeds differently")
-    try:
-        pickled = pickle.dumps(embedder)
-    except (AttributeError, pickle.PicklingError, TypeError):
-        # A lambda, or a class defined in a function: for its owner to pickle.
-        copied = copy.copy(embedder)
-    else:
-        copied = pickle.loads(pickled)
-    check_same(copied.transform(items), "a copy embeds differently")
+    check_same(_from_pickle(embedder).transform(items), "a copy embeds differently")
 
     named = isinstance(embedder.get_params(deep=False).get("model"), str)
     if named:

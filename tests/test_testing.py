@@ -262,6 +262,19 @@ def one_after_the_other(similarities, proxy_classes):
     return best + np.arange(len(best))[:, None]
 
 
+class Unreadable:
+    """A metric whose pickle cannot be read."""
+
+    def __call__(self, queries, proxies):
+        return queries @ proxies.T
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        return int, ("no", "number")
+
+
 class TestCheckClassifier:
     @pytest.mark.parametrize("name", ["recommended", *PUBLISHED_METHODS])
     def test_parts_of_the_package_pass(self, some_digits, name):
@@ -301,6 +314,11 @@ class TestCheckClassifier:
 
         clf = plain_classifier("all", aggregation=of_all)
         with pytest.raises(ValueError, match="too few proxies"):
+            check_classifier(clf, *some_digits)
+
+    def test_a_pickle_that_cannot_be_read_is_no_secret(self, some_digits):
+        clf = plain_classifier("mean", metric=Unreadable())
+        with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
             check_classifier(clf, *some_digits)
 
     def test_too_few_classes(self, some_digits):
