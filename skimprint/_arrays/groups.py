@@ -7,6 +7,9 @@ import numpy as np
 
 from ..normalization import IDENTITY, make_norm
 
+# Words of rows that get their keys together, so that they stay in the cache.
+_KEY_WORDS = 2**15
+
 
 class GroupedRows:
     """Gather, cast and transform the rows of ``X``, group by group, when asked for.
@@ -275,11 +278,14 @@ def row_keys(rows, seed):
     """
     rows = np.ascontiguousarray(rows)
     whole = rows.shape[1] * rows.itemsize % 8 == 0
-    words = rows.view(np.uint64 if whole else f"u{rows.itemsize}").astype(np.uint64)
-    words ^= words >> 32  # of round numbers, only the highest bits differ
+    words = rows.view(np.uint64 if whole else f"u{rows.itemsize}")
     rng = np.random.default_rng(seed % 2**64)
     factors = rng.integers(2**64, size=words.shape[1], dtype=np.uint64) | 1
-    keys = np.einsum("ij,j->i", words, factors)
+    keys = np.empty(len(rows), np.uint64)
+    for part in blocks_of_rows(len(rows), max(1, _KEY_WORDS // len(factors))):
+        some = words[part].astype(np.uint64)
+        some ^= some >> 32  # of round numbers, only the highest bits differ
+        np.einsum("ij,j->i", some, factors, out=keys[part])
     keys ^= keys >> 32
     keys *= factors[0]
     return keys ^ (keys >> 32)

@@ -1,6 +1,7 @@
 """What is known of many classes, in columns: arrays over all classes of a block."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,9 +139,16 @@ class Ragged:
         """Put records of others in the place of those of some classes, in order."""
         if len(classes) == len(self):
             return others
-        kept = np.setdiff1d(np.arange(len(self)), classes)
-        order = np.argsort(np.concatenate([kept, classes]))
-        return joined([self.take(kept), others]).take(order)
+        is_other = np.zeros(len(self), bool)
+        is_other[classes] = True
+        places = np.where(is_other, is_other.cumsum() - 1, np.arange(len(self)))
+        cuts = np.flatnonzero(np.diff(is_other)) + 1
+        return joined(
+            (others if is_other[start] else self).take(
+                slice(places[start], places[start] + stop - start)
+            )
+            for start, stop in pairwise([0, *cuts, len(self)])
+        )
 
     def followed_by(self, other):
         """Join the record of each class and that of another column."""
@@ -230,6 +238,13 @@ def joined(columns):
             offsets_of(np.concatenate([column.sizes for column in columns])),
         )
     return _like(first, map(joined, zip(*columns, strict=True)))
+
+
+def as_slice(places):
+    """Turn consecutive places into a slice, by which views are taken, not copies."""
+    if len(places) and np.all(np.diff(places) == 1):
+        return slice(places[0], places[-1] + 1)
+    return places
 
 
 def _like(columns, parts):

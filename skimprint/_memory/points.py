@@ -11,13 +11,13 @@ import scipy.sparse as sp
 
 from .._arrays.groups import numbers_within, offsets_of, row_keys, runs_of
 from .._arrays.threads import run_tasks
-from .columns import Points, Ragged, joined, take
+from .columns import Points, Ragged, as_slice, joined, take
 
 # Points that are compared with each other when some are to be merged.
 _CHUNK_POINTS = 32
 
 # Points of classes that are merged side by side, so that array operations are shared.
-_BATCH_BYTES = 2**22
+_BATCH_BYTES = 2**23
 
 
 def compressed(points, bounds, *, n_jobs=None):
@@ -114,12 +114,7 @@ def _merged_each(points, classes, n_left, n_jobs):
     runs = runs_of(ends, _BATCH_BYTES)
 
     def merge(run):
-        part = points.take(classes[run])
-        # Whatever order they come in: a chunk is a sample of the class.
-        keys = row_keys(part.values.vectors, seed=0)
-        order = np.lexsort([keys, part.codes])
-        part = Ragged(take(part.values, order), part.offsets)
-        return _merged(part, n_left[run])
+        return _merged(points.take(as_slice(classes[run])), n_left[run])
 
     return joined(run_tasks(merge, runs, np.ones(len(runs)), n_jobs=n_jobs))
 
@@ -127,7 +122,9 @@ def _merged_each(points, classes, n_left, n_jobs):
 def _merged(points, n_left):
     """Merge points into so many of each class, each the mean of what it is made of."""
     vectors, counts, indices, spreads = points.values
-    labels = _merge_nearest(vectors, points.offsets, counts, n_left)
+    # Whatever order they come in: a chunk is a sample of the class.
+    order = np.lexsort([row_keys(vectors, seed=0), points.codes])
+    labels = _merge_nearest(vectors, points.offsets, counts, n_left, order)
     totals = np.bincount(labels, counts)
     # Of equal proxies, the first stands for all samples, and others for none.
     weights = np.where(totals[labels] > 0, counts, 1.0)
@@ -135,7 +132,8 @@ def _merged(points, n_left):
     shape = len(totals), len(labels)
     means = sp.csr_array((shares, (labels, np.arange(shape[1]))), shape) @ vectors
     # Of each, the training row that is nearest.
-    apart = vectors - means[labels]
+    apart = means[labels]
+    apart -= vectors
     distances = np.einsum("ij,ij->i", apart, apart) + spreads
     order = np.lexsort([distances, labels])
     nearest = order[np.searchsorted(labels[order], np.arange(shape[0]))]
@@ -143,7 +141,7 @@ def _merged(points, n_left):
     return Ragged(merged, offsets_of(n_left))
 
 
-def _merge_nearest(vectors, offsets, weights, n_left):
+def _merge_nearest(vectors, offsets, weights, n_left, order):
     """Merge points by Ward's criterion until so many are left of each class.
 
     Ward's method [1]_ merges the two clusters that add the least to the sum of squared
@@ -154,7 +152,7 @@ def _merge_nearest(vectors, offsets, weights, n_left):
     Parameters
     ----------
     vectors : ndarray of shape (n, d)
-        The points, class by class, in random order.
+        The points, class by class.
     offsets : ndarray of shape (n_classes + 1,)
         Class ``c`` is ``vectors[offsets[c]:offsets[c + 1]]``.
     weights : ndarray of shape (n,)
@@ -162,6 +160,8 @@ def _merge_nearest(vectors, offsets, weights, n_left):
     n_left : ndarray of shape (n_classes,)
         Number of clusters of each class: at most as many as it has points, and at
         least a quarter of them.
+    order : ndarray of shape (n,)
+        The points of each class in random order.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def _merge_nearest(vectors, offsets, weights, n_left):
     size, sizes = _CHUNK_POINTS, np.diff(offsets)
     n_chunks = -(-sizes // size)
     class_of = np.repeat(np.arange(len(sizes)), n_chunks)
-    stack, weights, slots = _in_chunks(vectors, offsets, weights, n_chunks)
+    stack, weights, slots = _in_chunks(vectors, offsets, weights, n_chunks, order)
     products = stack @ stack.swapaxes(1, 2)
     # What fills up a chunk, or has gone up in another point, is not merged.
     is_gone = np.ones(weights.shape, bool)
@@ -221,36 +221,38 @@ def _merge_nearest(vectors, offsets, weights, n_left):
     return np.unique(labels[slots], return_inverse=True)[1]
 
 
-def _in_chunks(vectors, offsets, weights, n_chunks):
+def _in_chunks(vectors, offsets, weights, n_chunks, order):
     """Spread the points of each class over chunks, evenly.
 
     Returns
     -------
     stack : ndarray of shape (n_chunks_total, size, d)
         The points of each class less their mean, at most 1 in size, so that squares are
-        finite; zeros fill up.
+        finite; copies of points fill up.
     weights : ndarray of shape (n_chunks_total, size)
-        Relative to the largest of the class; ones fill up.
+        Relative to the largest of the class.
     slots : ndarray of shape (n,)
         Where each point is among ``n_chunks_total * size``.
     """
-    size = _CHUNK_POINTS
-    total, d = n_chunks.sum(), vectors.shape[1]
-    stack = np.zeros((total * size, d), vectors.dtype)
-    tiny = np.finfo(stack.dtype).tiny
-    filled = np.ones(total * size, stack.dtype)
+    size, tiny = _CHUNK_POINTS, np.finfo(vectors.dtype).tiny
+    starts, sizes, chunks = offsets[:-1], np.diff(offsets), offsets_of(n_chunks)
+    number, place = np.divmod(
+        np.arange(len(vectors)) - np.repeat(starts, sizes),
+        np.repeat(-(-sizes // n_chunks), sizes),
+    )
     slots = np.empty(len(vectors), np.intp)
-    for (start, stop), here, n in zip(
-        pairwise(offsets), offsets_of(n_chunks), n_chunks, strict=False
-    ):
-        number, place = np.divmod(np.arange(stop - start), -(-(stop - start) // n))
-        own = slots[start:stop] = (here + number) * size + place
-        rows = vectors[start:stop] - vectors[start:stop].mean(axis=0)
+    slots[order] = (np.repeat(chunks[:-1], sizes) + number) * size + place
+    points = np.repeat(starts, n_chunks * size)
+    points[slots] = np.arange(len(vectors))
+    stack, weights = vectors[points], weights[points]
+    for start, stop in pairwise(chunks * size):
+        rows, of_class = stack[start:stop], weights[start:stop]
+        rows -= rows.mean(axis=0)
         rows *= 1 / max(rows.max(), -rows.min(), tiny)
-        stack[own] = rows
-        of_class = weights[start:stop]
-        filled[own] = np.maximum(of_class / of_class.max(), tiny)
-    return stack.reshape(total, size, d), filled.reshape(total, size), slots
+        of_class /= of_class.max()
+    weights = np.maximum(weights, tiny).astype(stack.dtype)
+    shape = chunks[-1], size
+    return stack.reshape(*shape, -1), weights.reshape(shape), slots
 
 
 def _cheapest_of_classes_without(agrees, added, class_of):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .columns import Ragged, joined, n_bytes, take
+from .columns import Ragged, as_slice, joined, n_bytes, take
 
 # Blocks of at most this size are joined. So a class is added, learnt again or forgotten
 # at a cost that does not depend on how many are known: one block is written again.
@@ -204,7 +204,7 @@ class State:
         Returns
         -------
         column : column
-            It is not a copy where one block has the classes in this order.
+            Views where one block has the classes one after the other.
         """
         by_block: dict[int, list[int]] = {}
         for i, label in enumerate(labels):
@@ -213,9 +213,9 @@ class State:
         for numbers in by_block.values():
             block = self.places[labels[numbers[0]]][0]
             places = np.array([self.places[labels[i]][1] for i in numbers])
-            found.append(_taken(get(block), places, len(block.labels)))
+            found.append(take(get(block), as_slice(places)))
         order = np.argsort(np.concatenate(list(by_block.values())), kind="stable")
-        return _taken(joined(found), order, len(order))
+        return take(joined(found), as_slice(order))
 
     def renumbered(self, rows, *, since=0):
         """Number training rows anew from one on.
@@ -283,10 +283,10 @@ class State:
         Returns
         -------
         column : column
-            Of all classes. It is not a copy where one block has them in this order.
+            Of all classes. Views where one block has them in this order.
         """
         column = joined(get(block) for block in self.blocks)
-        return _taken(column, self.order, len(self.order))
+        return take(column, as_slice(self.order))
 
     def changed(self, gone=(), new=(), **fields):
         """Derive a state with some classes gone, replaced or joined.
@@ -336,13 +336,6 @@ class State:
 def _block_bytes(blocks):
     """Count the bytes of blocks, but for their labels."""
     return sum(n_bytes(block[1:]) for block in blocks)
-
-
-def _taken(column, classes, n_classes):
-    """Take some of the classes of a column; all of them in their order are no copy."""
-    if len(classes) == n_classes and np.all(np.diff(classes) == 1):
-        return column
-    return take(column, classes)
 
 
 def _places_in(blocks):

@@ -30,7 +30,8 @@ def points_of(vectors, counts=None):
 def merge_nearest(vectors, weights, n_left):
     """Merge points of one class."""
     offsets = np.array([0, len(vectors)])
-    return _merge_nearest(vectors, offsets, weights, np.array([n_left]))
+    order = np.arange(len(vectors))
+    return _merge_nearest(vectors, offsets, weights, np.array([n_left]), order)
 
 
 def compressed_one(points, bound):

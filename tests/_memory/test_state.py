@@ -215,11 +215,15 @@ def test_classes_that_are_learnt_again_and_again_stay_in_few_blocks():
     assert most <= 2 * np.log2(64)
 
 
-def test_a_column_of_one_block_in_order_is_not_copied():
+def test_classes_that_follow_each_other_in_a_block_are_not_copied():
     block = block_of(LABELS[:5], 0)
     state = State(label_dtype=np.dtype("U8")).changed(new=[block])
-    assert state.column(lambda block: block.proxies) is block.proxies
-    assert state.gather(LABELS[2:4]).proxies.values.vectors.base is None
+    vectors = block.proxies.values.vectors
+    of_all = state.column(lambda block: block.proxies)
+    assert np.shares_memory(of_all.values.vectors, vectors)
+    for labels, is_view in ((LABELS[2:4], True), ([LABELS[3], LABELS[1]], False)):
+        found = state.gather(labels).proxies.values.vectors
+        assert np.shares_memory(found, vectors) == is_view
 
 
 def test_blocks_may_be_replaced_by_others_of_the_same_classes():
