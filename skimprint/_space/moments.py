@@ -22,14 +22,14 @@ from ..cluster._kmeans.sums import cluster_sums
 from .whitening import is_apart, rounding_of
 
 # Rows of a class whose outer products are summed in one matrix product.
-_BLOCK_ROWS = 512
+_BLOCK_ROWS = 2048
 
 # Such products that are held at a time.
 _PRODUCT_BYTES = 2**25
 
 # Taking away from a sum keeps its rounding errors: what is left must not be less than
 # this share of the largest that it was.
-_MIN_LEFT = 0.01
+_MIN_LEFT = 0.1
 
 
 class Moments(NamedTuple):
@@ -102,7 +102,7 @@ def moments_of(rows, weights=None):
     blocks = blocks_of_rows(n, _BLOCK_ROWS)
     mean = sum(weights[b] @ rows[b].astype(np.float64, copy=False) for b in blocks)
     mean /= total
-    scatter = np.zeros((d, d))
+    triangle = np.zeros(d * (d + 1) // 2)
     variance, third, fourth = 0.0, np.zeros(d), 0.0
     for block in blocks:
         residuals = rows[block] - mean.astype(rows.dtype, copy=False)
@@ -116,8 +116,8 @@ def moments_of(rows, weights=None):
             third += most * ((of_these * squares / most).astype(rows.dtype) @ residuals)
             fourth += of_these @ squares**2
             residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
-            scatter += residuals.T @ residuals
-    triangle = _triangle(scatter.T).astype(rows.dtype, copy=False)
+            triangle += _triangle_of_products(residuals)
+    triangle = triangle.astype(rows.dtype, copy=False)
     return Moments(total, mean, variance, third, fourth, triangle)
 
 
@@ -375,7 +375,7 @@ class Pool:
         """
         for triangle in columns.triangles.values.triangle:
             self.triangle += triangle
-        self.add(_factor_in(columns, samples))
+        self.add(_factor_in(columns, samples, samples.values.rows.dtype))
         return columns._replace(thirds=None, fourths=None, triangles=None)
 
     def join(self, first, second):
@@ -437,7 +437,7 @@ class PooledMoments:
         elif sum(_n_rows(block, d) for block in state.blocks) < d:
             # In the order of the classes: blocks make no difference to the bits.
             columns = state.column(lambda block: (block.moments, block.samples))
-            self.factor = _factor_in(*columns)
+            self.factor = _factor_in(*columns, np.float64)
         else:
             self._triangle = self._summed(previous)
 
@@ -511,7 +511,7 @@ def _n_rows(block, d):
     return d * np.count_nonzero(~has_none) + block.samples.sizes[has_none].sum()
 
 
-def _factor_in(columns, samples):
+def _factor_in(columns, samples, dtype):
     """Find rows whose products make the scatters of those classes that have no other.
 
     Those of a head have no samples.
@@ -520,7 +520,7 @@ def _factor_in(columns, samples):
     if len(few) < len(samples):
         samples = samples.take(few)
     rows, weights, *_ = samples.values
-    factor = rows - columns.means[few[samples.codes]]
+    factor = rows - columns.means.astype(dtype, copy=False)[few[samples.codes]]
     factor *= np.sqrt(weights)[:, None]
     return factor
 

@@ -79,7 +79,10 @@ def test_pooled_moments_follow_what_comes_and_goes(d, dtype, monkeypatch):
     changed = learnt(plan, X[:9] + 1, np.full(9, 4), state=state.changed([3]))
     changed = learnt(plan, X[9:11], np.array([99, 99]), state=changed)
     found, expected = PooledMoments(changed, pooled), PooledMoments(changed)
-    np.testing.assert_allclose(found.scatter, expected.scatter, 1e-9, 1e-9)
+    # Products of rows have their precision.
+    rounding = 1e-6 if dtype == np.float32 else 1e-12
+    most = np.abs(expected.scatter).max()
+    np.testing.assert_allclose(found.scatter, expected.scatter, 0, rounding * most)
     np.testing.assert_allclose(found.columns.weights, expected.columns.weights)
     rows = np.concatenate([X[y == 4], X[:9] + 1])
     parts = [X[y == c] for c in range(20) if c not in (3, 4)] + [rows, X[9:11]]
