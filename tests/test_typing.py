@@ -8,6 +8,7 @@ import inspect
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
@@ -66,4 +67,5 @@ def test_every_value_is_valid():
         if hasattr(thing, "_parameter_constraints"):
             thing._validate_params()
     assert script["data"]()
+    assert len(script["copies"](np.eye(3), np.array([0, 1, 1]))) == 2
     script["modules"]()

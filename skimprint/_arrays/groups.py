@@ -2,8 +2,10 @@
 
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from ..normalization import IDENTITY, make_norm
 
@@ -44,13 +46,39 @@ class GroupedRows:
         Group ``g`` is ``order[offsets[g]:offsets[g + 1]]``.
     sizes : ndarray of shape (n_groups,)
         Number of rows of each group.
+    n_features : int
+        Number of columns of ``X``.
+    is_safe_in_threads : bool
+        Whether threads may take rows: no function of the user's, no device.
     dtype : dtype
         Of the rows that come out: float32 for float32 and float16, else float64.
+
+    See Also
+    --------
+    ProxyGenerator : Gets the support embeddings as such.
+    selected, synthesized : Make proxies of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint.generation import GroupedRows
+    >>> support = GroupedRows(np.array([[0.0], [1.0], [2.0]]), np.array([1, 0, 1]), 2)
+    >>> [support.rows(group).ravel().tolist() for group in range(len(support))]
+    [[1.0], [0.0, 2.0]]
+    >>> support.indices(1)
+    array([0, 2])
     """
 
     def __init__(
-        self, X, codes, n_groups, *, sample_weight=None, transform=None, spread=None
-    ):
+        self,
+        X: Any,
+        codes: np.ndarray,
+        n_groups: int,
+        *,
+        sample_weight: np.ndarray | None = None,
+        transform: Any = None,
+        spread: np.ndarray | None = None,
+    ) -> None:
         self.X = X
         self.sample_weight = sample_weight
         self.transform = make_norm(transform, "transform")
@@ -60,30 +88,61 @@ class GroupedRows:
         self.offsets = offsets_of(self.sizes)
         self.dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sizes)
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         return self.X.shape[1]
 
     @property
-    def is_safe_in_threads(self):
-        """Whether threads may take rows: no function of the user's, no device."""
+    def is_safe_in_threads(self) -> bool:
         return not self.transform.is_callable and isinstance(self.X, np.ndarray)
 
-    def indices(self, group):
-        """Find the row numbers in ``X`` of one group."""
+    def indices(self, group: int) -> np.ndarray:
+        """Find the row numbers of one group in ``X``.
+
+        Parameters
+        ----------
+        group : int
+            The group.
+
+        Returns
+        -------
+        indices : ndarray of shape (n_c,)
+            In ascending order.
+        """
         return self.order[self.offsets[group] : self.offsets[group + 1]]
 
-    def rows(self, group):
-        """Gather rows of one group: a new C-contiguous array, (n_c, n_features)."""
+    def rows(self, group: int) -> np.ndarray:
+        """Gather the rows of one group.
+
+        Parameters
+        ----------
+        group : int
+            The group.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_c, n_features)
+            A new C-contiguous array, transformed.
+        """
         return self.take(self.indices(group))
 
-    def stack(self, groups, *, copy=True):
-        """Gather rows of groups of one size: a new array, (len(groups), n_c, d).
+    def stack(self, groups: ArrayLike, *, copy: bool = True) -> np.ndarray:
+        """Gather the rows of groups of one size.
 
-        Without ``copy`` it may be a view of ``X``, which cannot be written on.
+        Parameters
+        ----------
+        groups : array-like of shape (n,)
+            The groups.
+        copy : bool, default=True
+            Without it, the result may be a view of ``X``, which cannot be written on.
+
+        Returns
+        -------
+        rows : ndarray of shape (n, n_c, n_features)
+            C-contiguous and transformed.
         """
         index = self.stack_indices(groups)
         places = index.ravel()
@@ -105,48 +164,115 @@ class GroupedRows:
             and (np.diff(places) == 1).all()
         )
 
-    def stack_indices(self, groups):
-        """Find the row numbers in ``X`` of groups of one size: (len(groups), n_c)."""
+    def stack_indices(self, groups: ArrayLike) -> np.ndarray:
+        """Find the row numbers of groups of one size in ``X``.
+
+        Parameters
+        ----------
+        groups : array-like of shape (n,)
+            The groups.
+
+        Returns
+        -------
+        indices : ndarray of shape (n, n_c)
+            Those of each group.
+        """
         groups = np.asarray(groups)
         starts = self.offsets[groups][:, None]
         return self.order[starts + np.arange(self.sizes[groups[0]])]
 
-    def stack_weights(self, groups):
-        """Find the weights of groups of one size: (len(groups), n_c), all 1 if none."""
+    def stack_weights(self, groups: ArrayLike) -> np.ndarray:
+        """Find the weights of the rows of groups of one size.
+
+        Parameters
+        ----------
+        groups : array-like of shape (n,)
+            The groups.
+
+        Returns
+        -------
+        weights : ndarray of shape (n, n_c)
+            In the dtype of the rows; all 1 where rows have no weights.
+        """
         return self.weights_at(self.stack_indices(groups), self.dtype)
 
-    def weights_at(self, index, dtype=np.float64):
-        """Find the weights of rows of ``X`` by number: of its shape, all 1 if none."""
+    def weights_at(self, index: ArrayLike, dtype: DTypeLike = np.float64) -> np.ndarray:
+        """Find the weights of rows of ``X`` by number.
+
+        Parameters
+        ----------
+        index : array-like of int
+            Row numbers, of any shape.
+        dtype : dtype, default=float64
+            Of the result.
+
+        Returns
+        -------
+        weights : ndarray of the shape of ``index``
+            All 1 where rows have no weights.
+        """
         if self.sample_weight is None:
             return np.ones(np.shape(index), dtype)
         return self.sample_weight[index].astype(dtype)
 
-    def take(self, index):
-        """Take rows of ``X`` by number: a new C-contiguous array, transformed."""
+    def take(self, index: np.ndarray) -> np.ndarray:
+        """Take rows of ``X`` by number.
+
+        Parameters
+        ----------
+        index : ndarray of shape (n,)
+            Row numbers.
+
+        Returns
+        -------
+        rows : ndarray of shape (n, n_features)
+            A new C-contiguous array, transformed.
+        """
         # `take` is faster than an index.
         is_here = isinstance(self.X, np.ndarray)
         rows = self.X.take(index, axis=0) if is_here else self.X[index]
         rows = np.ascontiguousarray(rows, dtype=self.dtype)
         return self.transform(rows, out=rows)
 
-    def only(self, groups):
-        """Take some of the groups, in the order given."""
+    def only(self, groups: np.ndarray | slice) -> "GroupedRows":
+        """Take some of the groups.
+
+        Parameters
+        ----------
+        groups : ndarray of int or slice
+            Which, and in what order.
+
+        Returns
+        -------
+        support : GroupedRows
+            Of the same rows of ``X``.
+        """
         other = copy(self)
         other.sizes = self.sizes[groups]
         other.offsets = offsets_of(other.sizes)
         other.order = self.order[places_from(self.offsets[groups], other.sizes)]
         return other
 
-    def normalized(self):
-        """Take the same groups, with rows that come out l2-normalised."""
+    def normalized(self) -> "GroupedRows":
+        """Take the same groups, with rows that come out l2-normalised.
+
+        Returns
+        -------
+        support : GroupedRows
+            Of the same rows of ``X``.
+        """
         other = copy(self)
         other.transform = replace(self.transform, unit_length=True)
         return other
 
-    def without_weightless(self):
+    def without_weightless(self) -> "GroupedRows":
         """Leave rows of no weight out.
 
-        A group in which no row has weight keeps all of them, as if they had.
+        Returns
+        -------
+        support : GroupedRows
+            Of the same rows of ``X``. A group in which no row has weight keeps all of
+            them, as if they had.
         """
         if self.sample_weight is None or self.sample_weight.all():
             return self
@@ -161,12 +287,12 @@ class GroupedRows:
         other.offsets = offsets_of(other.sizes)
         return other
 
-    def buckets(self, counts, max_bytes=2**20):
+    def buckets(self, counts: ArrayLike, max_bytes: int = 2**20) -> list[np.ndarray]:
         """Split the groups into lists to be worked on together.
 
         Parameters
         ----------
-        counts : ndarray of shape (n_groups,) or (n_counts, n_groups)
+        counts : array-like of shape (n_groups,) or (n_counts, n_groups)
             Groups in a list agree in these numbers, and in size.
         max_bytes : int, default=2**20
             Bound for the rows of one list and for their distances from each other, by

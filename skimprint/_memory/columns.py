@@ -1,5 +1,6 @@
 """What is known of many classes, in columns: arrays over all classes of a block."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from .._arrays.groups import GroupedRows, offsets_of, places_from, row_keys
 class Points(NamedTuple):
     """Vectors that stand for samples: samples themselves, means of them, or proxies.
 
-    Attributes
+    Parameters
     ----------
     vectors : ndarray of shape (n, n_features)
         The points.
@@ -22,6 +23,19 @@ class Points(NamedTuple):
         The training row that each is, or that is nearest to it; -1 for a row of a head.
     spreads : ndarray of shape (n,)
         Squared distance of each from that row.
+
+    See Also
+    --------
+    Ragged : Points of several classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint.generation import Points
+    >>> two = np.array([[0.0, 1.0], [1.0, 0.0]])
+    >>> points = Points(two, np.ones(2), np.array([4, 7]), np.zeros(2))
+    >>> points.vectors[points.indices == 7]
+    array([[1., 0.]])
     """
 
     vectors: np.ndarray
@@ -83,49 +97,112 @@ class Ragged:
         The records of all classes, such as `Points`.
     offsets : ndarray of shape (n_classes + 1,)
         Class ``c`` has the elements ``offsets[c]`` to ``offsets[c + 1]``.
+
+    Attributes
+    ----------
+    sizes : ndarray of shape (n_classes,)
+        Number of elements of each class.
+    codes : ndarray of shape (n_elements,)
+        The class of each element.
+
+    See Also
+    --------
+    ProxyGenerator : Returns proxies as such.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint.generation import Points, Ragged
+    >>> rows = np.arange(6.0).reshape(3, 2)
+    >>> points = Points(rows, np.ones(3), np.arange(3), np.zeros(3))
+    >>> proxies = Ragged(points, np.array([0, 1, 3]))
+    >>> proxies.sizes, proxies.one(1).vectors.tolist()
+    (array([1, 2]), [[2.0, 3.0], [4.0, 5.0]])
     """
 
     values: Any
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, records):
-        """Make columns of the record of each class."""
+    def of(cls, records: Sequence[Any]) -> "Ragged":
+        """Make columns of the record of each class.
+
+        Parameters
+        ----------
+        records : list of NamedTuple of ndarrays
+            One for each class.
+
+        Returns
+        -------
+        columns : Ragged
+            Of all classes.
+        """
         values = type(records[0])(*map(np.concatenate, zip(*records, strict=True)))
         return cls(values, offsets_of([len(record[0]) for record in records]))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         """Yield the record of each class, as views."""
         return map(self.one, range(len(self)))
 
-    def one(self, place):
-        """Take the record of one class, as views."""
+    def one(self, place: int) -> Any:
+        """Take the record of one class.
+
+        Parameters
+        ----------
+        place : int
+            The class.
+
+        Returns
+        -------
+        record : NamedTuple of ndarrays
+            Views of its elements.
+        """
         part = slice(*self.offsets[place : place + 2])
         return take(self.values, part)
 
     @property
-    def sizes(self):
-        """Number of elements of each class: ndarray of shape (n_classes,)."""
+    def sizes(self) -> np.ndarray:
         return np.diff(self.offsets)
 
     @property
-    def codes(self):
-        """The class of each element: ndarray of shape (n_elements,)."""
+    def codes(self) -> np.ndarray:
         return np.repeat(np.arange(len(self)), self.sizes)
 
-    def take(self, classes):
-        """Take the records of some classes; those of a slice as views."""
+    def take(self, classes: np.ndarray | slice) -> "Ragged":
+        """Take the records of some classes.
+
+        Parameters
+        ----------
+        classes : ndarray of int or slice
+            Which, and in what order.
+
+        Returns
+        -------
+        columns : Ragged
+            Of a slice, views.
+        """
         if isinstance(classes, slice):
             offsets = self.offsets[classes.start : classes.stop + 1]
             values = take(self.values, slice(offsets[0], offsets[-1]))
             return Ragged(values, offsets - offsets[0])
         return self._with_sizes(self.offsets[classes], self.sizes[classes])
 
-    def first(self, most):
-        """Take the first elements of each class, at most so many."""
+    def first(self, most: int | np.ndarray) -> "Ragged":
+        """Take the first elements of each class.
+
+        Parameters
+        ----------
+        most : int or ndarray of shape (n_classes,)
+            At most so many.
+
+        Returns
+        -------
+        columns : Ragged
+            The same if no class has more.
+        """
         if (self.sizes <= most).all():
             return self
         return self._with_sizes(self.offsets[:-1], np.minimum(self.sizes, most))
@@ -135,8 +212,21 @@ class Ragged:
         values = take(self.values, places_from(starts, sizes))
         return Ragged(values, offsets_of(sizes))
 
-    def replaced(self, classes, others):
-        """Put records of others in the place of those of some classes, in order."""
+    def replaced(self, classes: np.ndarray, others: "Ragged") -> "Ragged":
+        """Put records of others in the place of those of some classes.
+
+        Parameters
+        ----------
+        classes : ndarray of int
+            Which, in ascending order.
+        others : Ragged
+            Their new records.
+
+        Returns
+        -------
+        columns : Ragged
+            Of all classes.
+        """
         if len(classes) == len(self):
             return others
         is_other = np.zeros(len(self), bool)
@@ -150,8 +240,19 @@ class Ragged:
             for start, stop in pairwise([0, *cuts, len(self)])
         )
 
-    def followed_by(self, other):
-        """Join the record of each class and that of another column."""
+    def followed_by(self, other: "Ragged") -> "Ragged":
+        """Join the record of each class and that of another column.
+
+        Parameters
+        ----------
+        other : Ragged
+            Of the same classes.
+
+        Returns
+        -------
+        columns : Ragged
+            Of each class, the own elements come first.
+        """
         # Written where they belong: a part that is learnt later is mostly such copies.
         before = np.repeat(other.offsets[:-1], self.sizes)
         after = np.repeat(self.offsets[1:], other.sizes)
@@ -164,12 +265,29 @@ class Ragged:
             arrays.append(array)
         return Ragged(type(self.values)(*arrays), self.offsets + other.offsets)
 
-    def with_values(self, **changes):
-        """Replace some of the arrays."""
+    def with_values(self, **changes: np.ndarray) -> "Ragged":
+        """Replace some of the arrays.
+
+        Parameters
+        ----------
+        **changes : ndarray
+            By the name of the field.
+
+        Returns
+        -------
+        columns : Ragged
+            Of the same sizes.
+        """
         return Ragged(self.values._replace(**changes), self.offsets)
 
-    def grouped(self):
-        """Make rows by group of points, with weights and spreads."""
+    def grouped(self) -> GroupedRows:
+        """Make rows by group of points, with their weights and spreads.
+
+        Returns
+        -------
+        support : GroupedRows
+            A group for each class.
+        """
         points = self.values
         return GroupedRows(
             points.vectors,

@@ -76,10 +76,27 @@ class Block(NamedTuple):
 class Imprint(NamedTuple):
     """What a generator makes of classes: their proxies, and what it has to remember.
 
-    Attributes
+    Parameters
     ----------
-    proxies, memory : Ragged of Points
-        As in `Block`.
+    proxies : Ragged of Points
+        The proxies of each class; none where they are to be generated when first
+        needed.
+    memory : Ragged of Points
+        The points that stand for the samples of a class besides its proxies; none
+        where these will do.
+
+    See Also
+    --------
+    ProxyGenerator : Makes one when it learns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimprint.generation import GroupedRows, Imprint, KMeansProxies
+    >>> support = GroupedRows(np.eye(4), np.array([0, 0, 0, 1]), 2)
+    >>> (imprint,) = KMeansProxies().learn_each(support, [np.array([2, 2])])
+    >>> isinstance(imprint, Imprint), imprint.proxies.sizes, imprint.memory.sizes
+    (True, array([2, 1]), array([3, 0]))
     """
 
     proxies: Ragged
@@ -89,7 +106,7 @@ class Imprint(NamedTuple):
 class Needs(NamedTuple):
     """What must be remembered of each class besides what its generator remembers.
 
-    Attributes
+    Parameters
     ----------
     moments : bool, default=False
         Whether moments of the samples are needed.
@@ -98,17 +115,27 @@ class Needs(NamedTuple):
     scatter_bytes : int, default=0
         How many bytes the scatters of single classes may take, which forgetting them
         needs: only the sum of larger ones is kept.
+
+    See Also
+    --------
+    ProxyGenerator : Has needs, for what it combines.
+
+    Examples
+    --------
+    >>> from skimprint.generation import Needs
+    >>> Needs(moments=True) | Needs(samples=200)
+    Needs(moments=True, samples=200, scatter_bytes=0)
     """
 
     moments: bool = False
     samples: int = 0
     scatter_bytes: int = 0
 
-    def __or__(self, other):
+    def __or__(self, other: "Needs") -> "Needs":
         """Combine the needs of two parts."""
         return Needs(*map(max, self, other))
 
-    def __and__(self, other):
+    def __and__(self, other: "Needs") -> "Needs":
         """Find what two parts both need."""
         return Needs(*map(min, self, other))
 

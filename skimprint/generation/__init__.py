@@ -1,5 +1,8 @@
 """GEN, the generation step of the framework: from the support set to proxies."""
 
+from .._arrays.groups import GroupedRows
+from .._memory.columns import Points, Ragged
+from .._memory.state import Imprint, Needs
 from .._validation import check_instance
 from ._base import ProxyGenerator, selected, synthesized
 from .adapters import ClustererProxies, FunctionProxies
@@ -15,11 +18,16 @@ __all__ = [
     "CovMaxProxies",
     "FarthestPointProxies",
     "FunctionProxies",
+    "GroupedRows",
+    "Imprint",
     "KMeansProxies",
     "KMedoidsProxies",
     "LeastSquaresProxies",
     "MeanProxies",
+    "Needs",
+    "Points",
     "ProxyGenerator",
+    "Ragged",
     "RandomProxies",
     "selected",
     "synthesized",

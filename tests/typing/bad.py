@@ -16,9 +16,12 @@ from skimprint.cluster import GroupedKMeans
 from skimprint.datasets import load_digits_embeddings, load_intents
 from skimprint.generation import (
     FarthestPointProxies,
+    GroupedRows,
     KMeansProxies,
     KMedoidsProxies,
     LeastSquaresProxies,
+    ProxyGenerator,
+    Ragged,
 )
 from skimprint.inspection import ProxyDisplay, report
 from skimprint.metrics import neural_collapse_score
@@ -28,6 +31,26 @@ from skimprint.model_selection import NShotSplit
 def one_argument(X: np.ndarray) -> np.ndarray:
     """Neither a generator nor an aggregation."""
     return X
+
+
+class Rows(ProxyGenerator):
+    """Returns rows, not what `selected` makes of them."""
+
+    def generate(  # expect-error
+        self, support: GroupedRows, n_proxies: np.ndarray, **options: object
+    ) -> np.ndarray:
+        """Take the rows of the first class."""
+        return support.row(0)  # expect-error
+
+
+class Sizes(ProxyGenerator):
+    """Takes groups for a list."""
+
+    def generate(
+        self, support: GroupedRows, n_proxies: np.ndarray, **options: object
+    ) -> Ragged:
+        """Return the first of them."""
+        return support[0]  # expect-error
 
 
 def mistakes(X: np.ndarray, y: np.ndarray) -> None:

@@ -25,11 +25,16 @@ from skimprint.generation import (
     CovMaxProxies,
     FarthestPointProxies,
     FunctionProxies,
+    GroupedRows,
+    Imprint,
     KMeansProxies,
     KMedoidsProxies,
     LeastSquaresProxies,
     MeanProxies,
+    Needs,
+    Points,
     ProxyGenerator,
+    Ragged,
     RandomProxies,
     selected,
     synthesized,
@@ -56,7 +61,11 @@ def first_rows(X: np.ndarray, n_proxies: int, seed: int) -> np.ndarray:
 class First(ProxyGenerator):
     """A generator of one's own: the first sample of each class."""
 
-    def generate(self, support: Any, n_proxies: np.ndarray, **options: Any) -> Any:
+    needs = Needs(moments=True, samples=5, scatter_bytes=0)
+
+    def generate(
+        self, support: GroupedRows, n_proxies: np.ndarray, **options: Any
+    ) -> Ragged:
         """Select rows of each class."""
         first, offsets = support.order[support.offsets[:-1]], range(len(support) + 1)
         return selected(support, first, list(offsets))
@@ -65,10 +74,29 @@ class First(ProxyGenerator):
 class Means(ProxyGenerator):
     """Another one."""
 
-    def generate(self, support: Any, n_proxies: np.ndarray, **options: Any) -> Any:
+    def generate(
+        self, support: GroupedRows, n_proxies: np.ndarray, **options: Any
+    ) -> Ragged:
         """Make a mean of each class."""
         means = [support.rows(group).mean(axis=0) for group in range(len(support))]
         return synthesized(support, means, np.arange(len(means) + 1), n_jobs=1)
+
+
+def copies(X: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
+    """Group rows, make points of them, and look at those of each class."""
+    support = GroupedRows(
+        X, codes, 2, sample_weight=None, transform=None, spread=np.zeros(len(X))
+    )
+    rows, places = support.take(support.order), support.order
+    points = Points(
+        vectors=rows,
+        counts=support.weights_at(places),
+        indices=places,
+        spreads=np.zeros(len(rows)),
+    )
+    everything = Ragged(values=points, offsets=support.offsets)
+    imprint = Imprint(proxies=everything, memory=everything.first(0))
+    return [record.vectors for record in imprint.proxies]
 
 
 def scaled(X: np.ndarray) -> np.ndarray:
