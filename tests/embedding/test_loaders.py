@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import pickle
 import shutil
@@ -834,6 +835,38 @@ def test_onnx(tmp_path, tiny_models, of_images):
         direct.set_params(device="cpu").transform(items)
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         FoundationEmbedder("onnx:nowhere").transform(items)
+
+
+@pytest.mark.parametrize("changed", ["model.onnx_data", "w", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["", "onnx", "onnx/model.onnx"])
+def test_onnx_is_loaded_again_when_a_file_beside_it_has_changed(
+    tmp_path, tiny_models, monkeypatch, name, changed
+):
+    folder, weights = onnx_model(tmp_path / "model", of_images=False)
+    import onnx
+
+    file = folder / "onnx" / "model.onnx"
+    tokenizer = folder / "tokenizer.json"
+    data = file.with_name("w" if changed == tokenizer.name else changed)
+    external = {"location": data.name, "size_threshold": 0}
+    onnx.save(onnx.load(file), file, save_as_external_data=True, **external)
+    shutil.copy(tiny_models / "text" / tokenizer.name, tokenizer)
+    embedder = FoundationEmbedder(f"onnx:{folder / name}")
+    cached = clone(embedder).set_params(cache_dir=tmp_path)
+    before = cached.transform(TEXTS)
+    if changed != tokenizer.name:
+        data.unlink()  # the model maps it
+        data.write_bytes(2 * weights)
+    else:
+        content = json.loads(tokenizer.read_text())
+        vocabulary = content["model"]["vocab"]
+        vocabulary["e"], vocabulary["o"] = vocabulary["o"], vocabulary["e"]
+        tokenizer.write_text(json.dumps(content))
+    rows = cached.transform(TEXTS)
+    assert not np.array_equal(rows, before)
+    monkeypatch.setattr(_loaders, "_LOADED", type(_loaders._LOADED)())
+    np.testing.assert_array_equal(embedder.transform(TEXTS), rows)
+    np.testing.assert_array_equal(cached.transform(TEXTS), rows)
 
 
 def test_onnx_pads_on_the_right(tmp_path, tiny_models):

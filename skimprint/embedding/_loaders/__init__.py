@@ -3,12 +3,13 @@
 A library is one module here with a subclass of `Loader`, and one entry in `LOADERS`.
 """
 
+import contextlib
 import importlib
 import os
 import threading
 from collections import OrderedDict
 from difflib import get_close_matches
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from types import FunctionType
 
 from ..._arrays.threads import ForkSafeLock
@@ -127,7 +128,7 @@ def _named_backbone(model, options):
     loader = getattr(importlib.import_module(module), loader)
     require(loader.library, f"model={model!r}", loader.package)
     path = os.path.expanduser(name).rstrip("/")  # noqa: PTH111 (faster)
-    stamp = _files_stamp(path)
+    stamp = _files_stamp(path, loader)
     name = name if stamp is None else path
     options = loader.resolve(options)
     key = (
@@ -161,7 +162,7 @@ def _named_backbone(model, options):
         return _LOADED[key].backbone(options)
 
 
-def _files_stamp(path):
+def _files_stamp(path, loader):
     """Sizes and times of local files, so that changed ones are loaded again."""
     try:
         stat = os.stat(path)  # noqa: PTH116 (faster)
@@ -170,6 +171,11 @@ def _files_stamp(path):
     stats = [("", stat.st_size, stat.st_mtime_ns)]
     if S_ISDIR(stat.st_mode):
         _stat_files(path, stats)
+    for file in loader.files_beside(path):
+        with contextlib.suppress(OSError):
+            stat = file.stat()
+            if S_ISREG(stat.st_mode):
+                stats.append((str(file), stat.st_size, stat.st_mtime_ns))
     return tuple(sorted(stats))
 
 

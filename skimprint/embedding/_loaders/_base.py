@@ -1,6 +1,7 @@
 """What a library's module derives its loader from: `Loader`, or `TorchLoader`."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 from .._backbone import Backbone, Options
@@ -35,6 +36,11 @@ class Loader:
         why = f"has no effect on models of {cls.library}, which choose by themselves"
         options.refuse("device", "dtype", why=why)
         return options
+
+    @staticmethod
+    def files_beside(path: str) -> list[Path]:
+        """List the files that are read besides a local path and what is in it."""
+        return []
 
     def backbone(self, options: Options) -> Backbone:
         """Make what embeds, once for each use."""

@@ -1,6 +1,7 @@
 """Models of ONNX, with the tokenizer or the image processor that lies beside them."""
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from ._base import Loader
 from ._text import cutter, one_at_a_time
 
 _PACKAGE = "skimprint[onnx]"
+
+# How a model names a file that holds weights, before the name: its length is last.
+_LOCATION = re.compile(rb"\n\x08location\x12(.)", re.DOTALL)
 
 
 class Onnx(Loader):
@@ -37,6 +41,14 @@ class Onnx(Loader):
         self.arguments = options.model_kwargs
         self.sessions = {}
         self.inputs = [node.name for node in self.session.get_inputs()]
+
+    @staticmethod
+    def files_beside(path):
+        """List what prepares items, and what may be weights of a model in a file."""
+        path = Path(path)
+        names = "tokenizer.json", "preprocessor_config.json"
+        near = [folder / name for folder in path.parents[:2] for name in names]
+        return [*near, *(path.parent.iterdir() if path.is_file() else ())]
 
     @property
     def session(self):
@@ -118,9 +130,12 @@ class Onnx(Loader):
 
     @cached_property
     def fingerprint(self):
-        """Digest of the model's file, and of weights in files beside it."""
-        files = sorted(self.path.parent.glob(f"{self.path.name}[._]*"))
-        return digest(*(file.read_bytes() for file in [self.path, *files]))
+        """Digest of the model's file, and of those that it names for its weights."""
+        content = self.path.read_bytes()
+        found = _LOCATION.finditer(content)
+        names = {content[each.end() : each.end() + each[1][0]] for each in found}
+        files = [self.path.parent / os.fsdecode(name) for name in sorted(names)]
+        return digest(content, *(f.read_bytes() for f in files if f.is_file()))
 
     def backbone(self, options):
         """Make a backbone of what the model takes."""
