@@ -493,6 +493,31 @@ def test_mean_of_an_image_leaves_the_class_token_out(tiny_models):
     np.testing.assert_allclose(embedder.transform(pictures()), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("library", ["transformers", "onnx"])
+def test_pictures_of_one_batch_are_not_padded(library, tmp_path):
+    transformers = import_or_skip("transformers", "transformers")
+    if library == "onnx":
+        folder, _ = onnx_model(tmp_path / "model", of_images=True)
+    else:
+        folder = tmp_path / "model"
+        config = transformers.YolosConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=32,
+            image_size=[32, 48],
+            patch_size=8,
+            num_detection_tokens=2,
+        )
+        transformers.YolosModel(config).save_pretrained(folder)
+    size = {"shortest_edge": 32, "longest_edge": 64}
+    transformers.YolosImageProcessorPil(size=size).save_pretrained(folder)
+    rng = np.random.default_rng(0)
+    shapes = (40, 40), (40, 60), (80, 40), (40, 40)
+    items = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
+    check_embedder(FoundationEmbedder(f"{library}:{folder}"), items)
+
+
 def test_pairs_have_their_own_pooling(tiny_models):
     embedder = FoundationEmbedder(
         f"transformers:{tiny_models / 'pair'}", modality="text", pooling="mean"

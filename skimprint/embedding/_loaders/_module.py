@@ -137,3 +137,32 @@ def with_tensors(process):
         }
 
     return collate
+
+
+def unpadded(processor, **arguments):
+    """Make what processes a batch, and refuses one whose images would be padded.
+
+    The images of such a batch are embedded one by one.
+
+    Parameters
+    ----------
+    processor : callable
+        An image processor of transformers.
+    **arguments : object
+        For it.
+
+    Returns
+    -------
+    process : callable
+        From a list of images to a dict with ``pixel_values``.
+    """
+
+    def process(images):
+        return dict(processor(images=images, **arguments))
+
+    def checked(images):
+        if len({process([image])["pixel_values"].shape for image in images}) > 1:
+            raise ValueError("padding would change what this model makes of pictures")
+        return process(images)
+
+    return checked if getattr(processor, "do_pad", False) else process

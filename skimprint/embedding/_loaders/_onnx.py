@@ -12,6 +12,7 @@ from .._extras import require
 from .._fingerprint import digest, preprocessing_digest
 from .._pooling import output_features, pool
 from ._base import Loader
+from ._module import unpadded
 from ._text import cutter, one_at_a_time
 
 _PACKAGE = "skimprint[onnx]"
@@ -116,7 +117,7 @@ class Onnx(Loader):
         processor = transformers.AutoImageProcessor.from_pretrained(
             file.parent, backend="pil", local_files_only=True
         )
-        return lambda images: dict(processor(images=images, return_tensors="np"))
+        return unpadded(processor, return_tensors="np")
 
     @cached_property
     def text_preprocessing(self):

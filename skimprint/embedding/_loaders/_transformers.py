@@ -6,7 +6,7 @@ from .._fingerprint import digest, preprocessing_digest, tokenizer_digest
 from .._pooling import output_features, output_has, pool
 from .._sounds import probe_sounds, resampled
 from ._base import TorchLoader
-from ._module import with_tensors
+from ._module import unpadded, with_tensors
 from ._text import cutter, one_at_a_time
 
 
@@ -87,9 +87,7 @@ class Transformers(TorchLoader):
         from transformers import AutoImageProcessor
 
         processor = AutoImageProcessor.from_pretrained(**self.hub)
-        return with_tensors(
-            lambda images: dict(processor(images=images, return_tensors="pt"))
-        )
+        return with_tensors(unpadded(processor, return_tensors="pt"))
 
     @cached_property
     def extractor(self):
