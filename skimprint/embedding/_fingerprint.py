@@ -347,7 +347,7 @@ def probe_items(modality):
     Parameters
     ----------
     modality : {"image", "text", "audio"}
-        Two pictures, one wide, one high; texts, long ones among them; or two sounds.
+        Pictures, texts or sounds; the last is large enough to tell where it is cut.
 
     Returns
     -------
@@ -366,7 +366,7 @@ def probe_items(modality):
     for width, height in ((317, 241), (181, 263)):
         coarse = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
         probes.append(Image.fromarray(coarse).resize((width, height)))
-    return probes
+    return [*probes, probes[0].resize((1057, 803), Image.Resampling.NEAREST)]
 
 
 def preprocessing_digest(preprocess, modality):
@@ -395,9 +395,10 @@ def preprocessing_digest(preprocess, modality):
             failures.append(error)
             return type(error).__name__
 
-    failures, probes = [], probe_items(modality)
-    first, second = (digest([attempt(item) for item in probes]) for _ in range(2))
-    if len(failures) >= 2 * len(probes):
+    failures, (*small, large) = [], probe_items(modality)
+    first, second = (digest([attempt(item) for item in small]) for _ in range(2))
+    name = digest(first, attempt(large))  # once, since it takes long
+    if len(failures) > 2 * len(small):
         raise UncacheableError(
             f"preprocess fails for each {modality} that it was tried on, so that "
             f"nothing can be cached; the last error was {failures[-1]!r}"
@@ -408,7 +409,7 @@ def preprocessing_digest(preprocess, modality):
             "nothing can be cached: take random augmentation out of it, or leave "
             "cache_dir=None"
         )
-    return first
+    return name
 
 
 def tokenizer_digest(tokenizer, tokenize):

@@ -133,9 +133,10 @@ def resampled(sound, rate):
 
 
 def probe_sounds(rate):
-    """Make two sounds to try a preprocessing on, of different length."""
+    """Make sounds to try a preprocessing on, of different length."""
     rng = np.random.default_rng(0)
     time = np.arange(rate) / rate
     chirp = np.sin(2 * np.pi * (200 + 1000 * time) * time)
     noise = rng.uniform(-0.5, 0.5, rate // 2)
-    return [array.astype(np.float32) for array in (chirp, noise)]
+    sounds = chirp, noise, np.tile(noise, 62)
+    return [array.astype(np.float32) for array in sounds]

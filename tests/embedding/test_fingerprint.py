@@ -458,6 +458,33 @@ def test_preprocessing_is_told_apart_by_what_it_does():
     assert preprocessing_digest(to_tensor, "image") not in digests
 
 
+def shrunk(image, size):
+    image = image.copy()
+    image.thumbnail((size, size))
+    return np.asarray(image.resize((8, 8)))
+
+
+@pytest.mark.parametrize(
+    "modality, limited, limits",
+    [
+        ("image", shrunk, [512, 768, 1024, 512]),
+        (
+            "audio",
+            lambda sound, n: sound["array"][:n],
+            [80_000, 160_000, 480_000, 80_000],
+        ),
+        ("text", lambda text, n: text[:n], [2000, 4000, 8000, 2000]),
+    ],
+)
+def test_limits_of_a_preprocessing_show_on_large_items(modality, limited, limits):
+    first, *others = (
+        preprocessing_digest(lambda item, n=n: limited(item, n), modality)
+        for n in limits
+    )
+    assert len({first, *others}) == 3
+    assert others[-1] == first
+
+
 def test_random_preprocessing_cannot_be_cached():
     rng = np.random.default_rng(0)
     with pytest.raises(UncacheableError, match="different results for the same image"):
