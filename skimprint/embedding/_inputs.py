@@ -267,7 +267,7 @@ class Files(Source):
 class Images(Files):
     """Items of an image model: files, PIL images, arrays, tensors."""
 
-    version = 2  # greys by their range, transparency on white, bounded shapes
+    version = 3  # greys by their range, transparency on white, bounded shapes
     advice = " (a text needs modality='text')"
 
     def content(self, item):

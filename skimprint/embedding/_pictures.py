@@ -105,7 +105,10 @@ def _upright_rgb(image, note, ours):
         pixels = np.asarray(image)
         if declared is not None and declared[1] >= 2**31:  # Pillow knows signed ones
             pixels = pixels.view(np.uint32)
+        transparent = image.info.get("transparency")
         image = Image.fromarray(_to_8_bits(pixels, declared, note))
+        if transparent is not None:
+            image.putalpha(Image.fromarray(pixels != transparent))
     elif ours and image.mode == "RGB":
         ImageOps.exif_transpose(image, in_place=True)
     else:

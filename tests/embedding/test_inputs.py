@@ -233,7 +233,7 @@ def test_transparent_files_and_arrays_are_seen_on_white():
     expected = np.dstack([255 - icon[..., 3]] * 3)
     for item in (icon, icon.transpose(2, 0, 1), encode(Image.fromarray(icon))):
         np.testing.assert_array_equal(np.asarray(load(item)), expected)
-    for mode in ("L", "RGB", "P"):
+    for mode in ("1", "L", "I;16", "RGB", "P"):
         image = Image.new(mode, (4, 4))
         data = encode(image, transparency=(0, 0, 0) if mode == "RGB" else 0)
         np.testing.assert_array_equal(np.asarray(load(data)), 255)
