@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.model_selection import check_cv, cross_val_predict
 from sklearn.utils import Bunch
+from sklearn.utils.validation import _num_samples
 
 from .._types import Array
 from ..classifier import ImprintClassifier
@@ -17,7 +18,13 @@ from ..embedding._extras import require
 from ..embedding._items import ItemError
 from ..metrics import neural_collapse_score
 from ._charts import range_of_bars
-from ._estimators import embedded, labels_like, split_estimator, without_names
+from ._estimators import (
+    embedded,
+    items_in,
+    labels_like,
+    split_estimator,
+    without_names,
+)
 from ._findings import auroc
 from ._items import item_at, listed, name_of, picture_of
 from ._plane import plane_of
@@ -151,7 +158,7 @@ class ExplanationDisplay:
             It has been drawn.
         """
         embed, classifier = split_estimator(estimator)
-        items = X if items is None and embed is not None else items
+        items = items_in(embed, X) if items is None else items
         explanation = classifier.explain(embedded(embed, X), n_reasons=n_reasons)
         train_items = listed(train_items, classifier.n_samples_seen_, "train_items")
         return cls.from_predictions(
@@ -371,7 +378,7 @@ class FamiliarityDisplay:
             It has been drawn.
         """
         embed, classifier = split_estimator(estimator)
-        labels = labels_like(classifier.classes_, y, len(X))
+        labels = labels_like(classifier.classes_, y, _num_samples(X))
         is_known = codes_among(classifier.classes_, labels) >= 0
         familiarity = np.asarray(classifier.score_samples(embedded(embed, X)))
         threshold = None
@@ -550,7 +557,7 @@ class ProxyDisplay:
             raise ValueError("X and y go together: pass both, or neither.")
         queries = labels = None
         if X is not None:
-            labels = np.array(labels_like(classifier.classes_, y, len(X)))
+            labels = np.array(labels_like(classifier.classes_, y, _num_samples(X)))
             classifier, (queries,) = without_names(classifier, embedded(embed, X))
             queries = classifier._fitted.scorer.in_space_of_proxies(queries)
         labels_of_proxies = classifier.proxy_labels_

@@ -3,6 +3,7 @@
 from copy import copy
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
@@ -50,6 +51,12 @@ def embedded(embed, X):
     return X if embed is None else embed(X)
 
 
+def items_in(embed, X):
+    """Take what is embedded for items; a table is of features, and has none."""
+    is_table = len(getattr(X, "columns", ())) > 1 or issparse(X)
+    return None if embed is None or is_table else X
+
+
 def labels_like(classes, y, n_samples):
     """Make a list of labels, one for each sample, of the type of the classes.
 
@@ -84,4 +91,5 @@ def without_names(classifier, *tables):
             _check_feature_names(classifier, table, reset=False)
     nameless = copy(classifier)
     vars(nameless).pop("feature_names_in_", None)
-    return nameless, [None if X is None else np.asarray(X) for X in tables]
+    # What is sparse the classifier refuses, with a cure.
+    return nameless, [X if X is None or issparse(X) else np.asarray(X) for X in tables]

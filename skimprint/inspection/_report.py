@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
+from sklearn.utils.validation import _num_samples
 
 from .._types import Array
 from ..classifier import ImprintClassifier
@@ -15,7 +16,13 @@ from ..classifier._explanations import explanation_of
 from ..classifier._learning import codes_among, listed_labels
 from ..classifier._steps import steps_of
 from . import _findings
-from ._estimators import embedded, labels_like, split_estimator, without_names
+from ._estimators import (
+    embedded,
+    items_in,
+    labels_like,
+    split_estimator,
+    without_names,
+)
 from ._items import listed
 from ._page import page_of
 from ._words import counted
@@ -176,14 +183,14 @@ def report(
     >>> found.save("report.html")  # doctest: +SKIP
     """
     embed, classifier = split_estimator(clf)
-    if embed is not None:
-        items = _items_in(X) if items is None else items
-        train_items = _items_in(X_train) if train_items is None else train_items
+    n = _num_samples(X)
+    items = items_in(embed, X) if items is None else items
+    train_items = items_in(embed, X_train) if train_items is None else train_items
     if X_train is not None and y_train is None:
         raise ValueError("X_train needs y_train: pass the labels of these samples.")
     n_train = classifier.n_samples_seen_
     source = SimpleNamespace(
-        items=listed(items, len(X), "items"), train_items=None, y_train=None
+        items=listed(items, n, "items"), train_items=None, y_train=None
     )
     if y_train is not None:
         source.y_train = np.asarray(y_train).tolist()
@@ -192,9 +199,9 @@ def report(
                 f"y_train must have the labels of all {n_train} samples that were "
                 f"learnt, in their order; got {len(source.y_train)}."
             )
-    labels = labels_like(classifier.classes_, y, len(X))
+    labels = labels_like(classifier.classes_, y, n)
     if X_train is not None:
-        listed_labels(y_train, len(X_train), "y_train")
+        listed_labels(y_train, _num_samples(X_train), "y_train")
     source.train_items = listed(train_items, n_train, "train_items")
     if X_train is not None:
         X_train = embedded(embed, X_train)
@@ -209,11 +216,6 @@ def report(
         *before, _ = steps_of(clf)
         findings.embedder = ", ".join(type(step).__name__ for _, step in before)
     return Report(page_of(source, findings), findings)
-
-
-def _items_in(X):
-    """Take samples for items; a table of several columns is of features."""
-    return None if len(getattr(X, "columns", ())) > 1 else X
 
 
 def _check_learnt(source):

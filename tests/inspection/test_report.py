@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from embedders import Lengths, mean_colour
+from scipy.sparse import csr_array
 from settings import spelt
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -430,6 +431,29 @@ def test_tables_in_a_pipeline_are_features(data):
     X, queries = pd.DataFrame(X), pd.DataFrame(queries)
     found = report(model.fit(X, y), queries, labels, X_train=X, y_train=y)
     assert found.html == expected.html
+
+
+@pytest.mark.parametrize("kind", ["frame", "sparse"])
+def test_tables_in_a_pipeline_are_no_items(data, kind):
+    pytest.importorskip("matplotlib", reason="needs matplotlib").use("Agg")
+    X, y, queries, labels = data
+    model = make_pipeline(TruncatedSVD(9), ImprintClassifier("mean"))
+    expected = report(model.fit(X, y), queries, labels, X_train=X, y_train=y)
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    table = pd.DataFrame if kind == "frame" else csr_array
+    found = report(model, table(queries), labels, X_train=table(X), y_train=y)
+    assert found.findings.accuracy == expected.findings.accuracy
+    for display in (ExplanationDisplay, FamiliarityDisplay, ProxyDisplay):
+        display.from_estimator(model, table(queries[:5]), labels[:5])
+
+
+def test_what_is_no_table_is_named(data):
+    X, y, queries, labels = data
+    clf = ImprintClassifier("mean").fit(X, y)
+    with pytest.raises(TypeError, match="Expected sequence or array-like, got"):
+        report(clf, (row for row in queries), labels)
+    with pytest.raises(TypeError, match=r"Sparse data was passed .* Use .\.toarray"):
+        report(clf, csr_array(queries), labels)
 
 
 class Narrow(ImprintClassifier):
