@@ -1,5 +1,7 @@
 """Say in words what the settings of a classifier do."""
 
+from numbers import Integral
+
 from ..aggregation import Votes
 
 _GENERATORS = {
@@ -53,9 +55,11 @@ def settings_in_words(clf):
     sentences = [f"Embeddings of {clf.n_features_in_} features {norm}."]
     if not plan.norms_agree:
         sentences.append(f"Queries {_norm(then['query_norm'])}.")
-    name = type(plan.generator).__name__
+    part = plan.generator
+    part = getattr(part, "clusterer", getattr(part, "function", part))
+    name = getattr(part, "__name__", type(part).__name__)
     n = then["n_proxies"]
-    n = f"up to {n}" if isinstance(n, int) else "its own number of"
+    n = f"up to {n}" if isinstance(n, Integral) else "its own number of"
     made = _GENERATORS.get(name, "each class gets {n} proxies by " + name)
     made = made.format(n=n)
     sentences.append(made[0].upper() + made[1:] + ".")

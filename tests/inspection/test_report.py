@@ -11,6 +11,7 @@ import pytest
 from embedders import Lengths, mean_colour
 from scipy.sparse import csr_array
 from settings import spelt
+from sklearn.cluster import BisectingKMeans
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -454,6 +455,26 @@ def test_what_is_no_table_is_named(data):
         report(clf, (row for row in queries), labels)
     with pytest.raises(TypeError, match=r"Sparse data was passed .* Use .\.toarray"):
         report(clf, csr_array(queries), labels)
+
+
+def first_rows(X_c, n_proxies, random_state):
+    return X_c[:n_proxies]
+
+
+@pytest.mark.parametrize(
+    "params, words",
+    [
+        ({"n_proxies": np.int64(3)}, "up to 3 proxies by k-means"),
+        ({"n_proxies": {f"digit {i}": 1 for i in range(8)}}, "its own number of prox"),
+        ({"generator": BisectingKMeans()}, "up to 20 proxies by BisectingKMeans"),
+        ({"generator": first_rows, "n_proxies": 2}, "up to 2 proxies by first_rows"),
+    ],
+    ids=["number", "numbers", "clusterer", "function"],
+)
+def test_how_proxies_were_made_in_words(data, params, words):
+    X, y, queries, labels = data
+    clf = ImprintClassifier(**params, random_state=0).fit(X, y)
+    assert f"Each class gets {words}" in report(clf, queries, labels).html
 
 
 class Narrow(ImprintClassifier):
