@@ -8,10 +8,12 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+from inspect import isabstract, isclass, signature
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.model_selection
 from scipy.signal import medfilt
 from settings import plain_classifier
 from sklearn import config_context
@@ -33,6 +35,7 @@ from skimprint import (
 from skimprint.aggregation import Votes
 from skimprint.generation import FarthestPointProxies, KMeansProxies
 from skimprint.methods import METHODS
+from skimprint.model_selection import NShotSplit
 from skimprint.normalization import l2_normalize
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="needs skimprint[files]")
@@ -390,6 +393,36 @@ def test_a_search_that_comes_back_scores(digits, folder, scoring):
     # What is set after fit waits for the next one.
     search.set_params(scoring="balanced_accuracy")
     assert pickle.loads(pickle.dumps(search)).score(X, y) == expected
+
+
+# What splitters have that is not their default.
+SPLITS = {
+    "gap": 1,
+    "n_groups": 3,
+    "n_repeats": 3,
+    "n_shots": 2,
+    "n_splits": 4,
+    "p": 2,
+    "random_state": 7,
+    "shuffle": True,
+    "test_fold": [0, 1, 0, 1],
+    "test_size": 0.3,
+}
+
+
+def test_splitters_come_back(digits, folder):
+    X, y = digits[0][:60], digits[1][:60]
+    search = ImprintClassifierCV(param_grid={"n_proxies": [1]}, cv=2).fit(X, y)
+    splitters = [
+        each
+        for each in (NShotSplit, *vars(sklearn.model_selection).values())
+        if isclass(each) and hasattr(each, "get_n_splits") and not isabstract(each)
+    ]
+    assert len(splitters) > 14
+    for splitter in splitters:
+        names = signature(splitter).parameters.keys() & SPLITS.keys()
+        search.cv = splitter(**{name: SPLITS[name] for name in names})
+        assert repr(through(search, folder).cv) == repr(search.cv)
 
 
 def test_a_pipeline_with_transformers_of_scikit_learn(digits, folder):

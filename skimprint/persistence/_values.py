@@ -150,7 +150,8 @@ def parameters_of(value):
     if hasattr(value, "get_params"):
         return value.get_params(deep=False)
     names = inspect.signature(type(value).__init__).parameters
-    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+    held = vars(value).get("cvargs", {}) | vars(value)  # of one that repeats another
+    return {name: held[name] for name in names if name in held}
 
 
 def _dtype_name(array, where):
