@@ -894,6 +894,21 @@ def test_onnx_is_loaded_again_when_a_file_beside_it_has_changed(
     np.testing.assert_array_equal(cached.transform(TEXTS), rows)
 
 
+def test_an_input_that_no_text_makes_is_named(tmp_path):
+    folder, _ = onnx_model(tmp_path / "model", of_images=False)
+    import onnx
+
+    file = folder / "onnx" / "model.onnx"
+    model = onnx.load(file)
+    model.graph.input.add().CopyFrom(model.graph.input[0])
+    model.graph.input[-1].name = "position_ids"
+    onnx.save(model, file)
+    for on_error in ("raise", "skip"):
+        embedder = FoundationEmbedder(f"onnx:{folder}", on_error=on_error)
+        with pytest.raises(ValueError, match="This model wants position_ids besides"):
+            embedder.transform(TEXTS)
+
+
 def test_onnx_pads_on_the_right(tmp_path, tiny_models):
     folder, _ = onnx_model(tmp_path / "model", of_images=False)
     tokenizers = import_or_skip("tokenizers", "tokenizers")

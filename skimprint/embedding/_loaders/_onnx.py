@@ -17,6 +17,13 @@ from ._text import cutter, one_at_a_time
 
 _PACKAGE = "skimprint[onnx]"
 
+# What a text is made into, and what tokenizers call it.
+_COLUMNS = {
+    "input_ids": "ids",
+    "attention_mask": "attention_mask",
+    "token_type_ids": "type_ids",
+}
+
 # How a model names a file that holds weights, before the name: its length is last.
 _LOCATION = re.compile(rb"\n\x08location\x12(.)", re.DOTALL)
 
@@ -92,14 +99,9 @@ class Onnx(Loader):
 
         def tokenize(texts):
             encodings = tokenizer.encode_batch([cut(text) for text in texts])
-            columns = {
-                "input_ids": "ids",
-                "attention_mask": "attention_mask",
-                "token_type_ids": "type_ids",
-            }
             return {
                 name: np.array([getattr(each, column) for each in encodings], np.int64)
-                for name, column in columns.items()
+                for name, column in _COLUMNS.items()
             }
 
         return one_at_a_time(tokenize)
@@ -144,6 +146,12 @@ class Onnx(Loader):
         if options.modality not in ("auto", own):
             raise ValueError(
                 f"This model takes {own}s, not modality={options.modality!r}."
+            )
+        if own == "text" and (others := {*self.inputs} - {*_COLUMNS}):
+            raise ValueError(
+                f"This model wants {', '.join(sorted(others))} besides what a text is "
+                f"made into, {', '.join(_COLUMNS)}: export it for the extraction of "
+                "features from texts alone."
             )
         outputs = [node.name for node in self.session.get_outputs()]
 
