@@ -403,6 +403,7 @@ def embed(embedder: Any, items: Any) -> Any:
             "first."
         )
     _check_collection(items, "items", "bag, array or Series", "call embedder.transform")
+    embedder = copy(embedder)  # its parameters may change before it embeds
     there, like = dask.delayed(embedder), np.empty((0, n_features), np.float32)
     parts, sizes = _parts_of(items)
     rows = [

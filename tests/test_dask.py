@@ -493,6 +493,13 @@ class TestEmbed:
         assert type(found) is np.ndarray
         np.testing.assert_array_equal(found, expected)
 
+    def test_by_the_parameters_at_the_call(self, embedder):
+        expected = embedder.transform(self.texts)
+        items = da.from_array(np.array(self.texts, object), chunks=2)
+        found = on_dask.embed(embedder, items)
+        embedder.set_params(model=lambda texts: -lengths(texts))
+        np.testing.assert_array_equal(found.compute(), expected)
+
     def test_to_a_classifier(self, embedder):
         items = da.from_array(np.array(self.texts * 4, object), chunks=7)
         y = np.array(self.texts * 4) != ""
