@@ -11,8 +11,9 @@ from ..embedding._inputs import as_items
 from ..embedding._items import ItemError, is_pil
 from ..embedding._pictures import as_image, read_path
 
-# Texts that end so name pictures.
+# Texts that end so name pictures, or sounds.
 _PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_SOUND_SUFFIXES = {".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"}
 
 # Longest side of a small picture, and the bytes that it may take: 500 of them make
 # 2.9 MB of base64.
@@ -22,6 +23,12 @@ _QUALITIES = (80, 60, 40, 20, 5)
 
 # Characters of a text that are shown.
 MAX_TEXT = 280
+
+
+def is_text(item):
+    """Tell whether an item is a text that names no file."""
+    known = _PICTURE_SUFFIXES | _SOUND_SUFFIXES
+    return isinstance(item, str) and Path(item).suffix.lower() not in known
 
 
 def picture_of(item, size=SIZE):
@@ -44,9 +51,11 @@ def picture_of(item, size=SIZE):
     ItemError
         If it is one, but cannot be decoded.
     """
-    if isinstance(item, str) and Path(item).suffix.lower() not in _PICTURE_SUFFIXES:
+    if is_text(item):
         return None
     if isinstance(item, (str, os.PathLike)):
+        if Path(item).suffix.lower() in _SOUND_SUFFIXES:
+            return None
         require("PIL.Image", "Showing pictures", "skimprint[inspection]")
         # A pipe would be waited for; and Path.is_file raises in a closed folder.
         if not os.path.isfile(item):  # noqa: PTH113
@@ -93,13 +102,11 @@ def name_of(item, row, what="row"):
     """
     if row < 0:
         return "a row of the head"
-    if isinstance(item, os.PathLike) or (
-        isinstance(item, str) and Path(item).suffix.lower() in _PICTURE_SUFFIXES
-    ):
-        return Path(item).name
-    if isinstance(item, str):
+    if is_text(item):
         text = " ".join(item.split())
         return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+    if isinstance(item, (str, os.PathLike)):
+        return Path(item).name
     if isinstance(item, Number):
         return f"{what} {item}"
     return f"{what} {row}"

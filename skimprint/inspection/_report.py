@@ -23,7 +23,7 @@ from ._estimators import (
     split_estimator,
     without_names,
 )
-from ._items import listed
+from ._items import is_text, listed
 from ._page import page_of
 from ._words import counted
 
@@ -317,7 +317,7 @@ def _slices(source, found):
         "familiarity": _findings.fifths(found.familiarity[rows]),
     }
     items = source.items
-    if items is not None and all(isinstance(items[row], str) for row in rows):
+    if items is not None and all(is_text(items[row]) for row in rows):
         lengths = np.array([len(items[row]) for row in rows])
         groups["length of the text"] = _findings.fifths(lengths)
     return _findings.worst_slices(groups, found.is_right[rows], rows)

@@ -25,7 +25,7 @@ def test_pictures_of_all_kinds_become_small(noise, tmp_path):
     assert picture_of(Image.fromarray(noise), 50).size == (50, 38)
 
 
-@pytest.mark.parametrize("item", ["a text", 3, np.zeros(5), 2.5])
+@pytest.mark.parametrize("item", ["a text", "a.wav", Path("a.mp3"), 3, np.zeros(5)])
 def test_what_is_no_picture(item):
     assert picture_of(item) is None
 
@@ -61,6 +61,7 @@ def test_names(tmp_path):
     assert name_of("a  text\nof two lines", 0) == "a text of two lines"
     assert len(name_of("a" * 1000, 0)) == 280
     assert name_of("some/where.jpg", 0) == "where.jpg"
+    assert name_of("some/where.WAV", 0) == "where.WAV"
     assert name_of(tmp_path / "x", 0) == "x"
     assert name_of(7, 3, "query") == "query 7"
     assert name_of(None, 3, "query") == "query 3"

@@ -457,6 +457,15 @@ def test_what_is_no_table_is_named(data):
         report(clf, csr_array(queries), labels)
 
 
+@pytest.mark.parametrize("suffix", ["", ".jpg", ".wav"])
+def test_names_of_files_are_no_texts(data, suffix):
+    X, y, *_ = data
+    labels = np.where(np.arange(len(y)) < 50, y[::-1], y)  # the first are wrong
+    items = [f"{'long ' * (row < 50)}{row}{suffix}" for row in range(len(y))]
+    found = report(fitted(data), X, labels, items).findings.slices
+    assert any(part.kind == "length of the text" for part in found) == (not suffix)
+
+
 def first_rows(X_c, n_proxies, random_state):
     return X_c[:n_proxies]
 
