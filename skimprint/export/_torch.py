@@ -56,6 +56,7 @@ class _Torch:
         return torch.cat(parts, 1)
 
     def with_column(self, X, value):
+        value = max(value, torch.finfo(X.dtype).min)  # the module may be in half
         return torch.nn.functional.pad(X, (0, 1), value=value)
 
     def boxes(self, X, width):

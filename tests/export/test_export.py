@@ -402,6 +402,19 @@ def test_models_around_ours_through_skl2onnx(data, around, inside, n_classes):
                 assert ((found["label"] == predicted) | is_tied).all()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_modules_in_another_precision(data, dtype):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    X, y, queries = data
+    numbers = {label: 1 + label for label in range(10)}
+    clf = plain_classifier("kmeans", numbers, random_state=0).fit(X, y)
+    module = export.to_torch(clf).to(getattr(torch, dtype))
+    scores = module(torch.from_numpy(queries))
+    assert scores.dtype == getattr(torch, dtype)
+    expected = clf.decision_function(queries)
+    np.testing.assert_allclose(scores.double().numpy(), expected, atol=0.02)
+
+
 def test_torch_programs_and_linear_heads(data):
     torch = pytest.importorskip("torch", reason="needs torch")
     clf, X = classifier_of(data, {"metric": "manhattan", "aggregation": "mnn"})
