@@ -1,5 +1,7 @@
 """A classifier as a graph of ONNX."""
 
+import re
+
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
@@ -11,6 +13,9 @@ from ._recipe import Recipe
 OPSET = 18
 
 _IR_VERSION = 8
+
+# Halves of surrogate pairs, which UTF-8 does not write.
+_HALVES = "[\\ud800-\\udfff]"
 
 # Scores over a smaller temperature may be too large for float32.
 _TINY = 1e-30
@@ -289,6 +294,13 @@ def labels_and_type(clf):
     if labels.dtype.kind not in dtypes:
         raise ValueError(
             f"labels must be numbers, text or booleans for ONNX; got {labels[0]!r}."
+        )
+    halves = [each for each in labels.tolist() if re.search(_HALVES, str(each))]
+    if halves:
+        raise ValueError(
+            f"labels must be whole characters for ONNX; {halves[0]!r} has half a "
+            "surrogate pair, as names of files have that are no UTF-8. Rename the "
+            "class, and fit again."
         )
     return labels, dtypes[labels.dtype.kind]
 

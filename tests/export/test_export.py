@@ -226,6 +226,16 @@ def test_labels_of_every_kind(labels):
     assert found.dtype == np.asarray(labels).dtype
 
 
+@pytest.mark.parametrize("where", ["class", "rejection"])
+def test_half_a_surrogate_pair_has_no_form(where):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    labels = ["a", "b\udcff" if where == "class" else "b"]
+    rejection = Rejection("b\udcff", threshold=0.5) if where == "rejection" else None
+    clf = plain_classifier("mean", rejection=rejection).fit(np.eye(2), labels)
+    with pytest.raises(ValueError, match=r"'b\\udcff' has half a surrogate pair"):
+        export.to_onnx(clf)
+
+
 @pytest.mark.parametrize("n_classes", [1, 2, 4])
 def test_classes_without_weight_and_few_classes(n_classes):
     pytest.importorskip("onnx", reason="needs skimprint[export]")
