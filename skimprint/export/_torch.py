@@ -96,9 +96,10 @@ class ImprintModule(torch.nn.Module):
         for name, array in recipe.arrays.items():
             self.register_buffer(name, torch.from_numpy(array.copy()))
 
-    @property
-    def weight(self):
-        """The rows of a linear head."""
+    def __getattr__(self, name):
+        # Of a property, torch would hide the error.
+        if name != "weight":
+            return super().__getattr__(name)
         if not self._recipe.is_linear:
             raise AttributeError(
                 "weight exists only where a score is a product with one proxy."
