@@ -147,8 +147,9 @@ def first_row(items, backbone, *, on_error, **settings):
             item = items[index]
             return embed_items([item], backbone, on_error="raise", **settings)
         except ItemError:
-            if on_error == "raise" or index == len(items) - 1:
+            if on_error == "raise":
                 raise
+    return embed_items(items, backbone, on_error=on_error, **settings)  # says why not
 
 
 def _identify(source, window, salt, n_workers, failures, on_error):
