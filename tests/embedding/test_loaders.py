@@ -878,7 +878,10 @@ def test_onnx_is_loaded_again_when_a_file_beside_it_has_changed(
     shutil.copy(tiny_models / "text" / tokenizer.name, tokenizer)
     embedder = FoundationEmbedder(f"onnx:{folder / name}")
     cached = clone(embedder).set_params(cache_dir=tmp_path)
-    before = cached.transform(TEXTS)
+    before, loaded = cached.transform(TEXTS), cached._resolve().model
+    file.with_name("notes").touch()
+    if (folder / name).is_file():  # of a folder, all that is in it counts
+        assert cached._resolve().model is loaded
     if changed != tokenizer.name:
         data.unlink()  # the model maps it
         data.write_bytes(2 * weights)

@@ -9,7 +9,7 @@ import os
 import threading
 from collections import OrderedDict
 from difflib import get_close_matches
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR
 from types import FunctionType
 
 from ..._arrays.threads import ForkSafeLock
@@ -174,8 +174,7 @@ def _files_stamp(path, loader):
     for file in loader.files_beside(path):
         with contextlib.suppress(OSError):
             stat = file.stat()
-            if S_ISREG(stat.st_mode):
-                stats.append((str(file), stat.st_size, stat.st_mtime_ns))
+            stats.append((str(file), stat.st_size, stat.st_mtime_ns))
     return tuple(sorted(stats))
 
 

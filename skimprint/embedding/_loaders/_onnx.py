@@ -2,7 +2,7 @@
 
 import os
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +52,11 @@ class Onnx(Loader):
 
     @staticmethod
     def files_beside(path):
-        """List what prepares items, and what may be weights of a model in a file."""
+        """List what prepares items, and the weights that a model in a file names."""
         path = Path(path)
         names = "tokenizer.json", "preprocessor_config.json"
         near = [folder / name for folder in path.parents[:2] for name in names]
-        return [*near, *(path.parent.iterdir() if path.is_file() else ())]
+        return [*near, *(_weights_of(path) if path.is_file() else ())]
 
     @property
     def session(self):
@@ -134,11 +134,8 @@ class Onnx(Loader):
     @cached_property
     def fingerprint(self):
         """Digest of the model's file, and of those that it names for its weights."""
-        content = self.path.read_bytes()
-        found = _LOCATION.finditer(content)
-        names = {content[each.end() : each.end() + each[1][0]] for each in found}
-        files = [self.path.parent / os.fsdecode(name) for name in sorted(names)]
-        return digest(content, *(f.read_bytes() for f in files if f.is_file()))
+        files = [self.path, *_weights_of(self.path)]
+        return digest(*(file.read_bytes() for file in files if file.is_file()))
 
     def backbone(self, options):
         """Make a backbone of what the model takes."""
@@ -180,3 +177,17 @@ class Onnx(Loader):
             preprocessing=lambda: getattr(self, f"{own}_preprocessing"),
             fingerprint=lambda: self.fingerprint,
         )
+
+
+def _weights_of(path):
+    """List the files that a model names for its weights."""
+    stat = path.stat()
+    return _named_in(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _named_in(path, size, changed):
+    content = path.read_bytes()
+    found = _LOCATION.finditer(content)
+    names = {content[each.end() : each.end() + each[1][0]] for each in found}
+    return [path.parent / os.fsdecode(name) for name in sorted(names)]
