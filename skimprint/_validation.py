@@ -38,7 +38,7 @@ def check_labels(y):
         warnings.filterwarnings("ignore", "The number of unique classes is greater")
         try:
             check_classification_targets(y)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:  # text is sorted there
             if y.dtype != object:
                 raise
             types = sorted({type(label).__name__ for label in y})

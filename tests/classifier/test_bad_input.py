@@ -274,7 +274,13 @@ class TestBadInput:
 
     @pytest.mark.parametrize(
         "labels, types",
-        [([None, "a"], "NoneType and str"), ([1, "a"], "int and str"), ([{}], "dict")],
+        [
+            ([None, "a"], "NoneType and str"),
+            (["a", None], "NoneType and str"),
+            ([1, "a"], "int and str"),
+            (["a", 1], "int and str"),
+            ([{}], "dict"),
+        ],
     )
     def test_objects_that_are_no_labels(self, data, labels, types):
         y = np.empty(30, dtype=object)
