@@ -555,6 +555,9 @@ def _checker(clf):
     for name in ("n_features_in_", "feature_names_in_"):
         if hasattr(clf, name):
             setattr(checker, name, getattr(clf, name))
+    checker.known = None
+    if hasattr(clf, "_fitted"):
+        checker.known = Fitted(None, State(dtype=clf._fitted.last_state.dtype))
     return checker
 
 
@@ -594,12 +597,10 @@ def _naming_chunk(number):
 
 def _batch_of(checker, number, X, y, weights):
     """Validate a chunk; an error names it."""
-    is_fitted = hasattr(checker, "n_features_in_")
-    fitted = Fitted(None, State()) if is_fitted else None
     is_weightless = weights is not None and not np.any(np.asarray(weights))
     weights = None if is_weightless else weights
     with _naming_chunk(number):
-        batch = checked_batch(checker, X, y, weights, fitted=fitted)
+        batch = checked_batch(checker, X, y, weights, fitted=checker.known)
     if is_weightless:  # other chunks have some weight
         return replace(batch, weights=np.zeros(len(batch.codes)))
     return batch

@@ -195,6 +195,8 @@ class TestPartialFit:
             on_dask.partial_fit(clf, chunked(bad, [300, 200]), y)
         with pytest.raises(ValueError, match="Labels must be of the type"):
             on_dask.partial_fit(clf, chunked(X, [500]), y.astype(str))
+        with pytest.raises(ValueError, match="In chunk 0: X is too large for float32"):
+            on_dask.partial_fit(clf, chunked(1e40 * X.astype(float), [500]), y)
         assert pickle.dumps(clf) == before
 
 

@@ -78,6 +78,8 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
             sample_weight = _check_sample_weight(
                 sample_weight, y, ensure_non_negative=True
             )
+    if fitted is not None and fitted.last_state.dtype is not None:
+        _check_fits(X, fitted.last_state.dtype)
     X = to_device(readable(X), clf.device)
     check_lasting_labels(y)
     classes_of_y, codes = np.unique(y, return_inverse=True)
@@ -134,11 +136,7 @@ def checked_queries(clf, X, dtype, *, looks_later):
 
     def check(block, start):
         check_finite(block, name="X", estimator=clf, start=start)
-        if _exceeds(block, dtype):
-            raise ValueError(
-                f"X is too large for {dtype}, which has been learnt: scale the "
-                "embeddings, or learn them in float64."
-            )
+        _check_fits(block, dtype)
         raise ValueError(
             f"X is too large: scores of queries from row {start} on are not finite. "
             "Scale the embeddings, or use norms that give unit length."
@@ -166,6 +164,15 @@ def finite(found, X, check):
     if not np.isfinite(found).all():
         check(X, 0)
     return found
+
+
+def _check_fits(X, dtype):
+    """Refuse embeddings that would be infinite in the dtype of those that are known."""
+    if isinstance(X, np.ndarray) and _exceeds(X, dtype):
+        raise ValueError(
+            f"X is too large for {dtype}, which has been learnt: scale the embeddings, "
+            "or learn them in float64."
+        )
 
 
 def _exceeds(X, dtype):
@@ -215,6 +222,7 @@ def start(clf, batch):
     ).changed(new=[block])
     if batch is not None:
         common_label_dtype(state, batch.classes.tolist(), batch.classes.dtype)
+        _check_fits(batch.X, state.dtype)
     return plan, state
 
 

@@ -870,6 +870,29 @@ class TestScale:
         clf.fit(X, y)
         getattr(clf, method)(1e40 * X)
 
+    @every_generator
+    def test_samples_that_the_dtype_cannot_hold_are_refused(self, data, generator):
+        X, y = data
+        clf = plain_classifier(generator).fit(X.astype(np.float32), y)
+        expected, message = clf.predict(X), "X is too large for float32, which has"
+        with pytest.raises(ValueError, match=message):
+            clf.partial_fit(1e40 * X, y)
+        np.testing.assert_array_equal(clf.predict(X), expected)
+        clf.forget([0, 1, 2])
+        with pytest.raises(ValueError, match=message):
+            clf.partial_fit(1e40 * X, y)
+        clf.partial_fit(X, y)
+        np.testing.assert_array_equal(clf.predict(X), expected)
+
+    @pytest.mark.parametrize("method", ["fit", "partial_fit"])
+    @pytest.mark.parametrize("generator", ["mean", "kmeans"])
+    def test_so_are_those_beside_a_head(self, data, generator, method):
+        X, y = data
+        head = np.eye(3, 5, dtype=np.float32), None
+        clf = plain_classifier(generator, head=head)
+        with pytest.raises(ValueError, match="X is too large for float32, which has"):
+            getattr(clf, method)(1e40 * X, y)
+
     @pytest.mark.parametrize("method", METHODS_OF_QUERIES)
     @pytest.mark.parametrize("metric", ["euclidean", "mahalanobis"])
     def test_distances_that_are_infinite_are_refused(self, data, method, metric):
