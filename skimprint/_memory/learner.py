@@ -342,10 +342,11 @@ def merge(plan, mine, theirs, *, n_jobs=None):
         parts = _parts(sizes, row_bytes, n_jobs if plan.generator.waits else 0)
         new += _blocks_of_parts(join_part, parts, pool, n_jobs)
     kept = [_keep(needs, block) for block in mine.blocks]
+    labels = [*theirs.places, *theirs.absent]
     after = mine.with_blocks(kept).changed(
         replaced + shared,
         new,
-        label_dtype=common_label_dtype(mine, list(theirs.places), theirs.label_dtype),
+        label_dtype=common_label_dtype(mine, labels, theirs.label_dtype),
         dtype=np.result_type(mine.dtype, theirs.dtype),
         n_samples=mine.n_samples + theirs.n_samples,
         absent=mine.absent | theirs.absent,
@@ -554,9 +555,11 @@ def common_label_dtype(state, labels, dtype):
     dtype : dtype
         That holds both; see `joint_label_dtype`.
     """
-    if dtype == state.label_dtype or not (state.places or state.absent):
-        return dtype
     known = [*state.places, *state.absent]
+    if dtype == state.label_dtype or not known:
+        return dtype
+    if not labels:
+        return state.label_dtype
     return joint_label_dtype(state.label_dtype, known, dtype, labels)
 
 

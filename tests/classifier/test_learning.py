@@ -4,7 +4,7 @@ import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
+from copy import copy, deepcopy
 
 import numpy as np
 import pytest
@@ -627,6 +627,25 @@ class TestMerge:
         assert empty.support_norm_ == "power"
         both = clone(clf).fit(X, y).forget(range(10)), clone(clf).fit(X, y)
         assert not hasattr(both[0].merge(both[1].forget(range(10))), "classes_")
+
+    @pytest.mark.parametrize("mine", [[1, 2], [1.0, 2.0], ["a", "b"], [True, False]])
+    @pytest.mark.parametrize("theirs", [[3, 4], [3.0, 4.0], ["longer"] * 2, [True] * 2])
+    def test_one_that_has_forgotten_labels_of_another_type(self, mine, theirs):
+        full = plain_classifier("mean").fit(np.eye(2), mine)
+        empty = clone(full).fit(np.eye(2), theirs).forget(theirs)
+        expected = full.classes_
+        for clf in (copy(full).merge(empty), empty.merge(full)):
+            assert clf.classes_.tolist() == expected.tolist()
+            assert clf.classes_.dtype == expected.dtype
+
+    @pytest.mark.parametrize("label", [3, 2**60 + 1])
+    def test_one_that_knows_a_class_without_weight_alone(self, label):
+        clf = plain_classifier("mean").fit(np.eye(2), [1.0, 2.0])
+        other = clone(clf).fit(np.eye(2), [label, 4], sample_weight=[0, 1]).forget(4)
+        if label == 3:
+            assert clf.merge(other).classes_.tolist() == [1, 2, 3]
+            return
+        assert_unchanged(clf, lambda: clf.merge(other), ValueError, "would lose digits")
 
     @pytest.mark.parametrize("name", EXACT)
     def test_associative(self, digits, name):
