@@ -555,9 +555,8 @@ def _checker(clf):
     for name in ("n_features_in_", "feature_names_in_"):
         if hasattr(clf, name):
             setattr(checker, name, getattr(clf, name))
-    checker.known = None
     if hasattr(clf, "_fitted"):
-        checker.known = Fitted(None, State(dtype=clf._fitted.last_state.dtype))
+        checker.known_dtype = clf._fitted.last_state.dtype
     return checker
 
 
@@ -597,10 +596,13 @@ def _naming_chunk(number):
 
 def _batch_of(checker, number, X, y, weights):
     """Validate a chunk; an error names it."""
+    fitted = None
+    if hasattr(checker, "known_dtype"):
+        fitted = Fitted(None, State(dtype=checker.known_dtype))
     is_weightless = weights is not None and not np.any(np.asarray(weights))
     weights = None if is_weightless else weights
     with _naming_chunk(number):
-        batch = checked_batch(checker, X, y, weights, fitted=checker.known)
+        batch = checked_batch(checker, X, y, weights, fitted=fitted)
     if is_weightless:  # other chunks have some weight
         return replace(batch, weights=np.zeros(len(batch.codes)))
     return batch

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from functools import cached_property
+from threading import RLock
 from typing import NamedTuple
 
 from .._memory.learner import batches_joined, completed, copied_parts, learn
@@ -14,6 +15,23 @@ _MAX_QUEUE_BYTES = 2**24
 
 # Bytes of blocks that may be rewritten all at once.
 _MAX_REWRITTEN_BYTES = 2**26
+
+
+class once_property(cached_property):
+    """Compute once: threads that come meanwhile wait.
+
+    Python's own has no lock since 3.12, so that what one thread finds later is missing
+    in what another one has; up to 3.11, there is one lock for all instances.
+    """
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        kept = vars(instance)
+        with instance.lock:
+            if self.attrname not in kept:
+                kept[self.attrname] = self.func(instance)
+        return kept[self.attrname]
 
 
 class Kept(NamedTuple):
@@ -60,6 +78,7 @@ class Fitted:
 
     def __init__(self, plan, state, queue=(), previous=None, kept=None):
         self.plan = plan
+        self.lock = RLock()
         self._learnt = state, queue
         self._previous = None
         # It holds all that was known, so only where it does save work.
@@ -103,14 +122,14 @@ class Fitted:
     def _n_jobs(self):
         return self.plan.parameters.get("n_jobs")
 
-    @cached_property
+    @once_property
     def space(self):
         """What the samples of all classes say together, proxies aside."""
         space = Space(self.learnt, self._previous, self.kept and self.kept.shrinkage)
         self._previous = None
         return space
 
-    @cached_property
+    @once_property
     def scorer(self):
         """What scores queries by all that is known."""
         self.space.state = self.state  # the same, with all proxies

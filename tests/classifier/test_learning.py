@@ -28,7 +28,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
 from skimprint._memory import state
-from skimprint.classifier import _compact, _plain
+from skimprint.classifier import _compact, _fitted, _plain
 from skimprint.generation import KMeansProxies, LeastSquaresProxies, make_generator
 from skimprint.normalization import quantile_normalize, quantile_normalize_by_class
 
@@ -883,6 +883,35 @@ class TestThreads:
             writer.result()
         assert seen <= allowed
         assert len(seen) > 3
+
+    def test_a_scorer_is_one_for_all_threads(self, digits, monkeypatch):
+        makers = []
+
+        class Slow(_fitted.Scorer):
+            def __init__(self, head):
+                makers.append(threading.get_ident())
+                time.sleep(0.2)
+                super().__init__(head)
+
+        monkeypatch.setattr(_fitted, "Scorer", Slow)
+        model = plain_classifier("mean").partial_fit(*digits)
+        with ThreadPoolExecutor(4) as pool:
+            found = set(pool.map(lambda _: model._fitted.scorer, range(4)))
+        assert len(makers) == len(found) == 1
+
+    def test_scorers_of_two_models_are_made_at_once(self, digits, monkeypatch):
+        at_once = threading.Barrier(2)
+
+        class Waiting(_fitted.Scorer):
+            def __init__(self, head):
+                at_once.wait(20)
+                super().__init__(head)
+
+        monkeypatch.setattr(_fitted, "Scorer", Waiting)
+        models = [plain_classifier("mean").partial_fit(*digits) for _ in range(2)]
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(lambda model: model._fitted.scorer, models)
+        assert first is not second
 
     @pytest.mark.parametrize("way", ["pickle", "compact", "file", "smaller file"])
     def test_what_is_kept_while_another_thread_learns_is_of_before(
