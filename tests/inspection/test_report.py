@@ -459,6 +459,8 @@ def test_what_is_no_table_is_named(data):
 
 @pytest.mark.parametrize("suffix", ["", ".jpg", ".wav"])
 def test_names_of_files_are_no_texts(data, suffix):
+    if suffix == ".jpg":
+        pytest.importorskip("PIL", reason="needs Pillow")
     X, y, *_ = data
     labels = np.where(np.arange(len(y)) < 50, y[::-1], y)  # the first are wrong
     items = [f"{'long ' * (row < 50)}{row}{suffix}" for row in range(len(y))]
