@@ -64,7 +64,8 @@ def write_fitted(clf, arrays, *, derived, learning=True):
         if learns and plan.whitening == "auto":
             plain["chosen_by"] = fitted.weight
         plain["temperatures"] = {}
-        for name, found in scorer.calibrations.items():
+        # Another thread may find one meanwhile.
+        for name, found in list(scorer.calibrations.items()):
             plain["temperatures"][name] = float(found.temperature)
             arrays.of("calibration").of(name).update(
                 familiarities=found.familiarities, weights=found.weights
