@@ -5,6 +5,7 @@ from functools import cached_property
 from threading import RLock
 from typing import NamedTuple
 
+from .._arrays.threads import ForkSafeLock
 from .._memory.learner import batches_joined, completed, copied_parts, learn
 from .._scoring.scorer import Scorer
 from .._space.space import Space
@@ -78,7 +79,7 @@ class Fitted:
 
     def __init__(self, plan, state, queue=(), previous=None, kept=None):
         self.plan = plan
-        self.lock = RLock()
+        self.lock = ForkSafeLock(RLock)
         self._learnt = state, queue
         self._previous = None
         # It holds all that was known, so only where it does save work.
