@@ -40,7 +40,7 @@ _COLORS = (
     "#e69f00",
     "#56b4e9",
     "#f0e442",
-    "#000000",
+    None,  # the ink of the axes: black, or white on black
 )
 # Together with the colours, 40 classes look different.
 _MARKERS = "osD^v"
@@ -62,6 +62,11 @@ def _axes(ax):
 
 
 def _quiet(ax):
+def _ink(ax):
+    """Tell in what colour axes write: what is black on white is white on black."""
+    return ax.xaxis.label.get_color()
+
+
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -253,7 +258,9 @@ class ExplanationDisplay:
                 is_right = self.y[i] == why.label[i]
                 title = _wrapped(f"is: {self.y[i]}") + "\n" + title
             self._draw(row[0], self.items, i, "query", title)
-            row[0].title.set(color="black" if is_right else _ORANGE, fontweight="bold")
+            row[0].title.set_fontweight("bold")
+            if not is_right:
+                row[0].title.set_color(_ORANGE)
             for j in range(n_reasons):
                 share = why.shares[i, j] if j < why.shares.shape[1] else 0
                 if share:
@@ -288,6 +295,7 @@ class ExplanationDisplay:
             va="center",
             fontsize=8,
             transform=cell.transAxes,
+            color="black",  # on a pale ground
             parse_math=False,
         )
 
@@ -454,7 +462,9 @@ class FamiliarityDisplay:
                     label=f"{name} ({len(values):,})",
                 )
         if self.threshold is not None and np.isfinite(self.threshold):
-            ax.axvline(self.threshold, color="black", linestyle="--", label="threshold")
+            ax.axvline(
+                self.threshold, color=_ink(ax), linestyle="--", label="threshold"
+            )
         ax.set(xlabel="familiarity", ylabel="share of the queries of each kind")
         if self.auroc is not None:
             ax.set_title(f"Area under the ROC curve: {self.auroc:.2f}", fontsize=10)
@@ -628,7 +638,7 @@ class ProxyDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         classes, marks = np.unique(self.proxy_labels), []
         for i, label in enumerate(classes.tolist()):
-            color = _COLORS[i % len(_COLORS)]
+            color = _COLORS[i % len(_COLORS)] or _ink(ax)
             marker = _MARKERS[i // len(_COLORS) % len(_MARKERS)]
             if self.queries is not None:
                 of_class = self.query_labels == label
@@ -645,7 +655,7 @@ class ProxyDisplay:
                 s=70,
                 color=color,
                 marker=marker,
-                edgecolors="white",
+                edgecolors=ax.get_facecolor(),
                 label=str(label),
                 zorder=3,
             )

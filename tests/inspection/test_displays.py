@@ -286,6 +286,33 @@ class TestCollapse:
             CollapseDisplay.from_estimator(GridSearchCV(None, {}), *digits)
 
 
+@pytest.mark.parametrize("style", ["default", "dark_background", "Solarize_Light2"])
+def test_they_can_be_read_on_any_ground(style, fitted, digits):
+    def contrast(color, ground):
+        high, low = sorted(map(lightness, (color, ground)), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    def lightness(color):
+        return np.dot(matplotlib.colors.to_rgb(color), [0.2126, 0.7152, 0.0722]) ** 2.2
+
+    X, y = digits[0][:4], digits[1][:4]
+    with matplotlib.pyplot.style.context(style):
+        plane = ProxyDisplay.from_predictions(np.eye(10)[:, :2], np.arange(10))
+        ground = plane.ax_.get_facecolor()
+        for mark in plane.ax_.collections:
+            assert contrast(mark.get_facecolor()[0], ground) > 1.1
+            np.testing.assert_array_equal(mark.get_edgecolor()[0], ground)
+        (line,) = FamiliarityDisplay.from_predictions([1], [0], threshold=0.5).ax_.lines
+        assert contrast(line.get_color(), ground) > 3
+        for labels in (fitted.predict(X), (y + 1) % 8):
+            display = ExplanationDisplay.from_estimator(fitted, X, labels)
+            ground = display.figure_.get_facecolor()
+            for cell in display.ax_.flat:
+                assert contrast(cell.title.get_color(), ground) > 3
+                for text in cell.texts:
+                    assert contrast(text.get_color(), cell.get_facecolor()) > 4.5
+
+
 @pytest.mark.parametrize("display", [FamiliarityDisplay, CollapseDisplay, ProxyDisplay])
 def test_they_draw_where_they_are_told(display):
     _, axes = matplotlib.pyplot.subplots()
