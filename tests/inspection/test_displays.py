@@ -313,6 +313,14 @@ def test_they_can_be_read_on_any_ground(style, fitted, digits):
                     assert contrast(text.get_color(), cell.get_facecolor()) > 4.5
 
 
+def test_wide_characters_fit_beside_each_other(fitted, digits):
+    """A Chinese text has no spaces, and its characters are twice as wide."""
+    items = ["我想知道我的新卡什么时候会寄到我的家里" * 4, "word " * 30]
+    display = ExplanationDisplay.from_estimator(fitted, digits[0][:2], items=items)
+    for (text,), most in zip(map(texts_of, display.ax_[:, 0]), (13, 26), strict=True):
+        assert max(map(len, text.splitlines())) <= most
+
+
 @pytest.mark.parametrize("display", [FamiliarityDisplay, CollapseDisplay, ProxyDisplay])
 def test_they_draw_where_they_are_told(display):
     _, axes = matplotlib.pyplot.subplots()
