@@ -62,12 +62,12 @@ def _axes(ax):
     return _pyplot().subplots(layout="constrained")[1] if ax is None else ax
 
 
-def _quiet(ax):
 def _ink(ax):
     """Tell in what colour axes write: what is black on white is white on black."""
     return ax.xaxis.label.get_color()
 
 
+def _quiet(ax):
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -295,8 +295,8 @@ class ExplanationDisplay:
             ha="center",
             va="center",
             fontsize=8,
-            transform=cell.transAxes,
             color="black",  # on a pale ground
+            transform=cell.transAxes,
             parse_math=False,
         )
 
@@ -490,7 +490,7 @@ class ProxyDisplay:
     queries : ndarray of shape (n_queries, 2), default=None
         Where queries are.
     query_labels : ndarray of shape (n_queries,), default=None
-        Their labels.
+        Their labels. Queries of classes without proxies are drawn as unknown.
 
     Attributes
     ----------
@@ -640,6 +640,7 @@ class ProxyDisplay:
         ax = _axes(ax)
         self.ax_, self.figure_ = ax, ax.figure
         classes, marks = np.unique(self.proxy_labels), []
+        names = [str(label) for label in classes.tolist()]
         for i, label in enumerate(classes.tolist()):
             color = _COLORS[i % len(_COLORS)] or _ink(ax)
             marker = _MARKERS[i // len(_COLORS) % len(_MARKERS)]
@@ -663,6 +664,15 @@ class ProxyDisplay:
                 zorder=3,
             )
             marks.append(mark)
+        if self.queries is not None:
+            other = codes_among(classes, self.query_labels.tolist()) < 0
+            if other.any():
+                of_others = self.queries[other].T
+                mark = ax.scatter(
+                    *of_others, s=16, color=_GREY, marker="x", linewidths=0.8
+                )
+                marks.append(mark)
+                names.append("unknown")
         if len(classes) <= _MAX_NAMES:
             legend = ax.legend(
                 marks,
@@ -672,8 +682,8 @@ class ProxyDisplay:
                 loc="upper left",
                 fontsize=8,
             )
-            for text, label in zip(legend.get_texts(), classes.tolist(), strict=True):
-                text.set(text=_wrapped(str(label)), parse_math=False)
+            for text, name in zip(legend.get_texts(), names, strict=True):
+                text.set(text=_wrapped(name), parse_math=False)
         ax.set(
             xticks=[], yticks=[], xlabel="first direction", ylabel="second direction"
         )

@@ -200,6 +200,15 @@ class TestProxies:
         assert display.queries is None
         assert len(display.ax_.collections) == 8
 
+    def test_queries_of_other_classes_are_drawn(self, fitted, digits):
+        X, y = digits
+        display = ProxyDisplay.from_estimator(fitted, X[200:], y[200:])
+        drawn = [len(each.get_offsets()) for each in display.ax_.collections]
+        assert sum(drawn) == len(display.proxies) + len(display.queries)
+        assert drawn[-1] == np.sum(y[200:] >= 8) > 0
+        (*_, last) = display.ax_.get_legend().get_texts()
+        assert last.get_text() == "unknown"
+
     def test_queries_need_labels(self, fitted, digits):
         with pytest.raises(ValueError, match="X and y go together"):
             ProxyDisplay.from_estimator(fitted, digits[0])
