@@ -1,6 +1,7 @@
 """What displays hold, and that it is what they draw."""
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -199,6 +200,18 @@ class TestProxies:
         display = ProxyDisplay.from_estimator(fitted)
         assert display.queries is None
         assert len(display.ax_.collections) == 8
+
+    def test_neighbours_differ_by_more_than_colour(self):
+        points = np.random.default_rng(0).normal(size=(40, 2))
+        display = ProxyDisplay.from_predictions(points, np.arange(40))
+        looks = [
+            (mark.get_facecolor().tobytes(), mark.get_paths()[0].vertices.tobytes())
+            for mark in display.ax_.collections
+        ]
+        assert len(set(looks)) == 40
+        for (color, mark), (other_color, other_mark) in pairwise(looks):
+            assert color != other_color
+            assert mark != other_mark
 
     def test_queries_of_other_classes_are_drawn(self, fitted, digits):
         X, y = digits
