@@ -27,6 +27,30 @@ def test_examples_in_the_documentation(page):
     assert failed == 0
 
 
+# What people type into the search box, and the page that answers them.
+LOOKED_FOR = {
+    "guide/imprinting": "few-shot, transfer learning, fine-tuning, prototype, centroid",
+    "guide/inspection": "mislabelled, confusion, explain",
+    "guide/learning": "incremental, continual, online, unlearning, partial_fit",
+    "guide/limits": "linear probe, multi-label, regression",
+    "guide/probabilities": "calibration, confidence, uncertainty, predict_proba",
+    "guide/proxies": "kNN, nearest neighbours, kmeans",
+    "guide/setting": "imbalanced, whitening",
+    "guide/trust": "security, pickle",
+    "guide/unknown": "out-of-distribution, OOD, novelty, anomaly, outlier, open-set",
+    "install": "license, cite, pip",
+}
+
+
+@pytest.mark.parametrize("page", LOOKED_FOR)
+def test_the_search_finds_what_others_call_it(page):
+    """The search of the site knows the words of a page, and no synonyms."""
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    text = " ".join(text.split()).lower()
+    for word in LOOKED_FOR[page].split(", "):
+        assert word.lower() in text
+
+
 CLASSES = sorted(
     {
         value
