@@ -1,7 +1,9 @@
 """Sphinx configuration: ``make docs``."""
 
+import importlib
 import inspect
 import os
+import re
 import warnings
 import zlib
 from pathlib import Path
@@ -67,6 +69,7 @@ html_extra_path = [str(reports)]
 # API pages: one for each class and function; see also _templates/autosummary.
 autosummary_generate = True
 autodoc_typehints = "none"  # docstrings say what parameters are
+autodoc_preserve_defaults = True  # np.float64, not <class 'numpy.float64'>
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -150,7 +153,19 @@ def attributes_in(name):
     return described | constants
 
 
-autosummary_context = {"attributes_in": attributes_in}
+def guide_of(name):
+    """List the pages of the guide that link to an object, in their order."""
+    order = (DOCS / "guide" / "index.md").read_text(encoding="utf-8").split()
+    link = re.compile(rf"\{{py:\w+\}}`[^`]*\b{re.escape(name)}>?`")
+    texts = ((page, DOCS / "guide" / f"{page}.md") for page in order)
+    return [
+        page
+        for page, path in texts
+        if path.is_file() and link.search(path.read_text(encoding="utf-8"))
+    ]
+
+
+autosummary_context = {"attributes_in": attributes_in, "guide_of": guide_of}
 
 
 def anchor_attributes(app, what, name, obj, options, lines):
@@ -169,6 +184,18 @@ def anchor_attributes(app, what, name, obj, options, lines):
     lines[start:end] = described
 
 
+def describe_fields(app, what, name, obj, options, lines):
+    """Say of a field what the docstring of its class says of the parameter."""
+    if what != "attribute" or (lines and not lines[0].startswith("Alias for field")):
+        return
+    of_class, _, field = name.rpartition(".")
+    module, _, cls = of_class.rpartition(".")
+    cls = getattr(importlib.import_module(module), cls)
+    for entry in NumpyDocString(inspect.getdoc(cls))["Parameters"]:
+        if entry.name == field:
+            lines[:] = [f"*{entry.type}*", "", *entry.desc]
+
+
 def keep_code(app, env, node, contnode):
     """Leave words in single backticks that name no object as they are: code."""
     return contnode if node.rawsource.startswith("`") else None
@@ -177,4 +204,5 @@ def keep_code(app, env, node, contnode):
 def setup(app):
     """Connect what is above."""
     app.connect("autodoc-process-docstring", anchor_attributes, priority=900)
+    app.connect("autodoc-process-docstring", describe_fields, priority=100)
     app.connect("missing-reference", keep_code, priority=900)

@@ -2,12 +2,14 @@
 
 From the start page, every public name and every method and property of a public class
 is reached in three clicks. The guide links to each page of the API reference, and the
-search knows each name. Links within the site lead somewhere.
+search knows each name. Links within the site lead somewhere. No page of the reference
+shows what Python says where we have said nothing.
 """
 
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,8 +18,12 @@ from urllib.parse import urldefrag
 import skimprint
 
 CLICKS = 3
-# Hooks of skl2onnx, which nobody calls.
-HOOKS = ("onnx_converter", "onnx_parser", "onnx_shape_calculator")
+# Hooks of skl2onnx, which nobody calls; and what every tuple has.
+HOOKS = ("onnx_converter", "onnx_parser", "onnx_shape_calculator", "count", "index")
+
+
+# What Python says of fields of tuples, of lists, and of defaults without a short name.
+STRAY = ("Alias for field", "Built-in ", "&lt;class ", "&lt;module ", " object at 0x")
 
 
 class Page(HTMLParser):
@@ -27,7 +33,9 @@ class Page(HTMLParser):
         super().__init__()
         self.path, self.root = path, root
         self.links, self.anchors = set(), set()
-        self.feed(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        self.stray = [words for words in STRAY if words in re.sub("<[^>]*>", "", text)]
+        self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         """Note what a tag links to, and what it is called."""
@@ -106,6 +114,12 @@ def main(root):
         for path, page in pages.items()
         for target, anchor in page.links
         if target not in pages or (anchor and anchor not in pages[target].anchors)
+    ]
+    problems += [
+        f"{path.name} says {words!r}"
+        for path, page in pages.items()
+        for words in page.stray
+        if path.parent == root / "reference/generated"
     ]
     print(*problems, sep="\n")
     print(f"{len(pages)} pages, {len(names)} public names, {len(problems)} problems")

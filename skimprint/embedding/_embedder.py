@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from torch import dtype as DType
     from torch.nn import Module
 
-_DEFAULT_MODEL = "timm:vit_small_patch14_dinov2.lvd142m"
-
 
 class FoundationEmbedder(
     CallbackSupportMixin,
@@ -207,7 +205,9 @@ class FoundationEmbedder(
 
     def __init__(
         self,
-        model: str | Module | Callable[[list], ArrayLike] = _DEFAULT_MODEL,
+        model: (
+            str | Module | Callable[[list], ArrayLike]
+        ) = "timm:vit_small_patch14_dinov2.lvd142m",
         *,
         preprocess: Callable[[Any], Any] | None = None,
         modality: Literal["auto", "image", "text", "audio"] = "auto",
