@@ -18,9 +18,6 @@ _MODULES = (
     "sklearn.model_selection",
 )
 
-#: Names of our classifiers and their parts, to be trusted by skops and MLflow: none of
-#: them runs code that is in a file. `FoundationEmbedder` is not among them, for it runs
-#: the code that comes with a model if it is told so; trust it by its own name.
 TRUSTED_TYPES = [
     f"{module}.{name}"
     for module in (*_MODULES, "skimprint.cluster")
