@@ -107,6 +107,14 @@ def test_it_opens_and_fits(opened, page):
     assert_quiet(opened, page)
 
 
+def test_names_of_classes_stay_in_few_lines(opened):
+    """A matrix that is wider than a phone takes no room from the names of its rows."""
+    names = [th for th in find(opened, ".matrix tbody th") if "digit" in th.text]
+    assert len(names) == 7
+    for name in [*names, find(opened, ".matrix thead td")[0]]:
+        assert name.rect["width"] > 40
+
+
 def test_a_cell_opens_to_its_pictures(opened, page):
     cells = find(opened, ".matrix button")
     panels = find(opened, ".panel")
