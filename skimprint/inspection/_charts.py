@@ -77,6 +77,7 @@ def familiarity_chart(known, unknown, threshold):
                     f'width="{max(half - 0.5, 1):.1f}" height="{height:.1f}"/>'
                 )
     parts = ["".join(bars), _axis("familiarity", _ticks(low, high), x)]
+    parts.append(_shares(_TOP, f"{most:.0%}") + _shares(_HEIGHT - _BOTTOM, "0%"))
     told = f"{len(known)} known queries, median familiarity {_median(known)}"
     if len(unknown):
         told += f"; {len(unknown)} unknown ones, median {_median(unknown)}"
@@ -120,11 +121,7 @@ def reliability_chart(found):
         f'<line class="threshold" x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"/>',
         _axis("probability", np.linspace(0, 1, 6), x),
     ]
-    parts += [
-        f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">'
-        f"{value:.0%}</text>"
-        for value in (0, 0.5, 1)
-    ]
+    parts += [_shares(y(value), f"{value:.0%}") for value in (0, 0.5, 1)]
     points = list(zip(found.confidence, found.accuracy, strict=True))
     line = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points)
     parts.append(f'<polyline class="known-line" points="{line}"/>')
@@ -156,9 +153,12 @@ def _ticks(low, high):
 
 def _axis(name, ticks, x):
     y = _HEIGHT - _BOTTOM
+    # As many digits as tell one from the next.
+    step, size = np.diff(ticks).min(initial=np.inf), np.abs(ticks).max(initial=0)
+    digits = max(3, 2 + int(np.ceil(np.log10(size / step)))) if size > step else 3
     marks = "".join(
         f'<line class="axis" x1="{x(t):.1f}" x2="{x(t):.1f}" y1="{y}" y2="{y + 5}"/>'
-        f'<text x="{x(t):.1f}" y="{y + 18}" text-anchor="middle">{t:.3g}</text>'
+        f'<text x="{x(t):.1f}" y="{y + 18}" text-anchor="middle">{t:.{digits}g}</text>'
         for t in np.asarray(ticks).tolist()
     )
     return (
@@ -166,6 +166,11 @@ def _axis(name, ticks, x):
         f'{marks}<text x="{(_LEFT + _WIDTH) / 2:.0f}" y="{_HEIGHT - 6}" '
         f'text-anchor="middle">{name}</text>'
     )
+
+
+def _shares(y, text):
+    """Say how high something is, beside the chart."""
+    return f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
 
 
 def _chart(parts, told, key):
