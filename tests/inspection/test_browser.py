@@ -195,6 +195,19 @@ def test_text_can_be_read(opened):
     assert worst["ratio"] >= 4.5, worst
 
 
+def test_it_prints_dark_on_white(opened):
+    """Whatever the screen shows: browsers leave grounds out, and dark ones cost ink."""
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    worst = opened.execute_script(CONTRAST)
+    assert worst["ratio"] >= 4.5, worst
+    look = "const style = getComputedStyle(arguments[0]); return style."
+    body = find(opened, "body")[0]
+    assert opened.execute_script(look + "backgroundColor", body) == "rgb(255, 255, 255)"
+    for part in find(opened, ".bar i, .bar b, .key, .matrix button"):
+        assert opened.execute_script(look + "printColorAdjust", part) == "exact"
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 CONTRAST = """
 const options = {willReadFrequently: true};
 const canvas = document.createElement("canvas").getContext("2d", options);
