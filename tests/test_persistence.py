@@ -1,6 +1,7 @@
 """Files without pickle: what was saved comes back, and what is damaged is refused."""
 
 import copy
+import importlib
 import json
 import os
 import pickle
@@ -821,6 +822,8 @@ def configured(**changes):
     return lambda folder: edit(folder, lambda whole, model: model.update(changes))
 
 
+LARGE = {"X": {"number": ["float32", 0.0]}, "codes": [0], "n_groups": 2 * 10**7}
+
 ATTACKS = {
     "empty folder": lambda f: [path.unlink() for path in list(f.iterdir())],
     "no weights": lambda f: (f / "model.safetensors").unlink(),
@@ -851,6 +854,12 @@ ATTACKS = {
         f,
         lambda c, m: m["parameters"].update(
             generator={"component": ["subprocess.Popen", {"args": "true"}]}
+        ),
+    ),
+    "public, but no component": lambda f: edit(
+        f,
+        lambda c, m: m["parameters"].update(
+            generator={"component": ["skimprint.generation.GroupedRows", LARGE]}
         ),
     ),
     "a function": lambda f: edit(
@@ -972,6 +981,13 @@ def test_hostile_files_are_one_clear_error_and_no_memory(saved, attack):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6
+
+
+def test_only_what_keeps_parameters_is_trusted():
+    for path in persistence.TRUSTED_TYPES:
+        module, _, name = path.rpartition(".")
+        cls = getattr(importlib.import_module(module), name)
+        assert hasattr(cls, "get_params") or hasattr(cls, "split")
 
 
 def test_labels_that_would_fill_the_memory(digits, folder):

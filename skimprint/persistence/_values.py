@@ -7,8 +7,8 @@ import os
 
 import numpy as np
 
-# Modules whose public classes may stand in a file, by their public names. None of them
-# does more than keep its parameters when it is made.
+# Modules whose components may stand in a file, by their public names. None of them does
+# more than keep its parameters when it is made, as other public classes do.
 _MODULES = (
     "skimprint",
     "skimprint.generation",
@@ -18,12 +18,20 @@ _MODULES = (
     "sklearn.model_selection",
 )
 
+
+def _is_component(value):
+    """Tell whether something is a class of estimators, their parts, or splitters."""
+    return isinstance(value, type) and (
+        hasattr(value, "get_params") or hasattr(value, "split")
+    )
+
+
 TRUSTED_TYPES = [
     f"{module}.{name}"
     for module in (*_MODULES, "skimprint.cluster")
     if module.startswith("skimprint")
     for name in importlib.import_module(module).__all__
-    if isinstance(getattr(importlib.import_module(module), name), type)
+    if _is_component(getattr(importlib.import_module(module), name))
     if name != "FoundationEmbedder"
 ]
 
@@ -184,7 +192,7 @@ def _public_class(path):
     if module in _MODULES:
         namespace = importlib.import_module(module)
         cls = getattr(namespace, name, None)
-        if name in namespace.__all__ and isinstance(cls, type):
+        if name in namespace.__all__ and _is_component(cls):
             return cls
     raise ValueError(f"{path!r} is no component that a file may name.")
 
