@@ -287,6 +287,28 @@ class GroupedRows:
         other.offsets = offsets_of(other.sizes)
         return other
 
+    def with_moderate_weights(self) -> tuple["GroupedRows", np.ndarray]:
+        """Scale the weights of each group by a power of two, to at most 2.
+
+        That changes no digit of them, and their sums are neither lost in the dtype of
+        the rows nor taken for zero.
+
+        Returns
+        -------
+        support : GroupedRows
+            Of the same rows of ``X``.
+        scales : ndarray of shape (n_groups,)
+            What the weights of each group have been divided by.
+        """
+        if self.sample_weight is None:
+            return self, np.ones(len(self))
+        other, weights = copy(self), self.sample_weight[self.order]
+        _, exponents = np.frexp(np.maximum.reduceat(weights, self.offsets[:-1]))
+        scales = np.ldexp(1.0, exponents - 1)
+        other.sample_weight = np.zeros(len(self.sample_weight))
+        other.sample_weight[self.order] = weights / np.repeat(scales, self.sizes)
+        return other, scales
+
     def buckets(self, counts: ArrayLike, max_bytes: int = 2**20) -> list[np.ndarray]:
         """Split the groups into lists to be worked on together.
 

@@ -157,3 +157,27 @@ def test_distances_that_are_not_finite():
         GroupedKMeans(2).fit((X * 1e20).astype(np.float32), y)
     with pytest.raises(ValueError, match="sample_weight is too large"):
         GroupedKMeans(2).fit(X, y, np.full(len(X), 1e308))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("spherical", [False, True])
+@pytest.mark.parametrize("n_samples", [30, 200, 900])  # by each way that there is
+@pytest.mark.parametrize("n_clusters", [1, 2])
+@pytest.mark.parametrize("exponent", [-1000, -120, -40, 100, 900])
+def test_the_unit_of_weights_does_not_matter(
+    dtype, spherical, n_samples, n_clusters, exponent
+):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_samples, 3)).astype(dtype) + 1
+    weights = rng.uniform(0.5, 2, n_samples)
+    y = np.arange(n_samples) % 2
+    model = GroupedKMeans(n_clusters, spherical=spherical, random_state=0)
+    expected = clone(model).fit(X, y, sample_weight=weights)
+    # One group beside another, whose weights are as they were.
+    scales = np.where(y == 1, 2.0**exponent, 1.0)
+    found = clone(model).fit(X, y, sample_weight=weights * scales)
+    np.testing.assert_array_equal(found.cluster_centers_, expected.cluster_centers_)
+    np.testing.assert_array_equal(found.labels_, expected.labels_)
+    np.testing.assert_array_equal(
+        found.inertia_, expected.inertia_ * [1, 2.0**exponent]
+    )

@@ -94,7 +94,7 @@ def grouped_kmeans_each(
     """
     if spherical:
         groups = groups.normalized()
-    engaged = groups.without_weightless()
+    engaged, scales = groups.without_weightless().with_moderate_weights()
     runs = [
         GroupedKMeansResult(
             np.empty((offsets[-1], groups.n_features), groups.dtype),
@@ -121,5 +121,7 @@ def grouped_kmeans_each(
         progress=progress
         and (lambda task: progress(len(task.groups) * len(task.runs))),
     )
+    for run in runs:
+        run.inertia[:] *= scales
     label_weightless(job, groups)
     return runs
