@@ -200,21 +200,24 @@ def vote_shares(
             f"{codes.min()} to {codes.max()}."
         )
     distances = np.asarray(distances, np.result_type(distances, np.float16))
-    votes = _votes(distances, weights)
-    if voters is not None:
-        votes *= voters
+    ranks = np.broadcast_to(np.arange(n_neighbors), codes.shape)
+    if voters is None:
+        votes = _votes(distances, weights)
+    else:
+        ranks = np.where(voters, ranks, n_neighbors)
+        votes = _votes(np.where(voters, distances, np.inf), weights) * voters
     rows = np.arange(n_queries)[:, None]
     shares = np.bincount(
         (rows * n_classes + codes).ravel(), votes.ravel(), n_queries * n_classes
     ).reshape(n_queries, n_classes)
     totals = votes.sum(axis=1, keepdims=True)
-    shares /= np.where(totals > 0, totals, 1)
-    shares = shares.astype(distances.dtype)
+    shares = (shares / np.where(totals > 0, totals, 1)).astype(distances.dtype)
 
     nearest = np.full(shares.shape, n_neighbors)  # rank of each class's nearest voter
-    np.minimum.at(nearest, (rows, codes), np.arange(n_neighbors))
+    np.minimum.at(nearest, (rows, codes), ranks)
     best = shares.max(axis=1, keepdims=True)
     tied = shares >= best * (1 - 4 * np.finfo(shares.dtype).eps)
+    tied &= nearest < n_neighbors
     winner = np.where(tied, nearest, n_neighbors).argmin(axis=1)[:, None]
     shares[rows, winner] = np.where(
         tied.sum(axis=1, keepdims=True) > 1, np.nextafter(best, 2), best

@@ -72,6 +72,25 @@ def test_a_tied_vote_goes_to_the_class_with_the_nearest_voter(dtype):
     assert shares.dtype == dtype
 
 
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
+@settings(deadline=None)
+@given(st.lists(st.booleans(), min_size=4, max_size=4), st.sampled_from([0.0, 0.1]))
+def test_only_voters_count(weights, is_voter, nearest):
+    """Others change nothing, wherever they are among the neighbours."""
+    is_voter = np.array(is_voter)
+    distances = np.array([[nearest, 0.2, 0.2, 0.3]])
+    codes = np.array([[0, 1, 0, 1]])
+    shares = vote_shares(distances, codes, 3, weights, is_voter[None])
+    alone = vote_shares(distances[:, is_voter], codes[:, is_voter], 3, weights)
+    np.testing.assert_array_equal(shares, alone)
+    assert shares.any() == is_voter.any()  # nobody's votes are no votes
+
+
+def test_no_queries_no_votes():
+    none = np.empty((0, 3))
+    assert vote_shares(none, none.astype(int), 2).shape == (0, 2)
+
+
 @pytest.mark.parametrize("code", [-1, 2])
 def test_votes_are_for_classes_that_there_are(code):
     codes = np.array([[0, 1], [code, 0], [1, 1]])
