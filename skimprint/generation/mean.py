@@ -116,8 +116,10 @@ class MeanProxies(ProxyGenerator):
             moved = known.vectors[slab] - means[slab]
             before = np.einsum("ij,ij->i", moved, moved) + known.spreads[slab]
             spreads[slab] = np.minimum(closest, before)
+            # Of values that are too large, what is not finite is refused by the head.
+            is_new = (closest < before) | np.isinf(before)
             indices[slab] = np.where(
-                closest < before, rows[order[nearest[first]]], known.indices[slab]
+                is_new, rows[order[nearest[first]]], known.indices[slab]
             )
 
         slabs = runs_of(support.offsets, _SLAB_ROWS)

@@ -15,7 +15,7 @@ from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.fixes import parse_version
 
-from skimprint import Rejection
+from skimprint import ImprintClassifier, Rejection
 from skimprint.aggregation import Votes
 from skimprint.generation import (
     GENERATORS,
@@ -24,6 +24,7 @@ from skimprint.generation import (
     KMedoidsProxies,
     LeastSquaresProxies,
 )
+from skimprint.methods import METHODS
 
 # Whose releases see the names in frames that have dropped the interchange protocol.
 SEES_POLARS = parse_version("1.9")
@@ -850,6 +851,23 @@ class TestScale:
         clf.fit(X.astype(np.float32), y)
         with pytest.raises(ValueError, match="X is too large"):
             clf.predict(np.full((2, 5), 3e38, np.float32))
+
+    @pytest.mark.filterwarnings("ignore:overflow")
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("scale", [3e19, 1e30, 1e37])
+    def test_every_method_says_so_or_takes_it(self, data, method, scale):
+        X, y = data
+        X = X.astype(np.float32)
+        norms = {"support_norm": None, "proxy_norm": None, "query_norm": None}
+        norms |= {"kernel_weight": 0}  # that needs unit length
+        clf = ImprintClassifier.from_method(method, **norms)
+        try:
+            clf.fit(np.float32(scale) * X, y)
+        except ValueError as error:
+            assert "X is too large for float32" in str(error)  # noqa: PT017
+        else:
+            expected = clone(clf).fit(X, y).predict(X)
+            np.testing.assert_array_equal(clf.predict(np.float32(scale) * X), expected)
 
     @pytest.mark.parametrize("method", METHODS_OF_QUERIES)
     @pytest.mark.parametrize(
