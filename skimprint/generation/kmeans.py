@@ -85,8 +85,9 @@ class KMeansProxies(ProxyGenerator):
             along = np.einsum("ij,ij->i", rows, centres)
             lengths = np.bincount(own, weights * along)[own]
             lengths /= np.bincount(own, weights)[own]
-            sums = proxies.counts[own] * lengths
-            left = l2_normalize(sums[:, None] * centres - weights[:, None] * rows)
+            counts = proxies.counts[own]
+            shares = weights / np.where(counts > 0, counts, weights)
+            left = l2_normalize(lengths[:, None] * centres - shares[:, None] * rows)
         return own, gone, left
 
     def generate(self, support, n_proxies, **options):

@@ -10,10 +10,11 @@ from numpy.testing import assert_array_equal
 from settings import plain_classifier
 from sklearn.cluster import KMeans
 
-from skimprint import ImprintClassifierCV
+from skimprint import ImprintClassifier, ImprintClassifierCV
 from skimprint._arrays.groups import GroupedRows
 from skimprint.generation import (
     GENERATORS,
+    KMeansProxies,
     ProxyGenerator,
     _processes,
     selected,
@@ -249,3 +250,28 @@ def test_what_is_synthesized_may_have_any_dtype(data, dtype):
     for each in (clf, again):
         each.partial_fit(X[:50], y[:50])
     assert_array_equal(again.decision_function(X), clf.decision_function(X))
+
+
+@pytest.mark.parametrize(
+    "generator", [*sorted(GENERATORS), KMeansProxies(spherical=True)], ids=str
+)
+@pytest.mark.parametrize("whitening", [None, "auto"])
+@pytest.mark.parametrize("n_parts", [1, 3])
+@pytest.mark.parametrize("exponent", [-45, 40])
+def test_the_unit_of_weights_does_not_matter(
+    data, generator, whitening, n_parts, exponent
+):
+    X, y = data
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    found = []
+    for unit in (1.0, 2.0**exponent):
+        clf = ImprintClassifier(
+            generator, n_proxies=2, whitening=whitening, random_state=0
+        )
+        for part in np.array_split(
+            np.random.default_rng(1).permutation(len(y)), n_parts
+        ):
+            clf.partial_fit(X[part], y[part], sample_weight=unit * weights[part])
+        found.append([clf.proxies_, clf.predict_proba(X)])
+    for expected, scaled in zip(*found, strict=True):
+        np.testing.assert_allclose(scaled, expected, atol=1e-5)
