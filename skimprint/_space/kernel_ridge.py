@@ -44,6 +44,10 @@ SAMPLE_SIZE = 1000
 # time (Nystroem's method).
 MAX_ROWS = 6000
 
+# Weights less than so much of the largest one count as this: float32 holds their
+# inverses, and they make no difference either way.
+_LEAST = 1e-20
+
 _BLOCK_SIZE = 2**22  # values of the kernel at a time
 
 
@@ -96,10 +100,11 @@ class Support(NamedTuple):
         kept = LeftOut.of(samples, class_weights, most)
         indices = samples.values.indices[samples.offsets[kept.codes] + kept.numbers]
         sums = np.bincount(kept.codes, kept.shares)
+        weights = balanced(kept.shares, kept.codes)
         return cls(
             kept.rows.astype(dtype, copy=False),
             kept.codes,
-            balanced(kept.shares, kept.codes),
+            np.maximum(weights, _LEAST * weights.max()),
             len(samples),
             indices,
             float(hmean(sums[sums > 0]) / sums[sums > 0].mean()),

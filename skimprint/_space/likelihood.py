@@ -129,4 +129,5 @@ def balanced(weights, codes):
     weights : ndarray of shape (n,)
     """
     sums = np.bincount(codes, weights)
-    return weights * (weights.sum() / np.count_nonzero(sums) / sums[codes])
+    # Shares come first: the inverse of what a class weighs may be infinite.
+    return weights / sums[codes] * (weights.sum() / np.count_nonzero(sums))

@@ -727,6 +727,26 @@ class TestAbsentClasses:
         np.testing.assert_allclose(clf.proxies_, expected)
         assert clf.class_count_.tolist() == [10, 10, 10]
 
+    @pytest.mark.filterwarnings("ignore:overflow")
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("tiny", [1e-30, 1e-100, 1e-300, 5e-324])
+    def test_a_tiny_weight_is_nearly_none(self, data, method, dtype, tiny):
+        X, y = data
+        clf = ImprintClassifier.from_method(method, random_state=0)
+        queries = X[::3].astype(dtype)
+        is_tiny = np.arange(30) % 5 == 0
+        weights = np.where(is_tiny, tiny, 1.0)
+        probabilities = clf.fit(X.astype(dtype), y, weights).predict_proba(queries)
+        assert np.isfinite(probabilities).all()
+        if method not in ("westerhoff", "recommended"):  # each sample is a proxy
+            clf.fit(X[~is_tiny].astype(dtype), y[~is_tiny])
+            expected = clf.predict_proba(queries)
+            np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+        of_a_class = np.where(y == 1, tiny, 1.0)
+        clf.fit(X.astype(dtype), y, of_a_class)
+        assert np.isfinite(clf.predict_proba(queries)).all()
+
     def test_in_a_bagging_ensemble(self, data):
         X, y = data
         rows = [0, 10, 20]  # one shot
