@@ -191,7 +191,8 @@ class NShotSplit(BaseShuffleSplit):
                 )
             n_test = _in_proportion(self.test_size, sizes)
         else:
-            n_test = np.ceil(self.test_size * sizes).astype(np.intp)
+            # 0.07 of 100 are 7, though their product is a little more.
+            n_test = np.ceil((1 - 1e-15) * self.test_size * sizes).astype(np.intp)
 
         n_support = sizes - n_test
         n_shots = 1 if self.n_shots == "all" else self.n_shots

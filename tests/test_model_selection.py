@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from sklearn import config_context
 from sklearn.model_selection import (
@@ -45,6 +45,16 @@ def test_has_n_shots_of_each_class_and_tests_on_others(y, n_shots, seed, test_si
         tested = [np.sum(y[test] == c) for c in classes]
         expected = sizes - n_shots if test_size is None else np.ceil(test_size * sizes)
         np.testing.assert_array_equal(tested, expected)
+
+
+@example(7, 100)
+@given(st.integers(1, 99), st.integers(2, 2000))
+def test_a_share_of_whole_samples_is_not_rounded_up(percent, size):
+    """Nor where the product of floats is a little more, as 0.07 * 100 is."""
+    n_test = -(-percent * size // 100)
+    assume(n_test < size)
+    ((_, test),) = splits(1, np.zeros(size), n_splits=1, test_size=percent / 100)
+    assert len(test) == n_test
 
 
 @given(labelled(), SEEDS, st.sampled_from([0.25, 0.5, None]))
