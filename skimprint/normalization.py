@@ -16,7 +16,7 @@ from ._validation import check_instance, check_returned
 
 __all__ = ["l2_normalize", "power_normalize", "quantile_normalize"]
 
-# Below this norm a row counts as zero and stays as it is (as in torch's `normalize`).
+# A row is divided by this at least (as in torch's `normalize`): zero rows stay zero.
 EPS = 1e-12
 
 
@@ -127,6 +127,11 @@ def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
     X_normalized : ndarray of shape (n, d)
         A new array of the dtype of ``X``; of integers, in float64.
 
+    Raises
+    ------
+    ValueError
+        If the reference has no value.
+
     References
     ----------
     .. [1] Hosoda et al., "It's DONE: Direct ONE-shot learning with quantile weight
@@ -142,8 +147,14 @@ def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
     d = X.shape[1]
     # A stable sort merges what is sorted already, which `np.quantile` does not use.
     reference = np.sort(reference, axis=None, kind="stable")
+    if not len(reference):
+        raise ValueError("reference must have one value at least; got none.")
+    # As `np.interp` has it, which looks at all of the reference each time.
     positions = (np.arange(d) + 0.5) / d * (len(reference) - 1)
-    quantiles = np.interp(positions, np.arange(len(reference)), reference)
+    below = positions.astype(np.intp)
+    above = np.minimum(below + 1, len(reference) - 1)
+    low, high = reference[below].astype(float), reference[above].astype(float)
+    quantiles = (high - low) * (positions - below) + low
     if X.dtype.kind == "f":
         quantiles = quantiles.astype(X.dtype)
     ranks = np.argsort(np.argsort(X, axis=1, kind="stable"), axis=1)

@@ -112,6 +112,22 @@ def test_quantiles_of_integers_are_not_cut():
     assert found.dtype == np.float64
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float16, np.float32, float])
+@pytest.mark.parametrize("n", [1, 2, 3, 20, 1001])
+def test_quantiles_are_those_of_interpolation(dtype, n):
+    rng = np.random.default_rng(0)
+    X, reference = rng.normal(size=(3, 7)), (9 * rng.random(n)).astype(dtype)
+    positions = (np.arange(7) + 0.5) / 7 * (n - 1)
+    expected = np.interp(positions, np.arange(n), np.sort(reference))
+    found = np.sort(quantile_normalize(X, reference), axis=1)
+    np.testing.assert_array_equal(found, [expected] * 3)
+
+
+def test_no_reference_has_no_quantiles():
+    with pytest.raises(ValueError, match="reference must have one value at least"):
+        quantile_normalize(np.ones((2, 3)), [])
+
+
 EVERY = {**NORMS, **PROXY_NORMS, None: IDENTITY, "function": make_norm(np.tanh, "f")}
 
 
