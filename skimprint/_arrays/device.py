@@ -42,7 +42,8 @@ def namespace_of(X):
     xp : module or None
         `None` without scikit-learn's ``array_api_dispatch``, too.
     """
-    if not get_config()["array_api_dispatch"] or is_numpy_array(X):  # or a scalar
+    # What counts as an array of NumPy's includes its scalars.
+    if not get_config()["array_api_dispatch"] or is_numpy_array(X):
         return None
     return array_namespace(X) if is_array_api_obj(X) else None
 
