@@ -50,6 +50,8 @@ class GroupedRows:
         Number of columns of ``X``.
     is_safe_in_threads : bool
         Whether threads may take rows: no function of the user's, no device.
+    has_unit_length : bool
+        Whether rows come out l2-normalised, as far as is known.
     dtype : dtype
         Of the rows that come out: float32 for float32 and float16, else float64.
 
@@ -82,6 +84,7 @@ class GroupedRows:
         self.X = X
         self.sample_weight = sample_weight
         self.transform = make_norm(transform, "transform")
+        self.has_unit_length = self.transform.unit_length
         self.spread = spread
         self.order = np.argsort(codes, kind="stable")
         self.sizes = np.bincount(codes, minlength=n_groups)
@@ -261,8 +264,11 @@ class GroupedRows:
         support : GroupedRows
             Of the same rows of ``X``.
         """
+        if self.has_unit_length:  # again, rows would change by rounding
+            return self
         other = copy(self)
         other.transform = replace(self.transform, unit_length=True)
+        other.has_unit_length = True
         return other
 
     def without_weightless(self) -> "GroupedRows":

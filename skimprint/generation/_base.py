@@ -169,7 +169,9 @@ class ProxyGenerator(BaseEstimator, ABC):
             whole = selected(support, support.order, support.offsets)
             rows, counts = whole.values[:2]
             weights = None if support.sample_weight is None else counts
+            has_unit_length = support.has_unit_length
             support = GroupedRows(rows, whole.codes, len(whole), sample_weight=weights)
+            support.has_unit_length = has_unit_length
         imprints = []
         made = self._generate_each(support, numbers, **options)
         for proxies, number in zip(made, numbers, strict=True):

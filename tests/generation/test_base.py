@@ -88,7 +88,12 @@ def test_a_subclass_may_have_parameters_of_its_own(name, data, monkeypatch):
 
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize(
-    "name", [name for name in GENERATORS if name != "least_squares"]
+    "name",
+    [
+        *(name for name in GENERATORS if name != "least_squares"),
+        KMeansProxies(spherical=True),
+    ],
+    ids=str,
 )
 def test_a_large_class_leaves_the_others_as_they_are(name, is_weighted):
     """Small classes alone are normalised once, beside a large one for each use."""
