@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch
 
+from ..embedding._extras import require
+
 DATA_FILE = Path(__file__).parent / "data" / "digits_mobilenet_v1.npz"
 
 # The model's activations are clipped at 6, and their averages crowd near zero.
@@ -94,12 +96,7 @@ def load_digits_embeddings(*, return_X_y=False, as_frame=False):
     feature_names = [f"mobilenet_v1_{i}" for i in range(data.shape[1])]
     frame = None
     if as_frame:
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "load_digits_embeddings(as_frame=True) needs pandas: pip install pandas"
-            ) from error
+        pd = require("pandas", "load_digits_embeddings(as_frame=True)", "pandas")
         frame = pd.DataFrame(data, columns=feature_names)
         data = frame.copy()
         frame["target"] = target

@@ -7,6 +7,8 @@ from typing import Any, Literal, overload
 import numpy as np
 from sklearn.utils import Bunch
 
+from ..embedding._extras import require
+
 _OUT_OF_SCOPE = "out_of_scope"
 _SUBSETS = ("in_scope", _OUT_OF_SCOPE, "all")
 _Subset = Literal["in_scope", "out_of_scope", "all"]
@@ -64,6 +66,8 @@ def load_intents(*, subset="in_scope", return_X_y=False, as_frame=False):
     ------
     ValueError
         If there is no such subset.
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
 
     See Also
     --------
@@ -96,8 +100,7 @@ def load_intents(*, subset="in_scope", return_X_y=False, as_frame=False):
         DESCR=_DESCRIPTION,
     )
     if as_frame:
-        import pandas as pd
-
+        pd = require("pandas", "load_intents(as_frame=True)", "pandas")
         bunch.frame = pd.DataFrame({"text": data, "intent": target})
         bunch.data, bunch.target = bunch.frame["text"], bunch.frame["intent"]
     return (bunch.data, bunch.target) if return_X_y else bunch

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from skimprint.datasets import load_digits_embeddings
+from skimprint.datasets import load_digits_embeddings, load_intents
 from skimprint.datasets._digits import DATA_FILE, compress, expand
 
 
@@ -31,10 +31,11 @@ def test_as_frame():
     assert X.shape == (1797, 1024)
 
 
-def test_as_frame_without_pandas_says_what_to_install(monkeypatch):
+@pytest.mark.parametrize("load", [load_digits_embeddings, load_intents])
+def test_as_frame_without_pandas_says_what_to_install(monkeypatch, load):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match="pip install pandas"):
-        load_digits_embeddings(as_frame=True)
+    with pytest.raises(ImportError, match=r'True.* needs .*pip install "pandas"'):
+        load(as_frame=True)
 
 
 def test_the_file_is_small_enough_to_ship():
