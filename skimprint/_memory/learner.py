@@ -19,7 +19,7 @@ from .state import Block, Needs, State
 
 # Samples and what is known of their classes that are learnt at a time; and how many
 # parts that is for each thread, where threads learn side by side.
-_PART_BYTES = 2**24
+_PART_BYTES = 2**25
 _PARTS_PER_THREAD = 4
 
 # Rows whose signs are looked at together: of samples that are not sorted, the first
