@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 import zlib
+from functools import cache
 from pathlib import Path
 
 from numpydoc.docscrape import NumpyDocString
@@ -153,19 +154,28 @@ def attributes_in(name):
     return described | constants
 
 
-def guide_of(name):
-    """List the pages of the guide that link to an object, in their order."""
+@cache
+def guide():
+    """Read the pages of the guide, in their order: a dict of texts."""
     order = (DOCS / "guide" / "index.md").read_text(encoding="utf-8").split()
+    paths = {page: DOCS / "guide" / f"{page}.md" for page in order}
+    return {
+        page: path.read_text(encoding="utf-8")
+        for page, path in paths.items()
+        if path.is_file()
+    }
+
+
+def guide_links(name):
+    """Write links to the pages of the guide that link to an object, if there are."""
     link = re.compile(rf"\{{py:\w+\}}`[^`]*\b{re.escape(name)}>?`")
-    texts = ((page, DOCS / "guide" / f"{page}.md") for page in order)
-    return [
-        page
-        for page, path in texts
-        if path.is_file() and link.search(path.read_text(encoding="utf-8"))
+    pages = [
+        f":doc:`/guide/{page}`" for page, text in guide().items() if link.search(text)
     ]
+    return f"*In the guide:* {' | '.join(pages)}\n" if pages else ""
 
 
-autosummary_context = {"attributes_in": attributes_in, "guide_of": guide_of}
+autosummary_context = {"attributes_in": attributes_in, "guide_links": guide_links}
 
 
 def anchor_attributes(app, what, name, obj, options, lines):
