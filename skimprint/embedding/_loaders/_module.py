@@ -161,8 +161,10 @@ def unpadded(processor, **arguments):
         return dict(processor(images=images, **arguments))
 
     def checked(images):
-        if len({process([image])["pixel_values"].shape for image in images}) > 1:
-            raise ValueError("padding would change what this model makes of pictures")
+        if len(images) > 1:  # one is not padded
+            shapes = {process([image])["pixel_values"].shape for image in images}
+            if len(shapes) > 1:
+                raise ValueError("padding would change what this model makes of them")
         return process(images)
 
     return checked if getattr(processor, "do_pad", False) else process
