@@ -514,7 +514,8 @@ def _n_rows(block, d):
 def _factor_in(columns, samples, dtype):
     """Find rows whose products make the scatters of those classes that have no other.
 
-    Those of a head have no samples.
+    They have a dtype: that of the samples for a sum, and float64 where the rows
+    themselves are decomposed. Those of a head have no samples.
     """
     few = np.flatnonzero(np.diff(columns.triangles.offsets) == 0)
     if len(few) < len(samples):
