@@ -38,7 +38,7 @@ def row_of(case):
     row_bytes = 4 * d
     n_bytes = row_bytes * sum(counts.values())
     bucket_of, large, _ = _buckets(
-        counts, n_bytes, n_machines * n_threads, thread_gb * 1e9
+        counts, row_bytes, n_machines * n_threads, thread_gb * 1e9
     )
     rows = np.zeros(max(bucket_of.values()) + 1)
     np.add.at(rows, [bucket_of[label] for label in counts], list(counts.values()))

@@ -17,6 +17,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from operator import getitem
 from typing import Any, NamedTuple
 
@@ -24,9 +25,14 @@ import numpy as np
 from joblib import cpu_count
 from sklearn.base import clone
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import (
+    _check_y,
+    check_consistent_length,
+    check_is_fitted,
+)
 
 from ._arrays.device import to_device, to_host
+from ._arrays.finite import naming_rows
 from ._arrays.groups import offsets_of, runs_of
 from ._memory.learner import (
     batches_joined,
@@ -37,12 +43,13 @@ from ._memory.learner import (
 )
 from ._memory.state import State
 from ._plan import Plan
-from ._validation import shortened
+from ._validation import DTYPES, shortened
 from .classifier import ImprintClassifier
 from .classifier._fitted import Fitted
 from .classifier._learning import (
     check_some_weight,
     checked_batch,
+    coded,
     features_of,
     replanned,
     start,
@@ -136,15 +143,15 @@ def fit(
     clf = clone(estimator)
     clf._validate_params()
     chunks = _chunks_of(X, y, sample_weight)
-    looks = _look(clf, chunks, client)
     if clf.head is None:
-        is_nonnegative = all(look.is_nonnegative for look in looks)
-        plan, state = Plan.of(clf, is_nonnegative), State()
+        # Each plan draws the same seed, also from a random state.
+        plans = _plans_of(lambda is_nonnegative: Plan.of(clone(clf), is_nonnegative))
+        state = State()
     else:
         plan, state = start(clf, None)
-        _check_width(looks, state.n_features)
-    state = _learnt(plan, state, clf, chunks, looks, client)
-    clf._adopt(Fitted(plan, state), _features_of(X, _n_features(looks)))
+        plans = plan, plan
+    plan, state, n_features = _learnt(plans, state, clf, chunks, X, client)
+    clf._adopt(Fitted(plan, state), _features_of(X, n_features))
     return clf
 
 
@@ -196,11 +203,13 @@ def partial_fit(
     check_is_fitted(model, "_fitted")  # it may have forgotten all classes
     fitted = model._fitted
     chunks = _chunks_of(X, y, sample_weight)
-    looks = _look(model, chunks, client)
+    if fitted.knows_classes:
+        plans = fitted.plan, fitted.plan
+    else:
+        plans = _plans_of(partial(replanned, model))
+    plan, state, _ = _learnt(plans, fitted.learnt, model, chunks, X, client)
     if not fitted.knows_classes:
-        plan = replanned(model, all(look.is_nonnegative for look in looks))
         fitted = Fitted(plan, fitted.learnt)
-    state = _learnt(fitted.plan, fitted.learnt, model, chunks, looks, client)
     model._set_fitted(fitted.extended(state))
     return model
 
@@ -413,31 +422,63 @@ def embed(embedder: Any, items: Any) -> Any:
     return _array_of(rows, sizes, like)
 
 
-class _Look(NamedTuple):
-    """What a first look at a chunk tells.
+class _Labels(NamedTuple):
+    """What the labels of a chunk tell, by which its rows are moved.
 
     Attributes
     ----------
-    n_rows, n_features, n_bytes : int
+    n_rows : int
         Of the chunk.
-    dtype : dtype
-        Of its embeddings.
     classes, counts : ndarray of shape (n_classes,)
         Its labels, and how many rows have each.
+    """
+
+    n_rows: int
+    classes: np.ndarray
+    counts: np.ndarray
+
+
+class _Look(NamedTuple):
+    """What the rows of a chunk tell, by which all of them are learnt.
+
+    Attributes
+    ----------
+    number : int
+        Of the chunk.
+    n_features : int
+        Of its embeddings.
+    dtype : dtype
+        Of these.
     is_nonnegative : bool
         Whether no value of a row of some weight is negative.
     is_weightless : bool
         Whether no row has any weight.
     """
 
-    n_rows: int
+    number: int
     n_features: int
-    n_bytes: int
     dtype: np.dtype
-    classes: np.ndarray
-    counts: np.ndarray
     is_nonnegative: bool
     is_weightless: bool
+
+
+class _How(NamedTuple):
+    """How rows are learnt.
+
+    Attributes
+    ----------
+    plan : Plan
+        What the parameters mean.
+    label_dtype, dtype : dtype
+        Of all labels, and of all rows.
+    n_features : int
+        Of each row.
+    """
+
+    plan: Plan
+    label_dtype: np.dtype
+    dtype: np.dtype
+    n_features: int
 
 
 # -- Collections and their chunks
@@ -518,34 +559,55 @@ def _features_of(X, n_features):
 # -- Learning
 
 
-def _look(clf, chunks, client):
-    """Look at all chunks: list of _Look, those without rows and features included."""
-    there = dask.delayed(_checker(clf))
-    tasks = [
-        dask.delayed(_looked)(there, number, *chunk)
-        for number, chunk in enumerate(chunks)
-    ]
-    looks = _computed(tasks, client)
-    if not any(look.n_rows for look in looks):
-        raise ValueError("X has no rows: there is nothing to learn.")
+def _plans_of(plan_of):
+    """Make the plans for rows with negative values and without: each may be an error.
+
+    Which of them it is to be is known where the rows are.
+    """
+    plans = []
+    for is_nonnegative in (False, True):
+        try:
+            plan = plan_of(is_nonnegative)
+        except ValueError as error:
+            plan = error
+        plans.append(plan)
+    if not any(isinstance(plan, Plan) for plan in plans):
+        raise plans[0]
+    return tuple(plans)
+
+
+def _how(plans, n_features, label_dtype, looks):
+    """Choose how to learn rows, by what is known of all chunks.
+
+    Parameters
+    ----------
+    plans : tuple of Plan or ValueError
+        Of `_plans_of`.
+    n_features : int or None
+        Of the rows; None if the first of them say.
+    label_dtype : dtype
+        Of all labels.
+    looks : list of _Look or None
+        Of the chunks; None of a chunk without rows.
+
+    Returns
+    -------
+    how : _How
+    """
+    looks = [look for look in looks if look is not None]
     check_some_weight(is_weightless=all(look.is_weightless for look in looks))
-    _check_width(looks, _n_features(looks))
-    return looks
-
-
-def _n_features(looks):
-    """Find the number of features of the first chunk with rows."""
-    return next(look.n_features for look in looks if look.n_rows)
-
-
-def _check_width(looks, n_features):
-    """Refuse chunks of another number of features."""
-    for number, look in enumerate(looks):
-        if look.n_rows and look.n_features != n_features:
+    n_features = n_features or looks[0].n_features
+    for look in looks:
+        if look.n_features != n_features:
             raise ValueError(
-                f"Chunk {number} has {look.n_features} features; {n_features} were "
-                "expected."
+                f"Chunk {look.number} has {look.n_features} features; {n_features} "
+                "were expected."
             )
+    plan = plans[all(look.is_nonnegative for look in looks)]
+    if isinstance(plan, ValueError):
+        raise plan
+    dtype = np.result_type(*(look.dtype for look in looks))
+    return _How(plan, label_dtype, dtype, n_features)
 
 
 def _checker(clf):
@@ -560,24 +622,14 @@ def _checker(clf):
     return checker
 
 
-def _looked(checker, number, X, y, weights):
-    """Validate a chunk, and say what is in it."""
-    with _naming_chunk(number):
-        check_consistent_length(X, y, weights)
-    if len(X) == 0:
-        nothing = np.empty(0)
-        return _Look(0, 0, 0, np.dtype(np.float32), nothing, nothing, True, True)
-    batch = _batch_of(checker, number, X, y, weights)
-    return _Look(
-        len(batch.X),
-        batch.X.shape[1],
-        batch.X.nbytes,
-        batch.X.dtype,
-        batch.classes,
-        np.bincount(batch.codes, minlength=len(batch.classes)),
-        not batch.signed_labels,
-        bool(batch.is_absent.all()),
-    )
+def _labels_of(checker, number, y):
+    """Validate the labels of a chunk, and count them."""
+    if len(y) == 0:
+        return _Labels(0, np.empty(0), np.empty(0, np.intp))
+    y = to_host(y)
+    with _naming_chunk(number), naming_rows(checker, y=y):
+        classes, codes = coded(_check_y(y))
+    return _Labels(len(codes), classes, np.bincount(codes, minlength=len(classes)))
 
 
 @contextmanager
@@ -608,43 +660,48 @@ def _batch_of(checker, number, X, y, weights):
     return batch
 
 
-def _learnt(plan, state, clf, chunks, looks, client):
+def _learnt(plans, state, clf, chunks, X, client):
     """Learn all chunks, class by class, beside what is known.
+
+    Each chunk of rows is computed once: where they go is found by the labels, and how
+    they are learnt, by all of them, where they are learnt.
 
     Parameters
     ----------
-    plan : Plan
-        How to learn.
+    plans : tuple of Plan or ValueError
+        How to learn rows with negative values, and rows without.
     state : State
         What is known.
     clf : ImprintClassifier
         Has the parameters.
     chunks : list of tuple
         Of `_chunks_of`.
-    looks : list of _Look
-        Of these.
+    X : dask array or dask DataFrame
+        Tells how large a row is.
     client : Client or None
         Where to compute.
 
     Returns
     -------
+    plan : Plan
+        That of the two by which they were learnt.
     state : State
         What is known after.
+    n_features : int
+        Of the rows.
     """
-    dtype = np.result_type(*(look.dtype for look in looks if look.n_rows))
-    known, counts = state, Counter()
-    for look in looks:
-        labels = look.classes.tolist()
-        if labels:
-            label_dtype = common_label_dtype(known, labels, look.classes.dtype)
-            absent = known.absent.union(labels)
-            known = replace(known, label_dtype=label_dtype, absent=absent)
-        counts.update(dict(zip(labels, look.counts.tolist(), strict=True)))
-    label_dtype = known.label_dtype
-    plan.numbers(list(counts))
-    starts = offsets_of([look.n_rows for look in looks])
-    n_bytes = sum(look.n_bytes for look in looks)
-    bucket_of, large, most = _buckets(counts, n_bytes, *_workers(client))
+    there = dask.delayed(_checker(clf))
+    tasks = [
+        dask.delayed(_labels_of)(there, number, y)
+        for number, (_, y, _) in enumerate(chunks)
+    ]
+    counted = _computed(tasks, client)
+    counts, label_dtype = _all_labels(state, counted)
+    plan = next(plan for plan in plans if isinstance(plan, Plan))
+    plan.numbers(list(counts))  # an error if the number of one is missing
+    starts = offsets_of([some.n_rows for some in counted])
+    n_samples = state.n_samples + int(starts[-1])
+    bucket_of, large, most = _buckets(counts, _row_bytes(X), *_workers(client))
     if large:
         warnings.warn(
             f"The samples of {shortened(sorted(large))} are too many for one worker, "
@@ -655,50 +712,82 @@ def _learnt(plan, state, clf, chunks, looks, client):
             stacklevel=3,
         )
     n_buckets = max(bucket_of.values()) + 1
-    there, where = dask.delayed(_checker(clf)), dask.delayed(bucket_of)
-    pieces = {
-        number: dask.delayed(_split, nout=n_buckets)(
-            there, number, *chunk, int(starts[number]), where, n_buckets
+    where = dask.delayed(bucket_of)
+    looks, pieces = [], []
+    for number, chunk in enumerate(chunks):
+        look, *its_pieces = dask.delayed(_split, nout=1 + n_buckets)(
+            there, number, *chunk, int(starts[number]), where, plan.chooses_norm
         )
-        for number, chunk in enumerate(chunks)
-        if looks[number].n_rows
-    }
-    how = dask.delayed((plan, label_dtype, dtype, clf.device))
+        looks.append(look)
+        pieces.append(its_pieces)
+    how = dask.delayed(_how)(plans, state.n_features, label_dtype, looks)
     labels_of = [set() for _ in range(n_buckets)]
     for label, bucket in bucket_of.items():
         labels_of[bucket].add(label)
-    n_samples = state.n_samples + int(starts[-1])
-    tasks = []
+    parts = []
     for bucket, labels in enumerate(labels_of):
-        runs = [list(pieces)]
+        runs = [range(len(chunks))]
         if labels <= large:
-            runs = _chunks_by_parts(looks, *labels, most)
+            runs = _chunks_by_parts(counted, *labels, most)
         part = _part_of(state, labels)
         for run in runs:
             some = [pieces[number][bucket] for number in run]
-            part = dask.delayed(_learn)(how, part, some, state.n_samples, n_samples)
-        tasks.append(part)
-    parts = _computed(tasks, client)
-    return united(plan.needs, state, parts, label_dtype, n_samples)
+            part = dask.delayed(_learn)(
+                how, part, some, state.n_samples, n_samples, clf.device
+            )
+        parts.append(part)
+    looks, *parts = _computed([dask.delayed(list)(looks), *parts], client)
+    # Functions of the user's are those that were passed, not copies from a worker.
+    how = _how(plans, state.n_features, label_dtype, looks)
+    state = united(how.plan.needs, state, parts, label_dtype, n_samples)
+    return how.plan, state, how.n_features
 
 
-def _chunks_by_parts(looks, label, most):
+def _all_labels(state, counted):
+    """Count the labels of all chunks, and find the dtype that they have together."""
+    counts = Counter()
+    for some in counted:
+        labels = some.classes.tolist()
+        if labels:
+            label_dtype = common_label_dtype(state, labels, some.classes.dtype)
+            absent = state.absent.union(labels)
+            state = replace(state, label_dtype=label_dtype, absent=absent)
+        counts.update(dict(zip(labels, some.counts.tolist(), strict=True)))
+    if not counts:
+        raise ValueError("X has no rows: there is nothing to learn.")
+    return counts, state.label_dtype
+
+
+def _row_bytes(X):
+    """Estimate the bytes of a row as it is learnt."""
+    if isinstance(X, da.Array):
+        n_features, dtypes = np.prod(X.shape[1:]), {X.dtype}
+    else:
+        n_features, dtypes = len(X.columns), set(X.dtypes)
+    dtype = dtypes.pop()
+    is_kept = not dtypes and dtype in DTYPES
+    return n_features * (dtype.itemsize if is_kept else 8)
+
+
+def _chunks_by_parts(counted, label, most):
     """List the chunks that have rows of a class, by runs of at most so many rows."""
-    counts = np.array([int(look.counts[look.classes == label].sum()) for look in looks])
+    counts = np.array(
+        [int(some.counts[some.classes == label].sum()) for some in counted]
+    )
     (numbers,) = np.nonzero(counts)
     runs = runs_of(offsets_of(counts[numbers]), most)
     return [numbers[run].tolist() for run in runs]
 
 
-def _buckets(counts, n_bytes, n_threads, thread_bytes):
+def _buckets(counts, row_bytes, n_threads, thread_bytes):
     """Choose which classes are learnt together.
 
     Parameters
     ----------
     counts : dict of {label: int}
         Rows of each class.
-    n_bytes : int
-        Of all rows.
+    row_bytes : int
+        Bytes of each.
     n_threads : int
         How many threads learn.
     thread_bytes : float
@@ -714,7 +803,8 @@ def _buckets(counts, n_bytes, n_threads, thread_bytes):
     most : float
         That many.
     """
-    most = max(1, _SHARE_OF_A_CLASS * thread_bytes * sum(counts.values()) / n_bytes)
+    n_bytes = row_bytes * sum(counts.values())
+    most = max(1, _SHARE_OF_A_CLASS * thread_bytes / row_bytes)
     large = {label for label, count in counts.items() if count > most}
     n_buckets = np.clip(
         -(-n_bytes // _BUCKET_BYTES), n_threads, _MOST_PER_THREAD * n_threads
@@ -730,12 +820,44 @@ def _buckets(counts, n_bytes, n_threads, thread_bytes):
     return found, large, most
 
 
-def _split(checker, number, X, y, weights, start, bucket_of, n_buckets):
-    """Split a chunk by what is learnt together: tuple of n_buckets pieces.
+def _split(checker, number, X, y, weights, start, bucket_of, looks_at_signs):
+    """Split a chunk by what is learnt together.
 
-    A piece is a batch, and the numbers of its rows among all.
+    Parameters
+    ----------
+    checker : ImprintClassifier
+        Validates it.
+    number : int
+        Of the chunk.
+    X, y, weights : array-like
+        Its rows.
+    start : int
+        The number of its first row among all.
+    bucket_of : dict of {label: int}
+        What is learnt together.
+    looks_at_signs : bool
+        Whether it matters if a value is negative.
+
+    Returns
+    -------
+    look : _Look or None
+        None if there are no rows.
+    *pieces : tuple (Batch, ndarray) or None
+        For each bucket, the rows and their numbers among all.
     """
+    n_buckets = 1 + max(bucket_of.values())
+    with _naming_chunk(number):
+        check_consistent_length(X, y, weights)
+    if len(X) == 0:
+        return (None,) * (1 + n_buckets)
     batch = _batch_of(checker, number, X, y, weights)
+    look = _Look(
+        number,
+        batch.X.shape[1],
+        batch.X.dtype,
+        not (looks_at_signs and batch.signed_labels),
+        bool(batch.is_absent.all()),
+    )
     buckets = np.array([bucket_of[label] for label in batch.classes.tolist()])
     of_row = buckets[batch.codes]
     pieces = []
@@ -744,7 +866,7 @@ def _split(checker, number, X, y, weights, start, bucket_of, n_buckets):
         some = None if batch.weights is None else batch.weights[rows]
         piece = replace(batch, X=batch.X[rows], codes=batch.codes[rows], weights=some)
         pieces.append((piece, start + rows))
-    return tuple(pieces)
+    return look, *pieces
 
 
 def _part_of(state, labels):
@@ -754,39 +876,41 @@ def _part_of(state, labels):
     return state.changed(others, absent=frozenset(), pooled=pooled)
 
 
-def _learn(how, state, pieces, since, n_samples):
+def _learn(how, state, pieces, since, n_samples, device):
     """Learn classes, beside what is known of them.
 
     Parameters
     ----------
-    how : tuple of (Plan, dtype, dtype, device)
-        The plan, the types of labels and rows, and where to compute.
+    how : _How
+        What is the same for all rows.
     state : State
         What is known of the classes.
-    pieces : list of tuple (Batch, ndarray)
+    pieces : list of tuple (Batch, ndarray) or None
         Of `_split`.
     since, n_samples : int
         Number of training rows before all chunks, and after them.
+    device : device
+        Where to compute.
 
     Returns
     -------
     state : State
         What is known after.
     """
-    plan, label_dtype, dtype, device = how
-    batches, rows = zip(*pieces, strict=True)
+    batches, rows = zip(*(piece for piece in pieces if piece is not None), strict=True)
     batch = batches_joined(
         [
             replace(
                 some,
-                X=some.X.astype(dtype, copy=False),
-                classes=some.classes.astype(label_dtype),
+                X=some.X.astype(how.dtype, copy=False),
+                classes=some.classes.astype(how.label_dtype),
             )
             for some in batches
         ]
     )
     batch = replace(batch, X=to_device(batch.X, device))
-    after = completed(plan, learn(plan, state, batch, n_jobs=1), n_jobs=1)
+    after = learn(how.plan, state, batch, n_jobs=1)
+    after = completed(how.plan, after, n_jobs=1)
     # Rows that are new here are numbered after all others, whichever have come before.
     rows = np.concatenate(rows) - (state.n_samples - since)
     after = after.renumbered(rows, since=state.n_samples)

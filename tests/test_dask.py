@@ -120,6 +120,52 @@ class TestFit:
             assert_same(found, expected, X)
             assert (found.predict_proba(X)[:, 3] == 0).all()
 
+    def test_of_a_random_state_that_all_draw_from(self, data):
+        X, y = data
+        params = {"n_proxies": 2, "support_norm": "auto", "query_norm": "auto"}
+        clf, other = (
+            plain_classifier(**params, random_state=np.random.RandomState(3))
+            for _ in range(2)
+        )
+        found = on_dask.fit(clf, chunked(X, [500]), y)
+        np.testing.assert_array_equal(found.proxies_, other.fit(X, y).proxies_)
+
+    @pytest.mark.parametrize("support_norm", ["auto", "l2"])
+    def test_rows_are_computed_once(self, data, support_norm):
+        X, y = data
+        computed = []
+
+        def noted(block):
+            computed.append(len(block))
+            return block
+
+        rows = chunked(X, [200, 200, 100]).map_blocks(noted, meta=X[:0])
+        clf = plain_classifier("mean", support_norm=support_norm)
+        with dask.config.set(scheduler="synchronous"):
+            on_dask.partial_fit(on_dask.fit(clf, rows, y), rows, y)
+        assert sorted(computed) == 2 * [100] + 4 * [200]
+
+    def test_errors_of_parameters_come_before_rows_are_computed(self, data):
+        X, y = data
+        rows = chunked(X, [500]).map_blocks(lambda block: 1 / 0, meta=X[:0])
+        for params, match in (
+            ({"mean_weight": 0.5, "proxy_norm": "quantile"}, "mean_weight needs"),
+            ({"n_proxies": {0: 1}}, "it has none for"),
+        ):
+            clf = ImprintClassifier(**params)
+            with pytest.raises(ValueError, match=match):
+                on_dask.fit(clf, rows, y)
+
+    def test_a_plan_that_is_not_needed_may_be_an_error(self, data):
+        X, y = data
+        # The kernel needs norms that are alike.
+        clf = ImprintClassifier("mean", query_norm="l2", kernel_weight=0.5)
+        signed = X - X.mean(axis=0)
+        found = on_dask.fit(clf, chunked(signed, [250, 250]), y)
+        assert_same(found, clone(clf).fit(signed, y), signed, 1e-6)
+        with pytest.raises(ValueError, match="kernel_weight needs"):
+            on_dask.fit(clf, chunked(X, [250, 250]), y)
+
     def test_beside_a_head(self, data):
         X, y = data
         head = X[:3] - 1, np.array([1, 2, 99])
@@ -259,7 +305,7 @@ def test_dask_is_told_how_large_samples_and_what_is_known_of_them_are(data):
 def test_what_is_learnt_together_fits_a_worker(thread_bytes):
     counts, row_bytes = dict.fromkeys(range(5000), 1000), 2**11
     bucket_of, large, _ = on_dask._buckets(
-        counts, 5_000_000 * row_bytes, n_threads=2, thread_bytes=thread_bytes
+        counts, row_bytes, n_threads=2, thread_bytes=thread_bytes
     )
     assert not large
     rows = 1000 * np.bincount(list(bucket_of.values()))

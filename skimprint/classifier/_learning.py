@@ -81,9 +81,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
     if fitted is not None and fitted.last_state.dtype is not None:
         _check_fits(X, fitted.last_state.dtype)
     X = to_device(readable(X), clf.device)
-    check_lasting_labels(y)
-    classes_of_y, codes = np.unique(y, return_inverse=True)
-    classes_of_y = plain_labels(classes_of_y)
+    classes_of_y, codes = coded(y)
     labels = classes_of_y.tolist()
     if classes is not None:
         _check_expected(labels, classes)
@@ -98,6 +96,25 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
         state = fitted.last_state if is_same else fitted.learnt
         common_label_dtype(state, labels, classes_of_y.dtype)
     return batch
+
+
+def coded(y):
+    """Find the classes of labels, and the index of each label among them.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        The labels.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        Sorted.
+    codes : ndarray of shape (n_samples,)
+    """
+    check_lasting_labels(y)
+    classes, codes = np.unique(y, return_inverse=True)
+    return plain_labels(classes), codes
 
 
 def checked_queries(clf, X, dtype, *, looks_later):
