@@ -4,7 +4,7 @@ import numpy as np
 from _side_by_side import heading, table
 
 from skimprint._space.kernel_ridge import MAX_ROWS
-from skimprint.dask import _buckets
+from skimprint.dask._buckets import buckets
 
 # Rows, classes, features; machines, threads of each, GB for each thread; GB of a chunk.
 CASES = {
@@ -37,7 +37,7 @@ def row_of(case):
     counts = dict(enumerate(class_sizes(n_rows, n_classes).tolist()))
     row_bytes = 4 * d
     n_bytes = row_bytes * sum(counts.values())
-    bucket_of, large, _ = _buckets(
+    bucket_of, large, _ = buckets(
         counts, row_bytes, n_machines * n_threads, thread_gb * 1e9
     )
     rows = np.zeros(max(bucket_of.values()) + 1)

@@ -253,7 +253,7 @@ class TestClassesTooLargeForAWorker:
     def small_workers(self, data, monkeypatch):
         X, _ = data
         monkeypatch.setattr(
-            on_dask, "_workers", lambda client: (2, 4 * 90 * X[0].nbytes)
+            "skimprint.dask._fit.workers_of", lambda client: (2, 4 * 90 * X[0].nbytes)
         )
 
     @pytest.fixture
@@ -304,7 +304,7 @@ def test_dask_is_told_how_large_samples_and_what_is_known_of_them_are(data):
 @pytest.mark.parametrize("thread_bytes", [2**28, 2**30, np.inf])
 def test_what_is_learnt_together_fits_a_worker(thread_bytes):
     counts, row_bytes = dict.fromkeys(range(5000), 1000), 2**11
-    bucket_of, large, _ = on_dask._buckets(
+    bucket_of, large, _ = on_dask._buckets.buckets(
         counts, row_bytes, n_threads=2, thread_bytes=thread_bytes
     )
     assert not large

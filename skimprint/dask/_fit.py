@@ -1,0 +1,275 @@
+"""Learn from dask collections."""
+
+import warnings
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import dask
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from .._arrays.groups import offsets_of
+from .._memory.learner import common_label_dtype, united
+from .._memory.state import State
+from .._plan import Plan
+from .._validation import shortened
+from ..classifier import ImprintClassifier
+from ..classifier._fitted import Fitted
+from ..classifier._learning import replanned, start
+from ._buckets import buckets, chunks_by_parts
+from ._collections import check_ours, chunks_of, features_like, row_bytes_of
+from ._tasks import checker_of, how_to_learn, labels_of_chunk, learn_group, split
+from ._workers import computed, workers_of
+
+
+def fit(
+    estimator: ImprintClassifier,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    client: Any = None,
+) -> ImprintClassifier:
+    """Imprint the classes of a dask collection.
+
+    Parameters
+    ----------
+    estimator : ImprintClassifier
+        Has the parameters; it stays as it is.
+    X : dask array or dask DataFrame of shape (n_samples, n_features)
+        The support embeddings, in chunks of any, also unknown sizes.
+    y : dask array, dask Series or array-like of shape (n_samples,)
+        Their labels. Where sizes of chunks are unknown, in as many chunks as ``X``.
+    sample_weight : dask array, dask Series or array-like, default=None
+        Weights, as in `ImprintClassifier.fit`.
+    client : distributed.Client, default=None
+        Where to compute.
+
+    Returns
+    -------
+    classifier : ImprintClassifier
+        Fitted: a plain one, in this process.
+
+    Raises
+    ------
+    ValueError
+        If a parameter, the embeddings, the labels or the weights are not valid; the
+        message names the chunk and the row.
+
+    Notes
+    -----
+    All samples of a class must fit in the memory of one worker. Temperatures, kernel
+    regressions and whitenings are found here, of what is known of the classes, when
+    they are needed.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import skimprint.dask
+    >>> from skimprint import ImprintClassifier
+    >>> from skimprint.datasets import load_digits_embeddings
+    >>> X, y = load_digits_embeddings(return_X_y=True)
+    >>> X, y = da.from_array(X, chunks=(500, 1024)), da.from_array(y, chunks=500)
+    >>> clf = skimprint.dask.fit(ImprintClassifier(random_state=0), X, y)
+    >>> labels = skimprint.dask.predict(clf, X)
+    >>> bool((labels == y).mean().compute() > 0.95)
+    True
+    """
+    check_ours(estimator, "estimator")
+    clf = clone(estimator)
+    clf._validate_params()
+    chunks = chunks_of(X, y, sample_weight)
+    if clf.head is None:
+        # Each plan draws the same seed, also from a random state.
+        plans = _plans_of(lambda is_nonnegative: Plan.of(clone(clf), is_nonnegative))
+        state = State()
+    else:
+        plan, state = start(clf, None)
+        plans = plan, plan
+    plan, state, n_features = _learnt(plans, state, clf, chunks, X, client)
+    clf._adopt(Fitted(plan, state), features_like(X, n_features))
+    return clf
+
+
+def partial_fit(
+    model: ImprintClassifier,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    client: Any = None,
+) -> ImprintClassifier:
+    """Learn new classes of a dask collection, and more of known ones.
+
+    Parameters
+    ----------
+    model : ImprintClassifier
+        Fitted. An error leaves it as it was.
+    X : dask array or dask DataFrame of shape (n_samples, n_features)
+        More support embeddings.
+    y : dask array, dask Series or array-like of shape (n_samples,)
+        Their labels, known or new.
+    sample_weight : dask array, dask Series or array-like, default=None
+        Weights, as in `ImprintClassifier.fit`.
+    client : distributed.Client, default=None
+        Where to compute.
+
+    Returns
+    -------
+    model : ImprintClassifier
+        The same, which knows more: as after its own `partial_fit` of all rows at once.
+
+    Raises
+    ------
+    ValueError
+        As for `fit`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> import skimprint.dask
+    >>> from skimprint import ImprintClassifier
+    >>> clf = ImprintClassifier("mean").fit([[0.0, 1.0]], ["up"])
+    >>> X = da.from_array(np.array([[1.0, 0.0], [-1.0, 0.0]]), chunks=(1, 2))
+    >>> skimprint.dask.partial_fit(clf, X, np.array(["right", "left"])).classes_
+    array(['left', 'right', 'up'], dtype='<U5')
+    """
+    check_ours(model, "model")
+    check_is_fitted(model, "_fitted")  # it may have forgotten all classes
+    fitted = model._fitted
+    chunks = chunks_of(X, y, sample_weight)
+    if fitted.knows_classes:
+        plans = fitted.plan, fitted.plan
+    else:
+        plans = _plans_of(partial(replanned, model))
+    plan, state, _ = _learnt(plans, fitted.learnt, model, chunks, X, client)
+    if not fitted.knows_classes:
+        fitted = Fitted(plan, fitted.learnt)
+    model._set_fitted(fitted.extended(state))
+    return model
+
+
+def _plans_of(plan_of):
+    """Make the plans for rows with negative values and without: each may be an error.
+
+    Which of them it is to be is known where the rows are.
+    """
+    plans = []
+    for is_nonnegative in (False, True):
+        try:
+            plan = plan_of(is_nonnegative)
+        except ValueError as error:
+            plan = error
+        plans.append(plan)
+    if not any(isinstance(plan, Plan) for plan in plans):
+        raise plans[0]
+    return tuple(plans)
+
+
+def _learnt(plans, state, clf, chunks, X, client):
+    """Learn all chunks, class by class, beside what is known.
+
+    Each chunk of rows is computed once: where they go is found by the labels, and how
+    they are learnt, by all of them, where they are learnt.
+
+    Parameters
+    ----------
+    plans : tuple of Plan or ValueError
+        How to learn rows with negative values, and rows without.
+    state : State
+        What is known.
+    clf : ImprintClassifier
+        Has the parameters.
+    chunks : list of tuple
+        Of `chunks_of`.
+    X : dask array or dask DataFrame
+        Tells how large a row is.
+    client : Client or None
+        Where to compute.
+
+    Returns
+    -------
+    plan : Plan
+        That of the two by which they were learnt.
+    state : State
+        What is known after.
+    n_features : int
+        Of the rows.
+    """
+    there = dask.delayed(checker_of(clf))
+    tasks = [
+        dask.delayed(labels_of_chunk)(there, number, y)
+        for number, (_, y, _) in enumerate(chunks)
+    ]
+    counted = computed(tasks, client)
+    counts, label_dtype = _all_labels(state, counted)
+    plan = next(plan for plan in plans if isinstance(plan, Plan))
+    plan.numbers(list(counts))  # an error if the number of one is missing
+    starts = offsets_of([some.n_rows for some in counted])
+    n_samples = state.n_samples + int(starts[-1])
+    bucket_of, large, most = buckets(counts, row_bytes_of(X), *workers_of(client))
+    if large:
+        warnings.warn(
+            f"The samples of {shortened(sorted(large))} are too many for one worker, "
+            f"more than {int(most)}: these classes are learnt by parts, as by "
+            "partial_fit. With fewer threads or more memory each worker would hold "
+            "more.",
+            UserWarning,
+            stacklevel=3,
+        )
+    n_buckets = max(bucket_of.values()) + 1
+    where = dask.delayed(bucket_of)
+    looks, pieces = [], []
+    for number, chunk in enumerate(chunks):
+        look, *its_pieces = dask.delayed(split, nout=1 + n_buckets)(
+            there, number, *chunk, int(starts[number]), where, plan.chooses_norm
+        )
+        looks.append(look)
+        pieces.append(its_pieces)
+    how = dask.delayed(how_to_learn)(plans, state.n_features, label_dtype, looks)
+    labels_of = [set() for _ in range(n_buckets)]
+    for label, bucket in bucket_of.items():
+        labels_of[bucket].add(label)
+    parts = []
+    for bucket, labels in enumerate(labels_of):
+        runs = [range(len(chunks))]
+        if labels <= large:
+            runs = chunks_by_parts(counted, *labels, most)
+        part = _part_of(state, labels)
+        for run in runs:
+            some = [pieces[number][bucket] for number in run]
+            part = dask.delayed(learn_group)(
+                how, part, some, state.n_samples, n_samples, clf.device
+            )
+        parts.append(part)
+    looks, *parts = computed([dask.delayed(list)(looks), *parts], client)
+    # Functions of the user's are those that were passed, not copies from a worker.
+    how = how_to_learn(plans, state.n_features, label_dtype, looks)
+    state = united(how.plan.needs, state, parts, label_dtype, n_samples)
+    return how.plan, state, how.n_features
+
+
+def _all_labels(state, counted):
+    """Count the labels of all chunks, and find the dtype that they have together."""
+    counts = Counter()
+    for some in counted:
+        labels = some.classes.tolist()
+        if labels:
+            label_dtype = common_label_dtype(state, labels, some.classes.dtype)
+            absent = state.absent.union(labels)
+            state = replace(state, label_dtype=label_dtype, absent=absent)
+        counts.update(dict(zip(labels, some.counts.tolist(), strict=True)))
+    if not counts:
+        raise ValueError("X has no rows: there is nothing to learn.")
+    return counts, state.label_dtype
+
+
+def _part_of(state, labels):
+    """Take what is known of some classes, and nothing of the sum over all."""
+    pooled = None if state.pooled is None else np.zeros_like(state.pooled)
+    others = [label for label in state.places if label not in labels]
+    return state.changed(others, absent=frozenset(), pooled=pooled)
