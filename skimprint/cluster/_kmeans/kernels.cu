@@ -174,9 +174,16 @@ extern "C" __global__ void sample(const float *squares, const float *weights,
   int place = places[g], size = places[g + 1] - place;
   int part = (n + blockDim.x - 1) / blockDim.x;
   int first = min((int)threadIdx.x * part, n), last = min(first + part, n);
-  double scatter = 0;
-  for (int i = first; i < last; ++i) scatter += squares[start + i];
+  double scatter = 0, weighted = 0, total = 0;
+  for (int i = first; i < last; ++i) {
+    double square = squares[start + i], weight = weights ? weights[start + i] : 1;
+    scatter += square;
+    weighted += weight * square;
+    total += weight;
+  }
   scatter = block_sum(scatter, scratch);
+  weighted = block_sum(weighted, scratch);
+  total = block_sum(total, scratch);
   if (threadIdx.x == 0) limits[g] = tol * scatter / n;
   if (size == n) {
     for (int i = threadIdx.x; i < n; i += blockDim.x) {
@@ -185,11 +192,16 @@ extern "C" __global__ void sample(const float *squares, const float *weights,
     }
     return;
   }
-  double share = scatter > 0 ? scatter / n : 1, mass = 0;
-  for (int i = first; i < last; ++i) mass += squares[start + i] + share;
+  // Half of the chance of a row is in proportion to its weight.
+  double share = weighted > 0 ? weighted / total : 1, mean = total / n, mass = 0;
+  for (int i = first; i < last; ++i) {
+    double weight = weights ? weights[start + i] : 1;
+    cumulative[start + i] = (1 + weight / mean) * (squares[start + i] + share);
+    mass += cumulative[start + i];
+  }
   double upto = block_scan(mass, scratch) - mass;
   for (int i = first; i < last; ++i)
-    cumulative[start + i] = upto += squares[start + i] + share;
+    cumulative[start + i] = upto += cumulative[start + i];
   __syncthreads();
   const double *ladder = cumulative + start;
   for (int i = threadIdx.x; i < size; i += blockDim.x) {
@@ -200,9 +212,10 @@ extern "C" __global__ void sample(const float *squares, const float *weights,
       if (ladder[middle] <= threshold) low = middle + 1;
       else high = middle;
     }
-    float weight = weights ? weights[start + low] : 1;
+    double weight = weights ? weights[start + low] : 1;
     chosen[place + i] = start + low;
-    importance[place + i] = weight / (squares[start + low] + share);
+    importance[place + i] =
+        weight / ((1 + weight / mean) * (squares[start + low] + share));
   }
 }
 

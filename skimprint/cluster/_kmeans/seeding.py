@@ -93,10 +93,11 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng, lock):
 
     The seeds are chosen in a sample, from the distances within it. The sample is a
     lightweight coreset [1]_: half of a row's chance is the same for all, half is in
-    proportion to its squared length, and its weight makes up for its chance. There,
-    candidates cost so little that each step compares more of them, which makes up for
-    what the sample does not show. Of a group that has no more rows than a sample, all
-    are in it.
+    proportion to its squared length; and half of both is in proportion to its weight,
+    so that rows of much weight are in it, and others beside them. Its weight in the
+    sample makes up for its chance. There, candidates cost so little that each step
+    compares more of them, which makes up for what the sample does not show. Of a group
+    that has no more rows than a sample, all are in it.
 
     Parameters
     ----------
@@ -125,7 +126,8 @@ def seed_rows(X, sq_norms, weights, n_clusters, rng, lock):
     """
     size, uniform = sample_size(n_clusters), rng.random()
     if size < len(X):
-        chances = sq_norms + (sq_norms.mean() or 1)
+        chances = sq_norms + (np.average(sq_norms, weights=weights) or 1)
+        chances *= 1 + weights / weights.mean()
         cumulative = np.cumsum(chances, dtype=np.float64)
         quantiles = (np.arange(size) + uniform) / size * cumulative[-1]
         sample = np.searchsorted(cumulative, quantiles, side="right")

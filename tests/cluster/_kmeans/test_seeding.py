@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from sklearn.cluster import KMeans
+
+from skimprint.cluster import GroupedKMeans
 from skimprint.cluster._kmeans.seeding import seed_batch
 
 
@@ -23,3 +26,22 @@ def test_rounding_does_not_choose_between_equal_candidates(dtype):
     expected = seeds(0)
     for _ in range(20):
         np.testing.assert_array_equal(seeds(1e-7), expected)
+
+
+@pytest.mark.parametrize("decades", [2, 4])
+@pytest.mark.parametrize("share", [0.002, 0.01, 1.0])
+def test_rows_of_much_weight_are_seeds_of_large_groups(digits, decades, share):
+    """The sample that seeds are chosen in has them, however few they are."""
+    rng = np.random.default_rng(0)
+    X = np.tile(digits[0][:, ::8], (4, 1)).astype(np.float64)
+    X += 0.1 * rng.normal(size=X.shape)
+    weights = 10 ** (decades * rng.random(len(X)))
+    weights[rng.random(len(X)) > share] = 1
+    found, expected = [], []
+    for seed in range(5):
+        ours = GroupedKMeans(n_clusters=10, random_state=seed)
+        ours.fit(X, np.zeros(len(X)), sample_weight=weights)
+        found.append(ours.inertia_[0])
+        theirs = KMeans(10, n_init=1, random_state=seed)
+        expected.append(theirs.fit(X, sample_weight=weights).inertia_)
+    assert np.mean(found) < 1.05 * np.mean(expected)
