@@ -19,6 +19,7 @@ from ._validation import (
     check_lasting_labels,
     numbers_of,
     plain_labels,
+    refuse_collections,
     seed_from,
 )
 from .aggregation import AGGREGATIONS, Aggregation, make_aggregation
@@ -281,6 +282,7 @@ def checked_head(head):
             f"numbered; got {len(head)} items."
         )
     weight, classes = head
+    refuse_collections(weight, classes)
     weight = getattr(weight, "weight", weight)
     if not hasattr(weight, "__len__"):
         raise TypeError(

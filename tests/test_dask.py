@@ -145,6 +145,60 @@ class TestFit:
             on_dask.partial_fit(on_dask.fit(clf, rows, y), rows, y)
         assert sorted(computed) == 2 * [100] + 4 * [200]
 
+    def test_rows_and_labels_of_the_same_tasks(self, data):
+        """They are computed twice: first for the labels, then for both."""
+        frames = pytest.importorskip("dask.dataframe", reason="needs dask[dataframe]")
+        pandas = pytest.importorskip("pandas")
+        X, y = data
+        computed = []
+
+        def rows_of(number):
+            computed.append(number)
+            part = slice(100 * number, 100 * (number + 1))
+            return np.column_stack([X[part], y[part]])
+
+        def frame_of(number):
+            return pandas.DataFrame(rows_of(number)).rename(columns=str)
+
+        numbers = list(range(5))
+        parts = [
+            da.from_delayed(dask.delayed(rows_of)(number), (100, 65), float)
+            for number in numbers
+        ]
+        array = da.concatenate(parts)
+        frame = frames.from_map(frame_of, numbers, meta=frame_of(0)[:0])
+        columns = list(map(str, range(64)))
+        clf = plain_classifier("mean")
+        with dask.config.set(scheduler="synchronous"):
+            for rows, labels in (
+                (array[:, :64], array[:, 64].astype(int)),
+                (frame[columns], frame["64"].astype(int)),
+            ):
+                computed.clear()
+                found = on_dask.fit(clf, rows, labels, labels * 0 + 1.0)
+                assert sorted(computed) == sorted(2 * numbers)
+                assert found.classes_.tolist() == list(range(10))
+
+    def test_time_does_not_grow_with_the_square_of_the_pieces(self, data, monkeypatch):
+        """One layer of a graph, however many tasks there are."""
+        X, y = data
+        layers = []
+        for n_chunks in (2, 50):
+            rows = chunked(X, [500 // n_chunks] * n_chunks)
+            found = on_dask.predict(plain_classifier("mean").fit(X, y), rows)
+            layers.append(len(found.dask.layers))
+        assert layers[0] == layers[1]
+
+        def noted(tasks, client):
+            layers.append(len(tasks[0].dask.layers))
+            return list(dask.compute(*tasks))
+
+        monkeypatch.setattr("skimprint.dask._fit.computed", noted)
+        for n_chunks in (2, 50):
+            sizes = [500 // n_chunks] * n_chunks
+            on_dask.fit(plain_classifier("mean"), chunked(X, sizes), chunked(y, sizes))
+        assert layers[2:4] == layers[4:]
+
     def test_errors_of_parameters_come_before_rows_are_computed(self, data):
         X, y = data
         rows = chunked(X, [500]).map_blocks(lambda block: 1 / 0, meta=X[:0])
@@ -541,6 +595,15 @@ class TestEmbed:
         assert type(found) is np.ndarray
         np.testing.assert_array_equal(found, expected)
 
+    def test_delayed_lists(self, embedder):
+        texts = ["a", "bcd", "ef"]
+        parts = [dask.delayed(texts[:1]), dask.delayed(list)(texts[1:])]
+        rows = on_dask.embed(embedder, parts)
+        np.testing.assert_array_equal(rows.compute(), embedder.transform(texts))
+        for items in (dask.delayed(texts), [dask.delayed(texts), texts], texts):
+            with pytest.raises(TypeError, match="a list of delayed lists; got"):
+                on_dask.embed(embedder, items)
+
     def test_by_the_parameters_at_the_call(self, embedder):
         expected = embedder.transform(self.texts)
         items = da.from_array(np.array(self.texts, object), chunks=2)
@@ -591,6 +654,39 @@ class TestErrors:
         )
         with pytest.raises(ValueError, match="Chunk 1 has 9 features; 64 were"):
             on_dask.fit(clf, wrong, y)
+
+    def test_kinds_of_collections_that_are_none_of_rows(self, data):
+        X, y = data
+        clf = plain_classifier("mean").fit(X, y)
+        later = dask.delayed(X)
+        bags = pytest.importorskip("dask.bag", reason="needs dask")
+        bag = bags.from_sequence(X.tolist(), npartitions=2)
+        for call in (on_dask.fit, on_dask.partial_fit):
+            for rows, name in ((later, "Delayed"), (bag, "Bag")):
+                with pytest.raises(TypeError, match=f"DataFrame; got a dask {name}"):
+                    call(clf, rows, y)
+            with pytest.raises(TypeError, match=r"y must be .*; got a dask Delayed"):
+                call(clf, chunked(X, [500]), dask.delayed(y))
+            with pytest.raises(ValueError, match="y must have a value for each"):
+                call(clf, chunked(X, [500]), None)
+        for rows in (later, bag):
+            with pytest.raises(TypeError, match="X must be a dask array"):
+                on_dask.predict(clf, rows)
+
+    def test_labels_that_are_others_when_they_are_computed_again(self, data):
+        X, y = data
+        times = iter(range(9))
+        y_of_each_time = da.from_delayed(
+            dask.delayed(lambda: y + 10 * next(times))(), (500,), y.dtype
+        )
+        with pytest.raises(ValueError, match=r"In chunk 0: y has \[10, .*persist"):
+            on_dask.fit(plain_classifier("mean"), chunked(X, [500]), y_of_each_time)
+
+    def test_clients_that_are_none(self, data):
+        X, y = data
+        for client in ("tcp://127.0.0.1:8786", object()):
+            with pytest.raises(TypeError, match=r"a distributed\.Client, such as"):
+                on_dask.fit(plain_classifier(), chunked(X, [500]), y, client=client)
 
     def test_not_aligned(self, data):
         X, y = data
@@ -662,6 +758,10 @@ class TestErrors:
             lambda: clone(clf).fit(X, chunked(y, [500])),
             lambda: clf.predict(chunked(X, [500])),
             lambda: FoundationEmbedder(lengths).fit(chunked(X, [500])),
+            lambda: clone(clf).fit(X, y, chunked(np.ones(500), [500])),
+            lambda: clone(clf).partial_fit(X, y, chunked(y, [500])),
+            lambda: ImprintClassifier(head=(chunked(X[:9], [9]), None)).fit(X, y),
+            lambda: clf.forget(chunked(y[:1], [1])),
         ):
             with pytest.raises(TypeError, match=r"function of skimprint\.dask"):
                 call()

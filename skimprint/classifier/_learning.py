@@ -65,7 +65,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
     batch : Batch
         The samples, on the device that the classifier computes on.
     """
-    refuse_collections(X, y)
+    refuse_collections(X, y, sample_weight, classes)
     X = stacked(X)
     dtypes = embedding_dtypes(X)
     y, sample_weight = to_host(y), to_host(sample_weight)
@@ -314,6 +314,7 @@ def check_labels_to_forget(state, classes):
     labels : list
         Each of them once.
     """
+    refuse_collections(classes)
     if isinstance(classes, Set):
         classes = list(classes)
     classes = np.atleast_1d(np.asarray(to_host(classes)))

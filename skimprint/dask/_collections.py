@@ -1,14 +1,17 @@
 """Dask collections, and the chunks that they are made of."""
 
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-import dask
 import dask.array as da
 import numpy as np
+from dask.base import is_dask_collection
+from dask.delayed import Delayed
 
 from .._validation import DTYPES
 from ..classifier import ImprintClassifier
 from ..classifier._learning import features_of
+from ._graph import keys_of, optimized
 
 
 def check_ours(estimator, name):
@@ -20,68 +23,113 @@ def check_ours(estimator, name):
         )
 
 
-def check_collection(values, name, kinds, cure):
-    """Refuse data that dask does not hold."""
-    if not dask.is_dask_collection(values):
-        raise TypeError(
-            f"{name} must be a dask {kinds}; got {type(values).__name__}. Of data in "
-            f"memory, {cure}."
+def check_rows(X, cure):
+    """Refuse what is no dask array or data frame."""
+    # Delayed objects have all attributes that one asks for.
+    is_frame = is_dask_collection(X) and hasattr(X, "columns")
+    if isinstance(X, da.Array) or (is_frame and not isinstance(X, Delayed)):
+        return
+    raise TypeError(
+        f"X must be a dask array or a dask DataFrame; got {_named(X)}. Of data in "
+        f"memory, {cure}."
+    )
+
+
+def check_items(items):
+    """Refuse what has no partitions of items."""
+    if is_dask_collection(items) and not isinstance(items, Delayed):
+        return
+    raise TypeError(
+        "items must be a dask bag, array or Series, or a list of delayed lists; got "
+        f"{_named(items)}. Of data in memory, call embedder.transform."
+    )
+
+
+def _named(values):
+    """Name the type of what is not as it must be."""
+    name = type(values).__name__
+    return f"a dask {name}" if is_dask_collection(values) else name
+
+
+class Chunks(NamedTuple):
+    """Samples in chunks.
+
+    Attributes
+    ----------
+    collections : list of dask collections
+        That they are parts of.
+    keys : list of tuple
+        Of the parts of X, y and weights, or None, of each chunk.
+    y : dask collection
+        The labels.
+    row_bytes : int
+        Of a row as it is learnt, about.
+    """
+
+    collections: list
+    keys: list
+    y: Any
+    row_bytes: int
+
+    @classmethod
+    def of(cls, X, y, sample_weight):
+        """Cut labels and weights as samples are."""
+        check_rows(X, "ImprintClassifier learns itself")
+        X, sizes = in_rows(X)
+        columns = [X]
+        for name, values in (("y", y), ("sample_weight", sample_weight)):
+            if values is not None or name == "y":
+                values = _cut(values, name, X, sizes)
+            columns.append(values)
+        collections = optimized([each for each in columns if each is not None])
+        keys = list(map(keys_of, collections))
+        if sample_weight is None:
+            keys.append([None] * len(sizes))
+        return cls(
+            collections, list(zip(*keys, strict=True)), columns[1], _row_bytes(X)
         )
 
 
-def chunks_of(X, y, sample_weight):
-    """List the chunks of samples, each a tuple of delayed X, y and weights or None."""
-    check_collection(
-        X, "X", "array or a dask DataFrame", "ImprintClassifier learns itself"
-    )
-    parts, sizes = parts_of(X)
-    are_known = not np.isnan(np.sum(sizes))
-    columns = [parts]
-    for name, values in (("y", y), ("sample_weight", sample_weight)):
-        if values is None:
-            columns.append([None] * len(parts))
-            continue
-        if not dask.is_dask_collection(values):
-            if np.ndim(values) == 0:
-                raise ValueError(
-                    f"{name} must have a value for each sample; got {values!r}."
-                )
-            values = da.from_array(np.asarray(values), chunks=-1)
-        found, its_sizes = parts_of(values)
-        if are_known and not np.isnan(np.sum(its_sizes)):
-            if sum(its_sizes) != sum(sizes):
-                raise ValueError(
-                    f"{name} must have a value for each of {sum(sizes)} samples; got "
-                    f"{sum(its_sizes)}."
-                )
-            found, _ = parts_of(values.rechunk({0: sizes}))
-        elif len(found) != len(parts):
-            raise ValueError(
-                f"{name} must have as many chunks as X where not all sizes are known, "
-                f"{len(parts)}; got {len(found)}. Call compute_chunk_sizes(), or "
-                "to_dask_array(lengths=True)."
-            )
-        columns.append(found)
-    return list(zip(*columns, strict=True))
-
-
-def parts_of(collection):
-    """List the parts of a collection along its rows, and their sizes or NaN."""
+def in_rows(collection):
+    """Have all features of a row in one chunk; list the sizes of chunks, or NaN."""
     if not isinstance(collection, da.Array):
-        parts = list(collection.to_delayed())
-        return parts, [np.nan] * len(parts)
+        return collection, [np.nan] * collection.npartitions
     if collection.ndim > 1:
         collection = collection.rechunk(dict.fromkeys(range(1, collection.ndim), -1))
-    return list(collection.to_delayed().ravel()), collection.chunks[0]
+    return collection, collection.chunks[0]
 
 
-def array_of(parts, sizes, like):
-    """Make a dask array of delayed parts along its rows, like another but for these."""
-    arrays = [
-        da.from_delayed(part, (size, *like.shape[1:]), like.dtype)
-        for part, size in zip(parts, sizes, strict=True)
-    ]
-    return da.concatenate(arrays, allow_unknown_chunksizes=True)
+def _cut(values, name, X, sizes):
+    """Cut labels or weights into the chunks of samples."""
+    if not is_dask_collection(values):
+        if np.ndim(values) == 0:
+            raise ValueError(
+                f"{name} must have a value for each sample; got {values!r}."
+            )
+        values = da.from_array(np.asarray(values), chunks=-1)
+    if isinstance(values, Delayed):
+        raise TypeError(
+            f"{name} must be a dask array, a dask Series or an array; got "
+            f"{_named(values)}. Pass dask.array.from_delayed of it."
+        )
+    values, its_sizes = in_rows(values)
+    are_known = not np.isnan(np.sum(sizes))
+    if are_known and not np.isnan(np.sum(its_sizes)):
+        if sum(its_sizes) != sum(sizes):
+            raise ValueError(
+                f"{name} must have a value for each of {sum(sizes)} samples; got "
+                f"{sum(its_sizes)}."
+            )
+        return values.rechunk({0: sizes})
+    if len(its_sizes) != len(sizes):
+        cure = "Call compute_chunk_sizes() on X"
+        if not isinstance(X, da.Array):
+            cure = "Pass X.to_dask_array(lengths=True)"
+        raise ValueError(
+            f"{name} must have as many chunks as X where not all sizes are known, "
+            f"{len(sizes)}; got {len(its_sizes)}. {cure}, and {name} is cut as X is."
+        )
+    return values
 
 
 def features_like(X, n_features):
@@ -90,17 +138,6 @@ def features_like(X, n_features):
     if not hasattr(sample, "columns"):
         sample = np.empty((0, n_features))
     return features_of(sample)
-
-
-def row_bytes_of(X):
-    """Estimate the bytes of a row as it is learnt."""
-    if isinstance(X, da.Array):
-        n_features, dtypes = np.prod(X.shape[1:]), {X.dtype}
-    else:
-        n_features, dtypes = len(X.columns), set(X.dtypes)
-    dtype = dtypes.pop()
-    is_kept = not dtypes and dtype in DTYPES
-    return n_features * (dtype.itemsize if is_kept else 8)
 
 
 @contextmanager
@@ -115,3 +152,14 @@ def naming_chunk(number):
         except TypeError:  # it is made of more than a message
             named = ValueError(message)
         raise named from error
+
+
+def _row_bytes(X):
+    """Estimate the bytes of a row as it is learnt."""
+    if isinstance(X, da.Array):
+        n_features, dtypes = np.prod(X.shape[1:]), {X.dtype}
+    else:
+        n_features, dtypes = len(X.columns), set(X.dtypes)
+    dtype = dtypes.pop()
+    is_kept = not dtypes and dtype in DTYPES
+    return n_features * (dtype.itemsize if is_kept else 8)

@@ -4,9 +4,9 @@ import warnings
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from operator import getitem
 from typing import Any
 
-import dask
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
@@ -20,7 +20,8 @@ from ..classifier import ImprintClassifier
 from ..classifier._fitted import Fitted
 from ..classifier._learning import replanned, start
 from ._buckets import buckets, chunks_by_parts
-from ._collections import check_ours, chunks_of, features_like, row_bytes_of
+from ._collections import Chunks, check_ours, features_like
+from ._graph import Tasks, keys_of, optimized
 from ._tasks import checker_of, how_to_learn, labels_of_chunk, learn_group, split
 from ._workers import computed, workers_of
 
@@ -81,7 +82,7 @@ def fit(
     check_ours(estimator, "estimator")
     clf = clone(estimator)
     clf._validate_params()
-    chunks = chunks_of(X, y, sample_weight)
+    chunks = Chunks.of(X, y, sample_weight)
     if clf.head is None:
         # Each plan draws the same seed, also from a random state.
         plans = _plans_of(lambda is_nonnegative: Plan.of(clone(clf), is_nonnegative))
@@ -89,7 +90,7 @@ def fit(
     else:
         plan, state = start(clf, None)
         plans = plan, plan
-    plan, state, n_features = _learnt(plans, state, clf, chunks, X, client)
+    plan, state, n_features = _learnt(plans, state, clf, chunks, client)
     clf._adopt(Fitted(plan, state), features_like(X, n_features))
     return clf
 
@@ -141,12 +142,12 @@ def partial_fit(
     check_ours(model, "model")
     check_is_fitted(model, "_fitted")  # it may have forgotten all classes
     fitted = model._fitted
-    chunks = chunks_of(X, y, sample_weight)
+    chunks = Chunks.of(X, y, sample_weight)
     if fitted.knows_classes:
         plans = fitted.plan, fitted.plan
     else:
         plans = _plans_of(partial(replanned, model))
-    plan, state, _ = _learnt(plans, fitted.learnt, model, chunks, X, client)
+    plan, state, _ = _learnt(plans, fitted.learnt, model, chunks, client)
     if not fitted.knows_classes:
         fitted = Fitted(plan, fitted.learnt)
     model._set_fitted(fitted.extended(state))
@@ -170,7 +171,7 @@ def _plans_of(plan_of):
     return tuple(plans)
 
 
-def _learnt(plans, state, clf, chunks, X, client):
+def _learnt(plans, state, clf, chunks, client):
     """Learn all chunks, class by class, beside what is known.
 
     Each chunk of rows is computed once: where they go is found by the labels, and how
@@ -184,10 +185,8 @@ def _learnt(plans, state, clf, chunks, X, client):
         What is known.
     clf : ImprintClassifier
         Has the parameters.
-    chunks : list of tuple
-        Of `chunks_of`.
-    X : dask array or dask DataFrame
-        Tells how large a row is.
+    chunks : Chunks
+        The samples.
     client : Client or None
         Where to compute.
 
@@ -200,18 +199,23 @@ def _learnt(plans, state, clf, chunks, X, client):
     n_features : int
         Of the rows.
     """
-    there = dask.delayed(checker_of(clf))
-    tasks = [
-        dask.delayed(labels_of_chunk)(there, number, y)
-        for number, (_, y, _) in enumerate(chunks)
-    ]
-    counted = computed(tasks, client)
+    checker = checker_of(clf)
+    labels = optimized([chunks.y])
+    tasks = Tasks(labels)
+    there = tasks.share(checker)
+    counted = computed(
+        tasks.delayed(
+            tasks.add(labels_of_chunk, there, number, y)
+            for number, y in enumerate(keys_of(*labels))
+        ),
+        client,
+    )
     counts, label_dtype = _all_labels(state, counted)
     plan = next(plan for plan in plans if isinstance(plan, Plan))
     plan.numbers(list(counts))  # an error if the number of one is missing
     starts = offsets_of([some.n_rows for some in counted])
     n_samples = state.n_samples + int(starts[-1])
-    bucket_of, large, most = buckets(counts, row_bytes_of(X), *workers_of(client))
+    bucket_of, large, most = buckets(counts, chunks.row_bytes, *workers_of(client))
     if large:
         warnings.warn(
             f"The samples of {shortened(sorted(large))} are too many for one worker, "
@@ -222,31 +226,33 @@ def _learnt(plans, state, clf, chunks, X, client):
             stacklevel=3,
         )
     n_buckets = max(bucket_of.values()) + 1
-    where = dask.delayed(bucket_of)
+    tasks = Tasks(chunks.collections)
+    there, where, plans_there = map(tasks.share, (checker, bucket_of, plans))
     looks, pieces = [], []
-    for number, chunk in enumerate(chunks):
-        look, *its_pieces = dask.delayed(split, nout=1 + n_buckets)(
-            there, number, *chunk, int(starts[number]), where, plan.chooses_norm
+    for number, keys in enumerate(chunks.keys):
+        parts = tasks.add(
+            split, there, number, *keys, int(starts[number]), where, plan.chooses_norm
         )
+        look, *its_pieces = (tasks.add(getitem, parts, i) for i in range(1 + n_buckets))
         looks.append(look)
         pieces.append(its_pieces)
-    how = dask.delayed(how_to_learn)(plans, state.n_features, label_dtype, looks)
+    how = tasks.add(how_to_learn, plans_there, state.n_features, label_dtype, looks)
     labels_of = [set() for _ in range(n_buckets)]
     for label, bucket in bucket_of.items():
         labels_of[bucket].add(label)
     parts = []
     for bucket, labels in enumerate(labels_of):
-        runs = [range(len(chunks))]
+        runs = [range(len(pieces))]
         if labels <= large:
             runs = chunks_by_parts(counted, *labels, most)
-        part = _part_of(state, labels)
+        part = tasks.share(_part_of(state, labels))
         for run in runs:
             some = [pieces[number][bucket] for number in run]
-            part = dask.delayed(learn_group)(
-                how, part, some, state.n_samples, n_samples, clf.device
+            part = tasks.add(
+                learn_group, how, part, some, state.n_samples, n_samples, clf.device
             )
         parts.append(part)
-    looks, *parts = computed([dask.delayed(list)(looks), *parts], client)
+    looks, *parts = computed(tasks.delayed([tasks.add(list, looks), *parts]), client)
     # Functions of the user's are those that were passed, not copies from a worker.
     how = how_to_learn(plans, state.n_features, label_dtype, looks)
     state = united(how.plan.needs, state, parts, label_dtype, n_samples)

@@ -4,8 +4,8 @@ from copy import copy
 from operator import getitem
 from typing import Any
 
-import dask
 import numpy as np
+from dask.delayed import Delayed
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,7 +13,8 @@ from .._arrays.device import to_host
 from ..classifier import ImprintClassifier
 from ..embedding._embedder import FoundationEmbedder
 from ..inspection._estimators import without_names
-from ._collections import array_of, check_collection, naming_chunk, parts_of
+from ._collections import check_items, check_rows, in_rows, naming_chunk
+from ._graph import Tasks, keys_of, optimized
 
 
 def predict(model: ImprintClassifier, X: Any) -> Any:
@@ -172,8 +173,8 @@ def embed(embedder: Any, items: Any) -> Any:
         Fitted, or it has embedded something, so that the width is known. Each worker
         loads the model once; with ``cache_dir``, a folder that all of them see, each
         item is embedded once by all of them.
-    items : dask Bag, dask Series, one-column dask DataFrame or dask array
-        The items.
+    items : dask Bag, Series, one-column DataFrame or array, or list of Delayed
+        The items. Each of the delayed is to be a list of them.
 
     Returns
     -------
@@ -213,38 +214,51 @@ def embed(embedder: Any, items: Any) -> Any:
             "The embedder must know how wide its embeddings are: call fit with an item "
             "first."
         )
-    check_collection(items, "items", "bag, array or Series", "call embedder.transform")
     embedder = copy(embedder)  # its parameters may change before it embeds
-    there, like = dask.delayed(embedder), np.empty((0, n_features), np.float32)
-    parts, sizes = parts_of(items)
-    rows = [
-        dask.delayed(_embedded)(there, number, part, like)
-        for number, part in enumerate(parts)
-    ]
-    return array_of(rows, sizes, like)
+    like = np.empty((0, n_features), np.float32)
+    if (
+        isinstance(items, list)
+        and items
+        and all(isinstance(each, Delayed) for each in items)
+    ):
+        sizes, keys, collections = [np.nan] * len(items), [d.key for d in items], items
+    else:
+        check_items(items)
+        items, sizes = in_rows(items)
+        collections = optimized([items])
+        keys = keys_of(*collections)
+    tasks = Tasks(collections)
+    there = tasks.share(embedder)
+    calls = [(_embedded, there, number, key, like) for number, key in enumerate(keys)]
+    return tasks.array(calls, sizes, like)
 
 
 def _of_queries(model, X, name, **params):
     """Call a method of a model for each chunk of queries."""
     check_is_fitted(model)
-    check_collection(X, "X", "array or a dask DataFrame", f"call model.{name}")
-    parts, sizes = parts_of(X)
+    check_rows(X, f"call model.{name}")
     # Of a row of ones: the dtypes, and what is found once for all queries.
     ones = np.ones((1, model.n_features_in_), getattr(X, "dtype", np.float64))
+    if name != "explain":
+        model = model.compact()  # has all that workers need, and less to send
     model = copy(model)  # it may learn before its predictions are computed
     nameless, _ = without_names(model)
     like = getattr(nameless, name)(ones, **params)
-    there, row = dask.delayed(model), dask.delayed(like, traverse=False)
-    found = [
-        dask.delayed(_called)(there, number, part, name, params, row)
-        for number, part in enumerate(parts)
+    X, sizes = in_rows(X)
+    [X] = optimized([X])
+    tasks = Tasks([X])
+    there, row = map(tasks.share, (model, like))
+    calls = [
+        (_called, there, number, part, name, params, row)
+        for number, part in enumerate(keys_of(X))
     ]
     if not isinstance(like, Bunch):
-        return array_of(found, sizes, like)
+        return tasks.array(calls, sizes, like)
+    found = [tasks.add(*call) for call in calls]
     columns = Bunch()
     for key, value in like.items():
-        column = [dask.delayed(getitem)(one, key) for one in found]
-        columns[key] = array_of(column, sizes, value)
+        some = Tasks(tasks.delayed(found[:1]))  # with its graph
+        columns[key] = some.array([(getitem, one, key) for one in found], sizes, value)
     return columns
 
 

@@ -12,6 +12,7 @@ from .._arrays.finite import naming_rows
 from .._memory.learner import batches_joined, completed, learn
 from .._memory.state import State
 from .._plan import Plan
+from .._validation import shortened
 from ..classifier._fitted import Fitted
 from ..classifier._learning import check_some_weight, checked_batch, coded
 from ._collections import naming_chunk
@@ -136,6 +137,13 @@ def split(checker, number, X, y, weights, start, bucket_of, looks_at_signs):
         not (looks_at_signs and batch.signed_labels),
         bool(batch.is_absent.all()),
     )
+    unknown = [label for label in batch.classes.tolist() if label not in bucket_of]
+    if unknown:
+        raise ValueError(
+            f"In chunk {number}: y has {shortened(unknown)}, which it did not have "
+            "when labels were counted. It is computed twice, and must be the same "
+            "each time: call persist() on it first."
+        )
     buckets = np.array([bucket_of[label] for label in batch.classes.tolist()])
     of_row = buckets[batch.codes]
     pieces = []

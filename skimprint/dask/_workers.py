@@ -9,11 +9,12 @@ from joblib import cpu_count
 
 def computed(tasks, client):
     """Compute tasks, on the client if there is one."""
-    if client is None:
-        return list(dask.compute(*tasks))
-    _check_client(client)
-    futures = client.compute(list(tasks))
+    futures = []
     try:
+        if client is None:
+            return list(dask.compute(*tasks))
+        _check_client(client)
+        futures = client.compute(list(tasks))
         return client.gather(futures)
     except CancelledError as error:
         raise ConnectionError(
@@ -22,11 +23,17 @@ def computed(tasks, client):
             "call again."
         ) from error
     finally:
-        client.cancel(futures)  # where one has failed, the others are not needed
+        if futures:  # where one has failed, the others are not needed
+            client.cancel(futures)
 
 
 def _check_client(client):
-    """Refuse a client that has gone."""
+    """Refuse what is no client, and one that has gone."""
+    if not hasattr(client, "gather"):
+        raise TypeError(
+            "client must be a distributed.Client, such as Client(cluster) or Client("
+            f"address); got {type(client).__name__}."
+        )
     if client.status != "running":
         raise ValueError(
             f"client must be connected to a scheduler; it is {client.status}. Start "

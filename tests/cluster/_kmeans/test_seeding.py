@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from sklearn.cluster import KMeans
 
 from skimprint.cluster import GroupedKMeans

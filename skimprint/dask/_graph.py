@@ -1,0 +1,92 @@
+"""Graphs of tasks on the chunks of collections."""
+
+from uuid import uuid4
+
+import dask
+import dask.array as da
+from dask.core import flatten
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
+
+
+def optimized(collections):
+    """Let dask optimise collections, unless they have tasks in common.
+
+    It would optimise them one by one, and compute these tasks for each.
+    """
+    seen = set()
+    for each in collections:
+        keys = set(each.__dask_graph__())
+        if seen & keys:
+            return collections
+        seen |= keys
+    return [
+        each.optimize() if hasattr(each, "optimize") else dask.optimize(each)[0]
+        for each in collections
+    ]
+
+
+def keys_of(collection):
+    """List the keys of the parts of a collection along its rows."""
+    return list(flatten(collection.__dask_keys__()))
+
+
+class Tasks:
+    """Tasks of one computation.
+
+    They are one layer of a graph: with one for each, as `dask.delayed` has them, the
+    time of dask grows with the square of their number.
+
+    Parameters
+    ----------
+    collections : list of dask collections
+        Whose keys tasks may have as arguments.
+    """
+
+    def __init__(self, collections):
+        self.collections = list(collections)
+        self.tasks = {}
+        self.token = uuid4().hex
+
+    def add(self, function, *args):
+        """Add the call of a function; return its key."""
+        key = f"{function.__name__.strip('_')}-{self.token}", len(self.tasks)
+        self.tasks[key] = function, *args
+        return key
+
+    def share(self, value):
+        """Send a value once to each worker that needs it; return its key."""
+        value = dask.delayed(value, traverse=False)
+        self.collections.append(value)
+        return value.key
+
+    def delayed(self, keys):
+        """Make delayed objects of tasks."""
+        keys = list(keys)
+        graph = HighLevelGraph.from_collections(
+            self.token, self.tasks, dependencies=self.collections
+        )
+        return [Delayed(key, graph, layer=self.token) for key in keys]
+
+    def array(self, calls, sizes, like):
+        """Make a dask array of calls, like another array but for its rows.
+
+        Parameters
+        ----------
+        calls : list of tuple
+            A function and its arguments, for each chunk.
+        sizes : list of int
+            Rows of each chunk, or NaN.
+        like : ndarray
+            Of the type, and of the shape but for the rows.
+
+        Returns
+        -------
+        array : dask array of shape (n, *like.shape[1:])
+        """
+        name = f"{calls[0][0].__name__.strip('_')}-{uuid4().hex}"
+        ends = (0,) * (like.ndim - 1)
+        layer = {(name, i, *ends): call for i, call in enumerate(calls)}
+        graph = HighLevelGraph.from_collections(name, layer, self.collections)
+        chunks = tuple(sizes), *((n,) for n in like.shape[1:])
+        return da.Array(graph, name, chunks, dtype=like.dtype)
