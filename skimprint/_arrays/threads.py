@@ -1,12 +1,12 @@
 """Run threads across groups, with BLAS held to one thread in each of them."""
 
+import functools
 import os
 import threading
 import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import cache
 
 import numpy as np
 import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be controlled
@@ -41,10 +41,29 @@ class ForkSafeLock:
         self._lock = make()
         _FORK_SAFE.add(self)
 
+    def __reduce__(self):
+        return type(self), (self._make,)  # what is copied has a lock of its own
+
     # `with` calls the methods of the lock itself: an interrupt in one of ours, when the
     # lock was acquired, would leave it locked.
     __enter__ = property(lambda self: self._lock.__enter__)
     __exit__ = property(lambda self: self._lock.__exit__)
+
+
+class cached_property(functools.cached_property):
+    """Compute once and keep; of threads that come at once, each may compute it.
+
+    Until Python 3.12, functools' own has one lock for all instances, which makes one
+    model wait for another, and which a forked process may find held for ever.
+    """
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        kept = vars(instance)
+        if self.attrname not in kept:
+            kept[self.attrname] = self.func(instance)
+        return kept[self.attrname]
 
 
 _lock = ForkSafeLock()
@@ -52,7 +71,7 @@ _users = 0
 _limiter = None
 
 
-@cache
+@functools.cache
 def _controller():
     # Looking through the loaded libraries takes milliseconds: once per process.
     return ThreadpoolController()
@@ -70,7 +89,7 @@ def _release_control():
             clear(force=True)
 
 
-@cache
+@functools.cache
 def _helpers():
     """Keep threads for all calls.
 

@@ -1,7 +1,6 @@
 """Learn samples, class by class: from a state and more samples to the next state."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from joblib import effective_n_jobs
 
 from .._arrays.device import have_negative
 from .._arrays.groups import GroupedRows, blocks_of_rows, offsets_of, runs_of
-from .._arrays.threads import run_tasks
+from .._arrays.threads import cached_property, run_tasks
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.moments import MomentColumns, Pool, are_few
 from .._validation import as_objects, joint_label_dtype

@@ -2,12 +2,12 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._arrays.threads import cached_property
 from .columns import Ragged, as_slice, joined, n_bytes, take
 
 # Blocks of at most this size are joined. So a class is added, learnt again or forgotten

@@ -1,12 +1,12 @@
 """What a head says about queries: scores, familiarities, explanations, proxies."""
 
+import threading
 from contextlib import nullcontext
-from functools import cached_property
 
 import numpy as np
 from scipy.special import softmax
 
-from .._arrays.threads import one_blas_thread
+from .._arrays.threads import ForkSafeLock, cached_property, one_blas_thread
 from .._space.kernel_ridge import LabelShares
 from ..aggregation import keep_winners, nearest_of_class
 from .familiarity import FAMILIARITIES, MEANS
@@ -30,6 +30,8 @@ class Scorer:
         work than to look through the queries: then `winners` and `scores` need a check.
     calibrations : dict of {str: Calibration}
         What leaving samples out has shown, by the kind of familiarity.
+    lock : ForkSafeLock
+        Held while that is found.
     """
 
     def __init__(self, head, plan=None):
@@ -41,6 +43,7 @@ class Scorer:
             and not plan.query_norm.is_callable
         )
         self.calibrations = {}
+        self.lock = ForkSafeLock(threading.RLock)
 
     @cached_property
     def similarity(self):

@@ -8,7 +8,6 @@ scatters is kept: classes can be added then, but not taken away.
 """
 
 from copy import copy
-from functools import cached_property
 from itertools import repeat
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 from .._arrays.groups import blocks_of_rows, offsets_of, row_keys
-from .._arrays.threads import run_blocks
+from .._arrays.threads import cached_property, run_blocks
 from .._memory.columns import Ragged, Samples, take
 from ..cluster._kmeans.sums import cluster_sums
 from .whitening import is_apart, rounding_of

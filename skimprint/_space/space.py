@@ -1,10 +1,9 @@
 """What the samples of all classes say together: their space, and how to whiten it."""
 
-from functools import cached_property
-
 import numpy as np
 
 from .._arrays.blas import one_thread_if_small
+from .._arrays.threads import cached_property
 from .._memory.columns import Ragged, Samples
 from ..normalization import l2_normalize
 from .kernel_ridge import KernelRidge, Support, choose_kernel

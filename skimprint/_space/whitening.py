@@ -2,13 +2,13 @@
 
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 from .._arrays.blas import eigh, one_thread_if_small
+from .._arrays.threads import cached_property
 
 # The smallest shrinkage: 0 would divide by the eigenvalues that are zero.
 MIN_SHRINKAGE = 1e-6

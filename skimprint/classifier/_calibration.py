@@ -59,12 +59,13 @@ def calibrate(scorer, score):
         Of no samples, and a temperature by what they score elsewhere, if there is none
         to leave out.
     """
-    if score not in scorer.calibrations:
-        found = _calibrated(scorer, score)
-        if not _tells_apart(scorer.head):
-            found = found._replace(temperature=1.0)
-        scorer.calibrations[score] = found
-    return scorer.calibrations[score]
+    with scorer.lock:  # threads that come meanwhile wait
+        if score not in scorer.calibrations:
+            found = _calibrated(scorer, score)
+            if not _tells_apart(scorer.head):
+                found = found._replace(temperature=1.0)
+            scorer.calibrations[score] = found
+        return scorer.calibrations[score]
 
 
 def _calibrated(scorer, score):

@@ -1,11 +1,10 @@
 """What a fitted classifier is made of: a plan, a state, and a head made on demand."""
 
 from copy import deepcopy
-from functools import cached_property
 from threading import RLock
 from typing import NamedTuple
 
-from .._arrays.threads import ForkSafeLock
+from .._arrays.threads import ForkSafeLock, cached_property
 from .._memory.learner import batches_joined, completed, copied_parts, learn
 from .._scoring.scorer import Scorer
 from .._space.space import Space
@@ -21,8 +20,7 @@ _MAX_REWRITTEN_BYTES = 2**26
 class once_property(cached_property):
     """Compute once: threads that come meanwhile wait.
 
-    Python's own has no lock since 3.12, so that what one thread finds later is missing
-    in what another one has; up to 3.11, there is one lock for all instances.
+    Else what one thread finds later is missing in what another one has.
     """
 
     def __get__(self, instance, owner=None):

@@ -1,10 +1,9 @@
 """What predictions need, made of what a classifier knows."""
 
-from functools import cached_property
-
 import numpy as np
 
 from .._arrays.groups import row_keys
+from .._arrays.threads import cached_property
 from .._space.whitening import precision_cholesky
 from ..normalization import l2_normalize, squared_lengths
 

@@ -5,12 +5,13 @@ from collections import defaultdict
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from operator import or_
 from typing import Any
 
 import numpy as np
 
+from .._arrays.threads import cached_property
 from .._memory.learner import completed, learn, learn_each
 from .._scoring.scorer import Scorer
 from .._scoring.similarity import largest_first, largest_rows

@@ -1,17 +1,20 @@
 """Tasks across threads: their results, and what errors and interrupts leave behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+import skimprint
 from skimprint._arrays import threads as _threads
-from skimprint._arrays.threads import run_blocks, run_tasks
+from skimprint._arrays.threads import cached_property, run_blocks, run_tasks
 
 
 def blas_threads():
@@ -117,6 +120,41 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_locks_that_others_hold_at_a_fork_are_made_again():
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=60)
+
+
+class OfEach:
+    """Finds something, as late as it is told."""
+
+    def __init__(self, ready):
+        self.ready = ready
+        self.begun = threading.Event()
+
+    @cached_property
+    def found(self):
+        self.begun.set()
+        assert self.ready.wait(30)
+        return object()
+
+
+def test_what_is_computed_for_one_object_does_not_wait_for_another():
+    """A lock for all objects would be held for ever in a process that is forked."""
+    later, now = OfEach(threading.Event()), OfEach(threading.Event())
+    thread = threading.Thread(target=lambda: later.found)
+    thread.start()
+    assert later.begun.wait(30)
+    now.ready.set()
+    assert now.found is now.found
+    later.ready.set()
+    thread.join()
+    assert later.found is not now.found
+
+
+def test_nothing_is_computed_once_under_the_lock_of_functools():
+    for path in Path(skimprint.__file__).parent.rglob("*.py"):
+        if path.name != "threads.py":
+            source = path.read_text(encoding="utf-8")
+            assert not re.search("from functools import .*cached_property", source)
+            assert "functools.cached_property" not in source
 
 
 INTERRUPTS = """

@@ -1,6 +1,8 @@
 """Scores of samples left out: against models that are fitted without them."""
 
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -402,6 +404,23 @@ class TestIncrementally:
         assert of_contrast == fresh.rejection_threshold_
         clf.set_params(metric="euclidean").fit(X, y)
         assert clf.rejection_threshold_ < 0
+
+
+def test_threads_that_come_at_once_calibrate_once(few, monkeypatch):
+    X, y = few
+    clf = ImprintClassifier(random_state=0).fit(X, y)
+    expected, calls = clone(clf).fit(X, y).predict_proba(X), []
+
+    def noted(*args):
+        calls.append(args)
+        time.sleep(0.05)
+        return leave_one_out(*args)
+
+    monkeypatch.setattr("skimprint.classifier._calibration.leave_one_out", noted)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(clf.predict_proba, [X] * 4):
+            np.testing.assert_array_equal(found, expected)
+    assert len(calls) == 1
 
 
 def test_one_sample_is_not_heavier_than_all():

@@ -1,9 +1,9 @@
 """What a library's module derives its loader from: `Loader`, or `TorchLoader`."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from ..._arrays.threads import cached_property
 from .._backbone import Backbone, Options
 from .._fingerprint import preprocessing_digest
 from .._torch import TorchBackbone, resolve

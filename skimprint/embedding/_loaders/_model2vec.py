@@ -1,7 +1,6 @@
 """Static embeddings of model2vec: a table of vectors for tokens, averaged."""
 
-from functools import cached_property
-
+from ..._arrays.threads import cached_property
 from .._backbone import Backbone
 from .._fingerprint import digest
 from ._base import Loader

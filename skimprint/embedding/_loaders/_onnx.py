@@ -2,11 +2,12 @@
 
 import os
 import re
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from ..._arrays.threads import cached_property
 from .._backbone import Backbone
 from .._extras import require
 from .._fingerprint import digest, preprocessing_digest

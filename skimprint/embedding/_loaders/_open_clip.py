@@ -1,8 +1,8 @@
 """Pairs of image and text towers of open_clip."""
 
-from functools import cached_property
 from pathlib import Path
 
+from ..._arrays.threads import cached_property
 from .._extras import require
 from .._fingerprint import digest
 from .._pooling import pool

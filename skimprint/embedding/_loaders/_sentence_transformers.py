@@ -1,8 +1,8 @@
 """Models of sentence-transformers."""
 
 import re
-from functools import cached_property
 
+from ..._arrays.threads import cached_property
 from .._fingerprint import preprocessing_digest, tokenizer_digest
 from .._pooling import pool
 from ._base import TorchLoader

@@ -1,7 +1,6 @@
 """Models of transformers: of images, texts or sounds, and pairs of these."""
 
-from functools import cached_property
-
+from ..._arrays.threads import cached_property
 from .._fingerprint import digest, preprocessing_digest, tokenizer_digest
 from .._pooling import output_features, output_has, pool
 from .._sounds import probe_sounds, resampled
