@@ -117,8 +117,8 @@ def check_components(estimator, params):
         if inner and name in own and not hasattr(own[name], "set_params"):
             raise ValueError(
                 f"{key} is the parameter of a component, but {name} is {own[name]!r}. "
-                f"Set {name} to an instance, such as generator=KMeansProxies() or "
-                "rejection=Rejection(label)."
+                f"Set {name} to an instance, such as generator=KMeansProxies(), "
+                "rejection=Rejection(label) or estimator=ImprintClassifier()."
             )
 
 
@@ -207,6 +207,13 @@ def refuse_collections(*collections):
                 "it to a function of skimprint.dask, such as fit, predict or embed, or "
                 "call compute() on it first."
             )
+
+
+def read_only(array):
+    """Make a view of an array that cannot be written to: it is shared with others."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def stacked(X):

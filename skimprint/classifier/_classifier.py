@@ -31,7 +31,7 @@ from .._types import (
     QueryNorm,
     RandomState,
 )
-from .._validation import check_components, fit_context
+from .._validation import check_components, fit_context, read_only
 from ..aggregation import AGGREGATIONS, Aggregation
 from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
@@ -246,6 +246,8 @@ or callable, default="dot"
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if ``X`` has any that are all strings.
+
+    Arrays of what was learnt cannot be written to: copies of the classifier share them.
 
     See Also
     --------
@@ -700,12 +702,12 @@ or callable, default="dot"
     @property
     def classes_(self) -> np.ndarray:
         """The labels, sorted: ndarray of shape (n_classes,)."""
-        return self._scorer("classes_").head.all_classes
+        return read_only(self._scorer("classes_").head.all_classes)
 
     @property
     def proxies_(self) -> np.ndarray:
         """The normalised proxies: ndarray of shape (n_proxies_total, n_features)."""
-        return self._scorer("proxies_").head.proxies
+        return read_only(self._scorer("proxies_").head.proxies)
 
     @property
     def proxy_labels_(self) -> np.ndarray:
@@ -716,19 +718,19 @@ or callable, default="dot"
     @property
     def proxy_indices_(self) -> np.ndarray:
         """The training row of each proxy: ndarray of shape (n_proxies_total,)."""
-        return self._scorer("proxy_indices_").head.indices
+        return read_only(self._scorer("proxy_indices_").head.indices)
 
     @property
     def class_count_(self) -> np.ndarray:
         """Weight of the samples of each class: ndarray of shape (n_classes,)."""
         head = self._scorer("class_count_").head
-        return head.widened(head.space.class_weights, 0)
+        return read_only(head.widened(head.space.class_weights, 0))
 
     @property
     def covariance_(self) -> np.ndarray:
         """Shrunk within-class covariance: ndarray of shape (n_features, n_features)."""
         needs = "metric='mahalanobis', and not in a compact classifier"
-        return self._of_head("covariance_", "covariance", needs)
+        return read_only(self._of_head("covariance_", "covariance", needs))
 
     @property
     def whitening_(self) -> float:

@@ -36,7 +36,7 @@ from sklearn.utils.validation import (
 )
 
 from .._arrays.device import embedding_dtypes, namespace_of, to_device, to_host
-from .._validation import fit_context, seed_from
+from .._validation import check_components, fit_context, seed_from
 from ._classifier import ImprintClassifier
 from ._onnx_hooks import OnnxHooks
 from ._shared_fits import Candidate, agreeing, fitted_together
@@ -305,6 +305,41 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
     explain = _of_the_best("explain")
     kproxies = _of_the_best("kproxies")
     assign_proxies = _of_the_best("assign_proxies")
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The labels, sorted: ndarray of shape (n_classes,)."""
+        check_is_fitted(self)
+        return self.best_estimator_.classes_
+
+    def set_params(self, **params: Any) -> "ImprintClassifierCV":
+        """Set parameters, also of the classifier, as ``estimator__n_proxies``.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters and their values.
+
+        Returns
+        -------
+        self : ImprintClassifierCV
+            The search.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no component that has it, such as an
+            ``estimator`` that is `None`. Then nothing is set.
+
+        Examples
+        --------
+        >>> from skimprint import ImprintClassifier, ImprintClassifierCV
+        >>> search = ImprintClassifierCV(ImprintClassifier())
+        >>> search.set_params(estimator__n_proxies=5).estimator
+        ImprintClassifier(n_proxies=5)
+        """
+        check_components(self, params)
+        return super().set_params(**params)
 
     def get_metadata_routing(self):
         """Describe what is passed on to the classifier, the splitter and the scorers.

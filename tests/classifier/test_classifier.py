@@ -1,6 +1,8 @@
 """ImprintClassifier as a scikit-learn classifier, and its identities."""
 
+import copy
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from sklearn.preprocessing import LabelBinarizer, StandardScaler, normalize
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
+from skimprint import ImprintClassifier
 from skimprint.aggregation import Votes
 from skimprint.generation import (
     GENERATORS,
@@ -585,6 +588,21 @@ class TestFit:
         X, X_query, y, y_query = split
         clf = plain_classifier(MiniBatchKMeans(n_init=1), 3, random_state=0).fit(X, y)
         assert clf.score(X_query, y_query) > 0.8
+
+
+def test_arrays_of_what_was_learnt_cannot_be_written_to(digits):
+    """Copies of the classifier share them."""
+    X, y = digits
+    clf = ImprintClassifier(metric="mahalanobis", random_state=0).fit(X, y)
+    others = clone(clf).fit(X, y), clf.compact(), copy.copy(clf)
+    for name in (name for name in dir(type(clf)) if name.endswith("_")):
+        array = getattr(clf, name, None) if not name.startswith("_") else None
+        if isinstance(array, np.ndarray):
+            with suppress(ValueError, TypeError):  # read-only; one cannot add to text
+                array[...] = array[::-1]
+    for other in others:
+        np.testing.assert_array_equal(clf.predict_proba(X), other.predict_proba(X))
+        np.testing.assert_array_equal(clf.proxies_, others[0].proxies_)
 
 
 def test_least_squares_predicts_as_ridge_with_more_samples_than_features():

@@ -750,3 +750,15 @@ def weights_of_k_means(search):
 )
 def test_common_checks(estimator, check):
     check(estimator)
+
+
+def test_without_an_estimator_errors_say_what_is_missing():
+    search = ImprintClassifierCV()
+    assert not hasattr(search, "classes_")
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        _ = search.classes_
+    with pytest.raises(ValueError, match=r"estimator is None. .*estimator=Imprint"):
+        search.set_params(cv=3, estimator__n_proxies=2)
+    assert search.cv is None
+    search.set_params(estimator=ImprintClassifier(), estimator__n_proxies=2)
+    assert search.estimator.n_proxies == 2
