@@ -105,6 +105,14 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def mode_of(path):
+    return path.stat().st_mode & 0o7777
+
+
+def is_root():
+    return os.name == "posix" and os.geteuid() == 0
+
+
 def through(model, folder, **options):
     """Save a model and load it again."""
     persistence.save(model, folder, **options)
@@ -635,19 +643,66 @@ def test_the_working_directory_is_not_replaced(digits, folder, saved, monkeypatc
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs modes of POSIX")
-def test_who_may_read_a_folder_stays_and_all_of_its_files_are_alike(digits, saved):
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_who_may_read_a_folder_and_its_files_stays(saved, monkeypatch, can_exchange):
+    if not can_exchange:
+        name = "skimprint.persistence._files._exchange"
+        monkeypatch.setattr(name, lambda first, second: False)
     clf = persistence.load(saved)
-    modes = {path.stat().st_mode for path in saved.iterdir()}
-    assert len(modes) == 1
-    for mode in (0o700, 0o755):
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1
+    for mode in (0o700, 0o755, 0o750):
         saved.chmod(mode)
         persistence.save(clf, saved)
-        assert saved.stat().st_mode & 0o777 == mode
-        assert {path.stat().st_mode for path in saved.iterdir()} == modes
+        assert mode_of(saved) == mode
+    modes = {"README.md": 0o444, "config.json": 0o640, "model.safetensors": 0o600}
+    for name, mode in modes.items():
+        (saved / name).chmod(mode)
+    persistence.save(clf, saved)
+    assert {path.name: mode_of(path) for path in saved.iterdir()} == modes
     if os.geteuid():  # root may write all
         saved.chmod(0o500)
         with pytest.raises(PermissionError, match="is read-only"):
             persistence.save(clf, saved)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes of POSIX")
+def test_who_may_read_a_model_may_read_the_files_that_are_new_in_it(digits, saved):
+    pytest.importorskip("skops.io", reason="needs skimprint[files]")
+    for path in saved.iterdir():
+        path.chmod(0o600)
+    model = make_pipeline(StandardScaler(), plain_classifier("mean")).fit(*digits)
+    persistence.save(model, saved)
+    assert {path.name: mode_of(path) for path in saved.iterdir()} == dict.fromkeys(
+        ["README.md", "config.json", "model.safetensors", "standardscaler.skops"], 0o600
+    )
+
+
+@pytest.mark.skipif(not is_root(), reason="needs root, who may give files away")
+@pytest.mark.parametrize("kept", ["owner and group", "group", "none"])
+def test_owners_and_groups_stay_or_others_get_no_more(saved, monkeypatch, kept):
+    clf, chown = persistence.load(saved), os.chown
+    modes = {saved: 0o750, **dict.fromkeys(saved.iterdir(), 0o640)}
+    modes[saved / "README.md"] = 0o664
+    for path, mode in modes.items():
+        chown(path, 1234, 2345)
+        path.chmod(mode)
+
+    def limited(path, uid, gid):
+        if kept == "none" or uid != -1:
+            raise PermissionError
+        chown(path, uid, gid)
+
+    if kept != "owner and group":
+        monkeypatch.setattr(os, "chown", limited)
+    persistence.save(clf, saved)
+    uid = 1234 if kept == "owner and group" else os.geteuid()
+    gid = os.getegid() if kept == "none" else 2345
+    if kept == "none":
+        modes = {saved: 0o700, **dict.fromkeys(modes.keys() - {saved}, 0o600)}
+        modes[saved / "README.md"] = 0o644
+    for path, mode in modes.items():
+        found = path.stat()
+        assert (mode_of(path), found.st_uid, found.st_gid) == (mode, uid, gid)
 
 
 @pytest.mark.parametrize("fails", [False, True])

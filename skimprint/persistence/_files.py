@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import shutil
+import stat
 import sys
 import uuid
 import zipfile
@@ -53,14 +54,15 @@ def replacing(folder):
     try:
         yield new
         for path in new.iterdir():
-            # Libraries may make files for their owner only: all are as that of ours.
-            shutil.copymode(new / CONFIG, path)
+            # Libraries make files for their owner only: new ones are as that of ours.
+            likes = folder / path.name, folder / CONFIG, new / CONFIG
             with path.open("rb+") as file:
+                _copy_access(next(filter(Path.exists, likes)), path)
                 os.fsync(file.fileno())
         if not folder.exists():
             new.rename(folder)
             return
-        shutil.copymode(folder, new)  # it may be for some people only
+        _copy_access(folder, new)  # it may be for some people only
         if not _exchange(new, folder):
             # Where no system call exchanges folders, there is none for a moment.
             old = new.with_name(f"{new.name}.old")
@@ -141,10 +143,10 @@ def read_undisturbed(read, folder):
 def _identity(folder):
     """Tell a folder from one that took its place, even under the same number."""
     try:
-        stat = folder.stat()
+        found = folder.stat()
     except FileNotFoundError:  # there may be none for a moment
         return None
-    return stat.st_dev, stat.st_ino, stat.st_mtime_ns
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def read_config(folder):
@@ -218,6 +220,19 @@ def check_archive(path):
 
 def _refuse(constant):
     raise ValueError(f"it has {constant}.")
+
+
+def _copy_access(source, target):
+    """Give a file or folder the mode, owner and group of another, if that may be."""
+    old = source.stat()
+    mode = stat.S_IMODE(old.st_mode)
+    if hasattr(os, "chown"):
+        for ids in ((-1, old.st_gid), (old.st_uid, -1)):
+            with contextlib.suppress(OSError):  # not everybody may give files away
+                os.chown(target, *ids)
+        if target.stat().st_gid != old.st_gid:
+            mode = mode & ~0o070 | (mode & 0o007) << 3  # another group: as all others
+    target.chmod(mode)
 
 
 def _exchange(first, second):
