@@ -309,6 +309,36 @@ def test_names_weights_and_absent_classes(folder):
             again.predict(X[list("bacd")])
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [[f"{i:06}" for i in range(500)], ["a" * 3000, "b"], ["ä" * 9, "\udcff" * 500]],
+    ids=["many", "long", "not of ASCII"],
+)
+@pytest.mark.parametrize("limit", ["config", "labels"])
+def test_what_load_would_refuse_for_its_size_is_not_written(
+    saved, monkeypatch, limit, labels
+):
+    """The limits are smaller here: 200,000 labels of 336 bytes reach the true one."""
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    X = np.eye(2)[np.arange(len(labels)) % 2]
+    clf = plain_classifier("mean").fit(X, labels)
+    persistence.save(clf, saved.parent / "other")
+    size = (saved.parent / "other" / "config.json").stat().st_size
+    name = "skimprint.persistence._files._MAX_CONFIG_BYTES"
+    if limit == "labels":
+        size, name = clf.classes_.nbytes, "skimprint.classifier._plain.arrays."
+        name += "_MAX_LABEL_BYTES"
+    monkeypatch.setattr(name, size - 1)
+    message = f"at most {size - 1} bytes.* would .*{size}.* Fit with shorter labels"
+    with pytest.raises(ValueError, match=message):
+        persistence.save(clf, saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    with pytest.raises(ValueError, match="cannot be loaded as a model"):
+        persistence.load(saved.parent / "other")
+    monkeypatch.setattr(name, size)
+    np.testing.assert_array_equal(through(clf, saved).classes_, clf.classes_)
+
+
 @pytest.mark.parametrize("kind", ["array", "module"])
 def test_a_head_that_a_model_started_from(folder, kind):
     weight = np.array([[0.0, 1.0], [1.0, 0.0]], np.float32)

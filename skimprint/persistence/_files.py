@@ -149,6 +149,31 @@ def _identity(folder):
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
+def config_as_bytes(config):
+    """Turn what is said of a model into the content of its file.
+
+    Parameters
+    ----------
+    config : dict
+        Of plain values.
+
+    Returns
+    -------
+    content : bytes
+        Of a size that is read again.
+    """
+    text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair, as in names of files, is written as JSON escapes it.
+    content = text.encode("utf-8", "backslashreplace")
+    if len(content) > _MAX_CONFIG_BYTES:
+        raise ValueError(
+            f"{CONFIG}, which has the labels and the names of features, must have at "
+            f"most {_MAX_CONFIG_BYTES} bytes; it would have {len(content)}. Fit with "
+            "shorter labels and names, such as numbers; or pickle the model."
+        )
+    return content
+
+
 def read_config(folder):
     """Read what a folder says of its model.
 

@@ -1,6 +1,5 @@
 """Save models to folders without pickle, and load them."""
 
-import json
 import struct
 import zipfile
 from os import PathLike
@@ -26,6 +25,7 @@ from ._files import (
     VERSION,
     WEIGHTS,
     check_archive,
+    config_as_bytes,
     names_a_file,
     read_config,
     read_undisturbed,
@@ -70,8 +70,8 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     Raises
     ------
     ValueError
-        If a part cannot be written, such as a function, or none is of skimprint.
-        Nothing is written then.
+        If a part cannot be written, such as a function, or labels that are too long
+        for `load`, or none is of skimprint. Nothing is written then.
     FileExistsError
         If the folder has anything else in it, or is the working directory.
     PermissionError
@@ -108,11 +108,10 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
         "format_version": VERSION,
         "model": _write(model, arrays, others, learning),
     }
-    text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
+    content = config_as_bytes(config)
     card = card_of(model, config["model"])
     with replacing(folder) as new:
-        # Half a surrogate pair, as in names of files, is written as JSON escapes it.
-        (new / CONFIG).write_text(text, "utf-8", "backslashreplace")
+        (new / CONFIG).write_bytes(content)
         (new / CARD).write_text(card, "utf-8", "backslashreplace")
         safetensors.save_file(arrays.all, new / WEIGHTS, {"format": FORMAT})
         for name, content in others.items():

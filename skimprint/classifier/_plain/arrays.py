@@ -203,6 +203,8 @@ def write_labels(labels, dtype):
                 "labels must be numbers, text or booleans to be written; got "
                 f"{label!r}. Use such labels, and fit again."
             )
+    if kind == "text":
+        _check_lengths(labels)
     return {"dtype": kind, "labels": labels}
 
 
@@ -210,9 +212,7 @@ def read_labels(plain):
     """Make a sorted array of labels, of NumPy's own choice of width for text."""
     kind, labels = plain["dtype"], plain["labels"]
     if kind == "text":
-        longest = max(map(len, labels), default=1)
-        if 4 * longest * len(labels) > _MAX_LABEL_BYTES:
-            raise ValueError("labels are too long.")
+        _check_lengths(labels)
     plain = _PLAIN[kind.rstrip("0123456789").removeprefix("u")]
     if not all(type(label) in plain for label in labels):
         raise ValueError(f"labels are not of type {kind}.")
@@ -224,3 +224,14 @@ def read_labels(plain):
     if any(first >= second for first, second in pairwise(array.tolist())):
         raise ValueError("labels are not sorted, or occur twice.")
     return array
+
+
+def _check_lengths(labels):
+    """Refuse text that would take too much memory as an array."""
+    n_bytes = 4 * len(labels) * max(map(len, labels), default=1)
+    if n_bytes > _MAX_LABEL_BYTES:
+        raise ValueError(
+            f"labels are too long: as an array, they must take at most "
+            f"{_MAX_LABEL_BYTES} bytes, and would take {n_bytes}, each as many as the "
+            "longest. Fit with shorter labels, such as numbers."
+        )
