@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -759,6 +760,43 @@ def test_a_model_is_read_of_one_folder_though_it_is_replaced(
     monkeypatch.setattr("skimprint.persistence._files._ATTEMPTS", 2)
     with pytest.raises(ValueError, match="replaced again and again"):
         persistence.load(saved)
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+@pytest.mark.parametrize("when", ["os.fsync", "pathlib.Path.rename"])
+@pytest.mark.parametrize("what", ["model", "notes", "empty"])
+def test_a_folder_that_appears_while_it_is_saved(
+    digits, saved, monkeypatch, can_exchange, when, what
+):
+    """Just before the last step, or earlier; it is replaced only if it is a model."""
+    X, y = digits
+    clf = plain_classifier("mean").fit(X, y)
+    folder = saved.parent / "new"
+    module, _, name = when.rpartition(".")
+    function, calls = getattr(os if module == "os" else Path, name), []
+
+    def late(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            folder.mkdir()
+            if what == "model":
+                shutil.copytree(saved, folder, dirs_exist_ok=True)
+            elif what == "notes":
+                (folder / "notes.txt").write_text("mine")
+        return function(*args)
+
+    if not can_exchange:
+        exchange = "skimprint.persistence._files._exchange"
+        monkeypatch.setattr(exchange, lambda first, second: False)
+    monkeypatch.setattr(when, late)
+    if what == "notes":
+        with pytest.raises(FileExistsError, match=r"it has notes.txt\. Choose another"):
+            persistence.save(clf, folder)
+        assert names_in(folder) == ["notes.txt"]
+    else:
+        persistence.save(clf, folder)
+        assert_same(clf, persistence.load(folder), X)
+    assert names_in(saved.parent) == ["model", "new"]
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])

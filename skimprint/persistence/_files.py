@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -60,8 +61,14 @@ def replacing(folder):
                 _copy_access(next(filter(Path.exists, likes)), path)
                 os.fsync(file.fileno())
         if not folder.exists():
-            new.rename(folder)
-            return
+            try:
+                new.rename(folder)
+            except OSError as error:  # somebody else may have made it just now
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+            else:
+                return
+        check_replaceable(folder)  # things may have been put there meanwhile
         _copy_access(folder, new)  # it may be for some people only
         if not _exchange(new, folder):
             # Where no system call exchanges folders, there is none for a moment.
