@@ -1,10 +1,12 @@
 """Files without pickle: what was saved comes back, and what is damaged is refused."""
 
 import copy
+import errno
 import importlib
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import subprocess
@@ -760,6 +762,56 @@ def test_a_model_is_read_of_one_folder_though_it_is_replaced(
     monkeypatch.setattr("skimprint.persistence._files._ATTEMPTS", 2)
     with pytest.raises(ValueError, match="replaced again and again"):
         persistence.load(saved)
+
+
+@pytest.mark.parametrize(
+    "method, exists, code",
+    [
+        *[("rename", True, code) for code in (errno.EBUSY, errno.EPERM, errno.EACCES)],
+        *[("mkdir", True, code) for code in (errno.EACCES, errno.EROFS)],
+        *[("mkdir", False, code) for code in (errno.EACCES, errno.EROFS)],
+    ],
+)
+def test_a_folder_that_cannot_be_replaced_is_named(
+    saved, monkeypatch, method, exists, code
+):
+    """As a mount point cannot be, nor one in a folder that one may not write to."""
+    clf = persistence.load(saved)
+    folder = saved.parent / "other"
+    if exists:
+        shutil.copytree(saved, folder)
+    function = getattr(Path, method)
+
+    def fail(path, *args, **kwargs):
+        if path.name.startswith("other" if method == "rename" else ".other"):
+            raise OSError(code, os.strerror(code), str(path))
+        return function(path, *args, **kwargs)
+
+    name = "skimprint.persistence._files._exchange"
+    monkeypatch.setattr(name, lambda first, second: False)
+    monkeypatch.setattr(Path, method, fail)
+    with pytest.raises(OSError, match=re.escape(f"got {folder}, and ")) as caught:
+        persistence.save(clf, folder)
+    assert type(caught.value) is type(OSError(code, ""))
+    assert os.strerror(code) in str(caught.value)
+    assert "Choose a folder in one that you may write" in str(caught.value)
+    assert (f"such as {folder / 'model'}" in str(caught.value)) == exists
+    assert ".other" not in str(caught.value)
+    assert names_in(saved.parent) == ["model", *["other"] * exists]
+    if exists:
+        assert names_in(folder) == names_in(saved)
+
+
+@pytest.mark.skipif(is_root() or os.name != "posix", reason="needs modes that hold")
+def test_a_folder_in_one_that_may_not_be_written_is_named(saved):
+    message = re.escape(f"got {saved}, and no folder can be made beside it")
+    saved.parent.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError, match=message):
+            persistence.save(persistence.load(saved), saved)
+    finally:
+        saved.parent.chmod(0o700)
+    assert names_in(saved.parent) == ["model"]
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])

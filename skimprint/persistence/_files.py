@@ -45,13 +45,20 @@ def replacing(folder):
     FileExistsError
         If there is something that is no model of ours, which stays as it is.
     PermissionError
-        If there is a folder that is read-only.
+        If there is a folder that is read-only, or no folder can be made beside it.
+    OSError
+        If there is a folder that cannot be renamed, such as a mount point.
     """
     folder = Path(folder).resolve()
     check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    new.mkdir(0o700 if folder.exists() else 0o777)
+    try:
+        new.mkdir(0o700 if folder.exists() else 0o777)
+    except OSError as error:
+        raise _irreplaceable(
+            folder, "no folder can be made beside it", error
+        ) from error
     try:
         yield new
         for path in new.iterdir():
@@ -73,7 +80,10 @@ def replacing(folder):
         if not _exchange(new, folder):
             # Where no system call exchanges folders, there is none for a moment.
             old = new.with_name(f"{new.name}.old")
-            folder.rename(old)
+            try:
+                folder.rename(old)
+            except OSError as error:  # of a mount point, for example
+                raise _irreplaceable(folder, "it may not be renamed", error) from error
             try:
                 new.rename(folder)
             except BaseException:
@@ -82,6 +92,17 @@ def replacing(folder):
             shutil.rmtree(old)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _irreplaceable(folder, why, error):
+    """Make an error of the same kind that names the folder, and a way out."""
+    within = f", or a new one in it, such as {folder / 'model'}"
+    return OSError(
+        error.errno,
+        f"folder must be one that can be replaced as a whole; got {folder}, and {why} "
+        f"({error.strerror}). Choose a folder in one that you may write to"
+        f"{within if folder.exists() else ''}.",
+    )
 
 
 def check_replaceable(folder):

@@ -75,7 +75,10 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     FileExistsError
         If the folder has anything else in it, or is the working directory.
     PermissionError
-        If the folder is read-only.
+        If the folder is read-only, or no folder can be made beside it.
+    OSError
+        If the folder is a mount point, such as a volume of a container: save to a
+        folder in it.
 
     See Also
     --------
