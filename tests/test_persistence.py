@@ -765,6 +765,31 @@ def test_a_model_is_read_of_one_folder_though_it_is_replaced(
 
 
 @pytest.mark.parametrize(
+    "largest", ["README.md", "config.json", "model.safetensors", "standardscaler.skops"]
+)
+def test_a_file_that_finds_no_room_is_an_error_of_the_system(digits, saved, largest):
+    resource = pytest.importorskip("resource", reason="needs limits of POSIX")
+    pytest.importorskip("skops.io", reason="needs skimprint[files]")
+    X, y = digits
+    before = persistence.load(saved)
+    model = make_pipeline(StandardScaler(), plain_classifier("mean")).fit(X, y)
+    persistence.save(model, saved.parent / "other")
+    size = (saved.parent / "other" / largest).stat().st_size
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, old[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            persistence.save(model, saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    if "safetensors" in str(caught.value):
+        assert f"cannot be written to {saved}: " in str(caught.value)
+        assert "Make room" in str(caught.value)
+    assert_same(before, persistence.load(saved), X)
+    assert names_in(saved.parent) == ["model", "other"]
+
+
+@pytest.mark.parametrize(
     "method, exists, code",
     [
         *[("rename", True, code) for code in (errno.EBUSY, errno.EPERM, errno.EACCES)],

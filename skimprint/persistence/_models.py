@@ -78,7 +78,7 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
         If the folder is read-only, or no folder can be made beside it.
     OSError
         If the folder is a mount point, such as a volume of a container: save to a
-        folder in it.
+        folder in it. Or if the disk is full: what was there stays as it is.
 
     See Also
     --------
@@ -95,7 +95,8 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     >>> again.partial_fit([[-1.0, 0.0]], ["left"]).predict([[-2.0, 0.1]])
     array(['left'], dtype='<U5')
     """
-    safetensors = require("safetensors.numpy", "skimprint.persistence")
+    safetensors = require("safetensors", "skimprint.persistence")
+    save_file = require("safetensors.numpy", "skimprint.persistence").save_file
     if not hasattr(model, "_fitted"):  # a classifier may have forgotten all classes
         check_is_fitted(model)
     if not _has_ours(model):
@@ -116,7 +117,13 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     with replacing(folder) as new:
         (new / CONFIG).write_bytes(content)
         (new / CARD).write_text(card, "utf-8", "backslashreplace")
-        safetensors.save_file(arrays.all, new / WEIGHTS, {"format": FORMAT})
+        try:
+            save_file(arrays.all, new / WEIGHTS, {"format": FORMAT})
+        except safetensors.SafetensorError as error:  # of a full disk, for example
+            raise OSError(
+                f"{WEIGHTS} cannot be written to {folder}: {error}. What was there "
+                "stays as it is. Make room for it, or choose another folder."
+            ) from error
         for name, content in others.items():
             (new / name).write_bytes(content)
 
