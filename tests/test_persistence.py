@@ -222,6 +222,41 @@ def test_a_folder_that_is_not_there(tmp_path):
         persistence.load(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["m", "./m/.", "nowhere/../m", "no/where/../../m", "link/../m", "link", "a/b"],
+)
+def test_a_path_leads_to_the_same_folder_in_save_and_load(tmp_path, monkeypatch, path):
+    (tmp_path / "elsewhere" / "m").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    if "link" in path:
+        Path("link").symlink_to(tmp_path / "elsewhere" / "m")
+    clf = plain_classifier("mean").fit(np.eye(2), ["up", "right"])
+    for each in (path, tmp_path / path):
+        assert_same(clf, through(clf, each), np.eye(2))
+    assert not Path("nowhere").exists()
+
+
+def test_a_link_that_is_changed_while_a_model_is_read(saved, monkeypatch):
+    """Releases that a link leads to are changed like that, and the old one removed."""
+    other = plain_classifier("mean").fit(np.eye(2), ["up", "right"])
+    persistence.save(other, saved.parent / "other")
+    link = saved.parent / "link"
+    link.symlink_to(saved)
+    read_config = persistence._models.read_config
+
+    def disturbed(folder):
+        config = read_config(folder)
+        if saved.exists():
+            link.unlink()
+            link.symlink_to(saved.parent / "other")
+            shutil.rmtree(saved)
+        return config
+
+    monkeypatch.setattr("skimprint.persistence._models.read_config", disturbed)
+    assert_same(other, persistence.load(link), np.eye(2))
+
+
 def test_a_search_keeps_the_names_of_features(folder):
     pandas = pytest.importorskip("pandas", reason="needs pandas")
     X = pandas.DataFrame(np.tile(np.eye(4), (3, 1)), columns=list("abcd"))

@@ -26,6 +26,11 @@ _ATTEMPTS = 10
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
+def resolved(folder):
+    """Find where a path leads, also by way of a folder that is not there."""
+    return Path(os.path.realpath(folder))
+
+
 @contextlib.contextmanager
 def replacing(folder):
     """Write files into a new folder that then takes the place of another.
@@ -49,7 +54,7 @@ def replacing(folder):
     OSError
         If there is a folder that cannot be renamed, such as a mount point.
     """
-    folder = Path(folder).resolve()
+    folder = resolved(folder)
     check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
@@ -158,7 +163,7 @@ def read_undisturbed(read, folder):
     for _ in range(_ATTEMPTS):
         before = _identity(folder)
         try:
-            found = read(folder)
+            found = read(resolved(folder))
         except Exception:
             if _identity(folder) == before:
                 raise
@@ -171,7 +176,7 @@ def read_undisturbed(read, folder):
 def _identity(folder):
     """Tell a folder from one that took its place, even under the same number."""
     try:
-        found = folder.stat()
+        found = resolved(folder).stat()
     except FileNotFoundError:  # there may be none for a moment
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns

@@ -31,6 +31,7 @@ from ._files import (
     read_undisturbed,
     regular_file,
     replacing,
+    resolved,
 )
 from ._values import decode, encode
 
@@ -179,7 +180,7 @@ def load(
     """
     safetensors = require("safetensors", "skimprint.persistence")
     folder = Path(folder)
-    if not folder.is_dir():
+    if not resolved(folder).is_dir():
         raise FileNotFoundError(f"There is no folder {folder} to load a model from.")
     trust = {"trusted": trusted, "trust_remote_code": trust_remote_code}
 
