@@ -29,6 +29,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
+import skimprint
 from skimprint import (
     FoundationEmbedder,
     ImprintClassifier,
@@ -1216,6 +1217,40 @@ def test_hostile_files_are_one_clear_error_and_no_memory(saved, attack):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6
+
+
+def new_component(whole, model):
+    model["parameters"]["generator"] = {"component": ["skimprint.generation.New", {}]}
+
+
+CHANGES_OF_LATER_VERSIONS = {
+    "format": lambda whole, model: whole.update(format_version=2),
+    "kind of model": lambda whole, model: model.update({"class": "New"}),
+    "parameter": lambda whole, model: model["parameters"].update(new=1),
+    "value": lambda whole, model: model["parameters"].update(metric={"new": 1}),
+    "component": new_component,
+    "entry renamed": lambda whole, model: model.update(new=model.pop("classes")),
+    "entries elsewhere": lambda whole, model: whole.update(new=whole.pop("model")),
+}
+
+
+@pytest.mark.parametrize("version", ["99.1", ["99.1"], skimprint.__version__, None])
+@pytest.mark.parametrize("change", CHANGES_OF_LATER_VERSIONS)
+def test_an_error_names_the_version_that_wrote_a_model(saved, change, version):
+    def written_by(whole, model):
+        assert whole.pop("skimprint_version") == skimprint.__version__
+        if version:  # models from before it was written have none
+            whole["skimprint_version"] = version
+
+    edit(saved, written_by)
+    persistence.load(saved)
+    edit(saved, CHANGES_OF_LATER_VERSIONS[change])
+    with pytest.raises(ValueError, match="cannot be loaded as a model") as caught:
+        persistence.load(saved)
+    message = str(caught.value)
+    is_other = version not in (None, skimprint.__version__)
+    assert message.count("99.1") == is_other
+    assert ("written" in message) == (is_other or change == "format")
 
 
 def test_only_what_keeps_parameters_is_trusted():

@@ -232,7 +232,8 @@ def read_config(folder):
     if config.get("format_version") != VERSION:
         raise ValueError(
             f"it has format version {config.get('format_version')!r}, and this version "
-            f"of skimprint reads {VERSION}. Another version of skimprint will do."
+            f"of skimprint reads {VERSION}. Load it with the version of skimprint that "
+            f"has written it: {config.get('skimprint_version', 'unknown')!r}."
         )
     return config
 

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .. import __version__
 from ..classifier import ImprintClassifier, ImprintClassifierCV
 from ..classifier._compact import compacted
 from ..classifier._plain.arrays import Arrays, Checked
@@ -111,6 +112,7 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     config = {
         "format": FORMAT,
         "format_version": VERSION,
+        "skimprint_version": __version__,
         "model": _write(model, arrays, others, learning),
     }
     content = config_as_bytes(config)
@@ -184,8 +186,12 @@ def load(
         raise FileNotFoundError(f"There is no folder {folder} to load a model from.")
     trust = {"trusted": trusted, "trust_remote_code": trust_remote_code}
 
+    writer = __version__
+
     def read(folder):
+        nonlocal writer
         config = read_config(folder)
+        writer = config.get("skimprint_version", __version__)
         weights = regular_file(folder, WEIGHTS)
         _check_lengths(weights)
         with safetensors.safe_open(weights, framework="numpy") as file:
@@ -202,6 +208,8 @@ def load(
         if type(error).__module__ == "builtins" and not isinstance(error, ValueError):
             why = f"{CONFIG} or {WEIGHTS} lacks something or has something else there: "
             why += f"{type(error).__name__}: {error}"
+        if writer != __version__:
+            why += f" It was written by skimprint {writer!r}; this is {__version__!r}."
         raise ValueError(f"{folder} cannot be loaded as a model: {why}") from error
 
 
