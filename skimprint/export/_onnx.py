@@ -64,9 +64,6 @@ class Value:
     def __gt__(self, other):
         return self.graph.op("Greater", self, other)
 
-    def __lt__(self, other):
-        return self.graph.op("Less", self, other)
-
     def __ge__(self, other):
         return self.graph.op("GreaterOrEqual", self, other)
 
@@ -237,7 +234,8 @@ def write_graph(clf, graph, X, names, *, kind=None, raw_scores=False):
         name: graph.constant(array, name=name) for name, array in recipe.arrays.items()
     }
     own = helper.np_dtype_to_tensor_dtype(recipe.dtype)
-    X = recipe.normalized(graph, graph.op("Cast", X, to=own))
+    queries = graph.op("Cast", X, to=own)
+    X = recipe.normalized(graph, queries)
     similarities = recipe.similarities(graph, X, arrays)
     scores = recipe.scores(graph, X, similarities, arrays)
     familiarity = recipe.familiarities(graph, X, similarities, scores, arrays)
@@ -250,7 +248,9 @@ def write_graph(clf, graph, X, names, *, kind=None, raw_scores=False):
     if recipe.threshold is not None:
         limit = graph.constant(max(recipe.threshold, recipe.lowest), recipe.dtype)
         last = graph.constant(len(recipe.head.classes), np.int64)
-        winner = graph.where(familiarity < limit, last, winner)
+        # Maxima may pass over NaN, and infinity may be familiar: such queries get NaN.
+        familiarity = familiarity + graph.sum(queries - queries, 1)
+        winner = graph.where(familiarity >= limit, winner, last)
     graph.op(
         "Gather",
         graph.constant(*labels_and_type(clf), name="labels"),

@@ -276,6 +276,26 @@ def test_a_rejection_has_its_label(data, dtype, label):
     assert len(set(map(str, found))) == 3
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("norm", [*NORMS, None])
+@pytest.mark.parametrize("score", ["auto", "similarity", "contrast"])
+def test_a_rejection_is_of_all_that_is_not_finite(data, metric, norm, score):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    rejection = Rejection(-1, score=score, rate=0.05)
+    clf, X = classifier_of(
+        data, {"metric": metric, "norm": norm, "rejection": rejection, "n_proxies": 1}
+    )
+    session = session_of(export.to_onnx(clf))
+    (before,) = session.run(["label"], {"X": X})
+    for value in (np.nan, np.inf, -np.inf):
+        for columns in (0, 20, 63, slice(None)):
+            spoilt = X.copy()
+            spoilt[::2, columns] = value
+            (found,) = session.run(["label"], {"X": spoilt})
+            assert (found[::2] == -1).all()
+            np.testing.assert_array_equal(found[1::2], before[1::2])
+
+
 def test_large_values_and_zeros_stay_finite(data):
     pytest.importorskip("onnx", reason="needs skimprint[export]")
     clf, X = classifier_of(data, {"norm": "l2"})
