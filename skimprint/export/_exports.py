@@ -10,6 +10,7 @@ from ..classifier import ImprintClassifier, ImprintClassifierCV
 from ..classifier._steps import steps_of
 from ..embedding._embedder import FoundationEmbedder
 from ..embedding._extras import require
+from ._recipe import check_methods
 
 if TYPE_CHECKING:
     import onnx
@@ -41,7 +42,8 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     Raises
     ------
     ValueError
-        If a part has no form in ONNX: a function, or an embedder; or if a pipeline does
+        If a part has no form in ONNX: a function, or an embedder; if a subclass
+        overrides what the outputs stand for, such as ``predict``; or if a pipeline does
         not end with one of our classifiers.
 
     See Also
@@ -79,6 +81,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
             f"the last step here is {final!r}. Add one, or use skl2onnx.to_onnx, which "
             "converts other models."
         )
+    check_methods(model, "score_samples", *(["kproxies"] if nearest else []))
     final = copy(final)  # other threads may learn meanwhile
     if len(steps) == 1:
         from ._onnx import model_of
@@ -87,6 +90,9 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     register_skl2onnx()
     skl2onnx = require("skl2onnx", "to_onnx of a pipeline")
     types = require("skl2onnx.common.data_types", "to_onnx of a pipeline")
+    from ._skl2onnx import register
+
+    register(type(final))  # may be a subclass
     is_double = final.proxies_.dtype == "float64"
     of_type = types.DoubleTensorType if is_double else types.FloatTensorType
     return skl2onnx.to_onnx(
@@ -116,7 +122,8 @@ def to_torch(model: Any) -> "torch.nn.Module":
     Raises
     ------
     ValueError
-        If a part is a function.
+        If a part is a function, or if a subclass overrides ``predict``,
+        ``predict_proba`` or ``decision_function``.
 
     Examples
     --------
@@ -137,6 +144,7 @@ def to_torch(model: Any) -> "torch.nn.Module":
             f"last step of a pipeline; got {type(model).__name__}."
         )
     check_is_fitted(model)
+    check_methods(model)
     return ImprintModule(copy(getattr(model, "best_estimator_", model))).eval()
 
 

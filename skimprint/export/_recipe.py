@@ -4,10 +4,14 @@ The formulae stand once, over a namespace ``xp`` of the few operations that they
 that of torch, or one that writes a graph of ONNX.
 """
 
+from inspect import getattr_static
+
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from .._scoring.familiarity import _CONTRAST, MEANS
 from ..aggregation import AGGREGATIONS, Votes
+from ..classifier import ImprintClassifier, ImprintClassifierCV
 from ..classifier._calibration import familiarity_of, temperature_of, threshold_of
 from ..normalization import EPS
 
@@ -257,6 +261,34 @@ _METRICS = {
     "mahalanobis": _euclidean,
     "manhattan": _minkowski(1),
 }
+
+
+def check_methods(model, *others):
+    """Refuse a subclass that predicts in a way of its own, which no export knows.
+
+    Parameters
+    ----------
+    model : estimator
+        What is exported, or a pipeline or a search around it.
+    *others : str
+        Methods that the export stands for, besides the three of predictions.
+    """
+    inner = getattr(model, "best_estimator_", None)
+    if isinstance(model, Pipeline):
+        inner = model.steps[-1][1]
+    if inner is not None:
+        check_methods(inner, *others)
+    for ours in (ImprintClassifier, ImprintClassifierCV):
+        for name in ("predict", "predict_proba", "decision_function", *others):
+            if isinstance(model, ours) and (
+                getattr_static(type(model), name) is not getattr_static(ours, name)
+            ):
+                raise ValueError(
+                    f"The class of the model must have the method {name} of "
+                    f"{ours.__name__}, which is what an export does; "
+                    f"{type(model).__name__} overrides it. Export an {ours.__name__}, "
+                    "and do afterwards what the method adds."
+                )
 
 
 def _check_forms(plan):

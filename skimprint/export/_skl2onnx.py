@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from ..classifier import ImprintClassifier, ImprintClassifierCV
 from ..classifier._steps import steps_of
 from ._onnx import OPSET, Graph, Value, outputs_of, write_graph
+from ._recipe import check_methods
 
 _TYPES = {
     TensorProto.BOOL: BooleanTensorType,
@@ -26,9 +27,9 @@ _TYPES = {
 }
 
 
-def register():
-    """Tell skl2onnx how to convert our classifiers."""
-    for cls in (ImprintClassifier, ImprintClassifierCV):
+def register(*subclasses):
+    """Tell skl2onnx how to convert our classifiers, and subclasses."""
+    for cls in (ImprintClassifier, ImprintClassifierCV, *subclasses):
         update_registered_converter(
             cls,
             f"Skimprint{cls.__name__}",
@@ -98,6 +99,8 @@ def convert(scope, operator, container):
             f"{container.target_opset}."
         )
     model = operator.raw_operator
+    # The outputs after the first two are of these.
+    check_methods(model, *("score_samples", "kproxies")[: len(operator.outputs) - 2])
     clf, pipeline = best_of(model), _pipeline_around(scope, model)
     asked = model if pipeline is None else pipeline.raw_operator
     options = container.get_options(asked, {"raw_scores": False}, fail=False) or {}

@@ -351,6 +351,97 @@ def test_pipelines_of_every_shape(data, wrap):
         assert_close(found["probabilities"], model.predict_proba(queries))
 
 
+class Sub(ImprintClassifier):
+    """Predicts as its base does, and can do more."""
+
+    def explain(self, X, **params):
+        return "because"
+
+
+class SubCV(ImprintClassifierCV):
+    """The same of a search."""
+
+
+SUBCLASSES = {
+    "alone": lambda sub: sub,
+    "search": lambda sub: ImprintClassifierCV(sub, {"metric": ["cosine"]}, cv=2),
+    "own_search": lambda sub: SubCV(sub, {"metric": ["cosine"]}, cv=2),
+    "grid": lambda sub: GridSearchCV(sub, {}, cv=2),
+    "pipeline": lambda sub: make_pipeline(StandardScaler(), sub),
+    "nested": lambda sub: make_pipeline(StandardScaler(), make_pipeline(PCA(9), sub)),
+    "searched_pipeline": lambda sub: GridSearchCV(make_pipeline(PCA(9), sub), {}, cv=2),
+    "last_search": lambda sub: make_pipeline(PCA(9), SubCV(sub, {}, cv=2)),
+}
+
+
+@pytest.mark.parametrize("wrap", SUBCLASSES.values(), ids=SUBCLASSES)
+@pytest.mark.parametrize("nearest", [False, True])
+def test_subclasses_that_predict_as_their_base_does(data, wrap, nearest):
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    X, y, queries = data
+    model = wrap(Sub("mean")).fit(X, y)
+    found = run(export.to_onnx(model, nearest=nearest), queries)
+    np.testing.assert_array_equal(found["label"], model.predict(queries))
+    assert_close(found["probabilities"], model.predict_proba(queries))
+
+
+@pytest.mark.parametrize("wrap", SUBCLASSES.values(), ids=SUBCLASSES)
+@pytest.mark.parametrize(
+    "method",
+    ["predict", "predict_proba", "decision_function", "score_samples", "kproxies"],
+)
+def test_subclasses_that_predict_in_their_own_way_are_refused(data, wrap, method):
+    skl2onnx = pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    pytest.importorskip("torch", reason="needs torch")
+
+    class Own(Sub):
+        pass
+
+    def own(self, X, **params):
+        return getattr(super(Own, self), method)(X, **params)
+
+    setattr(Own, method, own)
+    X, y, _ = data
+    model = wrap(Own("mean")).fit(X, y)
+    refused = pytest.raises(
+        ValueError, match=f"the method {method} of ImprintClassifier, .*Own overrides"
+    )
+    with refused:
+        export.to_onnx(model, nearest=True)
+    if method == "kproxies":
+        export.to_onnx(model)  # has no proxies
+    elif isinstance(model, Pipeline):
+        with refused:
+            skl2onnx.to_onnx(model, X[:1], target_opset=18)
+    if isinstance(model, ImprintClassifier | ImprintClassifierCV):
+        if method in ("score_samples", "kproxies"):
+            export.to_torch(model)  # has scores of classes alone
+        else:
+            with refused:
+                export.to_torch(model)
+
+
+def test_searches_that_predict_in_their_own_way_are_refused(data):
+    skl2onnx = pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    pytest.importorskip("torch", reason="needs torch")
+
+    class Own(ImprintClassifierCV):
+        def predict(self, X):
+            return super().predict(X)
+
+    X, y, _ = data
+    search = Own(ImprintClassifier("mean"), {}, cv=2)
+    pipeline = make_pipeline(PCA(9), search).fit(X, y)
+    for refused in (
+        lambda: export.to_torch(pipeline[-1]),
+        lambda: export.to_onnx(pipeline[-1]),
+        lambda: export.to_onnx(pipeline),
+        lambda: skl2onnx.to_onnx(pipeline, X[:1], target_opset=18),
+    ):
+        with pytest.raises(ValueError, match=r"predict of ImprintClassifierCV, .*Own"):
+            refused()
+
+
 @pytest.mark.parametrize(
     "last", [StandardScaler(), LogisticRegression(max_iter=9999), None]
 )
