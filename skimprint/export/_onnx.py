@@ -179,9 +179,9 @@ class Graph:
         pads = self.ints(0, 0, 0, 1)
         return self.op("Pad", X, pads, self.constant(value, self.dtype))
 
-    def boxes(self, X, width):
-        found = self.op("Reshape", X, self.ints(0, -1, width))
-        found.shape = (None, None, width)
+    def boxes(self, X, n, width):
+        found = self.op("Reshape", X, self.ints(-1, n, width))
+        found.shape = (None, n, width)
         return found
 
     def sums_by(self, codes, votes, n):

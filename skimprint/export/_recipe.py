@@ -180,12 +180,13 @@ class Recipe:
             (width,) = self.widths
             if width == 1:
                 return similarities
-            return reduce(xp, xp.boxes(similarities, width))
+            return reduce(xp, xp.boxes(similarities, len(self.head.classes), width))
         similarities = xp.with_column(similarities, self.lowest)
-        found = [
-            reduce(xp, xp.boxes(xp.take(similarities, arrays[f"box_{width}"]), width))
-            for width in self.widths
-        ]
+        found = []
+        for width in self.widths:
+            n_boxes = len(self.arrays[f"box_{width}"]) // width
+            values = xp.take(similarities, arrays[f"box_{width}"])
+            found.append(reduce(xp, xp.boxes(values, n_boxes, width)))
         return xp.take(xp.concat(found), arrays["box_order"])
 
     def _mean_of_two(self, xp, boxes):

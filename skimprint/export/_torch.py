@@ -59,8 +59,8 @@ class _Torch:
         value = max(value, torch.finfo(X.dtype).min)  # the module may be in half
         return torch.nn.functional.pad(X, (0, 1), value=value)
 
-    def boxes(self, X, width):
-        return X.unflatten(1, (-1, width))
+    def boxes(self, X, n, width):
+        return X.unflatten(1, (n, width))
 
     def sums_by(self, codes, votes, n):
         zeros = votes.new_zeros((votes.shape[0], n))

@@ -212,6 +212,22 @@ def test_batches_of_any_size(data, metric):
         assert_close(some, whole[:n])
 
 
+@pytest.mark.parametrize("metric", sorted(set(METRICS) - {"manhattan", "chebyshev"}))
+@pytest.mark.parametrize("n_proxies", [1, 3, {label: 1 + label for label in range(10)}])
+@pytest.mark.parametrize("aggregation", ["max", "mnn"])
+@pytest.mark.parametrize("score", ["auto", "similarity", "contrast"])
+def test_batches_without_queries(data, metric, n_proxies, aggregation, score):
+    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    torch = pytest.importorskip("torch", reason="needs torch")
+    rejection = Rejection(-1, threshold=0.5, score=score)
+    setting = {"metric": metric, "n_proxies": n_proxies, "aggregation": aggregation}
+    clf, X = classifier_of(data, setting | {"rejection": rejection})
+    found = run(export.to_onnx(clf, nearest=True), X[:0])
+    shapes = [found[name].shape for name in ("label", "probabilities", "training_row")]
+    assert shapes == [(0,), (0, 10), (0,)]
+    assert export.to_torch(clf)(torch.from_numpy(X[:0])).shape == (0, 10)
+
+
 @pytest.mark.parametrize(
     "labels",
     [[5, 2], [True, False], [1.0, 2.0], np.array([2**63, 1], np.uint64)],
