@@ -9,13 +9,18 @@ from ._recipe import Recipe
 class _Torch:
     """The operations of recipes, by torch."""
 
-    abs, sqrt, exp, copysign = torch.abs, torch.sqrt, torch.exp, torch.copysign
+    abs, exp, copysign = torch.abs, torch.exp, torch.copysign
 
     def __init__(self, like):
         self.like = like
 
     def constant(self, values, dtype=None):
         return torch.as_tensor(np.asarray(values, dtype), device=self.like.device)
+
+    def sqrt(self, X):
+        # The slope at 0 is infinite, and 0 times it NaN: take 0 in its place.
+        is_zero = X == 0
+        return torch.sqrt(X.masked_fill(is_zero, 1)).masked_fill(is_zero, 0)
 
     def topk(self, X, n):
         # Unlike `torch.topk`, it takes the first of equal ones, as votes do.

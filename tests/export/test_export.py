@@ -552,6 +552,26 @@ def test_modules_in_another_precision(data, dtype):
     np.testing.assert_allclose(scores.double().numpy(), expected, atol=0.02)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("norm", [*NORMS, None])
+@pytest.mark.parametrize("whitening", [None, "auto"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_are_finite(data, metric, norm, whitening, dtype):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    clf, X = classifier_of(
+        data, {"metric": metric, "norm": norm, "whitening": whitening, "n_proxies": 2}
+    )
+    X = np.abs(X[:4])  # of one sign, as square roots are for
+    X[0] = 0
+    X[1, ::2] = 0
+    X[2] = clf.proxies_[0]  # with no distance from it, where there is no norm
+    module = export.to_torch(clf).to(getattr(torch, dtype))
+    queries = torch.from_numpy(X).to(getattr(torch, dtype)).requires_grad_()
+    module(queries).sum().backward()
+    assert torch.isfinite(queries.grad).all()
+    assert queries.grad[1:].any()
+
+
 def test_torch_programs_and_linear_heads(data):
     torch = pytest.importorskip("torch", reason="needs torch")
     clf, X = classifier_of(data, {"metric": "manhattan", "aggregation": "mnn"})
