@@ -6,7 +6,7 @@ from types import ModuleType
 # What to install for libraries that no loader stands for.
 _PACKAGES = {
     "huggingface_hub": "skimprint[transformers]",
-    "torch": "skimprint[timm]",
+    "torch": "torch>=2.4",
     "PIL": "skimprint[timm]",
     "tqdm": "skimprint[all]",
     "cupy": "skimprint[cuda12]",  # or cuda13, as is the driver

@@ -87,7 +87,6 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
         from ._onnx import model_of
 
         return model_of(final, nearest=nearest)
-    register_skl2onnx()
     skl2onnx = require("skl2onnx", "to_onnx of a pipeline")
     types = require("skl2onnx.common.data_types", "to_onnx of a pipeline")
     from ._skl2onnx import register

@@ -644,6 +644,30 @@ def test_modules_are_made_of_classifiers_alone():
         export.to_torch(plain_classifier())
 
 
+@pytest.mark.parametrize(
+    "library, call, purpose, package",
+    [
+        ("onnx", "to_onnx", "to_onnx", "skimprint[export]"),
+        ("skl2onnx", "to_onnx", "to_onnx of a pipeline", "skimprint[export]"),
+        ("skl2onnx", "register_skl2onnx", "register_skl2onnx", "skimprint[export]"),
+        ("torch", "to_torch", "to_torch", "torch>=2.4"),
+    ],
+)
+def test_what_is_missing_is_named(monkeypatch, library, call, purpose, package):
+    if library == "skl2onnx":
+        pytest.importorskip("onnx", reason="needs skimprint[export]")
+    monkeypatch.setitem(sys.modules, library, None)
+    model = make_pipeline(StandardScaler(), plain_classifier("mean"))
+    model.fit(np.eye(3), [0, 1, 2])
+    given = {"to_onnx": [model], "to_torch": [model[-1]]}.get(call, [])
+    with pytest.raises(ImportError) as caught:
+        getattr(export, call)(*given)
+    assert str(caught.value) == (
+        f"{purpose} needs the library {library!r}, which is not installed: "
+        f'pip install "{package}"'
+    )
+
+
 def test_a_compact_model_exports_the_same(data):
     pytest.importorskip("onnx", reason="needs skimprint[export]")
     clf, _ = classifier_of(data, {"whitening": "auto", "temperature": "auto"})
