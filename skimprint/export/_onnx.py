@@ -5,6 +5,7 @@ import re
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from .. import __version__
 from ..classifier._learning import rejected_labels
 from ._recipe import Recipe
 
@@ -345,6 +346,7 @@ def model_of(clf, *, nearest):
     return helper.make_model(
         made,
         producer_name="skimprint",
+        producer_version=__version__,
         ir_version=_IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
     )

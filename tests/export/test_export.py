@@ -20,6 +20,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
+import skimprint
 from skimprint import (
     FoundationEmbedder,
     ImprintClassifier,
@@ -666,6 +667,20 @@ def test_what_is_missing_is_named(monkeypatch, library, call, purpose, package):
         f"{purpose} needs the library {library!r}, which is not installed: "
         f'pip install "{package}"'
     )
+
+
+def test_graphs_say_what_made_them():
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    alone = plain_classifier("mean").fit(np.eye(3), [0, 1, 2])
+    made = export.to_onnx(alone)
+    assert (made.producer_name, made.producer_version) == (
+        "skimprint",
+        skimprint.__version__,
+    )
+    pipeline = make_pipeline(StandardScaler(), alone).fit(np.eye(3), [0, 1, 2])
+    made = export.to_onnx(pipeline)
+    assert made.producer_name == "skl2onnx"
+    assert made.producer_version
 
 
 def test_a_compact_model_exports_the_same(data):
