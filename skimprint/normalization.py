@@ -45,7 +45,8 @@ def l2_normalize(X: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     """
     if X.dtype == np.float16:  # its squares are beyond its range
         return l2_normalize(X.astype(np.float32), out=out).astype(X.dtype, copy=False)
-    sizes = lengths(np, X)
+    with np.errstate(over="ignore"):
+        sizes = lengths(np, X)
     if not np.isfinite(sizes).all():  # the squares are too large: scale rows before
         X = X / np.maximum(np.abs(X).max(axis=1, keepdims=True), 1)
         sizes = lengths(np, X)

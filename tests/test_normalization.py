@@ -254,3 +254,10 @@ def test_rows_whose_squares_are_too_large(library):
         expected = np.asarray(NORMS[name].on_device(xp, xp.asarray(X)))
         np.testing.assert_array_equal(found[::2], expected[::2])
         np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("normalize", [l2_normalize, power_normalize])
+def test_rows_whose_lengths_are_too_large(normalize, dtype):
+    rows = np.full((2, 64), np.finfo(dtype).max / 2, dtype)
+    np.testing.assert_allclose(normalize(rows), 1 / 8, rtol=1e-6)
