@@ -338,12 +338,12 @@ class TestMerge:
     def test_one_follows(self, mine, theirs, generator, params):
         params = params | {"n_proxies": 20}
         here, there, whole, rows = self.pair(mine, theirs, generator, **params)
-        before = there.support_norm_, there.proxies_, pickle.dumps(there)
+        before = there.support_norm_, there._fitted, pickle.dumps(there)
         assert {here.support_norm_, there.support_norm_} == {"l2", "power"}
         here.merge(there)
         assert_alike(here, whole, rows=rows)
         assert there.support_norm_ == before[0]
-        assert there.proxies_ is before[1]
+        assert there._fitted is before[1]
         assert pickle.dumps(there) == before[2]
 
     def test_of_a_known_class(self):

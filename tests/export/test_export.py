@@ -657,9 +657,9 @@ def test_modules_are_made_of_classifiers_alone():
 def test_what_is_missing_is_named(monkeypatch, library, call, purpose, package):
     if library == "skl2onnx":
         pytest.importorskip("onnx", reason="needs skimprint[export]")
-    monkeypatch.setitem(sys.modules, library, None)
     model = make_pipeline(StandardScaler(), plain_classifier("mean"))
     model.fit(np.eye(3), [0, 1, 2])
+    monkeypatch.setitem(sys.modules, library, None)
     given = {"to_onnx": [model], "to_torch": [model[-1]]}.get(call, [])
     with pytest.raises(ImportError) as caught:
         getattr(export, call)(*given)
