@@ -826,6 +826,22 @@ class TestCluster:
         found = on_dask.fit(clf, chunked(X, [250, 250]), np.zeros(500), client=client)
         assert found.classes_.tolist() == [0]
 
+    def test_what_is_persisted(self, data, client):
+        X, y = data
+        clf = plain_classifier("kmeans", n_proxies=2, random_state=0).fit(X, y)
+        rows, labels = dask.persist(chunked(X, [250] * 2), chunked(y, [250] * 2))
+        found = on_dask.fit(clone(clf), rows, labels, client=client)
+        assert_same(found, clf, X)
+        np.testing.assert_array_equal(on_dask.predict(clf, rows), clf.predict(X))
+        reasons = on_dask.explain(clf, rows)
+        np.testing.assert_array_equal(reasons.proxy, clf.explain(X).proxy)
+        names = [each.tobytes().hex() for each in X[:9]]
+        texts = client.persist(da.from_array(np.array(names, object), chunks=4))
+        embedder = FoundationEmbedder(read_rows, modality="text").fit(names[:1])
+        for items in (texts, [client.persist(dask.delayed(names))]):
+            embedded = on_dask.embed(embedder, items).compute()
+            np.testing.assert_array_equal(embedded, X[:9])
+
     def test_errors_come_from_workers(self, data, client):
         X, y = data
         bad = X.copy()

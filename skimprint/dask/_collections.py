@@ -11,7 +11,7 @@ from dask.delayed import Delayed
 from .._validation import DTYPES
 from ..classifier import ImprintClassifier
 from ..classifier._learning import features_of
-from ._graph import keys_of, optimized
+from ._graph import optimized, parts_of
 
 
 def check_ours(estimator, name):
@@ -58,8 +58,8 @@ class Chunks(NamedTuple):
     ----------
     collections : list of dask collections
         That they are parts of.
-    keys : list of tuple
-        Of the parts of X, y and weights, or None, of each chunk.
+    parts : list of tuple
+        Of X, y and weights, or None, of each chunk.
     y : dask collection
         The labels.
     row_bytes : int
@@ -67,7 +67,7 @@ class Chunks(NamedTuple):
     """
 
     collections: list
-    keys: list
+    parts: list
     y: Any
     row_bytes: int
 
@@ -82,11 +82,11 @@ class Chunks(NamedTuple):
                 values = _cut(values, name, X, sizes)
             columns.append(values)
         collections = optimized([each for each in columns if each is not None])
-        keys = list(map(keys_of, collections))
+        parts = list(map(parts_of, collections))
         if sample_weight is None:
-            keys.append([None] * len(sizes))
+            parts.append([None] * len(sizes))
         return cls(
-            collections, list(zip(*keys, strict=True)), columns[1], _row_bytes(X)
+            collections, list(zip(*parts, strict=True)), columns[1], _row_bytes(X)
         )
 
 

@@ -8,6 +8,7 @@ from operator import getitem
 from typing import Any
 
 import numpy as np
+from dask._task_spec import List
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -21,7 +22,7 @@ from ..classifier._fitted import Fitted
 from ..classifier._learning import replanned, start
 from ._buckets import buckets, chunks_by_parts
 from ._collections import Chunks, check_ours, features_like
-from ._graph import Tasks, keys_of, optimized
+from ._graph import Tasks, optimized, parts_of
 from ._tasks import checker_of, how_to_learn, labels_of_chunk, learn_group, split
 from ._workers import computed, workers_of
 
@@ -206,7 +207,7 @@ def _learnt(plans, state, clf, chunks, client):
     counted = computed(
         tasks.delayed(
             tasks.add(labels_of_chunk, there, number, y)
-            for number, y in enumerate(keys_of(*labels))
+            for number, y in enumerate(parts_of(*labels))
         ),
         client,
     )
@@ -229,13 +230,20 @@ def _learnt(plans, state, clf, chunks, client):
     tasks = Tasks(chunks.collections)
     there, where, plans_there = map(tasks.share, (checker, bucket_of, plans))
     looks, pieces = [], []
-    for number, keys in enumerate(chunks.keys):
-        parts = tasks.add(
-            split, there, number, *keys, int(starts[number]), where, plan.chooses_norm
+    for number, its_parts in enumerate(chunks.parts):
+        found = tasks.add(
+            split,
+            there,
+            number,
+            *its_parts,
+            int(starts[number]),
+            where,
+            plan.chooses_norm,
         )
-        look, *its_pieces = (tasks.add(getitem, parts, i) for i in range(1 + n_buckets))
+        look, *its_pieces = (tasks.add(getitem, found, i) for i in range(1 + n_buckets))
         looks.append(look)
         pieces.append(its_pieces)
+    looks = List(*looks)
     how = tasks.add(how_to_learn, plans_there, state.n_features, label_dtype, looks)
     labels_of = [set() for _ in range(n_buckets)]
     for label, bucket in bucket_of.items():
@@ -247,7 +255,7 @@ def _learnt(plans, state, clf, chunks, client):
             runs = chunks_by_parts(counted, *labels, most)
         part = tasks.share(_part_of(state, labels))
         for run in runs:
-            some = [pieces[number][bucket] for number in run]
+            some = List(*(pieces[number][bucket] for number in run))
             part = tasks.add(
                 learn_group, how, part, some, state.n_samples, n_samples, clf.device
             )

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import dask
 import dask.array as da
+from dask._task_spec import Task, TaskRef
 from dask.core import flatten
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
@@ -26,9 +27,13 @@ def optimized(collections):
     ]
 
 
-def keys_of(collection):
-    """List the keys of the parts of a collection along its rows."""
-    return list(flatten(collection.__dask_keys__()))
+def parts_of(collection):
+    """List the parts of a collection along its rows, as arguments of tasks.
+
+    A bare key would be taken for one only while the graph has it, which it no longer
+    does when the part has been persisted.
+    """
+    return [TaskRef(key) for key in flatten(collection.__dask_keys__())]
 
 
 class Tasks:
@@ -40,7 +45,7 @@ class Tasks:
     Parameters
     ----------
     collections : list of dask collections
-        Whose keys tasks may have as arguments.
+        Whose parts tasks may have as arguments.
     """
 
     def __init__(self, collections):
@@ -49,20 +54,20 @@ class Tasks:
         self.token = uuid4().hex
 
     def add(self, function, *args):
-        """Add the call of a function; return its key."""
+        """Add the call of a function; return what stands for its result."""
         key = f"{function.__name__.strip('_')}-{self.token}", len(self.tasks)
-        self.tasks[key] = function, *args
-        return key
+        self.tasks[key] = Task(key, function, *args)
+        return TaskRef(key)
 
     def share(self, value):
-        """Send a value once to each worker that needs it; return its key."""
+        """Send a value once to each worker that needs it; return what stands for it."""
         value = dask.delayed(value, traverse=False)
         self.collections.append(value)
-        return value.key
+        return TaskRef(value.key)
 
-    def delayed(self, keys):
-        """Make delayed objects of tasks."""
-        keys = list(keys)
+    def delayed(self, results):
+        """Make delayed objects of results of tasks."""
+        keys = [result.key for result in results]
         graph = HighLevelGraph.from_collections(
             self.token, self.tasks, dependencies=self.collections
         )
@@ -86,7 +91,8 @@ class Tasks:
         """
         name = f"{calls[0][0].__name__.strip('_')}-{uuid4().hex}"
         ends = (0,) * (like.ndim - 1)
-        layer = {(name, i, *ends): call for i, call in enumerate(calls)}
+        keys = [(name, i, *ends) for i in range(len(calls))]
+        layer = {key: Task(key, *call) for key, call in zip(keys, calls, strict=True)}
         graph = HighLevelGraph.from_collections(name, layer, self.collections)
         chunks = tuple(sizes), *((n,) for n in like.shape[1:])
         return da.Array(graph, name, chunks, dtype=like.dtype)

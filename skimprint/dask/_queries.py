@@ -5,6 +5,7 @@ from operator import getitem
 from typing import Any
 
 import numpy as np
+from dask._task_spec import TaskRef
 from dask.delayed import Delayed
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
@@ -14,7 +15,7 @@ from ..classifier import ImprintClassifier
 from ..embedding._embedder import FoundationEmbedder
 from ..inspection._estimators import without_names
 from ._collections import check_items, check_rows, in_rows, naming_chunk
-from ._graph import Tasks, keys_of, optimized
+from ._graph import Tasks, optimized, parts_of
 
 
 def predict(model: ImprintClassifier, X: Any) -> Any:
@@ -221,15 +222,18 @@ def embed(embedder: Any, items: Any) -> Any:
         and items
         and all(isinstance(each, Delayed) for each in items)
     ):
-        sizes, keys, collections = [np.nan] * len(items), [d.key for d in items], items
+        sizes, collections = [np.nan] * len(items), items
+        parts = [TaskRef(each.key) for each in items]
     else:
         check_items(items)
         items, sizes = in_rows(items)
         collections = optimized([items])
-        keys = keys_of(*collections)
+        parts = parts_of(*collections)
     tasks = Tasks(collections)
     there = tasks.share(embedder)
-    calls = [(_embedded, there, number, key, like) for number, key in enumerate(keys)]
+    calls = [
+        (_embedded, there, number, part, like) for number, part in enumerate(parts)
+    ]
     return tasks.array(calls, sizes, like)
 
 
@@ -250,7 +254,7 @@ def _of_queries(model, X, name, **params):
     there, row = map(tasks.share, (model, like))
     calls = [
         (_called, there, number, part, name, params, row)
-        for number, part in enumerate(keys_of(X))
+        for number, part in enumerate(parts_of(X))
     ]
     if not isinstance(like, Bunch):
         return tasks.array(calls, sizes, like)
