@@ -55,6 +55,11 @@ __device__ inline double block_sum(double x, double *scratch) {
   return total;
 }
 
+// Rows weigh the same where there are no weights.
+__device__ inline float weight_of(const float *weights, int row) {
+  return weights ? weights[row] : 1;
+}
+
 // Sums up to each thread of a block, its own value included.
 __device__ inline double block_scan(double x, double *scratch) {
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -140,7 +145,7 @@ extern "C" __global__ void add_up(const float *rows, const int *starts, const in
     for (int b = 0; b < BATCH; ++b)
       if (i + b < n) {
         int at = start + i + b, row = moved ? moved[at] : at;
-        double weight = weights ? weights[row] : 1, value = weight * values[b];
+        double weight = weight_of(weights, row), value = weight * values[b];
         int left = from ? from[at] : -1, entered = to ? to[at] : 0;
         if (left >= 0) mine[left * 32] -= value;
         mine[entered * 32] += value;
@@ -176,7 +181,7 @@ extern "C" __global__ void sample(const float *squares, const float *weights,
   int first = min((int)threadIdx.x * part, n), last = min(first + part, n);
   double scatter = 0, weighted = 0, total = 0;
   for (int i = first; i < last; ++i) {
-    double square = squares[start + i], weight = weights ? weights[start + i] : 1;
+    double square = squares[start + i], weight = weight_of(weights, start + i);
     scatter += square;
     weighted += weight * square;
     total += weight;
@@ -188,14 +193,14 @@ extern "C" __global__ void sample(const float *squares, const float *weights,
   if (size == n) {
     for (int i = threadIdx.x; i < n; i += blockDim.x) {
       chosen[place + i] = start + i;
-      importance[place + i] = weights ? weights[start + i] : 1;
+      importance[place + i] = weight_of(weights, start + i);
     }
     return;
   }
   // Half of the chance of a row is in proportion to its weight.
   double share = weighted > 0 ? weighted / total : 1, mean = total / n, mass = 0;
   for (int i = first; i < last; ++i) {
-    double weight = weights ? weights[start + i] : 1;
+    double weight = weight_of(weights, start + i);
     cumulative[start + i] = (1 + weight / mean) * (squares[start + i] + share);
     mass += cumulative[start + i];
   }
@@ -212,7 +217,7 @@ extern "C" __global__ void sample(const float *squares, const float *weights,
       if (ladder[middle] <= threshold) low = middle + 1;
       else high = middle;
     }
-    double weight = weights ? weights[start + low] : 1;
+    double weight = weight_of(weights, start + low);
     chosen[place + i] = start + low;
     importance[place + i] =
         weight / ((1 + weight / mean) * (squares[start + low] + share));
@@ -623,7 +628,7 @@ extern "C" __global__ void summarize(const float *distances, const long long *co
     float distance = column[(long long)i * k];
     if (distance < low) low = distance, winner = i;
     if (labels[start + i] == c) {
-      double w = weights ? weights[start + i] : 1;
+      double w = weight_of(weights, start + i);
       weight += w;
       within += w * closest[start + i];
     }
