@@ -15,12 +15,10 @@ def optimized(collections):
 
     It would optimise them one by one, and compute these tasks for each.
     """
-    seen = set()
-    for each in collections:
-        keys = set(each.__dask_graph__())
-        if seen & keys:
+    if len(collections) > 1:  # to look at all keys takes time
+        keys = [set(each.__dask_graph__()) for each in collections]
+        if len(set().union(*keys)) < sum(map(len, keys)):
             return collections
-        seen |= keys
     return [
         each.optimize() if hasattr(each, "optimize") else dask.optimize(each)[0]
         for each in collections
