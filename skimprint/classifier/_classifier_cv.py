@@ -310,7 +310,7 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
     def classes_(self) -> np.ndarray:
         """The labels, sorted: ndarray of shape (n_classes,)."""
         check_is_fitted(self)
-        return self.best_estimator_.classes_
+        return super().classes_
 
     def set_params(self, **params: Any) -> "ImprintClassifierCV":
         """Set parameters, also of the classifier, as ``estimator__n_proxies``.

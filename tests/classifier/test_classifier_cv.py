@@ -762,3 +762,13 @@ def test_without_an_estimator_errors_say_what_is_missing():
     assert search.cv is None
     search.set_params(estimator=ImprintClassifier(), estimator__n_proxies=2)
     assert search.estimator.n_proxies == 2
+
+
+@pytest.mark.parametrize("estimator", [None, ImprintClassifier()])
+def test_classes_of_a_search_that_refits_nothing(digits, estimator):
+    X, y = digits
+    search = ImprintClassifierCV(estimator, {"n_proxies": [1, 2]}, refit=False).fit(
+        X, y
+    )
+    with pytest.raises(AttributeError, match="initialized with `refit=False`"):
+        _ = search.classes_
