@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
+from scipy.stats import binom, rankdata
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
@@ -16,6 +16,9 @@ from ..classifier._learning import codes_among
 # Samples that a slice has at least, and slices that are named.
 _MIN_SLICE = 5
 _MAX_SLICES = 10
+
+# Chance that any slice at all is named where all are alike.
+_LEVEL = 0.025
 
 # Parts of equally many queries that probabilities and familiarities are cut into.
 _N_BINS = 10
@@ -158,7 +161,7 @@ class Slice(NamedTuple):
 
 
 def worst_slices(groups, is_right, rows):
-    """Find the slices whose accuracy is surely below that of all queries.
+    """Find the slices whose accuracy is below that of all queries by more than chance.
 
     Parameters
     ----------
@@ -174,21 +177,33 @@ def worst_slices(groups, is_right, rows):
     slices : list of Slice
         At most ten, each of at least five queries, that with the lowest upper bound
         first.
+
+    Notes
+    -----
+    Of hundreds of slices that are no worse, some have an interval of 95 % below the
+    accuracy of all. So each has to be as bad as one in 40 would be by chance for all
+    slices together (Bonferroni), by the binomial distribution: Wilson's bounds are too
+    narrow for few queries and chances as small as that.
     """
     if not len(is_right):
         return []
-    overall, found = is_right.mean(), []
+    overall, found, n_slices = is_right.mean(), [], 0
     for kind, values in groups.items():
         uniques, codes = np.unique(values, return_inverse=True)
         n = np.bincount(codes)
         n_right = np.bincount(codes, is_right)
         low, high = wilson_interval(n_right, n)
-        rates = n_right / n
+        rates, chances = n_right / n, binom.cdf(n_right, n, overall)
+        n_slices += np.count_nonzero(n >= _MIN_SLICE)
         found += [
-            Slice(kind, uniques[i], rows[codes == i], rates[i], low[i], high[i])
-            for i in np.flatnonzero((n >= _MIN_SLICE) & (high < overall))
+            (
+                chances[i],
+                Slice(kind, uniques[i], rows[codes == i], rates[i], low[i], high[i]),
+            )
+            for i in np.flatnonzero((n >= _MIN_SLICE) & (chances < _LEVEL))
         ]
-    return sorted(found, key=lambda part: part.high)[:_MAX_SLICES]
+    worse = [part for chance, part in found if chance * n_slices < _LEVEL]
+    return sorted(worse, key=lambda part: part.high)[:_MAX_SLICES]
 
 
 def fifths(values):

@@ -214,7 +214,10 @@ class _Page:
     def _slices(self):
         found = self.found
         if not found.slices:
-            return "<p>No part of the queries is surely worse than the whole.</p>"
+            return (
+                "<p>No part of the queries is worse than the whole by more than "
+                "chance.</p>"
+            )
         parts = []
         for part in found.slices:
             wrong = part.rows[~found.is_right[part.rows]][:MAX_OF_WRONG]
@@ -238,9 +241,10 @@ class _Page:
                 f"{in_a_row(figures)}</details>"
             )
         return (
-            '<p class="note">Parts of the queries whose accuracy is surely below '
-            f"{found.accuracy:.1%}, that of all: the upper end of their 95 % interval "
-            "is. Open one to see queries that went wrong.</p>" + "".join(parts)
+            '<p class="note">Parts of the queries whose accuracy is below '
+            f"{found.accuracy:.1%}, that of all, by more than chance: where all parts "
+            "are alike, one report in 40 would name any. Open one to see queries that "
+            "went wrong, and its 95 % interval.</p>" + "".join(parts)
         )
 
     def _familiarity(self):

@@ -161,7 +161,9 @@ def report(
     support, are judged by five-fold cross-validation. All samples count as one,
     whatever weight they were learnt with.
 
-    Intervals are of 95 % each. Of many classes or parts, some are outside by chance.
+    Intervals are of 95 % each: of many classes, some are outside by chance. Slices are
+    those that are worse than all queries by more than chance, however many have been
+    looked at: where all are alike, one report in 40 names any.
 
     Pictures are stored once each, as thumbnails, at most 500 of them; queries that are
     taken for another class come first. The page needs no network, and refuses it.

@@ -91,6 +91,18 @@ def test_the_slice_that_is_wrong_is_found():
     assert findings.worst_slices({}, np.ones(0, bool), rows[:0]) == []
 
 
+def test_slices_are_not_named_by_chance():
+    rng, n, n_named = np.random.default_rng(0), 2000, 0
+    for _ in range(40):
+        is_right = rng.random(n) < 0.85
+        groups = {k: rng.integers(0, k, n) for k in (5, 10, 200, 500)}
+        n_named += bool(findings.worst_slices(groups, is_right, np.arange(n)))
+    assert n_named <= 4  # of 40, where one is expected
+    is_right[groups[200] == 7] = False
+    (found,) = findings.worst_slices(groups, is_right, np.arange(n))
+    assert (found.kind, found.value) == (200, 7)
+
+
 def test_fifths():
     assert findings.fifths(np.arange(10)[::-1]).tolist() == [
         *(4, 4, 3, 3, 2, 2, 1, 1, 0, 0)
