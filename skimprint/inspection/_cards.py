@@ -125,9 +125,11 @@ class Cards:
     def told(self, row):
         """Say what a query is and what it was taken for."""
         found = self.found
-        y, got = found.y[row], found.got[row]
-        if found.predicted[row] == -1:
+        y, got, code = found.y[row], found.got[row], found.predicted[row]
+        if code == -1:
             what = f"rejected, nearest to {bold(got)}"
+        elif found.classes[code] != got:
+            what = f"rejected as {bold(found.classes[code])}, nearest to {bold(got)}"
         else:
             what = "found" if y == got else f"taken for {bold(got)}"
         return f"is {bold(y)}, {what}"

@@ -134,10 +134,10 @@ def report(
         ``findings`` has its numbers: ``accuracy`` of the queries of known classes and
         ``accuracy_interval``; ``by_class`` with ``n``, ``recall``, ``low``, ``high``
         and ``precision``; ``confusion``, whose last row is of unknown queries and last
-        column of rejected ones; ``slices``, the worst ones; ``familiarity``,
-        ``threshold`` and ``auroc``; ``reliability`` with ``confidence``, ``accuracy``
-        and ``error``; ``suspects`` with ``rows``, ``labels``, ``others`` and
-        ``margins``, the likeliest wrong label first.
+        column of rejected ones, unless their label is that of a class; ``slices``, the
+        worst ones; ``familiarity``, ``threshold`` and ``auroc``; ``reliability`` with
+        ``confidence``, ``accuracy`` and ``error``; ``suspects`` with ``rows``,
+        ``labels``, ``others`` and ``margins``, the likeliest wrong label first.
 
     Raises
     ------
@@ -263,7 +263,9 @@ def _examined(source, labels):
     threshold = None if clf.rejection is None else clf.rejection_threshold_
     predicted = got
     if threshold is not None:
-        predicted = np.where(why.familiarity < threshold, -1, got)
+        # As by `predict`, whose label of what is rejected may be that of a class.
+        rejected = codes_among(classes, [clf.rejection.label])
+        predicted = np.where(why.familiarity < threshold, rejected, got)
     known = codes >= 0
     n_known = int(known.sum())
     is_right = codes == predicted  # also an unknown query that is rejected

@@ -121,6 +121,22 @@ class TestFindings:
         assert (np.diff(found.suspects.margins) >= 0).all()
         assert sum(map(len, found.stands_for)) == len(data[0])
 
+    @pytest.mark.parametrize("label", ["none", "digit 3"])
+    def test_what_is_rejected_is_what_predict_says(self, data, label):
+        _, _, queries, labels = data
+        clf = fitted(data, rejection=Rejection(label, rate=0.3))
+        made = report(clf, queries, labels)
+        known = np.isin(labels, clf.classes_)
+        got = clf.predict(queries)
+        assert made.findings.accuracy == np.mean((got == labels)[known])
+        names = [*clf.classes_, label]
+        for i, j in np.ndindex(8, 8):
+            count = np.sum((labels == names[i]) & (got == names[j]))
+            assert made.findings.confusion[i, j] == count
+        has_class = label in clf.classes_
+        assert (made.findings.confusion[:, -1].sum() == 0) == has_class
+        assert ("rejected as <b>digit 3</b>, nearest to" in made.html) == has_class
+
     @pytest.mark.parametrize(
         "params",
         [
