@@ -243,12 +243,14 @@ class ExplanationDisplay:
             ax = _pyplot().subplots(figsize=size, layout="constrained")[1]
         ax.axis("off")
         self.figure_ = ax.figure
-        place = ax.get_subplotspec()
-        if place is None:
-            grid = self.figure_.subplots(n, 1 + n_reasons, squeeze=False)
+        place, shape = ax.get_subplotspec(), (n, 1 + n_reasons)
+        if place is None:  # axes that were put where they are
+            left, bottom, right, top = ax.get_position().extents
+            sides = {"left": left, "bottom": bottom, "right": right, "top": top}
+            parts = self.figure_.add_gridspec(*shape, **sides)
         else:
-            grid = place.subgridspec(n, 1 + n_reasons).subplots(squeeze=False)
-        self.ax_ = grid
+            parts = place.subgridspec(*shape)
+        self.ax_ = grid = parts.subplots(squeeze=False)
         for cell in grid.flat:
             cell.set(xticks=[], yticks=[])
             cell.spines[:].set_visible(False)

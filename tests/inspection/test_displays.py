@@ -100,6 +100,17 @@ class TestExplanation:
         left = min(cell.get_position().x0 for cell in display.ax_.flat)
         assert left >= axes[0].get_position().x1
 
+    @pytest.mark.parametrize("is_part", [False, True])
+    def test_axes_outside_of_a_grid_are_divided(self, fitted, digits, is_part):
+        figure = matplotlib.pyplot.figure()
+        figure = figure.subfigures(1, 2)[1] if is_part else figure
+        axes = figure.add_axes([0.6, 0.5, 0.3, 0.4])
+        display = ExplanationDisplay.from_estimator(fitted, digits[0][:2], ax=axes)
+        assert display.figure_ is figure
+        ends = [cell.get_position().extents for cell in display.ax_.flat]
+        np.testing.assert_allclose(np.min(ends, axis=0)[:2], [0.6, 0.5])
+        np.testing.assert_allclose(np.max(ends, axis=0)[2:], [0.9, 0.9])
+
     def test_a_function_has_no_shares_but_a_nearest_proxy(self, digits):
         X, y = digits
 
