@@ -49,6 +49,9 @@ _MARKERS = "osD^v"
 # Classes in a legend, and points that have a name.
 _MAX_NAMES = 20
 
+# Size in points of what is written beside pictures and points.
+_SMALL = 8
+
 # Sides in pixels of pictures in figures.
 _PICTURE_SIZE = 224
 
@@ -65,6 +68,16 @@ def _axes(ax):
 def _ink(ax):
     """Tell in what colour axes write: what is black on white is white on black."""
     return ax.xaxis.label.get_color()
+
+
+def _gap_between_rows(ax, n_rows, n_lines):
+    """Find the gap that titles need, in heights of a row; None for a layout engine."""
+    figure = ax.figure
+    if figure.get_layout_engine() is not None:
+        return None
+    height = ax.get_position().height * figure.bbox.height * 72 / figure.dpi
+    gap = min((1.2 * n_lines + 1) * _SMALL, height / n_rows / 2)
+    return gap / (height - (n_rows - 1) * gap) * n_rows
 
 
 def _quiet(ax):
@@ -243,26 +256,24 @@ class ExplanationDisplay:
             ax = _pyplot().subplots(figsize=size, layout="constrained")[1]
         ax.axis("off")
         self.figure_ = ax.figure
+        titles = [self._title(i) for i in range(n)]
         place, shape = ax.get_subplotspec(), (n, 1 + n_reasons)
+        n_lines = max([2, *(1 + title.count("\n") for title in titles)])
+        gap = _gap_between_rows(ax, n, n_lines)
         if place is None:  # axes that were put where they are
             left, bottom, right, top = ax.get_position().extents
             sides = {"left": left, "bottom": bottom, "right": right, "top": top}
-            parts = self.figure_.add_gridspec(*shape, **sides)
+            parts = self.figure_.add_gridspec(*shape, hspace=gap, **sides)
         else:
-            parts = place.subgridspec(*shape)
+            parts = place.subgridspec(*shape, hspace=gap)
         self.ax_ = grid = parts.subplots(squeeze=False)
         for cell in grid.flat:
             cell.set(xticks=[], yticks=[])
             cell.spines[:].set_visible(False)
         for i, row in enumerate(grid):
-            title = _wrapped(f"found: {why.label[i]}")
-            is_right = True
-            if self.y is not None:
-                is_right = self.y[i] == why.label[i]
-                title = _wrapped(f"is: {self.y[i]}") + "\n" + title
-            self._draw(row[0], self.items, i, "query", title)
+            self._draw(row[0], self.items, i, "query", titles[i])
             row[0].title.set_fontweight("bold")
-            if not is_right:
+            if self.y is not None and self.y[i] != why.label[i]:
                 row[0].title.set_color(_ORANGE)
             for j in range(n_reasons):
                 share = why.shares[i, j] if j < why.shares.shape[1] else 0
@@ -277,10 +288,17 @@ class ExplanationDisplay:
                 self._draw(row[1 + j], self.train_items, where, "training row", title)
         return self
 
+    def _title(self, i):
+        """Say what a query is and what it was found to be."""
+        title = _wrapped(f"found: {self.explanation.label[i]}")
+        if self.y is not None:
+            title = _wrapped(f"is: {self.y[i]}") + "\n" + title
+        return title
+
     def _draw(self, cell, items, row, what, title):
         """Draw an item in a cell."""
         # Text of the user's is no formula, whatever dollars are in it.
-        cell.set_title(title, fontsize=8, parse_math=False)
+        cell.set_title(title, fontsize=_SMALL, parse_math=False)
         item = item_at(items, row)
         try:
             picture = None if item is None else picture_of(item, _PICTURE_SIZE)
@@ -296,7 +314,7 @@ class ExplanationDisplay:
             _wrapped(name_of(item, row, what), most=7),
             ha="center",
             va="center",
-            fontsize=8,
+            fontsize=_SMALL,
             color="black",  # on a pale ground
             transform=cell.transAxes,
             parse_math=False,
@@ -682,7 +700,7 @@ class ProxyDisplay:
                 frameon=False,
                 bbox_to_anchor=(1, 1),
                 loc="upper left",
-                fontsize=8,
+                fontsize=_SMALL,
             )
             for text, name in zip(legend.get_texts(), names, strict=True):
                 text.set(text=_wrapped(name), parse_math=False)
@@ -858,7 +876,7 @@ class CollapseDisplay:
                 (self.collapse[i], 100 * self.gain[i]),
                 (5, 3),
                 textcoords="offset points",
-                fontsize=8,
+                fontsize=_SMALL,
                 parse_math=False,
             )
         ax.set(

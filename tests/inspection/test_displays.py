@@ -111,6 +111,23 @@ class TestExplanation:
         np.testing.assert_allclose(np.min(ends, axis=0)[:2], [0.6, 0.5])
         np.testing.assert_allclose(np.max(ends, axis=0)[2:], [0.9, 0.9])
 
+    @pytest.mark.parametrize("layout", [None, "constrained"])
+    @pytest.mark.parametrize("is_placed", [False, True])
+    def test_titles_leave_the_cells_above_alone(
+        self, fitted, digits, layout, is_placed
+    ):
+        figure = matplotlib.pyplot.figure(figsize=(12, 9), layout=layout)
+        sides = [0.1, 0.1, 0.8, 0.8]
+        axes = figure.add_axes(sides) if is_placed else figure.subplots()
+        why = fitted.explain(digits[0][:4])
+        why.label = np.array(["a digit with a name of several lines"] * 4)
+        display = ExplanationDisplay.from_predictions(why, why.label, ax=axes)
+        figure.canvas.draw()
+        for above, below in pairwise(display.ax_):
+            for upper, lower in zip(above, below, strict=True):
+                title = lower.title.get_window_extent()
+                assert title.y1 <= upper.get_window_extent().y0
+
     def test_a_function_has_no_shares_but_a_nearest_proxy(self, digits):
         X, y = digits
 
