@@ -288,7 +288,8 @@ class _Page:
         return (
             '<p class="note">Of the queries with about this probability, so many were '
             "right. On the line, probabilities mean what they say; above it they are "
-            f"too low. The mean difference is {found.error:.1%}. "
+            f"too low. The mean difference is {found.error:.1%}; of few queries, part "
+            "of that is chance. "
             '<code>temperature="auto"</code> fits it to the training samples.</p>'
             + reliability_chart(found)
         )
