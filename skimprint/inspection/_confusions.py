@@ -82,10 +82,11 @@ def confusions_of(found, chosen, cards):
         ]
         if not parts:
             return "<p>No query is taken for another class.</p>"
+        pairs = "pair" if len(parts) == 1 else f"{len(parts)} pairs"
         return (
-            f'<p class="note">The {len(parts)} pairs that are confused most often '
-            f"of {n} classes. Open one to see its queries beside the training "
-            "items that won, and those of the right class.</p>" + "".join(parts)
+            f'<p class="note">The {pairs} confused most often, of {n:,} classes. Open '
+            "one to see its queries beside the training items that won, and those of "
+            "the right class.</p>" + "".join(parts)
         )
     rows_shown = [i for i in range(n + 1) if i < n or found.confusion[n].any()]
     columns = [j for j in range(n + 1) if j < n or found.confusion[:, n].any()]

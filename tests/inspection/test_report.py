@@ -318,6 +318,9 @@ class TestPage:
         assert counts == sorted(wrong.ravel().tolist(), reverse=True)[:30]
         for i, j, n in pairs:
             assert wrong[int(i), int(j)] == int(n)
+        assert "The 30 pairs confused most often, of 40 classes." in made.html
+        one = report(clf, [*clf.proxies_, clf.proxies_[0]], [*clf.classes_, 1])
+        assert "The pair confused most often, of 40 classes." in one.html
 
 
 @pytest.fixture(scope="module")
