@@ -145,7 +145,10 @@ class NShotSplit(BaseShuffleSplit):
         """
         if groups is not None:
             warnings.warn(
-                f"NShotSplit ignores groups; got {groups!r}.", UserWarning, stacklevel=2
+                "NShotSplit ignores groups: samples of one group may be in the support "
+                "and in the test set.",
+                UserWarning,
+                stacklevel=2,
             )
         return super().split(X, to_host(y), groups)
 
