@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from .._arrays.groups import runs_of
+from .._arrays.groups import blocks_of_rows, runs_of
 from .._arrays.threads import run_tasks
 from .._memory.columns import Points, Ragged
 from .._memory.state import Imprint
@@ -11,6 +11,9 @@ from ._base import ProxyGenerator
 
 # Rows that are averaged together: few enough for their float64 copies to stay in cache.
 _SLAB_ROWS = 512
+
+# Rows of a large class that are averaged at a time.
+_BLOCK_BYTES = 2**24
 
 
 class MeanProxies(ProxyGenerator):
@@ -94,20 +97,35 @@ class MeanProxies(ProxyGenerator):
         totals, spreads = np.empty(n_classes), np.empty(n_classes)
         indices = np.empty(n_classes, dtype=np.intp)
 
+        row_bytes = support.n_features * support.dtype.itemsize
+        at_once = max(1, _BLOCK_BYTES // row_bytes)
+
         def average(slab):
             part = slice(support.offsets[slab.start], support.offsets[slab.stop])
             order = support.order[part]
-            samples = support.take(order)
             starts = support.offsets[slab] - part.start
             codes = np.repeat(np.arange(len(starts)), support.sizes[slab])
-            weights = support.weights_at(order)
-            members = _after_sums(weights, starts)
-            totals[slab] = members @ np.concatenate([known.counts[slab], weights > 0])
-            all_sums[slab] = members @ np.concatenate([sums[slab], samples])
-            means[slab] = all_sums[slab] / totals[slab, None]
+            # Of a single class, which may be large, some rows at a time.
+            blocks = [slice(None)]
+            if len(starts) == 1:
+                blocks = blocks_of_rows(len(order), at_once)
+            total, summed = known.counts[slab], sums[slab]
+            for block in blocks:
+                samples = support.take(order[block])
+                weights = support.weights_at(order[block])
+                members = _after_sums(weights, starts)
+                total = members @ np.concatenate([total, weights > 0])
+                summed = members @ np.concatenate([summed, samples])
+            totals[slab], all_sums[slab] = total, summed
+            means[slab] = summed / total[:, None]
 
-            samples -= means[slab].astype(samples.dtype)[codes]
-            distances = np.einsum("ij,ij->i", samples, samples)
+            centers = means[slab].astype(support.dtype)
+            distances = np.empty(len(order), support.dtype)
+            for block in blocks:
+                if len(blocks) > 1:
+                    samples = support.take(order[block])
+                samples -= centers[codes[block]]
+                distances[block] = np.einsum("ij,ij->i", samples, samples)
             if support.spread is not None:
                 distances = distances + support.spread[order]
             closest = np.minimum.reduceat(distances, starts)
