@@ -9,7 +9,7 @@ from joblib import effective_n_jobs
 from .._arrays.device import have_negative
 from .._arrays.groups import GroupedRows, blocks_of_rows, offsets_of, runs_of
 from .._arrays.threads import cached_property, run_tasks
-from .._space.kernel_ridge import MAX_ROWS
+from .._space.kernel_ridge import most_of_each
 from .._space.moments import MomentColumns, Pool, are_few
 from .._validation import as_objects, joint_label_dtype
 from .blocks import blocks_of, with_imprint
@@ -521,8 +521,7 @@ def _of_pooled(needs, n_classes):
 
     What is chosen or fitted by samples of all classes never looks at more of each.
     """
-    most = max(1, MAX_ROWS // max(1, n_classes))
-    return needs._replace(samples=min(needs.samples, most))
+    return needs._replace(samples=min(needs.samples, most_of_each(n_classes)))
 
 
 def _n_scatters(block):

@@ -51,6 +51,11 @@ _LEAST = 1e-20
 _BLOCK_SIZE = 2**22  # values of the kernel at a time
 
 
+def most_of_each(n_classes):
+    """Say how many samples of each class the regression is fitted to, at most."""
+    return min(SAMPLE_SIZE, max(1, MAX_ROWS // max(1, n_classes)))
+
+
 class Support(NamedTuple):
     """Samples of all classes, class by class.
 
@@ -86,7 +91,7 @@ class Support(NamedTuple):
         Parameters
         ----------
         samples : Ragged of Samples
-            What is kept of each class.
+            Those of each class, at most as many as `most_of_each` says.
         class_weights : ndarray of shape (n_classes,)
             Weight of the samples of each class.
         dtype : dtype
@@ -96,9 +101,7 @@ class Support(NamedTuple):
         -------
         support : Support
         """
-        most = max(1, min(SAMPLE_SIZE, MAX_ROWS // len(samples)))
-        kept = LeftOut.of(samples, class_weights, most)
-        indices = samples.values.indices[samples.offsets[kept.codes] + kept.numbers]
+        kept = LeftOut.of(samples, class_weights, SAMPLE_SIZE)
         sums = np.bincount(kept.codes, kept.shares)
         weights = balanced(kept.shares, kept.codes)
         return cls(
@@ -106,7 +109,7 @@ class Support(NamedTuple):
             kept.codes,
             np.maximum(weights, _LEAST * weights.max()),
             len(samples),
-            indices,
+            samples.values.indices,
             float(hmean(sums[sums > 0]) / sums[sums > 0].mean()),
         )
 
@@ -134,9 +137,11 @@ class Support(NamedTuple):
         proxies.
         """
         codes = self.codes
-        targets = np.full((len(codes), self.n_classes), -1 / self.n_classes, dtype)
+        shape = len(codes), self.n_classes
+        targets = np.full(shape, -1 / self.n_classes, dtype)
         targets[np.arange(len(codes)), codes] += 1
-        return self.evenness * targets
+        targets *= self.evenness
+        return targets
 
 
 class KernelRidge:

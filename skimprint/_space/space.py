@@ -6,7 +6,7 @@ from .._arrays.blas import one_thread_if_small
 from .._arrays.threads import cached_property
 from .._memory.columns import Ragged, Samples
 from ..normalization import l2_normalize
-from .kernel_ridge import KernelRidge, Support, choose_kernel
+from .kernel_ridge import KernelRidge, Support, choose_kernel, most_of_each
 from .leave_one_out import (
     SAMPLE_SIZE,
     LeftOut,
@@ -149,7 +149,8 @@ class Space:
 
         Of a class of a head, that is its row.
         """
-        samples = self.state.column(lambda block: block.samples)
+        most = most_of_each(len(self.is_head))
+        samples = self.state.column(lambda block: block.samples.first(most))
         (of_head,) = np.nonzero(self.is_head)
         if len(of_head):
             rows = self.proxies.take(of_head)
