@@ -79,7 +79,13 @@ class Samples(NamedTuple):
         n = len(rows)
         weights = np.ones(n) if weights is None else weights[:n].astype(float)
         indices = np.arange(n) if indices is None else indices[:n]
-        return cls(rows, weights, row_keys(rows, seed=0), indices).smallest(size)
+        samples = cls(rows, weights, row_keys(rows, seed=0), indices)
+        if size is not None:
+            # Those of so many keys are enough, and sorted in less time and memory.
+            keys = np.unique(samples.keys)
+            if len(keys) > size:
+                samples = take(samples, samples.keys < keys[size])
+        return samples.smallest(size)
 
     def smallest(self, size=None):
         """Sort by the keys, and take so many of the smallest, or all."""
@@ -298,6 +304,49 @@ class Ragged:
         )
 
 
+class Room:
+    """Room for the points of classes, of which only a bound is known before.
+
+    Parameters
+    ----------
+    most : ndarray of int, of shape (n_classes,)
+        How many points each has, at most.
+    n_features : int
+        Number of features.
+    dtype : dtype
+        Of the vectors.
+    """
+
+    def __init__(self, most, n_features, dtype):
+        self.starts = offsets_of(most)
+        self.sizes = np.zeros(len(most), np.intp)
+        n = self.starts[-1]
+        self.points = Points(
+            np.empty((n, n_features), dtype),
+            np.empty(n),
+            np.empty(n, np.intp),
+            np.empty(n),
+        )
+
+    def put(self, place, points):
+        """Copy the points of one class to where they belong, from any thread."""
+        start, n = self.starts[place], len(points.counts)
+        self.sizes[place] = n
+        for array, values in zip(self.points, points, strict=True):
+            array[start : start + n] = values
+
+    def packed(self):
+        """Move the points together, and return them: Ragged of Points."""
+        offsets = offsets_of(self.sizes)
+        (moved,) = np.nonzero(self.starts[:-1] != offsets[:-1])
+        for array in self.points:
+            for place in moved:
+                start, n = self.starts[place], self.sizes[place]
+                array[offsets[place] : offsets[place + 1]] = array[start : start + n]
+            array.resize((offsets[-1], *array.shape[1:]), refcheck=False)
+        return Ragged(self.points, offsets)
+
+
 def sorted_by_key(samples):
     """Sort the samples of each class by their keys; equal ones become one.
 
@@ -341,7 +390,10 @@ def take(column, classes):
 
 
 def joined(columns):
-    """Join columns of one kind, one after the other; None if one of them is None."""
+    """Join columns of one kind, one after the other; None if one of them is None.
+
+    Of parts of one array that follow each other, that is a view, not a copy.
+    """
     columns = list(columns)
     first = columns[0]
     if len(columns) == 1:
@@ -349,13 +401,46 @@ def joined(columns):
     if any(column is None for column in columns):
         return None
     if isinstance(first, np.ndarray):
-        return np.concatenate(columns)
+        return _concatenated(columns)
     if isinstance(first, Ragged):
         return Ragged(
             joined(column.values for column in columns),
             offsets_of(np.concatenate([column.sizes for column in columns])),
         )
     return _like(first, map(joined, zip(*columns, strict=True)))
+
+
+def _concatenated(arrays):
+    """Concatenate arrays; of parts of one array that follow each other, a view."""
+    parts = [array for array in arrays if len(array)]
+    if not parts or not _is_part(parts[0], parts[0].base):
+        return np.concatenate(arrays)
+    whole = parts[0].base
+    row_bytes = whole[:1].nbytes
+    first = stop = (_address(parts[0]) - _address(whole)) // row_bytes
+    for part in parts:
+        is_next = _address(part) == _address(whole) + stop * row_bytes
+        if not (is_next and _is_part(part, whole)):
+            return np.concatenate(arrays)
+        stop += len(part)
+    return whole[first:stop]
+
+
+def _is_part(array, whole):
+    """Tell whether an array is some consecutive rows of another one."""
+    return (
+        type(whole) is np.ndarray
+        and array.base is whole
+        and array.flags.c_contiguous
+        and whole.flags.c_contiguous
+        and array.dtype == whole.dtype
+        and array.ndim == whole.ndim
+        and array.shape[1:] == whole.shape[1:]
+    )
+
+
+def _address(array):
+    return array.__array_interface__["data"][0]
 
 
 def as_slice(places):

@@ -258,7 +258,7 @@ class Whitening:
             if not self.basis.size:  # all samples may be the same
                 rows *= is_apart(X, self.origin, rows.dtype)[:, None]
             return self.apply(rows)
-        return _solve(self.cholesky, rows)
+        return _solve(self.cholesky, rows, overwrite=True)
 
     def solve_transposed(self, X):
         """Multiply whitened rows by ``W^T``, which makes products with them whiten."""
@@ -387,7 +387,8 @@ def _inverse(upper):
     return invert(upper.T, lower=True)[0].T
 
 
-def _solve(upper, X, *, transposed=False):
+def _solve(upper, X, *, transposed=False, overwrite=False):
     """Compute ``X @ inverse(upper)``, or with the transposed inverse."""
     solve = get_blas_funcs("trsm", dtype=upper.dtype)
-    return solve(1.0, upper.T, X.T, lower=True, trans_a=transposed).T
+    options = {"lower": True, "trans_a": transposed, "overwrite_b": overwrite}
+    return solve(1.0, upper.T, X.T, **options).T

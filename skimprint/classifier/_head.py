@@ -2,10 +2,13 @@
 
 import numpy as np
 
-from .._arrays.groups import row_keys
+from .._arrays.groups import blocks_of_rows, row_keys
 from .._arrays.threads import cached_property
 from .._space.whitening import precision_cholesky
 from ..normalization import l2_normalize, squared_lengths
+
+# Proxies that are blended side by side, so that little more is held.
+_BLOCK_ROWS = 1024
 
 
 class Head:
@@ -175,18 +178,22 @@ class Head:
                 left_out = left_out._replace(rows=self.whitening(left_out.rows))
         vectors = self.whitened(generated)
         vectors = generator.combine(vectors, self.counts, moments, left_out)
-        if vectors is generated and len(self.space.state.blocks) == 1:
-            vectors = vectors.copy()  # those that are remembered stay as they are
         vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
-        self.proxies = vectors = self.plan.proxy_norm.of_proxies(
+        known = (block.proxies.values.vectors for block in self.space.state.blocks)
+        if any(np.may_share_memory(vectors, each) for each in known):
+            vectors = vectors.copy()  # those that are remembered stay as they are
+        self.proxies = self.plan.proxy_norm.of_proxies(
             vectors, self.offsets, self.space.is_head
         )
         self._check_size(self.proxies)
         if self.plan.mean_weight:
+            if self.proxies is not vectors:  # it may be the user's
+                self.proxies = self.proxies.copy()
             means = self.whitened(self.space.means)
             means = self.normalized(means, np.arange(len(self.classes)))
-            # In a new array: what a callable returned may be the user's.
-            self.proxies = self.blended(vectors, means[self.codes])
+            for part in blocks_of_rows(len(self.proxies), _BLOCK_ROWS):
+                of_class = means[self.codes[part]]
+                self.proxies[part] = self.blended(self.proxies[part], of_class)
 
     def _check_size(self, vectors):
         """Refuse vectors whose squared lengths are not finite."""

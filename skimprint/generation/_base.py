@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from .._arrays.groups import GroupedRows
+from .._arrays.groups import GroupedRows, offsets_of, runs_of
 from .._arrays.threads import run_tasks
-from .._memory.columns import Points, Ragged, joined, take
+from .._memory.columns import Points, Ragged, Room, joined
 from .._memory.points import compressed, nearest_to, sampled, sharing
 from .._memory.state import Imprint, Needs
 from .._validation import DTYPES, check_returned
@@ -18,6 +18,9 @@ from ._processes import generate_in_processes, n_processes
 
 # What is left of a count below this share is rounding.
 _ROUNDING = 1e-6
+
+# Samples of small classes that are copied side by side.
+_AHEAD_BYTES = 2**24
 
 
 class ProxyGenerator(BaseEstimator, ABC):
@@ -395,14 +398,20 @@ class ProxyGenerator(BaseEstimator, ABC):
         bounds = self.n_remembered(n_proxies)
         wanted = (bounds > 0) & (support.sizes > proxies.sizes)
         whole = wanted & (support.sizes <= 2 * bounds)
-        those = np.flatnonzero(whole)
-        kept = support if whole.all() else support.only(those)
-        memory = selected(kept, kept.order, kept.offsets)
         if whole.all():
-            return memory
-        records = [take(memory.values, slice(0))] * len(support)
-        for group, record in zip(those, memory, strict=True):
-            records[group] = record
+            return selected(support, support.order, support.offsets)
+        large = wanted & ~whole
+        most = np.where(whole, support.sizes, 0)
+        most[large] = (2 * bounds if self.selects else bounds + proxies.sizes)[large]
+        # Room for all of them, so that none is held twice.
+        room = Room(most, support.n_features, support.dtype)
+        (whole,) = np.nonzero(whole)
+        row_bytes = support.n_features * support.dtype.itemsize
+        for run in runs_of(offsets_of(most[whole]), _AHEAD_BYTES // row_bytes):
+            few = support.only(whole[run])
+            records = selected(few, few.order, few.offsets)
+            for group, points in zip(whole[run], records, strict=True):
+                room.put(group, points)
 
         def remember(group):
             index, bound = support.indices(group), bounds[group]
@@ -411,13 +420,20 @@ class ProxyGenerator(BaseEstimator, ABC):
                 index = index[np.sort(drawn)]
             points = selected(support, index, np.array([0, len(index)])).values
             if self.selects:
-                records[group] = self.condense(points, bound)
+                points = self.condense(points, bound)
+                if len(points.counts) > 2 * bound:
+                    raise ValueError(
+                        f"condense of {type(self).__name__} must return at most "
+                        f"{2 * bound} points for a bound of {bound}; it returned "
+                        f"{len(points.counts)}."
+                    )
             else:
-                records[group] = sharing(points, proxies.one(group))
+                points = sharing(points, proxies.one(group))
+            room.put(group, points)
 
-        large = np.flatnonzero(wanted & ~whole)
+        (large,) = np.nonzero(large)
         run_tasks(remember, large, support.sizes[large], n_jobs=n_jobs)
-        return Ragged.of(records)
+        return room.packed()
 
     def _condense_each(self, points, bounds, n_jobs):
         """Reduce the points of classes that have more than twice their bound, not 0."""

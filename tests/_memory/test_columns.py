@@ -9,6 +9,7 @@ from skimprint._arrays.groups import row_keys
 from skimprint._memory.columns import (
     Points,
     Ragged,
+    Room,
     Samples,
     joined,
     n_bytes,
@@ -116,6 +117,37 @@ class TestRagged:
         parts = [take(column, np.arange(len(sizes))[part]) for part in parts]
         assert_equal(joined(parts), records)
 
+    @every
+    @given(sizes_of_classes.filter(sum), st.data())
+    def test_what_is_split_and_joined_is_not_copied(self, sizes, data):
+        column, records = ragged(sizes)
+        cut = data.draw(st.integers(0, len(sizes)))
+        both = joined([take(column, slice(cut)), take(column, slice(cut, len(sizes)))])
+        assert_equal(both, records)
+        assert np.shares_memory(both.values.vectors, column.values.vectors)
+
+    @every
+    @given(st.data())
+    def test_views_of_one_array_in_any_order(self, data):
+        whole = data.draw(
+            st.sampled_from(
+                [
+                    np.arange(12.0).reshape(6, 2).copy(),
+                    np.arange(12.0).reshape(6, 2),  # a view itself
+                    np.arange(12.0).reshape(2, 6).copy().T,  # not contiguous
+                    np.arange(4).astype(object),
+                    np.array(7.0).reshape(1),
+                ]
+            )
+        )
+        n = len(whole)
+        cuts = st.tuples(st.integers(0, n), st.integers(0, n), st.sampled_from([1, 2]))
+        cuts = st.one_of(st.just(slice(None)), cuts.map(lambda c: slice(*c)))
+        parts = data.draw(st.lists(cuts.map(lambda c: whole[c]), min_size=1))
+        found = joined(parts)
+        assert found.dtype == whole.dtype
+        np.testing.assert_array_equal(found, np.concatenate(parts))
+
     def test_what_is_taken_is_a_copy(self):
         column, records = ragged([2, 3])
         found = column.take(np.array([1]))
@@ -176,6 +208,20 @@ class TestColumns:
         assert n_bytes(column) == of_column
         assert n_bytes(pair) == of_column + array.nbytes
         assert n_bytes(tree) == 2 * (of_column + array.nbytes)
+
+
+class TestRoom:
+    @every
+    @given(sizes_of_classes, st.data())
+    def test_packs_what_is_put(self, sizes, data):
+        most = [n + data.draw(st.integers(0, 3)) for n in sizes]
+        room = Room(most, N_FEATURES, np.float64)
+        _, records = ragged(sizes)
+        for place in data.draw(st.permutations(range(len(sizes)))):
+            room.put(place, records[place])
+        packed = room.packed()
+        assert_equal(packed, records)
+        assert n_bytes(packed) == n_bytes(Ragged.of(records))
 
 
 class TestPoints:

@@ -1,8 +1,10 @@
 """Learn and forget: random programs against a model that refits from what is left."""
 
+import gc
 import pickle
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy, deepcopy
 
@@ -30,6 +32,7 @@ from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
 from skimprint._memory import state
 from skimprint.classifier import _compact, _fitted, _plain
 from skimprint.generation import KMeansProxies, LeastSquaresProxies, make_generator
+from skimprint.methods import PUBLISHED_METHODS
 from skimprint.normalization import quantile_normalize, quantile_normalize_by_class
 
 # What any chunks and orders give alike, and what is approximate for a class that is
@@ -1047,3 +1050,27 @@ def test_labels_to_forget_are_a_list():
     with pytest.raises(ValueError, match=r"a label or a list of them; got .* \(1, 2\)"):
         clf.forget([[0, 1]])
     assert clf.classes_.tolist() == [0, 1, 2]
+
+
+class TestMemory:
+    """Beside X and what it returns, `fit` holds little."""
+
+    @pytest.mark.parametrize("sizes", [[20] * 400, [500] * 60, [20] * 200 + [500] * 60])
+    @pytest.mark.parametrize(
+        "params",
+        [{}, PUBLISHED_METHODS["westerhoff"], {"generator": "fps"}],
+        ids=["default", "westerhoff", "fps"],
+    )
+    def test_of_fit(self, sizes, params):
+        rng, y = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
+        X = rng.normal(size=(len(y), 512)).astype(np.float32)
+        clf = ImprintClassifier(**params, n_jobs=1)
+        tracemalloc.start()
+        try:
+            clf.fit(X, y)
+            gc.collect()
+            returned, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert returned > 2**23
+        assert peak - returned < min(2**24, X.nbytes)

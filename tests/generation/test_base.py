@@ -218,6 +218,21 @@ def test_what_a_generator_of_the_user_returns(data, make, error, message):
         plain_classifier(Own()).fit(*data)
 
 
+def test_a_condense_that_returns_too_many_points_is_named(data):
+    class Own(ProxyGenerator):
+        selects = True
+        points_per_proxy = 2
+
+        def generate(self, support, n_proxies, **options):
+            return selected(support, FIRST, np.arange(5))
+
+        def condense(self, points, bound):
+            return points
+
+    with pytest.raises(ValueError, match=r"condense of Own .* at most 4 .*returned 30"):
+        plain_classifier(Own(), n_proxies=1).fit(*data)
+
+
 @pytest.mark.parametrize("kind", [list, np.asarray])
 def test_selected_and_synthesized_take_lists(data, kind):
     class Own(ProxyGenerator):
