@@ -7,10 +7,12 @@ import signal
 import threading
 import time
 
+import joblib
 import numpy as np
 import pytest
 from settings import plain_classifier, spelt
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
 from skimprint import (
     FoundationEmbedder,
@@ -93,11 +95,13 @@ class TestFit:
         assert_same(found, clf.fit(X, y), X)
 
     @pytest.mark.parametrize("params", SHARED, ids=spelt)
-    def test_up_to_rounding(self, data, params):
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_up_to_rounding(self, data, params, dtype):
         X, y = data
         clf = plain_classifier(**params, random_state=0)
+        X = X.astype(dtype)
         found = on_dask.fit(clf, chunked(X, [70, 230, 200]), y)
-        assert_same(found, clf.fit(X, y), X, 1e-4)
+        assert_same(found, clf.fit(X, y), X, 1e-6)
 
     @pytest.mark.parametrize("name", [*METHODS, "default"])
     def test_published_methods(self, data, name):
@@ -841,6 +845,25 @@ class TestCluster:
         for items in (texts, [client.persist(dask.delayed(names))]):
             embedded = on_dask.embed(embedder, items).compute()
             np.testing.assert_array_equal(embedded, X[:9])
+
+    @pytest.mark.parametrize(
+        "search",
+        [
+            kind(ImprintClassifier(random_state=0), {"n_proxies": [1, 2]}, n_jobs=-1)
+            for kind in (GridSearchCV, ImprintClassifierCV)
+        ],
+        ids=lambda search: type(search).__name__,
+    )
+    def test_searches(self, data, client, search):
+        X, y = data
+        here = clone(search).fit(X, y)
+        with joblib.parallel_config("dask"):
+            there = clone(search).fit(X, y)
+        assert there.best_params_ == here.best_params_
+        for name, scores in here.cv_results_.items():
+            if "time" not in name:
+                np.testing.assert_array_equal(there.cv_results_[name], scores)
+        np.testing.assert_array_equal(there.predict(X), here.predict(X))
 
     def test_errors_come_from_workers(self, data, client):
         X, y = data
