@@ -11,7 +11,7 @@ from ..classifier._compact import calibrate_now
 from ..classifier._plain import read_fitted, write_fitted
 from ..classifier._plain.arrays import count
 from ..classifier._plain.parameters import parameters_then
-from ._values import decode, encode
+from ._values import decode_each, encode_each
 
 # Those that take metadata, which a pipeline routes to them.
 _METHODS = ("fit", "partial_fit", "score")
@@ -65,7 +65,7 @@ def read_classifier(config, arrays):
     -------
     clf : ImprintClassifier
     """
-    clf = ImprintClassifier(**_decoded(config["parameters"], arrays))
+    clf = ImprintClassifier(**decode_each(config["parameters"], arrays.any))
     clf._validate_params()
     if clf.rejection is not None:
         clf.rejection._validate_params()
@@ -80,7 +80,7 @@ def read_classifier(config, arrays):
         if len(names) != n_features or not all(isinstance(n, str) for n in names):
             raise ValueError("feature_names must have a text for each feature.")
         clf.feature_names_in_ = names
-    then = _decoded(config["parameters_then"], arrays)
+    then = decode_each(config["parameters_then"], arrays.any)
     clf._fitted = read_fitted(clf, config, arrays, then)
     return clf
 
@@ -95,7 +95,7 @@ def _requests(clf):
 
 
 def _encoded(params, arrays):
-    return {name: encode(_plain_head(v), name, arrays) for name, v in params.items()}
+    return encode_each({k: _plain_head(v) for k, v in params.items()}, arrays)
 
 
 def _plain_head(value):
@@ -105,7 +105,3 @@ def _plain_head(value):
     weight, *classes = value
     weight = to_host(getattr(weight, "weight", weight))
     return weight, *(None if each is None else to_host(each) for each in classes)
-
-
-def _decoded(encoded, arrays):
-    return {name: decode(value, arrays.any) for name, value in encoded.items()}

@@ -34,7 +34,7 @@ from ._files import (
     replacing,
     resolved,
 )
-from ._values import decode, encode
+from ._values import decode, decode_each, encode, encode_each
 
 # Found by `fit` of an embedder; what `torch` is needed for comes with the next one.
 _EMBEDDER_FACTS = ("dtype_", "pooling_", "modality_", "n_features_out_")
@@ -256,10 +256,10 @@ def _write(model, arrays, others, learning):
         best = model.best_estimator_
         return {
             "class": "ImprintClassifierCV",
-            "parameters": _parameters(model, arrays.of("parameters")),
-            "results": {
-                name: encode(getattr(model, name), name, arrays) for name in _RESULTS
-            },
+            "parameters": encode_each(
+                model.get_params(deep=False), arrays.of("parameters")
+            ),
+            "results": encode_each({k: getattr(model, k) for k in _RESULTS}, arrays),
             "best": _write(best, arrays.of("best"), others, learning),
         }
     if type(model) is Pipeline:
@@ -271,11 +271,12 @@ def _write(model, arrays, others, learning):
         given = {"transform_input": getattr(model, "transform_input", None)}
         return {"class": "Pipeline", "steps": steps, "verbose": model.verbose} | given
     if type(model) is FoundationEmbedder:
+        # The cache is a folder of this machine.
+        params = model.get_params(deep=False) | {"cache_dir": None}
         facts = {k: getattr(model, k) for k in _EMBEDDER_FACTS if hasattr(model, k)}
         return {
             "class": "FoundationEmbedder",
-            # The cache is a folder of this machine.
-            "parameters": _parameters(model, arrays) | {"cache_dir": None},
+            "parameters": encode_each(params, arrays),
             "facts": encode(facts, "", arrays),
             "fingerprint": model.fingerprint_ if facts else None,
             "output": getattr(model, "_sklearn_output_config", {}).get("transform"),
@@ -314,11 +315,6 @@ def _write_step(model, arrays, others):
     return {"class": "skops", "file": name, "untrusted": types}
 
 
-def _parameters(model, arrays):
-    params = model.get_params(deep=False)
-    return {name: encode(value, name, arrays) for name, value in params.items()}
-
-
 def _read(config, arrays, folder, trust):
     """Make a model, or a part of one, of what `_write` returned."""
     if config in (None, "passthrough"):
@@ -327,10 +323,7 @@ def _read(config, arrays, folder, trust):
     if kind == "ImprintClassifier":
         return read_classifier(config, arrays)
     if kind == "ImprintClassifierCV":
-        params = config["parameters"]
-        model = ImprintClassifierCV(
-            **{name: decode(value, arrays.any) for name, value in params.items()}
-        )
+        model = ImprintClassifierCV(**decode_each(config["parameters"], arrays.any))
         model._validate_params()
         for name in _RESULTS:
             setattr(model, name, decode(config["results"][name], arrays.any))
@@ -359,8 +352,7 @@ def _read(config, arrays, folder, trust):
 
 
 def _read_embedder(config, arrays, trust):
-    params = config["parameters"]
-    params = {name: decode(value, arrays.any) for name, value in params.items()}
+    params = decode_each(config["parameters"], arrays.any)
     # By arguments of their own, libraries may be told to run code, too.
     for name in ("trust_remote_code", "model_kwargs"):
         if params[name] and not trust["trust_remote_code"]:

@@ -7,6 +7,8 @@ import os
 
 import numpy as np
 
+from .._validation import as_objects
+
 # Modules whose components may stand in a file, by their public names. None of them does
 # more than keep its parameters when it is made, as other public classes do.
 _MODULES = (
@@ -95,7 +97,7 @@ def encode(value, where, arrays):
     if name is None:
         raise ValueError(_refusal(value, where))
     prefix = f"{where}__" if where else ""
-    params = {k: encode(v, prefix + k, arrays) for k, v in parameters_of(value).items()}
+    params = encode_each(parameters_of(value), arrays, prefix)
     return {"component": [name, params]}
 
 
@@ -139,10 +141,20 @@ def decode(encoded, arrays):
         return dict(decode(content, arrays))
     if kind == "component":
         name, params = content
-        params = {key: decode(value, arrays) for key, value in params.items()}
+        params = decode_each(params, arrays)
         params.pop("memory", None)  # of a clusterer: a folder with pickles to be loaded
         return _public_class(name)(**params)
     raise ValueError(f"{kind!r} is no kind of a value.")
+
+
+def encode_each(values, arrays, prefix=""):
+    """Encode the values of a dict, each under its own name."""
+    return {name: encode(v, prefix + name, arrays) for name, v in values.items()}
+
+
+def decode_each(encoded, arrays):
+    """Make values again of what `encode_each` returned."""
+    return {name: decode(value, arrays) for name, value in encoded.items()}
 
 
 def parts_of(values, where, arrays):
@@ -170,9 +182,7 @@ def _dtype_name(array, where):
 def _array(values, name):
     """Make an array of lists, of the shape that the lists have."""
     if name == "object":
-        array = np.empty(len(values), object)
-        array[:] = values
-        return array
+        return as_objects(values)
     if name not in (*_SCALARS, "str"):
         raise ValueError(f"{name!r} is no dtype of an array.")
     return np.array(values, name)
