@@ -22,6 +22,11 @@ _HALVES = "[\\ud800-\\udfff]"
 _TINY = 1e-30
 
 
+def _operator(kind):
+    """Make the method of an operator between two values."""
+    return lambda self, other: self.graph.op(kind, self, other)
+
+
 class Value:
     """A tensor in a graph, by its name.
 
@@ -38,35 +43,22 @@ class Value:
     def __init__(self, graph, name, shape=None):
         self.graph, self.name, self.shape = graph, name, shape
 
-    def __add__(self, other):
-        return self.graph.op("Add", self, other)
-
-    def __sub__(self, other):
-        return self.graph.op("Sub", self, other)
+    __add__ = _operator("Add")
+    __sub__ = _operator("Sub")
+    __mul__ = _operator("Mul")
+    __truediv__ = _operator("Div")
+    __matmul__ = _operator("MatMul")
+    __gt__ = _operator("Greater")
+    __ge__ = _operator("GreaterOrEqual")
 
     def __rsub__(self, other):
         return self.graph.op("Sub", other, self)
 
-    def __mul__(self, other):
-        return self.graph.op("Mul", self, other)
-
-    def __truediv__(self, other):
-        return self.graph.op("Div", self, other)
-
     def __rtruediv__(self, other):
         return self.graph.op("Div", other, self)
 
-    def __matmul__(self, other):
-        return self.graph.op("MatMul", self, other)
-
     def __neg__(self):
         return self.graph.op("Neg", self)
-
-    def __gt__(self, other):
-        return self.graph.op("Greater", self, other)
-
-    def __ge__(self, other):
-        return self.graph.op("GreaterOrEqual", self, other)
 
 
 class Graph:

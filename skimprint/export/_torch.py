@@ -9,7 +9,9 @@ from ._recipe import Recipe
 class _Torch:
     """The operations of recipes, by torch."""
 
-    abs, exp, copysign = torch.abs, torch.exp, torch.copysign
+    abs, exp, copysign, clip = torch.abs, torch.exp, torch.copysign, torch.clamp
+    # These know NumPy's names, too: axis and keepdims.
+    max, argmax, sum = torch.amax, torch.argmax, torch.sum
 
     def __init__(self, like):
         self.like = like
@@ -32,18 +34,6 @@ class _Torch:
 
     def turned(self, X):
         return X.T
-
-    def max(self, X, axis, keepdims=False):
-        return torch.amax(X, axis, keepdims)
-
-    def argmax(self, X, axis, keepdims=False):
-        return torch.argmax(X, axis, keepdims)
-
-    def sum(self, X, axis, keepdims=False):
-        return torch.sum(X, axis, keepdims)
-
-    def clip(self, X, low, high=None):
-        return torch.clamp(X, low, high)
 
     def where(self, condition, X, Y):
         if isinstance(X, float):
