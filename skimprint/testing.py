@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
-import os
+import multiprocessing
 import pickle
-import select
-import signal
 import sys
 import warnings
 from collections.abc import Iterable
@@ -376,26 +374,22 @@ def _check_fork(embedder, items, check_same, timeout=120):
         return  # elsewhere, libraries of the system do not survive a fork
     if getattr(clone(embedder).fit(items), "device_", None) is not None:
         return  # nor does torch, once several threads have used it
-    read, write = os.pipe()
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send(embedder.transform(items)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # there are threads
-        child = os.fork()
-    if child == 0:
-        try:
-            with os.fdopen(write, "wb") as pipe:
-                pipe.write(pickle.dumps(embedder.transform(items)))
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        ready, _, _ = select.select([pipe], [], [], timeout)
-        if not ready:
-            os.kill(child, signal.SIGKILL)
-        data = pipe.read()
-    os.waitpid(child, 0)
+        child.start()
+    sender.close()
+    try:
+        ready = receiver.poll(timeout)
+        rows = receiver.recv() if ready else None
+    except EOFError:
+        raise AssertionError("transform fails after a fork") from None
+    finally:
+        child.kill()
+        child.join()
     assert ready, f"transform does not end within {timeout} s after a fork"
-    assert data, "transform fails after a fork"
-    rows = pickle.loads(data)
     check_same(rows, "an item is embedded differently after a fork")
 
 
