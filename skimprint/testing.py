@@ -314,15 +314,12 @@ def _check_fit(embedder, items, check_same, n_features):
 
 
 def _check_copies(embedder, items, check_same):
-    cloned = clone(embedder)
-    assert cloned.get_params(deep=False).get("model") is embedder.get_params(
-        deep=False
-    ).get("model"), "clone copies the model"
+    cloned, model = clone(embedder), embedder.get_params(deep=False).get("model")
+    assert cloned.get_params(deep=False).get("model") is model, "clone copies the model"
     check_same(cloned.transform(items), "a clone embeds differently")
     check_same(_from_pickle(embedder).transform(items), "a copy embeds differently")
 
-    named = isinstance(embedder.get_params(deep=False).get("model"), str)
-    if named:
+    if isinstance(model, str):
         reader = _Unpickler(io.BytesIO(pickle.dumps(cloned.fit(items))))
         reader.load()
         assert "torch" not in reader.libraries, (
@@ -400,8 +397,8 @@ def _check_bad_item(embedder, items, check_same, bad_item):
     if getattr(clone(embedder).fit(items), "modality_", None) == "any":
         return  # a callable takes what it is given
     mixed = [*items[:1], bad_item, *items[1:]]
-    for workers in {0, 2} if "n_workers" in embedder.get_params() else {None}:
-        changed = {} if workers is None else {"n_workers": workers}
+    has_workers = "n_workers" in embedder.get_params(deep=False)
+    for changed in [{"n_workers": n} for n in (0, 2)] if has_workers else [{}]:
         raising = clone(embedder).set_params(on_error="raise", **changed)
         try:
             raising.transform(mixed)
