@@ -5,9 +5,10 @@ import os
 from collections.abc import MutableSequence, Sequence, Sized
 
 import numpy as np
+from array_api_compat import is_torch_array
 
 from .._validation import refuse_collections
-from ._items import WINDOW, ItemError, is_pil, is_tensor
+from ._items import WINDOW, ItemError, is_pil
 from ._pictures import as_image, pixels_of, read_open, read_path
 from ._sounds import as_sound
 
@@ -40,7 +41,7 @@ def as_items(X):
         )
     if isinstance(X, np.ndarray):
         items = _array_items(X)
-    elif isinstance(X, (list, tuple)) or is_tensor(X):
+    elif isinstance(X, (list, tuple)) or is_torch_array(X):
         items = list(X)
     elif convert := next(
         (name for name in ("to_pylist", "to_list", "tolist") if hasattr(X, name)), None
@@ -94,7 +95,7 @@ def _column(X, convert):
 
 def _is_one_picture(X):
     """Whether an array or tensor is one image of 8 bits, with the channels last."""
-    if not (isinstance(X, np.ndarray) or is_tensor(X)):
+    if not (isinstance(X, np.ndarray) or is_torch_array(X)):
         return False
     is_uint8 = str(X.dtype).removeprefix("torch.") == "uint8"
     return is_uint8 and X.ndim == 3 and X.shape[-1] in (3, 4)
@@ -276,7 +277,7 @@ class Images(Files):
 
     def decode(self, item, note):
         """Return an upright RGB image, or a tensor that is preprocessed already."""
-        if is_tensor(item) and item.is_floating_point():
+        if is_torch_array(item) and item.is_floating_point():
             return item
         return as_image(item, note, self.decode_size)
 

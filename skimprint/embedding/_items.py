@@ -1,7 +1,5 @@
 """What one item is, and what is wrong with it."""
 
-import sys
-
 from .._arrays.device import is_out_of_memory
 
 # Items that are looked at together: more cost memory, fewer cost time.
@@ -66,12 +64,6 @@ def describe(item, limit=200):
         return f"{item.mode} image of size {item.size}"
     text = repr(item)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
-def is_tensor(item):
-    """Whether an item is a tensor of torch; without torch there is none."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(item, torch.Tensor)
 
 
 def is_pil(item):

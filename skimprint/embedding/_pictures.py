@@ -7,10 +7,11 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 import numpy as np
+from array_api_compat import is_torch_array
 
 from .._arrays.threads import ForkSafeLock
 from ._extras import require
-from ._items import ItemError, is_pil, is_tensor
+from ._items import ItemError, is_pil
 
 # How many times longer than wide a picture may be; of others the middle is taken.
 _MAX_RATIO = 100
@@ -177,7 +178,7 @@ def _to_8_bits(pixels, declared, note):
 
 def _channels_last(item):
     """View a uint8 array as grey, RGB or RGBA with the channels last."""
-    array = item.detach().cpu().numpy() if is_tensor(item) else np.asarray(item)
+    array = item.detach().cpu().numpy() if is_torch_array(item) else np.asarray(item)
     if array.dtype != np.uint8:
         raise ItemError(
             f"expected an array of dtype uint8, got {array.dtype}; scale it to 0..255 "
@@ -201,7 +202,7 @@ def _channels_last(item):
 
 def pixels_of(item):
     """Bytes that tell a picture in memory from every other."""
-    if is_tensor(item) and item.is_floating_point():
+    if is_torch_array(item) and item.is_floating_point():
         array = item.detach().cpu().contiguous()
         kind = f"tensor {array.dtype} {tuple(array.shape)} "
         return kind.encode(), array.reshape(-1).view(sys.modules["torch"].uint8).numpy()
