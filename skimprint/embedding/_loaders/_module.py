@@ -1,5 +1,7 @@
 """A module that the user brings, and what it shares with the image libraries."""
 
+from array_api_compat import is_torch_array
+
 from .._fingerprint import preprocessing_digest
 from .._items import ItemError, describe
 from .._pooling import output_features, pool
@@ -118,23 +120,12 @@ def with_tensors(process):
     """
 
     def collate(items):
-        import torch
-
-        ready = [isinstance(item, torch.Tensor) for item in items]
-        if not any(ready):
-            return process(list(items))
-        if all(ready):
-            return {"pixel_values": stack(items)}
-        images = [item for item, done in zip(items, ready, strict=True) if not done]
-        processed = iter(process(images)["pixel_values"])
-        return {
-            "pixel_values": stack(
-                [
-                    item if done else next(processed)
-                    for item, done in zip(items, ready, strict=True)
-                ]
-            )
-        }
+        images = [item for item in items if not is_torch_array(item)]
+        if len(images) == len(items):
+            return process(images)
+        processed = iter(process(images)["pixel_values"] if images else ())
+        rows = [item if is_torch_array(item) else next(processed) for item in items]
+        return {"pixel_values": stack(rows)}
 
     return collate
 
