@@ -9,7 +9,6 @@ import os
 import threading
 from collections import OrderedDict
 from difflib import get_close_matches
-from stat import S_ISDIR
 from types import FunctionType
 
 from ..._arrays.threads import ForkSafeLock
@@ -164,29 +163,16 @@ def _named_backbone(model, options):
 
 def _files_stamp(path, loader):
     """Sizes and times of local files, so that changed ones are loaded again."""
-    try:
-        stat = os.stat(path)  # noqa: PTH116 (faster)
-    except OSError:
+    if not os.path.exists(path):  # noqa: PTH110 (faster, as below)
         return None
-    stats = [("", stat.st_size, stat.st_mtime_ns)]
-    if S_ISDIR(stat.st_mode):
-        _stat_files(path, stats)
-    for file in loader.files_beside(path):
-        with contextlib.suppress(OSError):
-            stat = file.stat()
+    files, stats = [path, *loader.files_beside(path)], []
+    for folder, _, names in os.walk(path):
+        files += [os.path.join(folder, name) for name in names]  # noqa: PTH118
+    for file in files:
+        with contextlib.suppress(OSError):  # not there
+            stat = os.stat(file)  # noqa: PTH116
             stats.append((str(file), stat.st_size, stat.st_mtime_ns))
     return tuple(sorted(stats))
-
-
-def _stat_files(folder, stats):
-    """Add path, size and time of each file below a folder."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.is_dir():
-                stat = entry.stat()
-                stats.append((entry.path, stat.st_size, stat.st_mtime_ns))
-            elif not entry.is_symlink():
-                _stat_files(entry.path, stats)
 
 
 def _callable_backbone(model, options):
