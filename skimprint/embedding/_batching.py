@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from .._arrays.device import free_memory, is_out_of_memory
 from ._items import ItemError, item_error
@@ -74,15 +75,12 @@ def embed_batches(backbone, source, indices, *, batch_size, n_workers):
     if not indices:
         return  # without a look at the model, which takes time
     indices = source.order(indices)
-    parts = [
-        indices[start : start + batch_size]
-        for start in range(0, len(indices), batch_size)
-    ]
+    parts = [indices[part] for part in gen_batches(len(indices), batch_size)]
     with backbone.running() as model:
         for batches in _prepared(backbone, source, parts, n_workers):
             for batch in batches:
                 for part, rows, failures in _embed(backbone, model, batch):
-                    if part and (bad := _not_finite(rows)):
+                    if part and (bad := not_finite(rows)):
                         failures = {part[row]: ItemError(_NOT_FINITE) for row in bad}
                         keep = sorted({*range(len(part))} - {*bad})
                         part, rows = [part[row] for row in keep], rows[keep]
@@ -96,8 +94,8 @@ _NOT_FINITE = (
 )
 
 
-def _not_finite(rows):
-    """Numbers of the rows that hold NaN or infinity."""
+def not_finite(rows):
+    """List the numbers of rows that hold NaN or infinity."""
     finite = rows.isfinite() if hasattr(rows, "isfinite") else np.isfinite(rows)
     if bool(finite.all()):
         return []

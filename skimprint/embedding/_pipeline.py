@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 
 import numpy as np
+from sklearn.utils import gen_batches
 
-from ._batching import embed_batches, initial_batch_size
+from ._batching import embed_batches, initial_batch_size, not_finite
 from ._cache import EmbeddingCache
 from ._extras import require
 from ._items import WINDOW, ItemError, describe, item_error
@@ -178,7 +179,7 @@ def _identify(source, window, salt, n_workers, failures, on_error):
     if n_workers == 0 or salt is None:
         identify(distinct)
     else:
-        some = [distinct[start : start + 32] for start in range(0, len(distinct), 32)]
+        some = [distinct[part] for part in gen_batches(len(distinct), 32)]
         with ThreadPoolExecutor(n_workers, "skimprint-identify") as pool:
             list(pool.map(identify, some))
     for index, original in same.items():
@@ -242,10 +243,7 @@ class _Matrix:
         if why := self.misfit(rows, "the cache holds rows of different lengths"):
             raise ValueError(f"The {why}.")
         self.put(places, rows)
-        finite = np.isfinite(rows)
-        if finite.all():
-            return []
-        return [places[row] for row in np.flatnonzero(~finite.all(1))]
+        return [places[row] for row in not_finite(rows)]
 
     def misfit(self, rows, what="the model must return rows of one length"):
         """Say why rows do not fit those that are there, if they do not."""
