@@ -101,11 +101,6 @@ def _is_one_picture(X):
     return is_uint8 and X.ndim == 3 and X.shape[-1] in (3, 4)
 
 
-# Bytes of a digest that name a content: no two of 10**9 are the same, and a longer one
-# costs a third more in the cache.
-_DIGEST_SIZE = 16
-
-
 class _Column(Sequence):
     """A long column, of which a window at a time is turned into items of Python.
 
@@ -133,6 +128,19 @@ class _Column(Sequence):
             part = self.column[start : start + WINDOW]
             made = self.made = start, getattr(part, self.convert)()
         return made[1][index - start]
+
+
+# Bytes of a digest that name a content: no two of 10**9 are the same, and a longer one
+# costs a third more in the cache.
+_DIGEST_SIZE = 16
+
+
+def _digest(salt, *parts):
+    """Name a content, which models of another salt name differently."""
+    digest = hashlib.sha256(salt or b"")
+    for part in parts:
+        digest.update(part)
+    return digest.digest()[:_DIGEST_SIZE]
 
 
 class Source:
@@ -182,7 +190,8 @@ class Texts(Source):
             text = self.load(index)  # which says what is wrong with it
         if salt is None and isinstance(self.items, list):
             return text
-        return _text_digest(salt or b"", text)  # which holds no text
+        encoded = text.encode("utf-8", "surrogatepass")
+        return _digest(salt, encoded)  # which holds no text
 
     def load(self, index):
         """Return the text."""
@@ -197,11 +206,6 @@ class Texts(Source):
     def order(self, indices):
         """Sort longest first, so that texts of like length share a batch."""
         return sorted(indices, key=lambda index: -len(self.items[index]))
-
-
-def _text_digest(salt, text):
-    data = salt + text.encode("utf-8", "surrogatepass")
-    return hashlib.sha256(data).digest()[:_DIGEST_SIZE]
 
 
 class Files(Source):
@@ -226,10 +230,10 @@ class Files(Source):
             return os.fspath(item)
         if salt is None and isinstance(self.items, list):
             return item if isinstance(item, bytes) else (type(item), id(item))
-        self._salt = salt or b""
+        self._salt = salt
         encoded = self._encoded(item)
         parts = self.content(item) if encoded is None else (b"encoded ", encoded)
-        digest = self._digest(parts)
+        digest = _digest(salt, *parts)
         if is_path:
             self._digests[index] = digest
         return digest
@@ -240,7 +244,7 @@ class Files(Source):
         data = self._encoded(item)
         # The digest names what was there a while ago: embed that or nothing.
         known = self._digests.get(index)
-        if known is not None and self._digest((b"encoded ", data)) != known:
+        if known is not None and _digest(self._salt, b"encoded ", data) != known:
             raise ItemError("the file changed while it was being embedded")
 
         def note(text):
@@ -257,12 +261,6 @@ class Files(Source):
         if hasattr(item, "read") and hasattr(item, "seek"):
             return read_open(item)
         return None
-
-    def _digest(self, parts):
-        digest = hashlib.sha256(self._salt)
-        for part in parts:
-            digest.update(part)
-        return digest.digest()[:_DIGEST_SIZE]
 
 
 class Images(Files):
