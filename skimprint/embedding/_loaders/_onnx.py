@@ -73,21 +73,20 @@ class Onnx(Loader):
             self.sessions[process] = session
         return self.sessions[process]
 
-    def beside(self, name):
-        """Find a file beside the model, or one folder above; None if there is none."""
-        folders = (self.path.parent, self.path.parent.parent)
-        return next((path for f in folders if (path := f / name).is_file()), None)
+    def beside(self, name, whose):
+        """Find a file beside the model, or one folder above, or say whose it is."""
+        for folder in self.path.parents[:2]:
+            if (folder / name).is_file():
+                return folder / name
+        raise FileNotFoundError(
+            f"There is no {name} beside {self.path}, which {whose} of ONNX needs."
+        )
 
     @cached_property
     def tokenize(self):
         """From a list of texts to padded arrays, cut at what the model can take."""
         tokenizers = require("tokenizers", "A text model of ONNX", _PACKAGE)
-        file = self.beside("tokenizer.json")
-        if file is None:
-            raise FileNotFoundError(
-                f"There is no tokenizer.json beside {self.path}, which a text model of "
-                "ONNX needs."
-            )
+        file = self.beside("tokenizer.json", "a text model")
         tokenizer = tokenizers.Tokenizer.from_file(str(file))
         if tokenizer.padding is None:
             tokenizer.enable_padding()
@@ -111,12 +110,7 @@ class Onnx(Loader):
     def process(self):
         """From a list of images to an array."""
         transformers = require("transformers", "An image model of ONNX", _PACKAGE)
-        file = self.beside("preprocessor_config.json")
-        if file is None:
-            raise FileNotFoundError(
-                f"There is no preprocessor_config.json beside {self.path}, which an "
-                "image model of ONNX needs."
-            )
+        file = self.beside("preprocessor_config.json", "an image model")
         processor = transformers.AutoImageProcessor.from_pretrained(
             file.parent, backend="pil", local_files_only=True
         )
@@ -125,7 +119,7 @@ class Onnx(Loader):
     @cached_property
     def text_preprocessing(self):
         """Digest of the tokenizer's file, which is all that there is to it."""
-        return digest(self.beside("tokenizer.json").read_bytes())
+        return digest(self.beside("tokenizer.json", "a text model").read_bytes())
 
     @cached_property
     def image_preprocessing(self):
