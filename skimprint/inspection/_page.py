@@ -110,13 +110,10 @@ class _Page:
         if found.reliability is not None:
             error = found.reliability.error
             tiles.append((f"{error:.1%}", "calibration error of the probabilities"))
-        return (
-            '<ul class="tiles">'
-            + "".join(
-                f"<li><strong>{a}</strong><span>{b}</span></li>" for a, b in tiles
-            )
-            + "</ul>"
+        items = "".join(
+            f"<li><strong>{a}</strong><span>{b}</span></li>" for a, b in tiles
         )
+        return f'<ul class="tiles">{items}</ul>'
 
     def _learnt(self):
         clf, found = self.clf, self.found
@@ -174,14 +171,12 @@ class _Page:
         rows = []
         for code in order:
             n, low, high = table.n[code], table.low[code], table.high[code]
-            bar = told = "-"
+            recall, bar = table.recall[code], "-"
             if n:
                 bar = (
                     f'<span class="bar"><i style="left:{low:.1%};right:{1 - high:.1%}">'
-                    f'</i><b style="left:{table.recall[code]:.1%}"></b></span>'
+                    f'</i><b style="left:{recall:.1%}"></b></span>'
                 )
-                told = f"{table.recall[code]:.1%}"
-            precision = table.precision[code]
             taken = "-"
             wrong = found.confusion[code].copy()
             wrong[code] = 0
@@ -191,8 +186,8 @@ class _Page:
                 taken = f"{apart(name)} ({wrong[worst]})"
             rows.append(
                 f"<tr><th scope=row>{escape(self.labels[code])}</th><td>{n:,}</td>"
-                f"<td>{told}</td><td>{bar}</td>"
-                f"<td class=optional>{_percent(precision)}</td>"
+                f"<td>{_percent(recall)}</td><td>{bar}</td>"
+                f"<td class=optional>{_percent(table.precision[code])}</td>"
                 f"<td class=optional>{shots[code]:g}</td>"
                 f'<td class="words">{taken}</td></tr>'
             )
@@ -309,26 +304,21 @@ class _Page:
             else "Each training sample is scored by a classifier that has not seen it, "
             "by cross-validation."
         )
-        rows = "".join(
-            f'<li>{in_a_row([figure(self.cards.sample(row), told)])}<p class="facts">'
-            f"Training row {row} · behind by {-margin:.2g}</p></li>"
-            for row, margin, told in zip(
-                found.rows[:_MAX_SUSPECTS].tolist(),
-                found.margins[:_MAX_SUSPECTS].tolist(),
-                (
-                    f"labelled {bold(label)}, looks like {bold(other)}"
-                    for label, other in zip(found.labels, found.others, strict=True)
-                ),
-                strict=False,
+        rows = []
+        for i, row in enumerate(found.rows[:_MAX_SUSPECTS].tolist()):
+            label, other = bold(found.labels[i]), bold(found.others[i])
+            told = f"labelled {label}, looks like {other}"
+            rows.append(
+                f'<li>{in_a_row([figure(self.cards.sample(row), told)])}<p class="facts'
+                f'">Training row {row} · behind by {-found.margins[i]:.2g}</p></li>'
             )
-        )
         n = len(found.rows)
         return (
             f'<p class="note">{how} {n:,} of {found.n:,} are more like another class; '
             f"those that are so by the most come first"
             f"{f', {_MAX_SUSPECTS} of them' if n > _MAX_SUSPECTS else ''}. Wrong "
             "labels gather here, with samples that are merely hard.</p>"
-            f'<ul class="cards small">{rows}</ul>'
+            f'<ul class="cards small">{"".join(rows)}</ul>'
         )
 
 
