@@ -60,9 +60,13 @@ def _pyplot():
     return require("matplotlib.pyplot", "Drawing", "skimprint[inspection]")
 
 
-def _axes(ax):
-    """Take axes, or make a figure of them."""
-    return _pyplot().subplots(layout="constrained")[1] if ax is None else ax
+def _axes_of(display, ax):
+    """Let a display draw on axes, or on those of a new figure."""
+    if ax is None:
+        ax = _pyplot().subplots(layout="constrained")[1]
+    ax.spines[["top", "right"]].set_visible(False)
+    display.ax_, display.figure_ = ax, ax.figure
+    return ax
 
 
 def _ink(ax):
@@ -78,10 +82,6 @@ def _gap_between_rows(ax, n_rows, n_lines):
     height = ax.get_position().height * figure.bbox.height * 72 / figure.dpi
     gap = min((1.2 * n_lines + 1) * _SMALL, height / n_rows / 2)
     return gap / (height - (n_rows - 1) * gap) * n_rows
-
-
-def _quiet(ax):
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 class ExplanationDisplay:
@@ -464,8 +464,7 @@ class FamiliarityDisplay:
         display : FamiliarityDisplay
             This one.
         """
-        ax = _axes(ax)
-        self.ax_, self.figure_ = ax, ax.figure
+        ax = _axes_of(self, ax)
         everyone = np.concatenate([self.known, self.unknown]).astype(float)
         ends = (everyone.min(), everyone.max()) if len(everyone) else (0, 1)
         edges = np.linspace(*range_of_bars(*ends, n_bins), n_bins + 1)
@@ -492,7 +491,6 @@ class FamiliarityDisplay:
         if self.auroc is not None:
             ax.set_title(f"Area under the ROC curve: {self.auroc:.2f}", fontsize=10)
         ax.legend(frameon=False)
-        _quiet(ax)
         return self
 
 
@@ -657,8 +655,7 @@ class ProxyDisplay:
         display : ProxyDisplay
             This one.
         """
-        ax = _axes(ax)
-        self.ax_, self.figure_ = ax, ax.figure
+        ax = _axes_of(self, ax)
         classes, marks = np.unique(self.proxy_labels), []
         names = [str(label) for label in classes.tolist()]
         for i, label in enumerate(classes.tolist()):
@@ -707,7 +704,6 @@ class ProxyDisplay:
         ax.set(
             xticks=[], yticks=[], xlabel="first direction", ylabel="second direction"
         )
-        _quiet(ax)
         return self
 
 
@@ -862,8 +858,7 @@ class CollapseDisplay:
         display : CollapseDisplay
             This one.
         """
-        ax = _axes(ax)
-        self.ax_, self.figure_ = ax, ax.figure
+        ax = _axes_of(self, ax)
         ax.axhline(0, color=_GREY, linewidth=1)
         ax.scatter(self.collapse, 100 * self.gain, color=_BLUE, s=28, zorder=2)
         named = np.arange(len(self.names))
@@ -884,5 +879,4 @@ class CollapseDisplay:
             ylabel="gain of several proxies (points)",
         )
         ax.margins(0.08)
-        _quiet(ax)
         return self
