@@ -219,6 +219,7 @@ def _mask_of_frames(module, mask, n_frames):
 
 
 _INPUTS = {"pixel_values": "image", "input_values": "audio", "input_features": "audio"}
+_ITEMS = {"image": "images", "text": "texts", "audio": "audio"}
 
 
 def _modality(loaded, modality):
@@ -226,32 +227,30 @@ def _modality(loaded, modality):
     if len(towers) > 1:
         if modality in towers:
             return modality
-        names = " and ".join(
-            "audio" if name == "audio" else f"{name}s" for name in towers
-        )
+        names = " and ".join(_ITEMS[tower] for tower in towers)
         choices = " or ".join(map(repr, towers))
         raise ValueError(f"This model embeds {names}: choose modality={choices}.")
     own = _INPUTS.get(getattr(loaded.module, "main_input_name", ""), "text")
     if modality not in ("auto", own):
-        what = "audio" if own == "audio" else f"{own}s"
-        raise ValueError(f"This model takes {what}, not modality={modality!r}.")
+        raise ValueError(f"This model takes {_ITEMS[own]}, not modality={modality!r}.")
     return own
 
 
 def _pooling(loaded, modality, pooling):
     """Resolve "auto": the pair's own features, a trained pooler, or the mean."""
+    is_pair = len(loaded.towers) > 1
+    if pooling == "auto":
+        if is_pair:
+            return "features"
+        return "mean" if modality == "text" else "pooler or mean"
     if pooling == "pooler" and not loaded.trained_pooler:
         raise ValueError(
             "pooling='pooler' needs a trained pooled output, which this checkpoint "
             "does not have. Choose 'mean', 'cls' or 'max'."
         )
-    if pooling != "auto":
-        if len(loaded.towers) > 1:
-            raise ValueError(
-                f"pooling={pooling!r} is not available for a pair of towers, which "
-                "pool as they were trained to: leave pooling='auto'."
-            )
-        return pooling
-    if len(loaded.towers) > 1:
-        return "features"
-    return "mean" if modality == "text" else "pooler or mean"
+    if is_pair:
+        raise ValueError(
+            f"pooling={pooling!r} is not available for a pair of towers, which pool as "
+            "they were trained to: leave pooling='auto'."
+        )
+    return pooling
