@@ -371,16 +371,11 @@ def _prepare(connection):
 
 
 def _write(connection, records):
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with connection:  # commits at the end, or rolls back
+        connection.execute("BEGIN IMMEDIATE")
         connection.executemany(
             "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", records
         )
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(*_ERRORS):
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _copy_readable(path, store, n_rows=50):
