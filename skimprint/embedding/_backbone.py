@@ -67,26 +67,48 @@ class Options:
                 raise SettingError(f"{name}={value!r} {why}: leave {name}={default!r}.")
 
 
+@dataclass
 class State:
-    """What is remembered of a model for as long as it lives."""
+    """What is remembered of a model for as long as it lives.
 
-    def __init__(self):
-        self.batch_limit = None
-        self.warned = False
-        self.lock = ForkSafeLock()
+    Parameters
+    ----------
+    batch_limit : int, default=None
+        The batch size that fitted, once a larger one did not.
+    warned : bool, default=False
+        Whether somebody was told that running the model changes it.
+    lock : ForkSafeLock
+        Held by who reads and changes what follows, which is of modules of torch.
+    users : int
+        How many hold the module in eval mode.
+    was_training : list of torch.nn.Module
+        Its parts that were in training mode before.
+    digest : str, default=None
+        Of a module that nobody can change.
+    copies : dict of {torch.device: tuple of (str, torch.nn.Module)}
+        Copies on other devices, each with the digest of what it is a copy of.
+    """
+
+    batch_limit: int | None = None
+    warned: bool = False
+    lock: ForkSafeLock = field(default_factory=ForkSafeLock)
+    users: int = 0
+    was_training: list = field(default_factory=list)
+    digest: str | None = None
+    copies: dict = field(default_factory=dict)
 
 
 _STATES = weakref.WeakKeyDictionary()
 _STATES_LOCK = ForkSafeLock()
 
 
-def state_of(model, make=State):
+def state_of(model):
     """Return what is remembered of a model; nothing if it cannot be kept track of."""
     try:
         with _STATES_LOCK:
-            return _STATES.setdefault(model, make())
+            return _STATES.setdefault(model, State())
     except TypeError:  # neither hashable nor open to weak references
-        return make()
+        return State()
 
 
 @dataclass(eq=False)
@@ -138,11 +160,7 @@ class Backbone:
     decode_size: int | None = None
 
     def __post_init__(self):
-        self.state = self.remembered()
-
-    def remembered(self):
-        """Return what is remembered of the model, the batch size that fits say."""
-        return state_of(self.model)
+        self.state = state_of(self.model)
 
     @property
     def name(self):

@@ -5,19 +5,8 @@ import copy
 from itertools import chain
 
 from .._arrays.threads import after_fork
-from ._backbone import _STATES, State, state_of
+from ._backbone import _STATES, state_of
 from ._fingerprint import structure_digest, weights_digest
-
-
-class ModuleState(State):
-    """What is remembered of a module for as long as it lives."""
-
-    def __init__(self):
-        super().__init__()
-        self.users = 0
-        self.was_training = []
-        self.digest = None
-        self.copies = {}
 
 
 @contextlib.contextmanager
@@ -29,7 +18,7 @@ def evaluating(module):
     module : torch.nn.Module
         Left as it was found, part by part.
     """
-    state = state_of(module, ModuleState)
+    state = state_of(module)
     with state.lock:
         if state.users == 0:
             state.was_training = [part for part in module.modules() if part.training]
@@ -51,7 +40,7 @@ def evaluating(module):
 def _restore_all():
     """Give modules back that another thread was evaluating when we were forked."""
     for state in [*_STATES.values()]:
-        for part in getattr(state, "was_training", ()):
+        for part in state.was_training:
             part.training = True
         state.users, state.was_training = 0, []
 
@@ -78,7 +67,7 @@ def on_device(module, device):
     """
     if module_device(module) in (None, device):
         return module
-    state = state_of(module, ModuleState)
+    state = state_of(module)
     stamp = module_digest(module)
     with state.lock:
         if device not in state.copies or state.copies[device][0] != stamp:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import _frozen
-from ._backbone import Backbone, state_of
+from ._backbone import Backbone
 from ._extras import require
 from ._fingerprint import digest, probe_items
 
@@ -29,10 +29,6 @@ class TorchBackbone(Backbone):
     def __post_init__(self):
         super().__post_init__()
         self.fingerprint = self._fingerprint
-
-    def remembered(self):
-        """Return what is remembered of the module."""
-        return state_of(self.model, _frozen.ModuleState)
 
     @contextlib.contextmanager
     def running(self):
