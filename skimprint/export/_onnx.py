@@ -61,6 +61,11 @@ class Value:
         return self.graph.op("Neg", self)
 
 
+def _operation(kind, **attributes):
+    """Make a method of `Graph` that adds an operation to its inputs."""
+    return lambda self, *inputs: self.op(kind, *inputs, **attributes)
+
+
 class Graph:
     """The operations of recipes, as nodes of ONNX.
 
@@ -126,14 +131,14 @@ class Graph:
             self._turned[X.name] = found = found()
         return found
 
-    def abs(self, X):
-        return self.op("Abs", X)
-
-    def sqrt(self, X):
-        return self.op("Sqrt", X)
-
-    def exp(self, X):
-        return self.op("Exp", X)
+    abs = _operation("Abs")
+    sqrt = _operation("Sqrt")
+    exp = _operation("Exp")
+    clip = _operation("Clip")
+    where = _operation("Where")
+    take = _operation("Gather", axis=1)
+    look_up = _operation("Gather")
+    gather = _operation("GatherElements", axis=1)
 
     def copysign(self, X, sign):
         return X * self.op("Sign", sign)  # X is not negative
@@ -146,21 +151,6 @@ class Graph:
 
     def sum(self, X, axis, keepdims=False):
         return self.op("ReduceSum", X, self.ints(axis), keepdims=int(keepdims))
-
-    def clip(self, X, low, high=None):
-        return self.op("Clip", X, low, *([] if high is None else [high]))
-
-    def where(self, condition, X, Y):
-        return self.op("Where", condition, X, Y)
-
-    def take(self, X, index):
-        return self.op("Gather", X, index, axis=1)
-
-    def look_up(self, values, index):
-        return self.op("Gather", values, index)
-
-    def gather(self, X, index):
-        return self.op("GatherElements", X, index, axis=1)
 
     def topk(self, X, n):
         return self.op("TopK", X, self.ints(n), n_outputs=2, axis=-1)
