@@ -155,16 +155,13 @@ def first_row(items, backbone, *, on_error, **settings):
 
 def _identify(source, window, salt, n_workers, failures, on_error):
     """Find the key of each item that can be read, and why the others cannot."""
-    distinct, same = [] if source.stateful else window, {}
-    seen = {}
+    keys, same, seen = {}, {}, {}
+    # What may have state, such as a picture that is not read yet, is asked once.
     for index in window if source.stateful else ():
-        # What may have state, such as a picture that is not read yet, is asked once.
         mark = source.mark(index)
         if mark is not None and seen.setdefault(mark, index) != index:
             same[index] = seen[mark]
-        else:
-            distinct.append(index)
-    keys = {}
+    distinct = [index for index in window if index not in same] if same else window
 
     def identify(indices):
         for index in indices:
@@ -176,7 +173,8 @@ def _identify(source, window, salt, n_workers, failures, on_error):
                     _raise(index, error, source.items)
                 failures[index] = str(error)
 
-    if n_workers == 0 or salt is None:
+    is_serial = n_workers == 0 or salt is None
+    if is_serial:
         identify(distinct)
     else:
         some = [distinct[part] for part in gen_batches(len(distinct), 32)]
@@ -187,8 +185,7 @@ def _identify(source, window, salt, n_workers, failures, on_error):
             keys[index] = keys[original]
         else:
             failures[index] = failures[original]
-    in_order = not same and (n_workers == 0 or salt is None)
-    return keys if in_order else dict(sorted(keys.items()))
+    return keys if is_serial and not same else dict(sorted(keys.items()))
 
 
 def _split(keys, first):
@@ -260,12 +257,10 @@ class _Matrix:
             self.rows = (
                 np.empty(shape, np.float32) if is_numpy else rows.new_empty(shape)
             )
-        if places[-1] - places[0] == len(places) - 1 and places == [
-            *range(places[0], places[-1] + 1)
-        ]:
-            self.rows[places[0] : places[-1] + 1] = rows  # much faster
-        else:
-            self.rows[places] = rows
+        first, stop = places[0], places[-1] + 1
+        if stop - first == len(places) and places == [*range(first, stop)]:
+            places = slice(first, stop)  # much faster
+        self.rows[places] = rows
         return rows
 
     def copy(self, places, originals):
