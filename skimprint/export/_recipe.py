@@ -105,9 +105,9 @@ class Recipe:
         self.is_filled, order, self.widths = True, [], sorted(set(widths.tolist()))
         for width in self.widths:
             members = np.flatnonzero(widths == width)
-            boxes = np.full((len(members), width), n_proxies)
-            for box, code in zip(boxes, members, strict=True):
-                box[: counts[code]] = np.arange(offsets[code], offsets[code + 1])
+            places = np.arange(width)
+            is_there = places < counts[members, None]
+            boxes = np.where(is_there, offsets[members, None] + places, n_proxies)
             self.arrays[f"box_{width}"] = boxes.ravel().astype(np.int64)
             order.append(members)
         self.arrays["box_order"] = np.argsort(np.concatenate(order)).astype(np.int64)
