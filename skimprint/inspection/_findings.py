@@ -101,7 +101,7 @@ def accuracy_by_class(counts):
     return Bunch(n=n, recall=recall, low=low, high=high, precision=precision)
 
 
-def reliability(confidences, is_right, n_bins=_N_BINS):
+def reliability(confidences, is_right):
     """Compare how probable predictions are said to be with how often they are right.
 
     Parameters
@@ -110,17 +110,16 @@ def reliability(confidences, is_right, n_bins=_N_BINS):
         The probability of each prediction.
     is_right : ndarray of bool, of shape (n,)
         Whether it is right.
-    n_bins : int
-        Number of parts, of equally many predictions.
 
     Returns
     -------
     found : Bunch
-        ``n``, ``confidence``, ``accuracy``, ``low`` and ``high`` of each part, and the
-        ``error``: the mean difference of confidence and accuracy.
+        ``n``, ``confidence``, ``accuracy``, ``low`` and ``high`` of each of ten parts
+        of equally many predictions, and the ``error``: the mean difference of
+        confidence and accuracy.
     """
     order = np.argsort(confidences, kind="stable")
-    parts = [part for part in np.array_split(order, n_bins) if len(part)]
+    parts = [part for part in np.array_split(order, _N_BINS) if len(part)]
     n = np.array([len(part) for part in parts])
     confidence = np.array([confidences[part].mean() for part in parts])
     accuracy = np.array([is_right[part].mean() for part in parts])
