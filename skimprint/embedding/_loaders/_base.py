@@ -10,6 +10,16 @@ from .._torch import TorchBackbone, resolve
 from ._module import stack, tensor_loader
 
 
+def in_float32(kwargs):
+    """Load a model in float32, unless the arguments of its library name a dtype.
+
+    Else the precision of the arithmetic would be that of the file.
+    """
+    import torch
+
+    return kwargs if "torch_dtype" in kwargs else {"dtype": torch.float32} | kwargs
+
+
 class Loader:
     """A named model of a library, loaded once and shared.
 

@@ -5,7 +5,7 @@ import re
 from ..._arrays.threads import cached_property
 from .._fingerprint import preprocessing_digest, tokenizer_digest
 from .._pooling import pool
-from ._base import TorchLoader
+from ._base import TorchLoader, in_float32
 from ._module import with_tensors
 from ._text import cutter, one_at_a_time
 
@@ -18,15 +18,10 @@ class SentenceTransformers(TorchLoader):
 
     def load(self, name, options):
         """Load a model by name or from a directory."""
-        import torch
         from sentence_transformers import SentenceTransformer
 
         kwargs = dict(options.model_kwargs)
-        # Else the precision of the arithmetic would be that of the file.
-        inner = dict(kwargs.get("model_kwargs") or {})
-        if "torch_dtype" not in inner:
-            inner.setdefault("dtype", torch.float32)
-        kwargs["model_kwargs"] = inner
+        kwargs["model_kwargs"] = in_float32(kwargs.get("model_kwargs") or {})
         return SentenceTransformer(
             name,
             device="cpu",

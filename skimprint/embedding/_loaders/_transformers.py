@@ -4,7 +4,7 @@ from ..._arrays.threads import cached_property
 from .._fingerprint import digest, preprocessing_digest, tokenizer_digest
 from .._pooling import output_features, output_has, pool
 from .._sounds import probe_sounds, resampled
-from ._base import TorchLoader
+from ._base import TorchLoader, in_float32
 from ._module import unpadded, with_tensors
 from ._text import cutter, one_at_a_time
 
@@ -17,7 +17,6 @@ class Transformers(TorchLoader):
 
     def load(self, name, options):
         """Load a model by name or from a directory, from safetensors if there are."""
-        import torch
         from transformers import AutoModel
 
         self.hub = {
@@ -26,12 +25,8 @@ class Transformers(TorchLoader):
             "local_files_only": options.local_files_only,
             "trust_remote_code": options.trust_remote_code,
         }
-        kwargs = dict(options.model_kwargs)
-        # Else the precision of the arithmetic would be that of the file.
-        if "torch_dtype" not in kwargs:
-            kwargs.setdefault("dtype", torch.float32)
         module, info = AutoModel.from_pretrained(
-            output_loading_info=True, **self.hub, **kwargs
+            output_loading_info=True, **self.hub, **in_float32(options.model_kwargs)
         )
         # A checkpoint without a pooler would get a random one.
         self.trained_pooler = not any("pooler" in key for key in info["missing_keys"])
