@@ -97,22 +97,19 @@ class Cards:
     def _card(self, row, i, why, other):
         """Show a query beside its reasons: a list item."""
         figures = [figure(self.query(row), self.told(row))]
-        label = escape(str(why.label[i]))
+        label = bold(why.label[i])
         for reason in range(_N_REASONS):
             share = why.shares[i, reason]
             if share:
                 of_score = f"{share:.2g} of its score {why.score[i]:.2g}"
-                caption = (
-                    f"<b>{label}</b> by {self._reason(why, i, reason)}: {of_score}"
-                )
+                caption = f"{label} by {self._reason(why, i, reason)}: {of_score}"
                 figures.append(figure(self.sample(why.rows[i, reason]), caption, "why"))
         if not why.shares[i].any():  # a function of the user's
-            caption = f"<b>{label}</b>, whose nearest proxy this is"
+            caption = f"{label}, whose nearest proxy this is"
             figures.append(figure(self.sample(why.training_row[i]), caption, "why"))
         if other.label[i] != why.label[i]:
             caption = (
-                f"<b>{escape(str(other.label[i]))}</b> has this nearest: score "
-                f"{other.score[i]:.2g}"
+                f"{bold(other.label[i])} has this nearest: score {other.score[i]:.2g}"
             )
             row_of_other = other.training_row[i]
             figures.append(figure(self.sample(row_of_other), caption, "other"))

@@ -230,7 +230,7 @@ class _Page:
                 for row in wrong.tolist()
             ]
             parts.append(
-                f"<details><summary>{escape(kind)}: <b>{escape(str(value))}</b> "
+                f"<details><summary>{escape(kind)}: {bold(value)} "
                 f"<span class=count>· {part.accuracy:.0%} right of {len(part.rows):,} "
                 f"({part.low:.0%} to {part.high:.0%})</span></summary>"
                 f"{in_a_row(figures)}</details>"
