@@ -27,8 +27,8 @@ def parameters_then(clf):
     changed = {name for name in then if then[name] is not now.get(name)}
     found = {name: then[name] for name in sorted(changed) if "__" not in name}
     for name in sorted({name.split("__")[0] for name in changed} - found.keys()):
-        inner = {k: v for k, v in then.items() if k.startswith(f"{name}__")}
-        inner = {k.removeprefix(f"{name}__"): v for k, v in inner.items()}
+        own = f"{name}__"
+        inner = {k.removeprefix(own): v for k, v in then.items() if k.startswith(own)}
         found[name] = clone(then[name]).set_params(**inner)
     return found
 
