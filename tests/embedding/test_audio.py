@@ -6,6 +6,7 @@ import wave
 import numpy as np
 import pytest
 from embedders import import_or_skip
+from sklearn.base import clone
 
 from skimprint import FoundationEmbedder
 from skimprint.embedding._inputs import Sounds
@@ -212,6 +213,9 @@ def audio_models(tmp_path_factory):
             transformers.Wav2Vec2Config(**waves, feat_extract_norm="layer")
         ),
         "group-norm": transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**waves)),
+        "group-norm and mask": transformers.HubertModel(
+            transformers.HubertConfig(**waves)
+        ),
         "whisper": transformers.WhisperModel(whisper),
         "ast": transformers.ASTModel(
             transformers.ASTConfig(**small, max_length=100, num_mel_bins=32)
@@ -221,6 +225,9 @@ def audio_models(tmp_path_factory):
     extractors = {
         "layer-norm": transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True),
         "group-norm": transformers.Wav2Vec2FeatureExtractor(),
+        "group-norm and mask": transformers.Wav2Vec2FeatureExtractor(
+            return_attention_mask=True
+        ),
         "whisper": transformers.WhisperFeatureExtractor(),
         "ast": transformers.ASTFeatureExtractor(max_length=100, num_mel_bins=32),
         "clap": transformers.ClapFeatureExtractor(
@@ -237,7 +244,10 @@ def audio_models(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("kind", ["layer-norm", "group-norm", "whisper", "ast", "clap"])
+@pytest.mark.parametrize(
+    "kind",
+    ["layer-norm", "group-norm", "group-norm and mask", "whisper", "ast", "clap"],
+)
 def test_audio_encoders_of_transformers(audio_models, tmp_path, kind):
     embedder = FoundationEmbedder(
         f"transformers:{audio_models / kind}",
@@ -246,7 +256,9 @@ def test_audio_encoders_of_transformers(audio_models, tmp_path, kind):
         cache_dir=tmp_path,
     )
     sounds = [tone(440, 0.3), tone(1000, 0.5), tone(440, 1.5, 44_100), tone(200, 0.4)]
-    check_embedder(embedder, sounds, rtol=1e-3, atol=1e-4)
+    uncached = clone(embedder).set_params(cache_dir=None)  # so that batches differ
+    for each in (uncached, embedder):
+        check_embedder(each, sounds, rtol=1e-3, atol=1e-4)
     assert embedder.fit(sounds).modality_ == "audio"
 
 

@@ -90,13 +90,18 @@ class Transformers(TorchLoader):
 
         return AutoFeatureExtractor.from_pretrained(**self.hub)
 
+    @property
+    def spreads_padding(self):
+        """Whether norms over a whole sound let padding change it, mask or not."""
+        return getattr(self.module.config, "feat_extract_norm", None) == "group"
+
     @cached_property
     def audio_collate(self):
         """From a list of arrays, at the extractor's rate, to tensors."""
         extractor = self.extractor
         raw = extractor.feature_size == 1  # not a spectrogram of one length
         most = getattr(extractor, "nb_max_samples", None)  # else cut at random
-        masked = raw and extractor.return_attention_mask
+        masked = raw and extractor.return_attention_mask and not self.spreads_padding
 
         def collate(arrays):
             if raw and not masked and len({*map(len, arrays)}) > 1:
@@ -117,8 +122,9 @@ class Transformers(TorchLoader):
     def audio_preprocessing(self):
         """Digest of what happens to sounds."""
         rate = self.extractor.sampling_rate
+        alone = ["alone"] if self.spreads_padding else []
         return digest(
-            rate, [self.audio_collate([sound]) for sound in probe_sounds(rate)]
+            rate, [self.audio_collate([sound]) for sound in probe_sounds(rate)], *alone
         )
 
     @cached_property
