@@ -177,12 +177,13 @@ def check_embedder(
     """Check that a transformer embeds items as pipelines and searches expect it to.
 
     It must work before `fit`; give one finite float32 row for each item, the same for
-    the same item however items are batched, ordered or repeated, whether by one object
-    or by many, in several threads and (unless torch is behind it, which may not survive
-    that) after a fork; share its model with clones; come back from a pickle, which of a
-    named model holds nothing of torch; name its features; name one bad item among good
-    ones, or skip it, if it has a parameter ``on_error``; and leave the items, the
-    model, if it is a ``torch.nn.Module``, and the parameters as they were.
+    the same item however items are batched, ordered or repeated (without its cache too,
+    if it has a parameter ``cache_dir``), whether by one object or by many, in several
+    threads and (unless torch is behind it, which may not survive that) after a fork;
+    share its model with clones; come back from a pickle, which of a named model holds
+    nothing of torch; name its features; name one bad item among good ones, or skip it,
+    if it has a parameter ``on_error``; and leave the items, the model, if it is a
+    ``torch.nn.Module``, and the parameters as they were.
 
     Parameters
     ----------
@@ -234,7 +235,10 @@ def check_embedder(
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _check_order_and_batches(embedder, items, check_same)
+        uncached = embedder
+        if parameters.get("cache_dir") is not None:  # it gives the first rows again
+            uncached = clone(embedder).set_params(cache_dir=None)
+        _check_order_and_batches(uncached, items, check_same)
         _check_containers(embedder, items, check_same)
         _check_fit(embedder, items, check_same, expected.shape[1])
         _check_copies(embedder, items, check_same)

@@ -44,6 +44,16 @@ def test_embeddings_that_depend_on_the_batch(embed, message):
         check_embedder(FoundationEmbedder(embed, modality="text"), TEXTS)
 
 
+def test_a_cache_does_not_hide_what_depends_on_the_batch(tmp_path):
+    def embed(texts):
+        return [row + i for i, row in enumerate(map(embed_text, texts))]
+
+    embed.fingerprint = "depends on the batch"
+    embedder = FoundationEmbedder(embed, modality="text", cache_dir=tmp_path)
+    with pytest.raises(AssertionError, match=r"order matters|embedded differently"):
+        check_embedder(embedder, TEXTS)
+
+
 class Wrong(TransformerMixin, BaseEstimator):
     """An embedder with one flaw."""
 

@@ -6,7 +6,6 @@ import wave
 import numpy as np
 import pytest
 from embedders import import_or_skip
-from sklearn.base import clone
 
 from skimprint import FoundationEmbedder
 from skimprint.embedding._inputs import Sounds
@@ -256,9 +255,7 @@ def test_audio_encoders_of_transformers(audio_models, tmp_path, kind):
         cache_dir=tmp_path,
     )
     sounds = [tone(440, 0.3), tone(1000, 0.5), tone(440, 1.5, 44_100), tone(200, 0.4)]
-    uncached = clone(embedder).set_params(cache_dir=None)  # so that batches differ
-    for each in (uncached, embedder):
-        check_embedder(each, sounds, rtol=1e-3, atol=1e-4)
+    check_embedder(embedder, sounds, rtol=1e-3, atol=1e-4)
     assert embedder.fit(sounds).modality_ == "audio"
 
 
