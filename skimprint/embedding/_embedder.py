@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import fields
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
@@ -410,19 +410,19 @@ class FoundationEmbedder(
         return True
 
     def __sklearn_clone__(self):
-        # The model is frozen, so that clones can share it; a deep copy could be large.
-        shared = ("model", "preprocess")
         parameters = {
-            name: value if name in shared else clone(value, safe=False)
+            name: _shared(value)
+            if name in ("model", "preprocess")
+            else clone(value, safe=False)
             for name, value in self.get_params(deep=False).items()
         }
-        copy = type(self)(**parameters)
+        cloned = type(self)(**parameters)
         for name in ("_sklearn_output_config", "_metadata_request"):
             if hasattr(self, name):
-                setattr(copy, name, deepcopy(getattr(self, name)))
+                setattr(cloned, name, deepcopy(getattr(self, name)))
         if hasattr(self, "_skl_callbacks"):  # shared, since scikit-learn 1.9
-            copy._skl_callbacks = self._skl_callbacks
-        return copy
+            cloned._skl_callbacks = self._skl_callbacks
+        return cloned
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -431,6 +431,17 @@ class FoundationEmbedder(
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         return tags
+
+
+def _shared(model):
+    """What a clone holds: the model itself, which is frozen and may be large.
+
+    Of one with parameters it is a copy that shares what the model has loaded, so that
+    what a search sets in one clone is not set in the others.
+    """
+    has_parameters = hasattr(model, "get_params") and not isinstance(model, type)
+    is_module = hasattr(model, "named_parameters")
+    return copy(model) if has_parameters and not is_module else model
 
 
 def _check_choice(name, value, choices):

@@ -17,7 +17,7 @@ from embedders import (
     tiny_vision,
     to_tensor,
 )
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
@@ -35,6 +35,7 @@ from sklearn.utils.fixes import parse_version
 
 from skimprint import FoundationEmbedder, ImprintClassifier
 from skimprint.methods import RECOMMENDED
+from skimprint.testing import check_embedder
 
 TEXTS = [f"sentence number {number}" for number in range(12)]
 EXPECTED = np.array([embed_text(text) for text in TEXTS])
@@ -162,6 +163,41 @@ def test_clone_shares_the_model():
     assert cloned.preprocess is to_tensor
     assert cloned.model_kwargs == {"a": [1]}
     assert cloned.model_kwargs["a"] is not original.model_kwargs["a"]
+
+
+class Counts(BaseEstimator):
+    """A callable with a parameter: how many letters it counts."""
+
+    def __init__(self, letters="ab"):
+        self.letters = letters
+
+    @property
+    def fingerprint(self):
+        return self.letters
+
+    def __call__(self, texts):
+        return [[text.count(letter) for letter in self.letters] for text in texts]
+
+
+def test_a_search_in_the_parameters_of_a_model_leaves_others_alone(tmp_path):
+    model = Counts()
+    model.loaded = object()
+    original = embedder(model, cache_dir=tmp_path)
+    set_otherwise = clone(original).set_params(model__letters="abcd")
+    assert original.model.letters == "ab"
+    assert set_otherwise.model.loaded is model.loaded
+    assert original.transform(["abc"]).shape == (1, 2)
+    assert set_otherwise.transform(["abc"]).shape == (1, 4)
+    texts = ["xa", "xb", "xab", "ya", "yb", "yab"]
+    search = GridSearchCV(
+        make_pipeline(original, ImprintClassifier("mean", whitening=None)),
+        {"foundationembedder__model__letters": ["xy", "ab"]},
+        cv=2,
+    ).fit(texts, [0, 0, 0, 1, 1, 1])
+    assert search.best_params_ == {"foundationembedder__model__letters": "xy"}
+    assert search.best_estimator_[0].model.letters == "xy"
+    assert original.model.letters == "ab"
+    check_embedder(original, texts)
 
 
 def test_html_repr():
