@@ -169,12 +169,14 @@ class FoundationEmbedder(
     are reported and embedded again. Where the cache cannot be written, a warning says
     why and embedding goes on.
 
-    Preprocessing is told apart by what it does to probe items: pictures up to 1,057
-    pixels wide, sounds up to half a minute long, texts of up to 8,889 characters. What
-    it does to larger ones alone is not noticed. A module is told apart by its weights,
-    its settings, the code of its own class, and by what it makes of a probe item, up to
-    a hundredth: that shows what it calls elsewhere. A smaller change of code elsewhere
-    is not noticed: give the module an attribute that you change with it, or call
+    Preprocessing is told apart by what it does to probe items: pictures from 181 to
+    1,057 pixels wide, sounds up to half a minute long, texts of up to 8,889 characters.
+    What it does to others alone is noticed where it shows in the code of ``preprocess``
+    and of your functions that it calls, or in numbers, texts and tuples that they work
+    with. A module is told apart by its weights, its settings, what its own class
+    defines, and by what it makes of a probe item, up to a hundredth: that shows what it
+    calls elsewhere. A smaller change of code elsewhere is not noticed: give the module
+    an attribute that you change with it, or call
     `clear_cache`. A callable can be cached if its ``fingerprint`` attribute is a
     string, to be changed whenever its results change, or if it is a plain function that
     works with nothing but plain values, installed libraries and other such functions,

@@ -4,16 +4,19 @@ A module's name is made of its weights, its settings, the code of its own classe
 where somebody else may change it, what it makes of probe items.
 """
 
+import contextlib
 import dis
 import functools
 import hashlib
 import importlib.util
+import logging
 import re
 import sys
 import types
 from pathlib import Path
 
 import numpy as np
+from array_api_compat import is_torch_array
 
 from ._sounds import probe_sounds
 
@@ -134,7 +137,7 @@ def _module_parts(module, seen):
         }
         hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
         held = _parts([settings, hooks], seen)
-        parts.append([name, _class_parts(type(part)), held])
+        parts.append([name, _class_parts(type(part), seen), held])
     return parts
 
 
@@ -147,6 +150,8 @@ def _parts(value, seen):
     seen[id(value)] = value, f"seen {len(seen)}"  # which keeps it, and so its id
     if isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType)):
         return f"{getattr(value, '__module__', '')} {value.__name__}"
+    if isinstance(value, logging.Logger):  # it knows all others, which come and go
+        return f"logger {value.name}"
     if hasattr(value, "named_modules"):
         return [_module_parts(value, seen), weights_digest(value)]
     if hasattr(value, "untyped_storage") or (
@@ -158,8 +163,7 @@ def _parts(value, seen):
         parts = [_parts(part, seen) for part in held]
         return parts if isinstance(value, (list, tuple)) else sorted(map(digest, parts))
     if isinstance(value, types.FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        held = [value.__defaults__, value.__kwdefaults__, cells]
+        held = [value.__defaults__, value.__kwdefaults__, _enclosed(value)]
         return [_code_parts(value.__code__), _parts(held, seen)]
     if isinstance(value, types.MethodType):
         return _parts([value.__func__, value.__self__], seen)
@@ -188,8 +192,21 @@ def _settings(value):
     }
 
 
-def _class_parts(cls):
-    """Describe a class and those that it inherits from by their own code."""
+def _enclosed(function):
+    """List what a function uses of those around it, but for what is no more."""
+    held = []
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # it was deleted
+            held.append(cell.cell_contents)
+    return held
+
+
+def _class_parts(cls, seen):
+    """Describe a class and those that it inherits from by what they define.
+
+    Of a known library that is code, of others also what functions have for defaults
+    or from around them, and what data there is.
+    """
     parts = []
     for base in cls.__mro__:
         parts.append(base.__qualname__)
@@ -197,13 +214,32 @@ def _class_parts(cls):
         if library in ("torch", "builtins"):
             continue
         for name, value in sorted(vars(base).items()):
-            # Of methods of all kinds, and of properties, what they call.
-            function = getattr(value, "fget", getattr(value, "__func__", value))
-            if isinstance(function, types.FunctionType):
-                parts.append([name, _code_parts(function.__code__)])
-            elif isinstance(value, _PLAIN) and not name.startswith("__"):
-                parts.append([name, None if library in _KNOWN else value])
+            function = _function_of(value)
+            is_data = not name.startswith("__") and (
+                _is_plain(value)
+                or isinstance(value, (set, frozenset, np.ndarray))
+                or is_torch_array(value)
+            )
+            if library in _KNOWN:
+                if isinstance(function, types.FunctionType):
+                    parts.append([name, _code_parts(function.__code__)])
+                elif is_data and isinstance(value, _PLAIN):
+                    parts.append([name, None])
+            elif isinstance(value, functools.partialmethod):
+                held = value.func, value.args, value.keywords
+                parts.append([name, _parts(held, seen)])
+            elif is_data or isinstance(function, types.FunctionType):
+                parts.append([name, _parts(value if is_data else function, seen)])
     return parts
+
+
+def _function_of(value):
+    """Find what a method of any kind, a property or what is cached calls."""
+    for name in ("fget", "__func__", "__wrapped__", "func"):
+        if isinstance(value, types.FunctionType):
+            break
+        value = getattr(value, name, value)
+    return value
 
 
 # Names of what may give something else each time, or reaches what no digest sees:
@@ -270,6 +306,54 @@ def function_digest(function):
                 "results do."
             )
         parts.append([_code_parts(called.__code__), *held.values()])
+    return digest(parts)
+
+
+def code_digest(called):
+    """Digest the code of a callable, and of what it calls of the user's.
+
+    Of what these work with, values that cannot change in place count.
+
+    Parameters
+    ----------
+    called : callable
+        A function, a method, a ``partial``, or an object of a class of the user's. What
+        belongs to a library does not count.
+
+    Returns
+    -------
+    name : str
+        Hexadecimal digest.
+    """
+    parts, todo, seen = [], [called], {}
+    while todo:
+        value = todo.pop()
+        if isinstance(value, (*_PLAIN, tuple)):
+            parts.append(value if _is_plain(value) else None)
+        elif isinstance(value, functools.partial):
+            todo += [value.func, *value.args, *value.keywords.values()]
+        elif isinstance(value, types.MethodType):
+            todo += [value.__func__, value.__self__]
+        elif not isinstance(value, types.FunctionType) and hasattr(
+            value, "__wrapped__"
+        ):
+            todo.append(value.__wrapped__)  # of functools.cache, say
+        elif id(value) in seen:
+            continue
+        elif isinstance(value, types.FunctionType):
+            seen[id(value)] = value
+            if _is_installed(value):
+                continue
+            parts.append(_code_parts(value.__code__))
+            known = value.__globals__
+            names = sorted(_names(value)[0] & known.keys())
+            todo += [*(value.__defaults__ or ()), *_enclosed(value)]
+            todo += (value.__kwdefaults__ or {}).values()
+            todo += [known[name] for name in names]
+        elif not isinstance(value, type) and not _is_installed(type(value)):
+            seen[id(value)] = value
+            parts.append(_class_parts(type(value), {}))
+            todo += [held for _, held in sorted(getattr(value, "__dict__", {}).items())]
     return digest(parts)
 
 

@@ -1,5 +1,7 @@
 import copy
+import functools
 import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from skimprint import FoundationEmbedder
 from skimprint.embedding._backbone import Options
 from skimprint.embedding._fingerprint import (
     UncacheableError,
+    code_digest,
     digest,
     function_digest,
     preprocessing_digest,
@@ -195,6 +198,65 @@ def test_inherited_code_and_hooks_are_part_of_the_digest():
     module.register_forward_hook(lambda module, args, output: output + 1)
     digests.append(structure_digest(module))
     assert len(set(digests)) == len(digests)
+
+
+def decorated(function):
+    @functools.wraps(function)
+    def call(*args):
+        return function(*args)
+
+    return call
+
+
+# What a class may define, where `value` is all that tells one from the other.
+DEFINED = {
+    "default": "def forward(self, x, factor=value): return x * factor",
+    "keyword": "def forward(self, x, *, factor=value): return x * factor",
+    "closure": "def forward(self, x): return x * value",
+    "static": "f = staticmethod(lambda x, factor=value: x * factor)",
+    "property": "f = property(lambda self: value)",
+    "decorated": "@decorated\n  def f(self): return value",
+    "no_grad": "@torch.no_grad()\n  def f(self): return value",
+    "cached": "f = functools.cache(lambda self: value)",
+    "cached property": "f = functools.cached_property(lambda self: value)",
+    "partial": "f = functools.partialmethod(torch.nn.Module.train, value)",
+    "tuple": "f = (value,)",
+    "list": "f = [1, [value]]",
+    "dict": "f = {'a': value}",
+    "set": "f = {value}",
+    "array": "f = np.array([value])",
+    "tensor": "f = torch.tensor([value])",
+}
+
+
+@pytest.mark.parametrize("body", DEFINED.values(), ids=DEFINED)
+def test_all_that_a_class_defines_is_part_of_the_digest(body):
+    def digest_with(value):
+        code = (
+            f"def make(value):\n class Mine(torch.nn.Module):\n  {body}\n return Mine"
+        )
+        exec(code, names := globals() | {"__name__": "of_mine"})
+        return structure_digest(names["make"](value)())
+
+    assert digest_with(1) == digest_with(1)
+    assert digest_with(1) != digest_with(2)
+
+
+def test_a_logger_is_told_by_its_name():
+    before = structure_digest(Holder(logging.getLogger("skimprint.one")))
+    logging.getLogger("skimprint.another").setLevel("ERROR")  # all know each other
+    assert structure_digest(Holder(logging.getLogger("skimprint.one"))) == before
+
+
+def test_variables_that_are_deleted_are_no_obstacle():
+    kept = deleted = 1
+
+    def function(x):
+        return x * kept if x else x * deleted  # noqa: F821
+
+    before = structure_digest(Holder(function))
+    del deleted
+    assert structure_digest(Holder(function)) != before
 
 
 @pytest.mark.parametrize("call", ["scaled(x)", "helpers.scaled(x)"])
@@ -456,6 +518,79 @@ def test_preprocessing_is_told_apart_by_what_it_does():
     digests = {preprocessing_digest(resized(size), "image") for size in (31, 32, 32)}
     assert len(digests) == 2
     assert preprocessing_digest(to_tensor, "image") not in digests
+
+
+class Padded:
+    """A preprocessing that does something about some texts only."""
+
+    def __init__(self, sign, width=3):
+        self.sign = sign
+        self.width = width
+
+    def __call__(self, text):
+        if "~" in text:  # probe items have none
+            text = self.pad(text)
+        return torch.tensor([float(len(text))])
+
+    def pad(self, text):
+        return text.ljust(self.width, self.sign)
+
+
+def lengths_of(text):
+    return torch.tensor([float(len(text))])
+
+
+def with_rules(replaced, by=""):
+    """Make a preprocessing that differs by what is around it."""
+
+    def clean(text, mark="~"):
+        return text.replace(mark + replaced, by)
+
+    return lambda text: lengths_of(clean(text))
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (lengths_of, lambda text: lengths_of(text.replace("~", ""))),
+        (with_rules("a"), with_rules("b")),
+        (with_rules("a"), with_rules("a", "b")),
+        (Padded(" ", 3), Padded(" ", 4)),
+        (Padded(" ").__call__, Padded(" ", 4).__call__),
+        (functools.partial(Padded(" ")), functools.partial(Padded(" ", 4))),
+        (functools.cache(with_rules("a")), functools.cache(with_rules("b"))),
+    ],
+)
+def test_preprocessing_is_told_apart_by_its_code_too(first, second, tmp_path):
+    module = Holder(None)
+    texts = ["~a", "~b", "c"]
+
+    def rows(preprocess, cache_dir):
+        embedder = FoundationEmbedder(
+            module, preprocess=preprocess, modality="text", cache_dir=cache_dir
+        )
+        return embedder.transform(texts), embedder.fit(texts).fingerprint_
+
+    expected, name = rows(second, None)
+    assert rows(first, tmp_path)[1] != name == rows(second, None)[1]
+    np.testing.assert_array_equal(rows(second, tmp_path)[0], expected)
+
+
+def test_helpers_and_values_of_a_preprocessing_are_followed():
+    def digest_with(body, value):
+        names = {"__name__": "of_mine", "functools": functools}
+        exec(
+            f"VALUE = {value}\ndef helper(x): {body}\ndef f(x): return helper(x)", names
+        )
+        return code_digest(names["f"])
+
+    first = digest_with("return x + VALUE", 1)
+    assert digest_with("return x + VALUE", 1) == first
+    assert len({first, digest_with("return x + VALUE", 2)}) == 2
+    assert digest_with("return x - VALUE", 1) != first
+    # What changes in place may be a memory of what was done.
+    assert digest_with("return VALUE", []) == digest_with("return VALUE", [1])
+    assert code_digest(np.sin) == code_digest(len)
 
 
 def shrunk(image, size):

@@ -2,7 +2,7 @@
 
 from array_api_compat import is_torch_array
 
-from .._fingerprint import preprocessing_digest
+from .._fingerprint import code_digest, preprocessing_digest
 from .._items import ItemError, describe
 from .._pooling import output_features, pool
 from .._torch import TorchBackbone, resolve
@@ -41,7 +41,10 @@ def module_backbone(module, options, preprocess):
         return pool(*output_features(module(inputs), options.pooling))
 
     def preprocessing():
-        return "none" if preprocess is None else preprocessing_digest(load, modality)
+        if preprocess is None:
+            return "none"
+        # Probe items do not show all that it may do.
+        return preprocessing_digest(load, modality) + code_digest(preprocess)
 
     options, load = resolve(options, module), tensor_loader(preprocess)
     return TorchBackbone(
