@@ -1,16 +1,28 @@
 """Modules of torch as backbones: their devices, precision and names."""
 
 import contextlib
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .._arrays.threads import after_fork
 from . import _frozen
 from ._backbone import Backbone
 from ._extras import require
 from ._fingerprint import digest, probe_items
 
 DTYPES = ("float32", "bfloat16", "float16")
+
+
+_has_run = False  # whether torch may have started threads of its own here
+
+
+@after_fork
+def _use_one_thread():
+    """Do without torch's threads, which a forked process would wait for for ever."""
+    if _has_run:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @dataclass(eq=False)
@@ -33,6 +45,8 @@ class TorchBackbone(Backbone):
     @contextlib.contextmanager
     def running(self):
         """Hold the module ready to embed: on its device, in eval mode."""
+        global _has_run
+        _has_run = True
         module = _frozen.on_device(self.model, self.device)
         with contextlib.nullcontext() if self.owned else _frozen.evaluating(module):
             yield module

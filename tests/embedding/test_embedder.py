@@ -1,5 +1,6 @@
 import copy
 import pickle
+import subprocess
 import sys
 import threading
 
@@ -259,6 +260,29 @@ def test_pickle_of_a_named_model_holds_no_weights(tmp_path):
     pickled = pickle.dumps(named)
     assert len(pickled) < 2000
     np.testing.assert_array_equal(pickle.loads(pickled).transform(TEXTS), rows)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a safe fork")
+def test_a_module_runs_after_a_fork():
+    code = (
+        "import os, signal, torch, warnings\n"
+        "from skimprint import FoundationEmbedder\n"
+        "warnings.simplefilter('ignore')  # there are threads\n"
+        "torch.set_num_threads(2)\n"
+        "module = torch.nn.Sequential(torch.nn.LayerNorm(224), torch.nn.Flatten())\n"
+        "embedder = FoundationEmbedder(module)\n"
+        "items = [torch.rand(3, 224, 224) for _ in range(8)]\n"
+        "expected = embedder.transform(items)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    signal.alarm(30)\n"
+        "    same = (abs(embedder.transform(items) - expected) < 1e-4).all()\n"
+        "    os._exit(0 if same else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "assert torch.get_num_threads() == 2\n"
+    )
+    pytest.importorskip("torch", reason="needs torch")
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_pickle_of_a_module():
