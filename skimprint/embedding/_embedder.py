@@ -316,7 +316,12 @@ class FoundationEmbedder(
             If an item cannot be embedded; the message names it. With
             ``on_error="skip"`` its row is NaN instead.
         """
-        embedded = embed_items(as_items(X), self._resolve(), **self._settings())
+        embedded = embed_items(
+            as_items(X),
+            self._resolve(),
+            **self._settings(),
+            n_features=getattr(self, "n_features_out_", None),
+        )
         self._n_features_out = embedded.shape[1]  # names columns, even without fit
         return embedded
 

@@ -25,6 +25,7 @@ def embed_items(
     output,
     verbose,
     notify=None,
+    n_features=None,
 ):
     """Embed items: those that are alike once, those in the cache not at all.
 
@@ -49,6 +50,8 @@ def embed_items(
     notify : callable, default=None
         From a number of batches to a context manager around them. What it gives, unless
         `None`, is called with a number of batches that are done.
+    n_features : int, default=None
+        How long rows are if no item can be embedded, where that is known.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def embed_items(
     if failures:
         what = "could not be embedded and have rows of NaN"
         _warn_of_items(failures, items, what)
-    return matrix.take(sorted(failures))
+    return matrix.take(sorted(failures), n_features)
 
 
 def first_row(items, backbone, *, on_error, **settings):
@@ -268,8 +271,10 @@ class _Matrix:
         if places and self.rows is not None:
             self.rows[places] = self.rows[originals]
 
-    def take(self, skipped):
+    def take(self, skipped, n_features):
         """Return the matrix, with NaN in the rows that were skipped."""
+        if self.rows is None and n_features is not None:
+            self.put(skipped[:1], np.empty((1, n_features), np.float32))
         if self.rows is None:
             raise ValueError(
                 "None of the items could be embedded, so that the number of features "

@@ -499,6 +499,26 @@ def test_all_items_are_bad():
             method([b"bad", b"worse"])
 
 
+@pytest.mark.parametrize("output", ["numpy", "torch"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_bad_items_alone_have_rows_of_nan_after_fit(output, cached, tmp_path):
+    pytest.importorskip("PIL", reason="needs pillow")
+    if output == "torch":
+        pytest.importorskip("torch", reason="needs torch")
+    skipping = FoundationEmbedder(
+        mean_colour,
+        modality="image",
+        on_error="skip",
+        output=output,
+        cache_dir=tmp_path if cached else None,
+    ).fit(pictures())
+    with pytest.warns(UserWarning, match=r"2 of 2 .* item 1, bytes of length 5"):
+        rows = np.asarray(skipping.transform([b"bad", b"worse"]))
+    assert rows.shape == (2, 5)
+    assert np.isnan(rows).all()
+    assert rows.dtype == np.float32
+
+
 def test_fit_looks_for_an_item_that_is_good():
     skipping = FoundationEmbedder(mean_colour, modality="image", on_error="skip")
     assert skipping.fit([b"bad", *pictures()]).n_features_out_ == 5
