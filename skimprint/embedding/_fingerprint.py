@@ -104,8 +104,12 @@ _KNOWN = {
     "torchvision",
     "transformers",
 }
-# Where a model was read from, and by which version, does not matter.
-_ORIGIN = {"name_or_path", "transformers_version"}
+# Where a model was read from, by which version, and what is said of it, does not
+# matter; nor how rows are compared, which sentence-transformers looks up once asked.
+_ORIGIN = {
+    *("name_or_path", "transformers_version", "model_card_data"),
+    *("_similarity", "_similarity_pairwise", "_similarity_fn_name"),
+}
 
 
 def structure_digest(module):

@@ -72,9 +72,10 @@ class TorchBackbone(Backbone):
     def _fingerprint(self):
         if not self.owned:
             return digest(_frozen.module_digest(self.model), self._outputs())
-        if self.state.digest is None:
-            self.state.digest = _frozen.module_digest(self.model)
-        return self.state.digest
+        with self.state.lock:  # of threads that come at once, one digests
+            if self.state.digest is None:
+                self.state.digest = _frozen.module_digest(self.model)
+            return self.state.digest
 
     def _outputs(self):
         """Describe what the module makes of probe items, up to about a hundredth.

@@ -26,7 +26,9 @@ from sklearn.pipeline import make_pipeline
 import skimprint
 from skimprint import FoundationEmbedder, ImprintClassifier
 from skimprint.embedding import _loaders
-from skimprint.embedding._loaders import parse_model_name
+from skimprint.embedding._backbone import Options
+from skimprint.embedding._fingerprint import structure_digest
+from skimprint.embedding._loaders import backbone_for, parse_model_name
 from skimprint.embedding._loaders._text import cutter
 from skimprint.testing import check_embedder
 
@@ -587,6 +589,19 @@ def test_sentence_transformers(tmp_path):
     reference = SentenceTransformer(model.partition(":")[2], device="cpu")
     expected = reference.encode([*TEXTS, "a " * 25_000, ""])
     np.testing.assert_allclose(rows, expected, atol=1e-5)
+
+
+def test_sentence_transformers_are_told_by_what_they_are(tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(minilm().partition(":")[2], folder)
+    backbones = [
+        backbone_for(name, Options())
+        for name in (minilm(), f"sentence-transformers:{folder}")
+    ]
+    first, copied = (structure_digest(each.model) for each in backbones)
+    assert first == copied
+    backbones[0].preprocessing()  # which looks at all that the model says of itself
+    assert structure_digest(backbones[0].model) == first
 
 
 def test_sentence_transformers_truncate():
