@@ -17,7 +17,8 @@ PAGES = [
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_in_the_documentation(page):
+def test_examples_in_the_documentation(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     pytest.importorskip("PIL", reason="needs pillow")
     text = page.read_text(encoding="utf-8")
     for library in ("torch", "transformers", "onnxruntime", "safetensors"):
