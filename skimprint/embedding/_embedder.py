@@ -143,7 +143,8 @@ class FoundationEmbedder(
     -----
     Items come as a list, array, Series, DataFrame of one column (pandas, polars), array
     of Arrow, column of a dataset of Hugging Face, or any other sequence. Files come as
-    paths, encoded bytes or open binary files; URLs are not fetched.
+    paths, encoded bytes, open binary files, or as datasets of Hugging Face have them
+    where they do not decode; URLs are not fetched.
 
     An image model also takes PIL images, uint8 arrays or tensors (grey, HWC or CHW;
     channels last where both could be meant), and floating-point tensors, which count as
@@ -384,6 +385,9 @@ class FoundationEmbedder(
                 _check_count(name, value, least=1)
         if not isinstance(self.prompt, str | None):
             raise TypeError(f"prompt must be a text, got {type(self.prompt).__name__}.")
+        if not isinstance(self.model_kwargs, dict | None):
+            kind = type(self.model_kwargs).__name__
+            raise TypeError(f"model_kwargs must be a dict, got {kind}.")
         given = {field.name: getattr(self, field.name) for field in fields(Options)}
         given["model_kwargs"] = self.model_kwargs or {}
         return backbone_for(self.model, Options(**given), self.preprocess)

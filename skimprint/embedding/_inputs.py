@@ -224,7 +224,7 @@ class Files(Source):
 
     def identify(self, index, salt):
         """Name the content of an item: a digest, or without salt itself."""
-        item = self.items[index]
+        item = _file_of(self.items[index])
         is_path = isinstance(item, (str, os.PathLike))
         if salt is None and is_path:
             return os.fspath(item)
@@ -240,7 +240,7 @@ class Files(Source):
 
     def load(self, index):
         """Return the item, decoded."""
-        item = self.items[index]
+        item = _file_of(self.items[index])
         data = self._encoded(item)
         # The digest names what was there a while ago: embed that or nothing.
         known = self._digests.get(index)
@@ -261,6 +261,13 @@ class Files(Source):
         if hasattr(item, "read") and hasattr(item, "seek"):
             return read_open(item)
         return None
+
+
+def _file_of(item):
+    """Take what a dataset of Hugging Face has of a file that it has not decoded."""
+    if isinstance(item, dict) and item.keys() == {"bytes", "path"}:
+        return item["path"] if item["bytes"] is None else item["bytes"]
+    return item
 
 
 class Images(Files):

@@ -48,7 +48,10 @@ def as_sound(item):
             )
     array = _one_channel(array)
     if not isinstance(rate, (int, np.integer)) or not 0 < rate < 2**31:
-        raise ItemError(f"expected a sampling rate in samples per second, got {rate!r}")
+        raise ItemError(
+            "expected a sampling rate that is an int, in samples per second, got "
+            f"{rate!r}"
+        )
     if array.size == 0:
         raise ItemError("the sound has no samples")
     if not np.isfinite(array).all():
@@ -68,18 +71,13 @@ def _array_and_rate(item):
             array, rate = item
         else:
             array, rate = item["array"], item["sampling_rate"]
-        return array, rate
     except Exception:  # whatever the item makes of a key that it does not have
-        pass
-    try:
-        sound = as_sound(item["bytes"])
-    except (KeyError, TypeError, IndexError):
         raise ItemError(
             "expected a path, bytes, an open file, a pair (array, sampling_rate) or "
             "{'array': ..., 'sampling_rate': ...}, got "
             f"{type(item).__name__}; an array does not say its sampling rate"
         ) from None
-    return sound["array"], sound["sampling_rate"]
+    return array, rate
 
 
 def _one_channel(array):

@@ -556,6 +556,24 @@ def test_iterators_datasets_and_loaders_are_no_sequences():
             as_items(X)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_files_that_a_dataset_has_not_decoded(tmp_path, cached):
+    images = pictures(2)
+    data = [encode(image) for image in images]
+    (tmp_path / "a.png").write_bytes(data[0])
+    items = [
+        {"bytes": None, "path": str(tmp_path / "a.png")},
+        {"bytes": data[1], "path": "b.png"},
+    ]
+    embedder = FoundationEmbedder(mean_colour, modality="image")
+    expected = embedder.transform(images)
+    embedder.set_params(cache_dir=tmp_path / "cache" if cached else None)
+    for _ in range(2):
+        np.testing.assert_array_equal(embedder.transform(items), expected)
+    with pytest.raises(ValueError, match=r"Item 0, .*no such file"):
+        embedder.transform([{"bytes": None, "path": "no/such.png"}])
+
+
 def test_open_files(tmp_path):
     images = pictures(3)
     data = [encode(image) for image in images]

@@ -984,6 +984,13 @@ def test_prompts_that_make_no_sense():
         FoundationEmbedder(Lengths(), modality="text", prompt=3).transform(TEXTS)
 
 
+def test_settings_of_the_loader_that_are_no_dict():
+    with pytest.raises(TypeError, match="model_kwargs must be a dict, got list"):
+        FoundationEmbedder(Lengths(), modality="text", model_kwargs=[1]).transform(
+            TEXTS
+        )
+
+
 def test_truncate_dim(tmp_path):
     whole = FoundationEmbedder(Lengths(), modality="text", cache_dir=tmp_path)
     cut = clone(whole).set_params(truncate_dim=5)
