@@ -5,10 +5,10 @@ from types import ModuleType
 
 # What to install for libraries that no loader stands for.
 _PACKAGES = {
-    "huggingface_hub": "skimprint[transformers]",
+    "huggingface_hub": "huggingface_hub",
     "torch": "torch>=2.4",
-    "PIL": "skimprint[timm]",
-    "tqdm": "skimprint[all]",
+    "PIL": "pillow>=10.3",
+    "tqdm": "tqdm>=4.66",
     "cupy": "skimprint[cuda12]",  # or cuda13, as is the driver
     "safetensors": "skimprint[files]",
     "skops": "skimprint[files]",

@@ -112,10 +112,10 @@ def test_missing_library_names_the_extra(model, extra, monkeypatch):
         FoundationEmbedder(model).transform(["a"])
 
 
-def test_missing_pillow_names_an_extra(monkeypatch):
+def test_missing_pillow_is_named_alone(monkeypatch):
     for name in ("PIL", "PIL.Image"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r'pip install "skimprint\['):
+    with pytest.raises(ImportError, match=r'pip install "pillow>=10\.3"'):
         FoundationEmbedder(mean_colour, modality="image").transform([b"data"])
 
 
