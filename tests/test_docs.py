@@ -2,13 +2,16 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import skimprint
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 PAGES = [
     page
     for page in sorted((DOCS / "guide").glob("*.md"))
@@ -90,3 +93,42 @@ def test_the_reference_lists_all_that_is_public():
             assert module.__name__ in listed
             assert listed.issuperset(module.__all__)
     assert listed.issuperset(skimprint.__all__)
+
+
+def test_the_page_on_installing_says_what_the_project_asks_for():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(project)["project"]
+    text = " ".join((DOCS / "install.md").read_text(encoding="utf-8").split())
+    found = dict(re.findall(r"(Python|NumPy|SciPy|scikit-learn) ([\d.]+\d)", text))
+    asked = dict(req.split(">=") for req in project["dependencies"])
+    assert found.pop("Python") == project["requires-python"].removeprefix(">=")
+    assert found == {name: asked[name.lower()] for name in found}
+    assert len(found) == 3
+
+
+# Extras that are for work on skimprint itself.
+OURS = {"bench", "demo", "demo-text", "lint", "paper"}
+
+
+def test_the_page_on_installing_lists_the_extras():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(project)["project"]["optional-dependencies"]
+    text = (DOCS / "install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE)
+    listed = {name for row in rows for name in re.findall("`(.*?)`", row)}
+    ours = {name for name in extras if name in OURS or name.startswith("test")}
+    assert listed == set(extras) - ours
+
+
+def test_contributors_read_what_each_module_is_for():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+(?:/|\.py))`", text))
+    for info in pkgutil.iter_modules(skimprint.__path__):
+        assert info.name + ("/" if info.ispkg else ".py") in named
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_with_prompts_say_so(page):
+    """As `pycon`, which a reader's tools take for a session, output and all."""
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r"```(?!pycon)\w*\n>>>", text)
