@@ -24,7 +24,7 @@ from sklearn import config_context
 from sklearn.cluster import AgglomerativeClustering, BisectingKMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
@@ -1398,6 +1398,24 @@ def test_a_class_of_the_user_s_own_is_not_written(tmp_path):
 
     with pytest.raises(ValueError, match=r"derived from these; got Own\. Write it"):
         persistence.save(Own("mean").fit(np.eye(2), [0, 1]), tmp_path / "model")
+
+
+@pytest.mark.parametrize("search", [GridSearchCV, RandomizedSearchCV])
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_of_a_search_the_best_estimator_is_to_be_saved(search, in_pipeline, tmp_path):
+    X, y = np.eye(4), [0, 0, 1, 1]
+    clf = ImprintClassifier("mean")
+    name = "mean_weight"
+    if in_pipeline:
+        clf, name = make_pipeline(StandardScaler(), clf), f"imprintclassifier__{name}"
+    limits = {"n_iter": 1} if search is RandomizedSearchCV else {}
+    model = search(clf, {name: [0.0]}, cv=2, **limits).fit(X, y)
+    with pytest.raises(
+        ValueError, match=r"got \w+SearchCV\. Save its best_estimator_\."
+    ):
+        persistence.save(model, tmp_path / "model")
+    if not in_pipeline:
+        persistence.save(model.best_estimator_, tmp_path / "model")
 
 
 @pytest.mark.parametrize("name", ["../victim", "a/b", "inner.scale"])

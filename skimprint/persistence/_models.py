@@ -102,10 +102,14 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     if not hasattr(model, "_fitted"):  # a classifier may have forgotten all classes
         check_is_fitted(model)
     if not _has_ours(model):
+        best = getattr(model, "best_estimator_", None)
+        cure = (
+            "Save its best_estimator_" if _has_ours(best) else "Write it with skops.io"
+        )
         raise ValueError(
             "model must be an ImprintClassifier, an ImprintClassifierCV or a pipeline "
             "with one of them, not of a class derived from these; got "
-            f"{type(model).__name__}. Write it with skops.io."
+            f"{type(model).__name__}. {cure}."
         )
     arrays = Arrays()
     others: dict[str, bytes] = {}
