@@ -2,13 +2,17 @@
 
 import ast
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import skimprint
+
+ROOT = Path(__file__).parents[1]
 
 # What the last two hold is in `skimprint` itself.
 HIDDEN = ("_", "demo", "classifier", "embedding")
@@ -56,3 +60,13 @@ print(*found & set(packages_distributions()))
     command = [sys.executable, "-c", code, *modules]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+
+
+def test_the_project_names_the_versions_of_python_that_are_tested():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(project)["project"]
+    named = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    tested = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    (tested,) = re.findall(r"^ +python: \[(.*)\]$", tested, flags=re.MULTILINE)
+    assert named == re.findall(r"[\d.]+", tested)
+    assert project["requires-python"] == f">={named[0]}"

@@ -28,8 +28,9 @@ by the pretrained network, without any training on digits: its features before t
 last layer, averaged over positions. They are stored in one byte each, as square
 roots; the cosine between a stored and an exact embedding is above 0.9999.
 
-The network is Google Coral's `mobilenet_v1_1.0_224_quant_embedding_extractor`
-(Apache-2.0), dequantised.
+The digits are by E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten
+Digits", UCI Machine Learning Repository, 1998 (CC BY 4.0). The network is Google
+Coral's `mobilenet_v1_1.0_224_quant_embedding_extractor` (Apache-2.0), dequantised.
 """
 
 
