@@ -22,11 +22,17 @@ PAGES = [
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_in_the_documentation(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    pytest.importorskip("PIL", reason="needs pillow")
     text = page.read_text(encoding="utf-8")
-    for library in ("torch", "transformers", "onnxruntime", "safetensors"):
-        if f">>> import {library}" in text or f">>> from {library}" in text:
-            pytest.importorskip(library, reason=f"needs {library}")
+    libraries = "torch", "transformers", "onnxruntime", "safetensors", "dask"
+    needed = [
+        library
+        for library in libraries
+        if f">>> import {library}" in text or f">>> from {library}" in text
+    ]
+    if "Display." in text:
+        needed.append("matplotlib")
+    for library in needed:
+        pytest.importorskip(library, reason=f"needs {library}")
     failed, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert failed == 0
 
