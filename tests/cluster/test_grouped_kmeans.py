@@ -181,3 +181,13 @@ def test_the_unit_of_weights_does_not_matter(
     np.testing.assert_array_equal(
         found.inertia_, expected.inertia_ * [1, 2.0**exponent]
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_samples", [30, 200, 2000])  # by each way that there is
+def test_spherical_centres_of_little_weight_have_unit_length(dtype, n_samples):
+    kind = np.arange(n_samples) % 3
+    weights = np.array([1, 1e-10, 1e-20])[kind]
+    model = GroupedKMeans(3, spherical=True, random_state=0)
+    model.fit(np.eye(3, dtype=dtype)[kind], np.zeros(n_samples), weights)
+    np.testing.assert_allclose(model.cluster_centers_[model.labels_], np.eye(3)[kind])

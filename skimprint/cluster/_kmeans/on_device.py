@@ -304,11 +304,9 @@ def _means(stack, labels, k, spherical):
     xp = stack.xp
     members = labels[:, None, :] == _numbers(stack, k)[None, :, None]
     shares = xp.astype(members, stack.weights.dtype) * stack.weights[:, None, :]
-    sums = shares @ stack.rows
-    if spherical:
-        return sums / lengths(xp, sums, axis=2)
     sizes = xp.sum(shares, axis=2)[:, :, None]
-    return sums / xp.where(sizes > 0, sizes, 1)
+    means = (shares @ stack.rows) / xp.where(sizes > 0, sizes, 1)
+    return means / lengths(xp, means, axis=2) if spherical else means
 
 
 def _assign(stack, centers):

@@ -226,6 +226,9 @@ def _centers(rows, members, weights, k, job):
         flat = rows.reshape(-1, d), [keys], [weights.ravel()]
         centers = cluster_sums(*flat, n_groups * k)
     if job.options["spherical"]:
+        # A sum of little weight must not count as zero. Powers of two change no digit.
+        _, exponents = np.frexp(sizes)
+        np.ldexp(centers, -exponents[:, None], out=centers)
         l2_normalize(centers, out=centers)
     else:
         centers /= np.where(sizes > 0, sizes, 1).astype(rows.dtype)[:, None]

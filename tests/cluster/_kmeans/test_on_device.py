@@ -127,6 +127,14 @@ def test_spherical_centres_have_unit_length(there):
     assert found.inertia.sum() <= 1.05 * expected.inertia.sum()
 
 
+def test_spherical_centres_of_little_weight_have_unit_length(there):
+    kind = np.arange(30) % 3
+    weights = np.array([1, 1e-10, 1e-20])[kind]
+    groups = grouped(there(np.eye(3)[kind]), np.zeros(30, int), sample_weight=weights)
+    found = kmeans_on_device(groups, 3, seed=0, spherical=True)
+    np.testing.assert_allclose(found.centers.sum(axis=0), 1)
+
+
 def test_fewer_distinct_rows_than_clusters(there):
     X = np.repeat(np.eye(3), 20, axis=0)
     codes = np.zeros(60, int)
