@@ -256,7 +256,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         labels : ndarray of shape (n_samples,)
             Indices in `cluster_centers_`; ``cluster_groups_[labels]`` are the groups.
         """
-        nearest = pairwise_distances_argmin(self._check(X), self.cluster_centers_)
+        nearest = pairwise_distances_argmin(*self._compared(X))
         return like_input(X, nearest)
 
     def transform(self, X: ArrayLike) -> Any:
@@ -272,14 +272,19 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         distances : ndarray of shape (n_samples, n_centers)
             Euclidean distances; if spherical, of samples scaled to unit length.
         """
-        return like_input(X, euclidean_distances(self._check(X), self.cluster_centers_))
+        return like_input(X, euclidean_distances(*self._compared(X)))
 
-    def _check(self, X):
+    def _compared(self, X):
+        """Take samples and centres, less what they have in common."""
         check_is_fitted(self)
         X = to_host(validate_data(self, X, reset=False, dtype=embedding_dtypes(X)))
         if X.dtype == np.float16:
             X = X.astype(np.float32)
-        return l2_normalize(X) if self.spherical else X
+        if self.spherical:
+            return l2_normalize(X), self.cluster_centers_
+        # Distances come of inner products, and rounding hurts them least about a mean.
+        mean = self.cluster_centers_.mean(axis=0)
+        return X - mean, self.cluster_centers_ - mean
 
     @property
     def _n_features_out(self):

@@ -191,3 +191,15 @@ def test_spherical_centres_of_little_weight_have_unit_length(dtype, n_samples):
     model = GroupedKMeans(3, spherical=True, random_state=0)
     model.fit(np.eye(3, dtype=dtype)[kind], np.zeros(n_samples), weights)
     np.testing.assert_allclose(model.cluster_centers_[model.labels_], np.eye(3)[kind])
+
+
+@pytest.mark.parametrize("dtype, offset", [(np.float32, 1e5), (np.float64, 1e10)])
+def test_a_large_offset_does_not_hurt_predictions(dtype, offset):
+    X, y = load_iris(return_X_y=True)
+    X = (np.round(64 * X) + np.round(offset)).astype(dtype)
+    model = GroupedKMeans(4, random_state=0).fit(X, np.zeros(len(y)))
+    exact = np.linalg.norm(
+        X[:, None].astype(np.longdouble) - model.cluster_centers_, axis=2
+    )
+    np.testing.assert_allclose(model.transform(X), exact.astype(float), rtol=1e-2)
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
