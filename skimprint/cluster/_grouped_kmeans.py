@@ -12,6 +12,7 @@ from sklearn.base import (
 )
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils import check_X_y
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -190,7 +191,8 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             values are so large that squared distances are not finite.
         """
         y, sample_weight = to_host(y), to_host(sample_weight)
-        X, y = validate_data(self, X, y, dtype=embedding_dtypes(X))
+        given = X
+        X, y = check_X_y(X, y, dtype=embedding_dtypes(X), estimator=self)
         check_labels(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
@@ -214,6 +216,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 f"X or sample_weight is too large for {X.dtype}: squared distances are "
                 "not finite. Scale them, or pass X in float64."
             )
+        validate_data(self, given, skip_check_array=True)  # learns names of features
         self.groups_ = groups
         self.cluster_centers_ = result.centers
         self.cluster_groups_ = np.repeat(groups, np.diff(result.offsets))

@@ -70,9 +70,11 @@ def test_n_clusters_must_fit_the_groups(n_clusters, message):
 def test_a_failed_fit_leaves_the_model():
     X, y = load_iris(return_X_y=True)
     model = GroupedKMeans({0: 2, 1: 2, 2: 2}, random_state=0).fit(X, y)
+    before = model.predict(X)
     with pytest.raises(ValueError, match=r"n_clusters .* none for \[3\]"):
-        model.fit(X, y + 1)
+        model.fit(X[:, :2], y + 1)
     np.testing.assert_array_equal(model.groups_, [0, 1, 2])
+    np.testing.assert_array_equal(model.predict(X), before)
 
 
 def test_inertia_in_float32_keeps_what_cancels():
