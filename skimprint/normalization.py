@@ -26,14 +26,15 @@ def l2_normalize(X: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        Floating point.
+        Floating point, or integers.
     out : ndarray of shape (n, d), default=None
         Where to put the result, if not in a new array; may be ``X`` itself.
 
     Returns
     -------
     X_normalized : ndarray of shape (n, d)
-        ``X / max(norm, 1e-12)``, row by row, of the dtype of ``X``.
+        ``X / max(norm, 1e-12)``, row by row, of the dtype of ``X``; of integers, in
+        float64.
 
     Examples
     --------
@@ -45,6 +46,7 @@ def l2_normalize(X: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     """
     if X.dtype == np.float16:  # its squares are beyond its range
         return l2_normalize(X.astype(np.float32), out=out).astype(X.dtype, copy=False)
+    X = _floating(X)
     with np.errstate(over="ignore"):
         sizes = lengths(np, X)
     if not np.isfinite(sizes).all():  # the squares are too large: scale rows before
@@ -62,12 +64,13 @@ def power_normalize(X: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        Floating point.
+        Floating point, or integers.
 
     Returns
     -------
     X_normalized : ndarray of shape (n, d)
-        A new array of the dtype of ``X``. A zero row stays zero.
+        A new array of the dtype of ``X``; of integers, in float64. A zero row stays
+        zero.
 
     References
     ----------
@@ -82,7 +85,12 @@ def power_normalize(X: np.ndarray) -> np.ndarray:
     array([[ 0.6, -0.8],
            [ 0. ,  0. ]])
     """
-    return NORMS["power"](X)
+    return NORMS["power"](_floating(X))
+
+
+def _floating(X):
+    """Make integers float64: their squares are beyond their range."""
+    return X.astype(np.float64) if X.dtype.kind in "iu" else X
 
 
 def squared_lengths(xp, X, *, axis=1):
@@ -119,7 +127,7 @@ def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        Floating point.
+        Floating point, or integers.
     reference : array-like
         Values of the reference distribution, of any shape.
 

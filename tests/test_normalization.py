@@ -56,6 +56,16 @@ def test_half_precision_has_the_directions_of_single(normalize, scale):
     np.testing.assert_allclose(found, normalize(X.astype(np.float32)), atol=2e-3)
 
 
+@pytest.mark.parametrize("normalize", [l2_normalize, power_normalize])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int64])
+def test_squares_of_integers_do_not_overflow(normalize, dtype):
+    info = np.iinfo(dtype)
+    X = np.array([[info.max, info.max // 2, info.min], [1, 2, 3], [0, 0, 0]], dtype)
+    found = normalize(X)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, normalize(X.astype(np.float64)))
+
+
 @given(matrices)
 def test_power_is_l2_of_signed_roots(X):
     before = X.copy()
