@@ -53,9 +53,23 @@ def grouped_kmedoids(
                 k,
                 np.random.default_rng(seed),
             )
+            _replace_repeats(medoids, n)
         return _alternate(distances, medoids, max_iter)
 
     return select(groups, n_clusters, pick, n_jobs=n_jobs)
+
+
+def _replace_repeats(medoids, n):
+    """Let seeds that are drawn again be the first rows that are none, in place.
+
+    That happens where there are fewer distinct rows than medoids.
+    """
+    is_new = np.diff(np.sort(medoids, axis=1), axis=1) > 0
+    for group in np.flatnonzero(~is_new.all(axis=1)):
+        found, first = np.unique(medoids[group], return_index=True)
+        repeats = np.setdiff1d(np.arange(medoids.shape[1]), first)
+        unused = np.setdiff1d(np.arange(n), found)
+        medoids[group, repeats] = unused[: len(repeats)]
 
 
 def _alternate(distances, medoids, max_iter):
@@ -73,6 +87,8 @@ def _alternate(distances, medoids, max_iter):
         costs = costs.reshape(n_groups, k, n)
         current = np.take_along_axis(costs, medoids[:, :, None], axis=2)[:, :, 0]
         costs[labels[:, None, :] != clusters[:, None]] = np.inf
+        # Equal rows may be medoids of several clusters, but no row of two.
+        costs.swapaxes(1, 2)[groups, medoids] = np.inf
         best = costs.argmin(axis=2)
         better = np.take_along_axis(costs, best[:, :, None], axis=2)[:, :, 0] < current
         if not better.any():

@@ -100,10 +100,13 @@ def test_company_and_threads_do_not_matter(select, data):
 
 
 @pytest.mark.parametrize("select", SELECTORS)
-def test_rows_are_selected_once_even_if_alike(select):
+@pytest.mark.parametrize("k", [3, 4, 11])
+@pytest.mark.parametrize("scale", [0, 0.1, 1])
+def test_rows_are_selected_once_even_if_alike(select, k, scale):
     X = np.repeat(np.eye(3, 8, dtype=np.float32), [5, 4, 3], axis=0)
-    selection = select(GroupedRows(X, np.zeros(12, int), 1), 3)
-    assert len(np.unique(selection.indices)) == 3
+    X[:, 3:] = scale * np.arange(5)
+    selection = select(GroupedRows(X, np.zeros(12, int), 1), k)
+    assert len(np.unique(selection.indices)) == k
 
 
 @pytest.mark.parametrize("select", SELECTORS)
