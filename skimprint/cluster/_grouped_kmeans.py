@@ -67,8 +67,8 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     Attributes
     ----------
     cluster_centers_ : ndarray of shape (n_centers, n_features)
-        Centres of all groups, those of the first group first. Of dtype float64 if
-        `X` is, else float32.
+        Centres of all groups, those of the first group first. Of dtype float32 if
+        `X` is of float32 or half precision, else float64.
     cluster_groups_ : ndarray of shape (n_centers,)
         Group of each centre.
     groups_ : ndarray of shape (n_groups,)
@@ -100,7 +100,8 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     products of their samples.
 
     A group with fewer distinct samples than clusters has centres that repeat. Samples
-    of weight zero take no part; they get the label of the nearest centre. A weight of 2
+    of weight zero take no part; they get the label of the nearest centre. A group whose
+    samples all have weight zero is clustered as if each had weight one. A weight of 2
     counts like two equal samples in means and inertia, but not in the draws of seeds:
     as in :class:`~sklearn.cluster.KMeans`, samples that are repeated may lead to other
     clusters.

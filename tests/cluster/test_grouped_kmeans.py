@@ -205,3 +205,27 @@ def test_a_large_offset_does_not_hurt_predictions(dtype, offset):
     )
     np.testing.assert_allclose(model.transform(X), exact.astype(float), rtol=1e-2)
     np.testing.assert_array_equal(model.predict(X), model.labels_)
+
+
+def test_a_group_without_weight_is_clustered_as_if_it_had_some():
+    X, y = load_iris(return_X_y=True)
+    model = GroupedKMeans(3, random_state=0)
+    found = clone(model).fit(X, y, sample_weight=(y != 1).astype(float))
+    expected = clone(model).fit(X, y)
+    np.testing.assert_array_equal(found.cluster_centers_, expected.cluster_centers_)
+    np.testing.assert_array_equal(found.inertia_, expected.inertia_)
+
+
+@pytest.mark.parametrize(
+    "dtype, expected",
+    [
+        (np.float16, np.float32),
+        (np.float32, np.float32),
+        (np.float64, np.float64),
+        (np.int8, np.float64),
+    ],
+)
+def test_dtype_of_centres(dtype, expected):
+    X, y = load_iris(return_X_y=True)
+    model = GroupedKMeans(2, random_state=0).fit(X.astype(dtype), y)
+    assert model.cluster_centers_.dtype == expected
