@@ -60,7 +60,9 @@ def make_generator(generator):
         if "n_clusters" not in generator.get_params(deep=False):
             raise TypeError(
                 "generator must have a parameter n_clusters, which gets the number of "
-                f"proxies; {type(generator).__name__} has none."
+                f"proxies; {type(generator).__name__} has none. Use a clusterer that "
+                "has one, such as KMeans or BisectingKMeans, or a function from (X_c, "
+                "n_proxies, random_state) to proxies."
             )
         return ClustererProxies(generator)
     if callable(generator):

@@ -437,7 +437,7 @@ class TestBadInput:
             (KMeansProxies, TypeError, r"Write generator=KMeansProxies\(\)"),
             (AgglomerativeClustering(), TypeError, "cluster_centers_.*has none"),
             (Birch(), TypeError, "cluster_centers_.*has none"),
-            (plain_classifier(), TypeError, "parameter n_clusters"),
+            (plain_classifier(), TypeError, "parameter n_clusters.*Use a clusterer"),
             (
                 lambda X_c, k, seed: X_c[0],
                 ValueError,
