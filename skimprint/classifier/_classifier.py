@@ -466,9 +466,10 @@ or callable, default="dot"
             weight 2 counts as two in means, clusters, moments and least squares, and
             is left out as one, with all its weight, as rows are that occur twice
             (``whitening="auto"``, ``temperature="auto"``); it counts once in votes and
-            in classes of no more samples than proxies. Generators that choose
-            samples, and functions, only distinguish zero from the rest. A class
-            without weight stays in ``classes_``, but is never predicted: its
+            in classes of no more samples than proxies. It counts as two in the sums of
+            ``"cov_max"`` and in the mean that ``"fps"`` starts from; other generators
+            that choose samples, and functions, only distinguish zero from the rest. A
+            class without weight stays in ``classes_``, but is never predicted: its
             probability is 0, its score the smallest finite one. With `kernel_weight`
             the scale of all weights counts too, as in scikit-learn's `Ridge`, and with
             ``metric="mahalanobis"``, which shrinks by how many samples there are.

@@ -26,6 +26,11 @@ class KMedoidsProxies(ProxyGenerator):
     KMeansProxies : Means instead of medoids: more accurate at every number of proxies
         in the paper's comparison.
 
+    Notes
+    -----
+    All distances within a class are held at once: of 20,000 samples in float32, they
+    take 1.6 GB.
+
     References
     ----------
     .. [1] J. Westerhoff et al., "Robust Weight Imprinting: Insights from Neural

@@ -109,6 +109,19 @@ def test_rows_are_selected_once_even_if_alike(select, k, scale):
     assert len(np.unique(selection.indices)) == k
 
 
+def test_weights_count_in_sums_and_in_the_mean_to_start_from():
+    X = np.random.default_rng(0).standard_normal((30, 8))
+    weights = np.where(X @ X[29] > 0, 20, 1)  # row 29 is the farthest without them
+    weighted = GroupedRows(X, np.zeros(30, int), 1, sample_weight=weights.astype(float))
+    repeated = np.repeat(X, weights, axis=0)
+    sums = np.cov(X) @ weights
+    found = grouped_cov_max(weighted, 4).indices
+    np.testing.assert_array_equal(found, np.argsort(-sums)[:4])
+    found = grouped_fps(weighted, 4).indices
+    np.testing.assert_array_equal(X[found], repeated[naive_fps(repeated, 4)])
+    assert found[0] != naive_fps(X, 1)[0]
+
+
 @pytest.mark.parametrize("select", SELECTORS)
 def test_rows_without_weight_are_not_selected(select, data):
     X, codes = data
