@@ -50,19 +50,21 @@ def check_labels(y):
 
 
 def check_lasting_labels(y, name="y"):
-    """Refuse what are no class labels, and bytes and dates, which no file can hold."""
+    """Refuse what are no class labels, and what no file can hold, such as bytes."""
     check_labels(y)
-    if y.dtype.kind in "SmM":
+    if y.dtype.kind in "SmM" or y.dtype.char == "g":
         got, cure = f"{y.dtype}. Make them text", f"{name}.astype(str)"
         if y.dtype.kind == "S":
             got, cure = "bytes. Decode them", f"np.char.decode({name})"
+        elif y.dtype.char == "g":
+            got, cure = "np.longdouble. Shorten them", f"{name}.astype(float)"
         raise ValueError(
             f"{name} must be numbers, text or booleans; got {got} first: {cure}."
         )
 
 
 def plain_labels(classes):
-    """Make text in an array of objects plain: NumPy's own, and that of an `Enum`.
+    """Make labels plain: in native byte order, and text in an array of objects `str`.
 
     Parameters
     ----------
@@ -72,10 +74,11 @@ def plain_labels(classes):
     Returns
     -------
     classes : ndarray of shape (n_classes,)
-        The same labels, with `str` in place of its subclasses.
+        The same labels, with `str` in place of its subclasses, such as NumPy's own and
+        that of an `Enum`. PyTorch takes no others than native numbers.
     """
     if classes.dtype.kind != "O":
-        return classes
+        return classes.astype(classes.dtype.newbyteorder("="), copy=False)
     return as_objects([str.__str__(v) if isinstance(v, str) else v for v in classes])
 
 

@@ -79,7 +79,9 @@ def _is_single(X):
         dtypes = [getattr(row, "dtype", None) for row in X]
     else:
         dtypes = getattr(X, "dtypes", [getattr(X, "dtype", None)])  # of each column
-    return {str(dtype).lower() for dtype in dtypes} <= _SINGLE
+    # NumPy's and pandas' names do not tell the byte order.
+    names = {str(getattr(dtype, "name", dtype)).lower() for dtype in dtypes}
+    return names <= _SINGLE
 
 
 def has_float64(where):

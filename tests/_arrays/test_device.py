@@ -134,6 +134,16 @@ def test_text_labels_give_numpy_predictions(xp, split):
     assert xp.owns(clf.predict_proba(xp(queries)))
 
 
+@pytest.mark.parametrize("dtype", ["i4", "u2", "f4", "f8"])
+def test_labels_of_any_byte_order(xp, split, dtype):
+    X, queries, y, _ = split
+    y = y.astype(np.dtype(dtype).newbyteorder())
+    clf = plain_classifier("mean").fit(xp(X), y)
+    assert clf.classes_.dtype == dtype
+    expected = plain_classifier("mean").fit(X, y).predict(queries)
+    np.testing.assert_array_equal(to_host(clf.predict(xp(queries))), expected)
+
+
 def test_learns_and_forgets(xp, split):
     X, queries, y, _ = split
     first, last = y < 5, y >= 5

@@ -133,6 +133,20 @@ class TestUnusualInput:
             clf.decision_function(X), exact.decision_function(X.astype(expected))
         )
 
+    @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+    @pytest.mark.parametrize("make", [np.array, list], ids=lambda make: make.__name__)
+    def test_byte_orders(self, data, dtype, make):
+        X, y = data
+        X = X.astype(dtype)
+        swapped = X.astype(X.dtype.newbyteorder())
+        labels = y.astype(y.dtype.newbyteorder())
+        clf, same = fit(X, y), fit(make(swapped), labels)
+        assert clf.proxies_.dtype == same.proxies_.dtype
+        assert clf.classes_.dtype == same.classes_.dtype
+        expected, found = clf.predict_proba(X), same.predict_proba(make(swapped))
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
     @every_generator
     def test_memory_layouts(self, data, generator, tmp_path):
         X, y = data
@@ -826,6 +840,10 @@ class TestLabelsKeepTheirDigits:
     def test_bytes_are_refused(self):
         with pytest.raises(ValueError, match=r"got bytes. Decode them first"):
             plain_classifier("mean").fit(np.eye(2), np.array([b"a", b"b"]))
+
+    def test_long_doubles_are_refused(self):
+        with pytest.raises(ValueError, match=r"got np.longdouble. Shorten them first"):
+            plain_classifier("mean").fit(np.eye(2), np.array([1, 2], np.longdouble))
 
     @pytest.mark.parametrize("unit", ["D", "ns"])
     def test_dates_are_refused(self, unit):
