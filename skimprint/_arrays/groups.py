@@ -423,21 +423,22 @@ def row_keys(rows, seed):
     Notes
     -----
     Multiply-shift hashing [1]_ of the bytes of a row: those of different rows are
-    equal once in billions.
+    equal once in billions. Negative zeros count as zeros, to which they are equal.
 
     References
     ----------
     .. [1] M. Thorup, "High Speed Hashing for Integers and Strings", arXiv:1504.06804,
        Section 3.
     """
-    rows = np.ascontiguousarray(rows)
-    whole = rows.shape[1] * rows.itemsize % 8 == 0
-    words = rows.view(np.uint64 if whole else f"u{rows.itemsize}")
+    row_bytes = rows.shape[1] * rows.itemsize
+    word = np.dtype("u8" if row_bytes % 8 == 0 else f"u{rows.itemsize}")
     rng = np.random.default_rng(seed % 2**64)
-    factors = rng.integers(2**64, size=words.shape[1], dtype=np.uint64) | 1
+    size = row_bytes // word.itemsize
+    factors = rng.integers(2**64, size=size, dtype=np.uint64) | 1
     keys = np.empty(len(rows), np.uint64)
     for part in blocks_of_rows(len(rows), max(1, _KEY_WORDS // len(factors))):
-        some = words[part].astype(np.uint64)
+        values = np.add(rows[part], 0, order="C")  # which makes -0.0 to 0.0
+        some = values.view(word).astype(np.uint64, copy=False)
         some ^= some >> 32  # of round numbers, only the highest bits differ
         np.einsum("ij,j->i", some, factors, out=keys[part])
     keys ^= keys >> 32

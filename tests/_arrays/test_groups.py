@@ -114,3 +114,12 @@ class TestRowKeys:
         keys = row_keys(rows, seed=0)
         for some in (slice(0), slice(1), slice(0, 2, 2), slice(7, 8, 3)):
             np.testing.assert_array_equal(row_keys(rows[some], seed=0), keys[some])
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("d", [1, 4, 7])
+    def test_negative_zeros_are_zeros(self, dtype, d):
+        rows = np.zeros((2, d), dtype)
+        keys = row_keys(rows, seed=0)
+        rows[1] = -0.0
+        np.testing.assert_array_equal(row_keys(rows, seed=0), keys)
+        assert np.signbit(rows[1]).all()  # it writes on a copy

@@ -112,6 +112,25 @@ class TestUnusualInput:
         clf = fit(*data, metric=metric)
         assert np.isfinite(clf.decision_function(np.zeros((2, 5)))).all()
 
+    @pytest.mark.parametrize("whitening", [None, 0.3])
+    @every_generator
+    def test_negative_zeros_are_zeros(self, data, generator, whitening):
+        rng = np.random.default_rng(0)
+        X, y = data
+        X = (X * (rng.random(X.shape) < 0.5))[[*range(15)] * 2]  # each row twice
+        y = y[[*range(15)] * 2]
+        signed = np.where(X == 0, np.copysign(0.0, rng.normal(size=X.shape)), X)
+        calibrates = {"temperature": "auto", "rejection": Rejection(-1, rate=0.3)}
+        params = {} if generator == "least_squares" else calibrates
+        clf, same = (
+            fit(rows, y, generator, whitening=whitening, **params)
+            for rows in (X, signed)
+        )
+        np.testing.assert_array_equal(same.proxies_, clf.proxies_)
+        assert same.temperature_ == clf.temperature_
+        if params:
+            assert same.rejection_threshold_ == clf.rejection_threshold_
+
     @every_generator
     def test_constant_features(self, data, generator):
         X, y = data
