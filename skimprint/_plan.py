@@ -9,13 +9,12 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_array
 
-from ._arrays.device import check_device, to_host
+from ._arrays.device import check_device, embedding_dtypes, to_host
 from ._memory.state import Needs
 from ._scoring.similarity import Similarity, make_metric
 from ._space import kernel_ridge
 from ._space.leave_one_out import SAMPLE_SIZE
 from ._validation import (
-    DTYPES,
     check_lasting_labels,
     numbers_of,
     plain_labels,
@@ -290,7 +289,8 @@ def checked_head(head):
             f"that has it as its weight; got {type(weight).__name__}. Of a linear "
             "model of scikit-learn, pass coef_ and classes_."
         )
-    weight = check_array(to_host(weight), dtype=DTYPES, input_name="head")
+    weight = to_host(weight)
+    weight = check_array(weight, dtype=embedding_dtypes(weight), input_name="head")
     classes = np.arange(len(weight)) if classes is None else to_host(classes)
     classes = np.asarray(classes)
     check_lasting_labels(classes, "classes")

@@ -730,6 +730,21 @@ class TestHead:
         merged = deepcopy(clf).merge(clf)
         np.testing.assert_array_equal(merged.proxies_, clf.proxies_)
 
+    @pytest.mark.parametrize("dtype", ["f4", ">f4", "f8", ">f8"])
+    @pytest.mark.parametrize("make", ["array", "list", "pandas", "polars"])
+    def test_has_the_dtype_of_samples(self, make, dtype):
+        weight, classes = np.eye(2, 3, dtype=dtype), np.array([1, 2], ">i4")
+        if make == "list":
+            weight = list(weight)
+        elif make != "array":
+            library = pytest.importorskip(make, reason=f"needs {make}")
+            weight = weight.astype(weight.dtype.newbyteorder("="))
+            weight = library.DataFrame(weight)
+        clf = ImprintClassifier.from_head(weight, classes, generator="mean")
+        expected = ImprintClassifier("mean").fit(weight, classes)
+        assert clf.proxies_.dtype == expected.proxies_.dtype
+        assert clf.classes_.dtype == expected.classes_.dtype == "i4"
+
     def test_new_classes_leave_the_head_alone(self):
         clf = ImprintClassifier.from_head(self.weight, ["up", "right"], **PLAIN)
         before = clf.proxies_
@@ -969,6 +984,7 @@ def test_a_head_must_have_weights():
         ([None, "a"], "Unknown label type"),
         ([b"a", b"b"], "Decode them first"),
         (np.array(["2020-01-01", "2020-01-02"], "M8[D]"), "Make them text"),
+        (np.array([1, 2], np.longdouble), "Shorten them"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
