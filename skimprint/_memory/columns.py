@@ -309,8 +309,8 @@ class Room:
 
     Parameters
     ----------
-    most : ndarray of int, of shape (n_classes,)
-        How many points each has, at most.
+    most : int
+        How many points there are, at most.
     n_features : int
         Number of features.
     dtype : dtype
@@ -318,33 +318,27 @@ class Room:
     """
 
     def __init__(self, most, n_features, dtype):
-        self.starts = offsets_of(most)
-        self.sizes = np.zeros(len(most), np.intp)
-        n = self.starts[-1]
-        self.points = Points(
-            np.empty((n, n_features), dtype),
-            np.empty(n),
-            np.empty(n, np.intp),
-            np.empty(n),
+        self.offsets = [0]
+        self.arrays = Points(
+            np.empty((most, n_features), dtype),
+            np.empty(most),
+            np.empty(most, np.intp),
+            np.empty(most),
         )
 
-    def put(self, place, points):
-        """Copy the points of one class to where they belong, from any thread."""
-        start, n = self.starts[place], len(points.counts)
-        self.sizes[place] = n
-        for array, values in zip(self.points, points, strict=True):
-            array[start : start + n] = values
+    def add(self, points):
+        """Copy the points of the next class to where they belong."""
+        start = self.offsets[-1]
+        self.offsets.append(start + len(points.counts))
+        for array, values in zip(self.arrays, points, strict=True):
+            array[start : self.offsets[-1]] = values
 
-    def packed(self):
-        """Move the points together, and return them: Ragged of Points."""
-        offsets = offsets_of(self.sizes)
-        (moved,) = np.nonzero(self.starts[:-1] != offsets[:-1])
-        for array in self.points:
-            for place in moved:
-                start, n = self.starts[place], self.sizes[place]
-                array[offsets[place] : offsets[place + 1]] = array[start : start + n]
-            array.resize((offsets[-1], *array.shape[1:]), refcheck=False)
-        return Ragged(self.points, offsets)
+    @property
+    def points(self):
+        """Those that have been added: Ragged of Points, as views."""
+        return Ragged(
+            take(self.arrays, slice(self.offsets[-1])), np.array(self.offsets)
+        )
 
 
 def sorted_by_key(samples):

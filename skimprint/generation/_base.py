@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from .._arrays.groups import GroupedRows, offsets_of, runs_of
 from .._arrays.threads import run_tasks
-from .._memory.columns import Points, Ragged, Room, joined
+from .._memory.columns import Points, Ragged, Room, joined, take
 from .._memory.points import compressed, nearest_to, sampled, sharing
 from .._memory.state import Imprint, Needs
 from .._validation import DTYPES, check_returned
@@ -19,8 +19,8 @@ from ._processes import generate_in_processes, n_processes
 # What is left of a count below this share is rounding.
 _ROUNDING = 1e-6
 
-# Samples of small classes that are copied side by side.
-_AHEAD_BYTES = 2**24
+# What is to be remembered of some classes, found side by side.
+_AT_ONCE_BYTES = 2**23
 
 
 class ProxyGenerator(BaseEstimator, ABC):
@@ -400,18 +400,9 @@ class ProxyGenerator(BaseEstimator, ABC):
         whole = wanted & (support.sizes <= 2 * bounds)
         if whole.all():
             return selected(support, support.order, support.offsets)
-        large = wanted & ~whole
         most = np.where(whole, support.sizes, 0)
+        large = wanted & ~whole
         most[large] = (2 * bounds if self.selects else bounds + proxies.sizes)[large]
-        # Room for all of them, so that none is held twice.
-        room = Room(most, support.n_features, support.dtype)
-        (whole,) = np.nonzero(whole)
-        row_bytes = support.n_features * support.dtype.itemsize
-        for run in runs_of(offsets_of(most[whole]), _AHEAD_BYTES // row_bytes):
-            few = support.only(whole[run])
-            records = selected(few, few.order, few.offsets)
-            for group, points in zip(whole[run], records, strict=True):
-                room.put(group, points)
 
         def remember(group):
             index, bound = support.indices(group), bounds[group]
@@ -419,21 +410,37 @@ class ProxyGenerator(BaseEstimator, ABC):
                 drawn = np.random.default_rng(seed).permutation(len(index))[:bound]
                 index = index[np.sort(drawn)]
             points = selected(support, index, np.array([0, len(index)])).values
-            if self.selects:
-                points = self.condense(points, bound)
-                if len(points.counts) > 2 * bound:
-                    raise ValueError(
-                        f"condense of {type(self).__name__} must return at most "
-                        f"{2 * bound} points for a bound of {bound}; it returned "
-                        f"{len(points.counts)}."
-                    )
-            else:
-                points = sharing(points, proxies.one(group))
-            room.put(group, points)
+            if not self.selects:
+                return sharing(points, proxies.one(group))
+            points = self.condense(points, bound)
+            if len(points.counts) > 2 * bound:
+                raise ValueError(
+                    f"condense of {type(self).__name__} must return at most "
+                    f"{2 * bound} points for a bound of {bound}; it returned "
+                    f"{len(points.counts)}."
+                )
+            return points
 
-        (large,) = np.nonzero(large)
-        run_tasks(remember, large, support.sizes[large], n_jobs=n_jobs)
-        return room.packed()
+        # Where they belong, a few classes at a time: so none is held twice.
+        room = Room(most.sum(), support.n_features, support.dtype)
+        none = take(proxies.values, slice(0))
+        row_bytes = support.n_features * support.dtype.itemsize
+        for run in runs_of(offsets_of(most), _AT_ONCE_BYTES // row_bytes):
+            groups = np.arange(run.start, run.stop)
+            records = dict.fromkeys(groups, none)
+            few = support.only(groups[whole[run]])
+            if len(few):
+                records |= zip(
+                    groups[whole[run]],
+                    selected(few, few.order, few.offsets),
+                    strict=True,
+                )
+            these = groups[large[run]]
+            found = run_tasks(remember, these, support.sizes[these], n_jobs=n_jobs)
+            records |= zip(these, found, strict=True)
+            for group in groups:
+                room.add(records[group])
+        return room.points
 
     def _condense_each(self, points, bounds, n_jobs):
         """Reduce the points of classes that have more than twice their bound, not 0."""

@@ -212,16 +212,13 @@ class TestColumns:
 
 class TestRoom:
     @every
-    @given(sizes_of_classes, st.data())
-    def test_packs_what_is_put(self, sizes, data):
-        most = [n + data.draw(st.integers(0, 3)) for n in sizes]
-        room = Room(most, N_FEATURES, np.float64)
+    @given(sizes_of_classes, st.integers(0, 3))
+    def test_has_what_is_added(self, sizes, unused):
+        room = Room(sum(sizes) + unused, N_FEATURES, np.float64)
         _, records = ragged(sizes)
-        for place in data.draw(st.permutations(range(len(sizes)))):
-            room.put(place, records[place])
-        packed = room.packed()
-        assert_equal(packed, records)
-        assert n_bytes(packed) == n_bytes(Ragged.of(records))
+        for record in records:
+            room.add(record)
+        assert_equal(room.points, records)
 
 
 class TestPoints:
