@@ -18,7 +18,7 @@ from .._arrays.device import DeviceArray, in_halves, to_host
 from .._arrays.groups import blocks_of_rows
 from .._arrays.threads import run_blocks
 from .._space.downdate import gain_without
-from .._validation import check_instance, check_returned
+from .._validation import check_instance, check_returned, read_only
 from ..normalization import (
     EPS,
     IDENTITY,
@@ -376,7 +376,7 @@ class OfFunction(Similarity):
 
     def compare(self, queries, vectors):
         shape = len(queries), len(vectors)
-        found = self.function(_read_only(queries), _read_only(vectors))
+        found = self.function(read_only(queries), read_only(vectors))
         found = check_returned(found, shape, vectors.dtype, "metric").T
         return found.copy(order="K")  # it may be the user's, or not to be written on
 
@@ -648,13 +648,6 @@ def make_metric(value):
     # No name that a registry has.
     members = {"function": staticmethod(value), "name": f"{name}()"}
     return type(OfFunction.__name__, (OfFunction,), members)
-
-
-def _read_only(array):
-    """View an array so that nobody can write on it."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def largest_rows(ranks, n_largest):
