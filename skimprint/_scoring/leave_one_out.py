@@ -236,8 +236,8 @@ def _chosen(scorer):
     """Choose samples to score."""
     head = scorer.head
     most = min(max(1, _budget(scorer) // len(head.classes)), SAMPLE_SIZE)
-    kept = head.space.state.column(lambda block: block.samples)
-    return LeftOut.of(kept, head.space.class_weights, most)
+    kept = head.space.state.column(lambda block: block.samples.first(most))
+    return LeftOut.of(kept, head.space.class_weights)
 
 
 def _budget(scorer):

@@ -101,7 +101,7 @@ class Support(NamedTuple):
         -------
         support : Support
         """
-        kept = LeftOut.of(samples, class_weights, SAMPLE_SIZE)
+        kept = LeftOut.of(samples, class_weights)
         sums = np.bincount(kept.codes, kept.shares)
         weights = balanced(kept.shares, kept.codes)
         return cls(

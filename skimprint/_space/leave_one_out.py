@@ -59,12 +59,11 @@ class LeftOut(NamedTuple):
     numbers: np.ndarray
 
     @classmethod
-    def of(cls, samples, class_weights, most):
-        """Take at most so many of the samples that are kept of each class."""
-        kept = samples.first(most)
-        rows, weights, *_ = kept.values
-        codes = kept.codes
-        numbers = np.arange(len(rows)) - kept.offsets[codes]
+    def of(cls, samples, class_weights):
+        """Leave out samples of each class, which has so much weight in all."""
+        rows, weights, *_ = samples.values
+        codes = samples.codes
+        numbers = np.arange(len(rows)) - samples.offsets[codes]
         return cls(rows, codes, weights, weights, numbers).sharing(class_weights)
 
     def sharing(self, class_weights):

@@ -165,4 +165,4 @@ class Space:
         n_classes = np.count_nonzero(~self.is_head)
         most = min(max(_MAX_LEFT_OUT // n_classes, 1), SAMPLE_SIZE)
         samples = self.state.column(lambda block: block.samples.first(most))
-        return LeftOut.of(samples, self.class_weights, most)
+        return LeftOut.of(samples, self.class_weights)

@@ -137,7 +137,7 @@ def test_leaving_out_is_brute_force(data, weighted):
         support, *kernel_ridge.choose_kernel(support.judges())
     )
     samples = space.state.column(lambda block: block.samples)
-    left_out = LeftOut.of(samples, space.class_weights, len(y))
+    left_out = LeftOut.of(samples, space.class_weights)
     np.testing.assert_array_equal(left_out.rows, support.rows)
     found = regression.scores_without(support, left_out)
     for i in range(0, len(y), 7):
