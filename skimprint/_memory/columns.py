@@ -80,7 +80,7 @@ class Samples(NamedTuple):
         weights = np.ones(n) if weights is None else weights[:n].astype(float)
         indices = np.arange(n) if indices is None else indices[:n]
         samples = cls(rows, weights, row_keys(rows, seed=0), indices)
-        if size is not None:
+        if size is not None and n > size:
             # Those of so many keys are enough, and sorted in less time and memory.
             keys = np.unique(samples.keys)
             if len(keys) > size:
