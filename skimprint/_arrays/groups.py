@@ -48,6 +48,8 @@ class GroupedRows:
         Number of rows of each group.
     n_features : int
         Number of columns of ``X``.
+    row_bytes : int
+        Bytes of a row that comes out.
     is_safe_in_threads : bool
         Whether threads may take rows: no function of the user's, no device.
     has_unit_length : bool
@@ -97,6 +99,10 @@ class GroupedRows:
     @property
     def n_features(self) -> int:
         return self.X.shape[1]
+
+    @property
+    def row_bytes(self) -> int:
+        return self.n_features * self.dtype.itemsize
 
     @property
     def is_safe_in_threads(self) -> bool:

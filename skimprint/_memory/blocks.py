@@ -114,8 +114,7 @@ def _end_of_few(needs, source, start, gets_scatters):
     They fill a block, and of each, all samples are kept or no moments are needed. With
     what was known of them, each may get a scatter, which takes its place in the block.
     """
-    row_bytes = source.n_features * source.dtype.itemsize
-    rows = source.offsets[start] + max(BLOCK_BYTES // row_bytes, 1)
+    rows = source.offsets[start] + max(BLOCK_BYTES // source.row_bytes, 1)
     stop = int(np.searchsorted(source.offsets, rows, side="right")) - 1
     if needs.moments:
         d = source.n_features

@@ -585,9 +585,8 @@ def _only(labels, support, chosen):
 def _parts_of_more(plan, state, labels, support, n_jobs):
     """Split known classes of which there are more samples; see `_parts`."""
     sizes = support.sizes + state.n_points(labels)
-    row_bytes = support.n_features * support.dtype.itemsize
     in_threads = plan.generator.waits and support.is_safe_in_threads
-    return _parts(sizes, row_bytes, n_jobs if in_threads else 0)
+    return _parts(sizes, support.row_bytes, n_jobs if in_threads else 0)
 
 
 def _parts(sizes, row_bytes, n_jobs):

@@ -424,17 +424,13 @@ class ProxyGenerator(BaseEstimator, ABC):
         # Where they belong, a few classes at a time: so none is held twice.
         room = Room(most.sum(), support.n_features, support.dtype)
         none = take(proxies.values, slice(0))
-        row_bytes = support.n_features * support.dtype.itemsize
-        for run in runs_of(offsets_of(most), _AT_ONCE_BYTES // row_bytes):
+        for run in runs_of(offsets_of(most), _AT_ONCE_BYTES // support.row_bytes):
             groups = np.arange(run.start, run.stop)
             records = dict.fromkeys(groups, none)
-            few = support.only(groups[whole[run]])
-            if len(few):
-                records |= zip(
-                    groups[whole[run]],
-                    selected(few, few.order, few.offsets),
-                    strict=True,
-                )
+            these = groups[whole[run]]
+            few = support.only(these)
+            found = selected(few, few.order, few.offsets)
+            records |= zip(these, found, strict=True)
             these = groups[large[run]]
             found = run_tasks(remember, these, support.sizes[these], n_jobs=n_jobs)
             records |= zip(these, found, strict=True)

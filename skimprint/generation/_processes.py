@@ -36,7 +36,7 @@ def n_processes(support, n_jobs):
     """
     if not isinstance(support.X, np.ndarray):
         return 0
-    if len(support.order) * support.n_features * support.dtype.itemsize < _LEAST_BYTES:
+    if len(support.order) * support.row_bytes < _LEAST_BYTES:
         return 0
     backend, n_default = get_active_backend(prefer="threads")
     if getattr(backend, "supports_sharedmem", False):

@@ -97,8 +97,7 @@ class MeanProxies(ProxyGenerator):
         totals, spreads = np.empty(n_classes), np.empty(n_classes)
         indices = np.empty(n_classes, dtype=np.intp)
 
-        row_bytes = support.n_features * support.dtype.itemsize
-        at_once = max(1, _BLOCK_BYTES // row_bytes)
+        at_once = max(1, _BLOCK_BYTES // support.row_bytes)
 
         def average(slab):
             part = slice(support.offsets[slab.start], support.offsets[slab.stop])

@@ -164,7 +164,7 @@ def kmeans_on_device(
 def _buckets(groups, n_centers, some):
     """List groups together of about one size, with the same number of centres."""
     sizes = groups.sizes
-    most = _BUCKET_BYTES // (groups.n_features * groups.dtype.itemsize)
+    most = _BUCKET_BYTES // groups.row_bytes
     bucket = []
     for group in some[np.lexsort((sizes[some], n_centers[some]))]:
         if bucket and (

@@ -116,13 +116,12 @@ def _way(n, k, job):
 
 def _per_task(route, n, job):
     """Say how many groups of n rows, at most, take a route together."""
-    itemsize = job.groups.dtype.itemsize
     if route is _on_rows:
         return 1
     if route is _in_gram_space:
-        n_bytes = n * n * itemsize
+        n_bytes = n * n * job.groups.dtype.itemsize
         return max(_GRAM_BYTES // n_bytes, min(_FEW, _TASK_BYTES // n_bytes), 1)
-    return max(1, _ROW_BYTES // (n * job.groups.n_features * itemsize))
+    return max(1, _ROW_BYTES // (n * job.groups.row_bytes))
 
 
 def fits_gram_space(n, k, n_init):
@@ -163,7 +162,7 @@ def _average(job, bucket, runs):
 def _in_gram_space(job, bucket, runs):
     """Run Lloyd's algorithm on inner products, for groups of one size together."""
     groups, n = job.groups, int(job.groups.sizes[bucket[0]])
-    step = max(1, _ROW_BYTES // (n * groups.n_features * groups.dtype.itemsize))
+    step = max(1, _ROW_BYTES // (n * groups.row_bytes))
     chunks = blocks_of_rows(len(bucket), step)
     G = np.empty((len(bucket), n, n), groups.dtype)
     stay = n <= FEW_ROWS and not job.options["spherical"]
