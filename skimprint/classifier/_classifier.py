@@ -1,7 +1,7 @@
 """ImprintClassifier: the framework, from support embeddings to labels."""
 
 from collections.abc import Mapping
-from copy import copy
+from copy import copy, deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Unpack
 
@@ -1135,6 +1135,12 @@ or callable, default="dot"
         # What is fitted is never changed, so that a copy shares it.
         copied = type(self).__new__(type(self))
         vars(copied).update(vars(self))
+        requests = vars(self).get("_metadata_request")
+        if requests is not None:
+            # They name their owner for messages only. That of a clone is what it was
+            # cloned from, with all that it knows: the name must do.
+            names = {id(requests.owner): type(self).__name__}
+            copied._metadata_request = deepcopy(requests, names)
         return copied
 
     def __getstate__(self):

@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from settings import PLAIN, plain_classifier
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
@@ -87,6 +88,14 @@ def samples(labels, seed, weighting):
     weights = rng.integers(0, 3, len(y)).astype(float)
     weights[np.unique(y, return_index=True)[1]] = 1.5
     return X, y, weights
+
+
+ROWS = np.random.default_rng(0).normal(size=(6, 8)), np.repeat(["a", "b"], 3)
+
+
+def make_compact(clf):
+    """What predicts by the means of samples, and nothing of these."""
+    return clf.set_params(generator="mean", temperature="auto").fit(*ROWS).compact()
 
 
 def without(batch, gone):
@@ -440,6 +449,22 @@ class TestForget:
         dump = pickle.dumps(clf)
         values = np.concatenate([*known, X[np.isin(y, gone)]]).ravel()
         assert not any(value.tobytes() in dump for value in values)
+
+    @pytest.mark.parametrize(
+        "make", [copy, lambda clf: clone(clf).fit(*ROWS), make_compact]
+    )
+    def test_no_trace_in_whose_requests_they_are(self, make):
+        """Requests of metadata name their owner: of a copy, that is the original."""
+        with config_context(enable_metadata_routing=True):
+            clf = plain_classifier("all", support_norm=None, query_norm=None)
+            clf.set_fit_request(sample_weight=True).fit(*ROWS)
+            other = make(clf)
+            if make is not make_compact:
+                other.forget("b")
+            routing = pickle.loads(pickle.dumps(other)).get_metadata_routing()
+        assert routing.fit.requests["sample_weight"] is True
+        gone = ROWS[0][ROWS[1] == "b"]
+        assert not any(value.tobytes() in pickle.dumps(other) for value in gone)
 
     def test_what_is_left_keeps_its_precision(self):
         """Sums are not updated by taking away far more than what is left."""
