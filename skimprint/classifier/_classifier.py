@@ -760,7 +760,7 @@ or callable, default="dot"
     @property
     def generator_(self) -> Any:
         """The component that made the proxies: ProxyGenerator."""
-        return self._scorer("generator_").plan.generator
+        return self._scorer("generator_").head.generator
 
     @property
     def temperature_(self) -> float:

@@ -1,5 +1,7 @@
 """What predictions need, made of what a classifier knows."""
 
+from copy import copy
+
 import numpy as np
 
 from .._arrays.groups import blocks_of_rows, row_keys
@@ -135,6 +137,11 @@ class Head:
         )
 
     @cached_property
+    def generator(self):
+        """The generator of the plan: a copy, which may keep what it has chosen here."""
+        return copy(self.plan.generator)
+
+    @cached_property
     def twice_whitened(self):
         """Proxies whitened once more, and their products with the origin; or None.
 
@@ -171,7 +178,7 @@ class Head:
         moments : PooledMoments, default=None
             For a generator that combines: of the support, whitened if the space is.
         """
-        generator, left_out = self.plan.generator, None
+        generator, left_out = self.generator, None
         if generator.needs.samples:
             left_out = self.space.left_out()
             if self.whitening is not None:

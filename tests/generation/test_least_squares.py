@@ -1,5 +1,7 @@
 """Least squares whose regularisation is chosen by the samples."""
 
+from copy import copy
+
 import numpy as np
 import pytest
 from settings import plain_classifier
@@ -93,6 +95,15 @@ def test_equal_samples_leave_nothing_but_rounding_errors(n_features, alpha):
     for value in np.random.default_rng(0).uniform(0.001, 1, 10):
         clf = learner(value, 0).merge(learner(value, 1))
         assert np.abs(clf.proxies_).max() < 1e-4
+
+
+def test_is_chosen_by_each_of_two_copies(digits):
+    X, y = digits
+    clf = least_squares("auto").fit(X[:40], y[:40])
+    chosen = alpha_of(clf)
+    other = copy(clf).partial_fit(X[40:], y[40:])
+    assert alpha_of(other) != chosen
+    assert alpha_of(clf) == chosen
 
 
 def test_one_sample_per_class_says_nothing():
