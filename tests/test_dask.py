@@ -183,6 +183,51 @@ class TestFit:
                 assert sorted(computed) == sorted(2 * numbers)
                 assert found.classes_.tolist() == list(range(10))
 
+    @pytest.mark.parametrize("annotations", [{}, {"resources": {"GPU": 1}}], ids=str)
+    def test_a_chunk_is_read_by_the_task_that_needs_it(
+        self, data, monkeypatch, annotations
+    ):
+        """But where a user has said which workers may read it."""
+        X, y = data
+        tasks_of = []
+
+        def noted(tasks, client):
+            keys = [task.key for task in tasks]
+            graph, _ = dask.optimization.cull(dict(tasks[0].dask), keys)
+            layers = tasks[0].dask.layers.values()
+            marked = [set(layer) for layer in layers if layer.annotations]
+            tasks_of.append((set(graph), set().union(*marked)))
+            return list(dask.compute(*tasks))
+
+        monkeypatch.setattr("skimprint.dask._fit.computed", noted)
+        signed = chunked(X, [200, 300])
+        with dask.annotate(**annotations):
+            rows = signed.map_blocks(np.abs, dtype=X.dtype)
+        found = on_dask.fit(plain_classifier("mean"), rows, y)
+        np.testing.assert_array_equal(
+            found.proxies_, plain_classifier("mean").fit(np.abs(X), y).proxies_
+        )
+        _, (keys, marked) = tasks_of
+        chunks_of_X = {key for key in keys if "absolute" in str(key)}
+        assert chunks_of_X == keys & marked
+        assert len(chunks_of_X) == (2 if annotations else 0)
+
+    def test_chunks_that_other_chunks_need(self, data):
+        """Each is computed once, but for the labels, which are counted before."""
+        X, y = data
+        computed = []
+
+        def noted(block, name):
+            computed.append(name)
+            return block
+
+        rows = chunked(X, [250, 250]).map_blocks(noted, "X", meta=X[:0])
+        weights = (rows[:, 0] * 0 + 1)[::-1]  # of the other chunk each
+        with dask.config.set(scheduler="synchronous"):
+            found = on_dask.fit(plain_classifier("mean"), rows, y, weights)
+            assert computed == ["X", "X"]
+            assert_same(found, plain_classifier("mean").fit(X, y), X, 1e-12)
+
     def test_time_does_not_grow_with_the_square_of_the_pieces(self, data, monkeypatch):
         """One layer of a graph, however many tasks there are."""
         X, y = data

@@ -206,7 +206,7 @@ def _learnt(plans, state, clf, chunks, client):
     there = tasks.share(checker)
     counted = computed(
         tasks.delayed(
-            tasks.add(labels_of_chunk, there, number, y)
+            tasks.add_with_parts(labels_of_chunk, there, number, y)
             for number, y in enumerate(parts_of(*labels))
         ),
         client,
@@ -231,7 +231,7 @@ def _learnt(plans, state, clf, chunks, client):
     there, where, plans_there = map(tasks.share, (checker, bucket_of, plans))
     looks, pieces = [], []
     for number, its_parts in enumerate(chunks.parts):
-        found = tasks.add(
+        found = tasks.add_with_parts(
             split,
             there,
             number,

@@ -1,20 +1,25 @@
 """Graphs of tasks on the chunks of collections."""
 
+from collections import Counter
+from functools import cached_property
 from uuid import uuid4
 
 import dask
 import dask.array as da
-from dask._task_spec import Task, TaskRef
+from dask._task_spec import Alias, Task, TaskRef, convert_legacy_graph
 from dask.core import flatten
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 
 def optimized(collections):
-    """Let dask optimise collections, unless they have tasks in common.
+    """Let dask optimise collections, but not common tasks, or annotated ones.
 
-    It would optimise them one by one, and compute these tasks for each.
+    It would optimise collections one by one, and compute common tasks for each; and
+    forget annotations, such as which workers may compute a task.
     """
+    if any(map(_annotated, collections)):
+        return collections
     if len(collections) > 1:  # to look at all keys takes time
         keys = [set(each.__dask_graph__()) for each in collections]
         if len(set().union(*keys)) < sum(map(len, keys)):
@@ -23,6 +28,12 @@ def optimized(collections):
         each.optimize() if hasattr(each, "optimize") else dask.optimize(each)[0]
         for each in collections
     ]
+
+
+def _annotated(collection):
+    """Find the keys of tasks of which a user has said more, such as where they run."""
+    layers = getattr(collection.__dask_graph__(), "layers", {}).values()
+    return set().union(*(layer for layer in layers if layer.annotations))
 
 
 def parts_of(collection):
@@ -56,6 +67,40 @@ class Tasks:
         key = f"{function.__name__.strip('_')}-{self.token}", len(self.tasks)
         self.tasks[key] = Task(key, function, *args)
         return TaskRef(key)
+
+    def add_with_parts(self, function, *args):
+        """Add a call that computes itself what nothing else needs of the collections.
+
+        Between two tasks a worker waits for the scheduler, longer than it takes to read
+        most chunks.
+        """
+        key = self.add(function, *args).key
+        chain = [self.tasks[key]]
+        keys = [arg.key for arg in args if isinstance(arg, TaskRef)]
+        while keys:
+            task = self._needed_once.get(keys.pop())
+            if task is not None:
+                chain.append(task)
+                keys += task.dependencies if len(task.dependencies) == 1 else ()
+        self.tasks[key] = Task.fuse(*chain)
+        return TaskRef(key)
+
+    @cached_property
+    def _needed_once(self):
+        """Tasks of the collections that one task needs, and that may run with it."""
+        graph, needed, annotated = {}, Counter(), set()
+        for each in self.collections:
+            graph |= each.__dask_graph__()
+            needed.update(flatten(each.__dask_keys__()))
+            annotated |= _annotated(each)
+        graph = convert_legacy_graph(graph)
+        for task in graph.values():
+            needed.update(task.dependencies)
+        return {
+            key: task
+            for key, task in graph.items()
+            if needed[key] == 1 and key not in annotated and type(task) in (Alias, Task)
+        }
 
     def share(self, value):
         """Send a value once to each worker that needs it; return what stands for it."""
