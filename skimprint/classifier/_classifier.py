@@ -470,9 +470,10 @@ or callable, default="dot"
             ``"cov_max"`` and in the mean that ``"fps"`` starts from; other generators
             that choose samples, and functions, only distinguish zero from the rest. A
             class without weight stays in ``classes_``, but is never predicted: its
-            probability is 0, its score the smallest finite one. With `kernel_weight`
-            the scale of all weights counts too, as in scikit-learn's `Ridge`, and with
-            ``metric="mahalanobis"``, which shrinks by how many samples there are.
+            probability is 0, its score a 65,536th of the smallest finite number. With
+            `kernel_weight` the scale of all weights counts too, as in scikit-learn's
+            `Ridge`, and with ``metric="mahalanobis"``, which shrinks by how many
+            samples there are.
 
         Returns
         -------
@@ -982,7 +983,9 @@ or callable, default="dot"
         scorer, queries, check = self._checked(X, scored=True)
         scores = finite(scorer.scores(queries, check), queries, check)
         limit = np.finfo(scores.dtype).max
-        scores = scorer.head.widened(scores, -limit)
+        # Finite too where scores are scaled (in `CalibratedClassifierCV`, by up to
+        # exp(10)) and summed (in `BaggingClassifier`).
+        scores = scorer.head.widened(scores, -limit / 2**16)
         if scores.shape[1] == 2:
             with np.errstate(over="ignore"):
                 scores = np.clip(scores[:, 1] - scores[:, 0], -limit, limit)

@@ -10,6 +10,7 @@ import scipy.sparse
 import sklearn
 from settings import plain_classifier
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import AgglomerativeClustering, Birch, KMeans
 from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import NotFittedError
@@ -719,7 +720,7 @@ class TestAbsentClasses:
         there = [0, 1, 3]
         scores = found.decision_function(X)
         np.testing.assert_array_equal(scores[:, there], clf.decision_function(X))
-        assert (scores[:, 2] == np.finfo(scores.dtype).min).all()
+        assert (scores[:, 2] == np.finfo(scores.dtype).min / 2**16).all()
         probabilities = found.predict_proba(X)
         np.testing.assert_array_equal(probabilities[:, there], clf.predict_proba(X))
         assert (probabilities[:, 2] == 0).all()
@@ -735,6 +736,31 @@ class TestAbsentClasses:
         assert np.isfinite(scores).all()
         assert ((scores > 0) == (absent == 0)).all()
         assert set(clf.predict(np.eye(2))) == {1 - absent}
+
+    @pytest.mark.skipif(
+        parse_version(sklearn.__version__) < parse_version("1.8"),
+        reason="needs scikit-learn 1.8",
+    )
+    @pytest.mark.parametrize("ensemble", [True, False])
+    @pytest.mark.parametrize("n_classes", [2, 3, 4])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_scores_are_scaled_by_calibration(self, some, dtype, n_classes, ensemble):
+        X, y, weights = some
+        kept = np.isin(y, [3, 0, 2, 4][:n_classes])
+        X, weights = X[kept].astype(dtype), weights[kept]
+        y = np.unique(y[kept], return_inverse=True)[1]
+        calibrated = CalibratedClassifierCV(
+            plain_classifier("mean"), method="temperature", ensemble=ensemble, cv=3
+        )
+        found = calibrated.fit(X, y, sample_weight=weights).predict_proba(X)
+        assert np.isfinite(found).all()
+        assert (found[:, weights[np.unique(y, return_index=True)[1]] == 0] == 0).all()
+        assert (found.argmax(axis=1) == y)[weights > 0].mean() > 0.9
+
+    def test_scores_are_summed_by_bags(self, some):
+        X, y, weights = some
+        scores = plain_classifier("mean").fit(X, y, weights).decision_function(X)
+        assert np.isfinite(sum([scores] * 1000)).all()
 
     @pytest.mark.parametrize("generator", ["mean", "kmeans"])
     def test_are_learnt_forgotten_merged_and_pickled(self, some, generator):

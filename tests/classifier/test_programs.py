@@ -814,7 +814,7 @@ class Program:
         is_absent = np.array([label in notes.absent for label in classes.tolist()])
         assert (probabilities[:, is_absent] == 0).all()
         if len(classes) > 2:
-            lowest = np.finfo(scores.dtype).min
+            lowest = np.finfo(scores.dtype).min / 2**16
             assert ((scores == lowest).all(axis=0) == is_absent).all()
         familiarity = found["score_samples"]
         rejected = np.zeros(len(X), bool)
@@ -937,10 +937,10 @@ class Program:
 
     def tolerance(self, values, blurred):
         """Say how much of the values of each query is rounding: (n_queries,)."""
-        # Those of absent classes are the smallest there are, and no scale.
-        limit = np.finfo(values.dtype).max
-        values = np.where(np.abs(values) == limit, 0, values)
-        blurred = np.where(np.abs(blurred) == limit, 0, blurred)
+        # Those of absent classes are far below all others, and no scale.
+        limit = np.finfo(values.dtype).max / 2**17  # of two classes, the difference
+        values = np.where(np.abs(values) > limit, 0, values)
+        blurred = np.where(np.abs(blurred) > limit, 0, blurred)
         changes = np.abs(blurred - values).reshape(len(values), -1)
         size = float(np.abs(values).max())
         changes = changes.max(axis=1).astype(np.float64)
