@@ -34,8 +34,12 @@ def check_finite(X, *, name, estimator, start=0):
         finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     except (TypeError, ValueError):
         X = np.asarray(X)
-        labels = X.tolist() if X.ndim == 1 else []
-        bad = [i for i, x in enumerate(labels) if is_scalar_nan(x) or is_pandas_na(x)]
+        rows = X.reshape(len(X), -1).tolist() if X.ndim in (1, 2) else []
+        bad = [
+            i
+            for i, row in enumerate(rows)
+            if any(is_scalar_nan(x) or is_pandas_na(x) for x in row)
+        ]
         if bad:
             raise ValueError(
                 f"{name} contains NaN: rows {shortened(bad)} have no value. Leave them "
@@ -66,8 +70,9 @@ def naming_rows(estimator, **arrays):
     try:
         yield
     except (TypeError, ValueError) as error:
-        # "NA" is pandas' own, which has no truth value.
-        if any(word in str(error) for word in ("NaN", "infinity", "of NA is")):
+        # "NA" is pandas' own, which has no truth value and is no number.
+        words = ("NaN", "infinity", "of NA is", "NAType")
+        if any(word in str(error) for word in words):
             for name, array in arrays.items():
                 check_finite(array, name=name, estimator=estimator)
         is_text = "could not convert string to float" in str(error)

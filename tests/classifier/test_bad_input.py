@@ -686,6 +686,15 @@ def test_values_that_overflow_are_finite_all_the_same():
         assert clf.predict(queries).shape == (1,)
 
 
+@pytest.mark.parametrize("dtype", ["Float32", "Float64", "Int64", "object"])
+def test_rows_of_tables_without_a_value_are_named(dtype):
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(np.arange(8).reshape(4, 2)).astype(dtype)
+    X.iloc[2, 1] = pandas.NA
+    with pytest.raises(ValueError, match=r"X contains NaN: rows \[2\] have no value"):
+        plain_classifier("mean").fit(X, [0, 1, 0, 1])
+
+
 class TestAbsentClasses:
     """Of a class whose samples have no weight the label is known, and nothing else."""
 
