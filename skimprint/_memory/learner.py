@@ -35,7 +35,7 @@ class Batch:
     X : ndarray or DeviceArray of shape (n_samples, n_features)
         Embeddings.
     classes : ndarray of shape (n_classes,)
-        The labels that occur, sorted.
+        The labels that occur or are expected, sorted.
     codes : ndarray of shape (n_samples,)
         The class of each sample.
     weights : ndarray of shape (n_samples,), default=None
@@ -63,9 +63,7 @@ class Batch:
 
     @property
     def is_absent(self):
-        """Which classes have no weight: ndarray of bool, of shape (n_classes,)."""
-        if self.weights is None:
-            return np.zeros(len(self.classes), bool)
+        """Which classes have no samples or no weight: bool, of shape (n_classes,)."""
         return np.bincount(self.codes, self.weights, len(self.classes)) == 0
 
     @cached_property
@@ -85,12 +83,13 @@ class Batch:
 
 def batches_joined(batches):
     """Join batches as if they had come together."""
-    y = np.concatenate([batch.classes[batch.codes] for batch in batches])
+    classes = np.unique(np.concatenate([batch.classes for batch in batches]))
+    codes = [np.searchsorted(classes, each.classes)[each.codes] for each in batches]
     weights = None
     if batches[0].weights is not None:
         weights = np.concatenate([batch.weights for batch in batches])
     X = np.concatenate([batch.X for batch in batches])
-    return Batch(X, *np.unique(y, return_inverse=True), weights)
+    return Batch(X, classes, np.concatenate(codes), weights)
 
 
 def copied_parts(plan, state, batch, *, n_jobs=None):

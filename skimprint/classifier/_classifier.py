@@ -524,7 +524,8 @@ or callable, default="dot"
         classes : array-like of shape (n_classes,), default=None
             The labels to expect. New labels are welcome at any time, so this is never
             needed; if it is passed, other labels in ``y`` are an error. Those without
-            samples are not in ``classes_`` until some come.
+            samples are in ``classes_`` all the same, like a class without weight, and
+            are never predicted until some come.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights, as in `fit`.
 

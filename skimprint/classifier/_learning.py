@@ -82,9 +82,9 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
         _check_fits(X, fitted.last_state.dtype)
     X = to_device(readable(X), clf.device)
     classes_of_y, codes = coded(y)
-    labels = classes_of_y.tolist()
     if classes is not None:
-        _check_expected(labels, classes)
+        classes_of_y, codes = _with_expected(classes_of_y, codes, classes)
+    labels = classes_of_y.tolist()
     batch = Batch(X, classes_of_y, codes, sample_weight)
     check_some_weight(is_weightless=batch.is_absent.all())
     if sample_weight is not None:
@@ -269,7 +269,8 @@ def learnt_more(clf, fitted, batch):
     after = fitted.enqueued(batch) if fitted.knows_classes else None
     if after is not None:
         return after
-    with progress_bar(len(labels), "classes", verbose=clf.verbose) as progress:
+    n_there = np.count_nonzero(~batch.is_absent)
+    with progress_bar(n_there, "classes", verbose=clf.verbose) as progress:
         state = learn(
             fitted.plan, fitted.learnt, batch, n_jobs=clf.n_jobs, progress=progress
         )
@@ -585,12 +586,16 @@ def _are_plain(X, y, clf):
     )
 
 
-def _check_expected(labels, classes):
-    """Refuse labels that are not among the announced ones."""
-    expected = set(np.asarray(to_host(classes)).ravel().tolist())
-    unexpected = [label for label in labels if label not in expected]
+def _with_expected(classes, codes, expected):
+    """Add the announced labels to those of samples; refuse labels that are not."""
+    expected, _ = coded(np.asarray(to_host(expected)).ravel())
+    labels, announced = classes.tolist(), expected.tolist()
+    unexpected = sorted(set(labels).difference(announced))
     if unexpected:
         raise ValueError(
             f"y has labels that are not in classes: {shortened(unexpected)}. Add them "
             "there, or leave classes out: new labels are welcome at any time."
         )
+    dtype = joint_label_dtype(classes.dtype, labels, expected.dtype, announced)
+    expected = expected.astype(dtype)
+    return expected, np.searchsorted(expected, classes.astype(dtype))[codes]

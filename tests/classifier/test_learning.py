@@ -25,6 +25,8 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeClassifier
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
@@ -32,7 +34,12 @@ from sklearn.utils.validation import check_is_fitted
 from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
 from skimprint._memory import state
 from skimprint.classifier import _compact, _fitted, _plain
-from skimprint.generation import KMeansProxies, LeastSquaresProxies, make_generator
+from skimprint.generation import (
+    GENERATORS,
+    KMeansProxies,
+    LeastSquaresProxies,
+    make_generator,
+)
 from skimprint.methods import PUBLISHED_METHODS
 from skimprint.normalization import quantile_normalize, quantile_normalize_by_class
 
@@ -335,8 +342,47 @@ class TestLabels:
             ValueError,
             r"not in classes: \['c'\]",
         )
-        clf.partial_fit([[1.0, 1.0]], ["c"], classes=["c", "never seen"])
+        X = [[0.0, 1.0], [1.0, 1.0]]
+        known = clone(clf).fit(X, ["a", "c"]).predict_proba(X)
+        clf = clone(clf).partial_fit(X, ["a", "c"], classes=["c", "b", "a"])
         assert clf.classes_.tolist() == ["a", "b", "c"]
+        assert clf.class_count_.tolist() == [1, 0, 1]
+        np.testing.assert_array_equal(clf.predict_proba(X)[:, [0, 2]], known)
+        assert (clf.predict_proba(X)[:, 1] == 0).all()
+        clf.partial_fit(X, ["b", "a"], classes=["a", "b", "c", "d"]).forget("d")
+        assert clf.class_count_.tolist() == [2, 1, 1]
+
+    @pytest.mark.parametrize("generator", sorted(GENERATORS))
+    @pytest.mark.parametrize("whitening", [None, "auto"])
+    def test_classes_that_are_expected_change_nothing(
+        self, digits, generator, whitening
+    ):
+        X, y = digits[0][:200], digits[1][:200]
+        params = {"n_proxies": 2, "whitening": whitening, "random_state": 0}
+        alone, among = (ImprintClassifier(generator, **params) for _ in range(2))
+        for start in range(0, 200, 50):  # some may wait
+            part = slice(start, start + 50)
+            alone.partial_fit(X[part], y[part])
+            among.partial_fit(X[part], y[part], classes=range(12))
+        assert among.classes_.tolist() == [*range(12)]
+        np.testing.assert_array_equal(among.proxies_, alone.proxies_)
+        found = among.predict_proba(X)
+        np.testing.assert_array_equal(found[:, :10], alone.predict_proba(X))
+        assert not found[:, 10:].any()
+
+    def test_meta_estimators_pass_the_classes_to_expect(self, digits):
+        X, y = digits
+        is_first = y < 5
+        each = plain_classifier("mean")
+        rest = OneVsRestClassifier(each)
+        rest.partial_fit(X[is_first], y[is_first], classes=range(10))
+        # A class that nothing is known of is not that of any query.
+        assert (rest.predict(X[is_first]) < 5).all()
+        both = MultiOutputClassifier(each).partial_fit(
+            X[is_first], np.c_[y, y % 2][is_first], classes=[range(10), range(2)]
+        )
+        shapes = [found.shape for found in both.predict_proba(X)]
+        assert shapes == [(len(X), 10), (len(X), 2)]
 
     def test_narrow_again_when_the_long_ones_are_forgotten(self, clf):
         clf.partial_fit([[1.0, 1.0]], ["a very long label"])
