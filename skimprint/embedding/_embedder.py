@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import copy, deepcopy
 from dataclasses import fields
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sklearn.base import (
     BaseEstimator,
@@ -16,6 +16,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._progress import CallbackSupportMixin, notify_callbacks, with_callbacks
 from ._backbone import Options
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from torch import device as Device
     from torch import dtype as DType
     from torch.nn import Module
+
+_COUNT = Interval(Integral, 1, None, closed="left")
 
 
 class FoundationEmbedder(
@@ -206,6 +209,20 @@ class FoundationEmbedder(
         model = make_pipeline(embedder, ImprintClassifier()).fit(texts, y)
     """
 
+    _parameter_constraints: ClassVar[dict] = {
+        "modality": [StrOptions({"auto", "image", "text", "audio"})],
+        "pooling": [StrOptions({"auto", "mean", "cls", "max", "last", "pooler"})],
+        "prompt": [str, None],
+        "truncate_dim": [_COUNT, None],
+        "decode_size": [_COUNT, None],
+        "batch_size": [_COUNT, StrOptions({"auto"})],
+        "n_workers": [Interval(Integral, 0, None, closed="left")],
+        "on_error": [StrOptions({"raise", "skip"})],
+        "output": [StrOptions({"numpy", "torch", "cupy"})],
+        "model_kwargs": [dict, None],
+        "verbose": ["verbose"],
+    }
+
     def __init__(
         self,
         model: (
@@ -375,19 +392,7 @@ class FoundationEmbedder(
 
     def _resolve(self):
         """Check the settings and make the model ready, loading it if need be."""
-        _check_choice("on_error", self.on_error, ("raise", "skip"))
-        _check_choice("output", self.output, ("numpy", "torch", "cupy"))
-        _check_count("n_workers", self.n_workers, least=0)
-        if self.batch_size != "auto":
-            _check_count("batch_size", self.batch_size, least=1)
-        for name in ("truncate_dim", "decode_size"):
-            if (value := getattr(self, name)) is not None:
-                _check_count(name, value, least=1)
-        if not isinstance(self.prompt, str | None):
-            raise TypeError(f"prompt must be a text, got {type(self.prompt).__name__}.")
-        if not isinstance(self.model_kwargs, dict | None):
-            kind = type(self.model_kwargs).__name__
-            raise TypeError(f"model_kwargs must be a dict, got {kind}.")
+        self._validate_params()
         given = {field.name: getattr(self, field.name) for field in fields(Options)}
         given["model_kwargs"] = self.model_kwargs or {}
         return backbone_for(self.model, Options(**given), self.preprocess)
@@ -453,16 +458,3 @@ def _shared(model):
     has_parameters = hasattr(model, "get_params") and not isinstance(model, type)
     is_module = hasattr(model, "named_parameters")
     return copy(model) if has_parameters and not is_module else model
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is not known: expected one of {choices}.")
-
-
-def _check_count(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(
-            f"{name}={value!r} is not possible: expected an integer of at least {least}"
-            f"{' or auto' if name == 'batch_size' else ''}."
-        )

@@ -4,8 +4,6 @@ from array_api_compat import array_namespace
 
 from ._items import SettingError
 
-POOLINGS = ("auto", "mean", "cls", "max", "last", "pooler")
-
 
 def pool(features, pooling, mask=None, n_prefix=0):
     """Reduce features to one row for each item.

@@ -420,7 +420,7 @@ def test_transformers_ask_for_what_is_missing(tiny_models):
         embed("text", modality="image")
     with pytest.raises(ValueError, match="needs a trained pooled output"):
         embed("no-pooler", pooling="pooler")
-    with pytest.raises(ValueError, match="pooling='best' is not known"):
+    with pytest.raises(ValueError, match=r"'pooling' parameter of .* Got 'best'"):
         embed("text", pooling="best")
 
 
@@ -980,12 +980,12 @@ def test_prompts_that_make_no_sense():
         FoundationEmbedder(mean_colour, modality="image", prompt="a ").transform(
             pictures()
         )
-    with pytest.raises(TypeError, match="prompt must be a text, got int"):
+    with pytest.raises(TypeError, match=r"'prompt' parameter of .* Got"):
         FoundationEmbedder(Lengths(), modality="text", prompt=3).transform(TEXTS)
 
 
 def test_settings_of_the_loader_that_are_no_dict():
-    with pytest.raises(TypeError, match="model_kwargs must be a dict, got list"):
+    with pytest.raises(TypeError, match=r"'model_kwargs' parameter of .* Got"):
         FoundationEmbedder(Lengths(), modality="text", model_kwargs=[1]).transform(
             TEXTS
         )
@@ -1002,7 +1002,7 @@ def test_truncate_dim(tmp_path):
         ValueError, match="truncate_dim=65 is more than the 64 features"
     ):
         cut.set_params(truncate_dim=65).transform(TEXTS)
-    with pytest.raises(ValueError, match="truncate_dim=0 is not possible"):
+    with pytest.raises(ValueError, match=r"'truncate_dim' parameter of .* Got 0"):
         cut.set_params(truncate_dim=0).transform(TEXTS)
 
 

@@ -16,7 +16,6 @@ from .._backbone import Backbone
 from .._extras import require
 from .._fingerprint import UncacheableError, digest, function_digest
 from .._items import SettingError
-from .._pooling import POOLINGS
 from .._sounds import resampled
 from ._module import module_backbone
 
@@ -54,15 +53,6 @@ def backbone_for(model, options, preprocess=None):
     backbone : Backbone
         Ready to run.
     """
-    if options.pooling not in POOLINGS:
-        raise ValueError(
-            f"pooling={options.pooling!r} is not known: expected one of {POOLINGS}."
-        )
-    if options.modality not in ("auto", "image", "text", "audio"):
-        raise ValueError(
-            f"modality={options.modality!r} is not known: expected 'auto', 'image', "
-            "'text' or 'audio'."
-        )
     is_module = hasattr(model, "named_parameters") and hasattr(model, "modules")
     if is_module and isinstance(model, type):
         raise TypeError(
