@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import fields
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -13,7 +13,7 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    clone,
+    _clone_parametrized,
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -426,18 +426,11 @@ class FoundationEmbedder(
         return True
 
     def __sklearn_clone__(self):
-        parameters = {
-            name: _shared(value)
-            if name in ("model", "preprocess")
-            else clone(value, safe=False)
-            for name, value in self.get_params(deep=False).items()
-        }
-        cloned = type(self)(**parameters)
-        for name in ("_sklearn_output_config", "_metadata_request"):
-            if hasattr(self, name):
-                setattr(cloned, name, deepcopy(getattr(self, name)))
-        if hasattr(self, "_skl_callbacks"):  # shared, since scikit-learn 1.9
-            cloned._skl_callbacks = self._skl_callbacks
+        bare = copy(self)
+        bare.model = bare.preprocess = None
+        cloned = _clone_parametrized(bare)
+        cloned.model = _shared(self.model)
+        cloned.preprocess = _shared(self.preprocess)
         return cloned
 
     def __sklearn_tags__(self):
