@@ -118,8 +118,8 @@ class FoundationEmbedder(
         Further arguments of the library's own loading function, such as
         ``{"pretrained": False}`` for timm.
     verbose : int, default=0
-        Above 0, show a progress bar with items per second and the time left.
-        scikit-learn's callbacks (1.9 and newer) are told of each batch that
+        Whether embedding that lasts shows a progress bar over items, with the time
+        left. scikit-learn's callbacks (1.9 and newer) are told of each batch that
         `fit_transform` embeds.
 
     Attributes

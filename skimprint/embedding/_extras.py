@@ -8,7 +8,6 @@ _PACKAGES = {
     "huggingface_hub": "huggingface_hub",
     "torch": "torch>=2.4",
     "PIL": "pillow>=10.3",
-    "tqdm": "tqdm>=4.66",
     "cupy": "skimprint[cuda12]",  # or cuda13, as is the driver
     "safetensors": "skimprint[files]",
     "skops": "skimprint[files]",

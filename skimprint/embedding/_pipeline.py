@@ -8,6 +8,7 @@ from math import ceil
 import numpy as np
 from sklearn.utils import gen_batches
 
+from .._progress import progress_bar
 from ._batching import embed_batches, initial_batch_size, not_finite
 from ._cache import EmbeddingCache
 from ._extras import require
@@ -69,7 +70,7 @@ def embed_items(
     )
     with (
         cache_of_run as cache,
-        _progress(verbose, len(items), backbone.name) as advance,
+        progress_bar(len(items), backbone.name, verbose=verbose) as advance,
         contextlib.ExitStack() as telling,
     ):
         tell = None
@@ -308,17 +309,6 @@ def _rows_of_bytes(rows):
 def _on_host(rows):
     """Rows from the model as a NumPy array."""
     return rows.cpu().numpy() if hasattr(rows, "cpu") else np.asarray(rows)
-
-
-@contextlib.contextmanager
-def _progress(verbose, total, name):
-    """Give a function that counts items on a progress bar, if one is wanted."""
-    if not verbose:
-        yield lambda count: None
-        return
-    tqdm = require("tqdm", "verbose=1")
-    with tqdm.tqdm(total=total, unit="item", desc=name) as bar:
-        yield bar.update
 
 
 def _describe(items, index):

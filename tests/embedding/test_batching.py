@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from embedders import Lengths, embed_text, minilm, tiny_vision
 
-from skimprint import FoundationEmbedder
+from skimprint import FoundationEmbedder, _progress
 from skimprint._arrays.device import is_out_of_memory
 from skimprint.embedding._batching import initial_batch_size
 
@@ -203,12 +203,11 @@ def test_tensors_of_different_shapes_in_one_batch():
     np.testing.assert_array_equal(rows, alone)
 
 
-def test_progress(capsys):
+def test_progress(capsys, monkeypatch):
     pytest.importorskip("tqdm", reason="needs tqdm")
+    monkeypatch.setattr(_progress, "_DELAY", 0)
     embed(Lengths(), batch_size=5, verbose=1).transform(TEXTS)
-    shown = capsys.readouterr().err
-    assert "10/10" in shown
-    assert "item/s" in shown
+    assert "10/10" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
