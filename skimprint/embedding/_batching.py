@@ -1,8 +1,8 @@
 """Batches: prepared ahead of the model, taken apart where one item spoils them."""
 
+import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.utils import gen_batches
@@ -16,25 +16,6 @@ _BATCH_SIZE = {"cpu": 32, "cuda": 128}
 # Pictures on the CPU: what a convolutional network makes of more of them takes memory
 # that the system clears anew for each batch, up to twice as long as the model computes.
 _PICTURES_ON_CPU = 8
-
-
-@dataclass
-class Batch:
-    """Items that go through the model together.
-
-    Parameters
-    ----------
-    indices : list of int
-        Which items.
-    inputs : object
-        What the model takes for them.
-    failures : dict of int to ItemError
-        Items that could not be read, and why; not among ``indices``.
-    """
-
-    indices: list
-    inputs: object = None
-    failures: dict = field(default_factory=dict)
 
 
 def initial_batch_size(batch_size, device, modality):
@@ -54,7 +35,7 @@ def embed_batches(backbone, source, indices, *, batch_size, n_workers):
     ----------
     backbone : Backbone
         The model.
-    source : Texts, Images or Anything
+    source : Source
         Where the items come from.
     indices : list of int
         Which items to embed.
@@ -77,16 +58,16 @@ def embed_batches(backbone, source, indices, *, batch_size, n_workers):
     indices = source.order(indices)
     parts = [indices[part] for part in gen_batches(len(indices), batch_size)]
     with backbone.running() as model:
-        for batches in _prepared(backbone, source, parts, n_workers):
-            for batch in batches:
-                for part, rows, failures in _embed(backbone, model, batch):
+        for batches, unprepared in _prepared(backbone, source, parts, n_workers):
+            for batch, inputs in batches:
+                for part, rows, failures in _embed(backbone, model, batch, inputs):
                     if part and (bad := not_finite(rows)):
                         failures = {part[row]: ItemError(_NOT_FINITE) for row in bad}
                         keep = sorted({*range(len(part))} - {*bad})
                         part, rows = [part[row] for row in keep], rows[keep]
                     yield part, rows, failures
             # Last, so that what an error ends keeps what came with it.
-            yield [], None, {k: v for b in batches for k, v in b.failures.items()}
+            yield [], None, unprepared
 
 
 _NOT_FINITE = (
@@ -124,9 +105,14 @@ def _prepared(backbone, source, parts, n_workers):
 
 
 def _prepare(backbone, source, indices):
-    """Read the items of a batch, and set apart those that cannot be prepared.
+    """Read and prepare the items of a batch.
 
-    It is one batch, or one for each item where they cannot share one.
+    Returns
+    -------
+    batches : list of tuple (list of int, object)
+        Items that go through the model together, and what it takes for them.
+    failures : dict of int to ItemError
+        Items that cannot be read or prepared, and why.
     """
     loaded, failures = {}, {}
     for index in indices:
@@ -135,46 +121,48 @@ def _prepare(backbone, source, indices):
             loaded[index] = item if backbone.load is None else backbone.load(item)
         except Exception as error:
             failures[index] = item_error(error, "reading it")
+    return _batches_of(backbone, loaded, failures), failures
+
+
+def _batches_of(backbone, loaded, failures):
+    """Prepare items together: in halves where memory does not suffice, else one by one.
+
+    Those that cannot be prepared are set apart as failures.
+    """
+    indices = [*loaded]
+    if not indices:
+        return []
     try:
-        whole = backbone.prepare([*loaded.values()]) if loaded else None
-        return [Batch([*loaded], whole, failures)]
+        return [(indices, backbone.prepare([*loaded.values()]))]
     except Exception as error:
-        if is_out_of_memory(error) and len(loaded) > 1:
-            half = len(loaded) // 2
-            parts = [*loaded][:half], [*loaded][half:]
-            batches = [
-                batch for part in parts for batch in _prepare(backbone, source, part)
-            ]
-            return [Batch([], None, failures), *batches]
-    singles = []
-    for index, item in loaded.items():
-        try:
-            singles.append(Batch([index], backbone.prepare([item])))
-        except Exception as error:
-            failures[index] = item_error(error, "preparing it")
-    if 1 < len(singles) < len(loaded):  # without the bad ones they may share a batch
-        good = [batch.indices[0] for batch in singles]
-        try:
-            whole = backbone.prepare([loaded[index] for index in good])
-            singles = [Batch(good, whole)]
-        except Exception:  # nor do these: one by one
-            pass
-    return [Batch([], None, failures), *singles]
+        if len(indices) == 1:
+            failures[indices[0]] = item_error(error, "preparing it")
+            return []
+        size = -(-len(indices) // 2) if is_out_of_memory(error) else 1
+    batches = []
+    for part in gen_batches(len(indices), size):
+        some = {index: loaded[index] for index in indices[part]}
+        batches += _batches_of(backbone, some, failures)
+    if size == 1 and 1 < len(batches) < len(indices):
+        # Without the bad ones they may share a batch, if not, one by one.
+        good = [index for batch, _ in batches for index in batch]
+        with contextlib.suppress(Exception):
+            return [(good, backbone.prepare([loaded[index] for index in good]))]
+    return batches
 
 
-def _embed(backbone, model, batch):
+def _embed(backbone, model, indices, inputs):
     """Embed one batch: in halves where memory does not suffice, else item by item.
 
     The size that fitted is remembered with the model, for this run and later ones.
     """
-    start, n_items = 0, len(batch.indices)
-    most = n_items
-    while start < n_items:
-        size = min(backbone.state.batch_limit or most, most, n_items - start)
-        part = batch.indices[start : start + size]
+    start, most = 0, len(indices)
+    while start < len(indices):
+        size = min(backbone.state.batch_limit or most, most, len(indices) - start)
+        part = indices[start : start + size]
         output, failure, halve = None, None, False
         try:
-            output = backbone.run(model, _slice(batch.inputs, start, start + size))
+            output = backbone.run(model, _slice(inputs, start, start + size))
         except Exception as error:
             halve = is_out_of_memory(error) and size > 1
             if not halve:
