@@ -170,32 +170,14 @@ def resolve_device(device, module=None):
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
+        return torch.empty(0, device=torch.device(device)).device
+    except (RuntimeError, TypeError, AssertionError) as error:
         raise ValueError(
-            f"device={device!r} is no device: expected 'auto', 'cpu', 'cuda', "
-            "'cuda:1', 'mps' or the like."
+            f"device={device!r} cannot be used here: {str(error).splitlines()[0]}. "
+            "Expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or the like: use "
+            "device='cpu' or 'auto', or install a build of torch that supports this "
+            "machine's GPU."
         ) from error
-    if resolved.type == "cuda":
-        n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = resolved.index
-        if index is None and n_devices:
-            index = torch.cuda.current_device()
-        if not n_devices or index >= n_devices:
-            raise ValueError(
-                f"device={device!r} was asked for, but torch sees {n_devices} CUDA "
-                "devices: use device='cpu' or 'auto', or install a build of torch that "
-                "supports this machine's GPU."
-            )
-        return torch.device("cuda", index)
-    try:
-        torch.empty(0, device=resolved)
-    except (RuntimeError, NotImplementedError, AssertionError) as error:
-        raise ValueError(
-            f"device={device!r} was asked for, but torch cannot use it here: {error}. "
-            "Use device='cpu' or 'auto'."
-        ) from error
-    return resolved
 
 
 def resolve_dtype(dtype):
