@@ -9,6 +9,7 @@ from stat import S_ISDIR, S_ISREG
 import numpy as np
 from array_api_compat import is_torch_array
 
+from .._arrays.device import to_host
 from .._arrays.threads import ForkSafeLock
 from ._extras import require
 from ._items import ItemError, is_pil
@@ -96,9 +97,8 @@ def _upright_rgb(image, note, ours):
 
     A picture that is ours is not copied, which takes as long as to decode it.
     """
-    Image, ImageOps = (
-        require(f"PIL.{name}", "Reading images") for name in ("Image", "ImageOps")
-    )
+    from PIL import Image, ImageOps
+
     image.load()
     if image.mode == "F" or image.mode.startswith("I"):  # more than 8 bits a pixel
         declared = _declared_range(image)
@@ -178,7 +178,7 @@ def _to_8_bits(pixels, declared, note):
 
 def _channels_last(item):
     """View a uint8 array as grey, RGB or RGBA with the channels last."""
-    array = item.detach().cpu().numpy() if is_torch_array(item) else np.asarray(item)
+    array = np.asarray(to_host(item))
     if array.dtype != np.uint8:
         raise ItemError(
             f"expected an array of dtype uint8, got {array.dtype}; scale it to 0..255 "

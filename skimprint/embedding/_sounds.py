@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from .._arrays.device import to_host
 from ._extras import require
 from ._items import ItemError
 
@@ -81,7 +82,7 @@ def _array_and_rate(item):
 
 
 def _one_channel(array):
-    array = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+    array = np.asarray(to_host(array))
     if array.dtype.kind in "iu":  # of full scale
         if array.dtype.itemsize == 8:
             raise ItemError(
