@@ -6,7 +6,7 @@ import re
 import sqlite3
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -36,7 +36,7 @@ _OF_MACHINE = {
 # What SQLite raises: its text may hold bytes of a damaged file, which are no text.
 _ERRORS = sqlite3.Error, UnicodeDecodeError
 
-_COUNTS = {}
+_COUNTS = defaultdict(Counter)  # hits and misses of this process, by directory
 _COUNTS_LOCK = ForkSafeLock()
 
 
@@ -129,7 +129,9 @@ class EmbeddingCache:
             if n_damaged and self._why_not is None:
                 self._replace(f"{n_damaged} of its entries are damaged")
                 self.put([*found], [*found.values()])  # found here, but maybe not there
-        _count(self.directory, hits=len(found), misses=len(keys) - len(found))
+        with _COUNTS_LOCK:
+            counts = _COUNTS[self.directory]
+            counts.update(hits=len(found), misses=len(keys) - len(found))
         return found
 
     def put(self, keys, rows):
@@ -166,7 +168,7 @@ class EmbeddingCache:
         for file in self._files():
             with contextlib.suppress(OSError):  # a link to nothing, or gone by now
                 size += file.stat().st_size
-        counts = _COUNTS.get(self.directory, Counter())
+        counts = _COUNTS[self.directory]
         return CacheInfo(items, size, counts["hits"], counts["misses"])
 
     def clear(self):
@@ -192,7 +194,11 @@ class EmbeddingCache:
         while records and self._why_not is None:
             try:
                 os.stat(self._path)  # noqa: PTH116 - SQLite writes to what is no more
-                _write(self._connection, records)
+                with self._connection:  # commits at the end, or rolls back
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._connection.executemany(
+                        "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", records
+                    )
                 return
             except (*_ERRORS, OSError) as error:
                 self._recover(error)
@@ -370,14 +376,6 @@ def _prepare(connection):
             time.sleep(0.01)
 
 
-def _write(connection, records):
-    with connection:  # commits at the end, or rolls back
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(
-            "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", records
-        )
-
-
 def _copy_readable(path, store, n_rows=50):
     """Hand on all rows of a damaged file that can be read and are right.
 
@@ -435,8 +433,3 @@ def _is_right(key, row, checksum):
 def _code(error):
     """Primary code of SQLite's error, or 0 for errors of Python's own making."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _count(directory, **counts):
-    with _COUNTS_LOCK:
-        _COUNTS.setdefault(directory, Counter()).update(counts)
