@@ -14,6 +14,9 @@ from ._fingerprint import digest
 from ._inputs import SOURCES
 from ._items import SettingError
 
+# What items of each modality are called in messages.
+ITEMS = {"image": "images", "text": "texts", "audio": "audio"}
+
 
 @dataclass(frozen=True)
 class Options:
@@ -50,6 +53,20 @@ class Options:
     local_files_only: bool = False
     trust_remote_code: bool = False
     model_kwargs: dict = field(default_factory=dict)
+
+    def check_modality(self, own):
+        """Raise an error if items are said to be others than those that a model takes.
+
+        Parameters
+        ----------
+        own : str
+            What the model takes.
+        """
+        if self.modality not in ("auto", own):
+            raise ValueError(
+                f"This model takes {ITEMS[own]}, not modality={self.modality!r}: use "
+                f"modality='auto' or {own!r}."
+            )
 
     def refuse(self, *names, why):
         """Raise an error if a setting that has no effect differs from its default.

@@ -20,6 +20,14 @@ def in_float32(kwargs):
     return kwargs if "torch_dtype" in kwargs else {"dtype": torch.float32} | kwargs
 
 
+def missing_weights(name):
+    """Make the error about a model that only the network has."""
+    return FileNotFoundError(
+        f"The weights of {name!r} are not on this machine, and local_files_only=True: "
+        "run once without it."
+    )
+
+
 class Loader:
     """A named model of a library, loaded once and shared.
 
@@ -103,10 +111,7 @@ class TorchLoader(Loader):
 
     def make_of_images(self, options, forward, **arguments):
         """Make a backbone of images that `preprocess` turns into tensors."""
-        if options.modality not in ("auto", "image"):
-            raise ValueError(
-                f"{self.library}'s models take images: use modality='auto' or 'image'."
-            )
+        options.check_modality("image")
         return self.make(
             options,
             "image",

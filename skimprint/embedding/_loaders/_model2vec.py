@@ -38,8 +38,7 @@ class Model2Vec(Loader):
         """Make a backbone of texts."""
         why = "is not what model2vec does, which averages vectors of texts"
         options.refuse("pooling", why=why)
-        if options.modality not in ("auto", "text"):
-            raise ValueError(f"modality={options.modality!r} {why}.")
+        options.check_modality("text")
         return Backbone(
             model=self.model,
             modality="text",

@@ -135,10 +135,7 @@ class Onnx(Loader):
     def backbone(self, options):
         """Make a backbone of what the model takes."""
         own = "text" if "input_ids" in self.inputs else "image"
-        if options.modality not in ("auto", own):
-            raise ValueError(
-                f"This model takes {own}s, not modality={options.modality!r}."
-            )
+        options.check_modality(own)
         if own == "text" and (others := {*self.inputs} - {*_COLUMNS}):
             raise ValueError(
                 f"This model wants {', '.join(sorted(others))} besides what a text is "

@@ -6,7 +6,7 @@ from ..._arrays.threads import cached_property
 from .._extras import require
 from .._fingerprint import digest
 from .._pooling import pool
-from ._base import TorchLoader
+from ._base import TorchLoader, missing_weights
 from ._text import cutter, one_at_a_time
 
 _PROBE_TEXTS = ["", "a photo of a Dog", "Ça coûte 12,50 €", "a " * 99]
@@ -98,7 +98,4 @@ def _local_weights(architecture, pretrained):
         found = repository and hub.try_to_load_from_cache(repository, file)
         if isinstance(found, str):
             return found
-    raise FileNotFoundError(
-        f"The weights {pretrained!r} of {architecture!r} are not on this machine, and "
-        "local_files_only=True: run once without it."
-    )
+    raise missing_weights(f"{architecture}/{pretrained}")

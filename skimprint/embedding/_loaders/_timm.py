@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .._extras import require
 from .._pooling import pool
-from ._base import TorchLoader
+from ._base import TorchLoader, missing_weights
 
 
 class Timm(TorchLoader):
@@ -75,8 +75,5 @@ def _local_weights(name):
             local_files_only=True,
         )
     except hub.errors.LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"The weights of {name!r} are not on this machine, and "
-            "local_files_only=True: run once without it."
-        ) from error
+        raise missing_weights(name) from error
     return {"pretrained_cfg_overlay": {"file": file}}

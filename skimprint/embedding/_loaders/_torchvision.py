@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from .._pooling import pool
-from ._base import TorchLoader
+from ._base import TorchLoader, missing_weights
 
 
 class Torchvision(TorchLoader):
@@ -43,10 +43,7 @@ def _check_downloaded(name, url):
 
     file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
     if not file.exists():
-        raise FileNotFoundError(
-            f"The weights of {name!r} are not on this machine, and "
-            "local_files_only=True: run once without it."
-        )
+        raise missing_weights(name)
 
 
 def _take_classifier_off(module, name):

@@ -1,6 +1,7 @@
 """Models of transformers: of images, texts or sounds, and pairs of these."""
 
 from ..._arrays.threads import cached_property
+from .._backbone import ITEMS
 from .._fingerprint import digest, preprocessing_digest, tokenizer_digest
 from .._pooling import output_features, output_has, pool
 from .._sounds import probe_sounds, resampled
@@ -139,7 +140,7 @@ class Transformers(TorchLoader):
 
     def backbone(self, options):
         """Make a backbone of what the model takes, or of one tower of a pair."""
-        modality = _modality(self, options.modality)
+        modality = _modality(self, options)
         pooling = _pooling(self, modality, options.pooling)
         n_prefix = _count_prefix(self.module) if modality != "text" else 0
 
@@ -220,20 +221,18 @@ def _mask_of_frames(module, mask, n_frames):
 
 
 _INPUTS = {"pixel_values": "image", "input_values": "audio", "input_features": "audio"}
-_ITEMS = {"image": "images", "text": "texts", "audio": "audio"}
 
 
-def _modality(loaded, modality):
+def _modality(loaded, options):
     towers = loaded.towers
     if len(towers) > 1:
-        if modality in towers:
-            return modality
-        names = " and ".join(_ITEMS[tower] for tower in towers)
+        if options.modality in towers:
+            return options.modality
+        names = " and ".join(ITEMS[tower] for tower in towers)
         choices = " or ".join(map(repr, towers))
         raise ValueError(f"This model embeds {names}: choose modality={choices}.")
     own = _INPUTS.get(getattr(loaded.module, "main_input_name", ""), "text")
-    if modality not in ("auto", own):
-        raise ValueError(f"This model takes {_ITEMS[own]}, not modality={modality!r}.")
+    options.check_modality(own)
     return own
 
 
