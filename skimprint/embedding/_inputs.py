@@ -153,7 +153,6 @@ class Source:
     """
 
     version = 1  # of how items are read, to be raised when that changes
-    stateful = False  # whether an item may be an object with state
     decode_size = None  # how many pixels the shorter side of a JPEG keeps, at least
 
     def __init__(self, items):
@@ -162,10 +161,7 @@ class Source:
 
     def mark(self, index):
         """Tell an object from all others that are there, or None if it has no state."""
-        item = self.items[index]
-        lasting = isinstance(self.items, list)  # else its number is used again
-        plain = isinstance(item, (str, bytes, os.PathLike))
-        return id(item) if lasting and not plain else None
+        return None
 
     def identify(self, index, salt):
         """Name an item by its position: nothing is known of its content."""
@@ -185,9 +181,7 @@ class Texts(Source):
 
     def identify(self, index, salt):
         """Name the content of an item: a digest, or without salt the text itself."""
-        text = self.items[index]
-        if not isinstance(text, str):
-            text = self.load(index)  # which says what is wrong with it
+        text = self.load(index)
         if salt is None and isinstance(self.items, list):
             return text
         encoded = text.encode("utf-8", "surrogatepass")
@@ -214,13 +208,19 @@ class Files(Source):
     A subclass says in `decode` and `content` what becomes of bytes and of objects.
     """
 
-    stateful = True
     advice = ""
 
     def __init__(self, items):
         super().__init__(items)
         self._salt = None
         self._digests = {}
+
+    def mark(self, index):
+        """Tell an object from all others that are there, or None if it has no state."""
+        item = self.items[index]
+        lasting = isinstance(self.items, list)  # else its number is used again
+        plain = isinstance(item, (str, bytes, os.PathLike))
+        return id(item) if lasting and not plain else None
 
     def identify(self, index, salt):
         """Name the content of an item: a digest, or without salt itself."""

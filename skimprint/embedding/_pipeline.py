@@ -8,6 +8,7 @@ from math import ceil
 import numpy as np
 from sklearn.utils import gen_batches
 
+from .._arrays.device import to_host
 from .._progress import progress_bar
 from ._batching import embed_batches, initial_batch_size, not_finite
 from ._cache import EmbeddingCache
@@ -92,14 +93,14 @@ def embed_items(
             # Closed at once, so that an error does not keep the model from its owner.
             with contextlib.closing(batches):
                 for indices, rows, failed in batches:
-                    if indices and (why := matrix.misfit(rows)):
+                    if indices and (why := matrix.misfit({rows.shape[1]})):
                         failed = {index: ItemError(why) for index in indices} | failed
                         indices = []
                     if indices:
                         rows = matrix.put(indices, rows)
                         if cache is not None:
                             names = [new[index] for index in indices]
-                            cache.put(names, _rows_of_bytes(_on_host(rows)))
+                            cache.put(names, [row.tobytes() for row in to_host(rows)])
                     for index, error in failed.items():
                         if on_error == "raise":
                             _raise(index, error, items)
@@ -161,11 +162,11 @@ def _identify(source, window, salt, n_workers, failures, on_error):
     """Find the key of each item that can be read, and why the others cannot."""
     keys, same, seen = {}, {}, {}
     # What may have state, such as a picture that is not read yet, is asked once.
-    for index in window if source.stateful else ():
+    for index in window:
         mark = source.mark(index)
         if mark is not None and seen.setdefault(mark, index) != index:
             same[index] = seen[mark]
-    distinct = [index for index in window if index not in same] if same else window
+    distinct = [index for index in window if index not in same]
 
     def identify(indices):
         for index in indices:
@@ -177,8 +178,7 @@ def _identify(source, window, salt, n_workers, failures, on_error):
                     _raise(index, error, source.items)
                 failures[index] = str(error)
 
-    is_serial = n_workers == 0 or salt is None
-    if is_serial:
+    if n_workers == 0 or salt is None:
         identify(distinct)
     else:
         some = [distinct[part] for part in gen_batches(len(distinct), 32)]
@@ -189,7 +189,7 @@ def _identify(source, window, salt, n_workers, failures, on_error):
             keys[index] = keys[original]
         else:
             failures[index] = failures[original]
-    return keys if is_serial and not same else dict(sorted(keys.items()))
+    return {index: keys[index] for index in window if index in keys}
 
 
 def _split(keys, first):
@@ -237,24 +237,27 @@ class _Matrix:
 
     def put_bytes(self, places, rows):
         """Set rows that come from the cache; return the places of bad ones."""
-        if len({*map(len, rows)}) > 1:
-            why = _MIXED.format("the cache holds rows of different lengths")
+        if why := self.misfit({len(row) // 4 for row in rows}, "the cache holds"):
             raise ValueError(f"The {why}.")
         rows = np.frombuffer(b"".join(rows), dtype=np.float32).reshape(len(places), -1)
-        if why := self.misfit(rows, "the cache holds rows of different lengths"):
-            raise ValueError(f"The {why}.")
         self.put(places, rows)
         return [places[row] for row in not_finite(rows)]
 
-    def misfit(self, rows, what="the model must return rows of one length"):
-        """Say why rows do not fit those that are there, if they do not."""
-        if self.rows is None or self.rows.shape[1] == rows.shape[1]:
+    def misfit(self, widths, source="the model returns"):
+        """Say how rows differ in length, if they do, also from those that are there."""
+        if self.rows is not None:
+            widths.add(self.rows.shape[1])
+        if len(widths) == 1:
             return None
-        return _MIXED.format(f"{what}, got {self.rows.shape[1]} and {rows.shape[1]}")
+        return (
+            f"embeddings must have one length: {source} rows of "
+            f"{' and '.join(map(str, sorted(widths)))} features. If the model changed, "
+            "change its fingerprint too, and call clear_cache()"
+        )
 
     def put(self, places, rows):
         """Set rows, on the host or where they are kept, and return them."""
-        rows = _on_host(rows) if self.output == "numpy" else self._tensor(rows)
+        rows = to_host(rows) if self.output == "numpy" else self._tensor(rows)
         shape = (self.n_rows, rows.shape[1])
         if self.rows is None:
             is_numpy = self.output == "numpy"
@@ -293,22 +296,6 @@ class _Matrix:
         torch = require("torch", f"output={self.output!r}")
         rows = rows.copy() if isinstance(rows, np.ndarray) else rows
         return torch.as_tensor(rows, dtype=torch.float32, device=self.device)
-
-
-_MIXED = (
-    "embeddings differ in length: {} features. If the model changed, change its "
-    "fingerprint too, and call clear_cache()"
-)
-
-
-def _rows_of_bytes(rows):
-    data, width = rows.tobytes(), rows[0].nbytes
-    return [data[start : start + width] for start in range(0, len(data), width)]
-
-
-def _on_host(rows):
-    """Rows from the model as a NumPy array."""
-    return rows.cpu().numpy() if hasattr(rows, "cpu") else np.asarray(rows)
 
 
 def _describe(items, index):

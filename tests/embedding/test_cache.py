@@ -359,7 +359,7 @@ def test_rows_of_different_lengths_are_not_mixed(tmp_path):
     for model, text in ((wide, "a"), (narrow, "b")):
         FoundationEmbedder(model, modality="text", cache_dir=tmp_path).transform([text])
     embedder = FoundationEmbedder(narrow, modality="text", cache_dir=tmp_path)
-    with pytest.raises(ValueError, match="rows of different lengths"):
+    with pytest.raises(ValueError, match="the cache holds rows of 2 and 4 features"):
         embedder.transform(["a", "b"])
 
 
@@ -534,7 +534,7 @@ def test_forged_rows_are_embedded_again(tmp_path, value, n_forged):
 def test_forged_widths_are_told(tmp_path, n_new):
     embed(tmp_path)
     forge(tmp_path, lambda number, old: old[:12] if number or n_new else old)
-    with pytest.raises(ValueError, match=r"differ in length.*call clear_cache"):
+    with pytest.raises(ValueError, match=r"have one length.*call clear_cache"):
         embed(tmp_path, texts=TEXTS + ["new"] * n_new)
 
 

@@ -394,7 +394,7 @@ def test_output_torch_does_not_pass_the_host(monkeypatch, nothing_on_host):
     items, labels = [*pictures(), *pictures()], torch.arange(10) % 5
     expected = ImprintClassifier("mean").fit(vision().transform(items), labels.numpy())
     expected = expected.decision_function(vision().transform(items))
-    monkeypatch.setattr("skimprint.embedding._pipeline._on_host", None)
+    monkeypatch.setattr("skimprint.embedding._pipeline.to_host", None)
     with sklearn.config_context(array_api_dispatch=True):
         model = make_pipeline(vision(output="torch"), ImprintClassifier("mean"))
         scores = model.fit(items, labels).decision_function(items)
