@@ -1,6 +1,7 @@
 """A classifier as a graph of ONNX."""
 
 import re
+from itertools import count
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -79,15 +80,9 @@ class Graph:
 
     def __init__(self, dtype, unique=None):
         self.dtype = np.dtype(dtype)
-        self.nodes, self.initializers, self._turned = [], [], {}
-        self._unique, self._n_names = unique, 0
-
-    def unique(self, name):
-        """Find a name that is free."""
-        if self._unique is not None:
-            return self._unique(name)
-        self._n_names += 1
-        return f"{name}_{self._n_names}"
+        self.nodes, self.initializers, self._arrays = [], [], {}
+        numbers = count(1)
+        self.unique = unique or (lambda name: f"{name}_{next(numbers)}")
 
     def op(self, kind, *inputs, n_outputs=1, outputs=None, **attributes):
         """Add an operation; numbers among the inputs become constants."""
@@ -104,13 +99,10 @@ class Graph:
     def constant(self, values, dtype=None, name="constant"):
         """Add an array."""
         array = np.ascontiguousarray(np.asarray(values, dtype))
-        if array.dtype.kind in "US":
-            array = array.astype(object)
         name = self.unique(name)
         self.initializers.append(numpy_helper.from_array(array, name))
-        value = Value(self, name, array.shape)
-        self._turned[name] = lambda: self.constant(array.T, name=f"{name}_T")
-        return value
+        self._arrays[name] = array
+        return Value(self, name, array.shape)
 
     def ints(self, *values):
         """Add a list of integers."""
@@ -126,10 +118,7 @@ class Graph:
         return [array for array in self.initializers if array.name in names]
 
     def turned(self, X):
-        found = self._turned[X.name]
-        if callable(found):
-            self._turned[X.name] = found = found()
-        return found
+        return self.constant(self._arrays[X.name].T, name=f"{X.name}_T")
 
     abs = _operation("Abs")
     sqrt = _operation("Sqrt")
@@ -274,10 +263,6 @@ def labels_and_type(clf):
     if labels.dtype.kind == "O":
         labels = np.array(labels.tolist())
     dtypes = {"U": object, "b": bool, "i": np.int64, "u": np.uint64, "f": np.float64}
-    if labels.dtype.kind not in dtypes:
-        raise ValueError(
-            f"labels must be numbers, text or booleans for ONNX; got {labels[0]!r}."
-        )
     halves = [each for each in labels.tolist() if re.search(_HALVES, str(each))]
     if halves:
         raise ValueError(
