@@ -42,9 +42,10 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     Raises
     ------
     ValueError
-        If a part has no form in ONNX: a function, or an embedder; if a subclass
-        overrides what the outputs stand for, such as ``predict``; or if a pipeline does
-        not end with one of our classifiers.
+        If a part has no form in ONNX: a function, or an embedder; or if a subclass
+        overrides what the outputs stand for, such as ``predict``.
+    TypeError
+        If the model is no classifier of ours, and does not end with one.
 
     See Also
     --------
@@ -60,13 +61,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     """
     require("onnx", "to_onnx")
     check_is_fitted(model)
-    best = getattr(model, "best_estimator_", model)
-    if not isinstance(best, ImprintClassifier | Pipeline):
-        raise TypeError(
-            "model must be an ImprintClassifier, or a pipeline or a search that ends "
-            f"with one; got {type(best).__name__}."
-        )
-    steps = list(steps_of(best))
+    steps = list(steps_of(model))
     for name, step in steps:
         if isinstance(step, FoundationEmbedder):
             raise ValueError(
@@ -74,12 +69,12 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
                 "ONNX: its model may have. Convert the steps after it, model[1:], and "
                 "join them to the model's own graph."
             )
-    last, final = steps[-1] if steps else (None, None)
+    last, final = steps[-1] if steps else (None, model)
     if not isinstance(final, ImprintClassifier):
-        raise ValueError(
-            "A pipeline must end with an ImprintClassifier or an ImprintClassifierCV; "
-            f"the last step here is {final!r}. Add one, or use skl2onnx.to_onnx, which "
-            "converts other models."
+        raise TypeError(
+            "model must be an ImprintClassifier, or a pipeline or a search that ends "
+            f"with one; the last step here is {final!r}. Add one, or use "
+            "skl2onnx.to_onnx, which converts other models."
         )
     check_methods(model, "score_samples", *(["kproxies"] if nearest else []))
     final = copy(final)  # other threads may learn meanwhile
