@@ -4,8 +4,8 @@ from copy import copy
 from operator import getitem
 from typing import Any
 
+import dask.bag
 import numpy as np
-from dask._task_spec import TaskRef
 from dask.delayed import Delayed
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
@@ -222,17 +222,15 @@ def embed(embedder: Any, items: Any) -> Any:
         and items
         and all(isinstance(each, Delayed) for each in items)
     ):
-        sizes, collections = [np.nan] * len(items), items
-        parts = [TaskRef(each.key) for each in items]
-    else:
-        check_items(items)
-        items, sizes = in_rows(items)
-        collections = optimized([items])
-        parts = parts_of(*collections)
-    tasks = Tasks(collections)
+        items = dask.bag.from_delayed(items)
+    check_items(items)
+    items, sizes = in_rows(items)
+    [items] = optimized([items])
+    tasks = Tasks([items])
     there = tasks.share(embedder)
     calls = [
-        (_embedded, there, number, part, like) for number, part in enumerate(parts)
+        (_embedded, there, number, part, like)
+        for number, part in enumerate(parts_of(items))
     ]
     return tasks.array(calls, sizes, like)
 
