@@ -128,8 +128,6 @@ def check_replaceable(folder):
             f"got {folder}. Choose a folder in it."
         )
     names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else None
-    if names == []:
-        return
     why = "it is no folder"
     if names is not None:
         with contextlib.suppress(ValueError, OSError):
