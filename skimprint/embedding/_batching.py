@@ -121,34 +121,21 @@ def _prepare(backbone, source, indices):
             loaded[index] = item if backbone.load is None else backbone.load(item)
         except Exception as error:
             failures[index] = item_error(error, "reading it")
-    return _batches_of(backbone, loaded, failures), failures
-
-
-def _batches_of(backbone, loaded, failures):
-    """Prepare items together: in halves where memory does not suffice, else one by one.
-
-    Those that cannot be prepared are set apart as failures.
-    """
-    indices = [*loaded]
-    if not indices:
-        return []
-    try:
-        return [(indices, backbone.prepare([*loaded.values()]))]
-    except Exception as error:
-        if len(indices) == 1:
-            failures[indices[0]] = item_error(error, "preparing it")
-            return []
-        size = -(-len(indices) // 2) if is_out_of_memory(error) else 1
-    batches = []
-    for part in gen_batches(len(indices), size):
-        some = {index: loaded[index] for index in indices[part]}
-        batches += _batches_of(backbone, some, failures)
-    if size == 1 and 1 < len(batches) < len(indices):
-        # Without the bad ones they may share a batch, if not, one by one.
-        good = [index for batch, _ in batches for index in batch]
-        with contextlib.suppress(Exception):
-            return [(good, backbone.prepare([loaded[index] for index in good]))]
-    return batches
+    if not loaded:
+        return [], failures
+    with contextlib.suppress(Exception):
+        return [([*loaded], backbone.prepare([*loaded.values()]))], failures
+    batches = []  # one for each item, where they cannot share one
+    for index, item in loaded.items():
+        try:
+            batches.append(([index], backbone.prepare([item])))
+        except Exception as error:
+            failures[index] = item_error(error, "preparing it")
+    if 1 < len(batches) < len(loaded):  # without the bad ones they may share a batch
+        good = [index for [index], _ in batches]
+        with contextlib.suppress(Exception):  # nor do these: one by one
+            batches = [(good, backbone.prepare([loaded[index] for index in good]))]
+    return batches, failures
 
 
 def _embed(backbone, model, indices, inputs):

@@ -150,8 +150,7 @@ def first_row(items, backbone, *, on_error, **settings):
     """
     for index in range(len(items)):
         try:
-            item = items[index]
-            return embed_items([item], backbone, on_error="raise", **settings)
+            return embed_items([items[index]], backbone, on_error="raise", **settings)
         except ItemError:
             if on_error == "raise":
                 raise
