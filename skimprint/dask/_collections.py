@@ -76,18 +76,15 @@ class Chunks(NamedTuple):
         """Cut labels and weights as samples are."""
         check_rows(X, "ImprintClassifier learns itself")
         X, sizes = in_rows(X)
-        columns = [X]
-        for name, values in (("y", y), ("sample_weight", sample_weight)):
-            if values is not None or name == "y":
-                values = _cut(values, name, X, sizes)
-            columns.append(values)
-        collections = optimized([each for each in columns if each is not None])
+        y = _cut(y, "y", X, sizes)
+        collections = [X, y]
+        if sample_weight is not None:
+            collections.append(_cut(sample_weight, "sample_weight", X, sizes))
+        collections = optimized(collections)
         parts = list(map(parts_of, collections))
         if sample_weight is None:
             parts.append([None] * len(sizes))
-        return cls(
-            collections, list(zip(*parts, strict=True)), columns[1], _row_bytes(X)
-        )
+        return cls(collections, list(zip(*parts, strict=True)), y, _row_bytes(X))
 
 
 def in_rows(collection):
