@@ -39,6 +39,7 @@ from ._calibration import familiarity_of, temperature_of, threshold_of
 from ._compact import compacted
 from ._explanations import explanation_of, proxies_of_samples
 from ._fitted import Fitted
+from ._head import lowest_score
 from ._learning import (
     check_labels_to_forget,
     check_learnt,
@@ -983,11 +984,9 @@ or callable, default="dot"
         """
         scorer, queries, check = self._checked(X, scored=True)
         scores = finite(scorer.scores(queries, check), queries, check)
-        limit = np.finfo(scores.dtype).max
-        # Finite too where scores are scaled (in `CalibratedClassifierCV`, by up to
-        # exp(10)) and summed (in `BaggingClassifier`).
-        scores = scorer.head.widened(scores, -limit / 2**16)
+        scores = scorer.head.widened(scores, lowest_score(scores.dtype))
         if scores.shape[1] == 2:
+            limit = np.finfo(scores.dtype).max
             with np.errstate(over="ignore"):
                 scores = np.clip(scores[:, 1] - scores[:, 0], -limit, limit)
         return like_input(X, scores)

@@ -13,6 +13,15 @@ from ..normalization import l2_normalize, squared_lengths
 _BLOCK_ROWS = 1024
 
 
+def lowest_score(dtype):
+    """Find what to tell of a class that cannot be predicted: less than any score.
+
+    It is finite also where scores are scaled, in `CalibratedClassifierCV` by up to
+    exp(10), and where they are summed, as in `BaggingClassifier`.
+    """
+    return float(-np.finfo(dtype).max / 2**16)
+
+
 class Head:
     """The classes in sorted order, with their normalised proxies.
 

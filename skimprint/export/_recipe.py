@@ -13,6 +13,7 @@ from .._scoring.familiarity import _CONTRAST, MEANS
 from ..aggregation import AGGREGATIONS, Votes
 from ..classifier import ImprintClassifier, ImprintClassifierCV
 from ..classifier._calibration import familiarity_of, temperature_of, threshold_of
+from ..classifier._head import lowest_score
 from ..normalization import EPS
 
 
@@ -55,8 +56,7 @@ class Recipe:
         if clf.rejection is not None:
             self.threshold = float(threshold_of(clf, scorer))
         self.dtype = head.proxies.dtype
-        # Less than any score, and far enough from infinity to calculate with.
-        self.lowest = float(-np.finfo(self.dtype).max / 4)
+        self.lowest = lowest_score(self.dtype)
         self.arrays = {}
         similarity = scorer.similarity
         self._add(proxies=similarity.proxies)

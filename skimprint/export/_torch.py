@@ -51,8 +51,10 @@ class _Torch:
         return torch.cat(parts, 1)
 
     def with_column(self, X, value):
-        value = max(value, torch.finfo(X.dtype).min)  # the module may be in half
-        return torch.nn.functional.pad(X, (0, 1), value=value)
+        return torch.nn.functional.pad(X, (0, 1), value=self.within_range(value))
+
+    def within_range(self, value):
+        return max(value, torch.finfo(self.like.dtype).min)  # it may be in half
 
     def boxes(self, X, n, width):
         return X.unflatten(1, (n, width))
@@ -119,4 +121,4 @@ class ImprintModule(torch.nn.Module):
         xp = _Torch(X.new_ones(()))
         X = recipe.normalized(xp, X)
         scores = recipe.scores(xp, X, recipe.similarities(xp, X, arrays), arrays)
-        return recipe.widened(xp, scores, torch.finfo(X.dtype).min)
+        return recipe.widened(xp, scores, xp.within_range(recipe.lowest))
