@@ -213,11 +213,11 @@ class Scorer:
             returns.
         """
         head, aggregation = self.head, self.plan.aggregation
+        compare = self.similarity
 
         def look(block):
-            queries = self.similarity.prepare(X, block)
-            ranks = self.similarity.ranks(queries)
-            compare = self.similarity.of_queries(queries)
+            queries = compare.prepare(X, block)
+            ranks = compare.ranks(queries)
             # As `scores` has them: one ranking decides.
             scores = aggregation.of_queries(
                 compare, queries, head.offsets, lambda _: ranks.copy(order="K")
@@ -257,7 +257,7 @@ class Scorer:
         if n_reasons:
             self.label_shares  # noqa: B018 - once, and not by each of the threads
         in_threads = not aggregation.is_callable
-        found = self.similarity.for_each_block(look, X, in_threads=in_threads)
+        found = compare.for_each_block(look, X, in_threads=in_threads)
         found = {
             name: np.concatenate([part[name] for part in found]) for name in found[0]
         }

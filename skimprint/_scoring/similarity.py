@@ -277,21 +277,6 @@ class Similarity:
         """
         return ranks
 
-    def of_queries(self, X):
-        """Prepare to `finish` all similarities of some queries more than once.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_queries, n_features)
-            Prepared queries.
-
-        Returns
-        -------
-        similarity : Similarity
-            For these queries only; itself where there is nothing to prepare.
-        """
-        return self
-
     def paired(self, X, vectors, which=None):
         """Compare each query with one vector of its own.
 
@@ -446,7 +431,6 @@ class Dot(_ByProducts):
     name = "dot"
     zero_distance = None
     is_product = True
-    lengths = None  # of queries, where they are known
 
     def __init__(self, proxies, *, twice_whitened=None, **params):
         super().__init__(proxies, **params)
@@ -465,19 +449,9 @@ class Dot(_ByProducts):
         """Prepared queries in the space of the proxies."""
         return self.whitening(X) if self.folds else X
 
-    def of_queries(self, X):
-        if not self.divide_by_length:
-            return self
-        there = copy(self)
-        there.lengths = self._lengths(X)
-        return there
-
-    def _lengths(self, X):
-        return lengths(self.xp, self._whitened(X))[:, 0]
-
     def finish(self, ranks, X):
         if self.divide_by_length:
-            ranks /= self._lengths(X) if self.lengths is None else self.lengths
+            ranks /= lengths(self.xp, self._whitened(X))[:, 0]
         return ranks
 
     def paired(self, X, vectors, which=None):

@@ -208,18 +208,6 @@ def test_the_length_of_queries_is_left_to_products():
     assert compare.query_norm == NORMS["power"]
 
 
-@pytest.mark.parametrize("metric", ["dot", "cosine", "euclidean"])
-def test_queries_of_known_lengths_are_compared_in_the_same_way(problem, metric):
-    X, proxies, _ = problem.values()
-    compare = METRICS[metric](proxies, query_norm=NORMS["l2"])
-    queries = compare.prepare(X)
-    expected = compare.finish(compare.ranks(queries), queries)
-    known = compare.of_queries(queries)
-    for _ in range(2):
-        found = known.finish(compare.ranks(queries), queries)
-        np.testing.assert_array_equal(found, expected)
-
-
 @pytest.mark.parametrize("metric, norm", [("dot", "l2"), ("cosine", None)])
 def test_queries_whose_squares_are_too_large(problem, metric, norm):
     X, proxies, _ = problem.values()
