@@ -156,7 +156,7 @@ def cluster_rows(groups, k, **options):
     Returns
     -------
     clusters : Clusters
-        On the device, with row numbers of ``groups.X``.
+        On the device, with row numbers of ``groups.X`` and the inertia of each group.
     """
     there, order = groups.X, groups.order
     with there.on_cuda().device:
@@ -175,7 +175,9 @@ def cluster_rows(groups, k, **options):
             norm=groups.transform,
             **options,
         )
-        return found._replace(indices=order[to_host(found.indices)])
+        inertia = to_host(found.inertia).reshape(-1, k).sum(axis=1)
+        indices = order[to_host(found.indices)]
+        return found._replace(indices=indices, inertia=inertia)
 
 
 def cluster(

@@ -101,16 +101,20 @@ def kmeans_on_device(
         slots = np.repeat(is_kept, n_centers)
         result.centers[slots] = kept.take(kept.order)
         result.indices[slots] = kept.order
-        result.counts[slots] = 1
-        if groups.sample_weight is not None:
-            result.counts[slots] = groups.sample_weight[kept.order]
+        result.counts[slots] = kept.weights_at(kept.order)
         result.spreads[slots] = result.inertia[is_kept] = 0
         if progress is not None:
             progress(len(kept))
 
-    def by_kernels(bucket):
+    others = np.flatnonzero(~is_kept)
+    route, buckets = _cluster_rows, _buckets(groups, n_centers, others)
+    if cuda.is_possible(groups, n_centers):
+        route = cuda.cluster_rows
+        buckets = cuda.buckets(groups, n_centers, others, n_init)
+
+    def cluster(bucket):
         k = int(n_centers[bucket[0]])
-        found = cuda.cluster_rows(
+        found = route(
             groups.only(bucket),
             k,
             seed=seed,
@@ -122,41 +126,11 @@ def kmeans_on_device(
         slots = (offsets[bucket][:, None] + np.arange(k)).ravel()
         for name in ("centers", "indices", "counts", "spreads"):
             getattr(result, name)[slots] = to_host(getattr(found, name))
-        result.inertia[bucket] = to_host(found.inertia).reshape(-1, k).sum(axis=1)
+        result.inertia[bucket] = found.inertia
         if progress is not None:
             progress(len(bucket))
 
-    def cluster(bucket):
-        k = int(n_centers[bucket[0]])
-        index, stack, means = _gather(groups, bucket, spherical)
-        rng = np.random.default_rng(seed)
-        best = None
-        for _ in range(n_init):
-            labels = _seed(stack, k, rng)
-            centers = _lloyd(stack, labels, k, max_iter, tol, spherical)
-            run = _summarize(stack, centers)
-            if best is None:
-                best = run
-                continue
-            better = run[-1] < best[-1]
-            for kept, new in zip(best, run, strict=True):
-                kept[better] = new[better]
-        centers, nearest, counts, spreads, inertia = best
-        slots = offsets[bucket][:, None] + np.arange(k)
-        result.centers[slots] = centers + means
-        result.indices[slots] = np.take_along_axis(index, nearest, axis=1)
-        result.counts[slots] = counts
-        result.spreads[slots] = spreads
-        result.inertia[bucket] = inertia
-        if progress is not None:
-            progress(len(bucket))
-
-    others = np.flatnonzero(~is_kept)
-    if cuda.is_possible(groups, n_centers):
-        for bucket in cuda.buckets(groups, n_centers, others, n_init):
-            in_halves(by_kernels, bucket)
-        return result
-    for bucket in _buckets(groups, n_centers, others):
+    for bucket in buckets:
         in_halves(cluster, bucket)
     return result
 
@@ -179,14 +153,37 @@ def _buckets(groups, n_centers, some):
         yield np.array(bucket)
 
 
-def _gather(groups, bucket, spherical):
+def _cluster_rows(groups, k, *, seed, n_init, max_iter, tol, spherical):
+    """Do in the operations of the array API what `cuda.cluster_rows` does."""
+    index, stack, means = _gather(groups, spherical)
+    rng = np.random.default_rng(seed)
+    best = None
+    for _ in range(n_init):
+        labels = _seed(stack, k, rng)
+        centers = _lloyd(stack, labels, k, max_iter, tol, spherical)
+        run = _summarize(stack, centers)
+        if best is None:
+            best = run
+            continue
+        better = run[-1] < best[-1]
+        for kept, new in zip(best, run, strict=True):
+            kept[better] = new[better]
+    centers, nearest, counts, spreads, inertia = best
+    centers = (centers + means).reshape(-1, groups.n_features)
+    indices = np.take_along_axis(index, nearest, axis=1)
+    return cuda.Clusters(
+        centers, indices.ravel(), counts.ravel(), spreads.ravel(), inertia
+    )
+
+
+def _gather(groups, spherical):
     """Gather rows: their numbers (g, n), their stack, and what was taken from them."""
     there = groups.X
     xp = there.xp
-    sizes = groups.sizes[bucket][:, None]
+    sizes = groups.sizes[:, None]
     column = np.arange(sizes.max())
     real = column < sizes
-    index = groups.order[groups.offsets[bucket][:, None] + np.where(real, column, 0)]
+    index = groups.order[groups.offsets[:-1, None] + np.where(real, column, 0)]
     weights = real.astype(groups.dtype)
     if groups.sample_weight is not None:
         weights *= groups.sample_weight[index]
