@@ -26,11 +26,8 @@ class once_property(cached_property):
     def __get__(self, instance, owner=None):
         if instance is None:
             return self
-        kept = vars(instance)
         with instance.lock:
-            if self.attrname not in kept:
-                kept[self.attrname] = self.func(instance)
-        return kept[self.attrname]
+            return super().__get__(instance, owner)
 
 
 class Kept(NamedTuple):
