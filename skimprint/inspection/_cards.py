@@ -48,27 +48,25 @@ class Cards:
         return self._item(self.source.train_items, row, "training row")
 
     def _item(self, items, row, what):
-        """Show an item: a picture, a text, or what its row is called."""
-        if (what, row) not in self._shown:
-            item = item_at(items, row)
-            self._shown[what, row] = self._show(item, name_of(item, row, what))
-        return self._shown[what, row]
-
-    def _show(self, item, name):
         """Show an item as a picture, which is stored, or by its name."""
-        picture = None
+        if (what, row) in self._shown:
+            return self._shown[what, row]
+        item, picture = item_at(items, row), None
+        name = name_of(item, row, what)
         try:
             if len(self.pictures) < MAX_PICTURES:
                 picture = picture_of(item)
         except ItemError as error:
             name = f"{name} (cannot be shown: {error})"
-        if picture is None:
-            return f'<span class="text">{escape(name)}</span>'
-        self.pictures.append(jpeg_of(picture))
-        return (
-            f'<img data-picture="{len(self.pictures) - 1}" alt="{escape(name)}" '
-            f'width="{SIZE}" height="{SIZE}">'
-        )
+        shown = f'<span class="text">{escape(name)}</span>'
+        if picture is not None:
+            shown = (
+                f'<img data-picture="{len(self.pictures)}" alt="{escape(name)}" '
+                f'width="{SIZE}" height="{SIZE}">'
+            )
+            self.pictures.append(jpeg_of(picture))
+        self._shown[what, row] = shown
+        return shown
 
     def explain(self, rows):
         """Explain queries, and the class that each is or that came second.
