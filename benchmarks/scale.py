@@ -68,10 +68,10 @@ def main():
         f"{N_CLASSES} classes x {N_SAMPLES} samples of {N_FEATURES} features, float32, "
         f"in any order in {N_FILES} files. `skimprint.dask.fit` reads them in worker "
         "processes of one thread each, which keep memory as the guide advises; one "
-        "process reads them whole, and fits with one or two threads. Each is called once "
-        "more before it is timed: memory that has not been used for seconds may be slow "
-        "the first time on a virtual machine. Ratios: how many times as long the "
-        "contender takes as two workers.",
+        "process reads them whole, and fits with one or two threads. Each is called "
+        "once more before it is timed: memory that has not been used for seconds may "
+        "be slow the first time on a virtual machine. Ratios: how many times as long "
+        "the contender takes as two workers.",
     )
     X, y = embeddings_like(N_CLASSES, N_SAMPLES, N_FEATURES, 4)
     small = np.concatenate([np.flatnonzero(y == c)[:N_SMALL] for c in range(N_CLASSES)])
