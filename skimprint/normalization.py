@@ -153,27 +153,53 @@ def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
     >>> quantile_normalize(np.array([[5.0, -1.0, 2.0]]), [0.0, 3.0, 6.0])
     array([[5., 1., 3.]])
     """
-    d = X.shape[1]
-    # A stable sort merges what is sorted already, which `np.quantile` does not use.
-    reference = np.sort(reference, axis=None, kind="stable")
-    if not len(reference):
+    values = np.sort(reference, axis=None)
+    if not len(values):
         raise ValueError("reference must have one value at least; got none.")
+    return _with_values(X, _quantiles(values, np.arange(1, len(values) + 1), X))
+
+
+def _quantiles(values, ends, X):
+    """Take the quantiles that the sorted values of rows become.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values,)
+        Of the reference, sorted.
+    ends : ndarray of int, of shape (n_values,)
+        How many values of the reference there are up to each of these, itself included.
+    X : ndarray of shape (n, d)
+        The rows.
+
+    Returns
+    -------
+    quantiles : ndarray of shape (d,)
+        Sorted. In the dtype of ``X``, if that is of floating point.
+    """
+    d, last = X.shape[1], ends[-1] - 1
     # As `np.interp` has it, which looks at all of the reference each time.
-    positions = (np.arange(d) + 0.5) / d * (len(reference) - 1)
+    positions = (np.arange(d) + 0.5) / d * last
     below = positions.astype(np.intp)
-    above = np.minimum(below + 1, len(reference) - 1)
-    low, high = reference[below].astype(float), reference[above].astype(float)
+    above = np.minimum(below + 1, last)
+    low, high = (
+        values[np.searchsorted(ends, places, side="right")].astype(float)
+        for places in (below, above)
+    )
     quantiles = (high - low) * (positions - below) + low
-    if X.dtype.kind == "f":
-        quantiles = quantiles.astype(X.dtype)
+    return quantiles.astype(X.dtype) if X.dtype.kind == "f" else quantiles
+
+
+def _with_values(X, values):
+    """Give each row these sorted values, in its own order."""
     ranks = np.argsort(np.argsort(X, axis=1, kind="stable"), axis=1)
-    return quantiles[ranks]
+    return values[ranks]
 
 
 def quantile_normalize_by_class(proxies, offsets):
-    """Quantile-normalise each class to the proxies of all classes before it.
+    """Quantile-normalise each class to the proxies of all classes before it, in place.
 
-    The first class, for want of a reference, stays as it is.
+    The first class, for want of a reference, stays as it is. All proxies of another one
+    get the same values, which are kept once.
 
     Parameters
     ----------
@@ -184,16 +210,18 @@ def quantile_normalize_by_class(proxies, offsets):
 
     Returns
     -------
-    normalized : ndarray of shape (n_proxies, n_features)
-        A new array.
+    proxies : ndarray of shape (n_proxies, n_features)
+        The same array.
     """
-    normalized = proxies.copy()
-    reference = np.empty(0, dtype=proxies.dtype)
-    for before, (start, stop) in zip(offsets, pairwise(offsets[1:]), strict=False):
-        reference = np.append(reference, normalized[before:start])
-        reference.sort(kind="stable")
-        normalized[start:stop] = quantile_normalize(proxies[start:stop], reference)
-    return normalized
+    values = np.sort(proxies[: offsets[1]], axis=None)
+    counts = np.ones(len(values), np.intp)
+    for start, stop in pairwise(offsets[1:]):
+        own = _quantiles(values, np.cumsum(counts), proxies)
+        proxies[start:stop] = _with_values(proxies[start:stop], own)
+        places = np.searchsorted(values, own, side="right")
+        values = np.insert(values, places, own)
+        counts = np.insert(counts, places, stop - start)
+    return proxies
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import pickle
 from copy import deepcopy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -96,18 +97,18 @@ def test_quantile_onto_the_own_distribution_changes_little():
     np.testing.assert_allclose(quantile_normalize(X, X), X, atol=0.01)
 
 
-def test_quantile_by_class_leaves_the_first_and_takes_all_before_as_reference():
-    proxies = np.random.default_rng(0).normal(size=(5, 4))
-    before = proxies.copy()
-    normalized = quantile_normalize_by_class(proxies, np.array([0, 2, 3, 5]))
-    np.testing.assert_array_equal(normalized[:2], proxies[:2])
-    np.testing.assert_array_equal(
-        normalized[2:3], quantile_normalize(proxies[2:3], normalized[:2])
-    )
-    np.testing.assert_array_equal(
-        normalized[3:], quantile_normalize(proxies[3:], normalized[:3])
-    )
-    np.testing.assert_array_equal(proxies, before)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sizes", [[3], [2, 1, 2], [1] * 20, [7, 3, 5, 1, 4]], ids=str)
+def test_quantile_by_class_takes_all_before_as_reference(sizes, dtype):
+    proxies = np.random.default_rng(0).normal(size=(sum(sizes), 6)).astype(dtype)
+    proxies = np.round(proxies, 1)  # some values are equal
+    offsets = np.cumsum([0, *sizes])
+    expected = proxies.copy()
+    for start, stop in pairwise(offsets[1:]):
+        expected[start:stop] = quantile_normalize(proxies[start:stop], expected[:start])
+    found = quantile_normalize_by_class(proxies, offsets)
+    assert found is proxies
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -217,7 +218,7 @@ def test_what_takes_the_place_of_a_proxy_is_normalised_as_it_is(name, head):
         np.testing.assert_array_equal(proxies, norm(vectors))
     else:
         from_head = np.repeat(is_head, np.diff(offsets))
-        expected = quantile_normalize_by_class(vectors, offsets)
+        expected = quantile_normalize_by_class(vectors.copy(), offsets)
         if head is not None:
             own = own[~from_head[own]]
             expected = quantile_normalize(vectors, vectors[from_head])

@@ -855,7 +855,7 @@ class TestHead:
         X, y = [[5.0, 7.0, 6.0]] * (1 + len(more)), ["new", *more]
         means = clf.fit(X, y).proxies_  # of "new", "right", "up"
         found = clone(clf).set_params(proxy_norm="quantile").fit(X, y).proxies_
-        expected = quantile_normalize_by_class(means, np.arange(4))
+        expected = quantile_normalize_by_class(means.copy(), np.arange(4))
         if "right" not in more:
             expected = quantile_normalize(means, self.weight[1])
             expected[1] = self.weight[1]
@@ -1145,8 +1145,13 @@ class TestMemory:
     @pytest.mark.parametrize("sizes", [[20] * 400, [500] * 60, [20] * 200 + [500] * 60])
     @pytest.mark.parametrize(
         "params",
-        [{}, PUBLISHED_METHODS["westerhoff"], {"generator": "fps"}],
-        ids=["default", "westerhoff", "fps"],
+        [
+            {},
+            PUBLISHED_METHODS["westerhoff"],
+            {"generator": "fps"},
+            {"generator": "all", "proxy_norm": "quantile"},
+        ],
+        ids=["default", "westerhoff", "fps", "quantile"],
     )
     def test_of_fit(self, sizes, params):
         rng, y = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
