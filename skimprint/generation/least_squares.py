@@ -1,5 +1,6 @@
 """Least-squares proxies: the classes see each other."""
 
+from functools import partial
 from numbers import Real
 from typing import Literal
 
@@ -7,12 +8,16 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._arrays.groups import blocks_of_rows
 from .._memory.state import Needs
 from .._space.leave_one_out import SAMPLE_SIZE, choose_alpha
 from .._space.whitening import Scatter
 from ._base import ProxyGenerator
 from .kmeans import KMeansProxies
 from .mean import MeanProxies
+
+# Proxies that are solved for together, so that little more is held.
+_BLOCK_ROWS = 1024
 
 
 class LeastSquaresProxies(ProxyGenerator):
@@ -106,11 +111,13 @@ class LeastSquaresProxies(ProxyGenerator):
             shares = np.full(len(vectors), 1 / len(vectors))
         else:
             shares = counts / weights.sum()
-        targets = vectors * shares[:, None]
         (n_classes, d), factor = means.shape, moments.factor
-        if factor is None or len(factor) + n_classes >= d:
-            return _solve_primal(moments, targets, self.alpha_)
-        return _solve_dual(moments, targets, self.alpha_)
+        is_primal = factor is None or len(factor) + n_classes >= d
+        solve = (_primal if is_primal else _dual)(moments, self.alpha_)
+        found = np.empty_like(vectors)
+        for part in blocks_of_rows(len(vectors), _BLOCK_ROWS):
+            found[part] = solve(vectors[part] * shares[part, None])
+        return found
 
 
 def _second_moment(moments):
@@ -128,32 +135,33 @@ def _mean_factor(moments):
     return means * np.sqrt(weights / weights.sum())[:, None]
 
 
-def _solve_primal(moments, targets, alpha):
-    """Solve for targets times (second moment + alpha I)^-1, in feature space."""
+def _primal(moments, alpha):
+    """Prepare targets times (second moment + alpha I)^-1, in feature space."""
     means = _mean_factor(moments)
     moment = moments.scatter / moments.columns.weights.sum() + means.T @ means
     moment[np.diag_indices_from(moment)] += alpha
-    return _solve(moment, targets.T, alpha).T
+    solve = _solver(moment, alpha)
+    return lambda targets: solve(targets.T).T
 
 
-def _solve_dual(moments, targets, alpha):
-    """Solve in sample space, which is smaller: T (F^T F + alpha I)^-1 for few F."""
+def _dual(moments, alpha):
+    """Prepare the same in sample space, which is smaller: T (F^T F + alpha I)^-1."""
     within = moments.factor / np.sqrt(moments.columns.weights.sum())
     factor = np.concatenate([within, _mean_factor(moments)])
     gram = factor @ factor.T
     gram[np.diag_indices_from(gram)] += alpha
-    coefficients = _solve(gram, factor @ targets.T, alpha)
-    return (targets - coefficients.T @ factor) / alpha
+    solve = _solver(gram, alpha)
+    return lambda targets: (targets - solve(factor @ targets.T).T @ factor) / alpha
 
 
-def _solve(matrix, targets, smallest):
-    """Solve for a symmetric matrix none of whose eigenvalues is smaller than a number.
+def _solver(matrix, smallest):
+    """Prepare to solve for a symmetric matrix of no eigenvalue smaller than a number.
 
     Rounding may have made them smaller: the scatter of float32 is whitened, say.
     """
     try:
-        return linalg.solve(matrix, targets, assume_a="pos")
+        return partial(linalg.cho_solve, linalg.cho_factor(matrix))
     except linalg.LinAlgError:
         values, basis = linalg.eigh(matrix)
         values = np.maximum(values, smallest)[:, None]
-        return basis @ (basis.T @ targets / values)
+        return lambda targets: basis @ (basis.T @ targets / values)

@@ -1150,8 +1150,9 @@ class TestMemory:
             PUBLISHED_METHODS["westerhoff"],
             {"generator": "fps"},
             {"generator": "all", "proxy_norm": "quantile"},
+            {"generator": "least_squares", "whitening": None, "mean_weight": 0},
         ],
-        ids=["default", "westerhoff", "fps", "quantile"],
+        ids=["default", "westerhoff", "fps", "quantile", "least_squares"],
     )
     def test_of_fit(self, sizes, params):
         rng, y = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
