@@ -54,12 +54,16 @@ def fit_temperature(
     softmax of z, and its second derivative that mean plus the variance of z. Newton's
     method takes steps in u, which keep the temperature positive; where the loss is not
     convex in u, it uses the variance alone. A step that raises the loss is halved. A
-    prior adds :math:`(u - \mu)^2 / 2 \sigma^2 n` to the mean loss of n rows.
+    prior adds :math:`(u - \mu)^2 / 2 \sigma^2 n` to the mean loss of n rows. Of rows
+    of unequal weights w, n is the number of equal ones whose mean is as certain,
+    :math:`(\sum w)^2 / \sum w^2` [2]_: a few rows that weigh as much as hundreds say no
+    more than a few.
 
     References
     ----------
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern
        Neural Networks", ICML 2017.
+    .. [2] L. Kish, "Survey Sampling", Wiley 1965.
     """
     rounding = np.finfo(scores.dtype).eps
     scores = scores.astype(np.float64, copy=False)
@@ -76,7 +80,9 @@ def fit_temperature(
         weights = np.ones(len(scores))
     shares_of_rows = weights / weights.sum()
     centre, deviation = prior or (0.0, np.inf)
-    pull = 1 / (deviation**2 * len(scores))
+    relative = weights / weights.max()  # of equal weights, the number is exact
+    n_equal = relative.sum() ** 2 / (relative @ relative)
+    pull = 1 / (deviation**2 * n_equal)
 
     def evaluate(u):
         """Compute the mean loss, its slope, and how it curves up."""

@@ -135,6 +135,21 @@ def test_weights_are_repetitions():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("n_heavy", [2, 30])
+def test_a_prior_yields_to_as_many_rows_as_have_a_say(n_heavy):
+    """Rows that hardly weigh anything are as good as absent, however many."""
+    rng = np.random.default_rng(0)
+    # Light ones as heavy ones are, so that differences of scores are as large.
+    codes = rng.integers(0, 3, n_heavy)
+    scores = np.eye(3)[codes] + rng.normal(size=(n_heavy, 3))
+    codes, scores = np.tile(codes, 101), np.tile(scores, (101, 1))
+    weights = np.where(np.arange(len(codes)) < n_heavy, 5.0, 1e-9)
+    options = {"prior": (1.0, 0.4), "no_gain": 1e-15}
+    found = fit_temperature(scores, codes, weights, **options)
+    expected = fit_temperature(scores[:n_heavy], codes[:n_heavy], **options)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("codes", [[0, 1, 2, 0], [1, 2, 0, 2]])
 def test_with_a_prior_the_most_probable_temperature(codes):
     """Rows that are all right, or all wrong, have no most likely one."""

@@ -38,12 +38,13 @@ def best_temperature(scores, codes, weights):
     """
     rows = np.arange(len(codes))
     weights = weights / np.bincount(codes, weights)[codes]
+    n_equal = weights.sum() ** 2 / np.sum(weights**2)
     spread = (scores - scores[rows, codes][:, None]).std()
 
     def loss(log_t):
         of_class = log_softmax(scores / np.exp(log_t), axis=1)[rows, codes]
         apart = (np.log(spread) - log_t - 1) / 0.4
-        return -weights @ of_class / weights.sum() + apart**2 / 2 / len(codes)
+        return -weights @ of_class / weights.sum() + apart**2 / 2 / n_equal
 
     return np.exp(minimize_scalar(loss, bounds=(-12, 5), method="bounded").x)
 
