@@ -42,8 +42,9 @@ def neural_collapse_score(X, y, *, norm="l2", average="pooled"):
     With the mean :math:`\Sigma_W` of the covariances of the C classes and the
     covariance :math:`\Sigma_B` of the class means about the mean of all samples, it is
     :math:`\mathrm{tr}(\Sigma_W \Sigma_B^+) / C`. It is 0 where all samples of a class
-    coincide, and the larger, the less collapsed the classes are [1]_. Imprinting gains
-    the more from several proxies per class, the larger it is [2]_.
+    coincide, and the larger, the less collapsed the classes are [1]_. In [2]_,
+    imprinting gains the more from several proxies per class, the larger it is; across
+    other data sets and models that relation is weak.
 
     Parameters
     ----------
@@ -165,8 +166,9 @@ def variability_collapse_index(X, y, *, norm="l2", average="pooled"):
     Notes
     -----
     Fewer samples than features can always be separated, and their index is 0. That
-    holds for the index of one class, too, if it has fewer samples than features. Take
-    more samples, or fewer principal components, to learn anything of the classes.
+    holds for the index of one class, too, if its samples and the other classes together
+    are fewer than the features. Take more samples, or fewer principal components, to
+    learn anything of the classes.
     Pseudo-inverses in single precision leave out more directions, and give such samples
     an index above 0.
 

@@ -152,6 +152,17 @@ def test_fewer_samples_than_features_can_be_separated():
     np.testing.assert_allclose(variability_collapse_index(X, y), 0, atol=1e-9)
 
 
+@pytest.mark.parametrize("n_classes", [2, 10, 40])
+def test_one_class_can_be_separated_where_the_others_leave_directions(n_classes):
+    rng, n_features = np.random.default_rng(0), 50
+    for n, is_separable in [(n_features - n_classes, True), (n_features - 1, False)]:
+        y = np.repeat(np.arange(n_classes), [n] + [60] * (n_classes - 1))
+        X = rng.normal(size=(n_classes, n_features))[y]
+        X += rng.normal(size=X.shape)
+        index = variability_collapse_index(X, y, average=None)[0]
+        assert (index < 1e-9) == (is_separable or n_classes == 2)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype, rtol", [(np.float32, 1e-5), (np.float16, 2e-2)])
 def test_take_single_and_half_precision(metric, dtype, rtol):
