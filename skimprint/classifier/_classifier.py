@@ -258,7 +258,9 @@ or callable, default="dot"
     Notes
     -----
     With l2-normalised proxies and queries, ``aggregation="max"`` is the nearest proxy
-    by cosine similarity, and by Euclidean distance.
+    by cosine similarity, and by Euclidean distance. A proxy that leans to the mean of
+    its class (`mean_weight`) is shorter: its product with a query is the weighted mean
+    of the cosines to both, and other metrics may find another one nearest.
 
     ``"auto"`` keeps up to 200 samples of each class, chosen by a hash of their values,
     and scores at most 6,000 of them, and fewer where a `whitening` meets many proxies.

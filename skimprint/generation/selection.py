@@ -15,17 +15,20 @@ from ._base import ProxyGenerator, selected
 class AllProxies(ProxyGenerator):
     """Every support sample; the number of proxies is ignored.
 
-    With ``aggregation="mnn"`` this is a k-nearest-neighbours classifier.
+    With ``aggregation="mnn"``, ``whitening=None`` and ``mean_weight=0`` this is a
+    k-nearest-neighbours classifier.
 
     See Also
     --------
-    sklearn.neighbors.KNeighborsClassifier : The same, except for ties of votes.
+    sklearn.neighbors.KNeighborsClassifier : The same then, except for ties of votes.
 
     Examples
     --------
     >>> from skimprint import ImprintClassifier
     >>> from skimprint.aggregation import Votes
-    >>> clf = ImprintClassifier("all", aggregation=Votes(1))
+    >>> clf = ImprintClassifier(
+    ...     "all", aggregation=Votes(1), whitening=None, mean_weight=0
+    ... )
     >>> clf.fit([[0.0, 1.0], [0.0, 3.0], [5.0, 0.0]], ["a", "a", "b"]).proxy_indices_
     array([0, 1, 2])
     """
