@@ -25,7 +25,7 @@ class Calibration(NamedTuple):
     temperature : float
         The most probable one, by the classes of samples that were left out.
     familiarities, weights : ndarray of shape (n,)
-        Of samples that were left out.
+        Of samples that were left out; the largest weight is 1.
     """
 
     temperature: float
@@ -78,12 +78,13 @@ def _calibrated(scorer, score):
     if found is None:
         temperature = _between_classes(*scores_of_kept(scorer))
         return Calibration(temperature, np.empty(0), np.empty(0))
-    # At most a millionth and a million times the typical difference of scores.
     # Each class has the same say, as in what is chosen besides.
+    weights = balanced(found.weights, found.codes)
+    # At most a millionth and a million times the typical difference of scores.
     _, temperature = fit_temperature(
         found.scores,
         found.codes,
-        balanced(found.weights, found.codes),
+        weights,
         bound=np.log(1e6),
         no_gain=1e-15,
         prior=_PRIOR,
@@ -98,7 +99,9 @@ def _calibrated(scorer, score):
     if share:
         elsewhere = _between_classes(*scores_of_kept(scorer, found.is_alone))
         temperature = temperature ** (1 - share) * elsewhere**share
-    return Calibration(float(temperature), found.familiarities, found.weights)
+    # Equal weights are 1, so that shares of them are exact.
+    weights /= weights.max()
+    return Calibration(float(temperature), found.familiarities, weights)
 
 
 def _tells_apart(head):

@@ -24,9 +24,10 @@ class Rejection(BaseEstimator):
     threshold : float or "auto", default="auto"
         Queries whose `score_samples` are below are rejected. ``"auto"`` rejects the
         share `rate` of the support samples, each of them scored by the proxies as they
-        would be without it.
+        would be without it, and each class having the same say.
     rate : float, default=0.05
-        Share of the queries of known classes that ``threshold="auto"`` rejects.
+        Share of the queries of known classes that ``threshold="auto"`` rejects, where
+        classes have about as many queries each.
     score : {"auto", "similarity", "contrast"}, default="auto"
         What `score_samples` returns. ``"similarity"`` is the similarity to the nearest
         proxy. ``"contrast"`` is that to the best class less a third of that to the

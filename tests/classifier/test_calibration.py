@@ -31,6 +31,12 @@ def scores_left_out(clf, X, y, **fit_params):
     return np.array(scores), np.array(familiar)
 
 
+def best_threshold(familiar, codes, weights, rate):
+    """Below it is this share of the samples, each class having the same say."""
+    weights = weights / np.bincount(codes, weights)[codes]
+    return np.quantile(familiar, rate, weights=weights, method="inverted_cdf")
+
+
 def best_temperature(scores, codes, weights):
     """The most probable one, with a normal prior of its logarithm: the definition.
 
@@ -102,10 +108,10 @@ def test_as_if_each_sample_were_left_out(few, params, score):
     scores, familiar = scores_left_out(clf, X, y)
     clf.set_params(**calibrated(rate=0.1, score=score)).fit(X, y)
 
-    expected = np.quantile(familiar, 0.1, method="inverted_cdf")
+    codes, ones = np.searchsorted(clf.classes_, y), np.ones(len(y))
+    expected = best_threshold(familiar, codes, ones, 0.1)
     np.testing.assert_allclose(clf.rejection_threshold_, expected, rtol=1e-6)
-    codes = np.searchsorted(clf.classes_, y)
-    expected = best_temperature(scores, codes, np.ones(len(y)))
+    expected = best_temperature(scores, codes, ones)
     np.testing.assert_allclose(clf.temperature_, expected, rtol=1e-2)
 
 
@@ -137,7 +143,8 @@ def test_mahalanobis_distances_by_the_covariance_without_the_query(few, params):
         apart = row - proxies.fit(X[left], y[left]).proxies_
         squares = np.einsum("ij,ij->i", apart @ np.linalg.inv(covariance), apart)
         familiar.append(-np.sqrt(squares.min()))
-    expected = np.quantile(familiar, 0.1, method="inverted_cdf")
+    codes = np.searchsorted(clf.classes_, y)
+    expected = best_threshold(np.array(familiar), codes, np.ones(n), 0.1)
     np.testing.assert_allclose(clf.rejection_threshold_, expected, rtol=1e-6)
 
 
@@ -195,9 +202,9 @@ def test_weights_count_as_copies_that_are_left_out_together(few):
     plain = plain_classifier("mean")
     scores, familiar = scores_left_out(plain, X, y, sample_weight=weights)
     clf.fit(X, y, sample_weight=weights)
-    expected = np.quantile(familiar, 0.2, weights=weights, method="inverted_cdf")
-    np.testing.assert_allclose(clf.rejection_threshold_, expected, rtol=1e-6)
     codes = np.searchsorted(clf.classes_, y)
+    expected = best_threshold(familiar, codes, weights, 0.2)
+    np.testing.assert_allclose(clf.rejection_threshold_, expected, rtol=1e-6)
     expected = best_temperature(scores, codes, weights)
     np.testing.assert_allclose(clf.temperature_, expected, rtol=1e-2)
 
@@ -276,6 +283,24 @@ def test_classes_of_one_sample_have_their_say(digits, params):
 
     if not clf.kernel_weight:  # which has no part in scores for other classes
         assert loss(clf.temperature_) < loss(of_large)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"whitening": None}, {"generator": "all", "aggregation": "mnn"}, RECOMMENDED],
+    ids=spelt,
+)
+def test_small_classes_are_rejected_no_more_than_asked_for(digits, params):
+    X, y = digits
+    X = X[:, ::8]
+    sizes = np.where(np.arange(10) % 2, 3, 60)
+    few = np.concatenate([np.flatnonzero(y == c)[: sizes[c]] for c in range(10)])
+    clf = ImprintClassifier(rejection=Rejection(-1, rate=0.1), random_state=0)
+    clf.set_params(**params).fit(X[few], y[few])
+    queries = np.setdiff1d(np.arange(len(X)), few)
+    rejected = clf.predict(X[queries]) == -1
+    assert rejected[y[queries] % 2 == 1].mean() < 0.2
+    assert rejected.mean() == pytest.approx(0.1, abs=0.07)
 
 
 @pytest.mark.parametrize("n_alone", [0, 1, 3])
