@@ -38,6 +38,7 @@ from skimprint import (
     persistence,
 )
 from skimprint.aggregation import Votes
+from skimprint.classifier._steps import last_step
 from skimprint.generation import FarthestPointProxies, KMeansProxies
 from skimprint.methods import METHODS
 from skimprint.model_selection import NShotSplit
@@ -407,15 +408,24 @@ def test_parameters_that_were_set_after_fit_act_with_the_next_one(digits, folder
     assert_same(clf.fit(X, y), again.fit(X, y), X)
 
 
-def test_a_model_that_has_forgotten_all_goes_on(digits, folder):
+@pytest.mark.parametrize("around", ["nothing", "pipeline", "pipelines", "search"])
+def test_a_model_that_has_forgotten_all_goes_on(digits, folder, around):
     X, y = digits
-    clf = plain_classifier("mean", whitening="auto").fit(X, y)
-    clf.forget(range(10))
-    again = through(clf, folder).partial_fit(X, y)
-    assert_same(clf.partial_fit(X, y), again, X)
-    unfitted = plain_classifier()
-    with pytest.raises(NotFittedError):
-        persistence.save(unfitted, folder)
+    clf = plain_classifier("mean", whitening="auto")
+    model = {
+        "nothing": clf,
+        "pipeline": make_pipeline("passthrough", clf),
+        "pipelines": make_pipeline("passthrough", make_pipeline(clf)),
+        "search": ImprintClassifierCV(clf, {"mean_weight": [0.0]}, cv=2),
+    }[around]
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        persistence.save(model, folder)
+    model.fit(X, y)
+    clf = last_step(model).forget(range(10))
+    again = last_step(through(model, folder))
+    with pytest.raises(NotFittedError, match="forgotten all classes: learn some"):
+        persistence.save(model, folder, learning=False)
+    assert_same(clf.partial_fit(X, y), again.partial_fit(X, y), X)
 
 
 def test_text_of_forgotten_classes_leaves_no_trace(folder):

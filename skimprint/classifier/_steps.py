@@ -26,3 +26,8 @@ def steps_of(model, name="model"):
             yield from steps_of(step, inner)
     elif model is not None and not (isinstance(model, str) and model == "passthrough"):
         yield name, model
+
+
+def last_step(model):
+    """Find the last step that does anything, or take a model that has none."""
+    return [model, *(step for _, step in steps_of(model))][-1]

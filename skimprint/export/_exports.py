@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ..classifier import ImprintClassifier, ImprintClassifierCV
-from ..classifier._steps import steps_of
+from ..classifier._steps import last_step, steps_of
 from ..embedding._embedder import FoundationEmbedder
 from ..embedding._extras import require
 from ._recipe import check_methods
@@ -60,7 +60,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     ['label', 'probabilities', 'familiarity']
     """
     require("onnx", "to_onnx")
-    check_is_fitted(model)
+    _check_is_fitted(model)
     steps = list(steps_of(model))
     for name, step in steps:
         if isinstance(step, FoundationEmbedder):
@@ -137,7 +137,7 @@ def to_torch(model: Any) -> "torch.nn.Module":
             "model must be an ImprintClassifier or an ImprintClassifierCV, such as the "
             f"last step of a pipeline; got {type(model).__name__}."
         )
-    check_is_fitted(model)
+    _check_is_fitted(model)
     check_methods(model)
     return ImprintModule(copy(getattr(model, "best_estimator_", model))).eval()
 
@@ -162,3 +162,12 @@ def register_skl2onnx() -> None:
     from ._skl2onnx import register
 
     register()
+
+
+def _check_is_fitted(model):
+    """Refuse a model that knows no classes, and say why there are none."""
+    final = last_step(model)
+    if isinstance(final, ImprintClassifier):
+        final._check_is_fitted()  # it may have forgotten all
+    else:
+        check_is_fitted(model)

@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
 from ..classifier import ImprintClassifier, ImprintClassifierCV
-from ..classifier._compact import compacted
 from ..classifier._plain.arrays import Arrays, Checked
+from ..classifier._steps import last_step
 from ..embedding._embedder import FoundationEmbedder
 from ..embedding._extras import require
 from ._card import card_of
@@ -99,7 +99,8 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     """
     safetensors = require("safetensors", "skimprint.persistence")
     save_file = require("safetensors.numpy", "skimprint.persistence").save_file
-    if not hasattr(model, "_fitted"):  # a classifier may have forgotten all classes
+    # A classifier may have forgotten all classes, which is no error here.
+    if not hasattr(last_step(model), "_fitted"):
         check_is_fitted(model)
     if not _has_ours(model):
         best = getattr(model, "best_estimator_", None)
@@ -249,7 +250,7 @@ def _check_lengths(path):
 def _write(model, arrays, others, learning):
     """Turn a model, or a part of one, into JSON, arrays and other files."""
     if type(model) is ImprintClassifier:
-        return write_classifier(model if learning else compacted(model), arrays)
+        return write_classifier(model if learning else model.compact(), arrays)
     if type(model) is ImprintClassifierCV:
         if not hasattr(model, "best_estimator_"):
             raise ValueError(

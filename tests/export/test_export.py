@@ -30,6 +30,7 @@ from skimprint import (
 )
 from skimprint._scoring.similarity import METRICS
 from skimprint.aggregation import AGGREGATIONS, Votes
+from skimprint.classifier._steps import last_step
 from skimprint.generation import GENERATORS
 from skimprint.normalization import NORMS, PROXY_NORMS
 
@@ -633,6 +634,32 @@ def test_what_is_no_classifier_is_refused():
         export.to_onnx(PCA(1).fit(np.eye(3)))
     with pytest.raises(NotFittedError):
         export.to_onnx(plain_classifier())
+
+
+@pytest.mark.parametrize(
+    "name, around",
+    [
+        ("to_onnx", "nothing"),
+        ("to_onnx", "pipeline"),
+        ("to_onnx", "search"),
+        ("to_torch", "nothing"),
+        ("to_torch", "search"),
+    ],
+)
+def test_what_knows_no_classes_is_refused(name, around):
+    pytest.importorskip(name.removeprefix("to_"), reason="needs what it converts to")
+    clf = plain_classifier("mean")
+    model = {
+        "nothing": clf,
+        "pipeline": make_pipeline(StandardScaler(), make_pipeline(clf)),
+        "search": ImprintClassifierCV(clf, {"mean_weight": [0.0]}, cv=2),
+    }[around]
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(export, name)(model)
+    model.fit(np.eye(4), [0, 0, 1, 1])
+    last_step(model).forget([0, 1])
+    with pytest.raises(NotFittedError, match="forgotten all classes: learn some"):
+        getattr(export, name)(model)
 
 
 def test_modules_are_made_of_classifiers_alone():
