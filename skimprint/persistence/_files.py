@@ -236,11 +236,6 @@ def read_config(folder):
     return config
 
 
-def names_a_file(name):
-    """Tell whether a text is the name of a file, and no path to elsewhere."""
-    return Path(name).name == name
-
-
 def regular_file(folder, name):
     """Find a file in a folder: one that is there, and no link to elsewhere.
 
@@ -255,7 +250,7 @@ def regular_file(folder, name):
     -------
     path : Path
     """
-    if not isinstance(name, str) or not names_a_file(name):
+    if not isinstance(name, str) or Path(name).name != name:
         raise ValueError(f"{name!r} is no name of a file in the folder.")
     path = folder / name
     if path.is_symlink():

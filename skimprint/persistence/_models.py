@@ -27,7 +27,6 @@ from ._files import (
     WEIGHTS,
     check_archive,
     config_as_bytes,
-    names_a_file,
     read_config,
     read_undisturbed,
     regular_file,
@@ -288,10 +287,10 @@ def _write(model, arrays, others, learning):
         }
     if model is None or isinstance(model, str):
         return model
-    return _write_step(model, arrays, others)
+    return _write_step(model, others)
 
 
-def _write_step(model, arrays, others):
+def _write_step(model, others):
     if not type(model).__module__.startswith("sklearn."):
         raise ValueError(
             "model must be an ImprintClassifier, an ImprintClassifierCV or a Pipeline "
@@ -299,13 +298,8 @@ def _write_step(model, arrays, others):
             f"{model!r}. Save the parts that it is made of."
         )
     skops = require("skops.io", "Saving transformers of scikit-learn")
-    name = (arrays.prefix or "model.")[:-1] + STEP
-    if name in others or not names_a_file(name):
-        raise ValueError(
-            f"the names of steps make up the name of a file, {name!r}, which "
-            f"{'another step has' if name in others else 'no folder can hold'}. Give "
-            "the step another name."
-        )
+    # Not every file system can hold names of steps, or tells "PCA" from "pca".
+    name = f"transformer_{len(others)}{STEP}"
     others[name] = skops.dumps(model)
     types = skops.get_untrusted_types(data=others[name])
     try:
