@@ -43,6 +43,7 @@ from skimprint.generation import FarthestPointProxies, KMeansProxies
 from skimprint.methods import METHODS
 from skimprint.model_selection import NShotSplit
 from skimprint.normalization import l2_normalize
+from skimprint.persistence import _files
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="needs skimprint[files]")
 
@@ -237,6 +238,18 @@ def test_a_path_leads_to_the_same_folder_in_save_and_load(tmp_path, monkeypatch,
     for each in (path, tmp_path / path):
         assert_same(clf, through(clf, each), np.eye(2))
     assert not Path("nowhere").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of POSIX")
+def test_a_folder_may_have_the_longest_name(tmp_path, monkeypatch):
+    clf = plain_classifier("mean").fit(np.eye(2), ["up", "right"])
+    folder = tmp_path / ("n" * os.pathconf(tmp_path, "PC_NAME_MAX"))
+    assert_same(clf, through(clf, folder), np.eye(2))
+    name = "skimprint.persistence._files._exchange"
+    for replace in (_files._exchange, lambda first, second: False):
+        monkeypatch.setattr(name, replace)
+        assert_same(clf, through(clf, folder), np.eye(2))
+    assert names_in(tmp_path) == [folder.name]
 
 
 def test_a_link_that_is_changed_while_a_model_is_read(saved, monkeypatch):
@@ -854,7 +867,7 @@ def test_a_folder_that_cannot_be_replaced_is_named(
     function = getattr(Path, method)
 
     def fail(path, *args, **kwargs):
-        if path.name.startswith("other" if method == "rename" else ".other"):
+        if path.name.startswith("other" if method == "rename" else ".skimprint"):
             raise OSError(code, os.strerror(code), str(path))
         return function(path, *args, **kwargs)
 
@@ -867,7 +880,7 @@ def test_a_folder_that_cannot_be_replaced_is_named(
     assert os.strerror(code) in str(caught.value)
     assert "Choose a folder in one that you may write" in str(caught.value)
     assert (f"such as {folder / 'model'}" in str(caught.value)) == exists
-    assert ".other" not in str(caught.value)
+    assert ".skimprint" not in str(caught.value)
     assert names_in(saved.parent) == ["model", *["other"] * exists]
     if exists:
         assert names_in(folder) == names_in(saved)

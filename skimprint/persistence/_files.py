@@ -57,7 +57,8 @@ def replacing(folder):
     folder = resolved(folder)
     check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    # The longest name that there may be leaves no room for more in it.
+    new = folder.with_name(f".skimprint-{uuid.uuid4().hex}")
     try:
         new.mkdir(0o700 if folder.exists() else 0o777)
     except OSError as error:
