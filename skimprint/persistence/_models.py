@@ -346,7 +346,13 @@ def _read(config, arrays, folder, trust):
         skops = require("skops.io", "Loading transformers of scikit-learn")
         path = regular_file(folder, config["file"])
         check_archive(path)
-        return skops.load(path, trusted=trust["trusted"])
+        try:
+            return skops.load(path, trusted=trust["trusted"])
+        except skops.exceptions.UntrustedTypesFoundException as error:
+            raise ValueError(
+                f"{error} Read what they are, and pass trusted=[...] with these names "
+                "if you trust them."
+            ) from error
     raise ValueError(f"{kind!r} is no kind of a model.")
 
 
