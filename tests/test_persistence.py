@@ -21,11 +21,16 @@ import sklearn.model_selection
 from scipy.signal import medfilt
 from settings import plain_classifier
 from sklearn import config_context
-from sklearn.cluster import AgglomerativeClustering, BisectingKMeans
+from sklearn.cluster import (
+    AgglomerativeClustering,
+    BisectingKMeans,
+    FeatureAgglomeration,
+)
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
@@ -617,6 +622,32 @@ def test_a_file_names_no_folder_of_this_machine(folder):
     again = persistence.load(folder)
     assert again[0].cache_dir is None
     assert again[1].generator.memory is None
+
+
+def test_transformers_name_no_folders_with_pickles(folder, tmp_path):
+    pytest.importorskip("skops.io", reason="needs skimprint[files]")
+    memory = str(tmp_path / "theirs")
+
+    def pipeline():
+        return make_pipeline(StandardScaler(), PCA(2), memory=memory)
+
+    def columns(inner):
+        return ColumnTransformer([("inner", inner, slice(0, 3))])
+
+    steps = [
+        FeatureAgglomeration(memory=memory),
+        FeatureUnion([("inner", pipeline())]),
+        columns(columns(pipeline())),
+    ]
+    X, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2
+    for step in steps:
+        model = Pipeline([("step", step), ("c", plain_classifier("mean"))])
+        model.fit(X, y)
+        persistence.save(model, folder)
+        again = persistence.load(folder, trusted=["numpy.mean"])
+        assert "theirs" in str(model.get_params())
+        assert "theirs" not in str(again.get_params())
+        np.testing.assert_array_equal(again.predict(X), model.predict(X))
 
 
 def test_labels_in_a_card_are_no_markdown(folder):
@@ -1444,8 +1475,10 @@ def test_of_a_search_the_best_estimator_is_to_be_saved(search, in_pipeline, tmp_
 @pytest.mark.parametrize(
     "name",
     # "INNER" and "inner", and both "å", are one name in some file systems.
-    ["", ".", "../victim", "a/b", "a\\b", "C:scale", "NUL", "a" * 300, "a\0b", "\udcff"]
-    + ["inner.scale", "INNER", "å", "config.json"],
+    [
+        *("", ".", "../victim", "a/b", "a\\b", "C:scale", "NUL", "a" * 300, "a\0b"),
+        *("\udcff", "inner.scale", "INNER", "å", "config.json"),
+    ],
 )
 def test_steps_may_have_any_names(name, tmp_path):
     pytest.importorskip("skops", reason="needs skops")

@@ -347,12 +347,15 @@ def _read(config, arrays, folder, trust):
         path = regular_file(folder, config["file"])
         check_archive(path)
         try:
-            return skops.load(path, trusted=trust["trusted"])
+            step = skops.load(path, trusted=trust["trusted"])
         except skops.exceptions.UntrustedTypesFoundException as error:
             raise ValueError(
                 f"{error} Read what they are, and pass trusted=[...] with these names "
                 "if you trust them."
             ) from error
+        # Folders with pickles that the next fit would load.
+        memories = [n for n in step.get_params() if f"__{n}".endswith("__memory")]
+        return step.set_params(**dict.fromkeys(memories))
     raise ValueError(f"{kind!r} is no kind of a model.")
 
 
