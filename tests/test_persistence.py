@@ -742,12 +742,19 @@ def test_a_folder_is_replaced_only_if_it_is_a_model(digits, saved):
     with pytest.raises(FileExistsError, match=r"it has notes.txt"):
         persistence.save(clf, saved)
     (saved / "notes.txt").unlink()
-    (saved / "config.json").write_text("{}")
-    with pytest.raises(FileExistsError, match=r"it has README.md"):
-        persistence.save(clf, saved)
-    (saved / "config.json").write_text("[" * 10**6)
-    with pytest.raises(FileExistsError, match=r"it has README.md"):
-        persistence.save(clf, saved)
+    for content, why in (
+        ("{}", "config.json is not that of a model of skimprint"),
+        ("[" * 10**6, "config.json is damaged"),
+        ('{"format": "skimprint", "format_version": 9}', "it has format version 9"),
+        (None, "config.json is missing"),
+    ):
+        if content is None:
+            (saved / "config.json").unlink()
+        else:
+            (saved / "config.json").write_text(content)
+        with pytest.raises(FileExistsError, match=f"exists, and {why}"):
+            persistence.save(clf, saved)
+        assert "model.safetensors" in names_in(saved)
     other = saved.parent / "file"
     other.write_text("mine")
     with pytest.raises(FileExistsError, match="it is no folder"):
@@ -1286,6 +1293,15 @@ CHANGES_OF_LATER_VERSIONS = {
     "entry renamed": lambda whole, model: model.update(new=model.pop("classes")),
     "entries elsewhere": lambda whole, model: whole.update(new=whole.pop("model")),
 }
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\1" + b"\0" * 6, b"version https://git-lfs.github.com/spec/v1\n"]
+)
+def test_an_error_says_how_to_get_weights_that_are_not_there(saved, content):
+    (saved / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"shorter than it says.* git lfs pull"):
+        persistence.load(saved)
 
 
 @pytest.mark.parametrize("version", ["99.1", ["99.1"], skimprint.__version__, None])

@@ -128,16 +128,21 @@ def check_replaceable(folder):
             f"folder must not be the working directory, for it is replaced as a whole; "
             f"got {folder}. Choose a folder in it."
         )
-    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else None
     why = "it is no folder"
-    if names is not None:
-        with contextlib.suppress(ValueError, OSError):
-            read_config(folder)
-            ours = (CONFIG, WEIGHTS, CARD)
-            names = [n for n in names if n not in ours and not n.endswith(STEP)]
+    if folder.is_dir():
+        names = sorted(path.name for path in folder.iterdir())
         if not names:
             return
-        why = f"it has {', '.join(names[:3])}"
+        ours = (CONFIG, WEIGHTS, CARD)
+        others = [n for n in names if n not in ours and not n.endswith(STEP)]
+        why = f"it has {', '.join(others[:3])}"
+        if not others:
+            try:
+                read_config(folder)
+            except (ValueError, OSError) as error:
+                why = str(error).rstrip(".")
+            else:
+                return
     raise FileExistsError(
         f"folder must be a new one, an empty one or a model that skimprint has saved, "
         f"with nothing else in it; {folder} exists, and {why}. Choose another folder."

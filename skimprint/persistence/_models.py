@@ -241,9 +241,12 @@ def _has_ours(model):
 def _check_lengths(path):
     """Refuse a header that is longer than the file, before it is read."""
     with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
+        length = int.from_bytes(file.read(8), "little")
     if length > path.stat().st_size - 8:
-        raise ValueError(f"{path.name} is shorter than it says.")
+        raise ValueError(
+            f"{path.name} is shorter than it says. Copy or download all of it: of a "
+            "repository of git, with git lfs pull."
+        )
 
 
 def _write(model, arrays, others, learning):
