@@ -42,8 +42,9 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     Raises
     ------
     ValueError
-        If a part has no form in ONNX: a function, or an embedder; or if a subclass
-        overrides what the outputs stand for, such as ``predict``.
+        If a part has no form in ONNX: a function, or an embedder; if a subclass
+        overrides what the outputs stand for, such as ``predict``; or if a pipeline
+        takes text.
     TypeError
         If the model is no classifier of ours, and does not end with one.
 
@@ -82,6 +83,14 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
         from ._onnx import model_of
 
         return model_of(final, nearest=nearest)
+    first, transformer = steps[0]
+    if not hasattr(transformer, "n_features_in_"):  # that of text, for example
+        raise ValueError(
+            "A pipeline must take rows of numbers, the input that to_onnx declares; "
+            f"the first step here, {first!r}, does not know how many. Call "
+            "skl2onnx.to_onnx with target_opset=18 and initial_types, which for text "
+            "are [('X', StringTensorType([None, 1]))]."
+        )
     skl2onnx = require("skl2onnx", "to_onnx of a pipeline")
     types = require("skl2onnx.common.data_types", "to_onnx of a pipeline")
     from ._skl2onnx import register
@@ -91,7 +100,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     of_type = types.DoubleTensorType if is_double else types.FloatTensorType
     return skl2onnx.to_onnx(
         Pipeline([*steps[:-1], (last, final)]),
-        initial_types=[("X", of_type([None, steps[0][1].n_features_in_]))],
+        initial_types=[("X", of_type([None, transformer.n_features_in_]))],
         options={id(final): {"nearest": nearest}},
         target_opset=18,
     )

@@ -11,9 +11,10 @@ from settings import plain_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -470,6 +471,28 @@ def test_pipelines_that_end_with_another_model(data, last):
         model = make_pipeline(*steps).fit(X, y)
         with pytest.raises(TypeError, match=r"ends with one; the last step here is"):
             export.to_onnx(model)
+
+
+@pytest.mark.parametrize("vectorizer", [CountVectorizer(), TfidfVectorizer()])
+def test_pipelines_of_text_need_inputs_of_their_own(vectorizer):
+    skl2onnx = pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    text = skl2onnx.common.data_types.StringTensorType([None, 1])
+    texts, y = (
+        ["good day", "fine day", "bad night", "awful night"],
+        ["+", "+", "-", "-"],
+    )
+    svd = TruncatedSVD(2, random_state=0)
+    model = make_pipeline(vectorizer, svd, plain_classifier("mean")).fit(texts, y)
+    name = type(vectorizer).__name__.lower()
+    with pytest.raises(ValueError, match=f"'{name}', does not .*initial_types"):
+        export.to_onnx(model)
+    options = {type(vectorizer): {"tokenexp": "[a-z]+", "locale": "C"}}
+    graph = skl2onnx.to_onnx(
+        model, initial_types=[("X", text)], target_opset=18, options=options
+    )
+    found = run(graph, np.array(texts)[:, None])
+    assert found["label"].tolist() == y
+    assert_close(found["probabilities"], model.predict_proba(texts))
 
 
 def test_skl2onnx_finds_out_by_itself(data, monkeypatch):
