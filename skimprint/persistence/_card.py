@@ -80,7 +80,7 @@ def card_of(model, config):
         if not final.get("best", final)["learning"]:
             lines.append("It predicts, and cannot learn more.")
         rows = [
-            f"| {_cell(label)} | {shot:g} |"
+            f"| {_cell(label)} | {shot:.12g} |"
             for label, shot in zip(classes[:_MAX_ROWS], shots, strict=False)
         ]
         if len(classes) > _MAX_ROWS:
