@@ -1018,14 +1018,16 @@ def test_an_error_while_writing_leaves_the_old_model(
     ],
     ids=repr,
 )
-def test_skops_trusts_our_names_alone(digits, scoring):
+def test_skops_trusts_our_names_alone(digits, folder, scoring):
     skops = pytest.importorskip("skops.io", reason="needs skops")
     X, y = digits[0][:200], digits[1][:200]
     refit = scoring is None or isinstance(scoring, str) or next(iter(scoring))
     search = ImprintClassifierCV(
         None, {"n_proxies": [1, 2]}, cv=2, scoring=scoring, refit=refit
     ).fit(X, y)
-    for clf in (search, search.best_estimator_):
+    best = search.best_estimator_
+    loaded = [through(model, folder) for model in (search, best)]
+    for clf in (search, best, best.compact(), *loaded):
         dump = skops.dumps(clf)
         assert set(skops.get_untrusted_types(data=dump)) <= {*persistence.TRUSTED_TYPES}
         again = skops.loads(dump, trusted=persistence.TRUSTED_TYPES)

@@ -73,8 +73,9 @@ def read_classifier(config, arrays):
     clf.n_features_in_ = n_features
     with config_context(enable_metadata_routing=True):  # which `set_..._request` needs
         for method in _METHODS:
-            requests = config.get("metadata_requests", {}).get(method, {})
-            getattr(clf, f"set_{method}_request")(**requests)
+            # Without any there must be no call, which leaves something to be pickled.
+            if requests := config.get("metadata_requests", {}).get(method):
+                getattr(clf, f"set_{method}_request")(**requests)
     if config["feature_names"] is not None:
         names = as_objects(config["feature_names"])
         if len(names) != n_features or not all(isinstance(n, str) for n in names):
