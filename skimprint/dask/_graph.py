@@ -1,7 +1,6 @@
 """Graphs of tasks on the chunks of collections."""
 
 from collections import Counter
-from functools import cached_property
 from uuid import uuid4
 
 import dask
@@ -10,6 +9,8 @@ from dask._task_spec import Alias, Task, TaskRef, convert_legacy_graph
 from dask.core import flatten
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
+
+from .._arrays.threads import cached_property
 
 
 def optimized(collections):
