@@ -23,7 +23,7 @@ from skimprint import ImprintClassifier
 
 N_CLASSES, N_SAMPLES, N_FEATURES, N_FILES = 200, 1500, 384, 12
 N_SMALL = 20  # samples of a class, for what the machinery itself takes
-REPEATS = 3
+REPEATS = 5
 
 # dask has workers give memory back at once, which doubles the time of a fit.
 ALLOCATOR = {
