@@ -650,6 +650,26 @@ def test_transformers_name_no_folders_with_pickles(folder, tmp_path):
         np.testing.assert_array_equal(again.predict(X), model.predict(X))
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        FeatureUnion([("memory", PCA(2, random_state=0))]),
+        FeatureUnion([("a", PCA(2, random_state=0)), ("memory", "drop")]),
+        ColumnTransformer([("memory", StandardScaler(), [0, 1])]),
+        ColumnTransformer([("memory", "passthrough", [0, 1])]),
+    ],
+    ids=repr,
+)
+def test_steps_inside_of_transformers_may_be_called_memory(folder, step):
+    pytest.importorskip("skops.io", reason="needs skimprint[files]")
+    X, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2
+    model = make_pipeline(step, plain_classifier("mean")).fit(X, y)
+    again = through(model, folder)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    found = again.fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(found, model.predict_proba(X))
+
+
 def test_a_card_has_all_digits_of_the_numbers_of_samples(folder):
     weight = np.array([1234567, 0.1, 0.2, 1e-3])
     clf = plain_classifier("mean").fit(np.eye(4), list("abbc"), sample_weight=weight)

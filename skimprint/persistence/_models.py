@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -356,9 +357,12 @@ def _read(config, arrays, folder, trust):
                 f"{error} Read what they are, and pass trusted=[...] with these names "
                 "if you trust them."
             ) from error
-        # Folders with pickles that the next fit would load.
-        memories = [n for n in step.get_params() if f"__{n}".endswith("__memory")]
-        return step.set_params(**dict.fromkeys(memories))
+        # Folders with pickles that the next fit would load; no steps of that name.
+        for part in (step, *step.get_params().values()):
+            own = part.get_params(deep=False) if isinstance(part, BaseEstimator) else ()
+            if "memory" in own:
+                part.set_params(memory=None)
+        return step
     raise ValueError(f"{kind!r} is no kind of a model.")
 
 
