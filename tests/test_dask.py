@@ -212,6 +212,27 @@ class TestFit:
         assert chunks_of_X == keys & marked
         assert len(chunks_of_X) == (2 if annotations else 0)
 
+    def test_what_tasks_share_is_in_none_of_them(self, data, monkeypatch):
+        """It is sent to each worker once, the bucket of each label included."""
+        X, y = data
+        graphs = []
+
+        def noted(tasks, client):
+            graphs.append(dict(tasks[0].dask))
+            return list(dask.compute(*tasks))
+
+        monkeypatch.setattr("skimprint.dask._fit.computed", noted)
+        clf = plain_classifier("mean")
+        on_dask.fit(clf, chunked(X, [200, 300]), y)
+        for graph, name, n_shared in zip(
+            graphs, ("labels", "split"), (1, 2), strict=True
+        ):
+            [*splits] = [graph[key] for key in graph if str(key[0]).startswith(name)]
+            assert len(splits) == 2
+            common = frozenset.intersection(*(task.dependencies for task in splits))
+            shared = {key for key in common if isinstance(key, str)}  # no chunks
+            assert len(shared) == n_shared
+
     def test_chunks_that_other_chunks_need(self, data):
         """Each is computed once, but for the labels, which are counted before."""
         X, y = data

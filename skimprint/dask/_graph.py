@@ -60,6 +60,7 @@ class Tasks:
 
     def __init__(self, collections):
         self.collections = list(collections)
+        self.n_with_parts = len(self.collections)  # those after are shared values
         self.tasks = {}
         self.token = uuid4().hex
 
@@ -90,7 +91,7 @@ class Tasks:
     def _needed_once(self):
         """Tasks of the collections that one task needs, and that may run with it."""
         graph, needed, annotated = {}, Counter(), set()
-        for each in self.collections:
+        for each in self.collections[: self.n_with_parts]:
             graph |= each.__dask_graph__()
             needed.update(flatten(each.__dask_keys__()))
             annotated |= _annotated(each)
