@@ -1,5 +1,7 @@
 """Generate proxies in processes, where the user has joblib use them."""
 
+from copy import copy
+
 import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
@@ -49,7 +51,7 @@ def generate_in_processes(
     """Do what `ProxyGenerator.generate_each` does in this process.
 
     Joblib writes the rows to a file that all processes map, unless they come from one,
-    and proxies come back. All parts share the arrays of rows, which are written once.
+    and proxies come back.
 
     Parameters
     ----------
@@ -77,11 +79,14 @@ def generate_in_processes(
     for chunk, part in zip(
         chunks,
         parallel(
-            delayed(generator.generate_each)(
-                support.only(chunk),
+            delayed(_generate)(
+                generator,
+                support.X,
+                support.sample_weight,
+                support.spread,
+                _without_rows(support.only(chunk)),
                 [number[chunk] for number in numbers],
-                seed=seed,
-                n_jobs=1,
+                seed,
             )
             for chunk in chunks
         ),
@@ -91,3 +96,20 @@ def generate_in_processes(
         if progress is not None:
             progress((chunk.stop - chunk.start) * len(numbers))
     return [joined(parts) for parts in zip(*found, strict=True)]
+
+
+def _without_rows(support):
+    """Take out what all parts share, so that it is an argument, which is sent once.
+
+    Joblib writes arrays to a file wherever they are, but its backend of dask only looks
+    at arguments themselves: each part would be sent with all rows.
+    """
+    support = copy(support)
+    support.X = support.sample_weight = support.spread = None
+    return support
+
+
+def _generate(generator, X, sample_weight, spread, support, numbers, seed):
+    """Generate the proxies of a chunk of classes, on one thread."""
+    support.X, support.sample_weight, support.spread = X, sample_weight, spread
+    return generator.generate_each(support, numbers, seed=seed, n_jobs=1)

@@ -1,5 +1,7 @@
 """Proxies are the same, to the bit, whoever of joblib's workers generates them."""
 
+import pickle
+
 import numpy as np
 import pytest
 from joblib import parallel_config
@@ -106,6 +108,26 @@ def test_rows_of_a_file_are_mapped(tmp_path, calls):
         found = ImprintClassifier(random_state=0).fit(mapped, y)
     assert calls == [2]
     assert_array_equal(found.proxies_, expected.proxies_)
+
+
+def test_rows_are_arguments_themselves(monkeypatch, calls):
+    """Joblib's backend of dask would send what is in an argument with each part."""
+    sizes = []
+
+    class Noted(_processes.Parallel):
+        def __call__(self, tasks):
+            tasks = list(tasks)
+            for _, args, _ in tasks:
+                rest = [arg for arg in args if arg is not X]
+                sizes.append(len(pickle.dumps(rest)))
+            return super().__call__(tasks)
+
+    monkeypatch.setattr(_processes, "Parallel", Noted)
+    X, y, _ = blobs(n=60, d=50)
+    with parallel_config("loky", n_jobs=2):
+        KMeansProxies().learn_each(GroupedRows(X, y, 7), [np.full(7, 2)], seed=0)
+    assert calls == [2]
+    assert max(sizes) < X.nbytes / 4
 
 
 @pytest.mark.parametrize("backend, n_jobs", [("threading", 2), ("loky", 1), (None, 2)])
