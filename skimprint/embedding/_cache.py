@@ -168,7 +168,7 @@ class EmbeddingCache:
         for file in self._files():
             with contextlib.suppress(OSError):  # a link to nothing, or gone by now
                 size += file.stat().st_size
-        counts = _COUNTS[self.directory]
+        counts = _COUNTS.get(self.directory, Counter())
         return CacheInfo(items, size, counts["hits"], counts["misses"])
 
     def clear(self):
