@@ -46,6 +46,16 @@ def test_more_of_known_classes_counts_too(capsys, n_proxies):
     assert "6/6" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_delay")
+def test_classes_without_weight_are_not_waited_for(capsys):
+    pytest.importorskip("tqdm", reason="needs tqdm")
+    clf = ImprintClassifier(verbose=1, random_state=0)
+    clf.fit(X, y, np.where(y == 2, 0, 1))
+    assert "5/5" in capsys.readouterr().err
+    clf.partial_fit(X, y, range(9), np.where(y == 4, 0, 1))
+    assert "5/5" in capsys.readouterr().err
+
+
 class Recorder:
     """A callback in scikit-learn's protocol."""
 

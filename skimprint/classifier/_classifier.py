@@ -490,7 +490,8 @@ or callable, default="dot"
         """
         batch = checked_batch(self, X, y, sample_weight)
         plan, state = start(self, batch)
-        with fit_progress(self, len(batch.classes), X=batch.X, y=y) as progress:
+        n_there = np.count_nonzero(~batch.is_absent)
+        with fit_progress(self, n_there, X=batch.X, y=y) as progress:
             state = learn(plan, state, batch, n_jobs=self.n_jobs, progress=progress)
             state = completed(plan, state, n_jobs=self.n_jobs)
         self._adopt(Fitted(plan, state), features_of(X))

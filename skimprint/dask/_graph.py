@@ -60,7 +60,7 @@ class Tasks:
 
     def __init__(self, collections):
         self.collections = list(collections)
-        self.n_with_parts = len(self.collections)  # those after are shared values
+        self.shared = []
         self.tasks = {}
         self.token = uuid4().hex
 
@@ -91,7 +91,7 @@ class Tasks:
     def _needed_once(self):
         """Tasks of the collections that one task needs, and that may run with it."""
         graph, needed, annotated = {}, Counter(), set()
-        for each in self.collections[: self.n_with_parts]:
+        for each in self.collections:
             graph |= each.__dask_graph__()
             needed.update(flatten(each.__dask_keys__()))
             annotated |= _annotated(each)
@@ -107,14 +107,14 @@ class Tasks:
     def share(self, value):
         """Send a value once to each worker that needs it; return what stands for it."""
         value = dask.delayed(value, traverse=False)
-        self.collections.append(value)
+        self.shared.append(value)
         return TaskRef(value.key)
 
     def delayed(self, results):
         """Make delayed objects of results of tasks."""
         keys = [result.key for result in results]
         graph = HighLevelGraph.from_collections(
-            self.token, self.tasks, dependencies=self.collections
+            self.token, self.tasks, dependencies=[*self.collections, *self.shared]
         )
         return [Delayed(key, graph, layer=self.token) for key in keys]
 
@@ -138,6 +138,8 @@ class Tasks:
         ends = (0,) * (like.ndim - 1)
         keys = [(name, i, *ends) for i in range(len(calls))]
         layer = {key: Task(key, *call) for key, call in zip(keys, calls, strict=True)}
-        graph = HighLevelGraph.from_collections(name, layer, self.collections)
+        graph = HighLevelGraph.from_collections(
+            name, layer, [*self.collections, *self.shared]
+        )
         chunks = tuple(sizes), *((n,) for n in like.shape[1:])
         return da.Array(graph, name, chunks, dtype=like.dtype)
