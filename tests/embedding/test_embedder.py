@@ -637,6 +637,7 @@ def test_banking_intents_with_all_training_texts(tmp_path):
 
 
 def test_clone_keeps_callbacks():
+    pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
     original = embedder()
     original._skl_callbacks = [object()]
     assert clone(original)._skl_callbacks is original._skl_callbacks
