@@ -862,8 +862,14 @@ def load_rows(path, part):
 @pytest.fixture(scope="module")
 def cluster():
     """Two processes."""
+    settings = {
+        "distributed.scheduler.allowed-failures": 10,
+        # Where other processes keep all cores busy, a worker that was killed takes
+        # longer to come back than the 15 s after which a cluster gives it up.
+        "distributed.deploy.lost-worker-timeout": "60s",
+    }
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 10}),
+        dask.config.set(settings),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
