@@ -156,7 +156,8 @@ def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
     values = np.sort(reference, axis=None)
     if not len(values):
         raise ValueError("reference must have one value at least; got none.")
-    return _with_values(X, _quantiles(values, np.arange(1, len(values) + 1), X))
+    quantiles = _quantiles(values, np.arange(1, len(values) + 1), X)
+    return quantiles[_ranks(X)]
 
 
 def _quantiles(values, ends, X):
@@ -189,10 +190,9 @@ def _quantiles(values, ends, X):
     return quantiles.astype(X.dtype) if X.dtype.kind == "f" else quantiles
 
 
-def _with_values(X, values):
-    """Give each row these sorted values, in its own order."""
-    ranks = np.argsort(np.argsort(X, axis=1, kind="stable"), axis=1)
-    return values[ranks]
+def _ranks(X):
+    """Rank the values of each row, from 0 on; of equal ones, the first comes first."""
+    return np.argsort(np.argsort(X, axis=1, kind="stable"), axis=1)
 
 
 def quantile_normalize_by_class(proxies, offsets):
@@ -217,7 +217,7 @@ def quantile_normalize_by_class(proxies, offsets):
     counts = np.ones(len(values), np.intp)
     for start, stop in pairwise(offsets[1:]):
         own = _quantiles(values, np.cumsum(counts), proxies)
-        proxies[start:stop] = _with_values(proxies[start:stop], own)
+        proxies[start:stop] = own[_ranks(proxies[start:stop])]
         places = np.searchsorted(values, own, side="right")
         values = np.insert(values, places, own)
         counts = np.insert(counts, places, stop - start)
@@ -367,9 +367,8 @@ class _Quantile(Norm):
 
     def in_place_of(self, vectors, own, proxies, codes, is_head):
         # The values of the proxy whose place a vector takes, in the vector's order.
-        ranks = np.argsort(np.argsort(vectors, axis=1, kind="stable"), axis=1)
         values = np.sort(proxies, axis=1)[own]
-        normalized = np.take_along_axis(values, ranks, axis=1)
+        normalized = np.take_along_axis(values, _ranks(vectors), axis=1)
         if not is_head.any():
             first = codes[own] == 0
             normalized[first] = vectors[first]
