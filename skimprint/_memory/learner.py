@@ -61,7 +61,7 @@ class Batch:
         kind = "U" if labels.kind == "U" else labels  # text of any length
         return self.X.dtype, kind, self.weights is None
 
-    @property
+    @cached_property
     def is_absent(self):
         """Which classes have no samples or no weight: bool, of shape (n_classes,)."""
         return np.bincount(self.codes, self.weights, len(self.classes)) == 0
