@@ -588,7 +588,11 @@ def _are_plain(X, y, clf):
 
 def _with_expected(classes, codes, expected):
     """Add the announced labels to those of samples; refuse labels that are not."""
-    expected, _ = coded(np.asarray(to_host(expected)).ravel())
+    try:
+        with np.errstate(invalid="ignore"):  # NaN is refused, but cast before
+            expected, _ = coded(np.asarray(to_host(expected)).ravel())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"classes must be labels such as y has. {error}") from error
     labels, announced = classes.tolist(), expected.tolist()
     unexpected = sorted(set(labels).difference(announced))
     if unexpected:

@@ -352,6 +352,18 @@ class TestLabels:
         clf.partial_fit(X, ["b", "a"], classes=["a", "b", "c", "d"]).forget("d")
         assert clf.class_count_.tolist() == [2, 1, 1]
 
+    @pytest.mark.parametrize(
+        "classes", [[np.nan, 0, 1], [None, "a"], [0.5, 1.5], [b"a"]], ids=str
+    )
+    def test_expected_classes_that_are_no_labels(self, clf, classes):
+        message = "^classes must be labels such as y has"
+        assert_unchanged(
+            clf,
+            lambda: clf.partial_fit([[1.0, 1.0]], ["a"], classes=classes),
+            ValueError,
+            message,
+        )
+
     @pytest.mark.parametrize("generator", sorted(GENERATORS))
     @pytest.mark.parametrize("whitening", [None, "auto"])
     def test_classes_that_are_expected_change_nothing(
