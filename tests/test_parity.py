@@ -22,7 +22,11 @@ from skimprint._scoring.scorer import Scorer
 from skimprint.aggregation import Votes
 from skimprint.classifier._fitted import Fitted
 from skimprint.cluster._kmeans import GroupedKMeansResult
-from skimprint.generation import KMedoidsProxies, LeastSquaresProxies
+from skimprint.generation import (
+    KMedoidsProxies,
+    LeastSquaresProxies,
+    synthesized,
+)
 
 # What the reference does by another name, or by another default.
 AS_PUBLISHED = {
@@ -42,8 +46,19 @@ def scikit_learn_kmeans(groups, numbers, *, seed, **params):
         labels[groups.indices(group)] = kmeans.labels_
     offsets = np.concatenate([[0], np.cumsum(n_clusters)])
     inertia, n_iter = np.zeros(len(groups)), np.zeros(len(groups))
-    centers = np.concatenate(centers)
-    return [GroupedKMeansResult(centers, offsets, labels, inertia, n_iter)]
+    points = synthesized(groups, np.concatenate(centers), offsets).values
+    return [
+        GroupedKMeansResult(
+            points.vectors,
+            offsets,
+            labels,
+            inertia,
+            n_iter,
+            points.indices,
+            points.counts,
+            points.spreads,
+        )
+    ]
 
 
 @pytest.fixture

@@ -205,6 +205,21 @@ class GroupedRows:
         """
         return self.weights_at(self.stack_indices(groups), self.dtype)
 
+    def stack_spread(self, groups: ArrayLike) -> np.ndarray | None:
+        """Find the spreads of the rows of groups of one size.
+
+        Parameters
+        ----------
+        groups : array-like of shape (n,)
+            The groups.
+
+        Returns
+        -------
+        spread : ndarray of shape (n, n_c) or None
+            `None` where rows have no spreads.
+        """
+        return None if self.spread is None else self.spread[self.stack_indices(groups)]
+
     def weights_at(self, index: ArrayLike, dtype: DTypeLike = np.float64) -> np.ndarray:
         """Find the weights of rows of ``X`` by number.
 

@@ -14,6 +14,7 @@ from .._memory.columns import Points, Ragged, Room, joined, take
 from .._memory.points import compressed, nearest_to, sampled, sharing
 from .._memory.state import Imprint, Needs
 from .._validation import DTYPES, check_returned
+from ..cluster._kmeans.nearest import nearest_of
 from ._processes import generate_in_processes, n_processes
 
 # What is left of a count below this share is rounding.
@@ -582,72 +583,28 @@ def synthesized(
     shape = "n_proxies", support.n_features
     vectors = check_returned(vectors, shape, dtype, "generate")
     _check_offsets(support, offsets, len(vectors))
-    return synthesized_each(support, [(vectors, offsets)], n_jobs=n_jobs)[0]
-
-
-def synthesized_each(support, made, *, n_jobs=None):
-    """Make several sets of proxies, each with the nearest row of its class.
-
-    Parameters
-    ----------
-    support, n_jobs
-        As for `synthesized`.
-    made : list of tuple (vectors, offsets)
-        Proxies of all classes.
-
-    Returns
-    -------
-    proxies : list of Ragged
-        What `synthesized` returns for each; but rows are gathered once for all.
-    """
-    found = [
-        Points(
-            vectors,
-            np.empty(len(vectors)),
-            np.empty(len(vectors), dtype=np.intp),
-            np.empty(len(vectors)),
-        )
-        for vectors, _ in made
-    ]
-    squares = [np.einsum("ij,ij->i", vectors, vectors) for vectors, _ in made]
-    n_proxies = [np.diff(offsets) for _, offsets in made]
+    slots_of, squares = np.diff(offsets), np.einsum("ij,ij->i", vectors, vectors)
+    points = Points(
+        vectors,
+        np.empty(len(vectors)),
+        np.empty(len(vectors), dtype=np.intp),
+        np.empty(len(vectors)),
+    )
 
     def relate(bucket):
         rows, weights = support.stack(bucket, copy=False), support.stack_weights(bucket)
-        index = support.stack_indices(bucket)
-        sq_norms = np.einsum("bnd,bnd->bn", rows, rows)[:, :, None]
-        for each, sq, numbers, (_, offsets) in zip(
-            found, squares, n_proxies, made, strict=True
-        ):
-            slots = offsets[bucket][:, None] + np.arange(numbers[bucket[0]])
-            vectors = each.vectors[slots].astype(rows.dtype, copy=False)
-            distances = rows @ vectors.swapaxes(1, 2)
-            distances *= -2
-            distances += sq_norms
-            distances += sq[slots][:, None, :]
-            each.counts[slots] = _weights_of_the_nearest(
-                distances.argmin(axis=2), weights, slots.shape[1]
-            )
-            if support.spread is not None:
-                # Of what a row stands for, a sample is farther away than the row.
-                distances += support.spread[index][:, :, None]
-            nearest = distances.argmin(axis=1)
-            each.indices[slots] = np.take_along_axis(index, nearest, axis=1)
-            spreads = np.take_along_axis(distances, nearest[:, None], axis=1)
-            each.spreads[slots] = np.maximum(spreads[:, 0], 0)
+        slots = offsets[bucket][:, None] + np.arange(slots_of[bucket[0]])
+        own = vectors[slots].astype(rows.dtype, copy=False)
+        distances = rows @ own.swapaxes(1, 2)
+        distances *= -2
+        distances += np.einsum("bnd,bnd->bn", rows, rows)[:, :, None]
+        distances += squares[slots][:, None, :]
+        spread, index = support.stack_spread(bucket), support.stack_indices(bucket)
+        nearest = nearest_of(distances.swapaxes(1, 2), weights, spread)
+        points.indices[slots] = np.take_along_axis(index, nearest.rows, axis=1)
+        points.counts[slots], points.spreads[slots] = nearest.counts, nearest.spreads
 
-    buckets = support.buckets(n_proxies)
+    buckets = support.buckets(slots_of)
     costs = [support.sizes[bucket].sum() for bucket in buckets]
     run_tasks(relate, buckets, costs, n_jobs=n_jobs)
-    return [
-        Ragged(each, offsets) for each, (_, offsets) in zip(found, made, strict=True)
-    ]
-
-
-def _weights_of_the_nearest(labels, weights, n_proxies):
-    """Sum of the weights of the rows of each label, stack by stack: (b, k)."""
-    if n_proxies == 1:
-        return weights.sum(axis=1, keepdims=True, dtype=np.float64)
-    flat = labels + n_proxies * np.arange(len(labels))[:, None]
-    size = len(labels) * n_proxies
-    return np.bincount(flat.ravel(), weights.ravel(), size).reshape(-1, n_proxies)
+    return Ragged(points, offsets)

@@ -5,7 +5,7 @@ import numpy as np
 from .._memory.columns import Points, Ragged
 from ..cluster._kmeans import OPTIONS, grouped_kmeans_each, on_device
 from ..normalization import l2_normalize
-from ._base import ProxyGenerator, synthesized_each
+from ._base import ProxyGenerator
 
 
 class KMeansProxies(ProxyGenerator):
@@ -100,13 +100,12 @@ class KMeansProxies(ProxyGenerator):
         options |= {"seed": seed, "progress": progress}
         if on_device.is_possible(support):
             found = [on_device.kmeans_on_device(support, n, **options) for n in numbers]
-            return [
-                Ragged(
-                    Points(each.centers, each.counts, each.indices, each.spreads),
-                    each.offsets,
-                )
-                for each in found
-            ]
-        found = grouped_kmeans_each(support, numbers, n_jobs=n_jobs, **options)
-        made = [(each.centers, each.offsets) for each in found]
-        return synthesized_each(support, made, n_jobs=n_jobs)
+        else:
+            found = grouped_kmeans_each(support, numbers, n_jobs=n_jobs, **options)
+        return [
+            Ragged(
+                Points(each.centers, each.counts, each.indices, each.spreads),
+                each.offsets,
+            )
+            for each in found
+        ]

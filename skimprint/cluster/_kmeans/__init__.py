@@ -102,6 +102,9 @@ def grouped_kmeans_each(
             np.zeros(len(groups.X), np.int32),
             np.zeros(len(groups)),
             np.zeros(len(groups), np.intp),
+            np.empty(offsets[-1], np.intp),
+            np.empty(offsets[-1]),
+            np.empty(offsets[-1]),
         )
         for offsets in (offsets_of(np.minimum(n, engaged.sizes)) for n in numbers)
     ]
@@ -123,5 +126,6 @@ def grouped_kmeans_each(
     )
     for run in runs:
         run.inertia[:] *= scales
+        run.counts[:] *= np.repeat(scales, np.diff(run.offsets))
     label_weightless(job, groups)
     return runs

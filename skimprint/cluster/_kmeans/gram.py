@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .empty import refill
+from .nearest import Nearest, nearest_of
 from .seeding import TWICE, n_trials, seed_batch
 from .sums import cluster_sums
 
@@ -22,6 +23,7 @@ class GramResult(NamedTuple):
     labels: np.ndarray  # (n_groups, n): the nearest of those centres
     inertia: np.ndarray  # (n_groups,)
     n_iter: np.ndarray  # (n_groups,)
+    nearest: Nearest
 
 
 class _Centers(NamedTuple):
@@ -33,7 +35,19 @@ class _Centers(NamedTuple):
     sq_norms: np.ndarray  # (n_groups, k): squared lengths of the centres
 
 
-def gram_kmeans(G, weights, n_clusters, rng, lock, *, n_init, max_iter, tol, spherical):
+def gram_kmeans(
+    G,
+    weights,
+    n_clusters,
+    rng,
+    lock,
+    spread=None,
+    *,
+    n_init,
+    max_iter,
+    tol,
+    spherical,
+):
     """Cluster groups of one size, given the inner products of their rows.
 
     Parameters
@@ -48,6 +62,8 @@ def gram_kmeans(G, weights, n_clusters, rng, lock, *, n_init, max_iter, tol, sph
         Source of the seeds, shared by the groups.
     lock : PausableLock
         Held by the caller; paused where there is much to compute.
+    spread : ndarray of shape (n_groups, n), default=None
+        Squared distance of what a row stands for from the row itself.
     n_init : int
         Number of runs; the best of each group is kept.
     max_iter : int
@@ -83,19 +99,25 @@ def gram_kmeans(G, weights, n_clusters, rng, lock, *, n_init, max_iter, tol, sph
     for _ in range(n_init):
         _, labels, distances = seed_batch(to_rows, weights, n_clusters, rng, trials)
         _refill(labels, distances, sq_norms, n_clusters, True)
+        limits = max_iter, tol
         run = _lloyd(
-            G, sq_norms, weights, labels, n_clusters, lock, max_iter, tol, spherical
+            G, sq_norms, weights, labels, n_clusters, lock, spread, *limits, spherical
         )
         if best is None:
             best = run
             continue
         better = run.inertia < best.inertia
-        for kept, new in zip(best, run, strict=True):
+        for kept, new in zip(_arrays(best), _arrays(run), strict=True):
             kept[better] = new[better]
     return best
 
 
-def _lloyd(G, sq_norms, weights, labels, k, lock, max_iter, tol, spherical):
+def _arrays(result):
+    """List the arrays of a result."""
+    return *result[:-1], *result.nearest
+
+
+def _lloyd(G, sq_norms, weights, labels, k, lock, spread, max_iter, tol, spherical):
     """Iterate until every group has converged; labels are of the first E-step."""
     n_groups, n = labels.shape
     result = GramResult(
@@ -103,6 +125,11 @@ def _lloyd(G, sq_norms, weights, labels, k, lock, max_iter, tol, spherical):
         np.empty((n_groups, n), np.int32),
         np.empty(n_groups),
         np.empty(n_groups, np.intp),
+        Nearest(
+            np.empty((n_groups, k), np.intp),
+            np.empty((n_groups, k)),
+            np.empty((n_groups, k), G.dtype),
+        ),
     )
     # The groups that go on; from here on, arrays hold these alone.
     active = np.arange(n_groups)
@@ -114,7 +141,7 @@ def _lloyd(G, sq_norms, weights, labels, k, lock, max_iter, tol, spherical):
     shifts = np.full(n_groups, np.inf)
     for iteration in range(1, max_iter + 1):
         with lock.pause(centers.sums.size):
-            nearest, distances = _assign(centers, sq_norms)
+            everything, nearest, distances = _assign(centers, sq_norms)
         last = (shifts <= tol) | (iteration == max_iter)
         _refill(nearest, distances, sq_norms, k, ~last)
         changed = nearest != labels
@@ -128,6 +155,14 @@ def _lloyd(G, sq_norms, weights, labels, k, lock, max_iter, tol, spherical):
                 "bn,bn->b", distances[stop], weights[stop], dtype=np.float64
             )
             result.n_iter[done] = np.minimum(iteration + settled[stop], max_iter)
+            related = nearest_of(
+                _as_repeated(everything[stop], centers.sizes[stop])
+                + sq_norms[stop][:, None],
+                weights[stop],
+                None if spread is None else spread[done],
+            )
+            for kept, new in zip(result.nearest, related, strict=True):
+                kept[done] = new
             on = ~stop
             if not on.any():
                 break
@@ -150,7 +185,11 @@ def _lloyd(G, sq_norms, weights, labels, k, lock, max_iter, tol, spherical):
 
 
 def _assign(centers, sq_norms):
-    """Find the nearest centre of each row, and the squared distance to it."""
+    """Find the nearest centre of each row, and the squared distance to it.
+
+    Before that come the distances of all rows to all centres, less the squared lengths
+    of the rows.
+    """
     factors = _divide(-2.0, centers.scales)
     offsets = np.where(centers.sizes > 0, centers.sq_norms, np.inf)
     dtype = centers.sums.dtype
@@ -159,7 +198,15 @@ def _assign(centers, sq_norms):
     labels = distances.argmin(axis=1)
     nearest = np.take_along_axis(distances, labels[:, None], axis=1)[:, 0]
     nearest += sq_norms
-    return labels.astype(np.int32), np.maximum(nearest, 0, out=nearest)
+    return distances, labels.astype(np.int32), np.maximum(nearest, 0, out=nearest)
+
+
+def _as_repeated(distances, sizes):
+    """Let centres without members be copies of the one of the largest cluster."""
+    for group in np.flatnonzero((sizes == 0).any(axis=1)):
+        largest = distances[group, sizes[group].argmax()]
+        distances[group, sizes[group] == 0] = largest
+    return distances
 
 
 def _refill(labels, distances, sq_norms, k, wanted):

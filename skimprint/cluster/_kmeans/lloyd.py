@@ -11,6 +11,7 @@ import numpy as np
 
 from ..._arrays.groups import blocks_of_rows
 from .empty import refill
+from .nearest import Nearest, nearest_of
 from .seeding import seed_rows
 from .sums import CANCELLED, cluster_sums, inertia_of
 
@@ -31,10 +32,11 @@ class LloydResult(NamedTuple):
     labels: np.ndarray  # (n,)
     inertia: float
     n_iter: int
+    nearest: Nearest | None = None
 
 
 def lloyd_kmeans(
-    X, weights, n_clusters, rng, lock, *, n_init, max_iter, tol, spherical
+    X, weights, n_clusters, rng, lock, spread=None, *, n_init, max_iter, tol, spherical
 ):
     """Cluster the rows of a group.
 
@@ -50,6 +52,8 @@ def lloyd_kmeans(
         Source of the seeds.
     lock : PausableLock
         Held by the caller; paused where there is much to compute.
+    spread : ndarray of shape (n,), default=None
+        Squared distance of what a row stands for from the row itself.
     n_init : int
         Number of runs; the best is kept.
     max_iter : int
@@ -75,7 +79,13 @@ def lloyd_kmeans(
         seeds = seed_rows(X, sq_norms, weights, n_clusters, rng, lock)
         limits = max_iter, tol * variance
         runs.append(_lloyd(X, sq_norms, weights, seeds, lock, *limits, spherical))
-    return min(runs, key=lambda run: run.inertia)
+    best = min(runs, key=lambda run: run.inertia)
+    with lock.pause():
+        distances = X @ (-2 * best.centers.T)
+        distances += np.einsum("kd,kd->k", best.centers, best.centers)
+        distances += sq_norms[:, None]
+    spread = None if spread is None else spread[None]
+    return best._replace(nearest=nearest_of(distances.T[None], weights[None], spread))
 
 
 def _lloyd(X, sq_norms, weights, seeds, lock, max_iter, tol, spherical):

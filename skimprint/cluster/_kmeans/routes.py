@@ -12,6 +12,7 @@ from ..._arrays.threads import PausableLock
 from ...normalization import l2_normalize
 from .gram import gram_kmeans
 from .lloyd import lloyd_kmeans
+from .nearest import nearest_of
 from .sums import CANCELLED, cluster_sums, inertia_of
 
 # What a run of Lloyd's algorithm on rows costs, in passes over all rows of a group.
@@ -43,6 +44,9 @@ class GroupedKMeansResult(NamedTuple):
     labels: np.ndarray  # (n,): index of a row's centre within its group
     inertia: np.ndarray  # (n_groups,): weighted sums of squared distances
     n_iter: np.ndarray  # (n_groups,): iterations, 0 where there were none to make
+    indices: np.ndarray  # (k_total,): the row of the group nearest to a centre
+    counts: np.ndarray  # (k_total,): weight of the rows that it is nearest to
+    spreads: np.ndarray  # (k_total,): its squared distance from the nearest row
 
     def n_centers(self, group):
         """Count the centres of a group."""
@@ -51,6 +55,13 @@ class GroupedKMeansResult(NamedTuple):
     def stacked(self, bucket):
         """Index the centres of groups that have the same number of them."""
         return self.offsets[bucket][:, None] + np.arange(self.n_centers(bucket[0]))
+
+    def relate(self, bucket, index, nearest):
+        """Fill in what rows, by their numbers, and centres are to each other."""
+        slots = self.stacked(bucket)
+        self.indices[slots] = np.take_along_axis(index, nearest.rows, axis=1)
+        self.counts[slots] = nearest.counts
+        self.spreads[slots] = nearest.spreads
 
 
 class Job(NamedTuple):
@@ -135,10 +146,15 @@ def fits_gram_space(n, k, n_init):
 
 def _keep(job, bucket, runs):
     """Take every row as a centre."""
-    index, rows = job.groups.stack_indices(bucket), job.groups.stack(bucket, copy=False)
+    groups, index = job.groups, job.groups.stack_indices(bucket)
+    rows = groups.stack(bucket, copy=False)
     for run in runs:
-        run.centers[run.stacked(bucket)] = rows
+        slots = run.stacked(bucket)
+        run.centers[slots] = rows
         run.labels[index] = np.arange(index.shape[1])
+        run.indices[slots] = index
+        run.counts[slots] = groups.weights_at(index)
+        run.spreads[slots] = 0 if groups.spread is None else groups.spread[index]
 
 
 def _average(job, bucket, runs):
@@ -153,7 +169,10 @@ def _average(job, bucket, runs):
     centers += origin
     sq_distances = np.einsum("bnd,bnd->bn", rows, rows)
     inertia = np.einsum("bn,bn->b", sq_distances, weights, dtype=np.float64)
+    index, spread = job.groups.stack_indices(bucket), job.groups.stack_spread(bucket)
+    nearest = nearest_of(sq_distances[:, None], weights, spread)
     for run in runs:
+        run.relate(bucket, index, nearest)
         run.centers[run.stacked(bucket)] = centers
         run.inertia[bucket] = inertia
         run.n_iter[bucket] = 1
@@ -173,14 +192,15 @@ def _in_gram_space(job, bucket, runs):
         else:
             job.centre(rows)
             gram_each(rows, out=G[chunk])
-    weights = groups.stack_weights(bucket)
+    weights, spread = groups.stack_weights(bucket), groups.stack_spread(bucket)
     index = groups.stack_indices(bucket)
     scatter = np.einsum("bii,bi->b", G, weights, dtype=np.float64)
     members = []
     for run in runs:
         k, rng = run.n_centers(bucket[0]), np.random.default_rng(job.seed)
         with job.lock:
-            found = gram_kmeans(G, weights, k, rng, job.lock, **job.options)
+            found = gram_kmeans(G, weights, k, rng, job.lock, spread, **job.options)
+        run.relate(bucket, index, found.nearest)
         members.append(found.members)
         run.labels[index] = found.labels
         run.inertia[bucket] = found.inertia
@@ -203,10 +223,14 @@ def _on_rows(job, bucket, runs):
     rows, index = job.groups.stack(bucket), job.groups.indices(bucket[0])
     origin = job.centre(rows)[0]
     weights = job.groups.stack_weights(bucket)[0]
+    spread = None if job.groups.spread is None else job.groups.spread[index]
     for run in runs:
         k, rng = run.n_centers(bucket[0]), np.random.default_rng(job.seed)
         with job.lock:
-            found = lloyd_kmeans(rows[0], weights, k, rng, job.lock, **job.options)
+            found = lloyd_kmeans(
+                rows[0], weights, k, rng, job.lock, spread, **job.options
+            )
+        run.relate(bucket, index[None], found.nearest)
         run.centers[run.stacked(bucket)] = found.centers + origin
         run.labels[index] = found.labels
         run.inertia[bucket] = found.inertia

@@ -231,6 +231,43 @@ def test_same_bits_alone_and_in_a_batch(route, spread):
         assert together.n_iter[group] == alone.n_iter[0]
 
 
+@pytest.mark.parametrize("max_iter", [1, 300])
+@pytest.mark.parametrize("spherical, n_init", [(False, 1), (True, 1), (False, 3)])
+@pytest.mark.parametrize("k", [1, 6])
+@pytest.mark.parametrize("is_weighted, has_spread", [(False, False), (True, True)])
+def test_rows_and_centers_are_related(
+    route, is_weighted, has_spread, k, spherical, n_init, max_iter
+):
+    X, codes = blobs(RAGGED, 6, 4, dtype=np.float64)
+    rng = np.random.default_rng(0)
+    weights = rng.integers(0, 4, len(X)) / 8 if is_weighted else None
+    spread = rng.random(len(X)) if has_spread else None
+    groups = GroupedRows(X, codes, len(RAGGED), sample_weight=weights, spread=spread)
+    groups = groups.without_weightless()
+    options = {"spherical": spherical, "n_init": n_init, "max_iter": max_iter}
+    result = grouped_kmeans(groups, k, seed=0, **options)
+    for group in range(len(groups)):
+        index, slots = groups.indices(group), slice(*result.offsets[group : group + 2])
+        rows = l2_normalize(X[index]) if spherical else X[index]
+        distances = squared_distances(rows, result.centers[slots])
+        nearest = distances.argmin(axis=1)
+        counts = np.bincount(
+            nearest, groups.weights_at(index), slots.stop - slots.start
+        )
+        np.testing.assert_array_equal(result.counts[slots], counts)
+        if has_spread:
+            distances += spread[index][:, None]
+        if len(index) > k:
+            least = distances.min(axis=0)
+        else:  # its rows as they are
+            least = distances.diagonal()
+        places = np.searchsorted(index, result.indices[slots])
+        np.testing.assert_array_equal(index[places], result.indices[slots])
+        found = distances[places, np.arange(len(places))]
+        np.testing.assert_allclose(found, least, atol=1e-12)
+        np.testing.assert_allclose(result.spreads[slots], least, atol=1e-12)
+
+
 @pytest.mark.parametrize("spherical, n_init", [(False, 1), (True, 1), (False, 3)])
 def test_several_numbers_at_once_are_the_same_bits(spherical, n_init):
     sizes = [*RAGGED, 240, 240, 1200, 1300, 1200]
@@ -417,6 +454,10 @@ def test_fewer_distinct_rows_than_clusters(route):
     np.testing.assert_allclose(nearest, 0, atol=1e-8)
     assert len(np.unique(result.labels)) == 3
     np.testing.assert_allclose(result.inertia, 0, atol=1e-3)
+    np.testing.assert_allclose(X[result.indices], result.centers, atol=1e-4)
+    np.testing.assert_allclose(result.spreads, 0, atol=1e-4)
+    assert sorted(result.counts)[:3] == [0, 0, 0]
+    assert result.counts.sum() == 100
     assert result.n_iter[0] < 10
 
 
