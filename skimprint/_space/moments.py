@@ -436,7 +436,8 @@ class PooledMoments:
         elif sum(_n_rows(block, d) for block in state.blocks) < d:
             # In the order of the classes: blocks make no difference to the bits.
             columns = state.column(lambda block: (block.moments, block.samples))
-            self.factor = _factor_in(*columns, np.float64)
+            factor = _factor_in(*columns, np.float64)
+            self.factor = _without_sums(factor, columns[1])
         else:
             self._triangle = self._summed(previous)
 
@@ -523,6 +524,41 @@ def _factor_in(columns, samples, dtype):
     factor = rows - columns.means.astype(dtype, copy=False)[few[samples.codes]]
     factor *= np.sqrt(weights)[:, None]
     return factor
+
+
+def _without_sums(factor, samples):
+    r"""Make a row less of each class that have the same products.
+
+    Parameters
+    ----------
+    factor : ndarray of shape (n, d)
+        Residuals of each class from its mean, times the roots of their weights.
+    samples : Ragged of Samples
+        What they are of. Classes of a head have none.
+
+    Returns
+    -------
+    factor : ndarray of shape (n - n_classes, d)
+        ``factor.T @ factor`` is the same.
+
+    Notes
+    -----
+    For the rows :math:`F` of a class and the roots :math:`u` of its weights, scaled to
+    unit length, :math:`u^T F = 0`. The reflection :math:`H = I - v v^T / (1 + u_1)`
+    with :math:`v = u + e_1` (Householder) keeps products, and of :math:`v^T F = F_1`
+    it leaves
+
+    .. math::
+
+        (H F)_1 = F_1 - F_1 = 0, \quad (H F)_j = F_j - \frac{u_j}{1 + u_1} F_1 .
+    """
+    roots, codes = np.sqrt(samples.values.weights), samples.codes
+    roots /= np.sqrt(np.bincount(codes, roots**2))[codes]
+    first = samples.offsets[codes]
+    shares = roots / (1 + roots[first])
+    (others,) = np.nonzero(first != np.arange(len(first)))
+    first = first[others]
+    return factor[others] - shares[others, None] * factor[first]
 
 
 def _differences(before, now):
