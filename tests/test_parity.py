@@ -47,16 +47,10 @@ def scikit_learn_kmeans(groups, numbers, *, seed, **params):
     offsets = np.concatenate([[0], np.cumsum(n_clusters)])
     inertia, n_iter = np.zeros(len(groups)), np.zeros(len(groups))
     points = synthesized(groups, np.concatenate(centers), offsets).values
+    vectors, counts, indices, spreads = points
     return [
         GroupedKMeansResult(
-            points.vectors,
-            offsets,
-            labels,
-            inertia,
-            n_iter,
-            points.indices,
-            points.counts,
-            points.spreads,
+            vectors, offsets, indices, counts, spreads, inertia, labels, n_iter
         )
     ]
 

@@ -42,7 +42,7 @@ from ._norms import replanned
 _LARGEST_WEIGHT = 1e15
 
 # Proxies that tell whether all of them are much alike.
-_MANY_PROXIES = 1000
+_MANY_PROXIES = 200
 
 # Not to divide by zero.
 _TINY = np.finfo(np.float64).tiny

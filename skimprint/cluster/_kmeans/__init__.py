@@ -13,7 +13,6 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils._param_validation import Interval
 
-from ..._arrays.groups import offsets_of
 from ..._arrays.threads import PausableLock, run_tasks
 from .routes import GroupedKMeansResult, Job, label_weightless, plan
 
@@ -96,17 +95,11 @@ def grouped_kmeans_each(
         groups = groups.normalized()
     engaged, scales = groups.without_weightless().with_moderate_weights()
     runs = [
-        GroupedKMeansResult(
-            np.empty((offsets[-1], groups.n_features), groups.dtype),
-            offsets,
-            np.zeros(len(groups.X), np.int32),
-            np.zeros(len(groups)),
-            np.zeros(len(groups), np.intp),
-            np.empty(offsets[-1], np.intp),
-            np.empty(offsets[-1]),
-            np.empty(offsets[-1]),
+        GroupedKMeansResult.empty(engaged, number)._replace(
+            labels=np.zeros(len(groups.X), np.int32),
+            n_iter=np.zeros(len(groups), np.intp),
         )
-        for offsets in (offsets_of(np.minimum(n, engaged.sizes)) for n in numbers)
+        for number in numbers
     ]
     options = {
         "n_init": n_init,

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._arrays.device import DeviceArray, has_float64, in_halves, to_host
-from ..._arrays.groups import offsets_of
 from ...normalization import lengths
 from . import cuda
 from .empty import refill
+from .routes import GroupedKMeansResult
 from .seeding import SLACK, TWICE, n_trials
 
 # Rows that are gathered at a time, unless a single class has more.
@@ -23,17 +23,6 @@ _BUCKET_BYTES = 2**28
 
 # A class goes with others of up to so many times its rows.
 _MAX_PADDING = 1.25
-
-
-class DeviceClusters(NamedTuple):
-    """Hold the clusters of every group, with what stands for them; all on the host."""
-
-    centers: np.ndarray  # (k_total, d): group by group
-    offsets: np.ndarray  # (n_groups + 1,): where each group's centres begin
-    indices: np.ndarray  # (k_total,): row of the group that is nearest to a centre
-    counts: np.ndarray  # (k_total,): weight of the rows that it is nearest to
-    spreads: np.ndarray  # (k_total,): its squared distance from the nearest row
-    inertia: np.ndarray  # (n_groups,): weighted sums of squared distances
 
 
 class _Stack(NamedTuple):
@@ -80,20 +69,12 @@ def kmeans_on_device(
 
     Returns
     -------
-    result : DeviceClusters
-        Centres of a group with fewer distinct rows than clusters repeat.
+    result : GroupedKMeansResult
+        On the host, without labels. Centres of a group with fewer distinct rows than
+        clusters repeat.
     """
-    n_centers = np.minimum(n_clusters, groups.sizes)
-    offsets = offsets_of(n_centers)
-    total = offsets[-1]
-    result = DeviceClusters(
-        np.empty((total, groups.n_features), groups.dtype),
-        offsets,
-        np.empty(total, np.intp),
-        np.empty(total),
-        np.empty(total),
-        np.empty(len(groups)),
-    )
+    result = GroupedKMeansResult.empty(groups, n_clusters)
+    n_centers = np.diff(result.offsets)
     is_kept = n_centers == groups.sizes
     if is_kept.any():
         kept = groups.normalized() if spherical else groups
@@ -123,7 +104,7 @@ def kmeans_on_device(
             tol=tol,
             spherical=spherical,
         )
-        slots = (offsets[bucket][:, None] + np.arange(k)).ravel()
+        slots = result.stacked(bucket).ravel()
         for name in ("centers", "indices", "counts", "spreads"):
             getattr(result, name)[slots] = to_host(getattr(found, name))
         result.inertia[bucket] = found.inertia

@@ -7,7 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._arrays.blas import FEW_ROWS, centred_gram, gram_each
-from ..._arrays.groups import GroupedRows, blocks_of_rows, group_by_equal
+from ..._arrays.groups import (
+    GroupedRows,
+    blocks_of_rows,
+    group_by_equal,
+    offsets_of,
+)
 from ..._arrays.threads import PausableLock
 from ...normalization import l2_normalize
 from .gram import gram_kmeans
@@ -41,12 +46,27 @@ class GroupedKMeansResult(NamedTuple):
 
     centers: np.ndarray  # (k_total, d): group by group
     offsets: np.ndarray  # (n_groups + 1,): where each group's centres begin
-    labels: np.ndarray  # (n,): index of a row's centre within its group
-    inertia: np.ndarray  # (n_groups,): weighted sums of squared distances
-    n_iter: np.ndarray  # (n_groups,): iterations, 0 where there were none to make
     indices: np.ndarray  # (k_total,): the row of the group nearest to a centre
     counts: np.ndarray  # (k_total,): weight of the rows that it is nearest to
     spreads: np.ndarray  # (k_total,): its squared distance from the nearest row
+    inertia: np.ndarray  # (n_groups,): weighted sums of squared distances
+    # Of what was clustered on the host:
+    labels: np.ndarray | None = None  # (n,): a row's centre, within its group
+    n_iter: np.ndarray | None = None  # (n_groups,): iterations; 0 if there were none
+
+    @classmethod
+    def empty(cls, groups, n_clusters):
+        """Make room for so many centres of each group, or one for each of its rows."""
+        offsets = offsets_of(np.minimum(n_clusters, groups.sizes))
+        total = offsets[-1]
+        return cls(
+            np.empty((total, groups.n_features), groups.dtype),
+            offsets,
+            np.empty(total, np.intp),
+            np.empty(total),
+            np.empty(total),
+            np.zeros(len(groups)),
+        )
 
     def n_centers(self, group):
         """Count the centres of a group."""
