@@ -12,6 +12,9 @@ from ..normalization import l2_normalize, squared_lengths
 # Proxies that are blended side by side, so that little more is held.
 _BLOCK_ROWS = 1024
 
+# Proxies are many if there are more than so many for each feature.
+_MANY = 6
+
 
 def lowest_score(dtype):
     """Find what to tell of a class that cannot be predicted: less than any score.
@@ -155,9 +158,11 @@ class Head:
         """Proxies whitened once more, and their products with the origin; or None.
 
         For a query x and a proxy p, with the whitening W and the origin o, ``(x - o) W
-        . p = x . (p W^T) - o . (p W^T)``: products need no whitened queries.
+        . p = x . (p W^T) - o . (p W^T)``: products need no whitened queries. Beside
+        products with many proxies these cost little, and the proxies much.
         """
-        if self.whitening is None:
+        n_proxies, n_features = self.proxies.shape
+        if self.whitening is None or n_proxies > _MANY * n_features:
             return None
         twice = self.whitening.solve_transposed(self.proxies)
         return twice, twice @ self.whitening.origin

@@ -11,6 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from skimprint import ImprintClassifier
 from skimprint.aggregation import Votes
+from skimprint.classifier import _head
 from skimprint.normalization import l2_normalize
 
 AS_THEY_ARE = {"support_norm": None, "query_norm": None, "proxy_norm": None}
@@ -197,10 +198,16 @@ def test_power_is_l2_of_roots_taken_before(digits, whitening, metric):
 @pytest.mark.parametrize("metric", ["dot", "cosine"])
 @pytest.mark.parametrize("n, d", [(200, 6), (12, 40)])
 @pytest.mark.parametrize("norms", [{}, AS_THEY_ARE], ids=["unit length", "as they are"])
-def test_proxies_are_whitened_twice_or_queries_once(metric, n, d, norms):
+@pytest.mark.parametrize("are_many", [False, True])
+def test_proxies_are_whitened_twice_or_queries_once(
+    metric, n, d, norms, are_many, monkeypatch
+):
+    if are_many:
+        monkeypatch.setattr(_head, "_MANY", 0)
     X, y = blobs(n, d)
     clf = plain_classifier("mean", metric=metric, whitening=0.1, **norms).fit(X, y)
     head = clf._fitted.scorer.head
+    assert (head.twice_whitened is None) == are_many
     unit = (lambda rows: rows) if norms else l2_normalize
     queries = unit(head.whitening(unit(X)))
     if metric == "cosine":
