@@ -21,6 +21,9 @@ from skimprint import ImprintClassifier
 
 # Classes, samples of each, features, proxies.
 CASES = [
+    (20, 5, 640, 1),
+    (20, 20, 768, 4),
+    (100, 16, 768, 4),
     (1000, 16, 512, 4),
     (100, 1300, 768, 20),
     (10, 6000, 512, 20),
