@@ -137,34 +137,18 @@ def read_head(plain, arrays, plan, space):
     """
     head = Head.__new__(Head)
     head.plan, head.space = plan, space
-    head.classes = head.all_classes = classes = read_labels(plain["classes"])
-    absent = read_labels(plain["absent"])
-    if len(absent):
-        head.all_classes = np.unique(np.concatenate([classes, absent]))
-        head.classes = classes.astype(head.all_classes.dtype)
-        if len(head.all_classes) != len(classes) + len(absent):
-            raise ValueError("a class is known and absent at once.")
-    head.offsets = proxy_offsets(arrays, len(classes))
-    head.codes = np.repeat(np.arange(len(classes)), np.diff(head.offsets))
+    head.classes, head.all_classes = _read_classes(plain)
+    n_classes, n_features = len(head.classes), arrays.sizes["features"]
+    head.offsets = proxy_offsets(arrays, n_classes)
+    head.codes = np.repeat(np.arange(n_classes), np.diff(head.offsets))
     head.counts = arrays.take("proxy_counts", "f", "proxies")
     head.indices = arrays.take("proxy_indices", "i", "proxies")
     for name in ("shrinkage", "covariance_shrinkage"):
         value = plain[name]
         setattr(head, name, None if value is None else number(value, name, SHARE))
-    head.whitening = head.covariance = head.factor = head.kernel = None
-    n_features = arrays.sizes["features"]
+    head.whitening = None
     if "whitening_outside" in plain:
-        origin = arrays.take("whitening.origin", "f", "features")
-        cholesky = _read_square("whitening.cholesky", arrays, n_features)
-        if cholesky is not None:
-            head.whitening = Whitening(origin, cholesky)
-        else:
-            head.whitening = Whitening(
-                origin,
-                outside=number(plain["whitening_outside"], "outside", POSITIVE),
-                basis=arrays.take("whitening.basis", "f", "features", "directions"),
-                inside=arrays.take("whitening.inside", "f", "directions"),
-            )
+        head.whitening = _read_whitening(plain, arrays)
     elif head.shrinkage is not None:
         head.whitening = space.whitening(head.shrinkage)
     if arrays.has("proxies") or not plain["learning"]:
@@ -177,27 +161,55 @@ def read_head(plain, arrays, plan, space):
         head.mean_directions = arrays.take(
             "mean_directions", "f", "classes", "features"
         )
+    head.factor = None
     if plan.metric.needs_covariance:
         head.factor = _read_square("factor", arrays, n_features)
         if head.factor is None:
             raise ValueError("factor is missing.")
     head.covariance = _read_square("covariance", arrays, n_features)
-    if plan.kernel_weight:
-        head.kernel = kernel = KernelRidge.__new__(KernelRidge)
-        kernel.gamma = number(plain["kernel_gamma"], "kernel_gamma", POSITIVE)
-        kernel.alpha = number(plain["kernel_alpha"], "kernel_alpha", POSITIVE)
-        kernel.coefficients = arrays.take(
-            "kernel.coefficients", "f", "classes", "landmarks"
-        )
-        if plain["learning"]:
-            kernel.landmarks = space.support().rows
-        else:
-            kernel.landmarks = arrays.take(
-                "kernel.landmarks", "f", "landmarks", "features"
-            )
-        if len(kernel.landmarks) != kernel.coefficients.shape[1]:
-            raise ValueError("kernel.coefficients do not fit the samples.")
+    head.kernel = _read_kernel(plain, arrays, space) if plan.kernel_weight else None
     return head
+
+
+def _read_classes(plain):
+    """Read the labels that can be predicted, and those with the absent ones."""
+    classes, absent = read_labels(plain["classes"]), read_labels(plain["absent"])
+    if not len(absent):
+        return classes, classes
+    all_classes = np.unique(np.concatenate([classes, absent]))
+    if len(all_classes) != len(classes) + len(absent):
+        raise ValueError("a class is known and absent at once.")
+    return classes.astype(all_classes.dtype), all_classes
+
+
+def _read_whitening(plain, arrays):
+    origin = arrays.take("whitening.origin", "f", "features")
+    cholesky = _read_square("whitening.cholesky", arrays, arrays.sizes["features"])
+    if cholesky is not None:
+        return Whitening(origin, cholesky)
+    return Whitening(
+        origin,
+        outside=number(plain["whitening_outside"], "outside", POSITIVE),
+        basis=arrays.take("whitening.basis", "f", "features", "directions"),
+        inside=arrays.take("whitening.inside", "f", "directions"),
+    )
+
+
+def _read_kernel(plain, arrays, space):
+    """Read the regression: its landmarks are among the samples if these are known."""
+    kernel = KernelRidge.__new__(KernelRidge)
+    kernel.gamma = number(plain["kernel_gamma"], "kernel_gamma", POSITIVE)
+    kernel.alpha = number(plain["kernel_alpha"], "kernel_alpha", POSITIVE)
+    kernel.coefficients = arrays.take(
+        "kernel.coefficients", "f", "classes", "landmarks"
+    )
+    if plain["learning"]:
+        kernel.landmarks = space.support().rows
+    else:
+        kernel.landmarks = arrays.take("kernel.landmarks", "f", "landmarks", "features")
+    if len(kernel.landmarks) != kernel.coefficients.shape[1]:
+        raise ValueError("kernel.coefficients do not fit the samples.")
+    return kernel
 
 
 def read_space(plain, arrays):
