@@ -457,6 +457,15 @@ def probe_items(modality):
     return [*probes, probes[0].resize((1057, 803), Image.Resampling.NEAREST)]
 
 
+def _attempt(process, item, failures):
+    """Process an item that may be refused: then the name of the error counts."""
+    try:
+        return process(item)
+    except Exception as error:
+        failures.append(error)
+        return type(error).__name__
+
+
 def preprocessing_digest(preprocess, modality):
     """Digest what a preprocessing does to probe items.
 
@@ -476,16 +485,13 @@ def preprocessing_digest(preprocess, modality):
         Hexadecimal digest.
     """
 
-    def attempt(item):
-        try:
-            return preprocess(item)
-        except Exception as error:
-            failures.append(error)
-            return type(error).__name__
-
     failures, (*small, large) = [], probe_items(modality)
-    first, second = (digest([attempt(item) for item in small]) for _ in range(2))
-    name = digest(first, attempt(large))  # once, since it takes long
+    first, second = (
+        digest([_attempt(preprocess, item, failures) for item in small])
+        for _ in range(2)
+    )
+    # Once, since it takes long.
+    name = digest(first, _attempt(preprocess, large, failures))
     if len(failures) > 2 * len(small):
         raise UncacheableError(
             f"preprocess fails for each {modality} that it was tried on, so that "
@@ -508,7 +514,8 @@ def tokenizer_digest(tokenizer, tokenize):
     tokenizer : object
         With ``get_vocab`` if it has a vocabulary to tell.
     tokenize : callable
-        From a list of texts to tensors, truncation and prompt included.
+        From a list of texts to tensors, truncation and prompt included; it may refuse
+        some texts.
 
     Returns
     -------
@@ -516,4 +523,5 @@ def tokenizer_digest(tokenizer, tokenize):
         Hexadecimal digest.
     """
     vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else None
-    return digest(vocabulary, [tokenize([text]) for text in probe_items("text")])
+    probes = [_attempt(tokenize, [text], []) for text in probe_items("text")]
+    return digest(vocabulary, probes)

@@ -441,6 +441,58 @@ def test_texts_of_one_batch_do_not_change_each_other(tiny_models, tmp_path, pool
     np.testing.assert_allclose(both, alone, atol=1e-5)
 
 
+@pytest.fixture
+def without_special_tokens(tiny_models, tmp_path):
+    """Make a model of a library whose tokenizer makes no token of an empty text."""
+    transformers = import_or_skip("transformers", "transformers")
+    tokenizers = import_or_skip("tokenizers", "tokenizers")
+    torch = pytest.importorskip("torch")
+
+    def make(library, pooling):
+        path = tmp_path / "model"
+        config = json.loads((tiny_models / "text" / "tokenizer.json").read_text())
+        bare = tokenizers.Tokenizer.from_str(
+            json.dumps(config | {"post_processor": None})
+        )
+        if library == "onnx":
+            onnx_model(path, of_images=False)
+            bare.save(str(path / "tokenizer.json"))
+            return FoundationEmbedder(f"onnx:{path}", pooling=pooling)
+        torch.manual_seed(0)
+        model = transformers.GPT2Model(
+            transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=64)
+        )
+        tokenizer = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=bare, pad_token="[PAD]", model_max_length=40
+        )
+        for part in (model, tokenizer):
+            part.save_pretrained(path)
+        return FoundationEmbedder(f"{library}:{path}", pooling=pooling)
+
+    return make
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("library", ["transformers", "sentence-transformers", "onnx"])
+def test_texts_of_no_tokens_are_named(
+    without_special_tokens, tmp_path, library, pooling
+):
+    # In a batch they would get rows made of padding.
+    if library == "sentence-transformers":
+        import_or_skip("sentence_transformers", "text")
+    embedder = without_special_tokens(library, pooling)
+    expected = embedder.transform(TEXTS)
+    for items in (["", "one"], [""]):
+        with pytest.raises(ValueError, match=r"Item 0, '', .*makes no token of it"):
+            embedder.transform(items)
+    embedder.set_params(on_error="skip", cache_dir=tmp_path / "cache")
+    for _ in range(2):  # the second time from the cache
+        with pytest.warns(UserWarning, match=r"2 of 6 items .*\[0, 3\]"):
+            rows = embedder.transform(["", *TEXTS[:2], " ", *TEXTS[2:]])
+        assert np.isnan(rows[[0, 3]]).all()
+        np.testing.assert_allclose(rows[[1, 2, 4, 5]], expected, atol=1e-5)
+
+
 def test_untrained_pooler_is_not_used(tiny_models):
     model = f"transformers:{tiny_models / 'image-no-pooler'}"
     rows = FoundationEmbedder(model).transform(pictures())

@@ -3,15 +3,38 @@
 import re
 
 from ..._arrays.threads import ForkSafeLock
+from .._items import ItemError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def one_at_a_time(tokenize):
-    """Let only one thread use a tokenizer, which keeps settings that calls change."""
+    """Let only one thread use a tokenizer, which keeps settings that calls change.
+
+    Texts that it makes nothing of are refused: of a batch they would get rows made of
+    padding, and a text that is alone would fail in the model.
+    """
     lock = ForkSafeLock()
 
     def guarded(texts):
-        with lock:
-            return tokenize(texts)
+        try:
+            with lock:
+                inputs = tokenize(texts)
+        except Exception as error:
+            if any(isinstance(each, str) and _SURROGATE.search(each) for each in texts):
+                raise ItemError(
+                    "the text has a surrogate, half of a character, which comes of "
+                    "cutting or decoding it wrongly; where that does no harm, replace "
+                    "it: text.encode('utf-8', 'replace').decode()"
+                ) from error
+            raise
+        mask = inputs.get("attention_mask") if hasattr(inputs, "get") else None
+        if mask is not None and not (mask != 0).any(1).all():
+            raise ItemError(
+                "the tokenizer makes no token of it, so that there is nothing to "
+                "embed: leave such texts out, or put something in their place"
+            )
+        return inputs
 
     return guarded
 
