@@ -53,8 +53,6 @@ def as_sound(item):
             "expected a sampling rate that is an int, in samples per second, got "
             f"{rate!r}"
         )
-    if array.size == 0:
-        raise ItemError("the sound has no samples")
     if not np.isfinite(array).all():
         raise ItemError("the sound has samples that are NaN or infinite")
     if (loudest := np.abs(array).max()) > _LOUDEST:
@@ -97,6 +95,8 @@ def _one_channel(array):
             "expected an array of numbers, of shape (n_samples,) or with channels, got "
             f"shape {array.shape} and dtype {array.dtype}"
         )
+    if array.size == 0:
+        raise ItemError("the sound has no samples")
     if array.ndim == 2:  # channels are fewer than samples
         array = array.mean(axis=int(np.argmin(array.shape)))
     return np.ascontiguousarray(array, dtype=np.float32)

@@ -89,6 +89,8 @@ def test_all_that_a_sound_can_be(tmp_path):
         ({"bytes": None, "path": None}, "expected a path, .* got NoneType"),
         ((8000, np.zeros(9, np.float32)), "got the number first, .*: turn the two"),
         ((np.zeros(0, np.float32), 8000), "no samples"),
+        ((np.zeros((0, 2), np.float32), 8000), "no samples"),
+        ((np.zeros((2, 0), np.int16), 8000), "no samples"),
         ((np.full(9, np.nan), 8000), "NaN or infinite"),
         ((np.zeros((2, 2, 2)), 8000), "an array of numbers"),
         ((np.array(["a"]), 8000), "an array of numbers"),
