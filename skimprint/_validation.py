@@ -201,8 +201,13 @@ def numbers_of(value, labels, parameter):
 
 
 def refuse_collections(*collections):
-    """Refuse dask's collections, which would be brought here without a word."""
+    """Refuse dask's collections, which would be brought here, and lazy frames."""
     for collection in collections:
+        if hasattr(type(collection), "collect"):  # of polars, say
+            raise TypeError(
+                f"Got a {type(collection).__name__}, whose rows are not there yet: "
+                "call collect() on it first."
+            )
         if hasattr(collection, "__dask_graph__"):
             raise TypeError(
                 f"Got a {type(collection).__module__.partition('.')[0]} collection, "

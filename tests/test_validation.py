@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from skimprint import FoundationEmbedder, ImprintClassifier
 from skimprint._validation import check_labels, fit_context, seed_from, shortened
 
 
@@ -22,6 +23,21 @@ def test_what_are_no_labels(y):
 
 def test_many_classes_of_a_sample_each_do_not_warn():
     check_labels(np.arange(100.0))
+
+
+def test_lazy_frames_are_told_apart_from_frames():
+    pl = pytest.importorskip("polars", reason="needs polars")
+    lazy = pl.LazyFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    X, y = lazy.collect(), [0, 1]
+    clf = ImprintClassifier().fit(X, y)
+    for call in (
+        lambda: ImprintClassifier().fit(lazy, y),
+        lambda: ImprintClassifier().fit(X, lazy.select("a")),
+        lambda: clf.predict(lazy),
+        lambda: FoundationEmbedder(len).transform(lazy.select("a")),
+    ):
+        with pytest.raises(TypeError, match=r"Got a LazyFrame, .*call collect\(\)"):
+            call()
 
 
 def test_seeds():

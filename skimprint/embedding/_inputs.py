@@ -32,7 +32,7 @@ def as_items(X):
             f"Expected a list of items, got a single {type(X).__name__}. Pass [item] "
             "to embed one item."
         )
-    if hasattr(X, "columns"):
+    if hasattr(X, "columns") or _has_column_names(X):
         X = _only_column(X)
     if _is_one_picture(X):
         raise ValueError(
@@ -62,13 +62,17 @@ def as_items(X):
     return items
 
 
+def _has_column_names(X):
+    """Whether something is a table of Arrow, or a dataset of Hugging Face."""
+    return isinstance(getattr(X, "column_names", None), list)
+
+
 def _only_column(frame):
-    is_arrow = type(frame).__module__.partition(".")[0] == "pyarrow"
-    names = list(frame.column_names if is_arrow else frame.columns)
+    names = list(frame.column_names if _has_column_names(frame) else frame.columns)
     if len(names) != 1:
         raise ValueError(
             f"Expected a DataFrame with one column, that of the items; got {len(names)}"
-            f" columns: {names}. Pass X[[column]], or use a ColumnTransformer."
+            f" columns: {names}. Pass X[column], or use a ColumnTransformer."
         )
     return frame[names[0]]
 

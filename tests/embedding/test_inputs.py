@@ -66,7 +66,6 @@ def test_arrays_of_images_are_taken_apart():
         (b"bytes", "got a single bytes"),
         (Path("a.jpg"), "got a single .*Path"),
         (np.array("text"), "without dimensions"),
-        (pd.DataFrame({"a": ["x"], "b": ["y"]}), "one column"),
     ],
 )
 def test_no_items(X, message):
@@ -404,6 +403,22 @@ def arrow_table(values):
     return pytest.importorskip("pyarrow", reason="needs pyarrow").table({"a": values})
 
 
+class DatasetLike(Sequence):
+    """As a dataset of Hugging Face: rows are dicts, a name gives a column."""
+
+    def __init__(self, **columns):
+        self.data = columns
+        self.column_names = [*columns]
+
+    def __len__(self):
+        return len(self.data[self.column_names[0]])
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            return self.data[key]
+        return {name: column[key] for name, column in self.data.items()}
+
+
 @pytest.mark.parametrize(
     "container",
     [
@@ -416,6 +431,7 @@ def arrow_table(values):
         ArrowLike,
         arrow,
         arrow_table,
+        lambda items: DatasetLike(text=items),
         deque,
         UserList,
         lambda items: Lazy(items.__getitem__, len(items)),
@@ -532,6 +548,15 @@ def test_long_columns_of_files(cached, tmp_path, monkeypatch):
         np.testing.assert_array_equal(embedder.transform(X)[-1], expected[0])
     with pytest.raises(ValueError, match=r"Item 9, 'nowhere', .*no such file"):
         embedder.transform(pl.Series([*paths[:9], "nowhere"]))
+
+
+def test_the_column_of_several_is_asked_for():
+    data = {"a": ["x"], "b": ["y"]}
+    tables = [pd.DataFrame(data), pl.DataFrame(data), DatasetLike(**data)]
+    for X in tables:
+        with pytest.raises(ValueError, match=r"\['a', 'b'\]. Pass X\[column\]"):
+            as_items(X)
+        assert as_items(X["a"]) == ["x"]
 
 
 def test_missing_texts_are_named():
