@@ -608,6 +608,25 @@ def test_what_lets_a_library_run_code_is_trusted_first(folder, given):
     assert again.get_params() == embedder.get_params()
 
 
+def test_devices_and_dtypes_of_torch_are_written_by_name(folder):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    clf = plain_classifier("mean").fit(np.eye(2), [0, 1])
+    kwargs = {"dtype": torch.float16}
+    embedder = FoundationEmbedder(
+        "transformers:theirs",
+        device=torch.device("cpu"),
+        dtype=torch.bfloat16,
+        model_kwargs=kwargs,
+    )
+    persistence.save(make_pipeline(embedder, clf), folder)
+    again = persistence.load(folder, trust_remote_code=True)[0]
+    assert (again.device, again.dtype) == ("cpu", "bfloat16")
+    assert again.model_kwargs == {"dtype": "float16"}
+    kwargs["config"] = torch.nn.Identity()
+    with pytest.raises(ValueError, match=r"^model_kwargs\..*or pickle the model"):
+        persistence.save(make_pipeline(embedder, clf), folder)
+
+
 def test_a_file_names_no_folder_of_this_machine(folder):
     """What lies there would be believed, or unpickled."""
     clf = plain_classifier("mean").fit(np.eye(4), [0, 0, 1, 1])

@@ -91,8 +91,9 @@ def encode(value, where, arrays):
         return {"dict": parts_of(list(value.items()), where, arrays)}
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if type(value).__module__ == "torch" and type(value).__name__ == "device":
-        return str(value)
+    kind = type(value)
+    if kind.__module__ == "torch" and kind.__name__ in ("device", "dtype"):
+        return str(value).removeprefix("torch.")  # whatever takes one takes its name
     name = _public_name(type(value))
     if name is None:
         raise ValueError(_refusal(value, where))
@@ -210,7 +211,7 @@ def _public_class(path):
 def _refusal(value, where):
     if isinstance(value, np.random.RandomState):
         cure = "Pass an int, such as 0, and fit again."
-    elif where.startswith("model") or where.startswith("preprocess"):
+    elif where in ("model", "preprocess"):
         cure = (
             "Pass the name of a model, such as 'timm:vit_small_patch14_dinov2."
             "lvd142m', which brings its own preprocessing; or save the classifier "
