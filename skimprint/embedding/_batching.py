@@ -124,7 +124,7 @@ def _prepare(backbone, source, indices):
     if not loaded:
         return [], failures
     with contextlib.suppress(Exception):
-        return [([*loaded], backbone.prepare([*loaded.values()]))], failures
+        return [([*loaded], _together(backbone, loaded))], failures
     batches = []  # one for each item, where they cannot share one
     for index, item in loaded.items():
         try:
@@ -134,8 +134,17 @@ def _prepare(backbone, source, indices):
     if 1 < len(batches) < len(loaded):  # without the bad ones they may share a batch
         good = [index for [index], _ in batches]
         with contextlib.suppress(Exception):  # nor do these: one by one
-            batches = [(good, backbone.prepare([loaded[index] for index in good]))]
+            good_ones = {index: loaded[index] for index in good}
+            batches = [(good, _together(backbone, good_ones))]
     return batches, failures
+
+
+def _together(backbone, loaded):
+    """Prepare items that go through the model together, and may be taken apart."""
+    inputs = backbone.prepare([*loaded.values()])
+    if not _has_rows(inputs, len(loaded)):
+        raise ValueError("what the model takes has no row for each item")
+    return inputs
 
 
 def _embed(backbone, model, indices, inputs):
@@ -149,7 +158,9 @@ def _embed(backbone, model, indices, inputs):
         part = indices[start : start + size]
         output, failure, halve = None, None, False
         try:
-            output = backbone.run(model, _slice(inputs, start, start + size))
+            whole = size == len(indices)
+            some = inputs if whole else _slice(inputs, start, start + size)
+            output = backbone.run(model, some)
         except Exception as error:
             halve = is_out_of_memory(error) and size > 1
             if not halve:
@@ -166,6 +177,17 @@ def _embed(backbone, model, indices, inputs):
         else:
             yield part, backbone.as_rows(output, size), {}
             start += size
+
+
+def _has_rows(inputs, n_items):
+    """Whether `_slice` takes items out of inputs: one of them is whatever it is."""
+    if n_items == 1:
+        return True
+    if hasattr(inputs, "items"):
+        return all(_has_rows(value, n_items) for value in inputs.values())
+    if isinstance(inputs, list) or getattr(inputs, "ndim", 0):
+        return len(inputs) == n_items
+    return True
 
 
 def _slice(inputs, start, stop):

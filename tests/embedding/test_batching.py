@@ -4,7 +4,8 @@ from embedders import Lengths, embed_text, minilm, tiny_vision
 
 from skimprint import FoundationEmbedder, _progress
 from skimprint._arrays.device import is_out_of_memory
-from skimprint.embedding._batching import initial_batch_size
+from skimprint.embedding._backbone import Backbone
+from skimprint.embedding._batching import embed_batches, initial_batch_size
 
 TEXTS = ["x" * n for n in (3, 50, 7, 12, 49, 1, 30, 8, 22, 15)]
 
@@ -41,6 +42,39 @@ def test_out_of_memory_halves_and_remembers(error, n_workers):
     model.sizes.clear()
     embedder.transform(TEXTS)
     assert model.sizes == [2] * 5
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+@pytest.mark.parametrize("n_bad", [0, 1])
+def test_inputs_without_a_row_for_each_item_are_not_taken_apart(n_workers, n_bad):
+    def collate(texts):
+        letters = [[ord(letter) for letter in text] for text in texts]
+        if any(not each for each in letters):
+            raise ValueError("an empty text")
+        return {"letters": np.concatenate(letters), "sizes": [*map(len, letters)]}
+
+    def forward(model, inputs):
+        ends = np.cumsum(inputs["sizes"])
+        return [[part.sum()] for part in np.split(inputs["letters"], ends[:-1])]
+
+    backbone = Backbone(model=len, modality="text", forward=forward, collate=collate)
+    for texts in (["abc"], ["a", "b"], ["abc", "d", "ef"]):
+        items = [*texts, *[""] * n_bad]
+        for batch_size in (1, 2, 9):
+            found, failures = {}, {}
+            for indices, rows, failed in embed_batches(
+                backbone,
+                backbone.source(items),
+                [*range(len(items))],
+                batch_size=batch_size,
+                n_workers=n_workers,
+            ):
+                found |= dict(zip(indices, [] if rows is None else rows, strict=True))
+                failures |= failed
+            assert [*failures] == [*range(len(texts), len(items))]
+            assert [found[i] for i in range(len(texts))] == [
+                [sum(map(ord, text))] for text in texts
+            ]
 
 
 def test_memory_may_run_out_at_any_batch():

@@ -686,6 +686,27 @@ def test_a_module_of_sentence_transformers_is_loaded_by_name():
         FoundationEmbedder(module).transform(["hello"])
 
 
+def test_static_models_of_sentence_transformers(tiny_models, tmp_path):
+    # What they take of a batch is one sequence of tokens, and where each text begins.
+    library = import_or_skip("sentence_transformers", "text")
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    tokenizers = import_or_skip("tokenizers", "tokenizers")
+    tokenizer = tokenizers.Tokenizer.from_file(
+        str(tiny_models / "text" / "tokenizer.json")
+    )
+    static = StaticEmbedding(tokenizer, embedding_dim=8)
+    module = library.SentenceTransformer(modules=[static], device="cpu")
+    module.save(str(tmp_path / "model"))
+    expected = module.encode(TEXTS)
+    for batch_size in (1, 3, 32):
+        embedder = FoundationEmbedder(
+            f"sentence-transformers:{tmp_path / 'model'}", batch_size=batch_size
+        )
+        np.testing.assert_allclose(embedder.transform(TEXTS), expected, atol=1e-6)
+        check_embedder(embedder, TEXTS)
+
+
 def test_sentence_transformers_pooling():
     model = minilm()
     rows = FoundationEmbedder(model).fit_transform(TEXTS)
