@@ -506,6 +506,28 @@ def test_texts_beyond_what_the_model_takes(tiny_models):
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "family", ["roberta", "mpnet", "xlm-roberta-xl", "data2vec-text", "ibert", "luke"]
+)
+def test_positions_that_begin_after_the_padding(tiny_models, tmp_path, family):
+    n_words = 36 if family == "mpnet" else 37  # whose padding is always number 1
+    transformers = import_or_skip("transformers", "transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_models / "text")
+    assert tokenizer.model_max_length > 40
+    config = transformers.AutoConfig.for_model(
+        family, vocab_size=64, hidden_size=16, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=32, pad_token_id=0,
+        max_position_embeddings=40,
+    )  # fmt: skip
+    for part in (transformers.AutoModel.from_config(config), tokenizer):
+        part.save_pretrained(tmp_path)
+    rows = FoundationEmbedder(f"transformers:{tmp_path}").transform(
+        [" ".join(("ab" * n)[:n]) for n in (500, n_words, n_words - 1)]
+    )
+    np.testing.assert_allclose(rows[0], rows[1], rtol=1e-5, atol=1e-6)
+    assert abs(rows[1] - rows[2]).max() > 1e-4  # no more than need be
+
+
 def test_siglip_pads_as_it_was_trained(tiny_models):
     embedder = FoundationEmbedder(
         f"transformers:{tiny_models / 'siglip'}", modality="text"

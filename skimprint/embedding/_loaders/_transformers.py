@@ -59,7 +59,7 @@ class Transformers(TorchLoader):
     @cached_property
     def text_collate(self):
         """From a list of texts to padded tensors, cut at what the model can take."""
-        max_length = _max_length(self.tokenizer, self.module.config)
+        max_length = _max_length(self.tokenizer, self.module)
         padding = "max_length" if _pads_always(self.module.config) else True
         cut = cutter(self.tokenizer, max_length)
 
@@ -179,21 +179,22 @@ class Transformers(TorchLoader):
         )
 
 
-# Models of the RoBERTa family, whose positions begin after the padding's number.
-_OFFSET = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta"}
-
-
 def _pads_always(config):
     """Whether the text tower was trained on padding, which it takes for text."""
     return config.model_type.startswith("siglip")
 
 
-def _max_length(tokenizer, config):
-    config = getattr(config, "text_config", config)
+def _max_length(tokenizer, module):
+    config = getattr(module.config, "text_config", module.config)
     limits = [tokenizer.model_max_length, 2**20]
     positions = getattr(config, "max_position_embeddings", None) or 0
-    if config.model_type in _OFFSET:
-        positions -= config.pad_token_id + 1
+    # In the RoBERTa family, positions begin after the number of the padding.
+    paddings = (
+        getattr(part, "padding_idx", None)
+        for name, part in module.named_modules()
+        if name.endswith("position_embeddings")
+    )
+    positions -= max((each + 1 for each in paddings if each is not None), default=0)
     if positions > 0:
         limits.append(positions)
     return int(min(limits))
