@@ -159,6 +159,9 @@ def test_callable_needs_a_fingerprint_to_be_cached(tmp_path):
         FoundationEmbedder(len, modality="text", cache_dir=tmp_path).transform(["a"])
     with pytest.raises(ValueError, match="modality='image', 'text' or 'audio'"):
         FoundationEmbedder(Lengths(), cache_dir=tmp_path).transform(["a"])
+    method = Lengths().__call__
+    with pytest.raises(ValueError, match=r"method .*: pass a function that calls it"):
+        FoundationEmbedder(method, modality="text", cache_dir=tmp_path).transform(["a"])
     embedder = FoundationEmbedder(lambda texts: [[1.0]], cache_dir=tmp_path)
     with pytest.raises(ValueError, match=r"it takes: set modality='image', "):
         embedder.transform(["a"])  # a plain function needs no fingerprint

@@ -199,5 +199,6 @@ def _callable_fingerprint(model, options):
     raise UncacheableError(
         "To cache what a callable returns, say what it is and what it takes: set "
         "model.fingerprint to a string that you change whenever its results do, "
-        "and modality='image', 'text' or 'audio'."
+        "and modality='image', 'text' or 'audio'. A method takes no attributes: pass a "
+        "function that calls it."
     )
