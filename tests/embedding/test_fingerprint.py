@@ -644,7 +644,9 @@ def test_a_preprocessing_that_fails_is_told_so(tmp_path):
     embedder = FoundationEmbedder(
         tiny_vision(), preprocess=lambda image: image, cache_dir=tmp_path
     )
-    with pytest.raises(UncacheableError, match=r"each image.*Could not infer dtype"):
+    with pytest.raises(
+        UncacheableError, match=r"each image.*return one tensor, got Image"
+    ):
         embedder.transform(pictures())
 
 

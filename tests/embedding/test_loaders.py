@@ -208,6 +208,14 @@ def test_preprocess_that_fails_names_the_item():
         embedder.transform(pictures())
 
 
+@pytest.mark.parametrize("made", [{"input_ids": [1, 2]}, "text", None, [[1], [1, 2]]])
+def test_a_preprocess_that_makes_no_tensor_is_told_so(made):
+    embedder = FoundationEmbedder(tiny_vision(), preprocess=lambda text: made)
+    kind = type(made).__name__
+    with pytest.raises(ValueError, match=rf"Item 0, .*return one tensor, got {kind};"):
+        embedder.set_params(modality="text").transform(["a"])
+
+
 FAKE = """
 import numpy as np
 

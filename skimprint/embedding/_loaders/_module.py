@@ -86,10 +86,18 @@ def tensor_loader(preprocess):
                 "item to a tensor"
             )
         try:
-            return torch.as_tensor(preprocess(item))
+            made = preprocess(item)
         except Exception as error:
             raise ItemError(
                 f"preprocess failed with {type(error).__name__}: {error}"
+            ) from error
+        try:
+            return torch.as_tensor(made)
+        except Exception as error:
+            raise ItemError(
+                f"preprocess must return one tensor, got {type(made).__name__}; where "
+                "the module takes more than that, wrap it, or load it by name, with "
+                "model='transformers:<name or path>' say"
             ) from error
 
     return load
