@@ -517,6 +517,25 @@ def test_texts_beyond_what_the_model_takes(tiny_models):
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("family", ["bert", "roberta", "t5", "opt"])
+@pytest.mark.parametrize("library", ["transformers", "sentence-transformers"])
+def test_a_model_without_its_tokenizer(tmp_path, library, family):
+    # transformers makes one of special tokens, for which all words are the same.
+    transformers = import_or_skip("transformers", "transformers")
+    if library == "sentence-transformers":
+        import_or_skip("sentence_transformers", "text")
+    sizes = {"vocab_size": 300, "num_hidden_layers": 1, "num_attention_heads": 2}
+    if family == "t5":
+        sizes |= {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    else:
+        sizes |= {"hidden_size": 16, "intermediate_size": 32, "ffn_dim": 32}
+    config = transformers.AutoConfig.for_model(family, **sizes)
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+    embedder = FoundationEmbedder(f"{library}:{tmp_path}")
+    with pytest.raises(ValueError, match=r"knows no words, .*\.save_pretrained\("):
+        embedder.transform(TEXTS)
+
+
 @pytest.mark.parametrize(
     "family", ["roberta", "mpnet", "xlm-roberta-xl", "data2vec-text", "ibert", "luke"]
 )

@@ -60,9 +60,17 @@ def cutter(tokenizer, n_tokens):
         From a text to its beginning. Tokenizing that takes time in proportion to
         ``n_tokens``, however long the text is.
     """
+    vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else ()
+    special = {*getattr(tokenizer, "all_special_tokens", ()), "\u2581"}  # as a space
+    if vocabulary and special.issuperset(vocabulary):
+        # What transformers makes of a folder without the files of a tokenizer.
+        raise ValueError(
+            f"The tokenizer of {getattr(tokenizer, 'name_or_path', 'the model')!r} "
+            "knows no words, only its special tokens: its files are missing. Save it "
+            "where the model is: tokenizer.save_pretrained(folder)."
+        )
     if getattr(tokenizer, "truncation_side", "right") != "right":
         return lambda text: text
-    vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else ()
     n_letters = n_tokens * max(map(len, vocabulary), default=64)
     n_letters = max(n_letters, 200)  # more than makes a word unknown for its length
 
