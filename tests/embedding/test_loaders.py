@@ -452,6 +452,23 @@ def test_texts_of_one_batch_do_not_change_each_other(tiny_models, tmp_path, pool
     np.testing.assert_allclose(both, alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["convbert", "nystromformer", "yoso", "fnet"])
+def test_models_that_padding_changes_do_not_see_it(tiny_models, tmp_path, kind):
+    transformers = import_or_skip("transformers", "transformers")
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(
+        kind, vocab_size=64, hidden_size=16, num_hidden_layers=1, embedding_size=16,
+        num_attention_heads=2, intermediate_size=32, max_position_embeddings=64,
+    )  # fmt: skip
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_models / "text")
+    for part in (transformers.AutoModel.from_config(config), tokenizer):
+        part.save_pretrained(tmp_path)
+    embedder = FoundationEmbedder(f"transformers:{tmp_path}")
+    alone = np.concatenate([embedder.transform([text]) for text in TEXTS])
+    np.testing.assert_allclose(embedder.transform(TEXTS), alone, atol=1e-5)
+
+
 @pytest.fixture
 def without_special_tokens(tiny_models, tmp_path):
     """Make a model of a library whose tokenizer makes no token of an empty text."""

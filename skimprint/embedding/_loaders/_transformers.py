@@ -64,7 +64,7 @@ class Transformers(TorchLoader):
         cut = cutter(self.tokenizer, max_length)
 
         def tokenize(texts):
-            return dict(
+            inputs = dict(
                 self.tokenizer(
                     [cut(text) for text in texts],
                     padding=padding,
@@ -73,6 +73,9 @@ class Transformers(TorchLoader):
                     return_tensors="pt",
                 )
             )
+            if self.spreads_padding and not inputs["attention_mask"].all():
+                raise ValueError("padding would change what this model makes of texts")
+            return inputs
 
         return one_at_a_time(tokenize)
 
@@ -93,8 +96,10 @@ class Transformers(TorchLoader):
 
     @property
     def spreads_padding(self):
-        """Whether norms over a whole sound let padding change it, mask or not."""
-        return getattr(self.module.config, "feat_extract_norm", None) == "group"
+        """Whether padding changes what a model makes of an item, mask or not."""
+        config = self.module.config
+        over_all = getattr(config, "feat_extract_norm", None) == "group"
+        return over_all or config.model_type in ("convbert", "nystromformer", "yoso")
 
     @cached_property
     def audio_collate(self):
@@ -131,7 +136,8 @@ class Transformers(TorchLoader):
     @cached_property
     def text_preprocessing(self):
         """Digest of the tokenizer."""
-        return tokenizer_digest(self.tokenizer, self.text_collate)
+        name = tokenizer_digest(self.tokenizer, self.text_collate)
+        return digest(name, "alone") if self.spreads_padding else name
 
     @cached_property
     def image_preprocessing(self):
@@ -181,7 +187,7 @@ class Transformers(TorchLoader):
 
 def _pads_always(config):
     """Whether the text tower was trained on padding, which it takes for text."""
-    return config.model_type.startswith("siglip")
+    return config.model_type.startswith(("siglip", "fnet"))
 
 
 def _max_length(tokenizer, module):
