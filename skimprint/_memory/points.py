@@ -7,14 +7,18 @@ gets worse with every part. Ten times as many points are nearly as good as the s
 from itertools import pairwise
 
 import numpy as np
-import scipy.sparse as sp
 
+from .._arrays.blas import gram_each
 from .._arrays.groups import numbers_within, offsets_of, row_keys, runs_of
 from .._arrays.threads import run_tasks
+from ..cluster._kmeans.sums import cluster_sums
 from .columns import Points, Ragged, as_slice, joined, take
 
 # Points that are compared with each other when some are to be merged.
 _CHUNK_POINTS = 32
+
+# Sums of squares between this and its inverse are neither too small nor too large.
+_MODERATE = 1e-16
 
 # Points of classes that are merged side by side, so that array operations are shared.
 _BATCH_BYTES = 2**23
@@ -129,14 +133,13 @@ def _merged(points, n_left):
     # Of equal proxies, the first stands for all samples, and others for none.
     weights = np.where(totals[labels] > 0, counts, 1.0)
     shares = (weights / np.bincount(labels, weights)[labels]).astype(vectors.dtype)
-    shape = len(totals), len(labels)
-    means = sp.csr_array((shares, (labels, np.arange(shape[1]))), shape) @ vectors
+    means = cluster_sums(vectors, [labels.astype(np.int32)], [shares], len(totals))
     # Of each, the training row that is nearest.
     apart = means[labels]
     apart -= vectors
     distances = np.einsum("ij,ij->i", apart, apart) + spreads
     order = np.lexsort([distances, labels])
-    nearest = order[np.searchsorted(labels[order], np.arange(shape[0]))]
+    nearest = order[np.searchsorted(labels[order], np.arange(len(totals)))]
     merged = Points(means, totals, indices[nearest], distances[nearest])
     return Ragged(merged, offsets_of(n_left))
 
@@ -177,7 +180,8 @@ def _merge_nearest(vectors, offsets, weights, n_left, order):
     n_chunks = -(-sizes // size)
     class_of = np.repeat(np.arange(len(sizes)), n_chunks)
     stack, weights, slots = _in_chunks(vectors, offsets, weights, n_chunks, order)
-    products = stack @ stack.swapaxes(1, 2)
+    products = np.empty((*stack.shape[:2], size), stack.dtype)
+    gram_each(stack, products)
     # What fills up a chunk, or has gone up in another point, is not merged.
     is_gone = np.ones(weights.shape, bool)
     is_gone.flat[slots] = False
@@ -227,8 +231,8 @@ def _in_chunks(vectors, offsets, weights, n_chunks, order):
     Returns
     -------
     stack : ndarray of shape (n_chunks_total, size, d)
-        The points of each class less their mean, at most 1 in size, so that squares are
-        finite; copies of points fill up.
+        The points of each class less their mean, scaled if squares might not be finite
+        or lose digits; copies of points fill up.
     weights : ndarray of shape (n_chunks_total, size)
         Relative to the largest of the class.
     slots : ndarray of shape (n,)
@@ -248,7 +252,10 @@ def _in_chunks(vectors, offsets, weights, n_chunks, order):
     for start, stop in pairwise(chunks * size):
         rows, of_class = stack[start:stop], weights[start:stop]
         rows -= rows.mean(axis=0)
-        rows *= 1 / max(rows.max(), -rows.min(), tiny)
+        with np.errstate(over="ignore"):
+            total = np.vdot(rows, rows)
+        if not _MODERATE < total < 1 / _MODERATE:
+            rows *= 1 / max(rows.max(), -rows.min(), tiny)
         of_class /= of_class.max()
     weights = np.maximum(weights, tiny).astype(stack.dtype)
     shape = chunks[-1], size

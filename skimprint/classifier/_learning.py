@@ -582,8 +582,16 @@ def _are_plain(X, y, clf):
         and X.shape[1] == clf.n_features_in_
         and X.dtype in DTYPES
         and y.dtype.kind in "biuU"
-        and bool(np.isfinite(X).all())
+        and bool(_sum_is_finite(X))
     )
+
+
+def _sum_is_finite(X):
+    """Tell whether values are finite, without an array of answers: unless they are not,
+    or too large to be summed.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.isfinite(X.sum())
 
 
 def _with_expected(classes, codes, expected):
