@@ -62,6 +62,20 @@ print(*found & set(packages_distributions()))
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
+def test_what_some_builds_of_python_lack_is_not_needed():
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(sys.argv[1:]))
+import skimprint
+embedder = skimprint.FoundationEmbedder(lambda texts: [[len(t)] for t in texts])
+print(embedder.fit_transform(["a", "bb"]).ravel())
+"""
+    lacking = ["sqlite3", "fcntl", "grp", "pwd", "resource", "termios"]
+    command = [sys.executable, "-c", code, *lacking]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[1. 2.]"), done.stderr
+
+
 def test_the_project_names_the_versions_of_python_that_are_tested():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     project = tomllib.loads(project)["project"]

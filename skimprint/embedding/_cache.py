@@ -221,7 +221,8 @@ class EmbeddingCache:
         try:
             self._connection = _connected(path)
         except (*_ERRORS, OSError) as error:
-            if not self._blames_machine(error):
+            # An empty file is not damaged, and another one would fare no better.
+            if not (self._blames_machine(error) or _is_empty(path)):
                 self._replace("it cannot be opened")
                 return
             self._give_up_writing(error)
@@ -328,7 +329,16 @@ def _checked(directory):
 
 @lru_cache(maxsize=64)
 def _uri(path):
-    return Path(path).as_uri()  # remembered, since pathlib is slow
+    uri = Path(path).as_uri()  # remembered, since pathlib is slow
+    # SQLite takes no name of a host, such as that of a share on Windows, but as a part
+    # of the path.
+    return uri if uri.startswith("file:///") else uri.replace("//", "////", 1)
+
+
+def _is_empty(path):
+    with contextlib.suppress(OSError):
+        return Path(path).stat().st_size == 0
+    return False
 
 
 def _connected(path, mode="mode=rw", prepare=None):

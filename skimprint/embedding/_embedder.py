@@ -20,7 +20,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._progress import CallbackSupportMixin, notify_callbacks, with_callbacks
 from ._backbone import Options
-from ._cache import CacheInfo, EmbeddingCache
 from ._fingerprint import UncacheableError
 from ._inputs import as_items
 from ._loaders import backbone_for
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from torch import device as Device
     from torch import dtype as DType
     from torch.nn import Module
+
+    from ._cache import CacheInfo
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 
@@ -420,6 +421,8 @@ class FoundationEmbedder(
     def _cache(self):
         if self.cache_dir is None:
             raise ValueError("There is no cache: set cache_dir to a directory.")
+        from ._cache import EmbeddingCache  # not every Python has SQLite
+
         return EmbeddingCache(self.cache_dir)
 
     def __sklearn_is_fitted__(self):

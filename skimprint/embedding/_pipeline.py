@@ -11,7 +11,6 @@ from sklearn.utils import gen_batches
 from .._arrays.device import to_host
 from .._progress import progress_bar
 from ._batching import embed_batches, initial_batch_size, not_finite
-from ._cache import EmbeddingCache
 from ._extras import require
 from ._items import WINDOW, ItemError, describe, item_error
 
@@ -66,9 +65,11 @@ def embed_items(
     first = {}  # of each key, the first item that has it
     notes, failures = {}, {}
     n_embedded = 0
-    cache_of_run = (
-        contextlib.nullcontext() if salt is None else EmbeddingCache(cache_dir)
-    )
+    cache_of_run = contextlib.nullcontext()
+    if salt is not None:
+        from ._cache import EmbeddingCache  # not every Python has SQLite
+
+        cache_of_run = EmbeddingCache(cache_dir)
     with (
         cache_of_run as cache,
         progress_bar(len(items), backbone.name, verbose=verbose) as advance,

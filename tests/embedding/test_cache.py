@@ -7,7 +7,7 @@ import tempfile
 import threading
 import tracemalloc
 import warnings
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from zlib import crc32
 
 import numpy as np
@@ -346,6 +346,34 @@ def test_a_directory_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r"cache_dir=.*file.*cannot be made"):
         embed(tmp_path / "file" / "cache")
+
+
+@pytest.mark.parametrize(
+    "path, uri",
+    [
+        (r"C:\a b\rows", "file:///C:/a%20b/rows"),
+        (r"\\nas\share\rows", "file:////nas/share/rows"),
+        (r"\\?\C:\rows", "file:////%3F/C%3A/rows"),
+    ],
+)
+def test_paths_of_windows_are_addresses_without_a_host(monkeypatch, path, uri):
+    monkeypatch.setattr(_cache, "Path", PureWindowsPath)
+    assert _cache._uri(path) == uri
+
+
+def test_sqlite_takes_such_addresses(tmp_path, monkeypatch):
+    uri = _cache._uri
+    monkeypatch.setattr(_cache, "_uri", lambda path: uri(path).replace("//", "////", 1))
+    assert [embed(tmp_path)[1] for _ in range(2)] == [60, 0]
+
+
+def test_what_never_opens_is_not_tried_again_and_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(_cache, "_uri", lambda path: f"file://host{path}")
+    with pytest.warns(RuntimeWarning, match="invalid uri authority: host") as caught:
+        rows, n_embedded = embed(tmp_path)
+    np.testing.assert_array_equal(rows, EXPECTED)
+    assert (len(caught), n_embedded) == (1, 60)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_rows_of_different_lengths_are_not_mixed(tmp_path):
