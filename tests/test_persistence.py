@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from inspect import isabstract, isclass, signature
 from pathlib import Path
 
@@ -228,6 +229,10 @@ def test_a_compact_model_has_what_predictions_read_and_no_more(digits, folder, p
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         persistence.load(tmp_path / "nowhere")
+    (tmp_path / "file").write_bytes(b"")
+    for name in ("file", "file/model"):
+        with pytest.raises(FileNotFoundError, match="no folder"):
+            persistence.load(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -932,6 +937,49 @@ def test_a_file_that_finds_no_room_is_an_error_of_the_system(digits, saved, larg
         assert "Make room" in str(caught.value)
     assert_same(before, persistence.load(saved), X)
     assert names_in(saved.parent) == ["model", "other"]
+
+
+def test_a_model_is_there_for_readers_where_folders_are_not_exchanged(
+    digits, saved, monkeypatch
+):
+    """For a moment there is none."""
+    X, y = digits
+    clf = plain_classifier("mean").fit(X, y)
+    name = "skimprint.persistence._files._exchange"
+    monkeypatch.setattr(name, lambda first, second: False)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [persistence.save(clf, saved) for _ in range(50)])
+        while not writing.done():
+            persistence.load(saved)
+    writing.result()
+    assert_same(clf, persistence.load(saved), X)
+    assert names_in(saved.parent) == ["model"]
+
+
+@pytest.mark.parametrize("n_failures", [2, 3])
+def test_those_who_look_into_a_folder_are_waited_for(
+    digits, saved, monkeypatch, n_failures
+):
+    """On Windows, where a folder is not renamed while somebody has a file of it."""
+    clf = persistence.load(saved)
+    rename, failed = Path.rename, []
+
+    def disturbed(path, target):
+        if len(failed) < n_failures:
+            failed.append(path)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", disturbed)
+    monkeypatch.setattr(_files, "_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(_files, "_exchange", lambda first, second: False)
+    if n_failures == 2:
+        persistence.save(clf, saved)
+    else:
+        with pytest.raises(PermissionError, match="it may not be renamed"):
+            persistence.save(clf, saved)
+    assert_same(clf, persistence.load(saved), digits[0])
+    assert names_in(saved.parent) == ["model"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import sys
+import time
 import uuid
 import zipfile
 from pathlib import Path
@@ -23,7 +24,14 @@ _MAX_CONFIG_BYTES = 2**26
 # Times that a folder is read again because it was replaced meanwhile.
 _ATTEMPTS = 10
 
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
+# Seconds after which one that is not there may be there again.
+_MOMENT = 0.02
+
+# Seconds to wait for those who have a file of a folder open, such as a scanner for
+# viruses or another process that loads the model: Windows renames no such folder.
+_PAUSES = (0.05, 0.2, 1) if os.name == "nt" else ()
+
+_AT_FDCWD, _EXCHANGE = -100, 2  # of Linux's renameat2 and of macOS' renamex_np
 
 
 def resolved(folder):
@@ -75,7 +83,7 @@ def replacing(folder):
                 os.fsync(file.fileno())
         if not folder.exists():
             try:
-                new.rename(folder)
+                _rename(new, folder)
             except OSError as error:  # somebody else may have made it just now
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
@@ -87,15 +95,15 @@ def replacing(folder):
             # Where no system call exchanges folders, there is none for a moment.
             old = new.with_name(f"{new.name}.old")
             try:
-                folder.rename(old)
+                _rename(folder, old)
             except OSError as error:  # of a mount point, for example
                 raise _irreplaceable(folder, "it may not be renamed", error) from error
             try:
-                new.rename(folder)
+                _rename(new, folder)
             except BaseException:
-                old.rename(folder)
+                _rename(old, folder)
                 raise
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)  # the new one is there
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -166,6 +174,9 @@ def read_undisturbed(read, folder):
     """
     for _ in range(_ATTEMPTS):
         before = _identity(folder)
+        if before is None:
+            time.sleep(_MOMENT)
+            continue
         try:
             found = read(resolved(folder))
         except Exception:
@@ -174,6 +185,8 @@ def read_undisturbed(read, folder):
         else:
             if _identity(folder) == before:
                 return found
+    if before is None:
+        raise FileNotFoundError(f"There is no folder {folder} to load a model from.")
     raise ValueError("it is replaced again and again. Load it when nobody saves to it.")
 
 
@@ -181,7 +194,9 @@ def _identity(folder):
     """Tell a folder from one that took its place, even under the same number."""
     try:
         found = resolved(folder).stat()
-    except FileNotFoundError:  # there may be none for a moment
+    except (FileNotFoundError, NotADirectoryError):  # maybe for a moment only
+        return None
+    if not stat.S_ISDIR(found.st_mode):
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
@@ -293,12 +308,26 @@ def _copy_access(source, target):
     target.chmod(mode)
 
 
+def _rename(folder, name):
+    """Rename a folder, where need be when those have gone who look into it."""
+    for pause in _PAUSES:
+        try:
+            folder.rename(name)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    folder.rename(name)
+
+
 def _exchange(first, second):
     """Exchange two folders in one step; tell whether that could be done."""
-    rename = None
-    if sys.platform == "linux":
-        rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    if rename is None:
+    first, second = os.fsencode(first), os.fsencode(second)
+    if sys.platform not in ("linux", "darwin"):
         return False
-    names = os.fsencode(first), os.fsencode(second)
-    return rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0
+    system = ctypes.CDLL(None)
+    if rename := getattr(system, "renameat2", None):
+        return rename(_AT_FDCWD, first, _AT_FDCWD, second, _EXCHANGE) == 0
+    if rename := getattr(system, "renamex_np", None):
+        return rename(first, second, _EXCHANGE) == 0
+    return False

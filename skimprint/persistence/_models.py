@@ -32,7 +32,6 @@ from ._files import (
     read_undisturbed,
     regular_file,
     replacing,
-    resolved,
 )
 from ._values import decode, decode_each, encode, encode_each
 
@@ -124,7 +123,7 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
     card = card_of(model, config["model"])
     with replacing(folder) as new:
         (new / CONFIG).write_bytes(content)
-        (new / CARD).write_text(card, "utf-8", "backslashreplace")
+        (new / CARD).write_text(card, "utf-8", "backslashreplace", newline="\n")
         try:
             save_file(arrays.all, new / WEIGHTS, {"format": FORMAT})
         except safetensors.SafetensorError as error:  # of a full disk, for example
@@ -187,8 +186,6 @@ def load(
     """
     safetensors = require("safetensors", "skimprint.persistence")
     folder = Path(folder)
-    if not resolved(folder).is_dir():
-        raise FileNotFoundError(f"There is no folder {folder} to load a model from.")
     trust = {"trusted": trusted, "trust_remote_code": trust_remote_code}
 
     writer = __version__
