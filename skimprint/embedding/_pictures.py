@@ -1,5 +1,6 @@
 """Pictures of all kinds to upright RGB images, as people see them."""
 
+import errno
 import io
 import sys
 from contextlib import contextmanager, nullcontext
@@ -16,6 +17,7 @@ from ._items import ItemError, is_pil
 
 # How many times longer than wide a picture may be; of others the middle is taken.
 _MAX_RATIO = 100
+_ERROR_INVALID_NAME = 123  # of Windows
 # Objects of the user's may have state, which only one thread at a time may touch: a
 # picture first, then the file that it reads from. Pictures of one file share that; and
 # the file alone will not do, since some decoders put another in its place.
@@ -214,22 +216,31 @@ def read_path(path, advice):
     """Read a file, or say why not."""
     try:
         mode = Path(path).stat().st_mode
-        if not (S_ISREG(mode) or S_ISDIR(mode)):  # reading it might never end
-            raise OSError("it is a named pipe, a device or a socket; pass its bytes")
-        return Path(path).read_bytes()
-    except FileNotFoundError:
+    except (OSError, ValueError) as error:
         if "://" in str(path):
             reason = "URLs are not fetched: download the file, and pass its path"
             raise ItemError(reason) from None
-        raise ItemError(f"no such file{advice}") from None
-    except IsADirectoryError:
-        if not str(path):
-            raise ItemError("the path is empty") from None
+        # What cannot be a name, such as a text: Windows has an error for "Why?".
+        is_no_name = getattr(error, "winerror", None) == _ERROR_INVALID_NAME
+        is_too_long = getattr(error, "errno", None) == errno.ENAMETOOLONG
+        if isinstance(error, FileNotFoundError) or is_no_name or is_too_long:
+            raise ItemError(f"no such file{advice}") from None
+        raise ItemError(f"the file cannot be read: {error}") from error
+    if not str(path):
+        raise ItemError("the path is empty")
+    if S_ISDIR(mode):
         raise ItemError(
             "this is a directory, not a file; list its files, with "
             "sorted(Path(directory).glob('*.jpg')) say"
-        ) from None
-    except (OSError, ValueError) as error:
+        )
+    if not S_ISREG(mode):  # reading it might never end
+        raise ItemError(
+            "the file cannot be read: it is a named pipe, a device or a socket; pass "
+            "its bytes"
+        )
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
         raise ItemError(f"the file cannot be read: {error}") from error
 
 

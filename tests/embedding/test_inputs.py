@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import socket
@@ -752,6 +753,7 @@ def test_arrays_and_tensors():
         (None, "got NoneType"),
         ("no/such/file.jpg", "no such file"),
         (Path("no/such/file.jpg"), "no such file"),
+        ("Where is my order? " * 300, r"no such file \(a text needs modality='text'\)"),
         ("nul\0byte.jpg", "cannot be read"),
     ],
 )
@@ -763,6 +765,36 @@ def test_items_that_are_no_images(item, message):
 def test_directory(tmp_path):
     with pytest.raises(ItemError, match=r"a directory.*sorted\(Path"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "item, message",
+    [
+        ("https://example.com/a.jpg", "URLs are not fetched"),
+        ("Where is it?", r"no such file \(a text needs modality='text'\)"),
+        (".", r"a directory.*sorted\(Path"),
+        ("", "the path is empty"),
+    ],
+)
+def test_errors_of_windows(monkeypatch, item, message):
+    """For what is no name of a file, and for a directory."""
+
+    found = Path.stat
+
+    def stat(path):
+        if {*path.name} & {*'<>:"|?*'} or path.parts[:1] == ("https:",):
+            error = OSError(errno.EINVAL, "The filename syntax is incorrect", str(path))
+            error.winerror = 123
+            raise error
+        return found(path)
+
+    def read_bytes(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(ItemError, match=message):
+        load(item)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
