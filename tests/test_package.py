@@ -3,6 +3,7 @@
 import ast
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -74,6 +75,29 @@ print(embedder.fit_transform(["a", "bb"]).ravel())
     command = [sys.executable, "-c", code, *lacking]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "[1. 2.]"), done.stderr
+
+
+def test_an_archive_that_is_imported_has_all_that_it_needs(tmp_path):
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import skimprint
+print(skimprint.__file__.startswith(sys.argv[1]))
+X, y = skimprint.datasets.load_digits_embeddings(return_X_y=True)
+texts, labels = skimprint.datasets.load_intents(return_X_y=True)
+clf = skimprint.ImprintClassifier("mean").fit(X[:50], y[:50])
+print(skimprint.inspection.report(clf, X[:50], y[:50]).html.count("<html"))
+print("__global__" in skimprint.cluster._kmeans.cuda.source())
+"""
+    package = Path(skimprint.__file__).parent
+    archive = shutil.make_archive(
+        str(tmp_path / "archive"), "zip", package.parent, package.name
+    )
+    command = [sys.executable, "-W", "error::ResourceWarning", "-c", code, archive]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["True", "1", "True"]), (
+        done.stderr
+    )
 
 
 def test_the_project_names_the_versions_of_python_that_are_tested():

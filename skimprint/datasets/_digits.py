@@ -1,6 +1,6 @@
 """Load scikit-learn's digits as a foundation model sees them."""
 
-from pathlib import Path
+from importlib import resources
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 
 from ..embedding._extras import require
 
-DATA_FILE = Path(__file__).parent / "data" / "digits_mobilenet_v1.npz"
+DATA_FILE = resources.files(__package__) / "data" / "digits_mobilenet_v1.npz"
 
 # The model's activations are clipped at 6, and their averages crowd near zero.
 _LARGEST = 6.0
@@ -91,7 +91,7 @@ def load_digits_embeddings(*, return_X_y=False, as_frame=False):
     >>> X.shape, X.dtype
     ((1797, 1024), dtype('float32'))
     """
-    with np.load(DATA_FILE) as stored:
+    with DATA_FILE.open("rb") as file, np.load(file) as stored:
         data = expand(stored["codes"])
         target = stored["target"].astype(np.int64)
     feature_names = [f"mobilenet_v1_{i}" for i in range(data.shape[1])]

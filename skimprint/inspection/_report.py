@@ -73,7 +73,7 @@ class Report:
         path : path-like
             Such as ``"report.html"``. A file that is there is replaced.
         """
-        Path(path).write_text(self.html, encoding="utf-8")
+        Path(path).write_text(self.html, encoding="utf-8", newline="\n")
 
     def _repr_html_(self) -> str:
         # In a frame of its own, so that neither its styles nor its ids meet others.

@@ -93,7 +93,7 @@ def _as_argument(arg):
 
 def source():
     """Read the source of all kernels."""
-    return files(__package__).joinpath("kernels.cu").read_text()
+    return files(__package__).joinpath("kernels.cu").read_text("utf-8")
 
 
 @lru_cache
