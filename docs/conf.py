@@ -78,7 +78,7 @@ numpydoc_xref_param_type = False
 # are listed in _inventories.
 intersphinx_mapping = {}
 for listing in sorted((DOCS / "_inventories").glob("*.txt")):
-    address, *lines = listing.read_text().splitlines()
+    address, *lines = listing.read_text("utf-8").splitlines()
     inventory = DOCS / "_build" / "inventories" / f"{listing.stem}.inv"
     inventory.parent.mkdir(parents=True, exist_ok=True)
     head = f"# Sphinx inventory version 2\n# Project: {listing.stem}\n# Version: \n"

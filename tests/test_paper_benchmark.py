@@ -50,11 +50,11 @@ def test_own_methods_stand_in_both_reports_and_a_run_goes_on_where_it_was(folder
     assert first.returncode == 0, first.stderr
     assert "minutes of a processor" in first.stdout
     report = folder / "results" / "report"
-    page = (report / "paper.md").read_text()
+    page = (report / "paper.md").read_text("utf-8")
     for part in ("Few shots", "Real conditions", "On all training data"):
         table = page.partition(f"\n## {part}\n")[2].partition("\n## ")[0]
         assert "\n| three neighbours |" in table
-    assert "three neighbours &" in (report / "paper.tex").read_text()
+    assert "three neighbours &" in (report / "paper.tex").read_text("utf-8")
 
     again = run(*arguments)
     assert again.returncode == 0, again.stderr

@@ -305,7 +305,7 @@ def test_scores_follow_from_the_arrays_of_a_file(digits, folder):
     clf = ImprintClassifier.from_method("recommended", random_state=0).fit(X, y)
     persistence.save(clf, folder, learning=False)
     arrays = safetensors.load_file(folder / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())["model"]
+    config = json.loads((folder / "config.json").read_text("utf-8"))["model"]
     queries = l2_normalize(np.sqrt(X[:50]))
     kernel = np.exp(
         2 * config["kernel_gamma"] * (queries @ arrays["kernel.landmarks"].T - 1)
@@ -812,7 +812,7 @@ def test_a_folder_is_replaced_only_if_it_is_a_model(digits, saved):
     other.write_text("mine")
     with pytest.raises(FileExistsError, match="it is no folder"):
         persistence.save(clf, other)
-    assert other.read_text() == "mine"
+    assert other.read_text("utf-8") == "mine"
 
 
 def test_the_working_directory_is_not_replaced(digits, folder, saved, monkeypatch):

@@ -40,7 +40,7 @@ def public_objects():
 
 
 def main():
-    checks = tomllib.loads(PYPROJECT.read_text())["tool"]["numpydoc_validation"]
+    checks = tomllib.loads(PYPROJECT.read_text("utf-8"))["tool"]["numpydoc_validation"]
     skipped = {check for check in checks["checks"] if check != "all"}
     n_errors = 0
     objects = dict(public_objects())

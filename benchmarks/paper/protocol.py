@@ -204,7 +204,7 @@ class Results:
         self.path = path
         self.rows = {}
         if path.exists():
-            for line in path.read_text().splitlines():
+            for line in path.read_text("utf-8").splitlines():
                 try:
                     row = json.loads(line)
                 except ValueError:  # a line that was being written when it was stopped
@@ -214,7 +214,7 @@ class Results:
 
     def add(self, cell, setting, values):
         row = {**cell._asdict(), **values, "setting": setting}
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             if file.tell() and self.path.read_bytes()[-1:] != b"\n":
                 file.write("\n")
             file.write(json.dumps(row) + "\n")

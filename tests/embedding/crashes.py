@@ -78,7 +78,7 @@ def is_running(child):
 def log(directory):
     """Texts that were embedded so far, in order."""
     path = directory / "log"
-    return path.read_text().splitlines() if path.exists() else []
+    return path.read_text("utf-8").splitlines() if path.exists() else []
 
 
 def killed_runs(folder, patience, n_runs=20):

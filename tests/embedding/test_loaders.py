@@ -1043,7 +1043,7 @@ def test_onnx_is_loaded_again_when_a_file_beside_it_has_changed(
         data.unlink()  # the model maps it
         data.write_bytes(2 * weights)
     else:
-        content = json.loads(tokenizer.read_text())
+        content = json.loads(tokenizer.read_text("utf-8"))
         vocabulary = content["model"]["vocab"]
         vocabulary["e"], vocabulary["o"] = vocabulary["o"], vocabulary["e"]
         tokenizer.write_text(json.dumps(content))
