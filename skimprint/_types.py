@@ -1,6 +1,6 @@
 """The types of what users pass."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 
 import numpy as np
@@ -69,7 +69,7 @@ class Parameters(TypedDict, total=False):
     """The parameters of `ImprintClassifier`, to change some of a named setting."""
 
     generator: Generator
-    n_proxies: int | Mapping[Hashable, int]
+    n_proxies: int | Mapping[Any, int]
     support_norm: QueryNorm
     proxy_norm: ProxyNorm
     query_norm: QueryNorm

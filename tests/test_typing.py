@@ -5,6 +5,7 @@ The checks themselves are those of `make lint`.
 
 import ast
 import inspect
+import re
 import runpy
 from pathlib import Path
 
@@ -53,6 +54,28 @@ def test_every_parameter_is_there(thing):
     assert given == set(inspect.signature(thing).parameters)
 
 
+def test_every_attribute_is_there():
+    """Type checkers know those that stand in the class, and not those set elsewhere."""
+    (function,) = (
+        node
+        for node in ast.parse(GOOD.read_text("utf-8")).body
+        if getattr(node, "name", None) == "attributes"
+    )
+    read = [node for node in ast.walk(function) if isinstance(node, ast.Attribute)]
+    for arg in function.args.args:
+        name = arg.annotation.id
+        thing = getattr(skimprint, name, None) or getattr(
+            skimprint.inspection, name, None
+        )
+        thing = thing or getattr(skimprint.cluster, name)
+        told = inspect.getdoc(thing).partition("Attributes\n----------\n")[2]
+        told = re.findall(r"^(\w.*) : ", told.partition("\n\n")[0], re.M)
+        told = {each for names in told for each in names.split(", ")}
+        assert told
+        given = {node.attr for node in read if getattr(node.value, "id", 0) == arg.arg}
+        assert told <= given, name
+
+
 def test_every_value_is_valid():
     pytest.importorskip("pandas", reason="needs pandas")
     script = runpy.run_path(str(GOOD))
@@ -69,3 +92,4 @@ def test_every_value_is_valid():
     assert script["data"]()
     assert len(script["copies"](np.eye(3), np.array([0, 1, 1]))) == 2
     script["modules"]()
+    assert script["chains"](np.eye(2), ["left", "right"], {"left": 1, "right": 2})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Unpack
+from typing import Any, ClassVar, Literal, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -308,6 +308,9 @@ or callable, default="dot"
     True
     """
 
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
     _parameter_constraints: ClassVar[dict] = {
         "generator": "no_validation",  # `make_generator` knows, and says what would do
         "n_proxies": [Interval(Integral, 1, None, closed="left"), Mapping],
@@ -371,9 +374,7 @@ or callable, default="dot"
         self.verbose = verbose
 
     @classmethod
-    def from_method(
-        cls, name: Method, /, **changes: Unpack[Parameters]
-    ) -> "ImprintClassifier":
+    def from_method(cls, name: Method, /, **changes: Unpack[Parameters]) -> Self:
         """Make a classifier with the setting of a published method, or the recommended.
 
         Parameters
@@ -410,7 +411,7 @@ or callable, default="dot"
         weight: ArrayLike | HasWeight,
         classes: ArrayLike | None = None,
         **params: Unpack[Parameters],
-    ) -> "ImprintClassifier":
+    ) -> Self:
         """Start from the weights of a linear classifier, to add classes beside its own.
 
         The setting of Qi et al. (2018): a network's last layer keeps its classes, and
@@ -451,9 +452,7 @@ or callable, default="dot"
         return clf
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(
-        self, X: Array, y: Array, sample_weight: Array | None = None
-    ) -> "ImprintClassifier":
+    def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
         """Imprint the classes: make the proxies of each from its support embeddings.
 
         What was learnt before is forgotten, except for the classes of a ``head``.
@@ -504,7 +503,7 @@ or callable, default="dot"
         y: Array,
         classes: Array | None = None,
         sample_weight: Array | None = None,
-    ) -> "ImprintClassifier":
+    ) -> Self:
         """Imprint new classes, and learn more of known ones.
 
         A new class gets the proxies that `fit` would give it. Of a known class, points
@@ -558,7 +557,7 @@ or callable, default="dot"
         self._set_fitted(after, features_of(X) if fitted is None else None)
         return self
 
-    def set_params(self, **params: Any) -> "ImprintClassifier":
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, also of components, as ``generator__n_init``.
 
         Parameters
@@ -590,7 +589,7 @@ or callable, default="dot"
         check_components(self, params)
         return super().set_params(**params)
 
-    def forget(self, classes: Array) -> "ImprintClassifier":
+    def forget(self, classes: Array) -> Self:
         """Forget classes, as if they had never been seen.
 
         Neither predictions nor pickles hold anything of them. Proxies of other classes
@@ -631,7 +630,7 @@ or callable, default="dot"
             self._set_fitted(without(self, labels))
         return self
 
-    def merge(self, other: "ImprintClassifier") -> "ImprintClassifier":
+    def merge(self, other: "ImprintClassifier") -> Self:
         """Take in what another classifier has learnt.
 
         For training in parts, on several machines say. Classes that only one of both
@@ -678,7 +677,7 @@ or callable, default="dot"
         self._set_fitted(mine.replaced(state, plan))
         return self
 
-    def compact(self) -> "ImprintClassifier":
+    def compact(self) -> Self:
         """Make a classifier that predicts the same, and can no longer learn.
 
         It has what predictions read, and nothing of the support samples: proxies,

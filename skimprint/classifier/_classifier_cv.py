@@ -6,7 +6,7 @@ from contextlib import nullcontext, suppress
 from copy import copy, deepcopy
 from functools import wraps
 from traceback import format_exc
-from typing import Any, Literal, Self
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import numpy as np
 from array_api_compat import device
@@ -41,16 +41,22 @@ from ._classifier import ImprintClassifier
 from ._onnx_hooks import OnnxHooks
 from ._shared_fits import Candidate, agreeing, fitted_together
 
+_Inputs = ParamSpec("_Inputs")
+_Output = TypeVar("_Output")
 
-def _of_the_best(name):
+
+def _of_the_best(
+    function: Callable[Concatenate[ImprintClassifier, _Inputs], _Output],
+) -> Callable[Concatenate[Any, _Inputs], _Output]:
     """Make a method that calls the one of `ImprintClassifier` of the best one."""
+    name = function.__name__
 
     def exists(search):
         # With the default in place of None, which has no methods before a fit.
         return _search_estimator_has(name)(search._with_defaults())
 
     @available_if(exists)
-    @wraps(getattr(ImprintClassifier, name))
+    @wraps(function)
     def method(self, *args, **kwargs):
         check_is_fitted(self)
         return getattr(self.best_estimator_, name)(*args, **kwargs)
@@ -158,6 +164,18 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
     10
     """
 
+    best_estimator_: ImprintClassifier
+    best_params_: dict[str, Any]
+    best_score_: float
+    best_index_: int
+    cv_results_: dict[str, Any]
+    n_splits_: int
+    refit_time_: float
+    scorer_: Any
+    multimetric_: bool
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
     _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's convention)
         **GridSearchCV._parameter_constraints,
         "estimator": [ImprintClassifier, None],
@@ -176,9 +194,13 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         estimator: ImprintClassifier | None = None,
         param_grid: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         *,
-        scoring: str | Callable | Sequence[str] | Mapping[str, Any] | None = None,
+        scoring: str
+        | Callable[..., Any]
+        | Sequence[str]
+        | Mapping[str, Any]
+        | None = None,
         n_jobs: int | None = None,
-        refit: bool | str | Callable[[dict], int] = True,
+        refit: bool | str | Callable[[dict[str, Any]], int] = True,
         cv: int | BaseCrossValidator | BaseShuffleSplit | Iterable[Any] | None = None,
         verbose: int = 0,
         pre_dispatch: int | str = "2*n_jobs",
@@ -297,14 +319,14 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         root.call_on_fit_task_end(**task)
         return self
 
-    predict = _of_the_best("predict")
-    predict_proba = _of_the_best("predict_proba")
-    predict_log_proba = _of_the_best("predict_log_proba")
-    decision_function = _of_the_best("decision_function")
-    score_samples = _of_the_best("score_samples")
-    explain = _of_the_best("explain")
-    kproxies = _of_the_best("kproxies")
-    assign_proxies = _of_the_best("assign_proxies")
+    predict = _of_the_best(ImprintClassifier.predict)
+    predict_proba = _of_the_best(ImprintClassifier.predict_proba)
+    predict_log_proba = _of_the_best(ImprintClassifier.predict_log_proba)
+    decision_function = _of_the_best(ImprintClassifier.decision_function)
+    score_samples = _of_the_best(ImprintClassifier.score_samples)
+    explain = _of_the_best(ImprintClassifier.explain)
+    kproxies = _of_the_best(ImprintClassifier.kproxies)
+    assign_proxies = _of_the_best(ImprintClassifier.assign_proxies)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -312,7 +334,7 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         check_is_fitted(self)
         return super().classes_
 
-    def set_params(self, **params: Any) -> "ImprintClassifierCV":
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, also of the classifier, as ``estimator__n_proxies``.
 
         Parameters

@@ -1,7 +1,7 @@
 """Cluster within groups: k-means of every class in one call."""
 
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -136,6 +136,9 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     array([0, 0, 1, 2, 3], dtype=int32)
     """
 
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
     _parameter_constraints: ClassVar[dict] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left"), dict],
         **OPTIONS,
@@ -168,7 +171,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> "GroupedKMeans":
+    ) -> Self:
         """Cluster the samples of each group.
 
         Parameters

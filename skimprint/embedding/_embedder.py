@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import fields
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from sklearn.base import (
     BaseEstimator,
@@ -210,6 +210,11 @@ class FoundationEmbedder(
         model = make_pipeline(embedder, ImprintClassifier()).fit(texts, y)
     """
 
+    dtype_: str
+    pooling_: str
+    modality_: str
+    n_features_out_: int
+
     _parameter_constraints: ClassVar[dict] = {
         "modality": [StrOptions({"auto", "image", "text", "audio"})],
         "pooling": [StrOptions({"auto", "mean", "cls", "max", "last", "pooler"})],
@@ -227,7 +232,7 @@ class FoundationEmbedder(
     def __init__(
         self,
         model: (
-            str | Module | Callable[[list], ArrayLike]
+            str | Module | Callable[[list[Any]], ArrayLike]
         ) = "timm:vit_small_patch14_dinov2.lvd142m",
         *,
         preprocess: Callable[[Any], Any] | None = None,
@@ -270,7 +275,7 @@ class FoundationEmbedder(
         self.verbose = verbose
 
     @with_callbacks
-    def fit(self, X: Any, y: Any = None) -> FoundationEmbedder:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Load the model and check the settings; nothing is learned.
 
         Parameters

@@ -3,7 +3,7 @@
 import textwrap
 import unicodedata
 import warnings
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,6 +30,10 @@ from ._findings import auroc
 from ._items import item_at, listed, name_of, picture_of
 from ._plane import plane_of
 from ._words import writable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Colours that colour-blind people tell apart, after Okabe and Ito (2008).
 _BLUE, _ORANGE, _GREY, _PALE = "#0072b2", "#d55e00", "#7f7f7f", "#f2f3f5"
@@ -127,13 +131,16 @@ class ExplanationDisplay:
     (np.int64(0), (1, 2))
     """
 
+    ax_: np.ndarray
+    figure_: "Figure"
+
     def __init__(
         self,
         explanation: Bunch,
         *,
-        items: list | None = None,
-        train_items: list | None = None,
-        y: list | None = None,
+        items: list[Any] | None = None,
+        train_items: list[Any] | None = None,
+        y: list[Any] | None = None,
     ):
         self.explanation = explanation
         self.items = items
@@ -151,7 +158,7 @@ class ExplanationDisplay:
         train_items: Any = None,
         n_reasons: int = 3,
         ax: Any = None,
-    ) -> "ExplanationDisplay":
+    ) -> Self:
         """Explain queries, and draw them beside their reasons.
 
         Parameters
@@ -193,7 +200,7 @@ class ExplanationDisplay:
         items: Any = None,
         train_items: Any = None,
         ax: Any = None,
-    ) -> "ExplanationDisplay":
+    ) -> Self:
         """Draw queries beside the reasons that `explain` has found.
 
         Parameters
@@ -235,7 +242,7 @@ class ExplanationDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, *, ax: Any = None) -> "ExplanationDisplay":
+    def plot(self, *, ax: Any = None) -> Self:
         """Draw a row for each query: it, and its reasons.
 
         Parameters
@@ -373,6 +380,9 @@ class FamiliarityDisplay:
     0.83
     """
 
+    ax_: "Axes"
+    figure_: "Figure"
+
     def __init__(
         self, known: np.ndarray, unknown: np.ndarray, threshold: float | None = None
     ):
@@ -389,7 +399,7 @@ class FamiliarityDisplay:
         y: Array,
         *,
         ax: Any = None,
-    ) -> "FamiliarityDisplay":
+    ) -> Self:
         """Tell how familiar queries are, and draw it.
 
         Parameters
@@ -427,7 +437,7 @@ class FamiliarityDisplay:
         *,
         threshold: float | None = None,
         ax: Any = None,
-    ) -> "FamiliarityDisplay":
+    ) -> Self:
         """Draw familiarities.
 
         Parameters
@@ -449,7 +459,7 @@ class FamiliarityDisplay:
         known, unknown = np.asarray(known, float), np.asarray(unknown, float)
         return cls(known, unknown, threshold).plot(ax=ax)
 
-    def plot(self, *, ax: Any = None, n_bins: int = 40) -> "FamiliarityDisplay":
+    def plot(self, *, ax: Any = None, n_bins: int = 40) -> Self:
         """Draw histograms of both kinds, as shares, and the threshold.
 
         Parameters
@@ -533,6 +543,9 @@ class ProxyDisplay:
     ((30, 2), (100, 2))
     """
 
+    ax_: "Axes"
+    figure_: "Figure"
+
     def __init__(
         self,
         proxies: np.ndarray,
@@ -554,7 +567,7 @@ class ProxyDisplay:
         *,
         projection: Literal["linear", "umap"] = "linear",
         ax: Any = None,
-    ) -> "ProxyDisplay":
+    ) -> Self:
         """Project the proxies into a plane, and queries with them.
 
         Parameters
@@ -606,7 +619,7 @@ class ProxyDisplay:
         query_labels: ArrayLike | None = None,
         *,
         ax: Any = None,
-    ) -> "ProxyDisplay":
+    ) -> Self:
         """Draw points of a plane.
 
         Parameters
@@ -642,7 +655,7 @@ class ProxyDisplay:
             )
         return cls(*arrays).plot(ax=ax)
 
-    def plot(self, *, ax: Any = None) -> "ProxyDisplay":
+    def plot(self, *, ax: Any = None) -> Self:
         """Draw proxies as large marks and queries as small ones.
 
         Parameters
@@ -746,6 +759,9 @@ class CollapseDisplay:
     True
     """
 
+    ax_: "Axes"
+    figure_: "Figure"
+
     def __init__(self, collapse: np.ndarray, gain: np.ndarray, names: list[str]):
         self.collapse = collapse
         self.gain = gain
@@ -760,7 +776,7 @@ class CollapseDisplay:
         *,
         cv: Any = None,
         ax: Any = None,
-    ) -> "CollapseDisplay":
+    ) -> Self:
         """Cross-validate several proxies and one, and compare class by class.
 
         Parameters
@@ -808,7 +824,7 @@ class CollapseDisplay:
         names: Any = None,
         *,
         ax: Any = None,
-    ) -> "CollapseDisplay":
+    ) -> Self:
         """Draw gains against neural collapse.
 
         Parameters
@@ -843,7 +859,7 @@ class CollapseDisplay:
             )
         return cls(collapse, gain, names).plot(ax=ax)
 
-    def plot(self, *, ax: Any = None) -> "CollapseDisplay":
+    def plot(self, *, ax: Any = None) -> Self:
         """Draw a point for each class or data set.
 
         All have names if they are 20 at most, else the 20 that gain or lose the most.

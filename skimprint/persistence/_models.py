@@ -49,7 +49,7 @@ _RESULTS = (
 )
 
 
-def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
+def save(model: Any, folder: str | PathLike[str], *, learning: bool = True) -> None:
     """Save a model to a folder, without pickle.
 
     The folder has the layout of a model hub: ``config.json`` (parameters, classes),
@@ -136,7 +136,7 @@ def save(model: Any, folder: str | PathLike, *, learning: bool = True) -> None:
 
 
 def load(
-    folder: str | PathLike,
+    folder: str | PathLike[str],
     *,
     trusted: list[str] | None = None,
     trust_remote_code: bool = False,

@@ -96,6 +96,8 @@ def mistakes(X: np.ndarray, y: np.ndarray) -> None:
     ImprintClassifierCV(n_jobs="2")  # expect-error
     ImprintClassifierCV(error_score="rise")  # expect-error
     ImprintClassifierCV(ImprintClassifier)  # expect-error
+    ImprintClassifierCV().explain(X, reasons=2)  # expect-error
+    ImprintClassifierCV().kproxies()  # expect-error
     KMeansProxies(n_init="3")  # expect-error
     KMedoidsProxies(init="kmedoids++")  # expect-error
     FarthestPointProxies(start="anywhere")  # expect-error

@@ -44,6 +44,7 @@ from skimprint.inspection import (
     ExplanationDisplay,
     FamiliarityDisplay,
     ProxyDisplay,
+    Report,
     report,
 )
 from skimprint.methods import PUBLISHED_METHODS, RECOMMENDED
@@ -206,6 +207,62 @@ def classifiers(clusterer: Any) -> list[ImprintClassifier]:
     ]
 
 
+class Mine(ImprintClassifier):
+    """A classifier of one's own, which methods return as what it is."""
+
+    extra = 3
+
+
+def chains(X: np.ndarray, y: list[str], counts: dict[str, int]) -> list[int]:
+    """Methods in a chain."""
+    clf = Mine.from_method("qi", n_proxies=counts).fit(X, y)
+    return [
+        clf.merge(Mine.from_method("qi", n_proxies=counts).fit(X, y)).extra,
+        clf.fit(X, y).partial_fit(X, y).forget("left").compact().extra,
+        clf.set_params(n_proxies=1).extra,
+        Mine.from_head(X, y, n_proxies=counts).extra,
+    ]
+
+
+def attributes(
+    clf: ImprintClassifier,
+    search: ImprintClassifierCV,
+    embedder: FoundationEmbedder,
+    kmeans: GroupedKMeans,
+    collapse: CollapseDisplay,
+    explanation: ExplanationDisplay,
+    familiarity: FamiliarityDisplay,
+    proxies: ProxyDisplay,
+    page: Report,
+) -> list[Any]:
+    """All that is known after a fit, or drawn."""
+    names: list[str] = list(clf.feature_names_in_)
+    width: int = clf.n_features_in_ + search.n_features_in_ + kmeans.n_features_in_
+    best: float = search.best_score_ + search.best_estimator_.whitening_
+    collapse.ax_.set_title(embedder.modality_ + embedder.pooling_ + embedder.dtype_)
+    collapse.figure_.savefig(os.devnull)
+    explanation.ax_[0, 0].set_title(names[0])
+    return [
+        *(clf.classes_, clf.proxies_, clf.proxy_labels_, clf.proxy_indices_),
+        *(clf.class_count_, clf.generator_, clf.temperature_, clf.rejection_threshold_),
+        *(clf.covariance_, clf.whitening_, clf.kernel_gamma_, clf.kernel_alpha_),
+        *(clf.support_norm_, clf.n_samples_seen_, width, best),
+        *(search.best_params_["n_proxies"], search.best_index_, search.n_splits_),
+        *(search.cv_results_["mean_test_score"], search.refit_time_, search.scorer_),
+        *(search.multimetric_, search.classes_, search.feature_names_in_),
+        *(embedder.device_, embedder.n_features_out_, embedder.fingerprint_),
+        *(kmeans.cluster_centers_, kmeans.cluster_groups_, kmeans.groups_),
+        *(kmeans.labels_, kmeans.inertia_, kmeans.n_iter_, kmeans.feature_names_in_),
+        *(collapse.collapse, collapse.gain, collapse.names, explanation.explanation),
+        *(explanation.items, explanation.train_items, explanation.y),
+        *(explanation.figure_, familiarity.known, familiarity.unknown),
+        *(familiarity.threshold, familiarity.auroc, familiarity.ax_),
+        *(familiarity.figure_, proxies.proxies, proxies.proxy_labels, proxies.queries),
+        *(proxies.query_labels, proxies.ax_, proxies.figure_),
+        *(page.html, page.findings),
+    ]
+
+
 def searches() -> list[ImprintClassifierCV]:
     """Searches with each of their parameters."""
     grid = {"n_proxies": [1, 5], "rejection__rate": [0.01, 0.1]}
@@ -301,7 +358,9 @@ def data() -> tuple[object, ...]:
     clf.set_params(n_proxies=3).get_params()
 
     search = ImprintClassifierCV(param_grid={"n_proxies": [1, 2]}, cv=3).fit(X, y)
-    search.predict(X), search.best_params_, search.best_score_
+    search.predict(X), search.predict_proba(X), search.score_samples(X)
+    search.explain(X, n_reasons=2).label, search.kproxies(X, 2), search.score(X, y)
+    search.assign_proxies(X, y).sum()
 
     embedder = FoundationEmbedder(lengths, modality="text")
     embedder.fit(texts).transform(texts)
