@@ -76,6 +76,7 @@ def check_classifier(
     ...     return np.median(X_c, axis=0, keepdims=True)
     >>> check_classifier(ImprintClassifier(medians, n_proxies=1), X[:200], y[:200])
     """
+    _check_assertions()
     X, y = np.array(X), np.array(y)
     labels = np.unique(y)
     if len(labels) < 3:
@@ -166,6 +167,12 @@ def _check_each_query(clf, X, rtol, atol):
             assert_allclose(scores, wanted, rtol=rtol, atol=atol, err_msg=message)
 
 
+def _check_assertions():
+    """Refuse to check without assertions, which would find nothing wrong."""
+    if not __debug__:
+        raise RuntimeError("Checks are assertions: run Python without -O.")
+
+
 def check_embedder(
     embedder: Any,
     items: Iterable[Any],
@@ -217,6 +224,7 @@ def check_embedder(
     >>> embedder = FoundationEmbedder(lengths, modality="text")
     >>> check_embedder(embedder, ["one", "one and two", "three"])
     """
+    _check_assertions()
     items = list(items)
     if len(items) < 3:
         raise ValueError(f"check_embedder needs at least 3 items, got {len(items)}.")

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -18,6 +20,14 @@ TEXTS = ["one", "one and two", "three", "four"]
 
 def test_good_embedders_pass():
     check_embedder(FoundationEmbedder(Lengths(), modality="text"), TEXTS)
+
+
+@pytest.mark.parametrize("check", ["check_classifier(0, 0, 0)", "check_embedder(0, 0)"])
+def test_nothing_is_checked_without_assertions(check):
+    code = f"from skimprint.testing import *\n{check}"
+    command = [sys.executable, "-O", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "RuntimeError: Checks are assertions: run Python without -O." in done.stderr
 
 
 def test_too_few_items():
