@@ -12,6 +12,12 @@ from ..normalization import IDENTITY, make_norm
 # Words of rows that get their keys together, so that they stay in the cache.
 _KEY_WORDS = 2**15
 
+# Bytes of rows that are gathered and transformed together, so that few are held twice.
+_TAKE_BYTES = 2**22
+
+# Bytes of rows of a group from which on they are not all held at once, if possible.
+_MANY_BYTES = 2**24
+
 
 class GroupedRows:
     """Gather, cast and transform the rows of ``X``, group by group, when asked for.
@@ -252,11 +258,17 @@ class GroupedRows:
         rows : ndarray of shape (n, n_features)
             A new C-contiguous array, transformed.
         """
-        # `take` is faster than an index.
-        is_here = isinstance(self.X, np.ndarray)
-        rows = self.X.take(index, axis=0) if is_here else self.X[index]
-        rows = np.ascontiguousarray(rows, dtype=self.dtype)
-        return self.transform(rows, out=rows)
+        step = max(1, _TAKE_BYTES // max(1, self.row_bytes))
+        if len(index) <= step or not self.is_safe_in_threads:
+            # `take` is faster than an index.
+            is_here = isinstance(self.X, np.ndarray)
+            rows = self.X.take(index, axis=0) if is_here else self.X[index]
+            rows = np.ascontiguousarray(rows, dtype=self.dtype)
+            return self.transform(rows, out=rows)
+        rows = np.empty((len(index), self.n_features), self.dtype)
+        for part in blocks_of_rows(len(index), step):
+            rows[part] = self.take(index[part])
+        return rows
 
     def only(self, groups: np.ndarray | slice) -> "GroupedRows":
         """Take some of the groups.
@@ -361,6 +373,51 @@ class GroupedRows:
         return buckets
 
 
+class LateRows:
+    """Rows that are gathered when they are indexed, each time.
+
+    They take the place of an array where some rows at a time will do.
+
+    Parameters
+    ----------
+    source : GroupedRows
+        Where they come from.
+    index : ndarray of shape (n,)
+        Their row numbers there.
+    """
+
+    def __init__(self, source, index):
+        self.source, self.index = source, index
+        self.shape = len(index), source.n_features
+        self.dtype = source.dtype
+
+    def __len__(self):
+        return len(self.index)
+
+    def __getitem__(self, part):
+        return self.source.take(self.index[part])
+
+
+def late_rows(source, group):
+    """Gather the rows of one group; those of a large one later, if possible.
+
+    Parameters
+    ----------
+    source : GroupedRows
+        Has the groups.
+    group : int
+        Which.
+
+    Returns
+    -------
+    rows : ndarray or LateRows, of shape (n_c, n_features)
+    """
+    is_large = source.sizes[group] * source.row_bytes > _MANY_BYTES
+    if is_large and source.is_safe_in_threads:
+        return LateRows(source, source.indices(group))
+    return source.rows(group)
+
+
 def offsets_of(counts):
     """Find where each group's part of a stack starts, and where the last one's ends."""
     return np.concatenate([[0], np.cumsum(counts)])
@@ -431,7 +488,7 @@ def row_keys(rows, seed):
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d)
+    rows : ndarray or LateRows, of shape (n, d)
         Floating point.
     seed : int
         Other seeds give other numbers.
@@ -451,6 +508,10 @@ def row_keys(rows, seed):
     .. [1] M. Thorup, "High Speed Hashing for Integers and Strings", arXiv:1504.06804,
        Section 3.
     """
+    if isinstance(rows, LateRows):
+        step = max(1, _TAKE_BYTES // rows.source.row_bytes)
+        parts = blocks_of_rows(len(rows), step)
+        return np.concatenate([row_keys(rows[part], seed) for part in parts])
     row_bytes = rows.shape[1] * rows.itemsize
     word = np.dtype("u8" if row_bytes % 8 == 0 else f"u{rows.itemsize}")
     rng = np.random.default_rng(seed % 2**64)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .._arrays.groups import GroupedRows, offsets_of, row_keys
+from .._arrays.groups import GroupedRows, late_rows, offsets_of, row_keys
 from .._arrays.threads import run_blocks
 from .._space.moments import MomentColumns, are_few, joined, moments_of
 from .._validation import as_objects
@@ -196,8 +196,9 @@ def _statistics_of(needs, source, place, training_rows):
             return None, samples
         return source.moments.one(place, source.samples), samples
     index = source.indices(place)
-    rows, weights = source.take(index), source.weights_at(index)
-    few = needs.moments and are_few(*rows.shape)
+    few = needs.moments and are_few(len(index), source.n_features)
+    rows = source.rows(place) if few else late_rows(source, place)
+    weights = source.weights_at(index)
     indices = index if training_rows is None else training_rows[index]
     samples = Samples.of(rows, weights, len(rows) if few else needs.samples, indices)
     if few:

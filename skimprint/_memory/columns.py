@@ -72,19 +72,21 @@ class Samples(NamedTuple):
     def of(cls, rows, weights=None, size=None, indices=None):
         """Keep those samples of one class that have the smallest keys, or all.
 
+        They are an array, or `LateRows`.
         Their training rows are by default their places in ``rows``.
         """
         if size == 0:
             rows = rows[:0]
-        n = len(rows)
+        n, which = len(rows), slice(None)
         weights = np.ones(n) if weights is None else weights[:n].astype(float)
         indices = np.arange(n) if indices is None else indices[:n]
-        samples = cls(rows, weights, row_keys(rows, seed=0), indices)
+        keys = row_keys(rows, seed=0)
         if size is not None and n > size:
             # Those of so many keys are enough, and sorted in less time and memory.
-            keys = np.unique(samples.keys)
-            if len(keys) > size:
-                samples = take(samples, samples.keys < keys[size])
+            distinct = np.unique(keys)
+            if len(distinct) > size:
+                (which,) = np.nonzero(keys < distinct[size])
+        samples = cls(rows[which], weights[which], keys[which], indices[which])
         return samples.smallest(size)
 
     def smallest(self, size=None):

@@ -81,8 +81,8 @@ def moments_of(rows, weights=None):
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d)
-        The samples; few are kept, so let them be sorted by their keys.
+    rows : ndarray or LateRows, of shape (n, d)
+        The samples; few are kept, so let them be an array, sorted by their keys.
     weights : ndarray of shape (n,), default=None
         Their weights; all 1 if `None`.
 

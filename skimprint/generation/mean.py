@@ -12,9 +12,6 @@ from ._base import ProxyGenerator
 # Rows that are averaged together: few enough for their float64 copies to stay in cache.
 _SLAB_ROWS = 512
 
-# Rows of a large class that are averaged at a time.
-_BLOCK_BYTES = 2**24
-
 
 class MeanProxies(ProxyGenerator):
     """The mean of each class; the number of proxies is ignored.
@@ -97,17 +94,13 @@ class MeanProxies(ProxyGenerator):
         totals, spreads = np.empty(n_classes), np.empty(n_classes)
         indices = np.empty(n_classes, dtype=np.intp)
 
-        at_once = max(1, _BLOCK_BYTES // support.row_bytes)
-
         def average(slab):
             part = slice(support.offsets[slab.start], support.offsets[slab.stop])
             order = support.order[part]
             starts = support.offsets[slab] - part.start
             codes = np.repeat(np.arange(len(starts)), support.sizes[slab])
-            # Of a single class, which may be large, some rows at a time.
-            blocks = [slice(None)]
-            if len(starts) == 1:
-                blocks = blocks_of_rows(len(order), at_once)
+            # A slab that is larger is a single class.
+            blocks = blocks_of_rows(len(order), _SLAB_ROWS)
             total, summed = known.counts[slab], sums[slab]
             for block in blocks:
                 samples = support.take(order[block])

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from .._arrays.groups import offsets_of, row_keys
+from .._arrays.groups import late_rows, offsets_of, row_keys
 from .._memory.columns import Ragged, joined, take
 from .._memory.points import mean_of
 from ..cluster._selection import covariance_sums, grouped_cov_max, grouped_fps
@@ -69,7 +69,7 @@ class RandomProxies(ProxyGenerator):
         for group, k in enumerate(np.minimum(n_proxies, support.sizes)):
             indices = support.indices(group)
             if k < len(indices):
-                keys = row_keys(support.rows(group), seed)
+                keys = row_keys(late_rows(support, group), seed)
                 indices = indices[np.sort(np.argsort(keys, kind="stable")[:k])]
             picks.append(indices)
         offsets = offsets_of([len(pick) for pick in picks])
