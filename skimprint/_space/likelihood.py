@@ -2,10 +2,15 @@
 
 import numpy as np
 
+from .._arrays.groups import blocks_of_rows
+
 _TINY = np.finfo(np.float64).tiny
 
 # Stands for a score of minus infinity, of which multiples are still finite.
 _LOWEST = -1e300
+
+# Margins that are looked at together: few enough to stay in the cache.
+_AT_A_TIME = 2**16
 
 
 def fit_temperature(
@@ -66,14 +71,27 @@ def fit_temperature(
     .. [2] L. Kish, "Survey Sampling", Wiley 1965.
     """
     rounding = np.finfo(scores.dtype).eps
-    scores = scores.astype(np.float64, copy=False)
-    own = scores[np.arange(len(scores)), codes]
-    margins = scores - own[:, None]
-    there = np.isfinite(margins)
-    spread = margins.std() if there.all() else margins[there].std()
+    own = scores[np.arange(len(scores)), codes].astype(np.float64)
+
+    def differences():
+        found = np.array(scores, np.float64, order="C")
+        found -= own[:, None]
+        return found
+
+    # What `numpy.std` does, which would hold a copy.
+    deviations = differences()
+    there = np.isfinite(deviations)
+    if not there.all():
+        deviations = deviations[there]
+    deviations -= deviations.mean()
+    deviations *= deviations
+    spread = np.sqrt(deviations.mean())
+    del deviations, there
     if spread <= rounding * np.abs(own[np.isfinite(own)]).max(initial=0):
         return -np.log(scores.shape[1]), np.inf
-    margins = np.maximum(margins / spread, _LOWEST)
+    margins = differences()
+    margins /= spread
+    np.maximum(margins, _LOWEST, out=margins)
     largest = margins.max(axis=1)
     margins -= largest[:, None]
     if weights is None:
@@ -83,17 +101,22 @@ def fit_temperature(
     relative = weights / weights.max()  # of equal weights, the number is exact
     n_equal = relative.sum() ** 2 / (relative @ relative)
     pull = 1 / (deviation**2 * n_equal)
+    blocks = blocks_of_rows(len(margins), max(1, _AT_A_TIME // margins.shape[1]))
 
     def evaluate(u):
         """Compute the mean loss, its slope, and how it curves up."""
         inverse = np.exp(u)
-        scaled = inverse * margins
-        shares = np.exp(scaled)
-        sums = shares.sum(axis=1)
-        shares *= scaled
-        slopes = shares.sum(axis=1) / sums
-        variances = np.einsum("ij,ij->i", shares, scaled) / sums - slopes**2
-        losses = np.log(sums) + inverse * largest
+        losses, slopes, variances = np.empty((3, len(margins)))
+        for part in blocks:
+            scaled = inverse * margins[part]
+            shares = np.exp(scaled)
+            sums = shares.sum(axis=1)
+            shares *= scaled
+            slopes[part] = shares.sum(axis=1) / sums
+            variances[part] = np.einsum("ij,ij->i", shares, scaled) / sums
+            losses[part] = np.log(sums)
+        variances -= slopes**2
+        losses += inverse * largest
         slope = shares_of_rows @ (slopes + inverse * largest)
         return (
             shares_of_rows @ losses + pull * (u - centre) ** 2 / 2,
