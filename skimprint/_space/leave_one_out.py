@@ -30,6 +30,10 @@ SAMPLE_SIZE = 200
 # Classes whose scores tell which shrinkage is best: more tell the same.
 _MAX_CLASSES = 100
 
+# Scores by which alpha is chosen, at most: on drawn samples of 2,000 to 3,000 classes,
+# those of one class in 4 to 9 choose what those of all do.
+_MAX_SCORES = 2**20
+
 # What is left of a class without a row, and of 1 without its leverage, is at least this
 # share of it, or nothing.
 _EPS = 1e-9
@@ -153,8 +157,10 @@ def choose_alpha(scatter, class_weight, means, left_out):
     left_out = _able_to_go(class_weight, left_out)
     if len(left_out.rows) == 0 or len(means) == 1 or variance == 0:
         return 10 * variance or 1.0
-    sums, alphas = means * class_weight[:, None], variance * np.array(ALPHAS)
-    scores = ridge_scores(scatter, sums, left_out, alphas)
+    step = -(-len(left_out.rows) * len(means) // _MAX_SCORES)
+    left_out = take(left_out, slice(None, None, step))
+    alphas = variance * np.array(ALPHAS)
+    scores = ridge_scores(scatter, means * class_weight[:, None], left_out, alphas)
     return float(alphas[last_of_the_best(scores, left_out.codes, left_out.shares)])
 
 
@@ -294,7 +300,7 @@ def ridge_scores(scatter, class_sums, left_out, alphas):
     Yields
     ------
     scores : ndarray of shape (n_rows, n_classes)
-        Predictions, for one alpha after the other.
+        Predictions, for one alpha after the other, all in the same array.
     """
     rows, codes, weight, *_ = left_out
     spectrum, rows = scatter.spectrum(), rows.astype(np.float64, copy=False)
@@ -302,10 +308,14 @@ def ridge_scores(scatter, class_sums, left_out, alphas):
     products_outside, squares = rows @ class_sums.T, coordinates**2
     lengths_outside = squared_lengths(np, rows)[:, 0]
     own = np.arange(len(rows)), codes
+    del rows, class_sums  # which are as large as what is made of them
+    spectrum = spectrum._replace(factor=None)
+    predictions = np.empty_like(products_outside)
     for alpha in alphas:
         penalty = alpha * scatter.total_weight
         lacking = spectrum.correction(1.0, penalty)
-        predictions = products_outside / penalty - coordinates @ (sums * lacking).T
+        predictions = np.divide(products_outside, penalty, out=predictions)
+        predictions -= (coordinates * lacking) @ sums.T
         leverage = weight * (lengths_outside / penalty - squares @ lacking)
         predictions[own] -= leverage
         predictions /= np.maximum(1 - leverage, _EPS)[:, None]

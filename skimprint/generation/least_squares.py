@@ -125,7 +125,8 @@ def _second_moment(moments):
     total = moments.columns.weights.sum()
     means = _mean_factor(moments) * np.sqrt(total)
     if moments.factor is None:
-        return Scatter(total, means[:0], moments.scatter + means.T @ means)
+        none = np.empty_like(means, shape=(0, means.shape[1]))
+        return Scatter(total, none, moments.scatter + means.T @ means)
     return Scatter.of_rows(np.concatenate([moments.factor, means]), total)
 
 
