@@ -336,6 +336,8 @@ def merge(plan, mine, theirs, *, n_jobs=None):
             return blocks_of(needs, few, others, imprint, mine, pool=share)
 
         sizes = mine.n_points(shared) + theirs.n_points(shared)
+        if pool is None:  # else they are few, and sums round by how they come
+            sizes += theirs.gather(shared, _n_rows_of_statistics)
         row_bytes = mine.n_features * mine.dtype.itemsize
         parts = _parts(sizes, row_bytes, n_jobs if plan.generator.waits else 0)
         new += _blocks_of_parts(join_part, parts, pool, n_jobs)
@@ -521,6 +523,17 @@ def _of_pooled(needs, n_classes):
     What is chosen or fitted by samples of all classes never looks at more of each.
     """
     return needs._replace(samples=min(needs.samples, most_of_each(n_classes)))
+
+
+def _n_rows_of_statistics(block):
+    """Count the rows that samples and scatters of each class take."""
+    n_rows = np.zeros(len(block.labels), np.intp)
+    if block.samples is not None:
+        n_rows += block.samples.sizes
+    if block.moments is not None and block.moments.triangles is not None:
+        rows_of_one = (block.moments.means.shape[1] + 1) // 2
+        n_rows += rows_of_one * block.moments.triangles.sizes
+    return n_rows
 
 
 def _n_scatters(block):
