@@ -299,7 +299,7 @@ class Aggregation:
         Parameters
         ----------
         similarities : ndarray of shape (n_proxies, n_queries)
-            Distances negated.
+            Distances negated. Those to what is gone may be written on.
         gone : ndarray of shape (n_proxies, n_queries)
             Which proxies there are not for a query.
         offsets, metric : ndarray and Similarity
@@ -397,7 +397,8 @@ class _Max(Aggregation):
         return max_scores(similarities, offsets)
 
     def without(self, similarities, gone, offsets, metric):
-        return max_scores(np.where(gone, -np.inf, similarities), offsets)
+        np.copyto(similarities, -np.inf, where=gone)
+        return max_scores(similarities, offsets)
 
     def of_queries(self, similarity, queries, offsets, rank=None):
         ranks = (rank or similarity.ranks)(queries)
@@ -504,7 +505,7 @@ class Votes(Aggregation, BaseEstimator):
         Parameters
         ----------
         similarities : ndarray of shape (n_proxies, n_queries)
-            Distances negated.
+            Distances negated. Those to what is gone may be written on.
         gone : ndarray of shape (n_proxies, n_queries)
             Which proxies there are not for a query, and do not vote.
         offsets, metric : ndarray and Similarity

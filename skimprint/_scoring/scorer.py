@@ -122,7 +122,8 @@ class Scorer:
             Larger is more familiar.
         """
         if score == "auto":
-            best = self.scores(X, lambda *_: None).max(axis=1)
+            best = np.empty(len(X), dtype=self.head.proxies.dtype)
+            self._score_blocks(X, lambda *_: None, best)
             return self._with_means(best, X)
         compare = self.similarity
         if score == "similarity":
@@ -335,8 +336,9 @@ class Scorer:
     def _score_blocks(self, X, check, out=None):
         """Score blocks of queries, several at a time.
 
-        Scores are written to an array of shape (n_queries, n_classes); without one, the
-        best class of each query is found: a list of arrays, block by block.
+        Scores are written to an array of shape (n_queries, n_classes), or the best one
+        of each query to one of shape (n_queries,). Without an array, the best class of
+        each query is found: a list of arrays, block by block.
         """
         head, aggregation = self.head, self.plan.aggregation
         compare = self.similarity
@@ -369,7 +371,7 @@ class Scorer:
             scores = self.with_kernel(scores, of_kernel)
             if out is None:
                 return scores.argmax(axis=0)
-            out[block] = scores.T
+            out[block] = scores.T if out.ndim > 1 else scores.max(axis=0)
             return None
 
         # Where another process keeps a core busy, BLAS's threads take milliseconds for

@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._arrays.device import like_input
+from .._arrays.groups import blocks_of_rows
 from .._memory.learner import completed, learn, merge
 from .._progress import CallbackSupportMixin, fit_progress
 from .._scoring.scorer import probabilities_of
@@ -62,6 +63,9 @@ from ._rejection import Rejection
 # The names are views of registries, here and below, to which entries may be added.
 _AUTO = StrOptions({"auto"})
 _NORM = [StrOptions(NORMS.keys()), _AUTO, callable, None]
+
+# Scores that become probabilities at a time, so that few copies are held.
+_AT_A_TIME = 2**18
 
 
 class ImprintClassifier(
@@ -1073,8 +1077,10 @@ or callable, default="dot"
         """Make probabilities of scores; those of an absent class are given."""
         scorer, queries, check = self._checked(X, scored=True)
         scores = finite(scorer.scores(queries, check), queries, check)
-        found = probabilities_of(scores, temperature_of(self, scorer), softmax)
-        return scorer.head.widened(found, absent)
+        temperature = temperature_of(self, scorer)
+        for part in blocks_of_rows(len(scores), max(1, _AT_A_TIME // scores.shape[1])):
+            scores[part] = probabilities_of(scores[part], temperature, softmax)
+        return scorer.head.widened(scores, absent)
 
     def _checked(self, X, *, scored=False):
         """Find a scorer, valid queries, and a check of them if they are scored."""
