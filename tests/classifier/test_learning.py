@@ -1167,15 +1167,79 @@ class TestMemory:
         ids=["default", "westerhoff", "fps", "quantile", "least_squares"],
     )
     def test_of_fit(self, sizes, params):
-        rng, y = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
-        X = rng.normal(size=(len(y), 512)).astype(np.float32)
+        X, y = self.data(sizes, 512)
         clf = ImprintClassifier(**params, n_jobs=1)
+        held, returned = self.held(clf.fit, X, y)
+        assert returned > 2**23
+        assert held < min(2**24, X.nbytes)
+
+    @pytest.mark.parametrize("support_norm", [None, "l2", "power"])
+    @pytest.mark.parametrize("generator", ["mean", "random"])
+    @pytest.mark.parametrize("whitening", [None, "auto"])
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32])
+    def test_of_fit_to_a_large_class(self, support_norm, generator, whitening, dtype):
+        """Where no generator needs all rows at once, they are not gathered."""
+        X, y = self.data([60_000, 3, 300], 256)
+        X, y = X.astype(dtype), np.random.default_rng(1).permutation(y)
+        clf = ImprintClassifier(
+            generator, support_norm=support_norm, whitening=whitening, n_jobs=1
+        )
+        held, _ = self.held(clf.fit, X, y)
+        assert held < 2**24 < X.nbytes
+
+    def test_of_alpha_of_least_squares(self):
+        X, y = self.data([3] * 3000, 128)
+        generator = LeastSquaresProxies("auto")
+        clf = ImprintClassifier(generator, whitening=None, mean_weight=0, n_jobs=1)
+        held, _ = self.held(clf.fit, X, y)
+        assert held < 2**26
+
+    def test_of_merge(self):
+        """What the other one knows is not copied whole."""
+        X, y = self.data([300] * 300, 256)
+        known, other = (
+            ImprintClassifier("mean", forgettable=True).fit(X[i::2], y[i::2])
+            for i in range(2)
+        )
+        held, returned = self.held(known.merge, other)
+        assert held < 2**26 < returned
+
+    def test_of_predictions(self):
+        """Scores of all classes are not held where they are not returned."""
+        X, y = self.data([20] * 200, 32)
+        clf = ImprintClassifier("mean", rejection=Rejection(-1)).fit(X, y)
+        Q = np.tile(X, (20, 1))
+        clf.predict_proba(Q[:2])
+        scores = 4 * len(Q) * len(clf.classes_)
+        for method in clf.predict, clf.score_samples:
+            assert self.held(method, Q)[0] < scores / 3
+        held, returned = self.held(clf.predict_proba, Q)
+        assert returned > scores / 2
+        assert held < scores / 3
+
+    def test_of_calibration(self):
+        """Scores of samples that are left out are held two or three times."""
+        X, y = self.data([10] * 500, 32)
+        clf = ImprintClassifier("mean", whitening=None, n_jobs=1).fit(X, y)
+        clf.predict(X[:2])
+        scores = 8 * len(X) * len(clf.classes_)
+        assert self.held(clf.predict_proba, X[:2])[0] < 2.5 * scores
+
+    @staticmethod
+    def data(sizes, n_features):
+        y = np.repeat(np.arange(len(sizes)), sizes)
+        X = np.random.default_rng(0).standard_normal((len(y), n_features), np.float32)
+        return X, y
+
+    @staticmethod
+    def held(method, *args):
+        """Count the bytes that a call holds beside what stays, and those that do."""
         tracemalloc.start()
         try:
-            clf.fit(X, y)
+            result = method(*args)
             gc.collect()
             returned, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert returned > 2**23
-        assert peak - returned < min(2**24, X.nbytes)
+        del result
+        return peak - returned, returned
