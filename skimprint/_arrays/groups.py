@@ -259,7 +259,9 @@ class GroupedRows:
             A new C-contiguous array, transformed.
         """
         step = max(1, _TAKE_BYTES // max(1, self.row_bytes))
-        if len(index) <= step or not self.is_safe_in_threads:
+        # Neither a cast nor a norm that is more than a scaling changes rows in place.
+        copies = self.X.dtype != self.dtype or self.transform.before is not None
+        if len(index) <= step or not (copies and self.is_safe_in_threads):
             # `take` is faster than an index.
             is_here = isinstance(self.X, np.ndarray)
             rows = self.X.take(index, axis=0) if is_here else self.X[index]

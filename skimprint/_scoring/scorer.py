@@ -6,11 +6,15 @@ from contextlib import nullcontext
 import numpy as np
 from scipy.special import softmax
 
+from .._arrays.groups import blocks_of_rows
 from .._arrays.threads import ForkSafeLock, cached_property, one_blas_thread
 from .._space.kernel_ridge import LabelShares
 from ..aggregation import keep_winners, nearest_of_class
 from .familiarity import FAMILIARITIES, MEANS
 from .similarity import METRICS, Similarity
+
+# Scores that become probabilities at a time, so that few copies are held.
+_AT_A_TIME = 2**18
 
 
 class Scorer:
@@ -398,6 +402,12 @@ def _largest(proxies, rows, shares, n):
     )
     is_none = shares == 0
     return np.where(is_none, -1, proxies), np.where(is_none, -1, rows), shares
+
+
+def replace_by_probabilities(scores, temperature, softmax):
+    """Do what `probabilities_of` does in place, some queries at a time."""
+    for part in blocks_of_rows(len(scores), max(1, _AT_A_TIME // scores.shape[1])):
+        scores[part] = probabilities_of(scores[part], temperature, softmax)
 
 
 def probabilities_of(scores, temperature, softmax):

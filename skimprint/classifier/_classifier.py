@@ -14,10 +14,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._arrays.device import like_input
-from .._arrays.groups import blocks_of_rows
 from .._memory.learner import completed, learn, merge
 from .._progress import CallbackSupportMixin, fit_progress
-from .._scoring.scorer import probabilities_of
+from .._scoring.scorer import replace_by_probabilities
 from .._scoring.similarity import METRICS
 from .._types import (
     AggregationType,
@@ -63,9 +62,6 @@ from ._rejection import Rejection
 # The names are views of registries, here and below, to which entries may be added.
 _AUTO = StrOptions({"auto"})
 _NORM = [StrOptions(NORMS.keys()), _AUTO, callable, None]
-
-# Scores that become probabilities at a time, so that few copies are held.
-_AT_A_TIME = 2**18
 
 
 class ImprintClassifier(
@@ -1077,9 +1073,7 @@ or callable, default="dot"
         """Make probabilities of scores; those of an absent class are given."""
         scorer, queries, check = self._checked(X, scored=True)
         scores = finite(scorer.scores(queries, check), queries, check)
-        temperature = temperature_of(self, scorer)
-        for part in blocks_of_rows(len(scores), max(1, _AT_A_TIME // scores.shape[1])):
-            scores[part] = probabilities_of(scores[part], temperature, softmax)
+        replace_by_probabilities(scores, temperature_of(self, scorer), softmax)
         return scorer.head.widened(scores, absent)
 
     def _checked(self, X, *, scored=False):
