@@ -170,6 +170,17 @@ def test_whitening_of_float32_stays_float32(n, d):
         np.testing.assert_allclose(narrow.solve(rows), whiten(X), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n, d", [(60, 5), (12, 40)])
+def test_the_scale_of_rows_changes_no_bit(n, d, dtype):
+    X, _, means, R = scattered(n, d)
+    expected = Whitening.of(Scatter.of_rows(R, n), means[0], 0.1, dtype).solve(X)
+    for scale in 2.0 ** np.array([-60, -50, 50, 60]):  # of which float32 has no cubes
+        scatter = Scatter.of_rows(scale * R, n)
+        whiten = Whitening.of(scatter, scale * means[0], 0.1, dtype)
+        np.testing.assert_array_equal(whiten.solve(scale * X), expected)
+
+
 @pytest.mark.parametrize("least", [1e-3, 1e-6])
 def test_a_factor_of_float32_costs_the_root_of_the_condition(least):
     rng = np.random.default_rng(0)
