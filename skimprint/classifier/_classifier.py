@@ -139,7 +139,7 @@ or callable, default="dot"
         at least 0.97. ``proxy_norm`` applies after the whitening, ``query_norm`` before
         it; after ``"l2"`` and ``"power"`` the whitened
         queries get unit length again. Of many samples, the covariance is whitened by
-        its Cholesky factor, and of few (less than a third of the features) by its
+        its Cholesky factor, and of few (less than two thirds of the features) by its
         symmetric root: the spaces differ by a rotation, which matters to no product
         or Euclidean distance.
         Clusters and chosen samples are those of the space as it was; least squares
