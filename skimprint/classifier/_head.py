@@ -86,7 +86,7 @@ class Head:
             self.shrinkage = space.shrinkage if chosen else float(plan.whitening)
             self.whitening = space.whitening(self.shrinkage)
             if plan.generator.combines:
-                moments = moments.whitened(self.whitening)
+                moments = moments.whitened(self._whitening_to_combine)
         if plan.metric.needs_covariance:
             self.covariance, self.covariance_shrinkage = space.covariance
             self.factor = precision_cholesky(self._whitened(self.covariance))
@@ -148,6 +148,11 @@ class Head:
             self.space.is_head,
         )
 
+    @property
+    def _whitening_to_combine(self):
+        """The whitening in float64: what is solved there enlarges rounding errors."""
+        return self.space.whitening(self.shrinkage, np.float64)
+
     @cached_property
     def generator(self):
         """The generator of the plan: a copy, which may keep what it has chosen here."""
@@ -196,8 +201,12 @@ class Head:
         if generator.needs.samples:
             left_out = self.space.left_out()
             if self.whitening is not None:
-                left_out = left_out._replace(rows=self.whitening(left_out.rows))
-        vectors = self.whitened(generated)
+                rows = self._whitening_to_combine(left_out.rows)
+                left_out = left_out._replace(rows=rows)
+        if generator.combines and self.whitening is not None:
+            vectors = self._whitening_to_combine.solve(generated)
+        else:
+            vectors = self.whitened(generated)
         vectors = generator.combine(vectors, self.counts, moments, left_out)
         vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
         known = (block.proxies.values.vectors for block in self.space.state.blocks)

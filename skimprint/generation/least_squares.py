@@ -146,13 +146,21 @@ def _primal(moments, alpha):
 
 
 def _dual(moments, alpha):
-    """Prepare the same in sample space, which is smaller: T (F^T F + alpha I)^-1."""
+    r"""Prepare the same in sample space, which is smaller.
+
+    Targets are means of samples, :math:`T = C F`, so that :math:`T (F^T F + \alpha
+    I)^{-1} = C (F F^T + \alpha I)^{-1} F`. What rounding has left of targets in other
+    directions than those of samples is not divided by :math:`\alpha` so.
+    """
     within = moments.factor / np.sqrt(moments.columns.weights.sum())
     factor = np.concatenate([within, _mean_factor(moments)])
     gram = factor @ factor.T
-    gram[np.diag_indices_from(gram)] += alpha
-    solve = _solver(gram, alpha)
-    return lambda targets: (targets - solve(factor @ targets.T).T @ factor) / alpha
+    rounding = len(gram) * np.finfo(gram.dtype).eps * (np.trace(gram) or 1.0)
+    find_shares, solve = (
+        _solver(gram + smallest * np.eye(len(gram)), smallest)
+        for smallest in (rounding, max(alpha, rounding))
+    )
+    return lambda targets: solve(find_shares(factor @ targets.T)).T @ factor
 
 
 def _solver(matrix, smallest):

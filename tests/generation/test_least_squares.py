@@ -65,6 +65,36 @@ def test_any_parts_and_order_choose_the_same(digits, whitening):
     np.testing.assert_allclose(alpha_of(clf), alpha_of(rest), rtol=1e-4)
 
 
+@pytest.mark.parametrize("n_proxies", [1, 3])
+@pytest.mark.parametrize(
+    "length, whitening", [(1, 0), (1, 0.01), (1e4, None), (1e8, None)]
+)
+def test_of_few_samples_nothing_but_their_directions_counts(
+    length, whitening, n_proxies
+):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 5
+    X, queries = 3 * rng.normal(size=(5, 200))[y] + rng.normal(size=(2, 60, 200))
+    params = {"whitening": whitening, "n_proxies": n_proxies, "random_state": 0}
+    params |= dict.fromkeys(
+        ["support_norm", "query_norm"], None if whitening is None else "l2"
+    )
+    single, double = (
+        least_squares(0.01, **params).fit(X.astype(dtype), y)
+        for X, dtype in ((length * X.astype("f"), "f"), (length * X.astype("f"), "d"))
+    )
+    found, expected = (
+        clf.decision_function((length * queries).astype("f"))
+        for clf in (single, double)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+    if n_proxies == 1 and whitening is None:
+        samples = length * X.astype("f").astype("d")
+        ridge = Ridge(0.01 * len(y), fit_intercept=False, solver="svd")
+        expected = ridge.fit(samples, np.eye(5)[y]).predict(length * queries)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("n_features", [4, 6, 9])
 def test_whitening_of_float32_leaves_something_to_solve(n_features):
     # Whitened with little shrinkage, what rounding leaves of zero is more than alpha.
