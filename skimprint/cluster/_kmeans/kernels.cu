@@ -171,7 +171,7 @@ extern "C" __global__ void add_up(const float *rows, const int *starts, const in
 // A sample is a lightweight coreset (Bachem et al., KDD 2018), or all rows, where it
 // has room for them.
 extern "C" __global__ void sample(const float *squares, const float *weights,
-                                  const int *starts, const int *places, float tol,
+                                  const int *starts, const int *places, double tol,
                                   double uniform, double *cumulative, double *limits,
                                   int *chosen, float *importance) {
   __shared__ double scratch[32];

@@ -9,16 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skimprint.cluster._kmeans.cuda import source
+from skimprint.cluster._kmeans import cuda
 
 _KERNEL = (
     r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(([^)]*)\)'
 )
 
+_TYPES = {
+    "float": np.float32,
+    "double": np.float64,
+    "int": np.int32,
+    "long long": np.int64,
+}
+
 
 def kernels():
     """The parameters of each kernel, by its name."""
-    return dict(re.findall(_KERNEL, source()))
+    return dict(re.findall(_KERNEL, cuda.source()))
 
 
 class Emulated:
@@ -39,7 +46,8 @@ class Emulated:
         self.launches.append(name)
         if shape not in self.libraries:
             self.libraries[shape] = self._compile(shape)
-        args = map(_as_argument, args)
+        declared = kernels()[name].split(",")
+        args = [_as_argument(*pair) for pair in zip(declared, args, strict=True)]
         launch = getattr(self.libraries[shape], f"launch_{name}")
         launch.restype = ctypes.c_char_p
         error = launch(*grid, threads, shared, self.reverse, *args)
@@ -47,7 +55,7 @@ class Emulated:
 
     def _compile(self, shape):
         path = self.folder / "kernels_{}_{}.so".format(*shape)
-        code = [f'#include "{Path(__file__).with_name("emulator.h")}"', source()]
+        code = [f'#include "{Path(__file__).with_name("emulator.h")}"', cuda.source()]
         for name, parameters in kernels().items():
             names = re.findall(r"(\w+)(?:,|$)", parameters)
             code.append(
@@ -63,11 +71,16 @@ class Emulated:
         return ctypes.CDLL(str(path))
 
 
-def _as_argument(arg):
-    if arg is None:
+def _as_argument(parameter, arg):
+    """Pass an argument, of the type that the kernel declares: nothing else checks it."""
+    kind, star = re.fullmatch(r"\s*(?:const )?(.+?) (\*?)\w+", parameter).groups()
+    if star and arg is None:
         return ctypes.c_void_p()
-    if isinstance(arg, np.ndarray):
-        assert arg.flags.c_contiguous
-        return ctypes.c_void_p(arg.ctypes.data)
-    kinds = {np.float32: ctypes.c_float, np.float64: ctypes.c_double}
-    return kinds.get(type(arg), ctypes.c_int)(arg)
+    if not star:
+        arg = cuda._as_argument(arg)
+    assert isinstance(arg, np.ndarray if star else np.generic), parameter
+    assert arg.dtype == _TYPES[kind], f"{parameter.strip()}: got {arg.dtype}"
+    if not star:
+        return np.ctypeslib.as_ctypes_type(arg.dtype)(arg)
+    assert arg.flags.c_contiguous
+    return ctypes.c_void_p(arg.ctypes.data)

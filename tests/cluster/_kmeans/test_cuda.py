@@ -112,6 +112,13 @@ def test_empty_clusters_get_the_farthest_rows(gpu):
     assert 17 in work.summarize().indices
 
 
+def test_a_group_ends_where_its_centres_move_less_than_the_tolerance(gpu):
+    X, codes = data([200], 24)
+    loose = clustered(gpu, X, codes, 20, tol=1e9)
+    once = clustered(gpu, X, codes, 20, max_iter=1)
+    np.testing.assert_array_equal(loose.centers, once.centers)
+
+
 def test_groups_do_not_depend_on_their_company(gpu):
     X, codes = data([256, 80, 250], 24)
     together = clustered(gpu, X, codes, 6)
