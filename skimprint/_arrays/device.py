@@ -296,7 +296,7 @@ def free_memory():
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     cupy = sys.modules.get("cupy")
-    if cupy is not None:
+    if cupy is not None and cupy.cuda.is_available():  # else there is no pool to ask
         cupy.get_default_memory_pool().free_all_blocks()
 
 

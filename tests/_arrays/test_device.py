@@ -1,6 +1,8 @@
 """Arrays of other namespaces and devices, with NumPy as the oracle."""
 
 import pickle
+import sys
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -483,6 +485,18 @@ class TestMemory:
             MemoryError, match="not have enough memory for a class or query"
         ):
             in_halves(run, range(4))
+
+    @pytest.mark.parametrize("is_available", [False, True])
+    def test_cupy_gives_memory_back_where_there_is_a_gpu(
+        self, is_available, monkeypatch
+    ):
+        cupy = MagicMock()
+        cupy.cuda.is_available.return_value = is_available
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+        run, done = self.scarce(list, 1)
+        in_halves(run, range(2))
+        assert done == [0, 1]
+        assert cupy.get_default_memory_pool.called == is_available
 
     def test_other_errors_stay(self):
         def fail(items):
