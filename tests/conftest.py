@@ -114,9 +114,9 @@ class Arrays:
             if device != "CPU_DEVICE" and np.lib.NumpyVersion(np.__version__) < "2.1.0":
                 pytest.skip("needs NumPy 2.1 to copy from other devices")
             device = self.xp.Device(device)
-        elif name == "cupy" or device == "cuda":
-            if not self.xp.cuda.is_available():
-                pytest.skip("needs a GPU")
+        is_gpu = name == "cupy" or device == "cuda"
+        if is_gpu and not self.xp.cuda.is_available():
+            pytest.skip("needs a GPU")
         self.xp = array_namespace(self.xp.asarray(0))  # with CuPy's gaps filled
         self.device = device
 

@@ -72,7 +72,7 @@ class Emulated:
 
 
 def _as_argument(parameter, arg):
-    """Pass an argument, of the type that the kernel declares: nothing else checks it."""
+    """Pass an argument of the type that the kernel declares: CUDA does not check."""
     kind, star = re.fullmatch(r"\s*(?:const )?(.+?) (\*?)\w+", parameter).groups()
     if star and arg is None:
         return ctypes.c_void_p()
