@@ -36,6 +36,8 @@ FITS = [
 PREDICTION = (1_000_000, 768, 1000, 20)  # queries, features, classes, proxies of each
 SMALL_FITS = [(50, 16, 64, 4), (5, 200, 64, 20)]
 SMALL_PREDICTION = (5000, 64, 20, 5)
+WAYS = ("copy", "centres there", "centres here", "fit", "array API")
+WAYS += ("PyTorch loop", "fastkmeans loop", "CPU")
 # Classes of which scikit-learn's inertia is asked, and the seeds.
 JUDGED, SEEDS = 3, 6
 
@@ -140,21 +142,24 @@ def fit_rows(case, device):
         finally:
             cuda.is_possible = kept
 
-    def timed(work, clock=milliseconds):
-        return "-" if work is None else f"{clock(work, device):.4g}"
+    def engine():
+        grouped_kmeans(GroupedRows(X, y, n_classes), k, seed=0)
 
     name = f"{n_classes} x {n}, d {d}, k {k}"
-    times = [
-        name,
-        timed(lambda: there.clone()),
-        timed(on_device(groups, k)),
-        timed(lambda: kmeans_on_device(groups, k, seed=0)),
-        timed(whole),
-        timed(by_array_api, once),
-        timed(lambda: [torch_kmeans(X, k) for X in classes], once),
-        timed(fast_kmeans(classes, k), once),
-        timed(lambda: grouped_kmeans(GroupedRows(X, y, n_classes), k, seed=0), once),
+    ways = [
+        (there.clone, milliseconds),
+        (on_device(groups, k), milliseconds),
+        (lambda: kmeans_on_device(groups, k, seed=0), milliseconds),
+        (whole, milliseconds),
+        (by_array_api, once),
+        (lambda: [torch_kmeans(X, k) for X in classes], once),
+        (fast_kmeans(classes, k), once),
+        (engine, once),
     ]
+    times = [name]
+    for way, (work, clock) in zip(WAYS, ways, strict=True):
+        times.append("-" if work is None else f"{clock(work, device):.4g}")
+        progress(f"{way}: {times[-1]}")  # for who cannot wait for the table
     found, again = (kmeans_on_device(groups, k, seed=0) for _ in range(2))
     judged = GroupedRows(groups.X, np.where(y < JUDGED, y, JUDGED), JUDGED + 1)
     judged = judged.only(np.arange(JUDGED))
@@ -169,6 +174,7 @@ def fit_rows(case, device):
         f"{sum(ours) / sum(theirs):.4f}",
         "yes" if np.array_equal(found.centers, again.centers) else "no",
     ]
+    progress(f"inertia, same bits: {quality[1:]}")
     return times, quality
 
 
@@ -179,7 +185,7 @@ def predict_row(case, device):
     clf = ImprintClassifier.from_method("westerhoff", n_proxies=k, random_state=0)
     clf.fit(X, y)
     queries = torch.randn(n, d, device=device)
-    proxies = torch.from_numpy(clf.proxies_).to(device)
+    proxies = torch.asarray(clf.proxies_, device=device)
     block = max(1, 2**28 // (4 * len(proxies)))
 
     def product():
@@ -192,7 +198,9 @@ def predict_row(case, device):
 
     bare, whole = milliseconds(product, device), milliseconds(ours, device)
     name = f"{n} x {d}, {len(proxies)} proxies"
-    return [name, f"{bare:.4g}", f"{whole:.4g}", f"{whole / bare:.2f}"]
+    row = [name, f"{bare:.4g}", f"{whole:.4g}", f"{whole / bare:.2f}"]
+    progress(f"bare product, predict, ratio: {row[1:]}")
+    return row
 
 
 def main():
@@ -219,18 +227,17 @@ def main():
         return
     if device.type == "cuda":
         print(f"Device: {torch.cuda.get_device_name(device)}.\n")
+    progress("predict")  # first: fits take most of the time
+    prediction = predict_row(SMALL_PREDICTION if options.small else PREDICTION, device)
     rows = []
     for case in SMALL_FITS if options.small else FITS:
         progress(f"fit {case}")
         rows.append(fit_rows(case, device))
     times, qualities = zip(*rows, strict=True)
     name = "classes x samples, features, clusters"
-    header = [name, "copy", "centres there", "centres here", "fit", "array API"]
-    table([*header, "PyTorch loop", "fastkmeans loop", "CPU"], times)
+    table([name, *WAYS], times)
     table([name, "inertia / scikit-learn's", "same bits twice"], qualities)
-    progress("predict")
-    row = predict_row(SMALL_PREDICTION if options.small else PREDICTION, device)
-    table(["queries x features", "bare product", "predict", "ratio"], [row])
+    table(["queries x features", "bare product", "predict", "ratio"], [prediction])
 
 
 if __name__ == "__main__":
