@@ -81,15 +81,27 @@ extern "C" __global__ void gather(const float *X, const long long *order, float 
   if (row >= n) return;
   const float *from = X + (order ? order[row] : row) * d;
   float *to = rows + (long long)row * padded;
-  float square = 0;
+  float square = 0, largest = 0;
 #pragma unroll 8
   for (int j = lane; j < padded; j += 32) {
     float x = j < d ? from[j] : 0;
     square += x * x;
+    largest = fmaxf(largest, fabsf(x));
     to[j] = x;
   }
   if (!scaled) return;
-  float length = fmaxf(sqrtf(warp_sum(square)), eps);
+  square = warp_sum(square);
+  if (square == INFINITY) {  // as on the host: scale before
+    for (int step = 16; step; step /= 2)
+      largest = fmaxf(largest, __shfl_xor_sync(FULL, largest, step));
+    square = 0;
+    for (int j = lane; j < padded; j += 32) {
+      float x = to[j] /= largest;
+      square += x * x;
+    }
+    square = warp_sum(square);
+  }
+  float length = fmaxf(sqrtf(square), eps);
   for (int j = lane; j < padded; j += 32) to[j] /= length;
 }
 
@@ -113,9 +125,9 @@ extern "C" __global__ void centre(float *rows, const int *group,
 }
 
 // Add rows to the sums of clusters: a block has 32 columns of one group, the next block
-// the next columns, and each of its warps a share of the rows. These come from a list of the group, or all do; they leave
-// a cluster (`from`, -1 for none) and enter another. Without these, a group has one
-// cluster. Lists begin where the rows of their group do.
+// the next columns, and each of its warps a share of the rows. These come from a list
+// of the group, or all do; they leave a cluster (`from`, -1 for none) and enter another.
+// Without these, a group has one cluster. Lists begin where the rows of their group do.
 extern "C" __global__ void add_up(const float *rows, const int *starts, const int *ends,
                                   const float *weights, const int *moved,
                                   const int *from, const int *to, const int *n_moved,

@@ -90,6 +90,15 @@ def test_what_it_returns_belongs_together(gpu):
         )
 
 
+@pytest.mark.parametrize("spherical", [False, True])
+def test_rows_whose_squares_overflow_have_unit_length(gpu, spherical):
+    X, codes = data([60], 24)
+    options = {"norm": IDENTITY if spherical else NORMS["l2"], "spherical": spherical}
+    expected = clustered(gpu, X, codes, 5, **options)
+    found = clustered(gpu, X * np.float32(1e25), codes, 5, **options)
+    np.testing.assert_allclose(found.centers, expected.centers, atol=1e-5)
+
+
 def test_fewer_distinct_rows_than_clusters(gpu):
     X = np.repeat(np.eye(3, 8, dtype=np.float32), 20, axis=0)
     found = clustered(gpu, X, np.zeros(60, int), 5)
