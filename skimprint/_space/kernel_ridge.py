@@ -128,15 +128,15 @@ class Support(NamedTuple):
             indices=self.indices[which],
         )
 
-    def targets(self, dtype):
-        """Encode labels to regress on: of shape (n, n_classes).
+    def targets(self, dtype, which=slice(None)):
+        """Encode labels to regress on, of some samples: of shape (n, n_classes).
 
         They are small where classes are uneven. A class of many samples is near to more
         queries than one of few, whatever the weights: there the regression costs up to
         a point of accuracy, and its scores have to count for less than those of
         proxies.
         """
-        codes = self.codes
+        codes = self.codes[which]
         shape = len(codes), self.n_classes
         targets = np.full(shape, -1 / self.n_classes, dtype)
         targets[np.arange(len(codes)), codes] += 1
@@ -218,12 +218,14 @@ class KernelRidge:
         Rasmussen and Williams, "Gaussian Processes for Machine Learning", Section
         5.4.2.
         """
-        if factor is None:
+        is_own = factor is None
+        if is_own:
             factor = _factor(support, self.gamma, self.alpha)
-        residuals = self.coefficients.T / _inverse_diagonal(factor)
-        scores = support.targets(np.float64) - residuals
+        diagonal = _inverse_diagonal(factor, overwrite=is_own)
         which = np.searchsorted(support.codes, left_out.codes) + left_out.numbers
-        return scores[which].T + 1 / support.n_classes
+        residuals = self.coefficients.T[which] / diagonal[which]
+        scores = support.targets(np.float64, which) - residuals
+        return scores.T + 1 / support.n_classes
 
 
 class LabelShares:
@@ -342,16 +344,15 @@ def choose_kernel(support):
     return GAMMAS[best // len(ALPHAS)], ALPHAS[best % len(ALPHAS)]
 
 
-def _inverse_diagonal(factor):
+def _inverse_diagonal(factor, *, overwrite):
     """Compute the diagonal of the inverse of what was factored, as a column.
 
     The inverse of ``L L^T`` is ``L^-T L^-1``: its diagonal has the squared lengths of
     the columns of ``L^-1``, which takes half as long as the whole inverse.
     """
     matrix, _ = factor
-    matrix = matrix.copy(order="F")
     (invert,) = linalg.get_lapack_funcs(("trtri",), (matrix,))
-    inverse = invert(matrix, lower=True, overwrite_c=True)[0]
+    inverse = invert(matrix, lower=True, overwrite_c=overwrite)[0]
     # Above the diagonal there is what was there before.
     columns = (inverse[i:, i] for i in range(len(inverse)))
     return np.array([column @ column for column in columns])[:, None]
