@@ -204,17 +204,17 @@ class Whitening:
             return cls(origin, basis=basis, inside=np.empty(0, dtype))
         if scatter.matrix is not None:
             return cls(origin, cholesky(scatter.covariance(shrinkage), dtype))
-        # Cubes of what float32 holds may be more than it holds. Powers of two change no
+        # Cubes of what a dtype holds may be more than it holds. Powers of two change no
         # digit.
         unit = 2.0 ** np.round(np.log2(variance) / 2)
         spectrum = scatter.spectrum(scale=1 / unit)
-        share, rest = (1 - shrinkage) / scatter.total_weight, shrinkage * variance
-        share *= unit**2
+        share = (1 - shrinkage) / scatter.total_weight
+        rest = shrinkage * (variance / unit**2)
         inner, outer = np.sqrt(share * spectrum.eigenvalues + rest), np.sqrt(rest)
-        inside = -share / (outer * inner * (outer + inner))
+        inside = -share / (outer * inner * (outer + inner)) / unit
         return cls(
             origin,
-            outside=float(1 / outer),
+            outside=float(1 / outer / unit),
             basis=np.ascontiguousarray(spectrum.factor.T, dtype),
             inside=inside.astype(dtype, copy=False),
         )

@@ -181,6 +181,15 @@ def test_the_scale_of_rows_changes_no_bit(n, d, dtype):
         np.testing.assert_array_equal(whiten.solve(scale * X), expected)
 
 
+@pytest.mark.parametrize("n, d", [(60, 5), (12, 40)])
+def test_rows_of_which_float64_has_no_cubes(n, d):
+    X, _, means, R = scattered(n, d)
+    expected = Whitening.of(Scatter.of_rows(R, n), means[0], 0.1).solve(X)
+    scatter = Scatter.of_rows(1e145 * R, n)
+    whiten = Whitening.of(scatter, 1e145 * means[0], 0.1)
+    np.testing.assert_allclose(whiten.solve(1e145 * X), expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("least", [1e-3, 1e-6])
 def test_a_factor_of_float32_costs_the_root_of_the_condition(least):
     rng = np.random.default_rng(0)
