@@ -12,6 +12,10 @@ from ._base import ProxyGenerator
 # Rows that are averaged together: few enough for their float64 copies to stay in cache.
 _SLAB_ROWS = 512
 
+# Rows of a large class that are averaged at a time: with more than one such block, all
+# are gathered a second time.
+_BLOCK_BYTES = 2**22
+
 
 class MeanProxies(ProxyGenerator):
     """The mean of each class; the number of proxies is ignored.
@@ -94,13 +98,15 @@ class MeanProxies(ProxyGenerator):
         totals, spreads = np.empty(n_classes), np.empty(n_classes)
         indices = np.empty(n_classes, dtype=np.intp)
 
+        at_once = max(_SLAB_ROWS, _BLOCK_BYTES // support.row_bytes)
+
         def average(slab):
             part = slice(support.offsets[slab.start], support.offsets[slab.stop])
             order = support.order[part]
             starts = support.offsets[slab] - part.start
             codes = np.repeat(np.arange(len(starts)), support.sizes[slab])
             # A slab that is larger is a single class.
-            blocks = blocks_of_rows(len(order), _SLAB_ROWS)
+            blocks = blocks_of_rows(len(order), at_once)
             total, summed = known.counts[slab], sums[slab]
             for block in blocks:
                 samples = support.take(order[block])
