@@ -262,15 +262,21 @@ class GroupedRows:
         # Neither a cast nor a norm that is more than a scaling changes rows in place.
         copies = self.X.dtype != self.dtype or self.transform.before is not None
         if len(index) <= step or not (copies and self.is_safe_in_threads):
-            # `take` is faster than an index.
-            is_here = isinstance(self.X, np.ndarray)
-            rows = self.X.take(index, axis=0) if is_here else self.X[index]
+            rows = self._at(index)
             rows = np.ascontiguousarray(rows, dtype=self.dtype)
             return self.transform(rows, out=rows)
         rows = np.empty((len(index), self.n_features), self.dtype)
         for part in blocks_of_rows(len(index), step):
             rows[part] = self.take(index[part])
         return rows
+
+    def _at(self, index):
+        X = self.X
+        # `take` is faster than an index, but copies all that is laid out otherwise,
+        # such as the values of a DataFrame, each time.
+        if isinstance(X, np.ndarray) and X.flags.c_contiguous and X.flags.aligned:
+            return X.take(index, axis=0)
+        return X[index]
 
     def only(self, groups: np.ndarray | slice) -> "GroupedRows":
         """Take some of the groups.

@@ -1185,7 +1185,29 @@ class TestMemory:
             generator, support_norm=support_norm, whitening=whitening, n_jobs=1
         )
         held, _ = self.held(clf.fit, X, y)
+        assert held < 5 * 2**22 < X.nbytes
+
+    @pytest.mark.parametrize("generator", ["mean", "kmeans"])
+    @pytest.mark.parametrize("layout", ["Fortran", "rows", "columns", "unaligned"])
+    def test_of_fit_to_rows_that_lie_apart(self, layout, generator):
+        """Such as those of a DataFrame: what is gathered is no copy of all."""
+        X, y = self.data([3000] * 20, 128)
+        if layout == "Fortran":
+            X = np.asfortranarray(X)
+        elif layout == "rows":
+            X = np.repeat(X, 2, axis=0)[::2]
+        elif layout == "columns":
+            X = np.repeat(X, 2, axis=1)[:, :128]
+        else:
+            bytes_ = np.empty(X.nbytes + 1, np.uint8)[1:]
+            bytes_[:] = X.view(np.uint8).ravel()
+            X = bytes_.view(X.dtype).reshape(X.shape)
+        expected = ImprintClassifier(generator, n_jobs=1, random_state=0)
+        clf = clone(expected)
+        held, _ = self.held(clf.fit, X, y)
         assert held < 2**24 < X.nbytes
+        expected.fit(np.array(X, order="C"), y)
+        np.testing.assert_array_equal(clf.proxies_, expected.proxies_)
 
     def test_of_alpha_of_least_squares(self):
         X, y = self.data([3] * 3000, 128)
