@@ -165,7 +165,7 @@ def fits_gram_space(n, k, n_init):
 
 
 def _keep(job, bucket, runs):
-    """Take every row as a centre."""
+    """Take every row as a centre, which stands for itself, also beside an equal one."""
     groups, index = job.groups, job.groups.stack_indices(bucket)
     rows = groups.stack(bucket, copy=False)
     for run in runs:

@@ -268,6 +268,15 @@ def test_rows_and_centers_are_related(
         np.testing.assert_allclose(result.spreads[slots], least, atol=1e-12)
 
 
+def test_equal_rows_that_are_kept_stand_for_themselves():
+    X, weights = np.repeat(np.eye(3), 2, axis=0), np.arange(1.0, 7)
+    groups = GroupedRows(X, np.zeros(6, int), 1, sample_weight=weights)
+    result = grouped_kmeans(groups, 20, seed=0)
+    np.testing.assert_array_equal(result.indices, np.arange(6))
+    np.testing.assert_array_equal(result.counts, weights)
+    np.testing.assert_array_equal(result.spreads, 0)
+
+
 @pytest.mark.parametrize("spherical, n_init", [(False, 1), (True, 1), (False, 3)])
 def test_several_numbers_at_once_are_the_same_bits(spherical, n_init):
     sizes = [*RAGGED, 240, 240, 1200, 1300, 1200]
