@@ -211,21 +211,6 @@ class GroupedRows:
         """
         return self.weights_at(self.stack_indices(groups), self.dtype)
 
-    def stack_spread(self, groups: ArrayLike) -> np.ndarray | None:
-        """Find the spreads of the rows of groups of one size.
-
-        Parameters
-        ----------
-        groups : array-like of shape (n,)
-            The groups.
-
-        Returns
-        -------
-        spread : ndarray of shape (n, n_c) or None
-            `None` where rows have no spreads.
-        """
-        return None if self.spread is None else self.spread[self.stack_indices(groups)]
-
     def weights_at(self, index: ArrayLike, dtype: DTypeLike = np.float64) -> np.ndarray:
         """Find the weights of rows of ``X`` by number.
 
@@ -244,6 +229,21 @@ class GroupedRows:
         if self.sample_weight is None:
             return np.ones(np.shape(index), dtype)
         return self.sample_weight[index].astype(dtype)
+
+    def spreads_at(self, index: ArrayLike) -> np.ndarray:
+        """Find the spreads of rows of ``X`` by number.
+
+        Parameters
+        ----------
+        index : array-like of int
+            Row numbers, of any shape.
+
+        Returns
+        -------
+        spreads : ndarray of the shape of ``index``
+            All 0 where rows have no spreads.
+        """
+        return np.zeros(np.shape(index)) if self.spread is None else self.spread[index]
 
     def take(self, index: np.ndarray) -> np.ndarray:
         """Take rows of ``X`` by number.
@@ -516,12 +516,8 @@ def row_keys(rows, seed):
     .. [1] M. Thorup, "High Speed Hashing for Integers and Strings", arXiv:1504.06804,
        Section 3.
     """
-    if isinstance(rows, LateRows):
-        step = max(1, _TAKE_BYTES // rows.source.row_bytes)
-        parts = blocks_of_rows(len(rows), step)
-        return np.concatenate([row_keys(rows[part], seed) for part in parts])
-    row_bytes = rows.shape[1] * rows.itemsize
-    word = np.dtype("u8" if row_bytes % 8 == 0 else f"u{rows.itemsize}")
+    row_bytes = rows.shape[1] * rows.dtype.itemsize
+    word = np.dtype("u8" if row_bytes % 8 == 0 else f"u{rows.dtype.itemsize}")
     rng = np.random.default_rng(seed % 2**64)
     size = row_bytes // word.itemsize
     factors = rng.integers(2**64, size=size, dtype=np.uint64) | 1

@@ -587,9 +587,7 @@ def _are_plain(X, y, clf):
 
 
 def _sum_is_finite(X):
-    """Tell whether values are finite, without an array of answers: unless they are not,
-    or too large to be summed.
-    """
+    """Tell whether the sum is finite: then all values are. It needs no other array."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.isfinite(X.sum())
 

@@ -522,9 +522,7 @@ def selected(support: GroupedRows, indices: ArrayLike, offsets: ArrayLike) -> Ra
     array([0, 2])
     """
     indices, offsets = np.asarray(indices), np.asarray(offsets)
-    counts, spreads = support.weights_at(indices), np.zeros(len(indices))
-    if support.spread is not None:
-        spreads = support.spread[indices]
+    counts, spreads = support.weights_at(indices), support.spreads_at(indices)
     return Ragged(Points(support.take(indices), counts, indices, spreads), offsets)
 
 
@@ -599,8 +597,10 @@ def synthesized(
         distances *= -2
         distances += np.einsum("bnd,bnd->bn", rows, rows)[:, :, None]
         distances += squares[slots][:, None, :]
-        spread, index = support.stack_spread(bucket), support.stack_indices(bucket)
-        nearest = nearest_of(distances.swapaxes(1, 2), weights, spread)
+        index = support.stack_indices(bucket)
+        nearest = nearest_of(
+            distances.swapaxes(1, 2), weights, support.spreads_at(index)
+        )
         points.indices[slots] = np.take_along_axis(index, nearest.rows, axis=1)
         points.counts[slots], points.spreads[slots] = nearest.counts, nearest.spreads
 

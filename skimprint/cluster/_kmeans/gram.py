@@ -41,7 +41,7 @@ def gram_kmeans(
     n_clusters,
     rng,
     lock,
-    spread=None,
+    spreads,
     *,
     n_init,
     max_iter,
@@ -62,7 +62,7 @@ def gram_kmeans(
         Source of the seeds, shared by the groups.
     lock : PausableLock
         Held by the caller; paused where there is much to compute.
-    spread : ndarray of shape (n_groups, n), default=None
+    spreads : ndarray of shape (n_groups, n)
         Squared distance of what a row stands for from the row itself.
     n_init : int
         Number of runs; the best of each group is kept.
@@ -101,7 +101,7 @@ def gram_kmeans(
         _refill(labels, distances, sq_norms, n_clusters, True)
         limits = max_iter, tol
         run = _lloyd(
-            G, sq_norms, weights, labels, n_clusters, lock, spread, *limits, spherical
+            G, sq_norms, weights, labels, n_clusters, lock, spreads, *limits, spherical
         )
         if best is None:
             best = run
@@ -117,7 +117,7 @@ def _arrays(result):
     return *result[:-1], *result.nearest
 
 
-def _lloyd(G, sq_norms, weights, labels, k, lock, spread, max_iter, tol, spherical):
+def _lloyd(G, sq_norms, weights, labels, k, lock, spreads, max_iter, tol, spherical):
     """Iterate until every group has converged; labels are of the first E-step."""
     n_groups, n = labels.shape
     result = GramResult(
@@ -159,7 +159,7 @@ def _lloyd(G, sq_norms, weights, labels, k, lock, spread, max_iter, tol, spheric
                 _as_repeated(everything[stop], centers.sizes[stop])
                 + sq_norms[stop][:, None],
                 weights[stop],
-                None if spread is None else spread[done],
+                spreads[done],
             )
             for kept, new in zip(result.nearest, related, strict=True):
                 kept[done] = new

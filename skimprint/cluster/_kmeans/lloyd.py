@@ -36,7 +36,7 @@ class LloydResult(NamedTuple):
 
 
 def lloyd_kmeans(
-    X, weights, n_clusters, rng, lock, spread=None, *, n_init, max_iter, tol, spherical
+    X, weights, n_clusters, rng, lock, spreads, *, n_init, max_iter, tol, spherical
 ):
     """Cluster the rows of a group.
 
@@ -52,7 +52,7 @@ def lloyd_kmeans(
         Source of the seeds.
     lock : PausableLock
         Held by the caller; paused where there is much to compute.
-    spread : ndarray of shape (n,), default=None
+    spreads : ndarray of shape (n,)
         Squared distance of what a row stands for from the row itself.
     n_init : int
         Number of runs; the best is kept.
@@ -84,8 +84,8 @@ def lloyd_kmeans(
         distances = X @ (-2 * best.centers.T)
         distances += np.einsum("kd,kd->k", best.centers, best.centers)
         distances += sq_norms[:, None]
-    spread = None if spread is None else spread[None]
-    return best._replace(nearest=nearest_of(distances.T[None], weights[None], spread))
+    nearest = nearest_of(distances.T[None], weights[None], spreads[None])
+    return best._replace(nearest=nearest)
 
 
 def _lloyd(X, sq_norms, weights, seeds, lock, max_iter, tol, spherical):

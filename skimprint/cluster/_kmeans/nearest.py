@@ -13,17 +13,17 @@ class Nearest(NamedTuple):
     spreads: np.ndarray  # (n_groups, k): its squared distance from that row
 
 
-def nearest_of(distances, weights, spread=None):
+def nearest_of(distances, weights, spreads):
     """Relate centres and rows, given their distances.
 
     Parameters
     ----------
     distances : ndarray of shape (n_groups, k, n)
         Squared distances between the centres and the rows of groups of one size;
-        overwritten where there is a spread.
+        overwritten.
     weights : ndarray of shape (n_groups, n)
         Weights of the rows.
-    spread : ndarray of shape (n_groups, n), default=None
+    spreads : ndarray of shape (n_groups, n)
         Squared distance of what a row stands for from the row itself.
 
     Returns
@@ -37,9 +37,8 @@ def nearest_of(distances, weights, spread=None):
     else:
         keys = distances.argmin(axis=1) + np.arange(0, n_groups * k, k)[:, None]
         counts = np.bincount(keys.ravel(), weights.ravel(), n_groups * k)
-    if spread is not None:
-        # Of what a row stands for, a sample is farther away than the row.
-        distances += spread[:, None]
+    # Of what a row stands for, a sample is farther away than the row.
+    distances += spreads[:, None]
     rows = distances.argmin(axis=2)
-    spreads = np.take_along_axis(distances, rows[:, :, None], axis=2)[:, :, 0]
-    return Nearest(rows, counts.reshape(n_groups, k), np.maximum(spreads, 0))
+    apart = np.take_along_axis(distances, rows[:, :, None], axis=2)[:, :, 0]
+    return Nearest(rows, counts.reshape(n_groups, k), np.maximum(apart, 0))

@@ -174,7 +174,7 @@ def _keep(job, bucket, runs):
         run.labels[index] = np.arange(index.shape[1])
         run.indices[slots] = index
         run.counts[slots] = groups.weights_at(index)
-        run.spreads[slots] = 0 if groups.spread is None else groups.spread[index]
+        run.spreads[slots] = groups.spreads_at(index)
 
 
 def _average(job, bucket, runs):
@@ -189,8 +189,8 @@ def _average(job, bucket, runs):
     centers += origin
     sq_distances = np.einsum("bnd,bnd->bn", rows, rows)
     inertia = np.einsum("bn,bn->b", sq_distances, weights, dtype=np.float64)
-    index, spread = job.groups.stack_indices(bucket), job.groups.stack_spread(bucket)
-    nearest = nearest_of(sq_distances[:, None], weights, spread)
+    index = job.groups.stack_indices(bucket)
+    nearest = nearest_of(sq_distances[:, None], weights, job.groups.spreads_at(index))
     for run in runs:
         run.relate(bucket, index, nearest)
         run.centers[run.stacked(bucket)] = centers
@@ -212,14 +212,14 @@ def _in_gram_space(job, bucket, runs):
         else:
             job.centre(rows)
             gram_each(rows, out=G[chunk])
-    weights, spread = groups.stack_weights(bucket), groups.stack_spread(bucket)
-    index = groups.stack_indices(bucket)
+    weights, index = groups.stack_weights(bucket), groups.stack_indices(bucket)
+    spreads = groups.spreads_at(index)
     scatter = np.einsum("bii,bi->b", G, weights, dtype=np.float64)
     members = []
     for run in runs:
         k, rng = run.n_centers(bucket[0]), np.random.default_rng(job.seed)
         with job.lock:
-            found = gram_kmeans(G, weights, k, rng, job.lock, spread, **job.options)
+            found = gram_kmeans(G, weights, k, rng, job.lock, spreads, **job.options)
         run.relate(bucket, index, found.nearest)
         members.append(found.members)
         run.labels[index] = found.labels
@@ -243,12 +243,12 @@ def _on_rows(job, bucket, runs):
     rows, index = job.groups.stack(bucket), job.groups.indices(bucket[0])
     origin = job.centre(rows)[0]
     weights = job.groups.stack_weights(bucket)[0]
-    spread = None if job.groups.spread is None else job.groups.spread[index]
+    spreads = job.groups.spreads_at(index)
     for run in runs:
         k, rng = run.n_centers(bucket[0]), np.random.default_rng(job.seed)
         with job.lock:
             found = lloyd_kmeans(
-                rows[0], weights, k, rng, job.lock, spread, **job.options
+                rows[0], weights, k, rng, job.lock, spreads, **job.options
             )
         run.relate(bucket, index[None], found.nearest)
         run.centers[run.stacked(bucket)] = found.centers + origin

@@ -377,7 +377,7 @@ def test_bounds_hold(dtype, n_features, monkeypatch):
     weights = np.ones(len(X), dtype)
     lock = PausableLock()
     with lock:
-        lloyd.lloyd_kmeans(X, weights, 12, rng, lock, **options)
+        lloyd.lloyd_kmeans(X, weights, 12, rng, lock, np.zeros(len(X)), **options)
     assert max(settled) > 0.5
 
 
