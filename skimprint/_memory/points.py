@@ -4,11 +4,11 @@ Proxies alone forget too much: what is clustered again from them and from more s
 gets worse with every part. Ten times as many points are nearly as good as the samples.
 """
 
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from .._arrays.blas import gram_each
+from .._arrays.blas import centred_gram
 from .._arrays.groups import numbers_within, offsets_of, row_keys, runs_of
 from .._arrays.threads import run_tasks
 from ..cluster._kmeans.sums import cluster_sums
@@ -128,23 +128,119 @@ def _merged(points, n_left):
     vectors, counts, indices, spreads = points.values
     # Whatever order they come in: a chunk is a sample of the class.
     order = np.lexsort([row_keys(vectors, seed=0), points.codes])
-    labels = _merge_nearest(vectors, points.offsets, counts, n_left, order)
+    chunks = _in_chunks(vectors, points.offsets, order)
+    clusters = _merge_nearest(chunks, counts, n_left)
+    _, labels = np.unique(clusters, return_inverse=True)
     totals = np.bincount(labels, counts)
     # Of equal proxies, the first stands for all samples, and others for none.
     weights = np.where(totals[labels] > 0, counts, 1.0)
     shares = (weights / np.bincount(labels, weights)[labels]).astype(vectors.dtype)
     means = cluster_sums(vectors, [labels.astype(np.int32)], [shares], len(totals))
     # Of each, the training row that is nearest.
-    apart = means[labels]
-    apart -= vectors
-    distances = np.einsum("ij,ij->i", apart, apart) + spreads
+    distances = chunks.distances(clusters, shares) + spreads
     order = np.lexsort([distances, labels])
     nearest = order[np.searchsorted(labels[order], np.arange(len(totals)))]
     merged = Points(means, totals, indices[nearest], distances[nearest])
     return Ragged(merged, offsets_of(n_left))
 
 
-def _merge_nearest(vectors, offsets, weights, n_left, order):
+class _Chunks(NamedTuple):
+    """Points of classes in chunks of one size, which copies of points fill up.
+
+    Attributes
+    ----------
+    products : ndarray of shape (n_chunks, size, size)
+        Inner products of the points of each chunk, less their mean.
+    scales : ndarray of shape (n_chunks,)
+        What they were multiplied by, so that squares are neither too large nor too
+        small.
+    classes : ndarray of shape (n_chunks,)
+        The class of each chunk, in ascending order.
+    slots : ndarray of shape (n,)
+        Where each point is among ``n_chunks * size``.
+    """
+
+    products: np.ndarray
+    scales: np.ndarray
+    classes: np.ndarray
+    slots: np.ndarray
+
+    def distances(self, clusters, shares):
+        """Find the squared distance of each point from the mean of its cluster.
+
+        With the products ``G`` of the points of a cluster, and their shares ``s`` in
+        its mean, ``|x_i - sum_j s_j x_j|^2 = G_ii - 2 (G s)_i + s' G s``.
+
+        Parameters
+        ----------
+        clusters : ndarray of shape (n,)
+            A slot in the chunk of each point that stands for its cluster.
+        shares : ndarray of shape (n,)
+            Those of the points of each cluster add up to 1.
+
+        Returns
+        -------
+        distances : ndarray of shape (n,)
+        """
+        G, size = self.products, self.products.shape[1]
+        chunk, place = np.divmod(self.slots, size)
+        cluster = clusters % size
+        S = np.zeros_like(G)
+        S[chunk, place, cluster] = shares
+        GS = G @ S
+        of_means = np.einsum("bij,bij->bj", S, GS)
+        found = G[chunk, place, place] - 2 * GS[chunk, place, cluster]
+        found += of_means[chunk, cluster]
+        scale = self.scales[chunk]
+        return np.maximum(found, 0) / scale / scale
+
+
+def _in_chunks(vectors, offsets, order):
+    """Spread the points of each class over chunks, evenly.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d)
+        The points, class by class.
+    offsets : ndarray of shape (n_classes + 1,)
+        Class ``c`` is ``vectors[offsets[c]:offsets[c + 1]]``.
+    order : ndarray of shape (n,)
+        The points of each class in random order.
+
+    Returns
+    -------
+    chunks : _Chunks
+    """
+    size, tiny = _CHUNK_POINTS, np.finfo(vectors.dtype).tiny
+    starts, sizes = offsets[:-1], np.diff(offsets)
+    n_chunks = -(-sizes // size)
+    chunks = offsets_of(n_chunks)
+    number, place = np.divmod(
+        np.arange(len(vectors)) - np.repeat(starts, sizes),
+        np.repeat(-(-sizes // n_chunks), sizes),
+    )
+    slots = np.empty(len(vectors), np.intp)
+    slots[order] = (np.repeat(chunks[:-1], sizes) + number) * size + place
+    points = np.repeat(starts, n_chunks * size)
+    points[slots] = np.arange(len(vectors))
+    stack = vectors[points].reshape(chunks[-1], size, -1)
+    products = np.empty((*stack.shape[:2], size), stack.dtype)
+    scales = np.ones(chunks[-1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        centred_gram(stack, products)
+        totals = np.add.reduceat(np.einsum("bii->b", products), chunks[:-1])
+        is_moderate = (totals > _MODERATE) & (totals < 1 / _MODERATE)
+    for group in np.flatnonzero(~is_moderate):
+        part = slice(*chunks[group : group + 2])
+        rows = stack[part]
+        rows -= rows.mean(axis=(0, 1))
+        scales[part] = 1 / max(rows.max(), -rows.min(), tiny)
+        rows *= scales[part.start]
+        centred_gram(rows, products[part])
+    return _Chunks(products, scales, np.repeat(np.arange(len(sizes)), n_chunks), slots)
+
+
+def _merge_nearest(chunks, counts, n_left):
     """Merge points by Ward's criterion until so many are left of each class.
 
     Ward's method [1]_ merges the two clusters that add the least to the sum of squared
@@ -154,51 +250,47 @@ def _merge_nearest(vectors, offsets, weights, n_left, order):
 
     Parameters
     ----------
-    vectors : ndarray of shape (n, d)
-        The points, class by class.
-    offsets : ndarray of shape (n_classes + 1,)
-        Class ``c`` is ``vectors[offsets[c]:offsets[c + 1]]``.
-    weights : ndarray of shape (n,)
+    chunks : _Chunks
+        The points.
+    counts : ndarray of shape (n,)
         Their weights.
     n_left : ndarray of shape (n_classes,)
         Number of clusters of each class: at most as many as it has points, and at
         least a quarter of them.
-    order : ndarray of shape (n,)
-        The points of each class in random order.
 
     Returns
     -------
-    labels : ndarray of shape (n,)
-        The cluster of each point, those of the first class first.
+    clusters : ndarray of shape (n,)
+        A slot in the chunk of each point that stands for its cluster.
 
     References
     ----------
     .. [1] J. H. Ward, "Hierarchical Grouping to Optimize an Objective Function",
        Journal of the American Statistical Association 58, 1963.
     """
-    size, sizes = _CHUNK_POINTS, np.diff(offsets)
-    n_chunks = -(-sizes // size)
-    class_of = np.repeat(np.arange(len(sizes)), n_chunks)
-    stack, weights, slots = _in_chunks(vectors, offsets, weights, n_chunks, order)
-    products = np.empty((*stack.shape[:2], size), stack.dtype)
-    gram_each(stack, products)
+    products, class_of, slots = chunks.products.copy(), chunks.classes, chunks.slots
+    shape, size = products.shape[:2], products.shape[1]
     # What fills up a chunk, or has gone up in another point, is not merged.
-    is_gone = np.ones(weights.shape, bool)
+    is_gone = np.ones(shape, bool)
     is_gone.flat[slots] = False
+    weights = np.zeros(shape)
+    weights.flat[slots] = counts
+    firsts = np.flatnonzero(np.diff(class_of, prepend=-1))
+    weights /= np.maximum.reduceat(weights.max(axis=1), firsts)[class_of][:, None]
+    tiny = np.finfo(products.dtype).tiny
+    weights = np.maximum(weights, tiny).astype(products.dtype)
+    sizes = np.bincount(class_of[slots // size])
     labels, here = np.arange(weights.size), np.arange(size)
-    chunk, first = np.nonzero(~is_gone)
-    costs = np.full_like(products, np.inf)
     surplus = sizes - n_left
     while surplus.any():
         # A merging adds |x - y|^2 / (1 / v + 1 / w), for weights v and w.
-        squares = np.einsum("bii->bi", products)
-        found = squares[chunk] + squares[chunk, first][:, None]
-        found -= 2 * products[chunk, first]
-        found /= 1 / weights[chunk] + 1 / weights[chunk, first][:, None]
-        found[is_gone[chunk]] = np.inf
-        found[np.arange(len(first)), first] = np.inf
-        costs[chunk, first] = found
-        costs[chunk, :, first] = found
+        squares, inverses = np.einsum("bii->bi", products), 1 / weights
+        squares = np.where(is_gone, np.inf, squares)
+        costs = -2 * products
+        costs += squares[:, :, None]
+        costs += squares[:, None]
+        costs /= inverses[:, :, None] + inverses[:, None]
+        costs[:, here, here] = np.inf
         best = costs.argmin(axis=2)
         added = np.take_along_axis(costs, best[:, :, None], axis=2)[:, :, 0]
         agrees = np.take_along_axis(best, best, axis=1) == here
@@ -217,49 +309,11 @@ def _merge_nearest(vectors, offsets, weights, n_left, order):
         for M in (products, products.swapaxes(1, 2)):
             M[chunk, first] += share * (M[chunk, second] - M[chunk, first])
         is_gone[chunk, second] = True
-        costs[chunk, second] = costs[chunk, :, second] = np.inf
         goes_to = np.arange(len(labels))
         goes_to[chunk * size + second] = chunk * size + first
         labels = goes_to[labels]
         surplus = surplus - np.bincount(class_of[chunk], minlength=len(surplus))
-    return np.unique(labels[slots], return_inverse=True)[1]
-
-
-def _in_chunks(vectors, offsets, weights, n_chunks, order):
-    """Spread the points of each class over chunks, evenly.
-
-    Returns
-    -------
-    stack : ndarray of shape (n_chunks_total, size, d)
-        The points of each class less their mean, scaled if squares might not be finite
-        or lose digits; copies of points fill up.
-    weights : ndarray of shape (n_chunks_total, size)
-        Relative to the largest of the class.
-    slots : ndarray of shape (n,)
-        Where each point is among ``n_chunks_total * size``.
-    """
-    size, tiny = _CHUNK_POINTS, np.finfo(vectors.dtype).tiny
-    starts, sizes, chunks = offsets[:-1], np.diff(offsets), offsets_of(n_chunks)
-    number, place = np.divmod(
-        np.arange(len(vectors)) - np.repeat(starts, sizes),
-        np.repeat(-(-sizes // n_chunks), sizes),
-    )
-    slots = np.empty(len(vectors), np.intp)
-    slots[order] = (np.repeat(chunks[:-1], sizes) + number) * size + place
-    points = np.repeat(starts, n_chunks * size)
-    points[slots] = np.arange(len(vectors))
-    stack, weights = vectors[points], weights[points]
-    for start, stop in pairwise(chunks * size):
-        rows, of_class = stack[start:stop], weights[start:stop]
-        rows -= rows.mean(axis=0)
-        with np.errstate(over="ignore"):
-            total = np.vdot(rows, rows)
-        if not _MODERATE < total < 1 / _MODERATE:
-            rows *= 1 / max(rows.max(), -rows.min(), tiny)
-        of_class /= of_class.max()
-    weights = np.maximum(weights, tiny).astype(stack.dtype)
-    shape = chunks[-1], size
-    return stack.reshape(*shape, -1), weights.reshape(shape), slots
+    return labels[slots]
 
 
 def _cheapest_of_classes_without(agrees, added, class_of):

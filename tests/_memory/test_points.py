@@ -12,6 +12,7 @@ import skimprint._memory.points
 from skimprint._arrays.groups import row_keys
 from skimprint._memory.columns import Points, Ragged, joined, take
 from skimprint._memory.points import (
+    _in_chunks,
     _merge_nearest,
     compressed,
     mean_of,
@@ -29,9 +30,9 @@ def points_of(vectors, counts=None):
 
 def merge_nearest(vectors, weights, n_left):
     """Merge points of one class."""
-    offsets = np.array([0, len(vectors)])
-    order = np.arange(len(vectors))
-    return _merge_nearest(vectors, offsets, weights, np.array([n_left]), order)
+    chunks = _in_chunks(vectors, np.array([0, len(vectors)]), np.arange(len(vectors)))
+    clusters = _merge_nearest(chunks, weights, np.array([n_left]))
+    return np.unique(clusters, return_inverse=True)[1]
 
 
 def compressed_one(points, bound):
@@ -103,11 +104,20 @@ class TestCompressed:
         )
         assert len(set(found.indices)) == len(found.indices)
 
-    def test_training_rows_are_members(self):
-        X = np.random.default_rng(0).normal(size=(21, 4))
-        found = compressed_one(points_of(X), 10)
-        apart = np.square(X[found.indices] - found.vectors).sum(axis=1)
-        np.testing.assert_allclose(found.spreads, apart, atol=1e-12)
+    @pytest.mark.parametrize("scale", [1, 1e-15, 1e15])
+    @pytest.mark.parametrize("shift", [0, 30])
+    @pytest.mark.parametrize("dtype, rtol", [(np.float32, 2e-5), (np.float64, 1e-12)])
+    def test_spreads_are_distances_from_training_rows(self, scale, shift, dtype, rtol):
+        X = np.random.default_rng(0).normal(shift, size=(70, 4)).astype(dtype)
+        found = compressed_one(points_of(X * dtype(scale)), 20)
+        vectors = found.vectors.astype(float) / scale
+        apart = np.square(X[found.indices] - vectors).sum(axis=1)
+        is_alone = found.counts == 1
+        assert is_alone.any()
+        assert (found.spreads[is_alone] == 0).all()
+        np.testing.assert_allclose(
+            found.spreads / scale**2, apart, rtol=rtol, atol=4 * rtol
+        )
 
     def test_points_that_stand_for_nothing(self):
         """Of equal proxies, the first stands for all samples."""
