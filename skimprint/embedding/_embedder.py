@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from copy import copy
 from dataclasses import fields
+from math import ceil
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -20,6 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._progress import CallbackSupportMixin, notify_callbacks, with_callbacks
 from ._backbone import Options
+from ._batching import initial_batch_size
 from ._fingerprint import UncacheableError
 from ._inputs import as_items
 from ._loaders import backbone_for
@@ -293,7 +295,7 @@ class FoundationEmbedder(
         """
         items, backbone = as_items(X), self._resolve()
         with notify_callbacks(self, 0, "batch", X=X, y=y):
-            row = first_row(items, backbone, **self._settings())
+            row = first_row(items, backbone, **self._settings(backbone))
         return self._set_fitted(backbone, row)
 
     @with_callbacks
@@ -313,11 +315,10 @@ class FoundationEmbedder(
             One row for each item.
         """
         items, backbone = as_items(X), self._resolve()
-
-        def notify(n_batches):
-            return notify_callbacks(self, n_batches, "batch", X=X, y=y)
-
-        embedded = embed_items(items, backbone, **self._settings(), notify=notify)
+        settings = self._settings(backbone)
+        most = ceil(len(items) / settings["batch_size"])
+        with notify_callbacks(self, most, "batch", X=X, y=y) as tell:
+            embedded = embed_items(items, backbone, **settings, tell=tell)
         self._set_fitted(backbone, embedded)
         return embedded
 
@@ -340,10 +341,11 @@ class FoundationEmbedder(
             If an item cannot be embedded; the message names it. With
             ``on_error="skip"`` its row is NaN instead.
         """
+        items, backbone = as_items(X), self._resolve()
         embedded = embed_items(
-            as_items(X),
-            self._resolve(),
-            **self._settings(),
+            items,
+            backbone,
+            **self._settings(backbone),
             n_features=getattr(self, "n_features_out_", None),
         )
         self._n_features_out = embedded.shape[1]  # names columns, even without fit
@@ -403,16 +405,10 @@ class FoundationEmbedder(
         given["model_kwargs"] = self.model_kwargs or {}
         return backbone_for(self.model, Options(**given), self.preprocess)
 
-    def _settings(self):
-        names = (
-            "batch_size",
-            "n_workers",
-            "cache_dir",
-            "on_error",
-            "output",
-            "verbose",
-        )
-        return {name: getattr(self, name) for name in names}
+    def _settings(self, backbone):
+        names = "n_workers", "cache_dir", "on_error", "output", "verbose"
+        size = initial_batch_size(self.batch_size, backbone.device, backbone.modality)
+        return {"batch_size": size} | {name: getattr(self, name) for name in names}
 
     def _set_fitted(self, backbone, embedded):
         """Keep the facts about a fit as attributes."""

@@ -10,7 +10,7 @@ from sklearn.utils import gen_batches
 
 from .._arrays.device import to_host
 from .._progress import progress_bar
-from ._batching import embed_batches, initial_batch_size, not_finite
+from ._batching import embed_batches, not_finite
 from ._extras import require
 from ._items import WINDOW, ItemError, describe, item_error
 
@@ -25,7 +25,7 @@ def embed_items(
     on_error,
     output,
     verbose,
-    notify=None,
+    tell=lambda n_batches: None,
     n_features=None,
 ):
     """Embed items: those that are alike once, those in the cache not at all.
@@ -36,7 +36,7 @@ def embed_items(
         From `as_items`.
     backbone : Backbone
         The model.
-    batch_size : int or "auto"
+    batch_size : int
         Most items in a batch.
     n_workers : int
         Threads that read and prepare items ahead of the model.
@@ -48,9 +48,8 @@ def embed_items(
         Kind of the matrix; the latter two stay on the model's device.
     verbose : int
         Whether to show progress.
-    notify : callable, default=None
-        From a number of batches to a context manager around them. What it gives, unless
-        `None`, is called with a number of batches that are done.
+    tell : callable, default=lambda n_batches: None
+        Is called with a number of batches that are done.
     n_features : int, default=None
         How long rows are if no item can be embedded, where that is known.
 
@@ -59,75 +58,48 @@ def embed_items(
     X_embedded : array of shape (n_items, n_features)
         One row for each item, NaN where ``on_error="skip"`` skipped it.
     """
-    salt = None if cache_dir is None else bytes.fromhex(backbone.digest())
-    size = initial_batch_size(batch_size, backbone.device, backbone.modality)
-    matrix = _Matrix(len(items), output, backbone.device)
-    first = {}  # of each key, the first item that has it
-    notes, failures = {}, {}
-    n_embedded = 0
-    cache_of_run = contextlib.nullcontext()
-    if salt is not None:
+    salt, cache_of_run = None, contextlib.nullcontext()
+    if cache_dir is not None:
         from ._cache import EmbeddingCache  # not every Python has SQLite
 
+        salt = bytes.fromhex(backbone.digest())
         cache_of_run = EmbeddingCache(cache_dir)
+    matrix, n_embedded = _Matrix(len(items), output, backbone.device), 0
     with (
         cache_of_run as cache,
         progress_bar(len(items), backbone.name, verbose=verbose) as advance,
-        contextlib.ExitStack() as telling,
     ):
-        tell = None
+        run = _Run(items, matrix, cache, salt, on_error)
         for start in range(0, len(items), WINDOW):
-            if cache is not None:
-                first.clear()  # the cache knows them, and holds no memory
             window = range(start, min(start + WINDOW, len(items)))
             source = backbone.source(items)  # which remembers digests of files
-            keys = _identify(source, window, salt, n_workers, failures, on_error)
-            new, again = _split(keys, first)
-            missing = list(new) if cache is None else _from_cache(cache, new, matrix)
+            new, again = run.identify(source, window, n_workers)
+            missing = run.look_up(new)
             advance(len(window) - len(missing))
-            if notify is not None and start == 0:
-                most = len(missing) + len(items) - len(window)
-                tell = telling.enter_context(notify(ceil(most / size)))
             batches = embed_batches(
-                backbone, source, missing, batch_size=size, n_workers=n_workers
+                backbone, source, missing, batch_size=batch_size, n_workers=n_workers
             )
             # Closed at once, so that an error does not keep the model from its owner.
             with contextlib.closing(batches):
                 for indices, rows, failed in batches:
-                    if indices and (why := matrix.misfit({rows.shape[1]})):
-                        failed = {index: ItemError(why) for index in indices} | failed
-                        indices = []
-                    if indices:
-                        rows = matrix.put(indices, rows)
-                        if cache is not None:
-                            names = [new[index] for index in indices]
-                            cache.put(names, [row.tobytes() for row in to_host(rows)])
-                    for index, error in failed.items():
-                        if on_error == "raise":
-                            _raise(index, error, items)
-                        failures[index] = str(error)
+                    run.keep(indices, rows, failed, new)
                     n_done = len(indices) + len(failed)
                     advance(n_done)
-                    if tell is not None:  # a batch that was halved comes in parts
-                        before = ceil(n_embedded / size)
-                        tell(ceil((n_embedded + n_done) / size) - before)
+                    # A batch that was halved comes in parts.
+                    before = ceil(n_embedded / batch_size)
                     n_embedded += n_done
-            originals = [first[keys[index]] for index in again]
-            # An item that is skipped takes along those that are the same.
-            for index, original in zip(again, originals, strict=True):
-                if original in failures:
-                    failures[index] = failures[original]
-            matrix.copy(again, originals)
-            notes.update(source.notes)
+                    tell(ceil(n_embedded / batch_size) - before)
+            run.repeat(again)
+            run.notes.update(source.notes)
 
     if cache is not None and n_embedded and backbone.digest() != salt.hex():
         backbone.warn_of_change()
-    if notes:
-        _warn_of_items(notes, items, "were scaled by their own range of values")
-    if failures:
+    if run.notes:
+        _warn_of_items(run.notes, items, "were scaled by their own range of values")
+    if run.failures:
         what = "could not be embedded and have rows of NaN"
-        _warn_of_items(failures, items, what)
-    return matrix.take(sorted(failures), n_features)
+        _warn_of_items(run.failures, items, what)
+    return matrix.take(sorted(run.failures), n_features)
 
 
 def first_row(items, backbone, *, on_error, **settings):
@@ -158,60 +130,115 @@ def first_row(items, backbone, *, on_error, **settings):
     return embed_items(items, backbone, on_error=on_error, **settings)  # says why not
 
 
-def _identify(source, window, salt, n_workers, failures, on_error):
-    """Find the key of each item that can be read, and why the others cannot."""
-    keys, same, seen = {}, {}, {}
-    # What may have state, such as a picture that is not read yet, is asked once.
-    for index in window:
-        mark = source.mark(index)
-        if mark is not None and seen.setdefault(mark, index) != index:
-            same[index] = seen[mark]
-    distinct = [index for index in window if index not in same]
+class _Run:
+    """One call of `embed_items`, and what it has found out about the items.
 
-    def identify(indices):
-        for index in indices:
-            try:
-                keys[index] = source.identify(index, salt)
-            except Exception as error:
-                error = item_error(error, "reading it")
-                if on_error == "raise":
-                    _raise(index, error, source.items)
-                failures[index] = str(error)
+    Parameters
+    ----------
+    items : sequence
+        The items.
+    matrix : _Matrix
+        Gets their rows.
+    cache : EmbeddingCache or None
+        Has rows of before, and gets new ones.
+    salt : bytes or None
+        What tells keys of this model from those of others in the cache.
+    on_error : {"raise", "skip"}
+        What to do about items that cannot be embedded.
 
-    if n_workers == 0 or salt is None:
-        identify(distinct)
-    else:
-        some = [distinct[part] for part in gen_batches(len(distinct), 32)]
-        with ThreadPoolExecutor(n_workers, "skimprint-identify") as pool:
-            list(pool.map(identify, some))
-    for index, original in same.items():
-        if original in keys:
-            keys[index] = keys[original]
+    Attributes
+    ----------
+    failures, notes : dict of {int: str}
+        Why items have no row, and in which way others were understood.
+    """
+
+    def __init__(self, items, matrix, cache, salt, on_error):
+        self.items, self.matrix = items, matrix
+        self.cache, self.salt = cache, salt
+        self.on_error = on_error
+        self.failures, self.notes = {}, {}
+        self.first = {}  # of each key, the first item that has it
+
+    def fail(self, index, error):
+        """Raise the error of an item, or remember it."""
+        if self.on_error == "raise":
+            raise type(error)(
+                f"Item {index}, {_describe(self.items, index)}, cannot be embedded: "
+                f"{str(error).rstrip('.')}. on_error='skip' gives such items rows of "
+                "NaN."
+            ) from error.__cause__
+        self.failures[index] = str(error)
+
+    def identify(self, source, window, n_workers):
+        """Find what items are.
+
+        Returns
+        -------
+        new : dict of {int: object}
+            The keys of items that are the first of their kind.
+        again : dict of {int: int}
+            The first of their kind, for all others.
+        """
+        keys, same, seen = {}, {}, {}
+        # What may have state, such as a picture that is not read yet, is asked once.
+        for index in window:
+            mark = source.mark(index)
+            if mark is not None and seen.setdefault(mark, index) != index:
+                same[index] = seen[mark]
+
+        def identify(indices):
+            for index in indices:
+                try:
+                    keys[index] = source.identify(index, self.salt)
+                except Exception as error:
+                    self.fail(index, item_error(error, "reading it"))
+
+        distinct = [index for index in window if index not in same]
+        if n_workers == 0 or self.salt is None:
+            identify(distinct)
         else:
-            failures[index] = failures[original]
-    return {index: keys[index] for index in window if index in keys}
+            some = [distinct[part] for part in gen_batches(len(distinct), 32)]
+            with ThreadPoolExecutor(n_workers, "skimprint-identify") as pool:
+                list(pool.map(identify, some))
+        if self.cache is not None:
+            self.first.clear()  # the cache knows those before, and holds no memory
+        new, again = {}, {}
+        for index, key in sorted(keys.items()):
+            if self.first.setdefault(key, index) == index:
+                new[index] = key
+            else:
+                again[index] = self.first[key]
+        again |= {index: again.get(mine, mine) for index, mine in same.items()}
+        return new, again
 
+    def look_up(self, keys):
+        """Set the rows that are in the cache; return the items that are not."""
+        if self.cache is None:
+            return list(keys)
+        found = self.cache.get(list(keys.values()))
+        hits = [index for index, key in keys.items() if key in found]
+        bad = self.matrix.put_bytes(hits, [found[keys[index]] for index in hits])
+        good = {*hits} - {*bad}
+        return [index for index in keys if index not in good]
 
-def _split(keys, first):
-    """Tell items whose key is new from those that are the same as an earlier one."""
-    new, again = {}, []
-    for index, key in keys.items():
-        if first.setdefault(key, index) == index:
-            new[index] = key
-        else:
-            again.append(index)
-    return new, again
+    def keep(self, indices, rows, failed, keys):
+        """Set the rows of a batch, and store them."""
+        if indices and (why := self.matrix.misfit({rows.shape[1]})):
+            indices, failed = [], dict.fromkeys(indices, ItemError(why)) | failed
+        if indices:
+            rows = self.matrix.put(indices, rows)
+            if self.cache is not None:
+                values = [row.tobytes() for row in to_host(rows)]
+                self.cache.put([keys[index] for index in indices], values)
+        for index, error in failed.items():
+            self.fail(index, error)
 
-
-def _from_cache(cache, keys, matrix):
-    """Set the rows that are in the cache; return the items that are not."""
-    found = cache.get(list(keys.values()))
-    hits = {index: key for index, key in keys.items() if key in found}
-    if not hits:
-        return list(keys)
-    bad = matrix.put_bytes(list(hits), [found[key] for key in hits.values()])
-    missing = keys.keys() - hits.keys() | set(bad)
-    return [index for index in keys if index in missing]
+    def repeat(self, again):
+        """Set the rows of items that are the same as others, or skip them, too."""
+        for index, original in again.items():
+            if original in self.failures:
+                self.failures[index] = self.failures[original]
+        self.matrix.copy([*again], [*again.values()])
 
 
 class _Matrix:
@@ -237,6 +264,8 @@ class _Matrix:
 
     def put_bytes(self, places, rows):
         """Set rows that come from the cache; return the places of bad ones."""
+        if not places:
+            return []
         if why := self.misfit({len(row) // 4 for row in rows}, "the cache holds"):
             raise ValueError(f"The {why}.")
         rows = np.frombuffer(b"".join(rows), dtype=np.float32).reshape(len(places), -1)
@@ -303,13 +332,6 @@ def _describe(items, index):
         return describe(items[index])
     except Exception:  # of a sequence that reads its items, or an odd object
         return "which cannot be looked at"
-
-
-def _raise(index, error, items):
-    raise type(error)(
-        f"Item {index}, {_describe(items, index)}, cannot be embedded: "
-        f"{str(error).rstrip('.')}. on_error='skip' gives such items rows of NaN."
-    ) from error.__cause__
 
 
 def _warn_of_items(reasons, items, what, n_reasons=10):
