@@ -224,15 +224,7 @@ def embed(embedder: Any, items: Any) -> Any:
     ):
         items = dask.bag.from_delayed(items)
     check_items(items)
-    items, sizes = in_rows(items)
-    [items] = optimized([items])
-    tasks = Tasks([items])
-    there = tasks.share(embedder)
-    calls = [
-        (_embedded, there, number, part, like)
-        for number, part in enumerate(parts_of(items))
-    ]
-    return tasks.array(calls, sizes, like)
+    return _of_chunks(_embedded, embedder, items, like)
 
 
 def _of_queries(model, X, name, **params):
@@ -246,13 +238,18 @@ def _of_queries(model, X, name, **params):
     model = copy(model)  # it may learn before its predictions are computed
     nameless, _ = without_names(model)
     like = getattr(nameless, name)(ones, **params)
-    X, sizes = in_rows(X)
-    [X] = optimized([X])
-    tasks = Tasks([X])
-    there, row = map(tasks.share, (model, like))
+    return _of_chunks(_called, model, X, like, name, params)
+
+
+def _of_chunks(function, model, collection, like, *args):
+    """Call a function with a model and each chunk; it returns what is like a value."""
+    collection, sizes = in_rows(collection)
+    [collection] = optimized([collection])
+    tasks = Tasks([collection])
+    there, like_there = map(tasks.share, (model, like))
     calls = [
-        (_called, there, number, part, name, params, row)
-        for number, part in enumerate(parts_of(X))
+        (function, there, number, part, like_there, *args)
+        for number, part in enumerate(parts_of(collection))
     ]
     if not isinstance(like, Bunch):
         return tasks.array(calls, sizes, like)
@@ -264,7 +261,7 @@ def _of_queries(model, X, name, **params):
     return columns
 
 
-def _called(model, number, X, name, params, like):
+def _called(model, number, X, like, name, params):
     """Call a method, or take no rows of what is like its result for a chunk of none."""
     X = X if hasattr(X, "__len__") else list(X)  # a part of a bag
     if len(X):
@@ -277,5 +274,5 @@ def _called(model, number, X, name, params, like):
 
 def _embedded(embedder, number, items, like):
     """Embed the items of a chunk as a NumPy array."""
-    rows = _called(embedder, number, items, "transform", {}, like)
+    rows = _called(embedder, number, items, like, "transform", {})
     return np.asarray(to_host(rows))
