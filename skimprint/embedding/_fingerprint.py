@@ -71,7 +71,8 @@ def _update(hasher, value):
     elif hasattr(value, "items"):
         _update(hasher, sorted((str(key), part) for key, part in value.items()))
     elif hasattr(value, "untyped_storage"):
-        _update_tensor(hasher, value)
+        for part in tensor_parts(value):
+            hasher.update(part)
     elif isinstance(value, np.ndarray):
         hasher.update(f"array {value.dtype} {value.shape} ".encode())
         hasher.update(np.ascontiguousarray(value))
@@ -79,13 +80,15 @@ def _update(hasher, value):
         _update(hasher, repr(value))
 
 
-def _update_tensor(hasher, tensor):
+def tensor_parts(tensor):
+    """Say what tells a tensor from every other, in bytes: its kind, and its values."""
     import torch
 
-    hasher.update(f"tensor {tensor.dtype} {tuple(tensor.shape)} ".encode())
-    if tensor.device.type != "meta":
-        data = tensor.detach().cpu().contiguous().reshape(-1)
-        hasher.update(data.view(torch.uint8).numpy())
+    kind = f"tensor {tensor.dtype} {tuple(tensor.shape)} ".encode()
+    if tensor.device.type == "meta":
+        return (kind,)
+    values = tensor.detach().cpu().contiguous().reshape(-1)
+    return kind, values.view(torch.uint8).numpy()
 
 
 def weights_digest(module):

@@ -8,8 +8,9 @@ import numpy as np
 from array_api_compat import is_torch_array
 
 from .._validation import refuse_collections
+from ._fingerprint import tensor_parts
 from ._items import WINDOW, ItemError, is_pil
-from ._pictures import as_image, pixels_of, read_open, read_path
+from ._pictures import as_image, read_open, read_path
 from ._sounds import as_sound
 
 
@@ -282,13 +283,20 @@ class Images(Files):
 
     def content(self, item):
         """Bytes that tell a picture in memory from every other."""
-        return pixels_of(item)
+        if _is_preprocessed(item):
+            return tensor_parts(item)
+        image = as_image(item)
+        return f"pixels {image.size} ".encode(), image.tobytes()
 
     def decode(self, item, note):
         """Return an upright RGB image, or a tensor that is preprocessed already."""
-        if is_torch_array(item) and item.is_floating_point():
+        if _is_preprocessed(item):
             return item
         return as_image(item, note, self.decode_size)
+
+
+def _is_preprocessed(item):
+    return is_torch_array(item) and item.is_floating_point()
 
 
 class Sounds(Files):

@@ -2,13 +2,11 @@
 
 import errno
 import io
-import sys
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 import numpy as np
-from array_api_compat import is_torch_array
 
 from .._arrays.device import to_host
 from .._arrays.threads import ForkSafeLock
@@ -200,16 +198,6 @@ def _channels_last(item):
             f"(channels, height, width) with 1, 3 or 4 channels, got {array.shape}"
         )
     return np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array)
-
-
-def pixels_of(item):
-    """Bytes that tell a picture in memory from every other."""
-    if is_torch_array(item) and item.is_floating_point():
-        array = item.detach().cpu().contiguous()
-        kind = f"tensor {array.dtype} {tuple(array.shape)} "
-        return kind.encode(), array.reshape(-1).view(sys.modules["torch"].uint8).numpy()
-    image = as_image(item)
-    return f"pixels {image.size} ".encode(), image.tobytes()
 
 
 def read_path(path, advice):
