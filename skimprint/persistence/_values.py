@@ -9,33 +9,31 @@ import numpy as np
 
 from .._validation import as_objects
 
-# Modules whose components may stand in a file, by their public names. None of them does
-# more than keep its parameters when it is made, as other public classes do.
-_MODULES = (
+
+def _components(*modules):
+    """List public classes of estimators, of their parts, and of splitters, by name."""
+    return {
+        f"{module.__name__}.{name}": value
+        for module in map(importlib.import_module, modules)
+        for name in module.__all__
+        if isinstance(value := vars(module).get(name), type)
+        and (hasattr(value, "get_params") or hasattr(value, "split"))
+    }
+
+
+_OURS = _components(
     "skimprint",
     "skimprint.generation",
     "skimprint.aggregation",
     "skimprint.model_selection",
-    "sklearn.cluster",
-    "sklearn.model_selection",
 )
 
+# What may stand in a file. None of it does more than keep its parameters when it is
+# made, as other public classes do.
+_COMPONENTS = _OURS | _components("sklearn.cluster", "sklearn.model_selection")
 
-def _is_component(value):
-    """Tell whether something is a class of estimators, their parts, or splitters."""
-    return isinstance(value, type) and (
-        hasattr(value, "get_params") or hasattr(value, "split")
-    )
-
-
-TRUSTED_TYPES = [
-    f"{module}.{name}"
-    for module in (*_MODULES, "skimprint.cluster")
-    if module.startswith("skimprint")
-    for name in importlib.import_module(module).__all__
-    if _is_component(getattr(importlib.import_module(module), name))
-    if name != "FoundationEmbedder"
-]
+TRUSTED_TYPES = [*(_OURS | _components("skimprint.cluster"))]
+TRUSTED_TYPES.remove("skimprint.FoundationEmbedder")
 
 # What NumPy calls the numbers that a file may hold.
 _SCALARS = (
@@ -94,12 +92,12 @@ def encode(value, where, arrays):
     kind = type(value)
     if kind.__module__ == "torch" and kind.__name__ in ("device", "dtype"):
         return str(value).removeprefix("torch.")  # whatever takes one takes its name
-    name = _public_name(type(value))
-    if name is None:
+    names = [name for name, known in _COMPONENTS.items() if known is kind]
+    if not names:
         raise ValueError(_refusal(value, where))
     prefix = f"{where}__" if where else ""
     params = encode_each(parameters_of(value), arrays, prefix)
-    return {"component": [name, params]}
+    return {"component": [names[0], params]}
 
 
 def decode(encoded, arrays):
@@ -142,9 +140,11 @@ def decode(encoded, arrays):
         return dict(decode(content, arrays))
     if kind == "component":
         name, params = content
+        if name not in _COMPONENTS:
+            raise ValueError(f"{name!r} is no component that a file may name.")
         params = decode_each(params, arrays)
         params.pop("memory", None)  # of a clusterer: a folder with pickles to be loaded
-        return _public_class(name)(**params)
+        return _COMPONENTS[name](**params)
     raise ValueError(f"{kind!r} is no kind of a value.")
 
 
@@ -187,25 +187,6 @@ def _array(values, name):
     if name not in (*_SCALARS, "str"):
         raise ValueError(f"{name!r} is no dtype of an array.")
     return np.array(values, name)
-
-
-def _public_name(cls):
-    for module in _MODULES:
-        namespace = importlib.import_module(module)
-        is_public = cls.__name__ in namespace.__all__
-        if is_public and getattr(namespace, cls.__name__) is cls:
-            return f"{module}.{cls.__name__}"
-    return None
-
-
-def _public_class(path):
-    module, _, name = path.rpartition(".")
-    if module in _MODULES:
-        namespace = importlib.import_module(module)
-        cls = getattr(namespace, name, None)
-        if name in namespace.__all__ and _is_component(cls):
-            return cls
-    raise ValueError(f"{path!r} is no component that a file may name.")
 
 
 def _refusal(value, where):
