@@ -4,6 +4,14 @@ from array_api_compat import array_namespace
 
 from ._items import SettingError
 
+# What to do about features of so many dimensions, and of others.
+_ADVICE = {
+    2: "They are one row for each item already: leave pooling='auto'.",
+    3: "Choose 'mean', 'cls', 'max' or 'last'.",
+    4: "Choose 'mean' or 'max'.",
+}
+_OTHERWISE = "Wrap the model in a module that returns one row for each item."
+
 
 def pool(features, pooling, mask=None, n_prefix=0):
     """Reduce features to one row for each item.
@@ -37,7 +45,7 @@ def pool(features, pooling, mask=None, n_prefix=0):
     elif len(shape) != 3 or pooling in ("auto", "pooler"):
         raise SettingError(
             f"pooling={pooling!r} does not fit what the model returns, features of "
-            f"shape {shape}. {_advice(shape)}"
+            f"shape {shape}. {_ADVICE.get(len(shape), _OTHERWISE)}"
         )
     if pooling in ("cls", "last"):
         return _end(features, mask, xp, is_last=pooling == "last")
@@ -60,16 +68,6 @@ def _end(features, mask, xp, *, is_last):
     mask = xp.astype(mask, xp.int64)
     places = xp.argmax(xp.cumulative_sum(mask, axis=1) if is_last else mask, axis=1)
     return features[range(len(features)), places]
-
-
-def _advice(shape):
-    if len(shape) == 2:
-        return "They are one row for each item already: leave pooling='auto'."
-    if len(shape) == 3:
-        return "Choose 'mean', 'cls', 'max' or 'last'."
-    if len(shape) == 4:
-        return "Choose 'mean' or 'max'."
-    return "Wrap the model in a module that returns one row for each item."
 
 
 def output_features(output, pooling):

@@ -139,29 +139,18 @@ def resolve(options, module=None):
     options : Options
         With a ``torch.device`` and the name of a precision.
     """
-    return replace(
-        options,
-        device=resolve_device(options.device, module),
-        dtype=resolve_dtype(options.dtype),
-    )
+    dtype = str(options.dtype).removeprefix("torch.")
+    dtype = "float32" if dtype == "auto" else dtype
+    if dtype not in DTYPES:
+        raise ValueError(
+            f"dtype={options.dtype!r} is not supported: expected 'auto', 'float32', "
+            "'bfloat16' or 'float16'."
+        )
+    return replace(options, device=_device(options.device, module), dtype=dtype)
 
 
-def resolve_device(device, module=None):
-    """Turn a name into a device that is there.
-
-    Parameters
-    ----------
-    device : str or torch.device
-        A name that torch knows, or "auto": where the module is, if one is given, else
-        the best there is.
-    module : torch.nn.Module, default=None
-        A module that somebody has put somewhere already.
-
-    Returns
-    -------
-    device : torch.device
-        With its index, if it has one.
-    """
+def _device(device, module):
+    """Turn a name into a device that is there: "auto" is the module's, or the best."""
     torch = require("torch", "Running a model")
     if isinstance(device, str) and device == "auto":
         if module is not None:
@@ -178,16 +167,3 @@ def resolve_device(device, module=None):
             "device='cpu' or 'auto', or install a build of torch that supports this "
             "machine's GPU."
         ) from error
-
-
-def resolve_dtype(dtype):
-    """Turn "auto", a name or a dtype of torch into the name of a precision."""
-    name = str(dtype).removeprefix("torch.")
-    if name == "auto":
-        return "float32"
-    if name not in DTYPES:
-        raise ValueError(
-            f"dtype={dtype!r} is not supported: expected 'auto', 'float32', 'bfloat16' "
-            "or 'float16'."
-        )
-    return name
