@@ -25,22 +25,20 @@ _N_BINS = 10
 _N_FOLDS = 5
 
 
-def wilson_interval(n_right, n, level=0.95):
-    """Bound a rate by the score interval of Wilson.
+def wilson_interval(n_right, n):
+    """Bound a rate by the score interval of Wilson, of 95 %.
 
     Parameters
     ----------
     n_right, n : int or ndarray of int
         How many of how many.
-    level : float, default=0.95
-        Of confidence.
 
     Returns
     -------
     low, high : float or ndarray
         0 and 1 of none.
     """
-    z = ndtri((1 + level) / 2)
+    z = ndtri(0.975)
     n_right, n = np.asarray(n_right, float), np.asarray(n, float)
     some = np.maximum(n, 1)
     rate = n_right / some
