@@ -7,7 +7,6 @@ import sqlite3
 import time
 import warnings
 from collections import Counter, defaultdict
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -327,9 +326,8 @@ def _checked(directory):
     return path
 
 
-@lru_cache(maxsize=64)
 def _uri(path):
-    uri = Path(path).as_uri()  # remembered, since pathlib is slow
+    uri = Path(path).as_uri()
     # SQLite takes no name of a host, such as that of a share on Windows, but as a part
     # of the path.
     return uri if uri.startswith("file:///") else uri.replace("//", "////", 1)

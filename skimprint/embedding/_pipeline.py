@@ -293,9 +293,6 @@ class _Matrix:
             self.rows = (
                 np.empty(shape, np.float32) if is_numpy else rows.new_empty(shape)
             )
-        first, stop = places[0], places[-1] + 1
-        if stop - first == len(places) and places == [*range(first, stop)]:
-            places = slice(first, stop)  # much faster
         self.rows[places] = rows
         return rows
 
