@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from ..._arrays.threads import cached_property
 from .._backbone import Backbone, Options
+from .._extras import require
 from .._fingerprint import preprocessing_digest
 from .._torch import TorchBackbone, resolve
 from ._module import stack, tensor_loader
@@ -26,6 +27,16 @@ def missing_weights(name):
         f"The weights of {name!r} are not on this machine, and local_files_only=True: "
         "run once without it."
     )
+
+
+def downloaded_file(name, repository, *files, revision=None):
+    """Find the first of some files of a model on a hub that is on this machine."""
+    hub = require("huggingface_hub", "local_files_only=True")
+    for file in files if repository else ():
+        found = hub.try_to_load_from_cache(repository, file, revision=revision)
+        if isinstance(found, str):  # else it is not there
+            return found
+    raise missing_weights(name)
 
 
 class Loader:

@@ -6,7 +6,7 @@ from ..._arrays.threads import cached_property
 from .._extras import require
 from .._fingerprint import digest
 from .._pooling import pool
-from ._base import TorchLoader, missing_weights
+from ._base import TorchLoader, downloaded_file
 from ._text import cutter, one_at_a_time
 
 _PROBE_TEXTS = ["", "a photo of a Dog", "Ça coûte 12,50 €", "a " * 99]
@@ -91,11 +91,7 @@ def _local_weights(architecture, pretrained):
 
     if Path(pretrained).exists():
         return pretrained
-    hub = require("huggingface_hub", "local_files_only=True")
     cfg = open_clip.get_pretrained_cfg(architecture, pretrained)
     repository = cfg.get("hf_hub", "").rstrip("/")
-    for file in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
-        found = repository and hub.try_to_load_from_cache(repository, file)
-        if isinstance(found, str):
-            return found
-    raise missing_weights(f"{architecture}/{pretrained}")
+    files = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
+    return downloaded_file(f"{architecture}/{pretrained}", repository, *files)

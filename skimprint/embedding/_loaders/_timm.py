@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from .._extras import require
 from .._pooling import pool
-from ._base import TorchLoader, missing_weights
+from ._base import TorchLoader, downloaded_file
 
 
 class Timm(TorchLoader):
@@ -58,7 +57,6 @@ def _local_weights(name):
     """Point timm to weights on this machine, so that it asks no network for them."""
     import timm
 
-    hub = require("huggingface_hub", "local_files_only=True")
     if name.startswith("local-dir:"):
         return {}
     repository, _, revision = name.removeprefix("hf-hub:").partition("@")
@@ -67,13 +65,7 @@ def _local_weights(name):
         if cfg is None:
             raise ValueError(f"timm has no pretrained weights for {name!r}.")
         repository = cfg.hf_hub_id if "/" in cfg.hf_hub_id else f"timm/{name}"
-    try:
-        file = hub.hf_hub_download(
-            repository,
-            "model.safetensors",
-            revision=revision or None,
-            local_files_only=True,
-        )
-    except hub.errors.LocalEntryNotFoundError as error:
-        raise missing_weights(name) from error
+    file = downloaded_file(
+        name, repository, "model.safetensors", revision=revision or None
+    )
     return {"pretrained_cfg_overlay": {"file": file}}
