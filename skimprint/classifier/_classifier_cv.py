@@ -656,10 +656,9 @@ class _Fold:
     def __init__(self, number, estimator, X, y, split, routed, contexts):
         self.number = number
         self.contexts = contexts
-        xp = namespace_of(X)
-        if xp is not None:
-            split = [xp.asarray(rows, device=device(X)) for rows in split]
-        train, test = split
+        # An iterable of the user's may have ranges and masks, too.
+        there = {} if (xp := namespace_of(X)) is None else {"device": device(X)}
+        train, test = ((xp or np).asarray(rows, **there) for rows in split)
         self.train = _safe_split(estimator, X, y, train)
         self.test = _safe_split(estimator, X, y, test, train)
         self.fit_params = _check_method_params(X, routed.estimator.fit, train)

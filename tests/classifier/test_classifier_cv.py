@@ -552,6 +552,30 @@ def test_no_splits(data, spent):
         ImprintClassifierCV(cv=splits).fit(*data)
 
 
+@pytest.mark.parametrize("scoring", [None, "f1_macro"])
+@pytest.mark.parametrize("shown_as", [list, np.asarray, range, "mask", "frame"])
+def test_splits_of_any_kind(data, shown_as, scoring):
+    """Rows of an iterable are arrays of numbers, lists, ranges or masks."""
+    (X, y), weights, asked = data, np.arange(300) % 3 + 1.0, {"scoring": scoring}
+    cuts = [((0, 200), (200, 300)), ((100, 300), (0, 100))]
+    splits = [[np.arange(*ends) for ends in split] for split in cuts]
+    clf, grid = plain_classifier(random_state=0), {"n_proxies": [1, 2]}
+    expected = GridSearchCV(clf, grid, cv=splits, **asked)
+    expected.fit(X, y, sample_weight=weights)
+    if shown_as == "mask":
+        splits = [[np.isin(np.arange(300), rows) for rows in split] for split in splits]
+    elif shown_as == "frame":
+        pandas = pytest.importorskip("pandas")
+        X, splits = pandas.DataFrame(X), [[range(*e) for e in split] for split in cuts]
+    elif shown_as is range:
+        splits = [[range(*ends) for ends in split] for split in cuts]
+    else:
+        splits = [[shown_as(rows) for rows in split] for split in splits]
+    search = ImprintClassifierCV(clf, grid, cv=splits, **asked)
+    search.fit(X, y, sample_weight=weights)
+    check_same(search, expected)
+
+
 def test_groups_decide_the_splits(data):
     X, y = data
     groups = np.arange(len(y)) % 7
