@@ -2,7 +2,9 @@
 
 from numbers import Integral
 
+from .._plan import same_value
 from ..aggregation import Votes
+from ..classifier._learning import n_nearest
 
 _GENERATORS = {
     "AllProxies": "every sample is a proxy of its class",
@@ -19,6 +21,7 @@ _GENERATORS = {
 _NORMS = {
     "l2": "get unit length",
     "power": "become signed square roots of unit length",
+    "quantile": "get the distribution of values of all classes",
     None: "stay as they are",
 }
 _METRICS = {
@@ -53,8 +56,9 @@ def settings_in_words(clf):
     then = plan.parameters
     norm = _norm(plan.support_norm_value)
     sentences = [f"Embeddings of {clf.n_features_in_} features {norm}."]
-    if not plan.norms_agree:
-        sentences.append(f"Queries {_norm(then['query_norm'])}.")
+    of_queries = then["query_norm"]
+    if of_queries != "auto" and not same_value(of_queries, plan.support_norm_value):
+        sentences.append(f"Queries {_norm(of_queries)}.")
     part = plan.generator
     part = getattr(part, "clusterer", getattr(part, "function", part))
     name = getattr(part, "__name__", type(part).__name__)
@@ -68,8 +72,7 @@ def settings_in_words(clf):
             "Directions in which samples of a class differ count less: the space is "
             f"whitened, with a shrinkage of {head.shrinkage:.2g}."
         )
-    if then["proxy_norm"] == "quantile":
-        sentences.append("Proxies get the distribution of values of all classes.")
+    sentences.append(f"Proxies {_norm(then['proxy_norm'])}.")
     if plan.mean_weight:
         sentences.append(
             f"Each proxy leans to the mean of its class, by {plan.mean_weight:.2g}."
@@ -78,9 +81,12 @@ def settings_in_words(clf):
     if plan.aggregation.is_callable:
         sentences.append(f"A function makes class scores of {metric} to each proxy.")
     elif isinstance(plan.aggregation, Votes):
-        sentences.append(
-            f"The {plan.aggregation.n_neighbors} nearest proxies by {metric} vote."
+        n = n_nearest(scorer, None)
+        voters = "nearest proxy votes" if n == 1 else f"{n} nearest proxies vote"
+        nearer = (
+            ", the nearer the more" if plan.aggregation.weights != "uniform" else ""
         )
+        sentences.append(f"By {metric}, the {voters}{nearer}.")
     else:
         sentences.append(f"A class scores by its nearest proxy, by {metric}.")
     if head.kernel is not None:
