@@ -174,8 +174,8 @@ or callable, default="dot"
         proxies as they would be without it, and keeps to what is usual where they are
         few; see Notes. Where each class has one, it is the deviation of their scores
         for other classes; where some have, it lies between both. It is found when it
-        is first needed, and is 1 where queries are normalised unlike samples, and for
-        ``"least_squares"``.
+        is first needed, and is 1 where the support has a norm that is not that of the
+        queries, and for ``"least_squares"``.
     rejection : Rejection or None, default=None
         Lets `predict` return a label of its own for queries that belong to no known
         class; see `skimprint.Rejection`. With `None` no query is rejected.

@@ -238,8 +238,9 @@ class _Page:
         return (
             '<p class="note">Parts of the queries whose accuracy is below '
             f"{found.accuracy:.1%}, that of all, by more than chance: where all parts "
-            "are alike, one report in 40 would name any. Open one to see queries that "
-            "went wrong, and its 95 % interval.</p>" + "".join(parts)
+            "are alike, at most one report in 40 would name any. Open one to see "
+            "queries that went wrong. Behind each is its 95 % interval.</p>"
+            + "".join(parts)
         )
 
     def _familiarity(self):

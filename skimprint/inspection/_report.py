@@ -157,14 +157,14 @@ def report(
     Labels look wrong where a training sample scores higher for another class than for
     its own, by the proxies as they would be without it, in closed form as for
     ``temperature="auto"``; a kernel regression has no part in that. Generators whose
-    proxies depend on all classes, and norms of queries that are not those of the
-    support, are judged by five-fold cross-validation, of fewer folds if the smallest
+    proxies depend on all classes, and a support with a norm that is not that of the
+    queries, are judged by five-fold cross-validation, of fewer folds if the smallest
     class of several samples has fewer. All samples count as one, whatever weight they
     were learnt with.
 
     Intervals are of 95 % each: of many classes, some are outside by chance. Slices are
     those that are worse than all queries by more than chance, however many have been
-    looked at: where all are alike, one report in 40 names any.
+    looked at: where all are alike, at most one report in 40 names any.
 
     The error of ``reliability`` is too large where queries are few. Where probabilities
     mean what they say and one query in seven is wrong, it is still about 0.06 of 200
