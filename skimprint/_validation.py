@@ -121,7 +121,8 @@ def check_components(estimator, params):
             raise ValueError(
                 f"{key} is the parameter of a component, but {name} is {own[name]!r}. "
                 f"Set {name} to an instance, such as generator=KMeansProxies(), "
-                "rejection=Rejection(label) or estimator=ImprintClassifier()."
+                "aggregation=Votes(), rejection=Rejection(label) or estimator="
+                "ImprintClassifier()."
             )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.model_selection import check_cv, cross_val_predict
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, column_or_1d
 from sklearn.utils.validation import _num_samples
 
 from .._types import Array
@@ -456,7 +456,9 @@ class FamiliarityDisplay:
         display : FamiliarityDisplay
             It has been drawn.
         """
-        known, unknown = np.asarray(known, float), np.asarray(unknown, float)
+        known, unknown = (
+            column_or_1d(np.asarray(each, float)) for each in (known, unknown)
+        )
         return cls(known, unknown, threshold).plot(ax=ax)
 
     def plot(self, *, ax: Any = None, n_bins: int = 40) -> Self:
@@ -643,7 +645,7 @@ class ProxyDisplay:
         Raises
         ------
         ValueError
-            If there is not a label for each proxy and each query.
+            If they are no points of a plane, or there is not a label for each.
         """
         given = (proxies, proxy_labels, queries, query_labels)
         arrays = [None if each is None else np.asarray(each) for each in given]
@@ -652,6 +654,13 @@ class ProxyDisplay:
             raise ValueError(
                 "Each proxy and each query must have a label; got {} proxies with {} "
                 "labels, and {} queries with {}.".format(*sizes)
+            )
+        shapes = [each.shape for each in arrays[::2] if each is not None]
+        if any(len(shape) != 2 or shape[1] != 2 for shape in shapes):
+            raise ValueError(
+                "Proxies and queries must be points of a plane, of shape (n, 2); got "
+                f"{' and '.join(map(str, shapes))}. `from_estimator` projects "
+                "embeddings into one."
             )
         return cls(*arrays).plot(ax=ax)
 

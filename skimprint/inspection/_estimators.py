@@ -4,6 +4,7 @@ from copy import copy
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
@@ -37,9 +38,12 @@ def split_estimator(estimator, *, fitted=True):
     """
     *before, (_, classifier) = [*steps_of(estimator)] or [(None, estimator)]
     if not isinstance(classifier, ImprintClassifier):
+        cure = ""
+        if isinstance(classifier, BaseSearchCV):
+            cure = " It has a classifier once it has been fitted with refit=True."
         raise TypeError(
             "expected an ImprintClassifier, or a fitted pipeline or search that ends "
-            f"with one; got {type(classifier).__name__}."
+            f"with one; got {type(classifier).__name__}.{cure}"
         )
     if fitted:
         check_is_fitted(classifier)

@@ -279,6 +279,14 @@ class TestProxies:
         with pytest.raises(ValueError, match=message):
             ProxyDisplay.from_predictions(np.eye(2), labels, queries, query_labels)
 
+    @pytest.mark.parametrize("proxies", [np.eye(3), np.ones(2), np.ones((2, 1))])
+    def test_what_is_drawn_lies_in_a_plane(self, proxies):
+        labels, plane = np.arange(len(proxies)), np.ones((2, 2))
+        with pytest.raises(ValueError, match=r"shape \(n, 2\).* `from_estimator`"):
+            ProxyDisplay.from_predictions(proxies, labels)
+        with pytest.raises(ValueError, match=r"shape \(n, 2\).* `from_estimator`"):
+            ProxyDisplay.from_predictions(plane, [0, 1], proxies, labels)
+
 
 class TestCollapse:
     def test_gain_is_that_of_cross_validation(self, digits):
@@ -424,6 +432,13 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch):
         FamiliarityDisplay.from_predictions([0.5], [0.1])
 
 
+def test_familiarities_are_columns_or_lists():
+    display = FamiliarityDisplay.from_predictions([[0.5], [0.7]], [0.1])
+    assert display.auroc == 1
+    with pytest.raises(ValueError, match="1d array"):
+        FamiliarityDisplay.from_predictions(np.eye(2), [0.1])
+
+
 @pytest.mark.parametrize(
     "display", [ExplanationDisplay, FamiliarityDisplay, ProxyDisplay]
 )
@@ -436,5 +451,17 @@ def test_labels_of_another_type_are_refused(display, digits):
 
 
 def test_what_has_no_classifier_is_refused(digits):
-    with pytest.raises(TypeError, match="ends with one; got FoundationEmbedder"):
+    with pytest.raises(TypeError, match=r"ends with one; got FoundationEmbedder\.$"):
         FamiliarityDisplay.from_estimator(FoundationEmbedder(Lengths()), *digits)
+
+
+@pytest.mark.parametrize("search", [ImprintClassifierCV, GridSearchCV])
+def test_searches_have_a_classifier_once_they_have_refitted_it(search, digits):
+    X, y = digits[0][:60], digits[1][:60]
+    search = search(ImprintClassifier("mean"), {"metric": ["dot"]}, cv=2)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="once it has been fitted with refit=True"):
+            FamiliarityDisplay.from_estimator(search, X, y)
+        search.set_params(refit=False).fit(X, y)
+    search.set_params(refit=True).fit(X, y)
+    assert FamiliarityDisplay.from_estimator(search, X, y).auroc is None
