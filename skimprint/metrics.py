@@ -8,7 +8,7 @@ from sklearn.utils import assert_all_finite, check_X_y
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from ._arrays.device import embedding_dtypes, like_input, readable, to_host
-from ._validation import check_labels
+from ._validation import check_labels, stacked
 from .normalization import l2_normalize
 
 __all__ = ["neural_collapse_score", "variability_collapse_index"]
@@ -220,6 +220,7 @@ class _Classes:
     """
 
     def __init__(self, X, y, norm):
+        X = stacked(X)
         # `_blocks` looks for what is not finite, since a look at all of X may copy it.
         dtypes = embedding_dtypes(X)
         X, y = check_X_y(X, to_host(y), dtype=dtypes, ensure_all_finite=False)

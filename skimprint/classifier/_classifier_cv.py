@@ -36,7 +36,14 @@ from sklearn.utils.validation import (
 )
 
 from .._arrays.device import embedding_dtypes, namespace_of, to_device, to_host
-from .._validation import check_components, fit_context, seed_from
+from .._arrays.finite import naming_rows
+from .._validation import (
+    check_components,
+    fit_context,
+    refuse_collections,
+    seed_from,
+    stacked,
+)
 from ._classifier import ImprintClassifier
 from ._onnx_hooks import OnnxHooks
 from ._shared_fits import Candidate, agreeing, fitted_together
@@ -256,7 +263,8 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         search = self._with_defaults()
         estimator, candidates = search.estimator, list(ParameterGrid(search.param_grid))
         scorers, refit_metric = self._get_scorers()
-        X, y = indexable(X, y)
+        refuse_collections(X, y, sample_weight)
+        X, y = indexable(stacked(X), y)
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
         params = _check_method_params(X, params)
@@ -266,7 +274,9 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         is_ours = type(estimator).fit is ImprintClassifier.fit
         shares = is_ours and routed.estimator.fit.keys() <= {"sample_weight"}
         if shares:
-            valid = check_X_y(X, to_host(y), dtype=embedding_dtypes(X), estimator=self)
+            dtypes, labels = embedding_dtypes(X), to_host(y)
+            with naming_rows(self, X=X, y=labels):
+                valid = check_X_y(X, labels, dtype=dtypes, estimator=self)
             if _is_accuracy(estimator, self.scoring) and namespace_of(X) is None:
                 data, scorer = valid, _accuracy
         cv = check_cv(self.cv, y, classifier=is_classifier(estimator))

@@ -23,7 +23,7 @@ from sklearn.utils.validation import (
 from .._arrays.device import embedding_dtypes, like_input, readable, to_host
 from .._arrays.groups import GroupedRows
 from .._progress import progress_bar
-from .._validation import check_labels, fit_context, numbers_of, seed_from
+from .._validation import check_labels, fit_context, numbers_of, seed_from, stacked
 from ..normalization import l2_normalize
 from ._kmeans import OPTIONS, grouped_kmeans
 
@@ -195,7 +195,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             values are so large that squared distances are not finite.
         """
         y, sample_weight = to_host(y), to_host(sample_weight)
-        given = X
+        given = X = stacked(X)
         X, y = check_X_y(X, y, dtype=embedding_dtypes(X), estimator=self)
         check_labels(y)
         if sample_weight is not None:
@@ -284,6 +284,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _compared(self, X):
         """Take samples and centres, less what they have in common."""
         check_is_fitted(self)
+        X = stacked(X)
         X = to_host(validate_data(self, X, reset=False, dtype=embedding_dtypes(X)))
         if X.dtype == np.float16:
             X = X.astype(np.float32)

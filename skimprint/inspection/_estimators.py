@@ -8,7 +8,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
-from .._validation import joint_label_dtype
+from .._validation import joint_label_dtype, stacked
 from ..classifier import ImprintClassifier
 from ..classifier._learning import listed_labels
 from ..classifier._steps import steps_of
@@ -51,8 +51,8 @@ def split_estimator(estimator, *, fitted=True):
 
 
 def embedded(embed, X):
-    """Embed items; what is embeddings already stays as it is."""
-    return X if embed is None else embed(X)
+    """Embed items; what is embeddings already stays so, a column of them an array."""
+    return stacked(X) if embed is None else embed(X)
 
 
 def items_in(embed, X):

@@ -603,6 +603,14 @@ def test_metadata_routing(data):
         assert scores[0] == scores[1]
 
 
+@pytest.mark.parametrize("scoring", [None, "f1_macro"])
+def test_rows_without_values_are_named(data, scoring):
+    X, y = data[0].copy(), data[1]
+    X[[5, 70], 3] = np.nan
+    with pytest.raises(ValueError, match=r"X contains NaN: rows \[5, 70\] .* leave"):
+        ImprintClassifierCV(scoring=scoring).fit(X, y)
+
+
 def test_a_candidate_that_fails(data):
     # Others that learn together with it do not.
     def first(X_c, n_proxies, random_state):
