@@ -90,12 +90,11 @@ class _Page:
         tiles = []
         if found.n_known:
             low, high = found.accuracy_interval
-            tiles.append(
-                (
-                    f"{found.accuracy:.1%}",
-                    f"accuracy; 95 % interval {low:.1%} to {high:.1%}",
-                )
-            )
+            words = f"accuracy; 95 % interval {low:.1%} to {high:.1%}"
+            n_rejected = found.confusion[:-1, -1].sum()
+            if n_rejected:
+                words += f"; {n_rejected:,} rejected count as wrong"
+            tiles.append((f"{found.accuracy:.1%}", words))
         tiles += [
             (f"{found.n_known:,}", "queries of known classes"),
             (f"{len(self.labels):,}", "classes"),

@@ -164,7 +164,8 @@ def report(
 
     Intervals are of 95 % each: of many classes, some are outside by chance. Slices are
     those that are worse than all queries by more than chance, however many have been
-    looked at: where all are alike, at most one report in 40 names any.
+    looked at: where all are alike, at most one report in 40 names any. What a rejection
+    rejects counts as wrong; then no slices are made by familiarity, which decides that.
 
     The error of ``reliability`` is too large where queries are few. Where probabilities
     mean what they say and one query in seven is wrong, it is still about 0.06 of 200
@@ -323,8 +324,9 @@ def _slices(source, found):
         "class": np.array([str(found.y[row]) for row in rows]),
         "taken for": found.got[rows].astype(str),
         "nearest proxy": found.why.proxy[rows],
-        "familiarity": _findings.fifths(found.familiarity[rows]),
     }
+    if found.threshold is None:  # else the least familiar are rejected, and so wrong
+        groups["familiarity"] = _findings.fifths(found.familiarity[rows])
     items = source.items
     if items is not None and all(is_text(items[row]) for row in rows):
         lengths = np.array([len(items[row]) for row in rows])

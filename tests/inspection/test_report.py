@@ -121,6 +121,20 @@ class TestFindings:
         assert (np.diff(found.suspects.margins) >= 0).all()
         assert sum(map(len, found.stands_for)) == len(data[0])
 
+    def test_no_slice_is_worse_because_it_is_rejected(self, data):
+        """All that is rejected counts as wrong, and is the least familiar."""
+        _, y, queries, labels = data
+        known = np.isin(labels, y)
+        for rejection in (None, Rejection("none", rate=0.4)):
+            clf = fitted(data, whitening=None, rejection=rejection)
+            made = report(clf, queries[known], labels[known])
+            kinds = {part.kind for part in made.findings.slices}
+            assert ("familiarity" in kinds) == (rejection is None)
+            n_rejected = made.findings.confusion[:, -1].sum()
+            shown = re.findall(r"; (\d+) rejected count as wrong", made.html)
+            assert shown == ([str(n_rejected)] if n_rejected else [])
+        assert n_rejected > 50
+
     @pytest.mark.parametrize("label", ["none", "digit 3"])
     def test_what_is_rejected_is_what_predict_says(self, data, label):
         _, _, queries, labels = data
