@@ -229,7 +229,7 @@ class Files(Source):
 
     def identify(self, index, salt):
         """Name the content of an item: a digest, or without salt itself."""
-        item = _file_of(self.items[index])
+        item = file_of(self.items[index])
         is_path = isinstance(item, (str, os.PathLike))
         if salt is None and is_path:
             return os.fspath(item)
@@ -245,7 +245,7 @@ class Files(Source):
 
     def load(self, index):
         """Return the item, decoded."""
-        item = _file_of(self.items[index])
+        item = file_of(self.items[index])
         data = self._encoded(item)
         # The digest names what was there a while ago: embed that or nothing.
         known = self._digests.get(index)
@@ -268,7 +268,7 @@ class Files(Source):
         return None
 
 
-def _file_of(item):
+def file_of(item):
     """Take what a dataset of Hugging Face has of a file that it has not decoded."""
     if isinstance(item, dict) and item.keys() == {"bytes", "path"}:
         return item["path"] if item["bytes"] is None else item["bytes"]

@@ -98,8 +98,8 @@ class ExplanationDisplay:
     explanation : Bunch
         What `skimprint.ImprintClassifier.explain` returns.
     items : list, default=None
-        The queries: pictures (paths, bytes, PIL images, arrays of uint8) or texts. By
-        default row numbers are shown.
+        The queries: pictures (paths, bytes, open files, PIL images, arrays of uint8) or
+        texts. By default row numbers are shown.
     train_items : list, default=None
         What was learnt, in its order.
     y : list, default=None

@@ -7,12 +7,16 @@ from numbers import Number
 from pathlib import Path
 
 from ..embedding._extras import require
-from ..embedding._inputs import as_items
+from ..embedding._inputs import as_items, file_of
 from ..embedding._items import ItemError, is_pil
-from ..embedding._pictures import as_image, read_path
+from ..embedding._pictures import as_image, read_open, read_path
 
 # Texts that end so name pictures, or sounds.
-_PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_PICTURE_SUFFIXES = {
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2"),
+    *(".jpe", ".jpeg", ".jpg", ".jxl", ".pgm", ".png", ".pnm", ".ppm", ".tga"),
+    *(".tif", ".tiff", ".webp"),
+}
 _SOUND_SUFFIXES = {".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"}
 
 # Longest side of a small picture, and the bytes that it may take: 500 of them make
@@ -37,7 +41,8 @@ def picture_of(item, size=SIZE):
     Parameters
     ----------
     item : object
-        A path, bytes, picture of Pillow or array of uint8; anything else.
+        What an embedder takes for a picture, but for preprocessed tensors; anything
+        else.
     size : int
         Its longest side at most.
 
@@ -53,21 +58,35 @@ def picture_of(item, size=SIZE):
     """
     if is_text(item):
         return None
+    path = _path_of(item)
+    if path is not None and Path(path).suffix.lower() in _SOUND_SUFFIXES:
+        return None
+    item = file_of(item)
     if isinstance(item, (str, os.PathLike)):
-        if Path(item).suffix.lower() in _SOUND_SUFFIXES:
-            return None
         require("PIL.Image", "Showing pictures", "skimprint[inspection]")
         # A pipe would be waited for; and Path.is_file raises in a closed folder.
         if not os.path.isfile(item):  # noqa: PTH113
             raise ItemError("there is no regular file of this name")
         item = read_path(item, "")
-    if isinstance(item, (bytes, bytearray)) or is_pil(item) or _is_pixels(item):
+    elif hasattr(item, "read") and hasattr(item, "seek"):
+        item = read_open(item)
+    is_encoded = isinstance(item, (bytes, bytearray, memoryview))
+    if is_encoded or is_pil(item) or _is_pixels(item):
         picture = as_image(item, decode_size=2 * size)  # decodes what is needed
     else:
         return None
     picture = picture.copy()
     picture.thumbnail((size, size))
     return picture
+
+
+def _path_of(item):
+    """Find the path that an item is or comes with, of a dataset or an open file."""
+    if hasattr(item, "read"):
+        item = getattr(item, "name", None)
+    elif file_of(item) is not item:
+        item = item["path"]
+    return item if isinstance(item, (str, os.PathLike)) else None
 
 
 def _is_pixels(item):
@@ -105,8 +124,8 @@ def name_of(item, row, what="row"):
     if is_text(item):
         text = " ".join(item.split())
         return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-    if isinstance(item, (str, os.PathLike)):
-        return Path(item).name
+    if path := _path_of(item):
+        return Path(path).name
     if isinstance(item, Number):
         return f"{what} {item}"
     return f"{what} {row}"

@@ -117,8 +117,9 @@ def report(
     y : array-like of shape (n_samples,)
         Their labels. Those that the classifier does not know are unknown queries.
     items : sequence of shape (n_samples,), default=None
-        What the queries are: pictures (paths, bytes, PIL images, arrays of uint8) or
-        texts. By default ``X`` if it is items, else row numbers.
+        What the queries are: pictures (paths, bytes, open files, PIL images, arrays of
+        uint8) or texts. By default ``X`` if it is items, else row numbers. A string is
+        a path where it ends like one of a picture; a `pathlib.Path` always is.
     X_train : array-like of shape (n_train, n_features) or sequence, default=None
         All samples that were learnt, in their order. Needed for labels that look wrong,
         and to list what each proxy stands for.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skimprint.embedding._items import ItemError
-from skimprint.inspection._items import jpeg_of, listed, name_of, picture_of
+from skimprint.inspection._items import is_text, jpeg_of, listed, name_of, picture_of
 
 Image = pytest.importorskip("PIL.Image", reason="needs pillow")
 
@@ -23,6 +23,36 @@ def test_pictures_of_all_kinds_become_small(noise, tmp_path):
     for item in (noise, noise[..., 0], path, str(path), path.read_bytes()):
         assert picture_of(item).size == (112, 84)
     assert picture_of(Image.fromarray(noise), 50).size == (50, 38)
+
+
+def test_all_that_an_embedder_reads_is_shown(noise, tmp_path):
+    path = tmp_path / "one.ppm"
+    Image.fromarray(noise).save(path)
+    content = path.read_bytes()
+    (tmp_path / "object 12").write_bytes(content)  # without a suffix
+    nameless = io.BytesIO(content), bytearray(content), memoryview(content)
+    with path.open("rb") as file, (tmp_path / "object 12").open("rb") as other:
+        named = {
+            "one.ppm": [path, str(path), file, {"bytes": None, "path": str(path)}],
+            "object 12": [tmp_path / "object 12", other],
+            "inside.jpg": [{"bytes": content, "path": "inside.jpg"}],
+            "row 7": [*nameless, {"bytes": content, "path": None}],
+        }
+        for name, items in named.items():
+            for item in items:
+                assert is_text(item) is False
+                assert picture_of(item).size == (112, 84)
+                assert name_of(item, 7) == name
+        assert file.tell() == 0
+
+
+def test_sounds_are_no_pictures(tmp_path):
+    path = tmp_path / "one.wav"
+    path.write_bytes(b"RIFF")
+    with path.open("rb") as file:
+        for item in (file, {"bytes": b"RIFF", "path": "one.wav"}):
+            assert picture_of(item) is None
+            assert name_of(item, 7) == "one.wav"
 
 
 @pytest.mark.parametrize("item", ["a text", "a.wav", Path("a.mp3"), 3, np.zeros(5)])
