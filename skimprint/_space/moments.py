@@ -195,9 +195,13 @@ def _triangle(matrix):
 def _symmetric(triangle, d):
     """Make the symmetric matrix of an upper triangle."""
     unpack = get_lapack_funcs("tpttr", dtype=triangle.dtype)
-    matrix = unpack(d, triangle, uplo="U")[0]
-    np.copyto(matrix, matrix.T.copy(), where=np.tri(d, k=-1, dtype=bool))
-    return matrix.T  # rows are contiguous, and it is the same
+    matrix = unpack(d, triangle, uplo="U")[0].T  # the lower one, of contiguous rows
+    # Squares of 64 rows stay in the cache, where the whole transposed does not.
+    for part in blocks_of_rows(d, 64):
+        matrix[part, part.stop :] = matrix[part.stop :, part].T
+        square = matrix[part, part]
+        np.copyto(square, square.T.copy(), where=np.tri(len(square), dtype=bool).T)
+    return matrix
 
 
 def _add_scatters(triangle, parts, sign=1):

@@ -189,6 +189,18 @@ def test_pooled_moments_by_their_definition(sizes, d, weighted):
     np.testing.assert_allclose(sum(pooled.columns.fourths), fourth, atol=1e-9)
 
 
+@pytest.mark.parametrize("d", [1, 2, 63, 64, 65, 200])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_triangle_makes_the_matrix_to_the_bit(d, dtype):
+    """Squares of 64 rows are turned at a time."""
+    values = np.random.default_rng(0).normal(size=(d, d)).astype(dtype)
+    matrix = np.triu(values) + np.triu(values, 1).T
+    again = moments._symmetric(moments._triangle(matrix), d)
+    np.testing.assert_array_equal(again, matrix)
+    assert again.dtype == dtype
+    assert again.flags.c_contiguous
+
+
 def test_few_samples_stay_a_factor():
     X, _ = samples(4, 9)
     pooled = PooledMoments(with_moments(X, np.array(["a", "a", "b", "b"])))
