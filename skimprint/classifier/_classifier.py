@@ -236,6 +236,8 @@ or callable, default="dot"
         whitening. Only with ``metric="mahalanobis"``.
     whitening_ : float
         The shrinkage of the whitening, chosen or given. Only where there is one.
+    mean_weight_ : float
+        The share of the class mean in proxies, chosen or given.
     kernel_gamma_, kernel_alpha_ : float
         The width of the kernel and the regularisation of the kernel regression. Only
         with ``kernel_weight``.
@@ -746,6 +748,11 @@ or callable, default="dot"
             "those are"
         )
         return self._of_head("whitening_", "shrinkage", needs)
+
+    @property
+    def mean_weight_(self) -> float:
+        """Share of the class mean in proxies: float."""
+        return float(self._scorer("mean_weight_").plan.mean_weight)
 
     @property
     def kernel_gamma_(self) -> float:

@@ -1,5 +1,7 @@
 """What is chosen by default: it never raises, and stays while little is learnt."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
@@ -100,6 +102,25 @@ def test_goes_with_little_to_choose_by(X, y, params):
 def test_the_temperature_is_one_where_no_sample_can_be_left_out(params):
     clf = ImprintClassifier(**params).fit(*samples())
     assert (clf.temperature_ == 1) == ("support_norm" not in params)
+
+
+@pytest.mark.parametrize(
+    "params, share",
+    [
+        ({}, 2 / 3),
+        ({"generator": "least_squares"}, 0),
+        ({"proxy_norm": "quantile"}, 0),
+        ({"mean_weight": 1}, 1),
+    ],
+)
+def test_an_attribute_says_which_share_the_means_have(params, share):
+    clf = ImprintClassifier(**params)
+    with pytest.raises(AttributeError, match="learn first"):
+        clf.mean_weight_  # noqa: B018
+    clf.fit(*samples())
+    for each in (clf, clf.compact(), pickle.loads(pickle.dumps(clf))):
+        assert each.mean_weight_ == share
+        assert type(each.mean_weight_) is float
 
 
 class TestShrinkage:

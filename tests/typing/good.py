@@ -246,6 +246,7 @@ def attributes(
         *(clf.classes_, clf.proxies_, clf.proxy_labels_, clf.proxy_indices_),
         *(clf.class_count_, clf.generator_, clf.temperature_, clf.rejection_threshold_),
         *(clf.covariance_, clf.whitening_, clf.kernel_gamma_, clf.kernel_alpha_),
+        clf.mean_weight_,
         *(clf.support_norm_, clf.n_samples_seen_, width, best),
         *(search.best_params_["n_proxies"], search.best_index_, search.n_splits_),
         *(search.cv_results_["mean_test_score"], search.refit_time_, search.scorer_),
