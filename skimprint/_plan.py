@@ -246,9 +246,9 @@ class Plan:
             raise ValueError(
                 "kernel_weight needs support embeddings and queries of unit length, "
                 "normalised alike: support_norm='l2', 'power' or 'auto', and the same "
-                f"for query_norm, or 'auto'; got support_norm={given['support_norm']!r}"
-                f" and query_norm={given['query_norm']!r}. Pass kernel_weight=0, or "
-                "these."
+                "for query_norm, or 'auto'; got support_norm="
+                f"{self.support_norm_value!r} and query_norm={given['query_norm']!r}. "
+                "Pass kernel_weight=0, or these."
             )
 
     def check_left_out(self):
@@ -256,9 +256,9 @@ class Plan:
         if not self.norms_agree:
             raise ValueError(
                 "Rejection(threshold='auto') takes support samples for queries, so "
-                "query_norm must be the support_norm, "
-                f"{self.parameters['support_norm']!r}; got "
-                f"{self.parameters['query_norm']!r}."
+                f"query_norm must be the support_norm, {self.support_norm_value!r}; "
+                f"got {self.parameters['query_norm']!r}. Pass the same for both, or "
+                "query_norm='auto'."
             )
         if self.generator.combines:
             raise ValueError(

@@ -109,8 +109,10 @@ class ImprintClassifier(
         each class the distribution of the values of all classes before it, in sorted
         order.
     query_norm : {"l2", "power", "auto"}, callable or None, default="auto"
-        Normalisation of the queries (NORM_inf). ``"auto"`` is that of the support. A
-        callable gets them in blocks and must treat each row by itself.
+        Normalisation of the queries (NORM_inf). ``"auto"`` is that of the support. With
+        another one, which costs accuracy, nothing is whitened by default: beside a
+        name, pass it as ``support_norm`` too. A callable gets them in blocks and must
+        treat each row by itself.
     aggregation : {"max", "mnn"}, Votes or callable, default="max"
         From similarities to class scores: the largest similarity of each class, or the
         votes of the nearest proxies, of five for ``"mnn"``; see

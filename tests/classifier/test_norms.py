@@ -195,8 +195,13 @@ class TestForget:
         rejection = Rejection("neither", threshold="auto")
         params = {"query_norm": "l2", "rejection": rejection}
         clf = ImprintClassifier(**params).fit(X, y)
-        with pytest.raises(ValueError, match="query_norm must be the support_norm"):
+        refused = "must be the support_norm, 'power'; got 'l2'. Pass the same"
+        with pytest.raises(ValueError, match=refused):
             fit(ImprintClassifier(**params), X, y, labels=NAMES[1:])
+        params_of_kernel = {"query_norm": "l2", "kernel_weight": 0.5}
+        refused = "got support_norm='power' and query_norm='l2'"
+        with pytest.raises(ValueError, match=refused):
+            fit(ImprintClassifier(**params_of_kernel), X, y, labels=NAMES[1:])
         with pytest.warns(UserWarning, match="support_norm_ stays 'l2'"):
             clf.forget("first")
         assert clf.predict(X).tolist()
