@@ -139,14 +139,14 @@ class Plan:
             whitening = None  # queries would be seen from an origin that is not theirs
         needs = generator.needs | Needs(
             # Chosen samples do not average to the class mean.
-            moments=metric.needs_covariance or whitening is not None or mean_weight > 0,
+            moments=1 if mean_weight else 0,
             samples=SAMPLE_SIZE if whitening == "auto" else 0,
         )
-        if needs.moments:
-            shares = whitening is not None or generator.needs.moments
+        if metric.needs_covariance or whitening is not None:
+            needs |= Needs(moments=2)
+        if needs.moments == 2:
             # Ledoit and Wolf's shrinkage needs scatters of single classes.
-            one_by_one = metric.needs_covariance or not shares
-            forgettable = True if one_by_one else clf.forgettable
+            forgettable = True if metric.needs_covariance else clf.forgettable
             needs |= Needs(scatter_bytes=_SCATTER_BYTES[forgettable])
         if clf.kernel_weight:
             needs |= Needs(samples=kernel_ridge.SAMPLE_SIZE)

@@ -203,7 +203,9 @@ def _statistics_of(needs, source, place, training_rows):
     samples = Samples.of(rows, weights, len(rows) if few else needs.samples, indices)
     if few:
         rows, weights = samples.rows, samples.weights
-    return moments_of(rows, weights) if needs.moments else None, samples
+    if not needs.moments:
+        return None, samples
+    return moments_of(rows, weights, needs.moments), samples
 
 
 def _joined(needs, known, more, pool):
@@ -212,7 +214,7 @@ def _joined(needs, known, more, pool):
     both = sorted_by_key(kept.followed_by(samples))
     most = np.full(len(both), needs.samples)
     if pool is not None:
-        moments = pool.join(before, moments)
+        moments = pool.join_means(before, moments)
     elif needs.moments:
         found = [
             _joined_one(before.one(i, kept), moments.one(i, samples), both.one(i))

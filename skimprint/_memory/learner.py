@@ -206,6 +206,7 @@ def block_of_head(plan, labels, weight):
     support = GroupedRows(weight, np.arange(n), n, transform=plan.support_norm)
     rows, none = support.take(support.order), np.zeros(n + 1, np.intp)
     points = Points(rows, np.ones(n), np.full(n, -1), np.zeros(n))
+    moments = MomentColumns.of_head(rows).up_to(needs.moments)
     return Block(
         as_objects(labels),
         np.ones(n),
@@ -214,7 +215,7 @@ def block_of_head(plan, labels, weight):
         rows.min(axis=1) < 0,
         Ragged(points, np.arange(n + 1)),
         Ragged(take(points, slice(0)), none),
-        MomentColumns.of_head(rows) if needs.moments else None,
+        moments,
         Ragged(Samples.of(rows[:0]), none) if needs != Needs() else None,
     )
 
@@ -296,8 +297,9 @@ def merge(plan, mine, theirs, *, n_jobs=None):
         What is known together.
     """
     needs, pool = plan.needs, None
-    if not needs.moments:
+    if needs.moments < 2:
         mine, theirs = replace(mine, pooled=None), replace(theirs, pooled=None)
+        pool = Pool() if needs.moments else None
     elif mine.pooled is not None or theirs.pooled is not None:
         mine, theirs = pooled(needs, mine), pooled(needs, theirs)
         needs = _of_pooled(needs, len(mine.places.keys() | theirs.places.keys()))
@@ -496,10 +498,10 @@ def _pooling(needs, state, labels, support, is_known):
     state : State
         The same, or with the sum of the scatters.
     pool : Pool or None
-        What the scatters of the samples are to be added to.
+        What the scatters of the samples are to be added to, if they are not kept.
     """
-    if not needs.moments:
-        return needs, state, None
+    if needs.moments < 2:
+        return needs, state, Pool() if needs.moments else None
     d, are_many = support.n_features, ~are_few(support.sizes, support.n_features)
     known, more = _only(labels, support, is_known)
     if known and state.pooled is None:
@@ -649,7 +651,7 @@ def _blocks_of_parts(learn_part, parts, pool, n_jobs):
     """
 
     def learn(part):
-        share = pool and Pool(np.zeros_like(pool.triangle))
+        share = pool and pool.like()
         return learn_part(part, share), share
 
     blocks = []
@@ -661,13 +663,14 @@ def _blocks_of_parts(learn_part, parts, pool, n_jobs):
         for of_part, share in found:
             blocks += of_part
             if pool is not None:
-                pool.triangle += share.triangle
+                pool.join(share)
     return blocks
 
 
 def _keep(needs, block):
     """Drop what is not needed, where another classifier has kept less."""
-    if needs.moments or block.samples is None:
+    if needs.moments == 2 or block.samples is None:
         return block
-    samples = block.samples.first(needs.samples) if needs.samples else None
-    return block._replace(moments=None, samples=samples)
+    moments = block.moments and block.moments.up_to(needs.moments)
+    samples = block.samples.first(needs.samples) if needs != Needs() else None
+    return block._replace(moments=moments, samples=samples)

@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -108,8 +108,9 @@ class Needs(NamedTuple):
 
     Parameters
     ----------
-    moments : bool, default=False
-        Whether moments of the samples are needed.
+    moments : {0, 1, 2}, default=0
+        Up to what order moments of the samples are needed: 1 for class means, 2 for
+        scatters, too.
     samples : int, default=0
         How many samples of each class are needed, at most.
     scatter_bytes : int, default=0
@@ -123,11 +124,11 @@ class Needs(NamedTuple):
     Examples
     --------
     >>> from skimprint.generation import Needs
-    >>> Needs(moments=True) | Needs(samples=200)
-    Needs(moments=True, samples=200, scatter_bytes=0)
+    >>> Needs(moments=2) | Needs(samples=200)
+    Needs(moments=2, samples=200, scatter_bytes=0)
     """
 
-    moments: bool = False
+    moments: Literal[0, 1, 2] = 0
     samples: int = 0
     scatter_bytes: int = 0
 

@@ -76,7 +76,7 @@ class Moments(NamedTuple):
         return multiply(len(vector), 1.0, triangle, vector)
 
 
-def moments_of(rows, weights=None):
+def moments_of(rows, weights=None, order=2):
     """Compute the moments of the samples of one class.
 
     Parameters
@@ -85,6 +85,8 @@ def moments_of(rows, weights=None):
         The samples; few are kept, so let them be an array, sorted by their keys.
     weights : ndarray of shape (n,), default=None
         Their weights; all 1 if `None`.
+    order : {1, 2}, default=2
+        1 for weight, mean and variance alone.
 
     Returns
     -------
@@ -110,12 +112,16 @@ def moments_of(rows, weights=None):
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("ij,ij->i", residuals, residuals).astype(np.float64)
             variance += of_these @ squares
+            if order == 1:
+                continue
             # Of float32, cubes would be infinite from 1e13 on.
             most = squares.max() or 1.0
             third += most * ((of_these * squares / most).astype(rows.dtype) @ residuals)
             fourth += of_these @ squares**2
             residuals *= np.sqrt(of_these).astype(rows.dtype)[:, None]
             triangle += _triangle_of_products(residuals)
+    if order == 1:
+        return Moments(total, mean, variance)
     triangle = triangle.astype(rows.dtype, copy=False)
     return Moments(total, mean, variance, third, fourth, triangle)
 
@@ -259,7 +265,7 @@ class MomentColumns(NamedTuple):
         samples : Ragged of Samples
             All samples of each class. They are kept, or their scatters are in a sum.
         pool : Pool, default=None
-            The sum that the scatters are added to, if they are.
+            The sum that the scatters are added to, if they are not kept.
 
         Returns
         -------
@@ -293,6 +299,10 @@ class MomentColumns(NamedTuple):
                 np.add.reduceat(weights * squares**2, starts),
                 _no_triangles(len(starts), d, rows.dtype),
             )
+
+    def up_to(self, order):
+        """Keep what is needed of moments up to an order, as `Needs` have it."""
+        return (None, MomentColumns(*self[:3]), self)[order]
 
     @classmethod
     def of_head(cls, rows):
@@ -332,23 +342,35 @@ class Pool:
 
     Parameters
     ----------
-    triangle : ndarray of shape (d * (d + 1) / 2,)
-        The upper triangle of the sum so far, of dtype float64; it is not changed.
+    triangle : ndarray of shape (d * (d + 1) / 2,), default=None
+        The upper triangle of the sum so far, of dtype float64; it is not changed. With
+        `None`, no scatter is needed, and none is added.
     """
 
-    def __init__(self, triangle):
-        self.triangle = triangle.copy()
+    def __init__(self, triangle=None):
+        self.triangle = None if triangle is None else triangle.copy()
 
     @classmethod
     def empty(cls, d):
         """Start a sum of scatters of d features."""
         return cls(np.zeros(d * (d + 1) // 2))
 
+    def like(self):
+        """Start a sum of the same kind."""
+        return Pool(None if self.triangle is None else np.zeros_like(self.triangle))
+
+    def join(self, other):
+        """Add what another sum has."""
+        if self.triangle is not None:
+            self.triangle += other.triangle
+
     def add(self, factor):
         """Add ``factor.T @ factor``, products of rows in the precision of their dtype.
 
         They are summed up in the same order, however many threads multiply.
         """
+        if self.triangle is None:
+            return
         blocks = [factor[block] for block in blocks_of_rows(len(factor), _BLOCK_ROWS)]
         at_once = max(1, _PRODUCT_BYTES // self.triangle.nbytes)
         for i in range(0, len(blocks), at_once):
@@ -357,9 +379,8 @@ class Pool:
 
     def absorb(self, moments):
         """Add the scatter of a class, and leave it away from its moments."""
-        if moments.third is None:
-            return moments
-        _add_scatters(self.triangle, [moments])
+        if moments.third is not None and self.triangle is not None:
+            _add_scatters(self.triangle, [moments])
         return Moments(*moments[:3])
 
     def absorb_columns(self, columns, samples):
@@ -379,9 +400,9 @@ class Pool:
         for triangle in columns.triangles.values.triangle:
             self.triangle += triangle
         self.add(_factor_in(columns, samples, samples.values.rows.dtype))
-        return columns._replace(thirds=None, fourths=None, triangles=None)
+        return columns.up_to(1)
 
-    def join(self, first, second):
+    def join_means(self, first, second):
         """Join the moments of two parts of each class, whose scatters are in the sum.
 
         What is missing there are the scatters of the two means.

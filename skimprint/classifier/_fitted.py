@@ -78,7 +78,7 @@ class Fitted:
         self._learnt = state, queue
         self._previous = None
         # It holds all that was known, so only where it does save work.
-        if previous is not None and plan.needs.moments and state.pooled is None:
+        if previous is not None and plan.needs.moments == 2 and state.pooled is None:
             self._previous = previous
         self.kept = kept
 
@@ -184,7 +184,8 @@ class Fitted:
         state, labels = self.learnt, batch.classes.tolist()
         if (
             batch.weights is not None  # whose sum may round by how they come
-            or (self.plan.needs.moments and state.pooled is None)  # all are pooled once
+            # All scatters are pooled at once.
+            or (self.plan.needs.moments == 2 and state.pooled is None)
             or _has_other_labels(state, batch)
             or not state.places.keys() >= set(labels)
         ):

@@ -80,7 +80,7 @@ class Head:
         self._check_size(points.values.vectors)  # a whitening would only hide it
         self.shrinkage = self.whitening = None
         self.covariance = self.covariance_shrinkage = self.factor = None
-        moments = space.moments if plan.needs.moments else None
+        moments = space.moments if plan.needs.moments == 2 else None
         if moments is not None and plan.whitening is not None:
             chosen = plan.whitening == "auto"
             self.shrinkage = space.shrinkage if chosen else float(plan.whitening)

@@ -78,7 +78,7 @@ class LeastSquaresProxies(ProxyGenerator):
     @property
     def needs(self):
         """Moments; samples to choose ``alpha`` by."""
-        return Needs(moments=True, samples=SAMPLE_SIZE if self.alpha == "auto" else 0)
+        return Needs(moments=2, samples=SAMPLE_SIZE if self.alpha == "auto" else 0)
 
     _parameter_constraints: dict = {  # noqa: RUF012
         "alpha": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],

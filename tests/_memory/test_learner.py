@@ -27,7 +27,7 @@ EACH = 2**40  # bytes of scatters: more than there are
 )
 def test_parts_in_any_order_give_the_statistics_of_the_whole(cuts, seed, d, kept):
     X, y, weights = samples(60, d, seed)
-    plan = plan_of().with_needs(Needs(True, kept, EACH))
+    plan = plan_of().with_needs(Needs(2, kept, EACH))
     order = np.random.default_rng(seed).permutation(60)
     parts = State()
     for rows in np.split(order, sorted(cuts)):
@@ -66,7 +66,7 @@ class TestPooled:
         order = np.random.default_rng(seed).permutation(60)
         found, expected = (
             self.in_parts(
-                plan_of().with_needs(Needs(True, kept, each)),
+                plan_of().with_needs(Needs(2, kept, each)),
                 [(X[p], y[p], weights[p]) for p in np.split(order, sorted(cuts))],
                 merged=merged,
             )
@@ -97,29 +97,63 @@ class TestPooled:
     @pytest.mark.parametrize("first, second", [(0, EACH), (EACH, 0)])
     def test_merges_with_one_that_is_not(self, first, second):
         X, y, weights = samples(60, 8)
-        plans = [plan_of().with_needs(Needs(True, 5, n)) for n in (first, second)]
+        plans = [plan_of().with_needs(Needs(2, 5, n)) for n in (first, second)]
         halves = [(X[i::2], y[i::2], weights[i::2]) for i in (0, 1)]
         mine, theirs = map(learnt, plans, *zip(*halves, strict=True))
         assert (mine.pooled is None) != (theirs.pooled is None)
         both = merge(plans[0], mine, theirs)
         assert both.pooled is not None
-        whole = learnt(plan_of().with_needs(Needs(True, 5, EACH)), X, y, weights)
+        whole = learnt(plan_of().with_needs(Needs(2, 5, EACH)), X, y, weights)
         scatters = [PooledMoments(each).scatter for each in (both, whole)]
         np.testing.assert_allclose(*scatters, atol=1e-9)
 
     def test_without_moments_there_is_none(self):
         X, y, _ = samples(60, 8)
-        pooled = learnt(plan_of().with_needs(Needs(True)), X, y)
+        pooled = learnt(plan_of().with_needs(Needs(2)), X, y)
         assert merge(plan_of(), pooled, pooled).pooled is None
 
     def test_of_plans_that_learn_together(self):
         X, y, _ = samples(60, 8)
-        plans = [
-            plan_of("kmeans", n_proxies=k).with_needs(Needs(True, 5)) for k in (1, 2)
-        ]
+        plans = [plan_of("kmeans", n_proxies=k).with_needs(Needs(2, 5)) for k in (1, 2)]
         batch = Batch(X, *np.unique(y, return_inverse=True))
         for plan, found in zip(plans, learn_each(plans, batch), strict=True):
             np.testing.assert_array_equal(found.pooled, learnt(plan, X, y).pooled)
+
+
+class TestMeansAlone:
+    """Where no scatter is needed, neither one of a class nor a sum is kept."""
+
+    @pytest.mark.parametrize("d", [8, 60])  # more samples than half of them, and fewer
+    @pytest.mark.parametrize("kept", [0, 5, 100])
+    def test_are_those_beside_scatters(self, d, kept):
+        X, y, weights = samples(60, d)
+        halves = [(X[i::2], y[i::2], weights[i::2]) for i in (0, 1)]
+        ways = []
+        for needs in (Needs(1, kept), Needs(2, kept, EACH)):
+            plan = plan_of().with_needs(needs)
+            whole = learnt(plan, X, y, weights)
+            one, other = (learnt(plan, *half) for half in halves)
+            parts = learnt(plan, *halves[1], state=one)
+            ways.append([whole, parts, merge(plan, one, other), whole.changed([1])])
+        for i, (few, all_) in enumerate(zip(*ways, strict=True)):
+            (block,), (expected,) = few.blocks, all_.blocks
+            assert few.pooled is None
+            assert block.moments[3:] == (None, None, None)
+            assert block.samples.sizes.max() <= kept
+            check = np.testing.assert_array_equal
+            if i in (1, 2):  # joined, which rounds
+                check = np.testing.assert_allclose
+            for some, others in zip(block.moments[:3], expected.moments, strict=False):
+                check(some, others)
+
+    def test_of_one_that_has_kept_more(self):
+        X, y, _ = samples(60, 8)
+        more, few = (learnt(plan_of().with_needs(Needs(n)), X, y) for n in (2, 1))
+        both = merge(plan_of().with_needs(Needs(1)), few, more)
+        assert both.pooled is None
+        (block,) = both.blocks
+        np.testing.assert_allclose(block.moments.means, few.blocks[0].moments.means)
+        np.testing.assert_array_equal(block.moments.weights, [40, 40, 40])
 
 
 class TestStates:
@@ -194,7 +228,7 @@ class TestMerge:
 
     def test_keeps_what_both_have_kept(self):
         X, y, _ = samples(60, 40)
-        more, less = Needs(True, 30, EACH), Needs(True, 3, EACH)
+        more, less = Needs(2, 30, EACH), Needs(2, 3, EACH)
         plan = plan_of()
         first = learnt(plan.with_needs(more), X, y)
         second = learnt(plan.with_needs(less), X + 1, y + 2)

@@ -251,12 +251,12 @@ def test_rows_of_a_head_are_one_proxy_each():
 
 
 def test_needs_of_two_parts():
-    none, moments, samples = Needs(), Needs(moments=True, samples=5), Needs(samples=9)
+    none, moments, samples = Needs(), Needs(moments=2, samples=5), Needs(samples=9)
     assert none | samples == samples
-    assert moments | samples == Needs(True, 9)
-    assert moments & samples == Needs(False, 5)
-    some, more = Needs(True, scatter_bytes=3), Needs(scatter_bytes=4)
-    assert some | more == Needs(True, scatter_bytes=4)
+    assert moments | samples == Needs(2, 9)
+    assert moments & samples == Needs(0, 5)
+    some, more = Needs(2, scatter_bytes=3), Needs(scatter_bytes=4)
+    assert some | more == Needs(2, scatter_bytes=4)
     assert some & more == Needs(scatter_bytes=3)
     assert moments & none == none
 

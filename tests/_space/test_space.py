@@ -18,7 +18,7 @@ def samples(n=60, d=5, n_classes=4, seed=0):
 
 @pytest.fixture
 def plan():
-    return plan_of().with_needs(Needs(True, 100, scatter_bytes=2**40))
+    return plan_of().with_needs(Needs(2, 100, scatter_bytes=2**40))
 
 
 def test_means_and_weights_by_definition(plan):

@@ -62,7 +62,7 @@ def first_rows(X: np.ndarray, n_proxies: int, seed: int) -> np.ndarray:
 class First(ProxyGenerator):
     """A generator of one's own: the first sample of each class."""
 
-    needs = Needs(moments=True, samples=5, scatter_bytes=0)
+    needs = Needs(moments=2, samples=5, scatter_bytes=0)
 
     def generate(
         self, support: GroupedRows, n_proxies: np.ndarray, **options: Any

@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 from ..._memory.state import Needs
 from ..._plan import Plan, same_value
-from .arrays import count, flag
+from .arrays import count
 
 
 def parameters_then(clf):
@@ -67,11 +67,11 @@ def plan_then(clf, plain, then):
     if plain["learning"]:
         moments, samples, scatter_bytes = plain["needs"]
         needs = Needs(
-            flag(moments, "needs"),
+            count(moments, "needs"),
             count(samples, "needs"),
             count(scatter_bytes, "needs"),
         )
-        if plan.needs.moments and not moments:
+        if not plan.needs.moments <= moments <= 2:
             raise ValueError("needs lack the moments, which the parameters need.")
     return replace(
         plan,

@@ -132,9 +132,8 @@ def read_state(plain, arrays, plan, n_features):
         arrays.sizes["triangle"] = n_features * (n_features + 1) // 2
         if arrays.has("pooled"):
             pooled = arrays.take("pooled", "f", "triangle").astype(np.float64)
-        moments = _read_moments(
-            arrays, n_classes, samples, are_pooled=pooled is not None
-        )
+        has_scatters = plan.needs.moments == 2 and pooled is None
+        moments = _read_moments(arrays, n_classes, samples, has_scatters)
     block = Block(
         as_objects(labels.tolist()),
         arrays.take("class_weights", "f", "classes"),
@@ -232,11 +231,11 @@ def _read_ragged(record, arrays, part, n_classes, **known):
     return Ragged(record(**known), offsets)
 
 
-def _read_moments(arrays, n_classes, samples, *, are_pooled):
+def _read_moments(arrays, n_classes, samples, has_scatters):
     if not arrays.has("moments.weights"):
         return MomentColumns.of_few(samples)
     names, triangles = [("weights",), ("means", "features"), ("variances",)], None
-    if not are_pooled:
+    if has_scatters:
         names += [("thirds", "features"), ("fourths",)]
         triangles = _read_ragged(Triangles, arrays, "moments", n_classes)
     columns = {
