@@ -35,8 +35,8 @@ def derived(name):
     __init__.__signature__ = inspect.Signature(
         [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *own, extra]
     )
-    made = type("Derived", (parent,), {"__init__": __init__, "__module__": __name__})
-    globals()["Derived"] = made  # where processes look for it
+    # Processes look for a class of a module there; one of a script they are sent.
+    made = type("Derived", (parent,), {"__init__": __init__, "__module__": "__main__"})
     return made(extra="of the user")
 
 
@@ -80,7 +80,7 @@ def test_a_subclass_may_have_parameters_of_its_own(name, data, monkeypatch):
     if not found._fitted.plan.generator.is_slow:
         return
     monkeypatch.setattr(_processes, "_LEAST_BYTES", 0)
-    with parallel_config("multiprocessing"):
+    with parallel_config("loky"):
         clf = plain_classifier(generator, n_jobs=2, **params).fit(X[:90], y[:90])
     once = plain_classifier(name, **params).fit(X[:90], y[:90])
     assert_array_equal(clf.proxies_, once.proxies_)
