@@ -110,7 +110,9 @@ class Plan:
         support_norm, query_norm, proxy_norm, metric, aggregation = (
             _copied(getattr(clf, name)) for name in names
         )
-        if support_norm == "auto":
+        support_norm = named_norm(support_norm, query_norm)
+        chooses_norm = support_norm == "auto"
+        if chooses_norm:
             support_norm = chosen_norm(is_nonnegative)
         if query_norm == "auto":
             query_norm = support_norm
@@ -163,7 +165,7 @@ class Plan:
             proxy_norm,
             make_norm(query_norm, "query_norm"),
             support_norm,
-            clf.support_norm == "auto",
+            chooses_norm,
             support_norm is None or are_alike,
             aggregation,
             metric,
@@ -266,6 +268,27 @@ class Plan:
                 f"sample; those of {type(self.generator).__name__} depend on all "
                 "samples of all classes. Pass a number, or another generator."
             )
+
+
+def named_norm(support_norm, query_norm):
+    """Find the norm of the support, if it has a name: that of the queries, by default.
+
+    Queries of another norm would fall short of all that compares them with samples. Raw
+    ones have the directions of those of unit length.
+
+    Parameters
+    ----------
+    support_norm, query_norm : str, callable or None
+        As users pass them.
+
+    Returns
+    -------
+    support_norm : str, callable or None
+        ``"auto"`` where the samples are to choose it.
+    """
+    if isinstance(support_norm, str) and support_norm == "auto":
+        return query_norm if isinstance(query_norm, str) else "l2"
+    return support_norm
 
 
 def chosen_norm(is_nonnegative):

@@ -16,7 +16,7 @@ from skimprint._space import kernel_ridge
 from skimprint._space.leave_one_out import SAMPLE_SIZE
 from skimprint.aggregation import Votes
 from skimprint.generation import KMeansProxies, LeastSquaresProxies
-from skimprint.normalization import IDENTITY, NORMS, PROXY_NORMS
+from skimprint.normalization import IDENTITY, NORMS, PROXY_NORMS, l2_normalize
 
 EACH, SOME = _SCATTER_BYTES[True], _SCATTER_BYTES["auto"]
 
@@ -308,6 +308,32 @@ class TestAutoNorm:
         clf.set_params(query_norm="auto").fit(X, y)
         np.testing.assert_array_equal(clf.decision_function(X), scores)
         assert clf.support_norm_ == norm
+
+    @pytest.mark.parametrize("norm", ["l2", "power"])
+    @pytest.mark.parametrize(
+        "params",
+        [{}, {"kernel_weight": 0.5}, {"rejection": Rejection(-1, rate=0.1)}],
+    )
+    def test_of_the_support_is_that_of_queries_if_it_has_a_name(
+        self, some, norm, params
+    ):
+        X, y = some
+        params = params | {"generator": "mean", "query_norm": norm}
+        for signed in (X, -X):
+            clf = ImprintClassifier(**params).fit(signed, y)
+            same = ImprintClassifier(**params, support_norm=norm).fit(signed, y)
+            assert clf.support_norm_ == norm
+            scores = same.predict_proba(signed)
+            np.testing.assert_array_equal(clf.predict_proba(signed), scores)
+            clf.partial_fit(-signed, y + 10).forget(y[0])
+            assert clf.support_norm_ == norm
+
+    @pytest.mark.parametrize("norm", [None, l2_normalize])
+    def test_of_the_support_is_l2_beside_what_has_no_name(self, some, norm):
+        X, y = some
+        clf = plain_classifier("mean", support_norm="auto", query_norm=norm)
+        for signed in (X, -X):
+            assert clf.fit(signed, y).support_norm_ == "l2"
 
     def test_must_be_the_same_to_merge(self, some):
         X, y = some

@@ -99,20 +99,21 @@ class ImprintClassifier(
     support_norm : {"l2", "power", "auto"}, callable or None, default="auto"
         Normalisation of the support embeddings (the framework's NORM_pre). ``"power"``
         takes signed square roots first, which often helps where no embedding has
-        negative values; use it for the queries too. ``"auto"`` is ``"power"`` if there
-        are none among the first samples to be learnt, else ``"l2"``, and is chosen
-        again in `forget` and `merge`, as far as all samples are kept. A callable
-        takes and returns an array of shape (n, n_features). It gets the rows in parts,
-        class by class, so it must treat each row by itself.
+        negative values; use it for the queries too. ``"auto"`` is that of the queries
+        if ``query_norm`` names one, and ``"l2"`` beside a callable or `None`. Else it
+        is ``"power"`` if there are no negative values among the first samples to be
+        learnt, or ``"l2"``, and is chosen again in `forget` and `merge`, as far as all
+        samples are kept. A callable takes and returns an array of shape (n,
+        n_features). It gets the rows in parts, class by class, so it must treat each
+        row by itself.
     proxy_norm : {"l2", "quantile"}, callable or None, default="l2"
         Normalisation of the proxies (NORM_post). ``"quantile"`` gives the proxies of
         each class the distribution of the values of all classes before it, in sorted
         order.
     query_norm : {"l2", "power", "auto"}, callable or None, default="auto"
         Normalisation of the queries (NORM_inf). ``"auto"`` is that of the support. With
-        another one, which costs accuracy, nothing is whitened by default: beside a
-        name, pass it as ``support_norm`` too. A callable gets them in blocks and must
-        treat each row by itself.
+        another one nothing is whitened by default. A callable gets them in blocks and
+        must treat each row by itself.
     aggregation : {"max", "mnn"}, Votes or callable, default="max"
         From similarities to class scores: the largest similarity of each class, or the
         votes of the nearest proxies, of five for ``"mnn"``; see

@@ -103,10 +103,7 @@ def in_one_norm(first, second):
 def _followed(clf, state, is_nonnegative):
     """Go over to the norm that samples choose; None where that cannot be."""
     fitted = clf._fitted
-    try:
-        plan = replanned(clf, is_nonnegative)
-    except ValueError:  # other parameters do not go together with that norm
-        return None
+    plan = replanned(clf, is_nonnegative)
     if plan is fitted.plan:
         return fitted
     norm = fitted.plan.support_norm

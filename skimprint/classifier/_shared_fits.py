@@ -13,6 +13,7 @@ import numpy as np
 
 from .._arrays.threads import cached_property
 from .._memory.learner import completed, learn, learn_each
+from .._plan import named_norm
 from .._scoring.scorer import Scorer
 from .._scoring.similarity import largest_first, largest_rows
 from .._space.space import Space
@@ -61,7 +62,10 @@ class Candidate:
 
     @cached_property
     def _parameters(self):
-        params = self.clf.get_params(deep=False)
+        clf = self.clf
+        params = clf.get_params(deep=False)
+        # What the norm of the queries decides is not of predictions alone.
+        params["support_norm"] = named_norm(clf.support_norm, clf.query_norm)
         return {name: _key(value) for name, value in params.items()}
 
     def key(self, but_for):

@@ -3,7 +3,6 @@
 import warnings
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from operator import getitem
 from typing import Any
 
@@ -86,7 +85,7 @@ def fit(
     chunks = Chunks.of(X, y, sample_weight)
     if clf.head is None:
         # Each plan draws the same seed, also from a random state.
-        plans = _plans_of(lambda is_nonnegative: Plan.of(clone(clf), is_nonnegative))
+        plans = Plan.of(clone(clf), False), Plan.of(clone(clf), True)
         state = State()
     else:
         plan, state = start(clf, None)
@@ -147,29 +146,12 @@ def partial_fit(
     if fitted.knows_classes:
         plans = fitted.plan, fitted.plan
     else:
-        plans = _plans_of(partial(replanned, model))
+        plans = replanned(model, False), replanned(model, True)
     plan, state, _ = _learnt(plans, fitted.learnt, model, chunks, client)
     if not fitted.knows_classes:
         fitted = Fitted(plan, fitted.learnt)
     model._set_fitted(fitted.extended(state))
     return model
-
-
-def _plans_of(plan_of):
-    """Make the plans for rows with negative values and without: each may be an error.
-
-    Which of them it is to be is known where the rows are.
-    """
-    plans = []
-    for is_nonnegative in (False, True):
-        try:
-            plan = plan_of(is_nonnegative)
-        except ValueError as error:
-            plan = error
-        plans.append(plan)
-    if not any(isinstance(plan, Plan) for plan in plans):
-        raise plans[0]
-    return tuple(plans)
 
 
 def _learnt(plans, state, clf, chunks, client):
@@ -180,7 +162,7 @@ def _learnt(plans, state, clf, chunks, client):
 
     Parameters
     ----------
-    plans : tuple of Plan or ValueError
+    plans : tuple of Plan
         How to learn rows with negative values, and rows without.
     state : State
         What is known.
@@ -212,8 +194,7 @@ def _learnt(plans, state, clf, chunks, client):
         client,
     )
     counts, label_dtype = _all_labels(state, counted)
-    plan = next(plan for plan in plans if isinstance(plan, Plan))
-    plan.numbers(list(counts))  # an error if the number of one is missing
+    plans[0].numbers(list(counts))  # an error if the number of one is missing
     starts = offsets_of([some.n_rows for some in counted])
     n_samples = state.n_samples + int(starts[-1])
     bucket_of, large, most = buckets(counts, chunks.row_bytes, *workers_of(client))
@@ -238,7 +219,7 @@ def _learnt(plans, state, clf, chunks, client):
             *its_parts,
             int(starts[number]),
             where,
-            plan.chooses_norm,
+            plans[0].chooses_norm,
         )
         look, *its_pieces = (tasks.add(getitem, found, i) for i in range(1 + n_buckets))
         looks.append(look)

@@ -160,8 +160,8 @@ def how_to_learn(plans, n_features, label_dtype, looks):
 
     Parameters
     ----------
-    plans : tuple of Plan or ValueError
-        Of `_plans_of`.
+    plans : tuple of Plan
+        For rows with negative values, and for rows without.
     n_features : int or None
         Of the rows; None if the first of them say.
     label_dtype : dtype
@@ -183,8 +183,6 @@ def how_to_learn(plans, n_features, label_dtype, looks):
                 "were expected."
             )
     plan = plans[all(look.is_nonnegative for look in looks)]
-    if isinstance(plan, ValueError):
-        raise plan
     dtype = np.result_type(*(look.dtype for look in looks))
     return How(plan, label_dtype, dtype, n_features)
 

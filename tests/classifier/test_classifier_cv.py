@@ -80,6 +80,10 @@ GRIDS = {
         "query_norm": [None, "auto", "l2"],
         "whitening": [0.5, "auto"],
     },
+    "the norm of the support by that of queries": {
+        "support_norm": ["auto", "l2", "power"],
+        "query_norm": ["auto", "l2", "power", None],
+    },
     "knobs of components": {
         "generator": [KMeansProxies()],
         "generator__max_iter": [1, 100],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from settings import plain_classifier, spelt
 from sklearn.cluster import KMeans
 
-from skimprint import ImprintClassifier, Rejection
+from skimprint import ImprintClassifier
 from skimprint.generation import GENERATORS
 from skimprint.normalization import NORMS
 from skimprint.persistence import load, save
@@ -180,31 +180,6 @@ class TestForget:
         clf.partial_fit(X[40:], y[40:])
         assert clf.support_norm_ == fresh.support_norm_
         np.testing.assert_array_equal(clf.proxies_, fresh.proxies_)
-
-    def test_keeps_the_samples_that_the_other_norm_needs(self):
-        X, y, _ = samples(True, False, False)
-        params = {"query_norm": "power", "whitening": 0.5, "random_state": 0}
-        clf = ImprintClassifier(**params).fit(X, y)
-        assert clf.temperature_ == 1  # samples are no queries
-        fresh = fit(ImprintClassifier(**params), X, y, labels=NAMES[1:])
-        assert fresh.temperature_ != 1
-        assert_alike(clf.forget("first"), fresh)
-
-    def test_stays_where_parameters_do_not_go_with_the_other_norm(self):
-        X, y, _ = samples(True, False, False)
-        rejection = Rejection("neither", threshold="auto")
-        params = {"query_norm": "l2", "rejection": rejection}
-        clf = ImprintClassifier(**params).fit(X, y)
-        refused = "must be the support_norm, 'power'; got 'l2'. Pass the same"
-        with pytest.raises(ValueError, match=refused):
-            fit(ImprintClassifier(**params), X, y, labels=NAMES[1:])
-        params_of_kernel = {"query_norm": "l2", "kernel_weight": 0.5}
-        refused = "got support_norm='power' and query_norm='l2'"
-        with pytest.raises(ValueError, match=refused):
-            fit(ImprintClassifier(**params_of_kernel), X, y, labels=NAMES[1:])
-        with pytest.warns(UserWarning, match="support_norm_ stays 'l2'"):
-            clf.forget("first")
-        assert clf.predict(X).tolist()
 
     def test_goes_by_the_parameters_of_the_last_fit(self):
         X, y, _ = samples(False, True, True)

@@ -78,6 +78,15 @@ def products(queries, proxies):
     return queries @ proxies.T
 
 
+def norm_of_support(params):
+    """What norm it is to be; "auto" where the samples decide."""
+    if params["support_norm"] != "auto":
+        return params["support_norm"]
+    return {"l2": "l2", "power": "power", "auto": "auto"}.get(
+        params["query_norm"], "l2"
+    )
+
+
 class Step:
     """What is done to a classifier, to be done again to another one, or printed.
 
@@ -478,9 +487,9 @@ class Program:
 
     @staticmethod
     def _norms_agree(params):
-        """Whether samples are sure to be normalised as queries are."""
-        support, query = params["support_norm"], params["query_norm"]
-        return support is None or query in ("auto", support)
+        """Whether samples are normalised as queries are."""
+        support = norm_of_support(params)
+        return support is None or params["query_norm"] in ("auto", support)
 
     # Steps.
 
@@ -554,7 +563,7 @@ class Program:
             rejection is not None and rejection.threshold == "auto"
         )
         # What is unlike the support is not whitened.
-        is_alike = params["query_norm"] in ("auto", params["support_norm"])
+        is_alike = params["query_norm"] in ("auto", norm_of_support(params))
         return bool(
             (params["whitening"] == "auto" and is_alike)
             or params["kernel_weight"]
@@ -590,12 +599,13 @@ class Program:
 
     def check_norm(self, before, *, may_stay=False):
         """See that the norm is that of all that is known, or stays if it may."""
-        norm = self.clf.support_norm_
-        if self.plan_params["support_norm"] == "auto":
+        norm, expected = self.clf.support_norm_, norm_of_support(self.plan_params)
+        if expected == "auto":
             assert norm == (before if may_stay else self.notes.chosen_norm)
             self.notes.has_changed_norm |= norm != before
         else:
             assert norm == before
+            assert norm == expected
 
     def merge(self):
         """Merge a classifier that has learned a batch."""
@@ -672,13 +682,8 @@ class Program:
 
     def refuse_to_calibrate(self, name, value):
         """See what needs left-out samples refused where there are none."""
-        params, support = self.plan_params, None
         if not self.notes.known:
             return
-        if params["support_norm"] == "auto":
-            support = self.clf.support_norm_
-        if support == params["query_norm"] and not self._combines(params):
-            return  # as it happens, norms agree
         before = getattr(self.clf, name)
         self.clf.set_params(**{name: value})
         look = {"temperature": "predict_proba", "rejection": "predict"}[name]
