@@ -180,6 +180,9 @@ while interrupted < 5000:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="there, 'with' leaves any lock locked at times"
+)
 @pytest.mark.parametrize("name", ["ForkSafeLock", "PausableLock"])
 def test_an_interrupt_leaves_no_lock_locked(name):
     subprocess.run([sys.executable, "-c", INTERRUPTS, name], check=True, timeout=60)

@@ -356,6 +356,8 @@ def test_a_directory_that_cannot_be_made(tmp_path):
         (r"\\?\C:\rows", "file:////%3F/C%3A/rows"),
     ],
 )
+# Of paths that are none of this system, from Python 3.14 on.
+@pytest.mark.filterwarnings("ignore:pathlib.PurePath.as_uri:DeprecationWarning")
 def test_paths_of_windows_are_addresses_without_a_host(monkeypatch, path, uri):
     monkeypatch.setattr(_cache, "Path", PureWindowsPath)
     assert _cache._uri(path) == uri
