@@ -108,7 +108,9 @@ class FoundationEmbedder(
     on_error : {"raise", "skip"}, default="raise"
         What to do about an item that cannot be embedded: raise an error that names it,
         or give it a row of NaN and warn once, with a list of such items. Most
-        classifiers refuse NaN: drop such rows before ``fit`` and ``predict``.
+        classifiers refuse NaN: drop such rows before ``fit`` and ``predict``. Without a
+        cache, which would keep the others, files that are missing and what is no text
+        are told before any item is embedded.
     output : {"numpy", "torch", "cupy"}, default="numpy"
         Kind of array to return. Tensors and CuPy arrays stay on the model's device.
     revision : str, default=None

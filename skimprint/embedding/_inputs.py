@@ -10,7 +10,7 @@ from array_api_compat import is_torch_array
 from .._validation import refuse_collections
 from ._fingerprint import tensor_parts
 from ._items import WINDOW, ItemError, is_pil
-from ._pictures import as_image, read_open, read_path
+from ._pictures import as_image, check_path, read_open, read_path
 from ._sounds import as_sound
 
 
@@ -135,6 +135,11 @@ class _Column(Sequence):
         return made[1][index - start]
 
 
+def are_at_hand(items):
+    """Whether asking for an item does not decode it, as some datasets would."""
+    return isinstance(items, (list, _Column))
+
+
 # Bytes of a digest that name a content: no two of 10**9 are the same, and a longer one
 # costs a third more in the cache.
 _DIGEST_SIZE = 16
@@ -168,6 +173,9 @@ class Source:
         """Tell an object from all others that are there, or None if it has no state."""
         return None
 
+    def check(self, index):
+        """Look at an item, as far as that takes no time beside embedding it."""
+
     def identify(self, index, salt):
         """Name an item by its position: nothing is known of its content."""
         return index
@@ -183,6 +191,10 @@ class Source:
 
 class Texts(Source):
     """Items of a text model: strings, never paths."""
+
+    def check(self, index):
+        """Look whether an item is a text."""
+        self.load(index)
 
     def identify(self, index, salt):
         """Name the content of an item: a digest, or without salt the text itself."""
@@ -226,6 +238,12 @@ class Files(Source):
         lasting = isinstance(self.items, list)  # else its number is used again
         plain = isinstance(item, (str, bytes, os.PathLike))
         return id(item) if lasting and not plain else None
+
+    def check(self, index):
+        """Look whether a path is that of a file."""
+        item = file_of(self.items[index])
+        if isinstance(item, (str, os.PathLike)):
+            check_path(item, self.advice)
 
     def identify(self, index, salt):
         """Name the content of an item: a digest, or without salt itself."""

@@ -200,8 +200,8 @@ def _channels_last(item):
     return np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
-def read_path(path, advice):
-    """Read a file, or say why not."""
+def check_path(path, advice):
+    """Say what is wrong with a path, if it is not one of a file."""
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError) as error:
@@ -226,6 +226,11 @@ def read_path(path, advice):
             "the file cannot be read: it is a named pipe, a device or a socket; pass "
             "its bytes"
         )
+
+
+def read_path(path, advice):
+    """Read a file, or say why not."""
+    check_path(path, advice)
     try:
         return Path(path).read_bytes()
     except OSError as error:

@@ -12,6 +12,7 @@ from .._arrays.device import to_host
 from .._progress import progress_bar
 from ._batching import embed_batches, not_finite
 from ._extras import require
+from ._inputs import are_at_hand
 from ._items import WINDOW, ItemError, describe, item_error
 
 
@@ -70,6 +71,8 @@ def embed_items(
         progress_bar(len(items), backbone.name, verbose=verbose) as advance,
     ):
         run = _Run(items, matrix, cache, salt, on_error)
+        if cache is None and on_error == "raise" and are_at_hand(items):
+            run.check(backbone.source(items))
         for start in range(0, len(items), WINDOW):
             window = range(start, min(start + WINDOW, len(items)))
             source = backbone.source(items)  # which remembers digests of files
@@ -168,6 +171,14 @@ class _Run:
                 "NaN."
             ) from error.__cause__
         self.failures[index] = str(error)
+
+    def check(self, source):
+        """Look at all items before an error would lose the rows of those before it."""
+        for index in range(len(self.items)):
+            try:
+                source.check(index)
+            except Exception as error:
+                self.fail(index, item_error(error, "reading it"))
 
     def identify(self, source, window, n_workers):
         """Find what items are.

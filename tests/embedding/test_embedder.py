@@ -3,6 +3,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,8 @@ from sklearn.utils.estimator_checks import (
 from sklearn.utils.fixes import parse_version
 
 from skimprint import FoundationEmbedder, ImprintClassifier
+from skimprint.embedding import _pipeline
+from skimprint.embedding._items import ItemError
 from skimprint.methods import RECOMMENDED
 from skimprint.testing import check_embedder
 
@@ -486,6 +489,40 @@ def test_an_error_loses_nothing_that_was_embedded(tmp_path):
     with pytest.raises(ValueError, match="Item 3"):
         raising.transform([*pictures(3), b"no image", *pictures(2, seed=1)])
     assert raising.cache_info().items == 5
+
+
+@pytest.mark.parametrize(
+    "modality, good, bad, message",
+    [
+        ("text", "a text", None, "expected a text"),
+        ("image", None, "missing.png", "no such file"),
+        ("image", None, Path(), "a directory"),
+    ],
+)
+def test_what_can_be_told_without_a_cache_is_told_first(
+    tmp_path, monkeypatch, modality, good, bad, message
+):
+    monkeypatch.setattr(_pipeline, "WINDOW", 4)
+    if modality == "image":
+        good = tmp_path / "good.png"
+        pictures(1)[0].save(good)
+    seen = []
+
+    def model(items):
+        seen.extend(items)
+        return [[len(seen)] for _ in items]
+
+    model.fingerprint = "seen"
+    items = [good] * 9 + [bad]
+    embedder = FoundationEmbedder(model, modality=modality)
+    for some in (items, np.array(items, object)):
+        with pytest.raises(ItemError, match=rf"Item 9, .*{message}"):
+            embedder.transform(some)
+    assert seen == []
+    embedder.set_params(cache_dir=tmp_path / "cache")
+    with pytest.raises(ItemError, match=rf"Item 9, .*{message}"):
+        embedder.transform(items)
+    assert len(seen) == 1  # which is kept
 
 
 def test_all_items_are_bad():
