@@ -630,6 +630,7 @@ def double(X):
 )
 def test_functions_have_no_form(params, name):
     pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("torch", reason="needs torch")
     clf = plain_classifier("mean", **params).fit(np.eye(3), [0, 1, 2])
     for function in (export.to_onnx, export.to_torch):
         with pytest.raises(ValueError, match=f"^{name} must have a form outside"):
