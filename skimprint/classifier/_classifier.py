@@ -983,6 +983,8 @@ or callable, default="dot"
     def decision_function(self, X: Array) -> Array:
         """Score each class: by the similarity of its best proxy, or its share of votes.
 
+        With `kernel_weight`, the regression has its share of the scores.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)

@@ -62,7 +62,8 @@ def fit(
 
     Notes
     -----
-    All samples of a class must fit in the memory of one worker. Temperatures, kernel
+    All samples of a class should fit in the memory of one worker: a class that is too
+    large is learnt by parts, as by `partial_fit`, with a warning. Temperatures, kernel
     regressions and whitenings are found here, of what is known of the classes, when
     they are needed.
 

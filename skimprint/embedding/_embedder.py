@@ -77,7 +77,7 @@ class FoundationEmbedder(
         How the features of tokens, or of places in an image, become one row. `"auto"`
         is the model's own way where it has one (for transformers: the common features
         of a pair; the pooled output of an image model, if it was trained; else the mean
-        over what is no padding).
+        over what is no padding). Of encoder-decoder models, the encoder is used.
     prompt : str, default=None
         What to tell a text model before each text, such as ``"query: "``; for
         sentence-transformers also the name of one of the model's own prompts.
@@ -92,13 +92,15 @@ class FoundationEmbedder(
     batch_size : int or "auto", default="auto"
         Most items that go through the model together. When memory runs out, the batch
         is halved until it fits, and what fitted is remembered. ``"auto"`` starts from
-        128 on a GPU, and from 32 on the CPU, 8 for pictures.
+        128 on a GPU, and from 32 on the CPU, 8 for pictures. Items whose rows padding
+        would change go through one by one.
     device : str or torch.device, default="auto"
         Where the model runs. `"auto"` is the best device there is for a named model,
         and where it is for a module. A module on another device is copied, not moved.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision of the model's arithmetic, by autocast. `"auto"` is float32, so that
-        embeddings are the same on all machines. Results are float32 always.
+        embeddings are the same on all machines. A module in half or double precision
+        keeps it, and gets its items in it. Results are float32 always.
     n_workers : int, default=0
         Threads that read, decode and preprocess items ahead of the model; 0 does it in
         turn with the model.

@@ -151,8 +151,8 @@ def load(
     folder : path-like
         Of the model.
     trusted : list of str, default=None
-        Types to trust in files of skops, as in ``skops.io.load``: those of
-        scikit-learn's are known to be safe.
+        Types to trust in files of skops, as in ``skops.io.load``, besides those of
+        scikit-learn that it trusts by itself.
     trust_remote_code : bool, default=False
         Whether an embedder may be loaded that runs code which comes with its model, or
         that passes ``model_kwargs`` to a library, which may do so.
