@@ -134,9 +134,9 @@ or callable, default="dot"
         Whitens the space in which queries meet proxies: by the pooled covariance
         within the classes of the normalised support embeddings, shrunk to
         ``(1 - whitening) * S + whitening * mean_variance * I``, about the mean of the
-        class means. ``"auto"`` is the value of ten that makes samples the most likely
-        that are left out in turn, by the cosine to the whitened class means, each class
-        having the same say; at most 200 samples of each class are kept for that. In
+        class means. ``"auto"`` is the one of ten values that makes left-out samples
+        most likely, by the cosine to the whitened class means, each class having the
+        same say; at most 200 samples of each class are kept for that. In
         `partial_fit` it stays until the samples have doubled. Where no class has two
         samples that differ, ``S`` is the covariance of the class means, and ``"auto"``
         at least 0.97. ``proxy_norm`` applies after the whitening, ``query_norm`` before
@@ -210,7 +210,7 @@ or callable, default="dot"
         :func:`joblib.parallel_config` names a backend of processes, such as ``"loky"``.
         The result is the same for any number.
     verbose : int, default=0
-        Whether a k-means fit that lasts shows a progress bar over classes.
+        Whether a long k-means fit shows a progress bar over classes.
         scikit-learn's callbacks (1.9 and newer) are told of each class too.
 
     Attributes
@@ -599,8 +599,8 @@ or callable, default="dot"
 
         Neither predictions nor pickles hold anything of them. Proxies of other classes
         stay as they are, to the bit, where the generator looks at each class alone;
-        what classes have in common (least squares, covariances, whitening) is what it
-        were without them, up to rounding. Where ``support_norm="auto"`` chooses
+        what classes have in common (least squares, covariances, whitening) is as
+        it would be without them, up to rounding. Where ``support_norm="auto"`` chooses
         another norm for the classes that are left, they are learnt again from their
         samples, as by `fit`; a warning says if not all of these are kept, so that the
         norm stays.

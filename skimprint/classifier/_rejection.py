@@ -22,7 +22,7 @@ class Rejection(BaseEstimator):
         text, else a number. It may be that of a class: then nothing tells apart what is
         rejected and what is of that class.
     threshold : float or "auto", default="auto"
-        Queries whose `score_samples` are below are rejected. ``"auto"`` rejects the
+        Queries whose `score_samples` are below it are rejected. ``"auto"`` rejects the
         share `rate` of the support samples, each of them scored by the proxies as they
         would be without it, and each class having the same say.
     rate : float, default=0.05

@@ -62,7 +62,7 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         :obj:`joblib.parallel_backend` context; -1 means all processors. The result is
         the same, to the bit, for any number.
     verbose : int, default=0
-        Whether fits that last show a progress bar over groups.
+        Whether long fits show a progress bar over groups.
 
     Attributes
     ----------

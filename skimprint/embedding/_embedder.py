@@ -125,7 +125,7 @@ class FoundationEmbedder(
         Further arguments of the library's own loading function, such as
         ``{"pretrained": False}`` for timm.
     verbose : int, default=0
-        Whether embedding that lasts shows a progress bar over items, with the time
+        Whether long runs show a progress bar over items, with the time
         left. scikit-learn's callbacks (1.9 and newer) are told of each batch that
         `fit_transform` embeds.
 

@@ -72,7 +72,7 @@ def save(model: Any, folder: str | PathLike[str], *, learning: bool = True) -> N
     ------
     ValueError
         If a part cannot be written, such as a function, or labels that are too long
-        for `load`, or none is of skimprint. Nothing is written then.
+        for `load`, or if no part is of skimprint. Nothing is written then.
     FileExistsError
         If the folder has anything else in it, or is the working directory.
     PermissionError
