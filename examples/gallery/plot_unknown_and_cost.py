@@ -24,13 +24,12 @@ X = embedder.fit_transform(texts)
 unknown = embedder.transform(load_intents(subset="out_of_scope", return_X_y=True)[0])
 
 # %%
-# All samples are proxies here, and ``score="contrast"`` counts a query between two
-# desks as less familiar: that detects unknown texts best where there are many classes.
+# With a ``rejection``, messages that are not familiar get a label of their own.
 
 split = NShotSplit(15, n_splits=1, test_size=None, random_state=0)
 support, new = next(split.split(X, desks))
 clf = ImprintClassifier.from_method(
-    "qi", generator="all", rejection=Rejection("a person", score="contrast")
+    "recommended", rejection=Rejection("a person"), random_state=0
 )
 clf.fit(X[support], desks[support])
 
