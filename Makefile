@@ -35,8 +35,8 @@ VISION := .venv-vision/bin
 # timm, torchvision and open_clip need a torch that fits torchvision, which on Linux is
 # a download of gigabytes: so not in .venv, and not a part of `make test`.
 test-vision: .venv-vision/.installed  ## the loaders of timm, torchvision and open_clip
-	$(VISION)/python -m pytest tests/embedding/test_loaders.py \
-		-k "image_libraries or open_clip or local_files_only or unsuitable"
+	$(VISION)/python -m pytest tests/embedding/_loaders \
+		-k "timm or torchvision or open_clip"
 
 INTEGRATIONS := .venv-integrations/bin
 

@@ -1,12 +1,35 @@
 """Models and items for the tests of the embedder."""
 
 import importlib.util
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from skimprint import FoundationEmbedder
+from skimprint.testing import check_embedder
+
 SHARED = Path(__file__).parents[2] / "shared"
+
+TEXTS = ["one", "one and two", "three", "a longer text than all the others, by far"]
+
+# Of models of images, which is all that a test without a network can have.
+RANDOM_WEIGHTS = {
+    "timm": {"pretrained": False},
+    "torchvision": {"weights": None},
+    "open_clip": {"pretrained": None},
+}
+
+# What a program starts with that has no torch.
+NO_TORCH = """
+import pickle, sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] == 'torch':
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NoTorch())
+"""
 
 
 class Lengths:
@@ -62,6 +85,11 @@ def to_tensor(image):
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
+def vision(**parameters):
+    """Make an embedder of images by a small module."""
+    return FoundationEmbedder(tiny_vision(), preprocess=to_tensor, **parameters)
+
+
 def pictures(n=5, seed=0):
     """Make RGB images of different content and size."""
     Image = pytest.importorskip("PIL.Image", reason="needs pillow")
@@ -70,6 +98,13 @@ def pictures(n=5, seed=0):
         Image.fromarray(rng.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8))
         for i in range(n)
     ]
+
+
+def encode(image, kind="PNG", **kwargs):
+    """Make the bytes of a file of a picture."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **kwargs)
+    return buffer.getvalue()
 
 
 def minilm():
@@ -100,3 +135,59 @@ def import_or_skip(name, extra):
         return importlib.import_module(name)
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"needs skimprint[{extra}], but {name} does not import: {error}")
+
+
+def tone(frequency, seconds=0.5, rate=16_000):
+    """A sine, as an array with its sampling rate."""
+    time = np.arange(int(seconds * rate)) / rate
+    return np.sin(2 * np.pi * frequency * time).astype(np.float32), rate
+
+
+def onnx_model(folder, of_images):
+    """Save a small model of ONNX with what prepares its inputs."""
+    onnx = import_or_skip("onnx", "onnx")
+    import_or_skip("onnxruntime", "onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    rng = np.random.default_rng(0)
+    if of_images:
+        name, kind, shape = "pixel_values", kinds.FLOAT, ["n", 3, "h", "w"]
+        weights = rng.standard_normal((8, 3, 4, 4)).astype(np.float32)
+        nodes = [
+            helper.make_node("Conv", [name, "weights"], ["y"], strides=[4, 4]),
+            helper.make_node("Relu", ["y"], ["last_hidden_state"]),
+        ]
+        more, out = [], ["n", 8, "a", "b"]
+    else:
+        name, kind, shape = "input_ids", kinds.INT64, ["n", "tokens"]
+        weights = rng.standard_normal((64, 8)).astype(np.float32)
+        nodes = [helper.make_node("Gather", ["weights", name], ["last_hidden_state"])]
+        more = [helper.make_tensor_value_info("attention_mask", kind, shape)]
+        out = ["n", "tokens", 8]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(name, kind, shape), *more],
+        [helper.make_tensor_value_info("last_hidden_state", kinds.FLOAT, out)],
+        [onnx.numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    (folder / "onnx").mkdir(parents=True, exist_ok=True)
+    onnx.save(model, folder / "onnx" / "model.onnx")
+    return folder, weights
+
+
+def check_image_library(model, pooling, cache_dir):
+    """Check a model of a library of image models, with random weights."""
+    library = model.partition(":")[0]
+    import_or_skip(library, library.replace("_", "-"))
+    embedder = FoundationEmbedder(
+        model,
+        modality="image",
+        pooling=pooling,
+        batch_size=2,
+        cache_dir=cache_dir,
+        model_kwargs=RANDOM_WEIGHTS[library],
+    )
+    check_embedder(embedder, pictures(3))

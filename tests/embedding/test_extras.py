@@ -1,10 +1,13 @@
 import pkgutil
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from embedders import mean_colour
 
+from skimprint import FoundationEmbedder
 from skimprint.embedding._extras import _PACKAGES, require
 from skimprint.embedding._loaders import LOADERS
 
@@ -53,3 +56,10 @@ def test_the_error_says_what_to_install(monkeypatch):
     words = "Drawing needs the library 'no_such_library', which is not installed: "
     with pytest.raises(ImportError, match=f'^{words}pip install "no-such-library>=1"$'):
         require("no_such_library.of_it", "Drawing")
+
+
+def test_missing_pillow_is_named_alone(monkeypatch):
+    for name in ("PIL", "PIL.Image"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r'pip install "pillow>=10\.3"'):
+        FoundationEmbedder(mean_colour, modality="image").transform([b"data"])

@@ -5,7 +5,7 @@ import wave
 
 import numpy as np
 import pytest
-from embedders import import_or_skip
+from embedders import tone
 
 from skimprint import FoundationEmbedder
 from skimprint.embedding._inputs import Sounds
@@ -14,12 +14,6 @@ from skimprint.embedding._sounds import resampled
 from skimprint.testing import check_embedder
 
 RATE = 16_000
-
-
-def tone(frequency, seconds=0.5, rate=RATE):
-    """A sine, as an array with its sampling rate."""
-    time = np.arange(int(seconds * rate)) / rate
-    return np.sin(2 * np.pi * frequency * time).astype(np.float32), rate
 
 
 def encoded(array, rate):
@@ -149,140 +143,6 @@ def test_one_bad_sound_among_good_ones(tmp_path):
     with pytest.warns(UserWarning, match=r"1 of 3 items .*\[1\].*no such file"):
         rows = embedder.transform([tone(440), tmp_path / "none.wav", tone(500)])
     assert np.isnan(rows).all(1).tolist() == [False, True, False]
-
-
-@pytest.fixture(scope="module")
-def audio_models(tmp_path_factory):
-    """Directories of randomly initialised audio models of transformers, by kind."""
-    transformers = import_or_skip("transformers", "transformers")
-    import torch
-
-    torch.manual_seed(0)
-    root = tmp_path_factory.mktemp("audio")
-    small = {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-    }
-    waves = small | {
-        "conv_dim": (8, 8),
-        "conv_stride": (5, 4),
-        "conv_kernel": (10, 8),
-        "num_feat_extract_layers": 2,
-        "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 2,
-    }
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *"abcdefghijklmnopqrstuvwxyz",
-    ]
-    text = small | {"vocab_size": len(words), "max_position_embeddings": 40}
-    whisper = transformers.WhisperConfig(
-        d_model=16,
-        encoder_layers=2,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        vocab_size=50,
-        num_mel_bins=80,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-    )
-    clap = transformers.ClapConfig(
-        text_config=text | {"projection_dim": 8, "pad_token_id": 0},
-        audio_config={
-            "hidden_size": 16,
-            "patch_embeds_hidden_size": 8,
-            "depths": [1, 1],
-            "num_attention_heads": [2, 2],
-            "num_hidden_layers": 2,
-            "spec_size": 128,
-            "window_size": 4,
-            "projection_dim": 8,
-            "num_mel_bins": 64,
-        },
-        projection_dim=8,
-    )
-    models = {
-        "layer-norm": transformers.Wav2Vec2Model(
-            transformers.Wav2Vec2Config(**waves, feat_extract_norm="layer")
-        ),
-        "group-norm": transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**waves)),
-        "group-norm and mask": transformers.HubertModel(
-            transformers.HubertConfig(**waves)
-        ),
-        "whisper": transformers.WhisperModel(whisper),
-        "ast": transformers.ASTModel(
-            transformers.ASTConfig(**small, max_length=100, num_mel_bins=32)
-        ),
-        "clap": transformers.ClapModel(clap),
-    }
-    extractors = {
-        "layer-norm": transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True),
-        "group-norm": transformers.Wav2Vec2FeatureExtractor(),
-        "group-norm and mask": transformers.Wav2Vec2FeatureExtractor(
-            return_attention_mask=True
-        ),
-        "whisper": transformers.WhisperFeatureExtractor(),
-        "ast": transformers.ASTFeatureExtractor(max_length=100, num_mel_bins=32),
-        "clap": transformers.ClapFeatureExtractor(
-            max_length_s=1, truncation="rand_trunc"
-        ),
-    }
-    tokenizer = transformers.BertTokenizer(
-        vocab=dict(zip(words, range(len(words)), strict=True))
-    )
-    for kind, model in models.items():
-        model.save_pretrained(root / kind)
-        extractors[kind].save_pretrained(root / kind)
-    tokenizer.save_pretrained(root / "clap")
-    return root
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["layer-norm", "group-norm", "group-norm and mask", "whisper", "ast", "clap"],
-)
-def test_audio_encoders_of_transformers(audio_models, tmp_path, kind):
-    embedder = FoundationEmbedder(
-        f"transformers:{audio_models / kind}",
-        modality="audio" if kind == "clap" else "auto",
-        batch_size=3,
-        cache_dir=tmp_path,
-    )
-    sounds = [tone(440, 0.3), tone(1000, 0.5), tone(440, 1.5, 44_100), tone(200, 0.4)]
-    check_embedder(embedder, sounds, rtol=1e-3, atol=1e-4)
-    assert embedder.fit(sounds).modality_ == "audio"
-
-
-def test_pairs_of_sounds_and_texts(audio_models):
-    model = f"transformers:{audio_models / 'clap'}"
-    with pytest.raises(ValueError, match="choose modality='audio' or 'text'"):
-        FoundationEmbedder(model).transform([tone(440)])
-    texts = FoundationEmbedder(model, modality="text").transform(["a b", "c"])
-    assert texts.shape == (2, 8)
-
-
-def test_the_mean_leaves_padding_out(audio_models):
-    transformers = import_or_skip("transformers", "transformers")
-    path = audio_models / "layer-norm"
-    module = transformers.AutoModel.from_pretrained(path).eval()
-    extractor = transformers.AutoFeatureExtractor.from_pretrained(path)
-    sounds = [tone(440, 0.3), tone(1000, 0.5)]
-    rows = FoundationEmbedder(f"transformers:{path}").transform(sounds)
-    for row, (array, rate) in zip(rows, sounds, strict=True):
-        inputs = extractor(array, sampling_rate=rate, return_tensors="pt")
-        expected = module(**inputs).last_hidden_state.mean(1)[0].detach().numpy()
-        np.testing.assert_allclose(row, expected, atol=1e-5)
 
 
 def test_spoken_words(tmp_path):
