@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sklearn
 from array_api_compat import array_namespace
+from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_info
 
 from skimprint.datasets import load_digits_embeddings
@@ -157,3 +158,10 @@ def xp(request, monkeypatch):
 def nothing_on_host(monkeypatch):
     """Take every array that is not NumPy's for one on another device."""
     monkeypatch.setattr("skimprint._arrays.device._is_on_host", lambda X: False)
+
+
+@pytest.fixture(scope="session")
+def split(digits):
+    """Digits to fit to, others to ask for, and the labels of both."""
+    X, y = digits
+    return train_test_split(X, y, test_size=0.4, stratify=y, random_state=0)

@@ -38,3 +38,8 @@ def assert_same_samples(found, expected, order):
         some = some._replace(indices=order[some.indices])
         for a, b in zip(some, others, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def known(clf, label=0):
+    """What a classifier knows of a class."""
+    return clf._fitted.state.gather([label])

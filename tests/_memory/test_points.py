@@ -7,9 +7,9 @@ from settings import plain_classifier
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import euclidean_distances
+from states import known
 
 import skimprint._memory.points
-from skimprint._arrays.groups import row_keys
 from skimprint._memory.columns import Points, Ragged, joined, take
 from skimprint._memory.points import (
     _in_chunks,
@@ -19,7 +19,6 @@ from skimprint._memory.points import (
     sampled,
     sharing,
 )
-from skimprint.generation import ProxyGenerator
 
 
 def points_of(vectors, counts=None):
@@ -156,11 +155,6 @@ def test_sharing_keeps_the_weight_of_every_proxy():
     np.testing.assert_array_equal(found.vectors[3], proxies.vectors[2])
 
 
-def known(clf, label=0):
-    """What a classifier knows of a class."""
-    return clf._fitted.state.gather([label])
-
-
 class TestInTheClassifier:
     @pytest.fixture
     def class_of_many(self):
@@ -205,40 +199,6 @@ class TestInTheClassifier:
         clf = plain_classifier(generator, n_proxies=1)
         clf.fit(class_of_many, np.zeros(900, int))
         assert known(clf).memory.sizes <= (1 if generator == "mean" else 0)
-
-
-def test_of_medoids_a_sample_of_all_samples_is_remembered():
-    """Those with the smallest keys, in whatever order and parts they came."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(500, 4))
-    keys = row_keys(X, seed=0)
-    expected = set(np.argsort(keys)[:90])  # thirty for each of three proxies
-    for n_parts in (1, 7):
-        clf = plain_classifier("kmedoids", 3, support_norm=None, random_state=0)
-        for rows in np.array_split(np.arange(500), n_parts):
-            clf.partial_fit(X[rows], np.zeros(len(rows), int))
-        points = known(clf).memory.values
-        assert set(points.indices) == expected
-        np.testing.assert_array_equal(points.vectors, X[points.indices])
-        assert (points.counts == 1).all()
-
-
-@pytest.mark.parametrize("generator", ["cov_max", "fps"])
-def test_parts_select_as_one_fit(generator):
-    """Candidates and the mean of all others are enough for that."""
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(900, 16)), np.zeros(900, int)
-    clf = plain_classifier(generator, 5, support_norm=None, random_state=0)
-    whole = clone(clf).fit(X, y)
-    for rows in np.array_split(np.arange(900), 6):
-        clf.partial_fit(X[rows], y[rows])
-    points = known(clf).memory.values
-    assert len(points.counts) == 2 * 5 * ProxyGenerator.points_per_proxy
-    assert points.counts.sum() == pytest.approx(900)
-    np.testing.assert_array_equal(clf.proxy_indices_, whole.proxy_indices_)
-    one, other = (clone(whole).fit(X[i::2], y[i::2]) for i in range(2))
-    found = {row.tobytes() for row in one.merge(other).proxies_}
-    assert found == {row.tobytes() for row in whole.proxies_}
 
 
 def test_a_mean_stands_for_all():

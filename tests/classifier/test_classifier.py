@@ -14,11 +14,11 @@ from settings import plain_classifier
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans
+from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
-from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import LabelBinarizer, StandardScaler, normalize
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -29,11 +29,9 @@ from skimprint.aggregation import Votes
 from skimprint.generation import (
     GENERATORS,
     KMeansProxies,
-    KMedoidsProxies,
     LeastSquaresProxies,
     MeanProxies,
 )
-from skimprint.methods import PUBLISHED_METHODS
 
 NEW = parse_version("1.8")  # has temperature scaling
 
@@ -51,12 +49,6 @@ def expected_failed_checks(clf):
     if stochastic or clf.generator == "all":
         return NO_WEIGHT_EQUIVALENCE | ANY_NAMESPACE
     return ANY_NAMESPACE
-
-
-@pytest.fixture(scope="module")
-def split(digits):
-    X, y = digits
-    return train_test_split(X, y, test_size=0.4, stratify=y, random_state=0)
 
 
 class TestScikitLearn:
@@ -175,16 +167,6 @@ class TestScikitLearn:
 class TestIdentities:
     """What the framework has in common with scikit-learn."""
 
-    @pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # dead features
-    def test_mean_without_norms_is_nearest_centroid(self, split):
-        X, X_query, y, _ = split
-        clf = plain_classifier(**PUBLISHED_METHODS["janson"]).fit(X, y)
-        centroid = NearestCentroid().fit(X, y)
-        np.testing.assert_allclose(
-            clf.proxies_, centroid.centroids_, rtol=1e-4, atol=1e-6
-        )
-        np.testing.assert_array_equal(clf.predict(X_query), centroid.predict(X_query))
-
     @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
     @pytest.mark.parametrize("generator", sorted(GENERATORS))
     def test_normalised_max_is_the_nearest_proxy(self, split, generator, metric):
@@ -264,20 +246,6 @@ class TestIdentities:
             )
         )
         np.testing.assert_allclose(-clf.decision_function(X_query), expected, rtol=1e-3)
-
-    @pytest.mark.parametrize("clusterer", [KMeans, BisectingKMeans])
-    def test_a_clusterer_is_fitted_to_each_class(self, split, clusterer):
-        X, _, y, _ = split
-        clf = plain_classifier(
-            clusterer(n_init=1), 3, support_norm=None, proxy_norm=None, random_state=0
-        ).fit(X, y)
-        for label in range(10):
-            alone = clusterer(3, n_init=1, random_state=0).fit(X[y == label])
-            np.testing.assert_allclose(
-                clf.proxies_[clf.proxy_labels_ == label],
-                alone.cluster_centers_,
-                rtol=1e-5,
-            )
 
     def test_callables_stand_for_the_strings(self, split):
         X, X_query, y, _ = split
@@ -443,25 +411,6 @@ class TestFit:
         assert clf.n_features_in_ == 1024
         assert not hasattr(clf, "covariance_")
 
-    @pytest.mark.parametrize(
-        "generator", ["all", "cov_max", "fps", "kmedoids", "random"]
-    )
-    def test_indices_of_sample_proxies_are_the_samples(self, split, generator):
-        X, _, y, _ = split
-        clf = plain_classifier(
-            generator, 3, support_norm=None, proxy_norm=None, random_state=0
-        ).fit(X, y)
-        np.testing.assert_array_equal(clf.proxies_, X[clf.proxy_indices_])
-
-    def test_indices_of_means_are_the_nearest_samples_of_the_class(self, split):
-        X, _, y, _ = split
-        clf = plain_classifier("mean", support_norm=None, proxy_norm=None).fit(X, y)
-        for proxy, label, index in zip(
-            clf.proxies_, clf.proxy_labels_, clf.proxy_indices_, strict=True
-        ):
-            distances = np.linalg.norm(X - proxy, axis=1)
-            assert distances[index] == distances[y == label].min()
-
     def test_feature_names(self):
         pd = pytest.importorskip("pandas", reason="needs pandas")
         X = pd.DataFrame({"a": [0.0, 1.0], "b": [1.0, 0.0]})
@@ -530,29 +479,6 @@ class TestFit:
             order[other.proxy_indices_], clf.proxy_indices_[expected]
         )
 
-    def test_random_state_none_differs_from_fit_to_fit(self, split):
-        X, _, y, _ = split
-        clf = plain_classifier("random", n_proxies=5)
-        first = clf.fit(X, y).proxy_indices_
-        assert not np.array_equal(clf.fit(X, y).proxy_indices_, first)
-
-    def test_more_iterations_do_not_hurt_medoids(self, split):
-        X, _, y, _ = split
-
-        def total_distance(max_iter):
-            clf = plain_classifier(
-                KMedoidsProxies(max_iter=max_iter), 5, proxy_norm=None, random_state=0
-            ).fit(X, y)
-            rows = normalize(X)
-            return sum(
-                np.linalg.norm(
-                    rows[y == c][:, None] - clf.proxies_[clf.proxy_labels_ == c], axis=2
-                ).min(axis=1).sum()
-                for c in range(10)
-            )  # fmt: skip
-
-        assert total_distance(300) < total_distance(0)
-
     def test_what_generators_pass_on(self, split):
         X, _, y, _ = split
         weights = np.where(np.arange(len(y)) % 2, 1.0, 100.0)
@@ -583,11 +509,6 @@ class TestFit:
             )
 
         assert inertia(10) < inertia(1)
-
-    def test_a_minibatch_clusterer_takes_part(self, split):
-        X, X_query, y, y_query = split
-        clf = plain_classifier(MiniBatchKMeans(n_init=1), 3, random_state=0).fit(X, y)
-        assert clf.score(X_query, y_query) > 0.8
 
 
 def test_arrays_of_what_was_learnt_cannot_be_written_to(digits):

@@ -8,7 +8,6 @@ import pytest
 from joblib import parallel_config
 from numpy.testing import assert_array_equal
 from settings import plain_classifier
-from sklearn.cluster import KMeans
 
 from skimprint import ImprintClassifier, ImprintClassifierCV
 from skimprint._arrays.groups import GroupedRows
@@ -121,30 +120,6 @@ def test_a_large_class_leaves_the_others_as_they_are(name, is_weighted):
         assert_array_equal(alone.class_count_, beside.class_count_[: len(sizes) - 1])
         for clf in (alone, beside):
             clf.partial_fit(X[small[:20]], y[small[:20]])
-
-
-SEEN = []
-
-
-class WeightsSeen(KMeans):
-    """Notes the weights of each fit."""
-
-    def fit(self, X, y=None, sample_weight=None):
-        SEEN.append(sample_weight)
-        return super().fit(X, y, sample_weight)
-
-
-@pytest.mark.parametrize("sizes", [[5, 8], [5, 90]])  # all are remembered, or not
-@pytest.mark.parametrize("weight", [None, 2.0])
-def test_a_clusterer_gets_weights_where_there_are_some(sizes, weight):
-    SEEN.clear()
-    y = np.repeat([0, 1], sizes)
-    X = np.random.default_rng(0).normal(size=(len(y), 3))
-    weights = None if weight is None else np.full(len(y), weight)
-    plain_classifier(WeightsSeen(n_init=1), n_proxies=2).fit(X, y, weights)
-    assert len(SEEN) == 2
-    for found, size in zip(SEEN, sizes, strict=True):
-        assert_array_equal(found, weight and np.full(size, weight))
 
 
 @pytest.mark.parametrize("name", GENERATORS)

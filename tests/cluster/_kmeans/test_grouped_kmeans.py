@@ -4,63 +4,22 @@ import threading
 
 import numpy as np
 import pytest
+from clusters import RAGGED, assert_same_bits, blobs, of_group, squared_distances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joblib import parallel_config
 from sklearn.cluster import KMeans, kmeans_plusplus
 from threadpoolctl import threadpool_info
 
-from skimprint._arrays.blas import gram_each
 from skimprint._arrays.groups import GroupedRows
-from skimprint._arrays.threads import PausableLock, one_blas_thread
+from skimprint._arrays.threads import one_blas_thread
 from skimprint.cluster._kmeans import (
     gram,
     grouped_kmeans,
-    grouped_kmeans_each,
     lloyd,
     routes,
 )
-from skimprint.cluster._kmeans.seeding import seed_rows
 from skimprint.normalization import l2_normalize
-
-
-@pytest.fixture(params=["gram", "rows"])
-def route(request, monkeypatch):
-    """Send every group with more rows than clusters one way."""
-    limit = 10_000 if request.param == "gram" else 0
-    monkeypatch.setattr(routes, "_SMALL", limit)
-    monkeypatch.setattr(routes, "_MAX_GRAM", limit)
-    return request.param
-
-
-def blobs(sizes, d, n_blobs, *, seed=0, spread=0.5, dtype=np.float32):
-    """Groups that are mixtures of blobs, in random order of rows."""
-    rng = np.random.default_rng(seed)
-    codes = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    centers = rng.standard_normal((len(sizes), n_blobs, d))
-    X = centers[codes, rng.integers(n_blobs, size=len(codes))]
-    X = X + spread * rng.standard_normal(X.shape)
-    return X.astype(dtype), codes
-
-
-def squared_distances(X, centers):
-    X, centers = X.astype(np.float64), centers.astype(np.float64)
-    return ((X[:, None] - centers[None]) ** 2).sum(axis=2)
-
-
-def of_group(result, codes, group):
-    """Centres, labels and inertia of one group."""
-    start, stop = result.offsets[group : group + 2]
-    labels = result.labels[codes == group]
-    return result.centers[start:stop], labels, result.inertia[group]
-
-
-def assert_same_bits(a, b):
-    for left, right in zip(a, b, strict=True):
-        np.testing.assert_array_equal(left, right, strict=True)
-
-
-RAGGED = [1, 2, 3, 4, 5, 17, 17, 17, 40, 230, 700, 5, 1]
 
 
 def test_shapes_and_dtypes():
@@ -113,12 +72,6 @@ def test_inertia_of_tight_clusters_far_apart(route, sizes, spherical, spread, rt
         exact = own @ weights[codes == group]
         assert 0 < exact < 0.1 * len(rows)
         np.testing.assert_allclose(inertia, exact, rtol=rtol)
-
-
-def test_one_mean_of_many_rows():
-    X = np.full((200_000, 2), 0.1, np.float32)
-    result = grouped_kmeans(GroupedRows(X, np.zeros(len(X), int), 1), 1, seed=0)
-    np.testing.assert_allclose(result.centers, 0.1, rtol=1e-5)
 
 
 @settings(deadline=None, max_examples=60)
@@ -210,27 +163,6 @@ def test_same_bits_for_any_company_order_threads_and_layout(spherical):
             assert left[2] == expected.inertia[group]
 
 
-@pytest.mark.parametrize("spread", [0.5, 5.0])
-def test_same_bits_alone_and_in_a_batch(route, spread):
-    """Groups that share array operations, and leave them one after the other.
-
-    With as many rows as a sample, with fewer, and with more.
-    """
-    sizes = [90, 90, 61, 240, 90, 33, 200, 310, 270]
-    X, codes = blobs(sizes, 40, 12, spread=spread)
-    together = grouped_kmeans(GroupedRows(X, codes, 9), 6, seed=1, n_init=2)
-    threaded = grouped_kmeans(GroupedRows(X, codes, 9), 6, seed=1, n_init=2, n_jobs=3)
-    assert_same_bits(threaded, together)
-    for group in range(9):
-        own = codes == group
-        groups = GroupedRows(X[own], np.zeros(own.sum(), int), 1)
-        alone = grouped_kmeans(groups, 6, seed=1, n_init=2)
-        left = of_group(together, codes, group)
-        assert_same_bits(left[:2], (alone.centers, alone.labels))
-        assert left[2] == alone.inertia[0]
-        assert together.n_iter[group] == alone.n_iter[0]
-
-
 @pytest.mark.parametrize("max_iter", [1, 300])
 @pytest.mark.parametrize("spherical, n_init", [(False, 1), (True, 1), (False, 3)])
 @pytest.mark.parametrize("k", [1, 6])
@@ -266,43 +198,6 @@ def test_rows_and_centers_are_related(
         found = distances[places, np.arange(len(places))]
         np.testing.assert_allclose(found, least, atol=1e-12)
         np.testing.assert_allclose(result.spreads[slots], least, atol=1e-12)
-
-
-def test_equal_rows_that_are_kept_stand_for_themselves():
-    X, weights = np.repeat(np.eye(3), 2, axis=0), np.arange(1.0, 7)
-    groups = GroupedRows(X, np.zeros(6, int), 1, sample_weight=weights)
-    result = grouped_kmeans(groups, 20, seed=0)
-    np.testing.assert_array_equal(result.indices, np.arange(6))
-    np.testing.assert_array_equal(result.counts, weights)
-    np.testing.assert_array_equal(result.spreads, 0)
-
-
-@pytest.mark.parametrize("spherical, n_init", [(False, 1), (True, 1), (False, 3)])
-def test_several_numbers_at_once_are_the_same_bits(spherical, n_init):
-    sizes = [*RAGGED, 240, 240, 1200, 1300, 1200]
-    X, codes = blobs(sizes, 33, 6)
-    weights = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
-    groups = GroupedRows(X, codes, len(sizes), sample_weight=weights)
-    some = np.arange(len(sizes)) % 7 + 1
-    numbers = [1, 2, some, 5, 5, 10, 20]
-    options = {"seed": 3, "n_init": n_init, "spherical": spherical}
-    expected = [grouped_kmeans(groups, number, **options) for number in numbers]
-    results = grouped_kmeans_each(groups, numbers, n_jobs=2, **options)
-    for result, other in zip(results, expected, strict=True):
-        assert_same_bits(result, other)
-
-
-def test_several_numbers_share_their_inner_products(monkeypatch):
-    X, codes = blobs([150], 33, 6)
-    calls = []
-
-    def counted(*args, **kwargs):
-        calls.append(gram_each)
-        return gram_each(*args, **kwargs)
-
-    monkeypatch.setattr(routes, "gram_each", counted)
-    grouped_kmeans_each(GroupedRows(X, codes, 1), [2, 5, 10], seed=0)
-    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("spread", [1.0, 30.0], ids=["structured", "unstructured"])
@@ -352,53 +247,6 @@ def test_iterations_are_those_of_scikit_learn(route, monkeypatch):
         assert result.n_iter[group] == peer.n_iter_
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n_features", [8, 200])
-def test_bounds_hold(dtype, n_features, monkeypatch):
-    """After each move of the centres, on both sides, and they rule something out."""
-    X, _ = blobs([1500], n_features, 12, spread=2.0, dtype=dtype)
-    X -= X.mean(axis=0)
-    settled = []
-
-    class Checked(lloyd._Bounds):
-        def follow(self, labels, old, new):
-            shift = super().follow(labels, old, new)
-            own = np.arange(len(X)), labels
-            exact = np.sqrt(squared_distances(X, new))
-            assert (exact[own] <= self.upper).all()
-            exact[own] = np.inf
-            assert (exact.min(axis=1) >= self.lower).all()
-            settled.append((self.lower >= self.upper).mean())
-            return shift
-
-    monkeypatch.setattr(lloyd, "_Bounds", Checked)
-    rng = np.random.default_rng(0)
-    options = {"n_init": 2, "max_iter": 300, "tol": 0, "spherical": False}
-    weights = np.ones(len(X), dtype)
-    lock = PausableLock()
-    with lock:
-        lloyd.lloyd_kmeans(X, weights, 12, rng, lock, np.zeros(len(X)), **options)
-    assert max(settled) > 0.5
-
-
-def test_seeds_follow_the_weights_and_what_is_far():
-    """A sample of the rows shows clusters that few rows, or few of weight, make up."""
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((2000, 30), dtype=np.float32)
-    X[:1000, 0] += 200  # has no weight to speak of
-    X[1000:1003, 1] += 500
-    weights = np.where(np.arange(2000) < 1000, 1e-6, 1).astype(np.float32)
-    X -= X.mean(axis=0)
-    sq_norms = np.square(X).sum(axis=1)
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        lock = PausableLock()
-        with lock:
-            seeds = seed_rows(X, sq_norms, weights, 2, rng, lock)
-        assert seeds.min() >= 1000
-        assert seeds.min() < 1003 <= seeds.max()
-
-
 def test_more_runs_are_not_worse(route):
     X, codes = blobs([80] * 20, 10, 8)
     groups = GroupedRows(X, codes, 20)
@@ -406,50 +254,6 @@ def test_more_runs_are_not_worse(route):
     five = grouped_kmeans(groups, 8, seed=0, n_init=5).inertia
     assert np.all(five <= one)
     assert five.sum() < one.sum()
-
-
-def test_rows_are_the_centres_of_small_groups():
-    X, codes = blobs([3, 5, 2], 4, 2)
-    result = grouped_kmeans(GroupedRows(X, codes, 3), 5, seed=0)
-    for group in range(3):
-        centers, labels, inertia = of_group(result, codes, group)
-        np.testing.assert_array_equal(centers, X[codes == group])
-        np.testing.assert_array_equal(labels, np.arange(len(centers)))
-        assert inertia == 0
-
-
-def test_one_cluster_is_the_weighted_mean():
-    X, codes = blobs([30, 1, 500], 8, 3)
-    w = np.random.default_rng(0).integers(1, 5, size=len(X))
-    weighted = GroupedRows(X, codes, 3, sample_weight=w.astype(float))
-    repeated = GroupedRows(np.repeat(X, w, axis=0), np.repeat(codes, w), 3)
-    a, b = (grouped_kmeans(g, 1, seed=0) for g in (weighted, repeated))
-    np.testing.assert_allclose(a.centers, b.centers, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(a.inertia, b.inertia, rtol=1e-5)
-    for group in range(3):
-        mean = np.average(X[codes == group], axis=0, weights=w[codes == group])
-        np.testing.assert_allclose(a.centers[group], mean, rtol=1e-5, atol=1e-6)
-
-
-def test_rows_without_weight_are_as_good_as_absent(route):
-    X, codes = blobs([60, 8, 40, 6, 5], 10, 4)
-    w = np.random.default_rng(1).integers(0, 3, size=len(X)).astype(float)
-    w[codes == 4] = 0
-    lost = codes == 4
-    with_zeros = grouped_kmeans(GroupedRows(X, codes, 5, sample_weight=w), 4, seed=0)
-    kept = (w > 0) | lost
-    without = grouped_kmeans(
-        GroupedRows(X[kept], codes[kept], 5, sample_weight=np.where(lost, 1, w)[kept]),
-        4,
-        seed=0,
-    )
-    np.testing.assert_array_equal(with_zeros.centers, without.centers)
-    np.testing.assert_array_equal(with_zeros.labels[kept], without.labels)
-    for group in range(5):
-        centers, labels, _ = of_group(with_zeros, codes, group)
-        distances = squared_distances(X[codes == group], centers)
-        own = distances[np.arange(len(labels)), labels]
-        np.testing.assert_allclose(own, distances.min(axis=1), atol=1e-4)
 
 
 def test_fewer_distinct_rows_than_clusters(route):
@@ -494,14 +298,6 @@ def test_normalised_rows_are_clustered_as_such():
     b = grouped_kmeans(GroupedRows(unit, codes, 2), 4, seed=0)
     np.testing.assert_array_equal(a.labels, b.labels)
     np.testing.assert_allclose(a.centers, b.centers, atol=1e-6)
-
-
-def test_a_large_offset_does_not_hurt(route):
-    """Float32 rows far from the origin: the reason for centring them."""
-    X, codes = blobs([100], 16, 5, spread=0.1)
-    near = grouped_kmeans(GroupedRows(X, codes, 1), 5, seed=0)
-    far = grouped_kmeans(GroupedRows(X + np.float32(300), codes, 1), 5, seed=0)
-    np.testing.assert_array_equal(near.labels, far.labels)
 
 
 def test_blas_threads_are_restored_after_concurrent_fits():

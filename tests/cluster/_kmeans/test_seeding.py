@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
+from skimprint._arrays.threads import PausableLock
 from skimprint.cluster import GroupedKMeans
-from skimprint.cluster._kmeans.seeding import seed_batch
+from skimprint.cluster._kmeans.seeding import seed_batch, seed_rows
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -44,3 +45,21 @@ def test_rows_of_much_weight_are_seeds_of_large_groups(digits, decades, share):
         theirs = KMeans(10, n_init=1, random_state=seed)
         expected.append(theirs.fit(X, sample_weight=weights).inertia_)
     assert np.mean(found) < 1.05 * np.mean(expected)
+
+
+def test_seeds_follow_the_weights_and_what_is_far():
+    """A sample of the rows shows clusters that few rows, or few of weight, make up."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 30), dtype=np.float32)
+    X[:1000, 0] += 200  # has no weight to speak of
+    X[1000:1003, 1] += 500
+    weights = np.where(np.arange(2000) < 1000, 1e-6, 1).astype(np.float32)
+    X -= X.mean(axis=0)
+    sq_norms = np.square(X).sum(axis=1)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        lock = PausableLock()
+        with lock:
+            seeds = seed_rows(X, sq_norms, weights, 2, rng, lock)
+        assert seeds.min() >= 1000
+        assert seeds.min() < 1003 <= seeds.max()
