@@ -108,3 +108,19 @@ def test_the_project_names_the_versions_of_python_that_are_tested():
     (tested,) = re.findall(r"^ +python: \[(.*)\]$", tested, flags=re.MULTILINE)
     assert named == re.findall(r"[\d.]+", tested)
     assert project["requires-python"] == f">={named[0]}"
+
+
+# Why a module has no tests of its own: packages give names to what their modules hold;
+# types are what type checkers look at; and what skl2onnx calls runs in each export.
+UNTESTED = ("__init__.py", "_types.py", "classifier/_onnx_hooks.py")
+
+
+def test_each_module_has_a_test_file_of_its_name():
+    package, missing = Path(skimprint.__file__).parent, []
+    for path in sorted(package.rglob("*.py")):
+        module = path.relative_to(package)
+        tests = module.with_name(f"test_{module.stem.removeprefix('_')}.py")
+        is_untested = module.name in UNTESTED or module.as_posix() in UNTESTED
+        if not is_untested and not (ROOT / "tests" / tests).is_file():
+            missing.append(f"tests/{tests.as_posix()}")
+    assert missing == []
