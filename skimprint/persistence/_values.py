@@ -21,18 +21,19 @@ def _components(*modules):
     }
 
 
-_OURS = _components(
+_OURS = (
     "skimprint",
     "skimprint.generation",
     "skimprint.aggregation",
     "skimprint.model_selection",
 )
 
-# What may stand in a file. None of it does more than keep its parameters when it is
-# made, as other public classes do.
-_COMPONENTS = _OURS | _components("sklearn.cluster", "sklearn.model_selection")
+# Modules whose components may stand in a file. None of them does more than keep its
+# parameters when it is made, as other public classes do. Those of scikit-learn are
+# imported for files that have some: to import clusterers takes a tenth of a second.
+_MODULES = (*_OURS, "sklearn.cluster", "sklearn.model_selection")
 
-TRUSTED_TYPES = [*(_OURS | _components("skimprint.cluster"))]
+TRUSTED_TYPES = [*_components(*_OURS, "skimprint.cluster")]
 TRUSTED_TYPES.remove("skimprint.FoundationEmbedder")
 
 # What NumPy calls the numbers that a file may hold.
@@ -92,7 +93,7 @@ def encode(value, where, arrays):
     kind = type(value)
     if kind.__module__ == "torch" and kind.__name__ in ("device", "dtype"):
         return str(value).removeprefix("torch.")  # whatever takes one takes its name
-    names = [name for name, known in _COMPONENTS.items() if known is kind]
+    names = [name for name, known in _components(*_MODULES).items() if known is kind]
     if not names:
         raise ValueError(_refusal(value, where))
     prefix = f"{where}__" if where else ""
@@ -140,11 +141,13 @@ def decode(encoded, arrays):
         return dict(decode(content, arrays))
     if kind == "component":
         name, params = content
-        if name not in _COMPONENTS:
+        module = name.rpartition(".")[0]
+        known = _components(module) if module in _MODULES else {}
+        if name not in known:
             raise ValueError(f"{name!r} is no component that a file may name.")
         params = decode_each(params, arrays)
         params.pop("memory", None)  # of a clusterer: a folder with pickles to be loaded
-        return _COMPONENTS[name](**params)
+        return known[name](**params)
     raise ValueError(f"{kind!r} is no kind of a value.")
 
 

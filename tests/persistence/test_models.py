@@ -15,7 +15,11 @@ import pytest
 from saved_models import assert_same, edit, edit_arrays, names_in, through
 from scipy.signal import medfilt
 from settings import plain_classifier
-from sklearn.cluster import AgglomerativeClustering, FeatureAgglomeration
+from sklearn.cluster import (
+    AgglomerativeClustering,
+    BisectingKMeans,
+    FeatureAgglomeration,
+)
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -32,7 +36,7 @@ from skimprint import (
     persistence,
 )
 from skimprint.classifier._steps import last_step
-from skimprint.generation import FarthestPointProxies
+from skimprint.generation import ClustererProxies, FarthestPointProxies, KMeansProxies
 
 pytest.importorskip("safetensors", reason="needs skimprint[files]")
 
@@ -276,15 +280,24 @@ def test_models_that_cannot_be_written(digits, folder):
         assert names_in(folder.parent) == []
 
 
-def test_loading_runs_no_other_library(saved):
+@pytest.mark.parametrize(
+    "generator, needed",
+    [
+        (KMeansProxies(), set()),
+        (ClustererProxies(BisectingKMeans(2)), {"sklearn.cluster"}),
+    ],
+)
+def test_loading_imports_what_the_model_has(digits, folder, generator, needed):
+    persistence.save(ImprintClassifier(generator).fit(*digits), folder)
     code = """
 import sys
 from skimprint import persistence
 persistence.load(sys.argv[1])
-assert not {"torch", "skops", "transformers"} & set(sys.modules)
+others = {"torch", "skops", "transformers", "sklearn.cluster"} & set(sys.modules)
+assert others == set(sys.argv[2:]), others
 """
     root = str(Path(persistence.__file__).parents[2])
-    command = [sys.executable, "-c", code, str(saved)]
+    command = [sys.executable, "-c", code, str(folder), *needed]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": root})
 
 
