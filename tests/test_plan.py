@@ -328,6 +328,14 @@ class TestAutoNorm:
             clf.partial_fit(-signed, y + 10).forget(y[0])
             assert clf.support_norm_ == norm
 
+    @pytest.mark.parametrize("norms", [("l2", "auto"), ("auto", "l2"), ("auto", None)])
+    def test_signs_are_looked_at_only_to_choose(self, some, norms, monkeypatch):
+        monkeypatch.setattr("skimprint._memory.learner.have_negative", None)
+        support, query = norms
+        plain_classifier("mean", support_norm=support, query_norm=query).fit(*some)
+        with pytest.raises(TypeError, match="not callable"):
+            self.auto().fit(*some)
+
     @pytest.mark.parametrize("norm", [None, l2_normalize])
     def test_of_the_support_is_l2_beside_what_has_no_name(self, some, norm):
         X, y = some

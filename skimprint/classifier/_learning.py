@@ -23,7 +23,7 @@ from .._arrays.device import (
 from .._arrays.finite import check_finite, naming_rows
 from .._memory.learner import Batch, block_of_head, common_label_dtype, learn
 from .._memory.state import State
-from .._plan import Plan, checked_head, first_difference
+from .._plan import Plan, checked_head, first_difference, named_norm
 from .._progress import progress_bar
 from .._validation import (
     DTYPES,
@@ -218,7 +218,8 @@ def start(clf, batch):
         What is known before any sample.
     """
     if clf.head is None:
-        is_chosen = clf.support_norm == "auto"  # else there is no need to look
+        # If it has a name, there is no need to look.
+        is_chosen = named_norm(clf.support_norm, clf.query_norm) == "auto"
         return Plan.of(clf, is_chosen and not batch.signed_labels), State()
     weight, classes = checked_head(clf.head)
     plan = Plan.of(clf, np.min(weight) >= 0)
