@@ -206,7 +206,9 @@ def block_of_head(plan, labels, weight):
     support = GroupedRows(weight, np.arange(n), n, transform=plan.support_norm)
     rows, none = support.take(support.order), np.zeros(n + 1, np.intp)
     points = Points(rows, np.ones(n), np.full(n, -1), np.zeros(n))
-    moments = MomentColumns.of_head(rows).up_to(needs.moments)
+    moments = None
+    if needs.moments:  # else rows are not copied in float64
+        moments = MomentColumns.of_head(rows).up_to(needs.moments)
     return Block(
         as_objects(labels),
         np.ones(n),
