@@ -340,7 +340,8 @@ def merge(plan, mine, theirs, *, n_jobs=None):
             return blocks_of(needs, few, others, imprint, mine, pool=share)
 
         sizes = mine.n_points(shared) + theirs.n_points(shared)
-        if pool is None:  # else they are few, and sums round by how they come
+        # Beside a sum they are few, and it rounds by how they come.
+        if pool is None or pool.triangle is None:
             sizes += theirs.gather(shared, _n_rows_of_statistics)
         row_bytes = mine.n_features * mine.dtype.itemsize
         parts = _parts(sizes, row_bytes, n_jobs if plan.generator.waits else 0)

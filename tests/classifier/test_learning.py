@@ -1216,12 +1216,14 @@ class TestMemory:
         held, _ = self.held(clf.fit, X, y)
         assert held < 2**26
 
-    def test_of_merge(self):
+    @pytest.mark.parametrize(
+        "params", [{"forgettable": True}, {"whitening": None, "kernel_weight": 0.1}]
+    )
+    def test_of_merge(self, params):
         """What the other one knows is not copied whole."""
-        X, y = self.data([300] * 300, 256)
+        X, y = self.data([500] * 300, 256)
         known, other = (
-            ImprintClassifier("mean", forgettable=True).fit(X[i::2], y[i::2])
-            for i in range(2)
+            ImprintClassifier("mean", **params).fit(X[i::2], y[i::2]) for i in range(2)
         )
         held, returned = self.held(known.merge, other)
         assert held < 2**26 < returned
