@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from skimprint.datasets import load_digits_embeddings
 
 # Before any library reads it: no test may ask a network for a model.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Nor a screen for a figure.
+os.environ["MPLBACKEND"] = "Agg"
 
 # Scripts for type checkers, not modules with doctests.
 collect_ignore = ["typing"]
@@ -44,6 +48,14 @@ def pytest_configure(config):
     if kernels & {"SkylakeX", "Cooperlake", "Sapphirerapids"}:
         message = "ignore:invalid value encountered in matmul:RuntimeWarning"
         config.addinivalue_line("filterwarnings", message)
+
+
+@pytest.fixture(autouse=True)
+def no_figure_is_left():
+    """Close what a test has drawn: of many open figures, matplotlib warns."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

@@ -27,14 +27,7 @@ from skimprint.inspection._charts import familiarity_chart
 from skimprint.metrics import neural_collapse_score
 
 matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib")
-pytest.importorskip("matplotlib.pyplot")  # `close` below, also if no test draws
-
-
-@pytest.fixture(autouse=True)
-def no_windows():
-    matplotlib.use("Agg")
-    yield
-    matplotlib.pyplot.close("all")
+pytest.importorskip("matplotlib.pyplot")  # an attribute of it from then on
 
 
 @pytest.fixture(scope="module")
