@@ -254,7 +254,7 @@ class Files(Source):
         if salt is None and isinstance(self.items, list):
             return item if isinstance(item, bytes) else (type(item), id(item))
         self._salt = salt
-        encoded = self._encoded(item)
+        encoded = encoded_of(item, self.advice)
         parts = self.content(item) if encoded is None else (b"encoded ", encoded)
         digest = _digest(salt, *parts)
         if is_path:
@@ -264,7 +264,7 @@ class Files(Source):
     def load(self, index):
         """Return the item, decoded."""
         item = file_of(self.items[index])
-        data = self._encoded(item)
+        data = encoded_of(item, self.advice)
         # The digest names what was there a while ago: embed that or nothing.
         known = self._digests.get(index)
         if known is not None and _digest(self._salt, b"encoded ", data) != known:
@@ -275,22 +275,23 @@ class Files(Source):
 
         return self.decode(item if data is None else data, note)
 
-    def _encoded(self, item):
-        """Bytes of a file, or None for an object that is no file."""
-        if isinstance(item, (str, os.PathLike)):
-            return read_path(item, self.advice)
-        if isinstance(item, (bytes, bytearray, memoryview)):
-            return item
-        if hasattr(item, "read") and hasattr(item, "seek"):
-            return read_open(item)
-        return None
-
 
 def file_of(item):
     """Take what a dataset of Hugging Face has of a file that it has not decoded."""
     if isinstance(item, dict) and item.keys() == {"bytes", "path"}:
         return item["path"] if item["bytes"] is None else item["bytes"]
     return item
+
+
+def encoded_of(item, advice=""):
+    """Read the bytes of a file, or return None for an object that is no file."""
+    if isinstance(item, (str, os.PathLike)):
+        return read_path(item, advice)
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return item
+    if hasattr(item, "read") and hasattr(item, "seek"):
+        return read_open(item)
+    return None
 
 
 class Images(Files):

@@ -7,9 +7,9 @@ from numbers import Number
 from pathlib import Path
 
 from ..embedding._extras import require
-from ..embedding._inputs import as_items, file_of
+from ..embedding._inputs import as_items, encoded_of, file_of
 from ..embedding._items import ItemError, is_pil
-from ..embedding._pictures import as_image, read_open, read_path
+from ..embedding._pictures import as_image
 
 # Texts that end so name pictures, or sounds.
 _PICTURE_SUFFIXES = {
@@ -67,14 +67,12 @@ def picture_of(item, size=SIZE):
         # A pipe would be waited for; and Path.is_file raises in a closed folder.
         if not os.path.isfile(item):  # noqa: PTH113
             raise ItemError("there is no regular file of this name")
-        item = read_path(item, "")
-    elif hasattr(item, "read") and hasattr(item, "seek"):
-        item = read_open(item)
-    is_encoded = isinstance(item, (bytes, bytearray, memoryview))
-    if is_encoded or is_pil(item) or _is_pixels(item):
-        picture = as_image(item, decode_size=2 * size)  # decodes what is needed
-    else:
+    encoded = encoded_of(item)
+    if encoded is not None:
+        item = encoded
+    elif not (is_pil(item) or _is_pixels(item)):
         return None
+    picture = as_image(item, decode_size=2 * size)  # decodes what is needed
     picture = picture.copy()
     picture.thumbnail((size, size))
     return picture
