@@ -295,7 +295,7 @@ def _merge_nearest(chunks, counts, n_left):
         added = np.take_along_axis(costs, best[:, :, None], axis=2)[:, :, 0]
         agrees = np.take_along_axis(best, best, axis=1) == here
         agrees &= (here < best) & np.isfinite(added)
-        agrees |= _cheapest_of_classes_without(agrees, added, class_of)
+        agrees |= _cheapest_of_classes_without(agrees, added, class_of, firsts)
         chunk, first = np.nonzero(agrees)
         order = np.lexsort([added[chunk, first], class_of[chunk]])
         of_class = class_of[chunk[order]]
@@ -316,11 +316,10 @@ def _merge_nearest(chunks, counts, n_left):
     return labels[slots]
 
 
-def _cheapest_of_classes_without(agrees, added, class_of):
+def _cheapest_of_classes_without(agrees, added, class_of, firsts):
     """Choose the cheapest pair of each class where none agrees, by rounding."""
     chosen = np.zeros_like(agrees)
-    starts = np.flatnonzero(np.diff(class_of, prepend=-1))
-    has_none = ~np.logical_or.reduceat(agrees.any(axis=1), starts)
+    has_none = ~np.logical_or.reduceat(agrees.any(axis=1), firsts)
     for group in np.flatnonzero(has_none):
         chunks = np.flatnonzero(class_of == group)
         chunk, first = divmod(added[chunks].argmin(), added.shape[1])
