@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,22 @@ from skimprint.testing import check_embedder
 SHARED = Path(__file__).parents[2] / "shared"
 
 TEXTS = ["one", "one and two", "three", "a longer text than all the others, by far"]
+
+# Models of transformers that are made here: how large they are, and what they read.
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+LETTERS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *"abcdefghijklmnopqrstuvwxyz",
+]
 
 # Of models of images, which is all that a test without a network can have.
 RANDOM_WEIGHTS = {
@@ -43,6 +60,19 @@ class Lengths:
     def __call__(self, texts):
         self.seen.extend(texts)
         return [embed_text(text) for text in texts]
+
+
+def in_threads(function, n=4):
+    """Call a function in several threads at once; return what each call returned."""
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(function())) for _ in range(n)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
 
 
 def embed_text(text, n_features=64):

@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from embedders import import_or_skip
+from embedders import LETTERS, SMALL, import_or_skip
 
 
 @pytest.fixture(autouse=True)
@@ -25,27 +25,13 @@ def tiny_models(tmp_path_factory):
 
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("models")
-    small = {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-    }
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *"abcdefghijklmnopqrstuvwxyz",
-    ]
-    words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    words = [*LETTERS, *(f"##{letter}" for letter in LETTERS[5:])]
     (root / "vocab.txt").write_text("\n".join(words))
     tokenizer = transformers.BertTokenizer(
         vocab=dict(zip(words, range(len(words)), strict=True))
     )
-    vision = small | {"image_size": 32, "patch_size": 8}
-    text = small | {"vocab_size": len(words), "max_position_embeddings": 40}
+    vision = SMALL | {"image_size": 32, "patch_size": 8}
+    text = SMALL | {"vocab_size": len(words), "max_position_embeddings": 40}
     models = {
         "text": transformers.BertModel(transformers.BertConfig(**text)),
         "no-pooler": transformers.BertModel(

@@ -4,7 +4,6 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-import threading
 import tracemalloc
 import warnings
 from pathlib import Path, PureWindowsPath
@@ -12,7 +11,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from embedders import Lengths, embed_text
+from embedders import Lengths, embed_text, in_threads
 
 from skimprint import FoundationEmbedder
 from skimprint.embedding import _cache
@@ -410,16 +409,7 @@ def test_a_model_that_changes_itself_is_warned_of_once(tmp_path):
 
 
 def test_threads_share_a_cache(tmp_path):
-    results = []
-
-    def work():
-        results.append(embed(tmp_path)[0])
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    results = in_threads(lambda: embed(tmp_path)[0])
     assert len(results) == 4
     for rows in results:
         np.testing.assert_array_equal(rows, EXPECTED)

@@ -1,11 +1,10 @@
 """Modules are given back as they were."""
 
 import copy
-import threading
 
 import numpy as np
 import pytest
-from embedders import pictures, tiny_vision, to_tensor, vision
+from embedders import in_threads, pictures, tiny_vision, to_tensor, vision
 
 from skimprint import FoundationEmbedder
 
@@ -42,16 +41,7 @@ def test_threads_may_share_a_module_in_training_mode():
     module = tiny_vision().train()
     shared = FoundationEmbedder(module, preprocess=to_tensor, batch_size=2)
     expected = shared.transform(pictures())
-    results = []
-
-    def work():
-        results.append(shared.transform(pictures()))
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    results = in_threads(lambda: shared.transform(pictures()))
     assert len(results) == 4
     for rows in results:
         np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from embedders import TEXTS, import_or_skip, pictures, tone
+from embedders import LETTERS, SMALL, TEXTS, import_or_skip, pictures, tone
 
 from skimprint import FoundationEmbedder
 from skimprint.testing import check_embedder
@@ -199,13 +199,7 @@ def audio_models(tmp_path_factory):
 
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("audio")
-    small = {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-    }
-    waves = small | {
+    waves = SMALL | {
         "conv_dim": (8, 8),
         "conv_stride": (5, 4),
         "conv_kernel": (10, 8),
@@ -213,15 +207,7 @@ def audio_models(tmp_path_factory):
         "num_conv_pos_embeddings": 16,
         "num_conv_pos_embedding_groups": 2,
     }
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *"abcdefghijklmnopqrstuvwxyz",
-    ]
-    text = small | {"vocab_size": len(words), "max_position_embeddings": 40}
+    text = SMALL | {"vocab_size": len(LETTERS), "max_position_embeddings": 40}
     whisper = transformers.WhisperConfig(
         d_model=16,
         encoder_layers=2,
@@ -262,7 +248,7 @@ def audio_models(tmp_path_factory):
         ),
         "whisper": transformers.WhisperModel(whisper),
         "ast": transformers.ASTModel(
-            transformers.ASTConfig(**small, max_length=100, num_mel_bins=32)
+            transformers.ASTConfig(**SMALL, max_length=100, num_mel_bins=32)
         ),
         "clap": transformers.ClapModel(clap),
     }
@@ -279,7 +265,7 @@ def audio_models(tmp_path_factory):
         ),
     }
     tokenizer = transformers.BertTokenizer(
-        vocab=dict(zip(words, range(len(words)), strict=True))
+        vocab=dict(zip(LETTERS, range(len(LETTERS)), strict=True))
     )
     for kind, model in models.items():
         model.save_pretrained(root / kind)
