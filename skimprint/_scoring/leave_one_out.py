@@ -53,7 +53,7 @@ class LeftOutScores(NamedTuple):
     weights : ndarray of shape (n,)
         The weight of the samples that each stands for.
     is_alone : ndarray of bool, of shape (n_classes,)
-        Whether a class has samples of which none can be left out.
+        Whether samples of a class were chosen, and none can be left out.
     """
 
     scores: np.ndarray
@@ -174,8 +174,6 @@ def scores_of_kept(scorer, classes=None):
         samples = take(samples, classes[samples.codes])
     if not len(samples.codes):  # all classes come from a head
         return np.empty((0, len(head.classes))), samples.codes
-    step = -(-len(samples.codes) // _budget(scorer))
-    samples = take(samples, slice(None, None, step))
     similarity = scorer.plan.metric(head.proxies, factor=head.factor)
     queries = _as_queries(scorer, samples.rows)
     queries = similarity.prepare(_of_unit_length(scorer, queries))
@@ -233,20 +231,23 @@ def _to_nearest_mean(head, samples):
 
 
 def _chosen(scorer):
-    """Choose samples to score."""
-    head = scorer.head
-    most = min(max(1, _budget(scorer) // len(head.classes)), SAMPLE_SIZE)
+    """Choose samples to score: of each class, or of very many classes of some."""
+    head, budget = scorer.head, _budget(scorer)
+    most = min(max(1, budget // len(head.classes)), SAMPLE_SIZE)
     kept = head.space.state.column(lambda block: block.samples.first(most))
-    return LeftOut.of(kept, head.space.class_weights)
+    samples = LeftOut.of(kept, head.space.class_weights)
+    found = np.unique(samples.codes)
+    step = max(1, -(-len(found) // budget))
+    return take(samples, np.isin(samples.codes, found[::step]))
 
 
 def _budget(scorer):
     """Find how many samples may be scored."""
     head = scorer.head
     most = min(MAX_ROWS, _MAX_SCORES // len(head.classes))
-    if _has_products(scorer):
+    if head.whitening is None or _has_products(scorer):
         most = min(most, max(_ENOUGH, _MAX_MULTIPLIED // head.proxies.size))
-    elif head.whitening is not None:
+    else:
         most = min(most, _MAX_MOVED // head.proxies.size)
     return max(1, most)
 
@@ -263,11 +264,7 @@ def _changes(scorer, samples):
     is_alone[samples.codes] = True
     is_alone[samples.codes[usable]] = False
     samples, change = take((samples, change), usable)
-    samples = samples.sharing(head.space.class_weights)
-    found = np.unique(samples.codes)
-    step = max(1, -(-len(found) // _budget(scorer)))  # of very many classes, only some
-    chosen = np.isin(samples.codes, found[::step])
-    return *take((samples, change), chosen), is_alone
+    return samples.sharing(head.space.class_weights), change, is_alone
 
 
 def _changes_of(scorer, samples):
@@ -280,14 +277,13 @@ def _changes_of(scorer, samples):
         Whether the class of a sample has anything left.
     """
     head = scorer.head
-    bounds = np.searchsorted(samples.codes, np.arange(len(head.classes) + 1))
-    changes, usable = [], []
-    for code, proxies in enumerate(head.space.proxies):
-        part = slice(bounds[code], bounds[code + 1])
-        if part.start == part.stop:
-            continue  # a class of a head
-        rows, weights = samples.rows[part], samples.weights[part]
-        own, gone, left = scorer.plan.generator.without(proxies, rows, weights)
+    codes, starts = np.unique(samples.codes, return_index=True)
+    proxies, changes, usable = head.space.proxies, [], []
+    for code, start, stop in zip(codes, starts, [*starts[1:], None], strict=True):
+        rows, weights = samples.rows[start:stop], samples.weights[start:stop]
+        own, gone, left = scorer.plan.generator.without(
+            proxies.one(code), rows, weights
+        )
         own = np.where(own < 0, -1, own + head.offsets[code])
         changes.append(_Change(own, gone, left))
         twins = head.twins[head.offsets[code] : head.offsets[code + 1]]

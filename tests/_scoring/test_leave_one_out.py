@@ -179,12 +179,18 @@ def test_blocks_by_threads_unless_a_function_is_the_users(few, metric, monkeypat
 
 
 @pytest.mark.parametrize(
-    "metric, bound", [("dot", "_MAX_MULTIPLIED"), ("manhattan", "_MAX_MOVED")]
+    "params, bound",
+    [
+        ({"whitening": 0.3}, "_MAX_MULTIPLIED"),
+        ({"whitening": 0.3, "metric": "manhattan"}, "_MAX_MOVED"),
+        ({"metric": "manhattan"}, "_MAX_MULTIPLIED"),
+        ({"metric": "mahalanobis"}, "_MAX_MULTIPLIED"),
+    ],
 )
-def test_fewer_samples_where_each_means_more_work(few, metric, bound, monkeypatch):
+def test_fewer_samples_where_each_means_more_work(few, params, bound, monkeypatch):
     """The same scores as of all, for a part of the samples of each class."""
     X, y = few
-    params = {"whitening": 0.3, "metric": metric, **calibrated()}
+    params = params | calibrated()
     scorer = plain_classifier("mean", **params).fit(X, y)._fitted.scorer
     everything = leave_one_out(scorer, "similarity")
     assert len(everything.scores) == len(X)
@@ -228,6 +234,24 @@ def test_the_samples_are_bounded_and_of_all_classes(few, monkeypatch):
     assert np.unique(fewer.codes).tolist() == [0, 3, 6, 9]
     which = np.isin(everything.codes, fewer.codes)
     assert fewer.scores.shape[1] == everything.scores[which].shape[1] == 10
+
+
+def test_some_of_very_many_classes_tell_how_many_have_one_sample(few, monkeypatch):
+    """The temperature is as that of all, where each other class has one sample."""
+    X, y = few
+    rows = [row for c in range(10) for row in np.flatnonzero(y == c)[: 1 + c % 2 * 9]]
+    X, y = X[rows], y[rows]
+
+    def temperature():
+        return plain_classifier("mean", temperature="auto").fit(X, y).temperature_
+
+    of_all = temperature()
+    monkeypatch.setattr(module, "MAX_ROWS", 4)
+    scorer = plain_classifier("mean", **calibrated()).fit(X, y)._fitted.scorer
+    found = leave_one_out(scorer, "similarity")
+    assert found.is_alone.nonzero()[0].tolist() == [0, 6]
+    assert np.unique(found.codes).tolist() == [3, 9]
+    assert temperature() == pytest.approx(of_all, rel=0.3)
 
 
 def test_a_class_of_one_sample_has_nothing_left(few):
