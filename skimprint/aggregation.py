@@ -22,22 +22,22 @@ from ._validation import check_instance, check_returned
 __all__ = ["Votes", "max_scores", "vote_shares"]
 
 
-def max_scores(ranks: Any, offsets: np.ndarray, xp: ModuleType = np) -> Any:
+def max_scores(similarities: Any, offsets: np.ndarray, xp: ModuleType = np) -> Any:
     """Take the largest value over the proxies of each class.
 
     Parameters
     ----------
-    ranks : array of shape (n_proxies, n_queries)
-        Similarities, or values that order as they do.
+    similarities : array of shape (n_proxies, n_queries)
+        Larger means closer: any values that order as similarities do.
     offsets : ndarray of shape (n_classes + 1,)
         The proxies of class ``c`` are rows ``offsets[c]`` to ``offsets[c + 1]``.
     xp : module, default=numpy
-        The array namespace of the ranks.
+        The array namespace of the similarities.
 
     Returns
     -------
     scores : array of shape (n_classes, n_queries)
-        The maximum of each class; ``ranks`` itself where each has one proxy.
+        The maximum of each class; ``similarities`` itself where each has one proxy.
 
     Raises
     ------
@@ -53,35 +53,35 @@ def max_scores(ranks: Any, offsets: np.ndarray, xp: ModuleType = np) -> Any:
            [2., 2.]])
     """
     counts = np.diff(offsets)
-    n_classes = len(counts)
-    is_whole = n_classes > 0 and offsets[0] == 0 and offsets[-1] == ranks.shape[0]
+    n_classes, n_proxies = len(counts), similarities.shape[0]
+    is_whole = n_classes > 0 and offsets[0] == 0 and offsets[-1] == n_proxies
     if not is_whole or (least := int(counts.min())) < 1:
         raise ValueError(
             "Each class must have a proxy: offsets must rise from class to class, from "
-            f"0 to {ranks.shape[0]}, the number of proxies; got {offsets}."
+            f"0 to {n_proxies}, the number of proxies; got {offsets}."
         )
     largest = int(counts.max())
     if largest == 1:
-        return ranks
+        return similarities
     if xp is np:
-        ranks = np.ascontiguousarray(ranks)
+        similarities = np.ascontiguousarray(similarities)
     if least == largest:
-        return xp.max(xp.reshape(ranks, (n_classes, largest, -1)), axis=1)
+        return xp.max(xp.reshape(similarities, (n_classes, largest, -1)), axis=1)
     # `np.maximum.reduceat` takes ten times as long. Going through the classes, or
     # the first, second, ... proxies of all, takes sqrt(n_proxies) steps at most.
     if n_classes <= largest:
-        parts = [ranks[start:stop, :] for start, stop in pairwise(offsets.tolist())]
-        return xp.stack([xp.max(part, axis=0) for part in parts])
+        ends = pairwise(offsets.tolist())
+        return xp.stack([xp.max(similarities[a:b, :], axis=0) for a, b in ends])
 
     def rows(array, index):
-        return xp.take(array, _on_device_of(ranks, xp, index), axis=0)
+        return xp.take(array, _on_device_of(similarities, xp, index), axis=0)
 
     order = np.argsort(-counts, kind="stable")  # those with most proxies come first
     firsts, counts = offsets[order], counts[order]
-    scores = rows(ranks, firsts)
+    scores = rows(similarities, firsts)
     for i in range(1, largest):
         n = int(np.count_nonzero(counts > i))
-        scores[:n, :] = xp.maximum(scores[:n, :], rows(ranks, firsts[:n] + i))
+        scores[:n, :] = xp.maximum(scores[:n, :], rows(similarities, firsts[:n] + i))
     return rows(scores, np.argsort(order))
 
 
@@ -323,7 +323,7 @@ class Aggregation:
             scores[:, queries] = self.scores(some, offsets_of(counts), metric)
         return scores
 
-    def of_queries(self, similarity, queries, offsets, rank=None):
+    def of_queries(self, similarity, queries, offsets, get_raw=None):
         """Score queries.
 
         Parameters
@@ -334,22 +334,22 @@ class Aggregation:
             Prepared queries.
         offsets : ndarray of shape (n_classes + 1,)
             As for `scores`.
-        rank : callable, default=None
-            In place of ``similarity.ranks``.
+        get_raw : callable, default=None
+            In place of ``similarity.raw``.
 
         Returns
         -------
         scores : ndarray of shape (n_classes, n_queries)
         """
-        ranks = (rank or similarity.ranks)(queries)
-        return self.scores(similarity.finish(ranks, queries), offsets, similarity)
+        raw = (get_raw or similarity.raw)(queries)
+        return self.scores(similarity.finish(raw, queries), offsets, similarity)
 
-    def winners(self, similarity, queries, offsets, rank=None):
+    def winners(self, similarity, queries, offsets, get_raw=None):
         """Find the class with the best score of each query, the first of several.
 
         Parameters
         ----------
-        similarity, queries, offsets, rank : as for `of_queries`
+        similarity, queries, offsets, get_raw : as for `of_queries`
             The same.
 
         Returns
@@ -357,7 +357,7 @@ class Aggregation:
         winners : ndarray of shape (n_queries,)
             Index of a class.
         """
-        return self.of_queries(similarity, queries, offsets, rank).argmax(axis=0)
+        return self.of_queries(similarity, queries, offsets, get_raw).argmax(axis=0)
 
     def contributions(self, similarity, queries, similarities, offsets, codes):
         """Take the score of one class for each query apart, proxy by proxy.
@@ -400,19 +400,19 @@ class _Max(Aggregation):
         np.copyto(similarities, -np.inf, where=gone)
         return max_scores(similarities, offsets)
 
-    def of_queries(self, similarity, queries, offsets, rank=None):
-        ranks = (rank or similarity.ranks)(queries)
-        scores = max_scores(ranks, offsets, similarity.xp)
+    def of_queries(self, similarity, queries, offsets, get_raw=None):
+        raw = (get_raw or similarity.raw)(queries)
+        scores = max_scores(raw, offsets, similarity.xp)
         winners = _first_best(scores, similarity.xp)
         return keep_winners(to_host(similarity.finish(scores, queries)), winners)
 
-    def winners(self, similarity, queries, offsets, rank=None):
-        ranks = (rank or similarity.ranks)(queries)
+    def winners(self, similarity, queries, offsets, get_raw=None):
+        raw = (get_raw or similarity.raw)(queries)
         xp = similarity.xp
-        if xp is np and ranks.flags.f_contiguous:
+        if xp is np and raw.flags.f_contiguous:
             # It is the class of the best proxy, which is found query by query.
-            return codes_of(offsets)[ranks.argmax(axis=0)]
-        return _first_best(max_scores(ranks, offsets, xp), xp)
+            return codes_of(offsets)[raw.argmax(axis=0)]
+        return _first_best(max_scores(raw, offsets, xp), xp)
 
     def contributions(self, similarity, queries, similarities, offsets, codes):
         proxies = nearest_of_class(similarities, offsets, codes)
@@ -518,7 +518,7 @@ class Votes(Aggregation, BaseEstimator):
         """
         return self.scores(np.where(gone, -np.inf, similarities), offsets, metric)
 
-    def of_queries(self, similarity, queries, offsets, rank=None):
+    def of_queries(self, similarity, queries, offsets, get_raw=None):
         """Count the votes of the proxies that are nearest to each query.
 
         Parameters
@@ -529,8 +529,8 @@ class Votes(Aggregation, BaseEstimator):
             Prepared queries.
         offsets : ndarray of shape (n_classes + 1,)
             As for `scores`.
-        rank : callable, default=None
-            Not used: distances are more exact than ranks.
+        get_raw : callable, default=None
+            Not used: distances are more exact.
 
         Returns
         -------

@@ -27,16 +27,16 @@ from skimprint.aggregation import (
 def test_max_scores_is_the_maximum_of_each_class(library, counts, n):
     rng = np.random.default_rng(0)
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    ranks = rng.normal(size=(offsets[-1], n))
-    expected = [ranks[a:b].max(axis=0) for a, b in pairwise(offsets)]
+    similarities = rng.normal(size=(offsets[-1], n))
+    expected = [similarities[a:b].max(axis=0) for a, b in pairwise(offsets)]
     xp = pytest.importorskip(library, reason=f"needs {library}")
     winners = np.argmax(expected, axis=0)
     for order in "CF":
-        there = xp.asarray(np.asarray(ranks, order=order))
+        there = xp.asarray(np.asarray(similarities, order=order))
         xp = np if library == "numpy" else array_namespace(there)
         found = max_scores(there, offsets, xp)
         np.testing.assert_array_equal(to_host(found), expected)
-        similarity = SimpleNamespace(xp=xp, ranks=lambda queries: queries)
+        similarity = SimpleNamespace(xp=xp, raw=lambda queries: queries)
         found = AGGREGATIONS["max"].winners(similarity, there, offsets)
         np.testing.assert_array_equal(found, winners)
 

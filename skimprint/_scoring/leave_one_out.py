@@ -177,7 +177,7 @@ def scores_of_kept(scorer, classes=None):
     similarity = scorer.plan.metric(head.proxies, factor=head.factor)
     queries = _as_queries(scorer, samples.rows)
     queries = similarity.prepare(_of_unit_length(scorer, queries))
-    similarities = similarity.finish(similarity.ranks(queries), queries)
+    similarities = similarity.finish(similarity.raw(queries), queries)
     scores = scorer.plan.aggregation.scores(similarities, head.offsets, similarity).T
     return scores, samples.codes
 
@@ -394,7 +394,7 @@ class _HeadWithout:
         if _has_products(self.scorer):
             similarities = self._of_products()
         else:
-            similarities = compare.finish(compare.ranks(queries), queries)
+            similarities = compare.finish(compare.raw(queries), queries)
         proxies, samples = self._pairs()
         step = max(1, _AT_A_TIME // self.queries.shape[1])
         for part in blocks_of_rows(len(proxies), step):

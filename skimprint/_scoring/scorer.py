@@ -137,7 +137,7 @@ class Scorer:
             queries = compare.prepare(X, block)
             if compare.xp is not np:
                 return compare.best(queries)
-            similarities = compare.finish(compare.ranks(queries), queries)
+            similarities = compare.finish(compare.raw(queries), queries)
             return self.familiarity(similarities, score)
 
         return np.concatenate(compare.for_each_block(tell, X))
@@ -222,12 +222,12 @@ class Scorer:
 
         def look(block):
             queries = compare.prepare(X, block)
-            ranks = compare.ranks(queries)
+            raw = compare.raw(queries)
             # As `scores` has them: one ranking decides.
             scores = aggregation.of_queries(
-                compare, queries, head.offsets, lambda _: ranks.copy(order="K")
+                compare, queries, head.offsets, lambda _: raw.copy(order="K")
             )
-            similarities = compare.finish(ranks, queries)
+            similarities = compare.finish(raw, queries)
             scores = self.with_kernel(scores, self._of_kernel(X, block))
             columns = np.arange(scores.shape[1])
             first = scores.argmax(axis=0) if codes is None else codes[block]
@@ -354,22 +354,22 @@ class Scorer:
         looks = self.checks_finite and compare.xp is np
 
         def score(block):
-            def rank(queries):
-                ranks = compare.ranks(queries)
-                if looks and not np.isfinite(ranks[0]).all():
+            def get_raw(queries):
+                raw = compare.raw(queries)
+                if looks and not np.isfinite(raw[0]).all():
                     check(X[block], block.start)
-                return ranks
+                return raw
 
             queries = compare.prepare(X, block)
             of_kernel = None
             if out is None and (is_single or not has_kernel):
-                found = aggregation.winners(compare, queries, head.offsets, rank)
+                found = aggregation.winners(compare, queries, head.offsets, get_raw)
                 of_kernel = self._of_kernel(X, block)
                 # Where proxies and kernel agree, the shares make no difference: the
                 # length of a whitened query takes as long as all the rest.
                 if of_kernel is None or found == of_kernel.argmax(axis=0):
                     return found
-            scores = aggregation.of_queries(compare, queries, head.offsets, rank)
+            scores = aggregation.of_queries(compare, queries, head.offsets, get_raw)
             if of_kernel is None:
                 of_kernel = self._of_kernel(X, block)
             scores = self.with_kernel(scores, of_kernel)

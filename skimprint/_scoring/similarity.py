@@ -246,8 +246,8 @@ class Similarity:
         """Move vectors in the place of proxies to where prepared queries meet them."""
         return self._placed(vectors.astype(self.proxies.dtype, copy=False))
 
-    def ranks(self, X):
-        """Order the proxies of each query as their similarities do.
+    def raw(self, X):
+        """Compute raw similarities, which order the proxies as similarities do.
 
         Parameters
         ----------
@@ -256,18 +256,18 @@ class Similarity:
 
         Returns
         -------
-        ranks : ndarray of shape (n_proxies, n_queries)
+        raw : ndarray of shape (n_proxies, n_queries)
             To be made similarities by `finish`; the transpose may be C-contiguous.
         """
         return np.asarray(self.compare(X, self.proxies), dtype=self.proxies.dtype)
 
-    def finish(self, ranks, X):
-        """Make similarities of ranks, which it may write on; any subset will do.
+    def finish(self, raw, X):
+        """Make similarities of raw ones, which it may write on; any subset will do.
 
         Parameters
         ----------
-        ranks : ndarray of shape (any, n_queries)
-            Values from `ranks`, the queries in their order.
+        raw : ndarray of shape (any, n_queries)
+            Values from `raw`, the queries in their order.
         X : ndarray of shape (n_queries, n_features)
             Prepared queries.
 
@@ -275,7 +275,7 @@ class Similarity:
         -------
         similarities : ndarray of shape (any, n_queries)
         """
-        return ranks
+        return raw
 
     def paired(self, X, vectors, which=None):
         """Compare each query with one vector of its own.
@@ -317,19 +317,19 @@ class Similarity:
         indices : ndarray of shape (n_queries, n_neighbors)
             Of the proxies; of equally similar ones the first comes first.
         """
-        ranks = self.ranks(X)
-        indices = largest_rows(ranks, n_neighbors)
-        similarities = self.exact(X, indices, np.take_along_axis(ranks, indices, 0))
+        raw = self.raw(X)
+        indices = largest_rows(raw, n_neighbors)
+        similarities = self.exact(X, indices, np.take_along_axis(raw, indices, 0))
         return largest_first(similarities, indices)
 
-    def exact(self, X, indices, ranks):
-        """Compare with chosen proxies, as exactly as can be: ranks to similarities."""
-        return self.finish(ranks, X)
+    def exact(self, X, indices, raw):
+        """Compare with chosen proxies, as exactly as can be, by raw similarities."""
+        return self.finish(raw, X)
 
     def best(self, X):
         """Compare prepared queries with their nearest proxies: (n_queries,)."""
-        ranks = self.xp.max(self.ranks(X), axis=0, keepdims=True)
-        return to_host(self.finish(ranks, X)[0, :])
+        raw = self.xp.max(self.raw(X), axis=0, keepdims=True)
+        return to_host(self.finish(raw, X)[0, :])
 
     def without(self, *, residuals, lost, left):
         """Compare samples of the support by the metric as it is without each of them.
@@ -417,12 +417,12 @@ class _ByProducts(Similarity):
             there.whitening = self.whitening.brought(X.bring)
         return there
 
-    def ranks(self, X):
+    def raw(self, X):
         are_few = self.compared.shape[0] <= _FEW
-        ranks = (X @ self.compared.T).T if are_few else self.compared @ X.T
+        raw = (X @ self.compared.T).T if are_few else self.compared @ X.T
         if self.shift is not None:
-            ranks -= self.shift[:, None]
-        return ranks
+            raw -= self.shift[:, None]
+        return raw
 
 
 class Dot(_ByProducts):
@@ -449,10 +449,10 @@ class Dot(_ByProducts):
         """Prepared queries in the space of the proxies."""
         return self.whitening(X) if self.folds else X
 
-    def finish(self, ranks, X):
+    def finish(self, raw, X):
         if self.divide_by_length:
-            ranks /= lengths(self.xp, self._whitened(X))[:, 0]
-        return ranks
+            raw /= lengths(self.xp, self._whitened(X))[:, 0]
+        return raw
 
     def paired(self, X, vectors, which=None):
         products = np.einsum("ij,ij->i", self._whitened(X), self.project(vectors))
@@ -491,9 +491,9 @@ class Cosine(Dot):
         if self.folds:
             self.shift = self.shift / sizes[:, 0]
 
-    def finish(self, ranks, X):
-        ranks = super().finish(ranks, X)
-        return self.xp.clip(ranks, -1.0, 1.0)  # what rounding may exceed
+    def finish(self, raw, X):
+        raw = super().finish(raw, X)
+        return self.xp.clip(raw, -1.0, 1.0)  # what rounding may exceed
 
     def project(self, vectors):
         return l2_normalize(super().project(vectors))
@@ -518,20 +518,20 @@ class Euclidean(_ByProducts):
     def _placed(self, X):
         return X - self.origin
 
-    def finish(self, ranks, X):
+    def finish(self, raw, X):
         # |x - p|^2 = |x|^2 - 2 (x.p - |p|^2 / 2), which rounding may make negative.
-        ranks *= -2
-        ranks += squared_lengths(self.xp, X)[:, 0]
-        return -self.xp.sqrt(self.xp.clip(ranks, 0.0, None))
+        raw *= -2
+        raw += squared_lengths(self.xp, X)[:, 0]
+        return -self.xp.sqrt(self.xp.clip(raw, 0.0, None))
 
     def paired(self, X, vectors, which=None):
         return -np.linalg.norm(X - self.project(vectors), axis=1)
 
-    def exact(self, X, indices, ranks):
+    def exact(self, X, indices, raw):
         # Without the cancellation of |x|^2 - 2 x.p.
-        for chosen, values in zip(indices, ranks, strict=True):
+        for chosen, values in zip(indices, raw, strict=True):
             values[:] = -np.linalg.norm(X - self.proxies[chosen], axis=1)
-        return ranks
+        return raw
 
     @staticmethod
     def of_products(products, squares):
@@ -581,10 +581,10 @@ class _WithoutThemselves(Mahalanobis):
         self.gain = gain_without(squares, lost)
         self.left = left
 
-    def finish(self, ranks, X):
+    def finish(self, raw, X):
         along = np.einsum("ij,ij->i", X, self.residuals)
         along = along - self.proxies @ self.residuals.T
-        return self._without(super().finish(ranks, X), along, slice(None))
+        return self._without(super().finish(raw, X), along, slice(None))
 
     def paired(self, X, vectors, which=None):
         differences = X - self.project(vectors)
@@ -624,12 +624,12 @@ def make_metric(value):
     return type(OfFunction.__name__, (OfFunction,), members)
 
 
-def largest_rows(ranks, n_largest):
+def largest_rows(values, n_largest):
     """Find the rows that have the largest values of each column.
 
     Parameters
     ----------
-    ranks : ndarray of shape (n_proxies, n_queries)
+    values : ndarray of shape (n_proxies, n_queries)
         Values.
     n_largest : int
         How many.
@@ -639,16 +639,16 @@ def largest_rows(ranks, n_largest):
     indices : ndarray of shape (min(n_largest, n_proxies), n_queries)
         Of the rows, ascending; of equal values the first ones are taken.
     """
-    n_proxies = len(ranks)
+    n_proxies = len(values)
     if n_largest >= n_proxies:
-        return np.broadcast_to(np.arange(n_proxies)[:, None], ranks.shape)
+        return np.broadcast_to(np.arange(n_proxies)[:, None], values.shape)
     kth = n_proxies - n_largest
-    indices = np.argpartition(ranks, kth, axis=0)[kth:]
+    indices = np.argpartition(values, kth, axis=0)[kth:]
     # Partitioning takes any of those that are equally far at the border.
-    border = np.take_along_axis(ranks, indices[:1], axis=0)
-    tied = np.count_nonzero(ranks >= border, axis=0) > n_largest
+    border = np.take_along_axis(values, indices[:1], axis=0)
+    tied = np.count_nonzero(values >= border, axis=0) > n_largest
     if tied.any():
-        order = np.argsort(-ranks[:, tied], axis=0, kind="stable")
+        order = np.argsort(-values[:, tied], axis=0, kind="stable")
         indices[:, tied] = order[:n_largest]
     indices.sort(axis=0)
     return indices

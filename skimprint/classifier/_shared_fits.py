@@ -217,14 +217,14 @@ class _Remembering:
         if known is None or n_neighbors > self.n_neighbors:
             return self.similarity.nearest(X, n_neighbors)
         if "nearest" not in known:
-            ranks = self.similarity.ranks(X)
-            indices = largest_rows(ranks, self.n_neighbors)
-            ranks = np.take_along_axis(ranks, indices, axis=0)
-            known["nearest"] = [each.T for each in largest_first(ranks, indices)]
-        ranks, indices = known["nearest"]
+            raw = self.similarity.raw(X)
+            indices = largest_rows(raw, self.n_neighbors)
+            raw = np.take_along_axis(raw, indices, axis=0)
+            known["nearest"] = [each.T for each in largest_first(raw, indices)]
+        raw, indices = known["nearest"]
         divides = self.divide_by_length
         if divides not in known:
-            known[divides] = self.exact(X, indices, ranks.copy())
+            known[divides] = self.exact(X, indices, raw.copy())
         # By rank, so that fewer neighbours come first. By rounding, their similarities
         # may be equal or, where they are exact, in another order.
         similarities, indices = known[divides][:n_neighbors], indices[:n_neighbors]

@@ -102,7 +102,7 @@ def scores_by_definition(head, X, y, weights, i):
         factor = precision_cholesky(W.T @ left @ W)
     compare = plan.metric(head.blended(proxies, means[codes]), factor=factor)
     query = compare.prepare(query)
-    similarities = compare.finish(compare.ranks(query), query)[:, 0]
+    similarities = compare.finish(compare.raw(query), query)[:, 0]
     return [similarities[np.equal(codes, c)].max() for c in range(4)]
 
 

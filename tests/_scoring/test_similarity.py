@@ -46,9 +46,9 @@ def test_similarities_are_their_definition(problem, metric, norm):
     )
     expected = naive_similarity(norm(X), proxies, metric, covariance)
     queries = compare.prepare(X)
-    ranks = compare.ranks(queries)
-    np.testing.assert_array_equal(ranks.argsort(axis=0).T, expected.argsort(axis=1))
-    similarities = compare.finish(ranks, queries).T
+    raw = compare.raw(queries)
+    np.testing.assert_array_equal(raw.argsort(axis=0).T, expected.argsort(axis=1))
+    similarities = compare.finish(raw, queries).T
     np.testing.assert_allclose(similarities, expected, rtol=1e-4, atol=1e-5)
     assert similarities.dtype == np.float32
 
@@ -85,10 +85,10 @@ def test_on_a_device_as_on_the_host(problem, metric, norm, library):
     assert (near is not compare) == has_form
     assert near is compare.to(there)
     queries = near.prepare(there, slice(3, 20))
-    found = near.finish(near.ranks(queries), queries)
+    found = near.finish(near.raw(queries), queries)
     assert isinstance(found, type(there.array)) == has_form
     host = compare.prepare(X, slice(3, 20))
-    expected = compare.finish(compare.ranks(host), host)
+    expected = compare.finish(compare.raw(host), host)
     np.testing.assert_allclose(to_host(found), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(near.best(queries), compare.best(host), rtol=1e-4)
 
@@ -123,14 +123,14 @@ def test_a_metric_without_a_sample_is_that_of_the_others(metric):
         left=1 - weights[some] / weights.sum(),
     )
     queries = compare.prepare(X[some])
-    similarities = without.finish(without.ranks(queries), queries)
+    similarities = without.finish(without.raw(queries), queries)
     pairs = without.paired(queries, proxies[:3], np.arange(3))
     for column, sample in enumerate(some):
         others = weights.copy()
         others[sample] = 0
         expected = METRICS[metric](proxies, factor=factor(others)[0])
         query = expected.prepare(X[[sample]])
-        found = expected.finish(expected.ranks(query), query)[:, 0]
+        found = expected.finish(expected.raw(query), query)[:, 0]
         np.testing.assert_allclose(similarities[:, column], found)
         np.testing.assert_allclose(pairs[column], found[column])
 
@@ -213,7 +213,7 @@ def test_queries_whose_squares_are_too_large(problem, metric, norm):
     X, proxies, _ = problem.values()
     compare = METRICS[metric](proxies, query_norm=make_norm(norm, "query_norm"))
     expected, found = (
-        compare.finish(compare.ranks(queries), queries)
+        compare.finish(compare.raw(queries), queries)
         for queries in map(compare.prepare, (X, X * np.float32(1e30)))
     )
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)

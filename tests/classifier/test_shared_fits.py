@@ -41,13 +41,13 @@ def test_proxies_are_made_once_for_candidates_that_agree(data):
 @pytest.mark.parametrize("norms", [[None, "l2"], ["l2", "power"]])
 def test_neighbours_are_shared(data, monkeypatch, scoring, norms):
     calls = []
-    ranks = METRICS["dot"].ranks
+    raw = METRICS["dot"].raw
 
     def counted(self, X):
         calls.append(len(X))
-        return ranks(self, X)
+        return raw(self, X)
 
-    monkeypatch.setattr(METRICS["dot"], "ranks", counted)
+    monkeypatch.setattr(METRICS["dot"], "raw", counted)
     grid = {
         "aggregation": ["max", "mnn", Votes(1), Votes(3)],
         "n_proxies": [2, 4],
