@@ -39,9 +39,10 @@ def check_classifier(
 
     A generator must make the proxies of a class of its own samples and the seed alone:
     the same bits whatever other classes there are, in whatever order, and in threads.
-    So classes can be learnt later and forgotten. A norm must treat each row by itself,
-    a metric and an aggregation each query. All of them must come back from a pickle,
-    and go on where a sample is left out.
+    So classes can be learnt later and forgotten. Its ``selects`` must say whether they
+    are samples. A norm must treat each row by itself, a metric and an aggregation each
+    query. All of them must come back from a pickle, and go on where a sample is left
+    out.
 
     Parameters
     ----------
@@ -147,6 +148,10 @@ def _check_left_out(clf, X, y, labels):
     """Check that parts go on where samples are left out of the proxies."""
     chosen = {"temperature": "auto", "rejection": Rejection(labels[0])}
     judged = clone(clf).set_params(**chosen).fit(X, y)
+    head = judged._fitted.scorer.head
+    stand_for_all = np.allclose(np.bincount(head.codes, head.counts), clf.class_count_)
+    message = "selects must be True where proxies are samples and stand for no others"
+    assert head.generator.selects or stand_for_all, message
     assert 0 < judged.temperature_ < np.inf, "temperature_ is not a positive number"
     assert judged.rejection_threshold_ < np.inf, "rejection_threshold_ is not a number"
 

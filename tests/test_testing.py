@@ -11,7 +11,7 @@ from settings import plain_classifier
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from skimprint import FoundationEmbedder, ImprintClassifier
-from skimprint.generation import ProxyGenerator, synthesized
+from skimprint.generation import GENERATORS, ProxyGenerator, synthesized
 from skimprint.methods import PUBLISHED_METHODS
 from skimprint.testing import check_classifier, check_embedder
 
@@ -325,6 +325,18 @@ class TestCheckClassifier:
         clf = plain_classifier(**{"generator": "mean"} | part)
         with pytest.raises(AssertionError, match=message):
             check_classifier(clf, *some_digits)
+
+    @pytest.mark.parametrize("name", GENERATORS)
+    def test_generators_pass(self, some_digits, name):
+        check_classifier(plain_classifier(name, n_proxies=2), *some_digits)
+
+    @pytest.mark.parametrize("name", ["cov_max", "fps", "kmedoids", "random"])
+    def test_samples_are_not_taken_for_means(self, some_digits, name):
+        class Silent(GENERATORS[name]):
+            selects = False
+
+        with pytest.raises(AssertionError, match="selects must be True"):
+            check_classifier(plain_classifier(Silent(), n_proxies=2), *some_digits)
 
     def test_no_part_may_need_all_proxies(self, some_digits):
         def of_all(similarities, proxy_classes):

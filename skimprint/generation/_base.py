@@ -31,7 +31,8 @@ class ProxyGenerator(BaseEstimator, ABC):
     the number of jobs belong to the classifier, which passes them on. One that only
     defines `generate` learns in parts, forgets and merges too: points that stand for
     the samples of a class, up to 20 for each proxy, join new samples, and `generate`
-    is applied to both. `selected` and `synthesized` make what `generate` returns.
+    is applied to both. `selected` and `synthesized` make what `generate` returns; one
+    that returns what `selected` makes has to say so, by ``selects = True``.
 
     See Also
     --------
@@ -45,6 +46,7 @@ class ProxyGenerator(BaseEstimator, ABC):
     >>> from skimprint import ImprintClassifier
     >>> from skimprint.generation import ProxyGenerator, selected
     >>> class FirstProxies(ProxyGenerator):
+    ...     selects = True
     ...     def generate(self, support, n_proxies, **options):
     ...         first = support.order[support.offsets[:-1]]
     ...         return selected(support, first, np.arange(len(support) + 1))
@@ -64,7 +66,8 @@ class ProxyGenerator(BaseEstimator, ABC):
     #: Whether `combine` makes the proxies of a class depend on all other classes.
     combines = False
 
-    #: Whether the proxies are support samples, rather than means of them.
+    #: Whether the proxies are support samples, of which `selected` makes them. Else
+    #: their counts must add up to the weight of all samples of a class.
     selects = False
 
     #: Whether samples in any parts, but in their order, give the same, to the bit.
@@ -514,6 +517,7 @@ def selected(support: GroupedRows, indices: ArrayLike, offsets: ArrayLike) -> Ra
     >>> from skimprint import ImprintClassifier
     >>> from skimprint.generation import ProxyGenerator, selected
     >>> class LastProxies(ProxyGenerator):
+    ...     selects = True
     ...     def generate(self, support, n_proxies, **options):
     ...         last = support.order[support.offsets[1:] - 1]
     ...         return selected(support, last, np.arange(len(support) + 1))
