@@ -54,7 +54,7 @@ from ._learning import (
     rejected_labels,
     start,
 )
-from ._norms import in_one_norm, without
+from ._norms import fitted_without, in_one_norm
 from ._onnx_hooks import OnnxHooks
 from ._plain import read_pickled, write_pickled
 from ._rejection import Rejection
@@ -632,7 +632,7 @@ or callable, default="dot"
         self._check_is_fitted()
         labels = check_labels_to_forget(self._fitted.learnt, classes)
         if labels:
-            self._set_fitted(without(self, labels))
+            self._set_fitted(fitted_without(self, labels))
         return self
 
     def merge(self, other: "ImprintClassifier") -> Self:
@@ -741,7 +741,7 @@ or callable, default="dot"
     def covariance_(self) -> np.ndarray:
         """Shrunk within-class covariance: ndarray of shape (n_features, n_features)."""
         needs = "metric='mahalanobis', and not in a compact classifier"
-        return read_only(self._of_head("covariance_", "covariance", needs))
+        return read_only(self._head_part("covariance_", "covariance", needs))
 
     @property
     def whitening_(self) -> float:
@@ -750,7 +750,7 @@ or callable, default="dot"
             "whitening, after support embeddings, and where queries are normalised as "
             "those are"
         )
-        return self._of_head("whitening_", "shrinkage", needs)
+        return self._head_part("whitening_", "shrinkage", needs)
 
     @property
     def mean_weight_(self) -> float:
@@ -760,12 +760,12 @@ or callable, default="dot"
     @property
     def kernel_gamma_(self) -> float:
         """Width of the kernel of the kernel regression: float."""
-        return self._of_head("kernel_gamma_", "kernel", "kernel_weight").gamma
+        return self._head_part("kernel_gamma_", "kernel", "kernel_weight").gamma
 
     @property
     def kernel_alpha_(self) -> float:
         """Regularisation of the kernel regression: float."""
-        return self._of_head("kernel_alpha_", "kernel", "kernel_weight").alpha
+        return self._head_part("kernel_alpha_", "kernel", "kernel_weight").alpha
 
     @property
     def support_norm_(self) -> Any:
@@ -1106,7 +1106,7 @@ or callable, default="dot"
             )
         return self._fitted.scorer
 
-    def _of_head(self, name, part, needs):
+    def _head_part(self, name, part, needs):
         """Find a part of the head for an attribute, or say what it needs."""
         found = getattr(self._scorer(name).head, part)
         if found is None:

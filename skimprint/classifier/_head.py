@@ -1,4 +1,4 @@
-"""What predictions need, made of what a classifier knows."""
+"""Make what predictions need of what a classifier knows: proxies, whitening, kernel."""
 
 from copy import copy
 
@@ -27,6 +27,9 @@ def lowest_score(dtype):
 
 class Head:
     """The classes in sorted order, with their normalised proxies.
+
+    The parameter ``head`` is something else: a linear classifier to start from.
+    ``is_head``, and all that is "of a head", or "from" one, speak of that.
 
     Parameters
     ----------
@@ -90,7 +93,7 @@ class Head:
         if plan.metric.needs_covariance:
             self.covariance, self.covariance_shrinkage = space.covariance
             self.factor = precision_cholesky(self._whitened(self.covariance))
-        self.place(points.values.vectors, moments)
+        self.make_proxies(points.values.vectors, moments)
         self.kernel = space.kernel if plan.kernel_weight else None
 
     def widened(self, values, fill):
@@ -187,7 +190,7 @@ class Head:
         keys = row_keys(proxies.values.vectors, seed=0)
         return np.unique(keys, return_inverse=True)[1] * len(proxies) + proxies.codes
 
-    def place(self, generated, moments=None):
+    def make_proxies(self, generated, moments=None):
         """Make proxies of vectors that were generated, and of class means.
 
         Parameters

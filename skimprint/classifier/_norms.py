@@ -1,4 +1,4 @@
-"""Choose norms again, by what is known now, and learn samples again in another norm."""
+"""Forget and merge: choose norms again, and learn samples again in another norm."""
 
 import warnings
 from dataclasses import replace
@@ -30,7 +30,7 @@ def replanned(clf, is_nonnegative):
     return replace(again, seed=plan.seed, parameters=plan.parameters)
 
 
-def without(clf, labels):
+def fitted_without(clf, labels):
     """Forget classes, and choose the norms again by those that are left.
 
     Parameters

@@ -156,7 +156,7 @@ def read_head(plain, arrays, plan, space):
         head.dtype = head.proxies.dtype
     else:
         head.dtype = space.state.dtype
-        head.place(space.proxies.values.vectors)
+        head.make_proxies(space.proxies.values.vectors)
     if arrays.has("mean_directions"):
         head.mean_directions = arrays.take(
             "mean_directions", "f", "classes", "features"
