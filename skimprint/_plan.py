@@ -29,8 +29,8 @@ from .normalization import PROXY_NORMS, Norm, make_norm
 # 113 classes of 768 features in four bytes.
 _SCATTER_BYTES = {False: 0, "auto": 2**27, True: 2**62}
 
-# Parameters that make no difference to what is learnt.
-FREE_PARAMETERS = ("device", "n_jobs", "random_state", "rejection", "temperature")
+# Parameters in which classifiers may differ that are merged.
+MAY_DIFFER = ("device", "n_jobs", "random_state", "rejection", "temperature", "verbose")
 
 
 @dataclass(frozen=True)
@@ -159,22 +159,22 @@ class Plan:
         given = {name: getattr(clf, name) for name in clf._parameter_constraints}
         given |= clf.get_params() | {"n_proxies": n_proxies}
         plan = cls(
-            generator,
-            n_proxies,
-            make_norm(support_norm, "support_norm"),
-            proxy_norm,
-            make_norm(query_norm, "query_norm"),
-            support_norm,
-            chooses_norm,
-            support_norm is None or are_alike,
-            aggregation,
-            metric,
-            whitening,
-            mean_weight,
-            clf.kernel_weight,
-            seed_from(clf.random_state),
-            needs,
-            given,
+            generator=generator,
+            n_proxies=n_proxies,
+            support_norm=make_norm(support_norm, "support_norm"),
+            proxy_norm=proxy_norm,
+            query_norm=make_norm(query_norm, "query_norm"),
+            support_norm_value=support_norm,
+            chooses_norm=chooses_norm,
+            norms_agree=support_norm is None or are_alike,
+            aggregation=aggregation,
+            metric=metric,
+            whitening=whitening,
+            mean_weight=mean_weight,
+            kernel_weight=clf.kernel_weight,
+            seed=seed_from(clf.random_state),
+            needs=needs,
+            parameters=given,
         )
         if clf.kernel_weight:
             plan.check_kernel()
@@ -329,10 +329,10 @@ def checked_head(head):
 
 
 def first_difference(mine, theirs):
-    """Say which parameter of two classifiers differs, of those that matter."""
+    """Say which parameter of two classifiers differs that must not; None for none."""
     first, second = mine.parameters, theirs.parameters
     for name in sorted(first.keys() | second.keys()):
-        if name.split("__")[0] in (*FREE_PARAMETERS, "verbose"):
+        if name.split("__")[0] in MAY_DIFFER:
             continue
         pair = first.get(name), second.get(name)
         # As they were at the fit, parameters of components follow one by one.
