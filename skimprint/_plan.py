@@ -13,7 +13,7 @@ from ._arrays.device import check_device, embedding_dtypes, to_host
 from ._memory.state import Needs
 from ._scoring.similarity import Similarity, make_metric
 from ._space import kernel_ridge
-from ._space.leave_one_out import SAMPLE_SIZE
+from ._space.regularization import SAMPLE_SIZE
 from ._validation import (
     check_lasting_labels,
     numbers_of,

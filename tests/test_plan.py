@@ -13,7 +13,7 @@ from skimprint._memory.state import Needs
 from skimprint._plan import _SCATTER_BYTES, MAY_DIFFER, Plan, first_difference
 from skimprint._scoring.similarity import METRICS
 from skimprint._space import kernel_ridge
-from skimprint._space.leave_one_out import SAMPLE_SIZE
+from skimprint._space.regularization import SAMPLE_SIZE
 from skimprint.aggregation import Votes
 from skimprint.generation import KMeansProxies, LeastSquaresProxies
 from skimprint.normalization import IDENTITY, NORMS, PROXY_NORMS, l2_normalize

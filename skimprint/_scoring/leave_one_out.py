@@ -12,7 +12,7 @@ from .._arrays.groups import blocks_of_rows, numbers_within
 from .._memory.columns import take
 from .._space.downdate import Downdate, Vectors, shift_without
 from .._space.kernel_ridge import MAX_ROWS
-from .._space.leave_one_out import SAMPLE_SIZE, LeftOut
+from .._space.regularization import SAMPLE_SIZE, LeftOut
 from .._space.whitening import MIN_SHRINKAGE
 from ..normalization import IDENTITY, l2_normalize
 from .familiarity import MEANS

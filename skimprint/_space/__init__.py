@@ -1,1 +1,1 @@
-"""The space of the embeddings: moments, whitening, leave-one-out."""
+"""What all classes have in common: moments, whitening, kernel regression."""

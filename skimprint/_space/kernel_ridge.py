@@ -18,8 +18,8 @@ from scipy.stats import hmean
 from .._arrays.blas import eigh
 from .._arrays.groups import blocks_of_rows, numbers_within
 from .._arrays.threads import run_blocks
-from .leave_one_out import LeftOut, last_of_the_best
 from .likelihood import balanced
+from .regularization import LeftOut, last_of_the_best
 
 # Widths of the kernel to choose among. Sharp ones are for many samples of a class that
 # lies in many places, as sections of texts do; smooth ones for few samples, and tails.

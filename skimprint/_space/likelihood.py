@@ -1,4 +1,4 @@
-"""The temperature that makes true classes most likely, and what each class counts."""
+"""Fit a temperature to scores of known classes, and let all classes weigh the same."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What the samples of all classes say together: their space, and how to whiten it."""
+"""Find what all classes have in common, when it is asked for: the `Space`."""
 
 import numpy as np
 
@@ -7,13 +7,13 @@ from .._arrays.threads import cached_property
 from .._memory.columns import Ragged, Samples
 from ..normalization import l2_normalize
 from .kernel_ridge import KernelRidge, Support, choose_kernel, most_of_each
-from .leave_one_out import (
+from .moments import PooledMoments
+from .regularization import (
     SAMPLE_SIZE,
     LeftOut,
     choose_shrinkage,
     shrinkage_of_means,
 )
-from .moments import PooledMoments
 from .whitening import Scatter, Whitening, within_class_covariance
 
 # Samples to leave out in turn to choose something by: eight times as many choose what

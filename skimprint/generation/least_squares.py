@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._arrays.groups import blocks_of_rows
 from .._memory.state import Needs
-from .._space.leave_one_out import SAMPLE_SIZE, choose_alpha
+from .._space.regularization import SAMPLE_SIZE, choose_alpha
 from .._space.whitening import Scatter
 from ._base import ProxyGenerator
 from .kmeans import KMeansProxies

@@ -16,8 +16,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from skimprint import ImprintClassifier, ImprintClassifierCV
 from skimprint._memory.columns import take
 from skimprint._space import kernel_ridge
-from skimprint._space.leave_one_out import LeftOut
 from skimprint._space.likelihood import fit_temperature
+from skimprint._space.regularization import LeftOut
 from skimprint.datasets import load_digits_embeddings
 from skimprint.methods import RECOMMENDED
 from skimprint.normalization import l2_normalize

@@ -8,7 +8,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 
 from skimprint import ImprintClassifier, Rejection
 from skimprint._scoring.leave_one_out import _to_nearest_mean
-from skimprint._space.leave_one_out import LeftOut
+from skimprint._space.regularization import LeftOut
 from skimprint.aggregation import Votes
 from skimprint.normalization import NORMS, l2_normalize
 

@@ -8,8 +8,8 @@ from settings import plain_classifier
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from skimprint._space.leave_one_out import ALPHAS
 from skimprint._space.likelihood import fit_temperature
+from skimprint._space.regularization import ALPHAS
 from skimprint.generation import LeastSquaresProxies
 
 

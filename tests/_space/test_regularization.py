@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from skimprint._memory.columns import take
-from skimprint._space.leave_one_out import (
+from skimprint._space.regularization import (
     LeftOut,
     _able_to_go,
     choose_shrinkage,
