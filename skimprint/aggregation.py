@@ -1,8 +1,8 @@
 """AGG, the aggregation step of the framework: from similarities to class scores.
 
 What the parameter `aggregation` may name is an entry of `AGGREGATIONS`. A new one is a
-subclass of `Aggregation` and one entry. Similarities have the proxies as rows, class by
-class, and the queries as columns.
+subclass of `Aggregation`, an instance of which is one entry. Similarities have the
+proxies as rows, class by class, and the queries as columns.
 """
 
 from itertools import pairwise
@@ -256,7 +256,7 @@ class Aggregation:
     has_device_form = False
     shows_non_finite = False
 
-    # Whether the nearest proxies vote, and how many: of others, for `kproxies`.
+    # Whether the nearest proxies vote; and how many do, or are what `kproxies` finds.
     votes = False
     n_neighbors = 5
 

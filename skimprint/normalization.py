@@ -236,7 +236,8 @@ class Norm:
         ``before(xp, X)`` is done to the values first, in any array namespace ``xp``.
         It returns a new array.
     undo : callable, default=None
-        ``undo(X)`` is the inverse of ``before``, on the host.
+        ``undo(X)`` is the inverse of ``before``, on the host, for a norm that
+        ``"auto"`` may choose: samples are normalised again where it chooses another.
     unit_length : bool, default=False
         Whether rows are scaled to unit Euclidean length, after that.
     """
@@ -247,8 +248,9 @@ class Norm:
     unit_length: bool = False
 
     # Whether it is a user's function: it may be unsafe in threads, what it returns is
-    # checked, and it is for NumPy alone. Whether each row is normalised by itself.
+    # checked, and it is for NumPy alone.
     is_callable = False
+    # Whether each row is normalised by itself, whatever other proxies there are.
     is_pointwise = True
 
     def __call__(self, X, *, out=None):

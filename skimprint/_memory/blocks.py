@@ -1,4 +1,4 @@
-"""What is remembered of classes, in blocks: proxies, moments and samples."""
+"""Make blocks of what is remembered of classes: proxies, moments and samples."""
 
 from itertools import pairwise
 

@@ -38,7 +38,8 @@ class Block(NamedTuple):
     moments : MomentColumns or None
         Kept where something in the classifier needs them.
     samples : Ragged of Samples or None
-        Kept where something is chosen by leaving samples out.
+        Kept where something is chosen by leaving samples out, or a scatter follows from
+        them; `None` where nothing is needed besides what a generator made.
     """
 
     labels: np.ndarray

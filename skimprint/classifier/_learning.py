@@ -1,4 +1,4 @@
-"""From what users pass to `ImprintClassifier`, which is checked, to what it learns."""
+"""Check what users pass to `ImprintClassifier`, and learn the samples among it."""
 
 import warnings
 from collections.abc import Set

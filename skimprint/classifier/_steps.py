@@ -1,4 +1,4 @@
-"""What a pipeline does, whatever its shape."""
+"""List the steps of a pipeline that do anything, whatever its shape."""
 
 from sklearn.pipeline import Pipeline
 

@@ -1,4 +1,4 @@
-"""Parts of other people's making: scikit-learn clusterers and plain functions."""
+"""Use clusterers of scikit-learn and plain functions as generators."""
 
 from collections.abc import Callable
 from typing import Any

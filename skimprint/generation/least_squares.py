@@ -1,4 +1,4 @@
-"""Least-squares proxies: the classes see each other."""
+"""Proxies by ridge regression onto all classes together."""
 
 from functools import partial
 from numbers import Real
