@@ -19,14 +19,7 @@ from .._arrays.groups import blocks_of_rows
 from .._arrays.threads import run_blocks
 from .._space.downdate import gain_without
 from .._validation import check_instance, check_returned, read_only
-from ..normalization import (
-    EPS,
-    IDENTITY,
-    NORMS,
-    l2_normalize,
-    lengths,
-    squared_lengths,
-)
+from ..normalization import EPS, IDENTITY, NORMS, l2_normalize, lengths, squared_lengths
 
 # Blocks of queries: their similarities stay in the last-level cache, but no block is so
 # narrow that the matrix product loses its speed to packing the proxies.

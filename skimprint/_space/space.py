@@ -8,12 +8,7 @@ from .._memory.columns import Ragged, Samples
 from ..normalization import l2_normalize
 from .kernel_ridge import KernelRidge, Support, choose_kernel, most_of_each
 from .moments import PooledMoments
-from .regularization import (
-    SAMPLE_SIZE,
-    LeftOut,
-    choose_shrinkage,
-    shrinkage_of_means,
-)
+from .regularization import SAMPLE_SIZE, LeftOut, choose_shrinkage, shrinkage_of_means
 from .whitening import Scatter, Whitening, within_class_covariance
 
 # Samples to leave out in turn to choose something by: eight times as many choose what

@@ -29,11 +29,7 @@ from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import _safe_split, available_if
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import (
-    _check_method_params,
-    check_is_fitted,
-    check_X_y,
-)
+from sklearn.utils.validation import _check_method_params, check_is_fitted, check_X_y
 
 from .._arrays.device import embedding_dtypes, namespace_of, to_device, to_host
 from .._arrays.finite import naming_rows

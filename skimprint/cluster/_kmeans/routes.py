@@ -7,12 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._arrays.blas import FEW_ROWS, centred_gram, gram_each
-from ..._arrays.groups import (
-    GroupedRows,
-    blocks_of_rows,
-    group_by_equal,
-    offsets_of,
-)
+from ..._arrays.groups import GroupedRows, blocks_of_rows, group_by_equal, offsets_of
 from ..._arrays.threads import PausableLock
 from ...normalization import l2_normalize
 from .gram import gram_kmeans
