@@ -271,7 +271,7 @@ def check_embedder(
 
 
 def _state_of(model):
-    """Digest of the weights and modes of a module; None for any other model."""
+    """Digest the weights and modes of a module; None for any other model."""
     if not hasattr(model, "state_dict"):
         return None
     weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
@@ -279,7 +279,7 @@ def _state_of(model):
 
 
 def _content_of(item):
-    """Digest of what an item holds; None if that cannot be told."""
+    """Digest what an item holds; None if that cannot be told."""
     if hasattr(item, "detach"):
         item = str(item.dtype), item.detach().cpu().double().numpy()
     elif hasattr(item, "mode") and hasattr(item, "tobytes"):  # a PIL image

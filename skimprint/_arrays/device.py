@@ -121,7 +121,7 @@ def to_host(X):
 
 
 def readable(X):
-    """Embeddings whose rows can be read as NumPy arrays, slice by slice.
+    """Let rows of embeddings be read as NumPy arrays, slice by slice.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def readable(X):
 
 
 def to_device(X, where):
-    """Embeddings on the device that a classifier computes on.
+    """Bring embeddings to the device that a classifier computes on.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def check_device(where):
 
 
 def _find_gpu(number):
-    """Namespace and device of a GPU, by a library that is there; None without one."""
+    """Find namespace and device of a GPU, by a library that is there; None for none."""
     with contextlib.suppress(ImportError):
         import torch
 
@@ -331,7 +331,7 @@ class DeviceArray:
         return self.shape[0]
 
     def __getitem__(self, rows):
-        """Some rows, by a slice or by their numbers: an ndarray on the host."""
+        """Take some rows, by a slice or by their numbers: an ndarray on the host."""
         return to_host(self.part(rows))
 
     def on_cuda(self):

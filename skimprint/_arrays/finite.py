@@ -93,7 +93,7 @@ def naming_rows(estimator, **arrays):
 
 
 def _has_sequences(X):
-    """Whether cells hold sequences, or rows are of several lengths."""
+    """Tell whether cells hold sequences, or rows are of several lengths."""
     try:
         return np.asarray(X).dtype == object
     except ValueError:

@@ -247,7 +247,7 @@ class State:
         return take(joined(found), as_slice(order))
 
     def renumbered(self, rows, *, since=0):
-        """Number training rows anew from one on.
+        """Number training rows again, from one of them on.
 
         Parameters
         ----------

@@ -439,7 +439,7 @@ class Dot(_ByProducts):
             self.compared, self.shift = twice_whitened
 
     def _whitened(self, X):
-        """Prepared queries in the space of the proxies."""
+        """Move prepared queries to the space of the proxies."""
         return self.whitening(X) if self.folds else X
 
     def finish(self, raw, X):

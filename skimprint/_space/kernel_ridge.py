@@ -172,7 +172,7 @@ class KernelRidge:
         self.coefficients = np.ascontiguousarray(found.T, self.landmarks.dtype)
 
     def scores(self, X):
-        """Scores of queries, near 1 for their class and near 0 for others.
+        """Score queries: near 1 for their class, and near 0 for others.
 
         Parameters
         ----------

@@ -531,7 +531,7 @@ class PooledMoments:
 
 
 def _n_rows(block, d):
-    """Number of rows whose products make the scatters of the classes of a block."""
+    """Count the rows whose products make the scatters of the classes of a block."""
     has_none = np.diff(block.moments.triangles.offsets) == 0
     return d * np.count_nonzero(~has_none) + block.samples.sizes[has_none].sum()
 

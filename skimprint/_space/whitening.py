@@ -220,7 +220,7 @@ class Whitening:
         )
 
     def __call__(self, X):
-        """Rows in the whitened space.
+        """Move rows to the whitened space.
 
         Parameters
         ----------

@@ -104,7 +104,7 @@ def _calibrated(scorer, score):
 
 
 def _tells_apart(head):
-    """Whether more than rounding errors tells classes apart."""
+    """Tell whether classes differ by more than rounding errors."""
     proxies, origin = head.proxies, head.proxies[0]
     some = (proxies[-1:], proxies)  # nearly always, one other proxy shows it
     return head.kernel is not None or any(

@@ -589,7 +589,7 @@ def _with(estimator, params):
 
 
 def _groups(estimator, candidates, shares):
-    """Lists of candidates: those that learn together, or single ones."""
+    """List the candidates that learn together, and each of the others alone."""
     made = [
         Candidate(number, grid, _with(estimator, grid))
         for number, grid in enumerate(candidates)
