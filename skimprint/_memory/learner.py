@@ -145,7 +145,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None, imprint=None):
     classes, support = batch.classes, _grouped(plan, batch, state.dtype)
     labels, support = _only(classes.tolist(), support, ~batch.is_absent)
     is_known = np.array([label in state.places for label in labels], bool)
-    needs, state, pool = _pooling(plan.needs, state, labels, support, is_known)
+    needs, state, pool = _start_pool(plan.needs, state, labels, support, is_known)
     signed = set(batch.signed_labels if plan.chooses_norm else ())
     options = {"seed": plan.seed, "n_jobs": n_jobs, "progress": progress}
     known, new = [], []
@@ -183,7 +183,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None, imprint=None):
         absent=state.absent.union(classes[batch.is_absent].tolist()),
         pooled=pool and pool.triangle,
     )
-    return bounded(plan.needs, after)
+    return pool_large_scatters(plan.needs, after)
 
 
 def block_of_head(plan, labels, weight):
@@ -303,7 +303,7 @@ def merge(plan, mine, theirs, *, n_jobs=None):
         mine, theirs = replace(mine, pooled=None), replace(theirs, pooled=None)
         pool = Pool() if needs.moments else None
     elif mine.pooled is not None or theirs.pooled is not None:
-        mine, theirs = pooled(needs, mine), pooled(needs, theirs)
+        mine, theirs = pool_scatters(needs, mine), pool_scatters(needs, theirs)
         needs = _of_pooled(needs, len(mine.places.keys() | theirs.places.keys()))
         pool = Pool(mine.pooled + theirs.pooled)
     new, replaced, shared = [], [], []
@@ -357,7 +357,7 @@ def merge(plan, mine, theirs, *, n_jobs=None):
         absent=mine.absent | theirs.absent,
         pooled=pool and pool.triangle,
     )
-    return bounded(needs, after)
+    return pool_large_scatters(needs, after)
 
 
 def renormalized(plan, state, norm, *, n_jobs=None):
@@ -441,8 +441,8 @@ def united(needs, state, parts, label_dtype, n_samples):
         What is known together.
     """
     if any(part.pooled is not None for part in parts):
-        state = pooled(needs, replace(state, n_features=parts[0].n_features))
-        parts = [pooled(needs, part) for part in parts]
+        state = pool_scatters(needs, replace(state, n_features=parts[0].n_features))
+        parts = [pool_scatters(needs, part) for part in parts]
         total = state.pooled + sum(part.pooled for part in parts)
         state = replace(state, pooled=total)
     after = state.changed(
@@ -454,18 +454,18 @@ def united(needs, state, parts, label_dtype, n_samples):
         n_samples=n_samples,
         absent=state.absent.union(*(part.absent for part in parts)),
     )
-    return bounded(needs, after)
+    return pool_large_scatters(needs, after)
 
 
-def bounded(needs, state):
+def pool_large_scatters(needs, state):
     """Keep only the sum of the scatters of all classes where they are too large."""
     n_scatters = sum(_n_scatters(block) for block in state.blocks)
     if _are_too_large(needs, n_scatters, state.n_features, state.dtype):
-        return pooled(needs, state)
+        return pool_scatters(needs, state)
     return state
 
 
-def pooled(needs, state):
+def pool_scatters(needs, state):
     """Keep only the sum of the scatters of all classes."""
     if state.pooled is not None:
         return state
@@ -478,7 +478,7 @@ def pooled(needs, state):
     return replace(state.with_blocks(blocks), pooled=pool.triangle)
 
 
-def _pooling(needs, state, labels, support, is_known):
+def _start_pool(needs, state, labels, support, is_known):
     """Sum up scatters at once where there will be too many.
 
     Parameters
@@ -515,7 +515,7 @@ def _pooling(needs, state, labels, support, is_known):
         are_many[is_known] = ~are_few(n_kept + more.sizes, d) & (n_triangles == 0)
     n_scatters = np.count_nonzero(are_many) + sum(map(_n_scatters, state.blocks))
     if _are_too_large(needs, n_scatters, d, support.dtype):
-        state = pooled(needs, replace(state, n_features=d))
+        state = pool_scatters(needs, replace(state, n_features=d))
     if state.pooled is None:
         return needs, state, None
     needs = _of_pooled(needs, len(state.places) + len(labels) - len(known))

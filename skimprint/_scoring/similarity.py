@@ -92,7 +92,7 @@ class Similarity:
 
     # The namespace of the arrays, and what there is of them on another device.
     xp = np
-    _there = None
+    _on_device = None
 
     # Whether whitened proxies make up for queries that are not, and whether the length
     # of a query is left to `finish`.
@@ -121,7 +121,7 @@ class Similarity:
 
     def __getstate__(self):
         # Arrays of a device stay there.
-        return vars(self) | {"_there": None}
+        return vars(self) | {"_on_device": None}
 
     def compare(self, queries, vectors):
         """Compare prepared queries with vectors.
@@ -160,9 +160,9 @@ class Similarity:
         if not (has_form and isinstance(X, DeviceArray)):
             return self
         place = X.xp.__name__, str(X.device)
-        kept = self._there  # once: other threads may replace it
+        kept = self._on_device  # once: other threads may replace it
         if kept is None or kept[0] != place:
-            self._there = kept = place, self._brought(X)
+            self._on_device = kept = place, self._brought(X)
         return kept[1]
 
     def for_each_block(self, work, X, *, in_threads=True):

@@ -429,14 +429,14 @@ class Pool:
         return MomentColumns(totals, means, variances)
 
 
-class PooledMoments:
+class CommonMoments:
     """Moments of all classes, to be asked for what the classes have in common.
 
     Parameters
     ----------
     state : State
         Knows moments of some classes. Those of a head have none.
-    previous : PooledMoments, default=None
+    previous : CommonMoments, default=None
         Of mostly the same classes: what has changed since is added and taken away,
         which spares the sum over all.
 

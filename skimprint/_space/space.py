@@ -7,7 +7,7 @@ from .._arrays.threads import cached_property
 from .._memory.columns import Ragged, Samples
 from ..normalization import l2_normalize
 from .kernel_ridge import KernelRidge, Support, choose_kernel, most_of_each
-from .moments import PooledMoments
+from .moments import CommonMoments
 from .regularization import SAMPLE_SIZE, LeftOut, choose_shrinkage, shrinkage_of_means
 from .whitening import Scatter, Whitening, within_class_covariance
 
@@ -66,7 +66,7 @@ class Space:
             return None
         previous, self._previous = self._previous, None
         before = None if previous is None else vars(previous).get("moments")
-        return PooledMoments(self.state, before)
+        return CommonMoments(self.state, before)
 
     @cached_property
     def means(self):

@@ -300,7 +300,7 @@ def within_class_covariance(moments):
 
     Parameters
     ----------
-    moments : PooledMoments
+    moments : CommonMoments
         Of the support embeddings.
 
     Returns

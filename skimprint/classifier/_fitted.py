@@ -30,7 +30,7 @@ class once_property(cached_property):
             return super().__get__(instance, owner)
 
 
-class Kept(NamedTuple):
+class KeptShrinkage(NamedTuple):
     """A choice that stays while more is learnt, until the samples have doubled.
 
     So a class is added in a fraction of the time that choosing takes.
@@ -68,7 +68,7 @@ class Fitted:
         More samples, of which the state knows nothing yet.
     previous : Space, default=None
         Of mostly the same classes, to save work.
-    kept : Kept, default=None
+    kept : KeptShrinkage, default=None
         What was chosen by fewer samples, if it stays.
     """
 
@@ -152,7 +152,7 @@ class Fitted:
             return None
         if not self.space.moments.varies:  # there was nothing to choose it by
             return None
-        return self.kept or Kept(self.space.shrinkage, self.weight)
+        return self.kept or KeptShrinkage(self.space.shrinkage, self.weight)
 
     def enqueued(self, batch):
         """Let a batch wait to be learnt; None if it has to be learnt now.

@@ -92,7 +92,7 @@ class Head:
                 moments = moments.whitened(self._whitening_to_combine)
         if plan.metric.needs_covariance:
             self.covariance, self.covariance_shrinkage = space.covariance
-            self.factor = precision_cholesky(self._whitened(self.covariance))
+            self.factor = precision_cholesky(self._whitened_covariance(self.covariance))
         self.make_proxies(points.values.vectors, moments)
         self.kernel = space.kernel if plan.kernel_weight else None
 
@@ -197,7 +197,7 @@ class Head:
         ----------
         generated : ndarray of shape (n_proxies_total, n_features)
             The vectors.
-        moments : PooledMoments, default=None
+        moments : CommonMoments, default=None
             For a generator that combines: of the support, whitened if the space is.
         """
         generator, left_out = self.generator, None
@@ -237,7 +237,7 @@ class Head:
                 "finite. Scale the embeddings, or use norms that give unit length."
             )
 
-    def _whitened(self, covariance):
+    def _whitened_covariance(self, covariance):
         """Express a covariance of embeddings in the whitened space."""
         if self.whitening is None:
             return covariance

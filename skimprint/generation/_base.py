@@ -369,7 +369,7 @@ class ProxyGenerator(BaseEstimator, ABC):
             The proxies of all classes, as `generate` made them.
         counts : ndarray of shape (n_proxies_total,)
             The weight of the samples that each stands for.
-        moments : PooledMoments or None
+        moments : CommonMoments or None
             Of all classes, if they are among the `needs`.
         left_out : LeftOut or None
             Samples of all classes, if they are among the `needs`.

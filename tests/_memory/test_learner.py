@@ -13,7 +13,7 @@ from skimprint._memory import blocks, learner, state
 from skimprint._memory.columns import n_bytes
 from skimprint._memory.learner import Batch, batches_joined, learn_each, merge
 from skimprint._memory.state import Needs, State
-from skimprint._space.moments import PooledMoments, moments_of
+from skimprint._space.moments import CommonMoments, moments_of
 
 EACH = 2**40  # bytes of scatters: more than there are
 
@@ -74,7 +74,7 @@ class TestPooled:
         )
         triangles = [b.moments.triangles.values.triangle for b in expected.blocks]
         assert (found.pooled is None) == (sum(map(n_bytes, triangles)) <= limit)
-        some, others = PooledMoments(found), PooledMoments(expected)
+        some, others = CommonMoments(found), CommonMoments(expected)
         np.testing.assert_allclose(some.scatter, others.scatter, 1e-9, 1e-9)
         np.testing.assert_allclose(some.columns.means, others.columns.means, 1e-9, 1e-9)
         np.testing.assert_allclose(some.columns.weights, others.columns.weights)
@@ -104,7 +104,7 @@ class TestPooled:
         both = merge(plans[0], mine, theirs)
         assert both.pooled is not None
         whole = learnt(plan_of().with_needs(Needs(2, 5, EACH)), X, y, weights)
-        scatters = [PooledMoments(each).scatter for each in (both, whole)]
+        scatters = [CommonMoments(each).scatter for each in (both, whole)]
         np.testing.assert_allclose(*scatters, atol=1e-9)
 
     def test_without_moments_there_is_none(self):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from states import learnt, plan_of, with_moments
 
 from skimprint._space import moments
-from skimprint._space.moments import PooledMoments, joined, moments_of
+from skimprint._space.moments import CommonMoments, joined, moments_of
 
 
 def samples(n, d, seed=0):
@@ -75,10 +75,10 @@ def test_pooled_moments_follow_what_comes_and_goes(d, dtype, monkeypatch):
     X, y = X.astype(dtype), np.repeat(np.arange(20), 25)
     plan = plan_of(metric="mahalanobis")
     state = learnt(plan, X, y)
-    pooled = PooledMoments(state)
+    pooled = CommonMoments(state)
     changed = learnt(plan, X[:9] + 1, np.full(9, 4), state=state.changed([3]))
     changed = learnt(plan, X[9:11], np.array([99, 99]), state=changed)
-    found, expected = PooledMoments(changed, pooled), PooledMoments(changed)
+    found, expected = CommonMoments(changed, pooled), CommonMoments(changed)
     # Products of rows have their precision.
     rounding = 1e-6 if dtype == np.float32 else 1e-12
     most = np.abs(expected.scatter).max()
@@ -96,7 +96,7 @@ def test_a_class_more_is_all_that_is_added_where_blocks_are_joined(monkeypatch):
     plan = plan_of(metric="mahalanobis")
     state = learnt(plan, X[:80], np.repeat(np.arange(4), 20))
     state = learnt(plan, X[80:90], np.full(10, 4), state=state)
-    before, added = PooledMoments(state), []
+    before, added = CommonMoments(state), []
     state = learnt(plan, X[90:], np.full(10, 5), state=state)
     assert [len(block.labels) for block in state.blocks] == [4, 2]
     add = moments._add_scatters
@@ -107,7 +107,7 @@ def test_a_class_more_is_all_that_is_added_where_blocks_are_joined(monkeypatch):
         add(triangle, parts, sign)
 
     monkeypatch.setattr(moments, "_add_scatters", record)
-    PooledMoments(state, before)
+    CommonMoments(state, before)
     assert [part.weight for part in added] == [10]
 
 
@@ -128,9 +128,9 @@ def test_a_class_that_comes_back_turned_is_another(weighted):
     def with_class(rows, weights):
         return learnt(plan, rows, np.full(len(rows), 9), weights, state=state)
 
-    pooled = PooledMoments(with_class(*before))
+    pooled = CommonMoments(with_class(*before))
     changed = with_class(*after)
-    found, expected = PooledMoments(changed, pooled), PooledMoments(changed)
+    found, expected = CommonMoments(changed, pooled), CommonMoments(changed)
     np.testing.assert_allclose(found.scatter, expected.scatter, atol=1e-9)
 
 
@@ -139,7 +139,7 @@ def test_blocks_that_stay_are_not_looked_at(monkeypatch):
     X, _ = samples(500, 30)
     plan = plan_of(metric="mahalanobis")
     state = learnt(plan, X, np.repeat(np.arange(100), 5))
-    before, seen = PooledMoments(state), []
+    before, seen = CommonMoments(state), []
     by_content = moments._by_content
 
     def record(blocks):
@@ -148,7 +148,7 @@ def test_blocks_that_stay_are_not_looked_at(monkeypatch):
         return by_content(blocks)
 
     monkeypatch.setattr(moments, "_by_content", record)
-    PooledMoments(learnt(plan, X[:5] + 1, np.full(5, 100), state=state), before)
+    CommonMoments(learnt(plan, X[:5] + 1, np.full(5, 100), state=state), before)
     assert len(seen) < 20
 
 
@@ -156,12 +156,12 @@ def test_rounding_does_not_grow_while_large_classes_go():
     """Each leaves a hundredth of the sum, and its rounding errors were those of all."""
     X = np.concatenate([8.0**i * samples(200, 16, seed=i)[0] for i in range(12)])
     state = learnt(plan_of(metric="mahalanobis"), X, np.repeat(np.arange(12), 200))
-    pooled = PooledMoments(state)
+    pooled = CommonMoments(state)
     for label in range(11, 1, -1):
         state = state.changed([label])
-        pooled = PooledMoments(state, pooled)
+        pooled = CommonMoments(state, pooled)
     np.testing.assert_allclose(
-        pooled.scatter, PooledMoments(state).scatter, rtol=1e-9, atol=1e-6
+        pooled.scatter, CommonMoments(state).scatter, rtol=1e-9, atol=1e-6
     )
 
 
@@ -175,7 +175,7 @@ def test_pooled_moments_by_their_definition(sizes, d, weighted):
     X, weights = samples(sum(sizes), d)
     y = np.repeat(np.arange(len(sizes)), sizes)
     weights = weights if weighted else np.ones(len(y))
-    pooled = PooledMoments(with_moments(X, y, weights))
+    pooled = CommonMoments(with_moments(X, y, weights))
     totals = np.bincount(y, weights)
     means = np.stack([np.bincount(y, weights * column) for column in X.T], 1)
     means /= totals[:, None]
@@ -203,7 +203,7 @@ def test_a_triangle_makes_the_matrix_to_the_bit(d, dtype):
 
 def test_few_samples_stay_a_factor():
     X, _ = samples(4, 9)
-    pooled = PooledMoments(with_moments(X, np.array(["a", "a", "b", "b"])))
+    pooled = CommonMoments(with_moments(X, np.array(["a", "a", "b", "b"])))
     assert pooled.factor.shape == (2, 9)  # the residuals of a class sum to zero
     expected = sum(scatter(moments_of(part)) for part in (X[:2], X[2:]))
     np.testing.assert_allclose(pooled.scatter, expected, atol=1e-12)
@@ -216,5 +216,5 @@ def test_a_factor_does_not_depend_on_the_blocks(monkeypatch):
     state = learnt(plan, X[2:], y[2:])
     state = learnt(plan, X[:2], y[:2], state=state)
     assert [block.labels.tolist() for block in state.blocks] == [[1, 2], [0]]
-    expected = PooledMoments(learnt(plan, X, y)).factor
-    np.testing.assert_array_equal(PooledMoments(state).factor, expected)
+    expected = CommonMoments(learnt(plan, X, y)).factor
+    np.testing.assert_array_equal(CommonMoments(state).factor, expected)

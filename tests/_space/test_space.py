@@ -6,7 +6,7 @@ from states import learnt, plan_of
 
 from skimprint._memory.state import Needs, State
 from skimprint._space import space as module
-from skimprint._space.moments import PooledMoments
+from skimprint._space.moments import CommonMoments
 from skimprint._space.space import Space
 
 
@@ -138,15 +138,15 @@ class TestSharing:
         after = Space(learnt(plan, X[:8] + 1, y[:8] + 2, state=state), before)
         seen = []
 
-        class Watched(PooledMoments):
+        class Watched(CommonMoments):
             def __init__(self, state, previous=None):
                 seen.append(previous)
                 super().__init__(state, previous)
 
-        monkeypatch.setattr(module, "PooledMoments", Watched)
+        monkeypatch.setattr(module, "CommonMoments", Watched)
         found = after.moments
         assert seen == [before.moments]
         assert after._previous is None  # of forgotten classes nothing remains
         np.testing.assert_allclose(
-            found.scatter, PooledMoments(after.state).scatter, atol=1e-9
+            found.scatter, CommonMoments(after.state).scatter, atol=1e-9
         )

@@ -5,7 +5,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from states import with_moments
 
-from skimprint._space.moments import PooledMoments
+from skimprint._space.moments import CommonMoments
 from skimprint._space.whitening import (
     Scatter,
     Whitening,
@@ -16,7 +16,7 @@ from skimprint.normalization import l2_normalize
 
 
 def pooled(X, y, sample_weight=None):
-    return PooledMoments(with_moments(X, y, sample_weight))
+    return CommonMoments(with_moments(X, y, sample_weight))
 
 
 def residuals(X, y):

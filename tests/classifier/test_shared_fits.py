@@ -64,12 +64,12 @@ def test_one_scatter_for_all_shrinkages(data, monkeypatch):
     # Whatever proxies are made of the samples.
     calls = []
 
-    class Counted(space.PooledMoments):
+    class Counted(space.CommonMoments):
         def __init__(self, *args):
             calls.append(args)
             super().__init__(*args)
 
-    monkeypatch.setattr(space, "PooledMoments", Counted)
+    monkeypatch.setattr(space, "CommonMoments", Counted)
     grid = {
         "whitening": [0.1, 0.5, "auto"],
         "metric": ["dot", "mahalanobis"],

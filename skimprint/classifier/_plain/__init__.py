@@ -5,7 +5,7 @@ Pickles and files hold it in this form, so that neither depends on private class
 
 from ..._scoring.scorer import Scorer
 from .._calibration import Calibration
-from .._fitted import Fitted, Kept, PredictOnly
+from .._fitted import Fitted, KeptShrinkage, PredictOnly
 from .arrays import POSITIVE, SHARE, Arrays, Checked, flag, number
 from .head import read_head, read_space, write_head
 from .parameters import parameters_then, plan_then
@@ -99,7 +99,7 @@ def read_fitted(clf, plain, arrays, then):
         if not state.places:
             return fitted
         if plan.whitening == "auto" and plain["shrinkage"] is not None:
-            fitted.kept = Kept(
+            fitted.kept = KeptShrinkage(
                 number(plain["shrinkage"], "shrinkage", SHARE),
                 number(plain["chosen_by"], "chosen_by", POSITIVE),
             )
