@@ -56,7 +56,8 @@ class Fitted:
     error must not lose what was known, so that all of it has to be kept until a batch
     has been learnt; of what waits, an error loses nothing, and each part that is learnt
     frees the blocks that it replaces. The state and the scorer are kept once they have
-    been made, in one assignment each, so that any thread sees them whole.
+    been made, in one assignment each, so that any thread sees them whole. `last_state`
+    lacks what waits; `learnt` has it, but may lack proxies; `state` has all.
 
     Parameters
     ----------
