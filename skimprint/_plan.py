@@ -139,19 +139,6 @@ class Plan:
             )
         if whitening == "auto" and not are_alike:
             whitening = None  # queries would be seen from an origin that is not theirs
-        needs = generator.needs | Needs(
-            # Chosen samples do not average to the class mean.
-            moments=1 if mean_weight else 0,
-            samples=SAMPLE_SIZE if whitening == "auto" else 0,
-        )
-        if metric.needs_covariance or whitening is not None:
-            needs |= Needs(moments=2)
-        if needs.moments == 2:
-            # Ledoit and Wolf's shrinkage needs scatters of single classes.
-            forgettable = True if metric.needs_covariance else clf.forgettable
-            needs |= Needs(scatter_bytes=_SCATTER_BYTES[forgettable])
-        if clf.kernel_weight:
-            needs |= Needs(samples=kernel_ridge.SAMPLE_SIZE)
         n_proxies = clf.n_proxies
         if isinstance(n_proxies, Mapping):
             n_proxies = dict(n_proxies)
@@ -173,14 +160,29 @@ class Plan:
             mean_weight=mean_weight,
             kernel_weight=clf.kernel_weight,
             seed=seed_from(clf.random_state),
-            needs=needs,
+            needs=generator.needs,
             parameters=given,
         )
         if clf.kernel_weight:
             plan.check_kernel()
-        if plan.chosen_by_samples(clf) is not None:
-            plan = plan.with_needs(plan.needs | Needs(samples=SAMPLE_SIZE))
-        return plan
+        return plan.with_needs(plan._all_needs(clf))
+
+    def _all_needs(self, clf):
+        """Say what must be remembered for the generator, and for all else."""
+        needs, needs_covariance = self.needs, self.metric.needs_covariance
+        if self.mean_weight:  # chosen samples do not average to the class mean
+            needs |= Needs(moments=1)
+        if needs_covariance or self.whitening is not None:
+            needs |= Needs(moments=2)
+        if needs.moments == 2:
+            # Ledoit and Wolf's shrinkage needs scatters of single classes.
+            forgettable = True if needs_covariance else clf.forgettable
+            needs |= Needs(scatter_bytes=_SCATTER_BYTES[forgettable])
+        if self.chosen_by_samples(clf) is not None or self.whitening == "auto":
+            needs |= Needs(samples=SAMPLE_SIZE)
+        if self.kernel_weight:
+            needs |= Needs(samples=kernel_ridge.SAMPLE_SIZE)
+        return needs
 
     @property
     def compares_means(self):
