@@ -9,7 +9,7 @@ from .._arrays.threads import run_blocks
 from .._space.moments import MomentColumns, are_few, joined, moments_of
 from .._validation import as_objects
 from .columns import Ragged, Samples, n_bytes, sorted_by_key, take
-from .state import BLOCK_BYTES, Block, Needs, split
+from .state import BLOCK_BYTES, Block, split
 
 # Rows and scatters of classes that are looked at side by side.
 _AHEAD_BYTES = 2**26
@@ -63,7 +63,7 @@ def blocks_of(
         is_signed = known[2] | is_signed
     numbers = weights, n_samples, np.zeros(len(labels), bool), is_signed
     whole = Block(as_objects(labels), *numbers, *imprint)
-    if needs == Needs():
+    if not any(needs):
         return split(whole)
     blocks, start, ahead = [], 0, {}
     while start < len(labels):

@@ -14,7 +14,7 @@ from .._space.moments import MomentColumns, Pool, are_few
 from .._validation import as_objects, joint_label_dtype
 from .blocks import blocks_of, with_imprint
 from .columns import Points, Ragged, Samples, take
-from .state import Block, Needs, State
+from .state import Block, State
 
 # Samples and what is known of their classes that are learnt at a time; and how many
 # parts that is for each thread, where threads learn side by side.
@@ -218,7 +218,7 @@ def block_of_head(plan, labels, weight):
         Ragged(points, np.arange(n + 1)),
         Ragged(take(points, slice(0)), none),
         moments,
-        Ragged(Samples.of(rows[:0]), none) if needs != Needs() else None,
+        Ragged(Samples.of(rows[:0]), none) if any(needs) else None,
     )
 
 
@@ -675,5 +675,5 @@ def _keep(needs, block):
     if needs.moments == 2 or block.samples is None:
         return block
     moments = block.moments and block.moments.up_to(needs.moments)
-    samples = block.samples.first(needs.samples) if needs != Needs() else None
+    samples = block.samples.first(needs.samples) if any(needs) else None
     return block._replace(moments=moments, samples=samples)

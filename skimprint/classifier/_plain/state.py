@@ -6,7 +6,7 @@ import numpy as np
 
 from ..._arrays.groups import numbers_within, row_keys
 from ..._memory.columns import Points, Ragged, Samples
-from ..._memory.state import Block, Needs, State, split
+from ..._memory.state import Block, State, split
 from ..._space.moments import MomentColumns, Triangles
 from ..._validation import as_objects
 from .arrays import count, in_order, proxy_offsets, read_labels, write_labels
@@ -125,7 +125,7 @@ def read_state(plain, arrays, plan, n_features):
         samples = _read_ragged(
             Samples, arrays, "samples", n_classes, rows=vectors["samples"]
         )
-    elif plan.needs != Needs():
+    elif any(plan.needs):
         raise ValueError("samples are missing, which the parameters need.")
     moments = pooled = None
     if plan.needs.moments:
