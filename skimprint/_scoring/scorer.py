@@ -107,7 +107,11 @@ class Scorer:
         """
         shape = len(X), len(self.head.classes)
         scores = np.empty(shape, dtype=self.head.proxies.dtype)
-        self._score_blocks(X, check, scores)
+
+        def keep(found, block):
+            scores[block] = found.T
+
+        self._score_blocks(X, check, keep)
         return scores
 
     def familiarities(self, X, score):
@@ -127,7 +131,11 @@ class Scorer:
         """
         if score == "auto":
             best = np.empty(len(X), dtype=self.head.proxies.dtype)
-            self._score_blocks(X, lambda *_: None, best)
+
+            def keep_best(found, block):
+                best[block] = found.max(axis=0)
+
+            self._score_blocks(X, lambda *_: None, keep_best)
             return self._with_means(best, X)
         compare = self.similarity
         if score == "similarity":
@@ -337,12 +345,20 @@ class Scorer:
         queries = np.ascontiguousarray(X[block], dtype=self.head.proxies.dtype)
         return self.plan.query_norm(queries)
 
-    def _score_blocks(self, X, check, out=None):
+    def _score_blocks(self, X, check, keep=None):
         """Score blocks of queries, several at a time.
 
-        Scores are written to an array of shape (n_queries, n_classes), or the best one
-        of each query to one of shape (n_queries,). Without an array, the best class of
-        each query is found: a list of arrays, block by block.
+        Parameters
+        ----------
+        X, check
+            As for `winners`.
+        keep : callable, default=None
+            Gets scores of shape (n_classes, n_block), and the slice of their block.
+
+        Returns
+        -------
+        winners : list of ndarray of shape (n_block,)
+            The best class of each query, only where nothing is kept of the scores.
         """
         head, aggregation = self.head, self.plan.aggregation
         compare = self.similarity
@@ -362,7 +378,7 @@ class Scorer:
 
             queries = compare.prepare(X, block)
             of_kernel = None
-            if out is None and (is_single or not has_kernel):
+            if keep is None and (is_single or not has_kernel):
                 found = aggregation.winners(compare, queries, head.offsets, get_raw)
                 of_kernel = self._of_kernel(X, block)
                 # Where proxies and kernel agree, the shares make no difference: the
@@ -373,10 +389,7 @@ class Scorer:
             if of_kernel is None:
                 of_kernel = self._of_kernel(X, block)
             scores = self.with_kernel(scores, of_kernel)
-            if out is None:
-                return scores.argmax(axis=0)
-            out[block] = scores.T if out.ndim > 1 else scores.max(axis=0)
-            return None
+            return keep(scores, block) if keep else scores.argmax(axis=0)
 
         # Where another process keeps a core busy, BLAS's threads take milliseconds for
         # products of one query with many samples, which take one thread a tenth of one.
