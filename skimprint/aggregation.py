@@ -58,7 +58,7 @@ def max_scores(similarities: Any, offsets: np.ndarray, xp: ModuleType = np) -> A
     if not is_whole or (least := int(counts.min())) < 1:
         raise ValueError(
             "Each class must have a proxy: offsets must rise from class to class, from "
-            f"0 to {n_proxies}, the number of proxies; got {offsets}."
+            f"0 to {n_proxies}, the number of rows, which are proxies; got {offsets}."
         )
     largest = int(counts.max())
     if largest == 1:

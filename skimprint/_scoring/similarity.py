@@ -75,7 +75,8 @@ class Similarity:
     is_product : bool
         Whether it is the product of a query and a proxy, or of their directions.
     has_device_form : bool
-        Whether it can be computed in any array namespace.
+        Whether it can be computed in any array namespace, as what derives from
+        `_ByProducts` can.
     shows_non_finite : bool
         Whether a query with NaN or infinity has no finite similarity.
     is_callable : bool
@@ -94,8 +95,8 @@ class Similarity:
     xp = np
     _on_device = None
 
-    # Whether whitened proxies make up for queries that are not, and whether the length
-    # of a query is left to `finish`.
+    # Whether proxies that are whitened twice make up for queries that are not whitened,
+    # and whether the length of a query is left to `finish`.
     folds = divide_by_length = False
 
     # Where similarities of unit queries follow from products, a method: see `Dot`.
