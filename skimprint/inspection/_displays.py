@@ -3,7 +3,7 @@
 import textwrap
 import unicodedata
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,7 +28,6 @@ from ._estimators import (
 )
 from ._findings import auroc
 from ._items import item_at, listed, name_of, picture_of
-from ._plane import plane_of
 from ._words import writable
 
 if TYPE_CHECKING:
@@ -507,7 +506,7 @@ class FamiliarityDisplay:
 
 
 class ProxyDisplay:
-    """Draw the proxies in a plane that shows the classes.
+    """Draw the proxies in a plane, by class.
 
     Make one with `from_estimator` or `from_predictions`.
 
@@ -567,7 +566,7 @@ class ProxyDisplay:
         X: Array | Any = None,
         y: Array | None = None,
         *,
-        projection: Literal["linear", "umap"] = "linear",
+        projection: Any = None,
         ax: Any = None,
     ) -> Self:
         """Project the proxies into a plane, and queries with them.
@@ -581,10 +580,11 @@ class ProxyDisplay:
             whitened if the classifier whitens. Of a pipeline, items.
         y : array-like of shape (n_queries,), default=None
             Their labels. Needed with ``X``.
-        projection : {"linear", "umap"}, default="linear"
-            ``"linear"`` is the plane in which the classes are furthest apart, as
-            discriminant analysis finds it; with up to two classes, principal
-            components fill it up. ``"umap"`` needs the library umap-learn.
+        projection : transformer, default=None
+            To two dimensions, such as ``umap.UMAP(metric="cosine")``: fits proxies and
+            queries together. By default the first two principal components of the
+            proxies: of a classifier that whitens, about the plane in which classes are
+            furthest apart, for samples of a class scatter alike in all directions.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; by default in a new figure.
 
@@ -596,21 +596,26 @@ class ProxyDisplay:
         Raises
         ------
         ValueError
-            If there is no such projection, or ``X`` comes without ``y``.
+            If ``X`` comes without ``y``.
         """
         embed, classifier = split_estimator(estimator)
         if (X is None) != (y is None):
             raise ValueError("X and y go together: pass both, or neither.")
-        queries = labels = None
+        points, labels = classifier.proxies_, None
+        n = len(points)
         if X is not None:
             labels = np.array(labels_like(classifier.classes_, y, _num_samples(X)))
             classifier, (queries,) = without_names(classifier, embedded(embed, X))
             queries = classifier._fitted.scorer.in_space_of_proxies(queries)
-        labels_of_proxies = classifier.proxy_labels_
-        proxies, queries = plane_of(
-            classifier.proxies_, labels_of_proxies, queries, projection
+            points = np.concatenate([points, queries])
+        if projection is None:
+            points = _in_plane(points, points[:n])
+        else:
+            points = clone(projection).fit_transform(points)
+        queries = None if X is None else points[n:]
+        return cls.from_predictions(
+            points[:n], classifier.proxy_labels_, queries, labels, ax=ax
         )
-        return cls.from_predictions(proxies, labels_of_proxies, queries, labels, ax=ax)
 
     @classmethod
     def from_predictions(
@@ -727,6 +732,14 @@ class ProxyDisplay:
             xticks=[], yticks=[], xlabel="first direction", ylabel="second direction"
         )
         return self
+
+
+def _in_plane(points, proxies):
+    """Project points onto the first two principal components of proxies."""
+    origin = proxies.mean(axis=0)
+    *_, axes = np.linalg.svd(proxies - origin, full_matrices=False)
+    plane = (points - origin) @ axes[:2].T
+    return np.pad(plane, [(0, 0), (0, 2 - plane.shape[1])])  # of one proxy or feature
 
 
 class CollapseDisplay:

@@ -6,6 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from embedders import Lengths
+from settings import plain_classifier
+from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -216,6 +218,38 @@ class TestProxies:
         similarities, _ = fitted.kproxies(queries, n_neighbors=24)
         found = -np.sort(-moved @ fitted.proxies_.T, axis=1)
         np.testing.assert_allclose(found, similarities, atol=1e-5)
+
+    def test_the_plane_is_that_of_principal_components(self, fitted, digits):
+        X, y = digits
+        display = ProxyDisplay.from_estimator(fitted, X, y)
+        pca = PCA(2).fit(fitted.proxies_)
+        queries = fitted._fitted.scorer.in_space_of_proxies(X)
+        for found, points in (
+            (display.proxies, fitted.proxies_),
+            (display.queries, queries),
+        ):
+            expected = pca.transform(points)
+            signs = np.sign((found * expected).sum(axis=0))
+            np.testing.assert_allclose(found, expected * signs, atol=1e-4)
+
+    @pytest.mark.parametrize(
+        "X", [np.eye(5)[:1], np.ones((2, 1)), np.eye(2), np.eye(3)[:2]], ids=np.shape
+    )
+    def test_few_proxies_and_few_features(self, X):
+        y = np.arange(len(X))
+        clf = plain_classifier("mean").fit(X, y)
+        display = ProxyDisplay.from_estimator(clf, X, y)
+        np.testing.assert_allclose(display.proxies, display.queries, atol=1e-12)
+        assert display.proxies.shape == (len(X), 2)
+
+    def test_another_projection_gets_proxies_and_queries_together(self, fitted, digits):
+        X, y = digits[0][:9], digits[1][:9]
+        projection = FunctionTransformer(lambda points: points[:, :2] - points.mean())
+        display = ProxyDisplay.from_estimator(fitted, X, y, projection=projection)
+        points = [fitted.proxies_, fitted._fitted.scorer.in_space_of_proxies(X)]
+        mean = np.concatenate(points).mean()
+        np.testing.assert_allclose(display.proxies, points[0][:, :2] - mean, atol=1e-6)
+        np.testing.assert_allclose(display.queries, points[1][:, :2] - mean, atol=1e-6)
 
     def test_without_queries(self, fitted):
         display = ProxyDisplay.from_estimator(fitted)

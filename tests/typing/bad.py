@@ -116,7 +116,7 @@ def mistakes(X: np.ndarray, y: np.ndarray) -> None:
     GroupedKMeans().fit(X)  # expect-error
     NShotSplit("al")  # expect-error
     NShotSplit(5, test_size="half")  # expect-error
-    ProxyDisplay.from_estimator(ImprintClassifier(), projection="pca")  # expect-error
+    ProxyDisplay.from_estimator(ImprintClassifier(), project="pca")  # expect-error
     report(ImprintClassifier(), X, y, xtrain=X)  # expect-error
     neural_collapse_score(X, y, norm="l1")  # expect-error
     neural_collapse_score(X, y, average="pool")  # expect-error

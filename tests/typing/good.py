@@ -353,7 +353,7 @@ def data() -> tuple[object, ...]:
     text: str = page.html
     ExplanationDisplay.from_estimator(clf, X, y, n_reasons=2).plot(ax=None)
     FamiliarityDisplay.from_predictions([0.5], [0.1], threshold=0.3).known.mean()
-    ProxyDisplay.from_estimator(clf, X, y, projection="linear").proxies.sum()
+    ProxyDisplay.from_estimator(clf, X, y, projection=None).proxies.sum()
     CollapseDisplay.from_estimator(clf, X, y, cv=3).names.append(text)
     assigned.sum()
     clf.set_params(n_proxies=3).get_params()
