@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .. import __version__
 from ..classifier import ImprintClassifier, ImprintClassifierCV
 from ..classifier._steps import last_step, steps_of
 from ..embedding._embedder import FoundationEmbedder
@@ -26,7 +27,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     Parameters
     ----------
     model : ImprintClassifier, Pipeline or search
-        Is fitted. The transformers of a pipeline are converted by skl2onnx.
+        Is fitted. skl2onnx converts the transformers of a pipeline.
     nearest : bool, default=False
         Whether to tell the nearest proxy, and the training row that it is or that is
         nearest to it.
@@ -60,7 +61,8 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
     >>> [output.name for output in onnx_model.graph.output]
     ['label', 'probabilities', 'familiarity']
     """
-    require("onnx", "to_onnx")
+    skl2onnx = require("skl2onnx", "to_onnx")
+    types = require("skl2onnx.common.data_types", "to_onnx")
     _check_is_fitted(model)
     steps = list(steps_of(model))
     for name, step in steps:
@@ -79,10 +81,6 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
         )
     check_methods(model, "score_samples", *(["kproxies"] if nearest else []))
     final = copy(final)  # other threads may learn meanwhile
-    if len(steps) == 1:
-        from ._onnx import model_of
-
-        return model_of(final, nearest=nearest)
     first, transformer = steps[0]
     if not hasattr(transformer, "n_features_in_"):  # that of text, for example
         raise ValueError(
@@ -91,19 +89,19 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
             "skl2onnx.to_onnx with target_opset=18 and initial_types, which for text "
             "are [('X', StringTensorType([None, 1]))]."
         )
-    skl2onnx = require("skl2onnx", "to_onnx of a pipeline")
-    types = require("skl2onnx.common.data_types", "to_onnx of a pipeline")
     from ._skl2onnx import register
 
     register(type(final))  # may be a subclass
     is_double = final.proxies_.dtype == "float64"
     of_type = types.DoubleTensorType if is_double else types.FloatTensorType
-    return skl2onnx.to_onnx(
+    made = skl2onnx.to_onnx(
         Pipeline([*steps[:-1], (last, final)]),
         initial_types=[("X", of_type([None, transformer.n_features_in_]))],
         options={id(final): {"nearest": nearest}},
         target_opset=18,
     )
+    made.producer_name, made.producer_version = "skimprint", __version__
+    return made
 
 
 def to_torch(model: Any) -> "torch.nn.Module":

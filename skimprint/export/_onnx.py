@@ -1,20 +1,16 @@
 """A classifier as a graph of ONNX."""
 
 import re
-from itertools import count
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from .. import __version__
 from ..classifier._learning import rejected_labels
 from ._recipe import Recipe
 
 # The first version of the operators whose reductions take their axes as an input. Any
 # runtime of 2023 and later knows it.
 OPSET = 18
-
-_IR_VERSION = 8
 
 # Halves of surrogate pairs, which UTF-8 does not write.
 _HALVES = "[\\ud800-\\udfff]"
@@ -74,15 +70,13 @@ class Graph:
     ----------
     dtype : dtype
         Of all floats.
-    unique : callable, default=None
-        From a name to one that is free; by default numbers are added.
+    unique : callable
+        From a name to one that is free.
     """
 
-    def __init__(self, dtype, unique=None):
-        self.dtype = np.dtype(dtype)
+    def __init__(self, dtype, unique):
+        self.dtype, self.unique = np.dtype(dtype), unique
         self.nodes, self.initializers, self._arrays = [], [], {}
-        numbers = count(1)
-        self.unique = unique or (lambda name: f"{name}_{next(numbers)}")
 
     def op(self, kind, *inputs, n_outputs=1, outputs=None, **attributes):
         """Add an operation; numbers among the inputs become constants."""
@@ -181,7 +175,7 @@ class Graph:
         return self.op("Scan", X, num_scan_inputs=1, body=inner)
 
 
-def write_graph(clf, graph, X, names, *, kind=None, raw_scores=False):
+def write_graph(clf, graph, X, names, *, kind, raw_scores):
     """Write the operations from queries to labels into a graph.
 
     Parameters
@@ -194,9 +188,9 @@ def write_graph(clf, graph, X, names, *, kind=None, raw_scores=False):
         The queries, of any number type.
     names : dict of {str: str}
         What to call the outputs: those of `outputs_of` that are wanted.
-    kind : int, default=None
-        The type of the probabilities; by default that of the classifier.
-    raw_scores : bool, default=False
+    kind : int
+        The type of the probabilities.
+    raw_scores : bool
         Whether scores, as `decision_function` returns them, take the place of the
         probabilities: of two classes, the score of the first is that of the second
         with the other sign.
@@ -205,15 +199,14 @@ def write_graph(clf, graph, X, names, *, kind=None, raw_scores=False):
     arrays = {
         name: graph.constant(array, name=name) for name, array in recipe.arrays.items()
     }
-    own = helper.np_dtype_to_tensor_dtype(recipe.dtype)
-    queries = graph.op("Cast", X, to=own)
+    queries = graph.op("Cast", X, to=helper.np_dtype_to_tensor_dtype(recipe.dtype))
     X = recipe.normalized(graph, queries)
     similarities = recipe.similarities(graph, X, arrays)
     scores = recipe.scores(graph, X, similarities, arrays)
     familiarity = recipe.familiarities(graph, X, similarities, scores, arrays)
     told = _decisions if raw_scores else _probabilities
     told = told(recipe, graph, scores)
-    graph.op("Cast", told, to=kind or own, outputs=[names["probabilities"]])
+    graph.op("Cast", told, to=kind, outputs=[names["probabilities"]])
     if "familiarity" in names:
         graph.op("Identity", familiarity, outputs=[names["familiarity"]])
     winner = graph.argmax(scores, 1)
@@ -290,30 +283,3 @@ def outputs_of(clf, *, nearest):
             ("training_row", TensorProto.INT64, None),
         ]
     return found
-
-
-def model_of(clf, *, nearest):
-    """Make a model of ONNX, of a classifier alone."""
-    dtype = clf._fitted.scorer.head.proxies.dtype
-    graph = Graph(dtype)
-    outputs = outputs_of(clf, nearest=nearest)
-    names = {name: name for name, *_ in outputs}
-    write_graph(clf, graph, Value(graph, "X"), names)
-    kind = helper.np_dtype_to_tensor_dtype(dtype)
-    made = helper.make_graph(
-        graph.nodes,
-        "skimprint",
-        [helper.make_tensor_value_info("X", kind, ["n", clf.n_features_in_])],
-        [
-            helper.make_tensor_value_info(name, kind, ["n", *([n] if n else [])])
-            for name, kind, n in outputs
-        ],
-        graph.used_initializers(),
-    )
-    return helper.make_model(
-        made,
-        producer_name="skimprint",
-        producer_version=__version__,
-        ir_version=_IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )

@@ -19,7 +19,7 @@ from skimprint.classifier._steps import last_step
     "last", [StandardScaler(), LogisticRegression(max_iter=9999), None]
 )
 def test_pipelines_that_end_with_another_model(data, last):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     X, y, _ = data
     for steps in ([last], [PCA(2), last], [PCA(2), Pipeline([("last", last)])]):
         model = make_pipeline(*steps).fit(X, y)
@@ -28,7 +28,7 @@ def test_pipelines_that_end_with_another_model(data, last):
 
 
 def test_what_is_no_classifier_is_refused():
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     embedder = FoundationEmbedder(list)
     model = make_pipeline(embedder, plain_classifier("mean"))
     model.fit([[0.0, 1.0], [1.0, 0.0]], [0, 1])
@@ -51,7 +51,8 @@ def test_what_is_no_classifier_is_refused():
     ],
 )
 def test_what_knows_no_classes_is_refused(name, around):
-    pytest.importorskip(name.removeprefix("to_"), reason="needs what it converts to")
+    library = {"to_onnx": "skl2onnx", "to_torch": "torch"}[name]
+    pytest.importorskip(library, reason="needs what converts it")
     clf = plain_classifier("mean")
     model = {
         "nothing": clf,
@@ -77,15 +78,12 @@ def test_modules_are_made_of_classifiers_alone():
 @pytest.mark.parametrize(
     "library, call, purpose, package",
     [
-        ("onnx", "to_onnx", "to_onnx", "skimprint[export]"),
-        ("skl2onnx", "to_onnx", "to_onnx of a pipeline", "skimprint[export]"),
+        ("skl2onnx", "to_onnx", "to_onnx", "skimprint[export]"),
         ("skl2onnx", "register_skl2onnx", "register_skl2onnx", "skimprint[export]"),
         ("torch", "to_torch", "to_torch", "torch>=2.4"),
     ],
 )
 def test_what_is_missing_is_named(monkeypatch, library, call, purpose, package):
-    if library == "skl2onnx":
-        pytest.importorskip("onnx", reason="needs skimprint[export]")
     model = make_pipeline(StandardScaler(), plain_classifier("mean"))
     model.fit(np.eye(3), [0, 1, 2])
     monkeypatch.setitem(sys.modules, library, None)

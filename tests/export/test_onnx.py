@@ -21,7 +21,7 @@ SHARED = Path(__file__).parents[3] / "shared"
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_batches_of_any_size(data, metric):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     clf, X = classifier_of(data, {"metric": metric, "n_proxies": 2})
     session = session_of(export.to_onnx(clf))
     whole = session.run(["probabilities"], {"X": X})[0]
@@ -36,7 +36,7 @@ def test_batches_of_any_size(data, metric):
     ids=str,
 )
 def test_labels_of_every_kind(labels):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     X = np.eye(2, dtype=np.float32)
     clf = plain_classifier("mean").fit(X, labels)
     found = run(export.to_onnx(clf), X)["label"]
@@ -46,7 +46,7 @@ def test_labels_of_every_kind(labels):
 
 @pytest.mark.parametrize("where", ["class", "rejection"])
 def test_half_a_surrogate_pair_has_no_form(where):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     labels = ["a", "b\udcff" if where == "class" else "b"]
     rejection = Rejection("b\udcff", threshold=0.5) if where == "rejection" else None
     clf = plain_classifier("mean", rejection=rejection).fit(np.eye(2), labels)
@@ -69,7 +69,7 @@ def test_half_a_surrogate_pair_has_no_form(where):
     ids=str,
 )
 def test_a_rejection_has_its_label(data, dtype, label):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     X, y = data[0], (data[1] % 2).astype(dtype)
     clf = plain_classifier("mean", rejection=Rejection(label, rate=0.5)).fit(X, y)
     expected = clf.predict(X).astype(object)
@@ -83,7 +83,7 @@ def test_a_rejection_has_its_label(data, dtype, label):
 @pytest.mark.parametrize("norm", [*NORMS, None])
 @pytest.mark.parametrize("score", ["auto", "similarity", "contrast"])
 def test_a_rejection_is_of_all_that_is_not_finite(data, metric, norm, score):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     rejection = Rejection(-1, score=score, rate=0.05)
     clf, X = classifier_of(
         data, {"metric": metric, "norm": norm, "rejection": rejection, "n_proxies": 1}
@@ -100,7 +100,7 @@ def test_a_rejection_is_of_all_that_is_not_finite(data, metric, norm, score):
 
 
 def test_large_values_and_zeros_stay_finite(data):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     clf, X = classifier_of(data, {"norm": "l2"})
     X = np.stack([X[0] * 1e30, X[1] * 1e-30, X[2] * 0]).astype(np.float32)
     found = run(export.to_onnx(clf), X)
@@ -109,20 +109,17 @@ def test_large_values_and_zeros_stay_finite(data):
 
 def test_graphs_say_what_made_them():
     pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
-    alone = plain_classifier("mean").fit(np.eye(3), [0, 1, 2])
-    made = export.to_onnx(alone)
-    assert (made.producer_name, made.producer_version) == (
-        "skimprint",
-        skimprint.__version__,
-    )
-    pipeline = make_pipeline(StandardScaler(), alone).fit(np.eye(3), [0, 1, 2])
-    made = export.to_onnx(pipeline)
-    assert made.producer_name == "skl2onnx"
-    assert made.producer_version
+    alone = plain_classifier("mean")
+    for model in (alone, make_pipeline(StandardScaler(), alone)):
+        made = export.to_onnx(model.fit(np.eye(3), [0, 1, 2]))
+        producer = made.producer_name, made.producer_version
+        assert producer == ("skimprint", skimprint.__version__)
+        (opset,) = made.opset_import
+        assert (made.ir_version, opset.domain, opset.version) == (8, "", 18)
 
 
 def test_a_compact_model_exports_the_same(data):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     clf, _ = classifier_of(data, {"whitening": "auto", "temperature": "auto"})
     whole, compact = export.to_onnx(clf), export.to_onnx(clf.compact())
     assert whole.SerializeToString() == compact.SerializeToString()

@@ -92,7 +92,7 @@ def settings():
 
 @pytest.mark.filterwarnings("ignore:n_neighbors=", "ignore:No class has proxies")
 def test_onnx_and_torch_over_all_pairs_of_settings(data):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     torch = pytest.importorskip("torch", reason="needs torch")
     n_settings = 0
     for setting in settings():
@@ -118,7 +118,7 @@ def test_onnx_and_torch_over_all_pairs_of_settings(data):
 @pytest.mark.parametrize("aggregation", ["max", "mnn"])
 @pytest.mark.parametrize("score", ["auto", "similarity", "contrast"])
 def test_batches_without_queries(data, metric, n_proxies, aggregation, score):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     torch = pytest.importorskip("torch", reason="needs torch")
     rejection = Rejection(-1, threshold=0.5, score=score)
     setting = {"metric": metric, "n_proxies": n_proxies, "aggregation": aggregation}
@@ -131,7 +131,7 @@ def test_batches_without_queries(data, metric, n_proxies, aggregation, score):
 
 @pytest.mark.parametrize("n_classes", [1, 2, 4])
 def test_classes_without_weight_and_few_classes(n_classes):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     torch = pytest.importorskip("torch", reason="needs torch")
     X = np.eye(5, dtype=np.float32)
     weights = np.arange(5) < n_classes
@@ -249,7 +249,7 @@ def double(X):
     ],
 )
 def test_functions_have_no_form(params, name):
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     pytest.importorskip("torch", reason="needs torch")
     clf = plain_classifier("mean", **params).fit(np.eye(3), [0, 1, 2])
     for function in (export.to_onnx, export.to_torch):
@@ -258,7 +258,7 @@ def test_functions_have_no_form(params, name):
 
 
 def test_functions_that_have_done_their_work_do_not_matter():
-    pytest.importorskip("onnx", reason="needs skimprint[export]")
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     clf = plain_classifier(
         lambda X, n, seed: X[:n], n_proxies=1, support_norm=double, proxy_norm=double
     )
