@@ -8,9 +8,7 @@ from skimprint import ImprintClassifier
 class Outline(HTMLParser):
     """Reads a page, and refuses tags that are not closed in order."""
 
-    VOID = frozenset(
-        {"br", "img", "link", "meta", "circle", "rect", "line", "polyline"}
-    )
+    VOID = frozenset({"br", "img", "link", "meta"})
 
     def __init__(self, page):
         super().__init__()

@@ -18,7 +18,6 @@ from ..classifier._learning import codes_among
 from ..embedding._extras import require
 from ..embedding._items import ItemError
 from ..metrics import neural_collapse_score
-from ._charts import range_of_bars
 from ._estimators import (
     embedded,
     items_in,
@@ -35,9 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Colours that colour-blind people tell apart, after Okabe and Ito (2008).
-_BLUE, _ORANGE, _GREY, _PALE = "#0072b2", "#d55e00", "#7f7f7f", "#f2f3f5"
+BLUE, _ORANGE, _GREY, _PALE = "#0072b2", "#d55e00", "#7f7f7f", "#f2f3f5"
 _COLORS = (
-    _BLUE,
+    BLUE,
     _ORANGE,
     "#009e73",
     "#cc79a7",
@@ -476,11 +475,9 @@ class FamiliarityDisplay:
             This one.
         """
         ax = _axes_of(self, ax)
-        everyone = np.concatenate([self.known, self.unknown]).astype(float)
-        ends = (everyone.min(), everyone.max()) if len(everyone) else (0, 1)
-        edges = np.linspace(*range_of_bars(*ends, n_bins), n_bins + 1)
+        edges = _edges(np.concatenate([self.known, self.unknown]), n_bins)
         for values, name, color, hatch in (
-            (self.known, "known classes", _BLUE, None),
+            (self.known, "known classes", BLUE, None),
             (self.unknown, "unknown", _ORANGE, "///"),
         ):
             if len(values):
@@ -503,6 +500,17 @@ class FamiliarityDisplay:
             ax.set_title(f"Area under the ROC curve: {self.auroc:.2f}", fontsize=10)
         ax.legend(frameon=False)
         return self
+
+
+def _edges(values, n_bars):
+    """Share the range of values among bars; of values that are alike, a wider one."""
+    values = values[np.isfinite(values)].astype(float)
+    low, high = (values.min(), values.max()) if len(values) else (0, 1)
+    size = max(abs(low), abs(high))
+    if high - low <= n_bars * np.finfo(np.float32).eps * size:  # up to rounding
+        half = size / 2 or 0.5
+        low, high = low - half, high + half
+    return np.linspace(low, high, n_bars + 1)
 
 
 class ProxyDisplay:
@@ -898,7 +906,7 @@ class CollapseDisplay:
         """
         ax = _axes_of(self, ax)
         ax.axhline(0, color=_GREY, linewidth=1)
-        ax.scatter(self.collapse, 100 * self.gain, color=_BLUE, s=28, zorder=2)
+        ax.scatter(self.collapse, 100 * self.gain, color=BLUE, s=28, zorder=2)
         named = np.arange(len(self.names))
         if len(named) > _MAX_NAMES:
             named = np.argsort(-np.abs(self.gain), kind="stable")[:_MAX_NAMES]
