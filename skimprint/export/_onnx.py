@@ -3,7 +3,7 @@
 import re
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from ..classifier._learning import rejected_labels
 from ._recipe import Recipe
@@ -187,7 +187,7 @@ def write_graph(clf, graph, X, names, *, kind, raw_scores):
     X : Value
         The queries, of any number type.
     names : dict of {str: str}
-        What to call the outputs: those of `outputs_of` that are wanted.
+        What to call the outputs that are wanted.
     kind : int
         The type of the probabilities.
     raw_scores : bool
@@ -264,22 +264,3 @@ def labels_and_type(clf):
             "class, and fit again."
         )
     return labels, dtypes[labels.dtype.kind]
-
-
-def outputs_of(clf, *, nearest):
-    """List the outputs: name, type, and number of columns or None."""
-    head = clf._fitted.scorer.head
-    floats = helper.np_dtype_to_tensor_dtype(head.proxies.dtype)
-    _, dtype = labels_and_type(clf)
-    label = TensorProto.STRING if dtype is object else None
-    found = [
-        ("label", label or helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), None),
-        ("probabilities", floats, len(head.all_classes)),
-        ("familiarity", floats, None),
-    ]
-    if nearest:
-        found += [
-            ("proxy", TensorProto.INT64, None),
-            ("training_row", TensorProto.INT64, None),
-        ]
-    return found

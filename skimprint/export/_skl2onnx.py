@@ -1,5 +1,6 @@
 """Converters for skl2onnx, so that pipelines can be converted."""
 
+import numpy as np
 from onnx import TensorProto
 from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import (
@@ -14,16 +15,16 @@ from sklearn.pipeline import Pipeline
 
 from ..classifier import ImprintClassifier, ImprintClassifierCV
 from ..classifier._steps import steps_of
-from ._onnx import OPSET, Graph, Value, outputs_of, write_graph
+from ._onnx import OPSET, Graph, Value, labels_and_type, write_graph
 from ._recipe import check_methods
 
 _TYPES = {
-    TensorProto.BOOL: BooleanTensorType,
-    TensorProto.DOUBLE: DoubleTensorType,
-    TensorProto.FLOAT: FloatTensorType,
-    TensorProto.INT64: Int64TensorType,
-    TensorProto.STRING: StringTensorType,
-    TensorProto.UINT64: UInt64TensorType,
+    bool: BooleanTensorType,
+    object: StringTensorType,
+    np.float32: FloatTensorType,
+    np.float64: DoubleTensorType,
+    np.int64: Int64TensorType,
+    np.uint64: UInt64TensorType,
 }
 
 
@@ -53,13 +54,22 @@ def best_of(model):
 
 def outputs_in(scope, model, *, nearest=False):
     """Declare the outputs of a classifier: list of Variable."""
-    outputs = outputs_of(best_of(model), nearest=nearest)
+    clf = best_of(model)
+    head, (_, label_type) = clf._fitted.scorer.head, labels_and_type(clf)
+    dtype = head.proxies.dtype.type
+    outputs = [
+        ("label", label_type, []),
+        ("probabilities", dtype, [len(head.all_classes)]),
+        ("familiarity", dtype, []),
+    ]
+    if nearest:
+        outputs += [("proxy", np.int64, []), ("training_row", np.int64, [])]
     pipeline = _pipeline_around(scope, model)
     if pipeline is not None:
         outputs = outputs[: len(pipeline.outputs)]
     found = [
-        scope.declare_local_variable(name, _TYPES[kind]([None, n] if n else [None]))
-        for name, kind, n in outputs
+        scope.declare_local_variable(name, _TYPES[kind]([None, *shape]))
+        for name, kind, shape in outputs
     ]
     if pipeline is not None:
         pipeline.outputs[0].type = found[0].type  # else text were cast to numbers
