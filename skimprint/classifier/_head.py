@@ -56,10 +56,10 @@ class Head:
         What queries go through too.
     shrinkage : float or None
         That of the whitening.
-    covariance, factor : ndarray of shape (n_features, n_features) or None
-        Within-class covariance, and what makes Mahalanobis distances Euclidean ones.
+    factor : ndarray of shape (n_features, n_features) or None
+        What makes Mahalanobis distances Euclidean ones.
     covariance_shrinkage : float or None
-        That of this covariance.
+        That of the covariance within classes that it is made of.
     kernel : KernelRidge or None
         The regression.
     """
@@ -82,7 +82,7 @@ class Head:
         self.dtype = state.dtype
         self._check_size(points.values.vectors)  # a whitening would only hide it
         self.shrinkage = self.whitening = None
-        self.covariance = self.covariance_shrinkage = self.factor = None
+        self.covariance_shrinkage = self.factor = None
         moments = space.moments if plan.needs.moments == 2 else None
         if moments is not None and plan.whitening is not None:
             chosen = plan.whitening == "auto"
@@ -91,8 +91,8 @@ class Head:
             if plan.generator.combines:
                 moments = moments.whitened(self._whitening_to_combine)
         if plan.metric.needs_covariance:
-            self.covariance, self.covariance_shrinkage = space.covariance
-            self.factor = precision_cholesky(self._whitened_covariance(self.covariance))
+            covariance, self.covariance_shrinkage = space.covariance
+            self.factor = precision_cholesky(self._whitened_covariance(covariance))
         self.make_proxies(points.values.vectors, moments)
         self.kernel = space.kernel if plan.kernel_weight else None
 
@@ -150,6 +150,12 @@ class Head:
             self.codes,
             self.space.is_head,
         )
+
+    @property
+    def covariance(self):
+        """The covariance within classes, where it is known and needed, or None."""
+        is_known = self.factor is not None and self.space.state.places
+        return self.space.covariance[0] if is_known else None
 
     @property
     def _whitening_to_combine(self):

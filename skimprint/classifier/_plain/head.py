@@ -67,8 +67,6 @@ def write_head(head, arrays, *, learns, derived):
     if head.factor is not None:
         factor = head.factor if learns else head.factor.astype(head.dtype)
         _write_square(factor, "factor", arrays, whole=derived)
-    if learns and head.covariance is not None:
-        _write_square(head.covariance, "covariance", arrays, whole=derived)
     if head.kernel is not None:
         plain["kernel_gamma"] = float(head.kernel.gamma)
         plain["kernel_alpha"] = float(head.kernel.alpha)
@@ -92,11 +90,9 @@ def _whitening_follows(head):
 
 
 def _write_square(matrix, name, arrays, *, whole):
-    """Write a matrix, or its upper triangle if the rest is zeros or the same."""
-    is_upper = not (whole or np.tril(matrix, -1).any())
-    if is_upper or not (whole or (matrix != matrix.T).any()):
-        name += ".upper" if is_upper else ".symmetric"
-        matrix = matrix[_is_upper(len(matrix))]
+    """Write a matrix, or its upper triangle if the rest is zeros."""
+    if not (whole or np.tril(matrix, -1).any()):
+        name, matrix = f"{name}.upper", matrix[_is_upper(len(matrix))]
     arrays.add(name, matrix)
 
 
@@ -104,15 +100,12 @@ def _read_square(name, arrays, n_features):
     """Read a matrix that `_write_square` has written, or None."""
     if arrays.has(name):
         return arrays.take(name, "f", n_features, n_features)
-    for kind in (".upper", ".symmetric"):
-        if arrays.has(name + kind):
-            triangle = arrays.take(name + kind, "f", n_features * (n_features + 1) // 2)
-            matrix = np.zeros((n_features, n_features), triangle.dtype)
-            matrix[_is_upper(n_features)] = triangle
-            if kind == ".symmetric":
-                matrix.T[_is_upper(n_features)] = triangle
-            return matrix
-    return None
+    if not arrays.has(f"{name}.upper"):
+        return None
+    triangle = arrays.take(f"{name}.upper", "f", n_features * (n_features + 1) // 2)
+    matrix = np.zeros((n_features, n_features), triangle.dtype)
+    matrix[_is_upper(n_features)] = triangle
+    return matrix
 
 
 def _is_upper(n):
@@ -166,7 +159,6 @@ def read_head(plain, arrays, plan, space):
         head.factor = _read_square("factor", arrays, n_features)
         if head.factor is None:
             raise ValueError("factor is missing.")
-    head.covariance = _read_square("covariance", arrays, n_features)
     head.kernel = _read_kernel(plain, arrays, space) if plan.kernel_weight else None
     return head
 
