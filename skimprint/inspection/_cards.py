@@ -37,7 +37,7 @@ class Cards:
         self.source, self.found = source, findings
         self.clf = source.clf
         self.pictures = []
-        self._shown, self._explained, self._made = {}, {}, {}
+        self._shown, self._made = {}, {}
 
     def query(self, row):
         """Show a query: a picture, a text, or what its row is called."""
@@ -68,10 +68,10 @@ class Cards:
         self._shown[what, row] = shown
         return shown
 
-    def explain(self, rows):
-        """Explain queries, and the class that each is or that came second.
+    def make(self, rows):
+        """Make cards of queries, which are explained; the first get pictures.
 
-        All at once, because a kernel regression takes long to be asked for reasons.
+        Beside the class that each gets stands the one that it is or that came second.
         """
         if not len(rows):
             return
@@ -85,12 +85,8 @@ class Cards:
             if label in can_be and label != why.label[i]:
                 others[i] = label
         other = clf.explain(queries, y=others, n_reasons=0)
-        self._explained = {row: (i, why, other) for i, row in enumerate(rows.tolist())}
-
-    def make(self, rows):
-        """Make cards of queries that have been explained; the first get pictures."""
-        for row in rows.tolist():
-            self._made[row] = self._card(row, *self._explained[row])
+        for i, row in enumerate(rows.tolist()):
+            self._made[row] = self._card(row, i, why, other)
 
     def _card(self, row, i, why, other):
         """Show a query beside its reasons: a list item."""

@@ -48,7 +48,6 @@ class _Page:
         for (i, j), (rows, most) in chosen.items():
             sides[i == j].append(rows[:most])
         wrong, right = (np.concatenate([[], *side]).astype(int) for side in sides)
-        cards.explain(np.concatenate([wrong, right]))
         cards.make(wrong)
         suspects = self._suspects()
         slices = self._slices()
