@@ -266,11 +266,6 @@ class _Page:
                 "There are no unknown queries: pass some, with labels that were not "
                 "learnt, to see how far they are."
             )
-        elif found.auroc is not None:
-            words.append(
-                "A known query is more familiar than an unknown one with a chance of "
-                f"{found.auroc:.1%}."
-            )
         return f'<p class="note">{" ".join(words)}</p>' + familiarity_chart(
             known, unknown, found.threshold
         )

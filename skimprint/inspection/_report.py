@@ -16,6 +16,7 @@ from ..classifier._explanations import explanation_of
 from ..classifier._learning import codes_among, listed_labels
 from ..classifier._steps import steps_of
 from . import _findings
+from ._displays import FamiliarityDisplay
 from ._estimators import (
     embedded,
     items_in,
@@ -297,11 +298,9 @@ def _examined(source, labels):
         shots=clf.class_count_,
         familiarity=why.familiarity,
         threshold=threshold,
-        auroc=None,
+        auroc=FamiliarityDisplay(why.familiarity[known], why.familiarity[~known]).auroc,
         reliability=None,
     )
-    if n_known and n_known < len(codes):
-        found.auroc = _findings.auroc(why.familiarity[known], why.familiarity[~known])
     if n_known:
         found.reliability = _findings.reliability(
             why.probability[known], codes[known] == got[known]
