@@ -1,7 +1,6 @@
 """Converters for skl2onnx, so that pipelines can be converted."""
 
 import numpy as np
-from onnx import TensorProto
 from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import (
     BooleanTensorType,
@@ -10,6 +9,7 @@ from skl2onnx.common.data_types import (
     Int64TensorType,
     StringTensorType,
     UInt64TensorType,
+    guess_proto_type,
 )
 from sklearn.pipeline import Pipeline
 
@@ -120,13 +120,12 @@ def convert(scope, operator, container):
     outputs = dict(
         zip(names, (out.full_name for out in operator.outputs), strict=False)
     )
-    is_double = isinstance(operator.outputs[1].type, DoubleTensorType)
     write_graph(
         clf,
         graph,
         Value(graph, operator.inputs[0].full_name),
         outputs,
-        kind=TensorProto.DOUBLE if is_double else TensorProto.FLOAT,
+        kind=guess_proto_type(operator.outputs[1].type),
         raw_scores=options.get("raw_scores", False),
     )
     container.nodes += graph.nodes
