@@ -1148,6 +1148,19 @@ or callable, default="dot"
             msg = "%(name)s has forgotten all classes: learn some with partial_fit."
         check_is_fitted(self, msg=msg)
 
+    def __dir__(self):
+        # scikit-learn's looks at each attribute, and so does the display of an
+        # estimator. For some, samples would be left out, which may take longer than
+        # the fit: these are listed once they are known.
+        names = {*object.__dir__(self)}
+        scorer = self._fitted.scorer if self.__sklearn_is_fitted__() else None
+        if scorer and scorer.plan.can_leave_out and not scorer.calibrations:
+            if self.temperature == "auto":
+                names.discard("temperature_")
+            if getattr(self.rejection, "threshold", None) == "auto":
+                names.discard("rejection_threshold_")
+        return [name for name in sorted(names) if hasattr(self, name)]
+
     def __copy__(self):
         # What is fitted is never changed, so that a copy shares it.
         copied = type(self).__new__(type(self))

@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from skimprint import ImprintClassifier, Rejection
 from skimprint._scoring.leave_one_out import leave_one_out
 from skimprint.aggregation import Votes
+from skimprint.classifier._calibration import calibrate
 from skimprint.methods import RECOMMENDED
 
 
@@ -430,6 +431,30 @@ class TestIncrementally:
         assert of_contrast == fresh.rejection_threshold_
         clf.set_params(metric="euclidean").fit(X, y)
         assert clf.rejection_threshold_ < 0
+
+
+@pytest.mark.parametrize("look", [dir, lambda clf: clf._repr_html_()])
+@pytest.mark.parametrize("rejection", [None, Rejection("none")])
+def test_a_look_at_a_classifier_leaves_no_samples_out(
+    few, look, rejection, monkeypatch
+):
+    """That may take longer than the fit, in each cell of a notebook that ends in it."""
+    X, y = few
+    clf = ImprintClassifier(random_state=0).fit(X, y).set_params(rejection=rejection)
+    with monkeypatch.context() as context:
+        context.setattr(f"{calibrate.__module__}.leave_one_out", pytest.fail)
+        look(clf)
+    names = {"temperature_"} | ({"rejection_threshold_"} if rejection else set())
+    assert names.isdisjoint(dir(clf))
+    clf.predict_proba(X)
+    assert names <= set(dir(clf))
+
+
+@pytest.mark.parametrize(
+    "params", [{"temperature": 2.0}, {"generator": "least_squares"}]
+)
+def test_a_temperature_that_takes_no_time_is_always_listed(few, params):
+    assert "temperature_" in dir(ImprintClassifier(**params).fit(*few))
 
 
 def test_threads_that_come_at_once_calibrate_once(few, monkeypatch):
