@@ -1,5 +1,6 @@
 """List the steps of a pipeline that do anything, whatever its shape."""
 
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 
@@ -9,8 +10,9 @@ def steps_of(model, name="model"):
     Parameters
     ----------
     model : estimator
-        A pipeline, perhaps of pipelines, or a search, which stands for its best
-        estimator; anything else is a step itself.
+        A pipeline, perhaps of pipelines; a search, which stands for its best
+        estimator, or a ``FrozenEstimator``, for what it has frozen; anything else is
+        a step itself.
     name : str, default="model"
         Of the model, if it is a step itself.
 
@@ -21,7 +23,9 @@ def steps_of(model, name="model"):
     step : estimator
     """
     model = getattr(model, "best_estimator_", model)
-    if isinstance(model, Pipeline):
+    if isinstance(model, FrozenEstimator):
+        yield from steps_of(model.estimator, name)
+    elif isinstance(model, Pipeline):
         for inner, step in model.steps:
             yield from steps_of(step, inner)
     elif model is not None and not (isinstance(model, str) and model == "passthrough"):

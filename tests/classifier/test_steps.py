@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
@@ -21,10 +22,30 @@ from skimprint.classifier._steps import steps_of
             ["normalizer", "standardscaler"],
         ),
         ("passthrough", []),
+        (FrozenEstimator(ImprintClassifier()), ["model"]),
+        (
+            make_pipeline(
+                FrozenEstimator(make_pipeline(Normalizer(), None)), StandardScaler()
+            ),
+            ["normalizer", "standardscaler"],
+        ),
     ],
 )
 def test_steps_that_do_anything(model, expected):
     assert [name for name, _ in steps_of(model)] == expected
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_frozen_is_what_it_was(whole):
+    """It can be shown and converted, as it can predict."""
+    X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    model = make_pipeline(FrozenEstimator(StandardScaler().fit(X)), ImprintClassifier())
+    model.fit(X, y)
+    if whole:
+        model = FrozenEstimator(model)
+    (_, first), (_, last) = steps_of(model)
+    assert isinstance(first, StandardScaler)
+    assert isinstance(last, ImprintClassifier)
 
 
 def test_a_search_stands_for_its_best_estimator():
