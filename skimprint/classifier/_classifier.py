@@ -529,7 +529,7 @@ or callable, default="dot"
             More support embeddings.
         y : array-like of shape (n_samples,)
             Their labels, known or new.
-        classes : array-like of shape (n_classes,), default=None
+        classes : set or array-like of shape (n_classes,), default=None
             The labels to expect. New labels are welcome at any time, so this is never
             needed; if it is passed, other labels in ``y`` are an error. Those without
             samples are in ``classes_`` all the same, like a class without weight, and

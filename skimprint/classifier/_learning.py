@@ -317,9 +317,7 @@ def check_labels_to_forget(state, classes):
         Each of them once.
     """
     refuse_collections(classes)
-    if isinstance(classes, Set):
-        classes = list(classes)
-    classes = np.atleast_1d(np.asarray(to_host(classes)))
+    classes = np.atleast_1d(_array_of_labels(classes))
     if classes.ndim > 1:
         raise ValueError(
             f"classes must be a label or a list of them; got the shape {classes.shape}."
@@ -593,11 +591,16 @@ def _sum_is_finite(X):
         return np.isfinite(X.sum())
 
 
+def _array_of_labels(classes):
+    """Make an array of labels, of a set too."""
+    return np.asarray(list(classes) if isinstance(classes, Set) else to_host(classes))
+
+
 def _with_expected(classes, codes, expected):
     """Add the announced labels to those of samples; refuse labels that are not."""
     try:
         with np.errstate(invalid="ignore"):  # NaN is refused, but cast before
-            expected, _ = coded(np.asarray(to_host(expected)).ravel())
+            expected, _ = coded(_array_of_labels(expected).ravel())
     except (TypeError, ValueError) as error:
         raise ValueError(f"classes must be labels such as y has. {error}") from error
     labels, announced = classes.tolist(), expected.tolist()

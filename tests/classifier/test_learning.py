@@ -352,6 +352,15 @@ class TestLabels:
         clf.partial_fit(X, ["b", "a"], classes=["a", "b", "c", "d"]).forget("d")
         assert clf.class_count_.tolist() == [2, 1, 1]
 
+    @pytest.mark.parametrize("kind", [list, tuple, set, dict.fromkeys, np.array])
+    def test_several_labels_come_in_any_container(self, clf, kind):
+        classes = kind(["a", "b"])
+        classes = classes.keys() if isinstance(classes, dict) else classes
+        clf = clone(clf).partial_fit(np.eye(2), ["a", "b"], classes=classes)
+        assert clf.classes_.tolist() == ["a", "b"]
+        clf.partial_fit([[1.0, 1.0]], ["c"]).forget(classes)
+        assert clf.classes_.tolist() == ["c"]
+
     @pytest.mark.parametrize(
         "classes", [[np.nan, 0, 1], [None, "a"], [0.5, 1.5], [b"a"]], ids=str
     )
