@@ -20,21 +20,21 @@ __all__ = ["l2_normalize", "power_normalize", "quantile_normalize"]
 EPS = 1e-12
 
 
-def l2_normalize(X: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+def l2_normalize(X: ArrayLike, *, out: np.ndarray | None = None) -> np.ndarray:
     """Scale each row to unit Euclidean length; a zero row stays zero.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-        Floating point, or integers.
+    X : array-like of shape (n, d)
+        Floating point, integers or booleans.
     out : ndarray of shape (n, d), default=None
         Where to put the result, if not in a new array; may be ``X`` itself.
 
     Returns
     -------
     X_normalized : ndarray of shape (n, d)
-        ``X / max(norm, 1e-12)``, row by row, of the dtype of ``X``; of integers, in
-        float64.
+        ``X / max(norm, 1e-12)``, row by row, of the dtype of ``X``; in float64
+        if that is not of floating point.
 
     Examples
     --------
@@ -44,9 +44,9 @@ def l2_normalize(X: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     array([[0.6, 0.8],
            [0. , 0. ]])
     """
+    X = _floating(X)
     if X.dtype == np.float16:  # its squares are beyond its range
         return l2_normalize(X.astype(np.float32), out=out).astype(X.dtype, copy=False)
-    X = _floating(X)
     with np.errstate(over="ignore"):
         sizes = lengths(np, X)
     if not np.isfinite(sizes).all():  # the squares are too large: scale rows before
@@ -55,7 +55,7 @@ def l2_normalize(X: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     return np.divide(X, sizes, out=out)
 
 
-def power_normalize(X: np.ndarray) -> np.ndarray:
+def power_normalize(X: ArrayLike) -> np.ndarray:
     """Take the signed square root of each value, then scale rows to unit length.
 
     The power normalisation of Perronnin et al. [1]_ with exponent 1/2. It tames the few
@@ -63,14 +63,14 @@ def power_normalize(X: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-        Floating point, or integers.
+    X : array-like of shape (n, d)
+        Floating point, integers or booleans.
 
     Returns
     -------
     X_normalized : ndarray of shape (n, d)
-        A new array of the dtype of ``X``; of integers, in float64. A zero row stays
-        zero.
+        A new array of the dtype of ``X``; in float64 if that is not of floating
+        point. A zero row stays zero.
 
     References
     ----------
@@ -89,8 +89,9 @@ def power_normalize(X: np.ndarray) -> np.ndarray:
 
 
 def _floating(X):
-    """Make integers float64: their squares are beyond their range."""
-    return X.astype(np.float64) if X.dtype.kind in "iu" else X
+    """Make an array of floating point: squares of integers are beyond their range."""
+    X = np.asarray(X)
+    return X if X.dtype.kind == "f" else X.astype(np.float64)
 
 
 def squared_lengths(xp, X, *, axis=1):
@@ -118,7 +119,7 @@ def lengths(xp, X, *, axis=1):
     return xp.clip(found, EPS, None)
 
 
-def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
+def quantile_normalize(X: ArrayLike, reference: ArrayLike) -> np.ndarray:
     """Give each row the distribution of the reference, keeping its rank order.
 
     The i-th smallest value of a row becomes the quantile of the reference at
@@ -126,15 +127,16 @@ def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-        Floating point, or integers.
+    X : array-like of shape (n, d)
+        Floating point, integers or booleans.
     reference : array-like
         Values of the reference distribution, of any shape.
 
     Returns
     -------
     X_normalized : ndarray of shape (n, d)
-        A new array of the dtype of ``X``; of integers, in float64.
+        A new array of the dtype of ``X``; in float64 if that is not of floating
+        point.
 
     Raises
     ------
@@ -156,6 +158,7 @@ def quantile_normalize(X: np.ndarray, reference: ArrayLike) -> np.ndarray:
     values = np.sort(reference, axis=None)
     if not len(values):
         raise ValueError("reference must have one value at least; got none.")
+    X = np.asarray(X)
     quantiles = _quantiles(values, np.arange(1, len(values) + 1), X)
     return quantiles[_ranks(X)]
 

@@ -67,6 +67,23 @@ def test_squares_of_integers_do_not_overflow(normalize, dtype):
     np.testing.assert_array_equal(found, normalize(X.astype(np.float64)))
 
 
+@pytest.mark.parametrize(
+    "normalize",
+    [l2_normalize, power_normalize, lambda X: quantile_normalize(X, [0.0, 3.0])],
+)
+@pytest.mark.parametrize("kind", [list, "bool", "pandas", "polars"])
+def test_rows_come_in_any_container(normalize, kind):
+    """As scikit-learn's `normalize` takes them, so that a pipeline can have these."""
+    X = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    if kind in ("pandas", "polars"):
+        given = pytest.importorskip(kind).DataFrame(X)
+    else:
+        given = X.tolist() if kind is list else X.astype(kind)
+    found = normalize(given)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, normalize(X))
+
+
 @given(matrices)
 def test_power_is_l2_of_signed_roots(X):
     before = X.copy()
