@@ -33,7 +33,8 @@ def check_labels(y):
     """Refuse what are no class labels, such as continuous targets."""
     if y.dtype.kind in "biuSU":
         return  # cannot be anything else, and looking takes as long as a small fit
-    with warnings.catch_warnings():
+    # Labels that are NaN are refused, but cast before.
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # A sample or two per class is nothing to warn of here.
         warnings.filterwarnings("ignore", "The number of unique classes is greater")
         try:

@@ -24,6 +24,13 @@ def test_what_are_no_labels(y):
         check_labels(np.array(y))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_labels_that_are_not_finite_are_refused_without_a_warning(value, dtype):
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        check_labels(np.array([0, value, 1], dtype))
+
+
 def test_many_classes_of_a_sample_each_do_not_warn():
     check_labels(np.arange(100.0))
 

@@ -599,8 +599,7 @@ def _array_of_labels(classes):
 def _with_expected(classes, codes, expected):
     """Add the announced labels to those of samples; refuse labels that are not."""
     try:
-        with np.errstate(invalid="ignore"):  # NaN is refused, but cast before
-            expected, _ = coded(_array_of_labels(expected).ravel())
+        expected, _ = coded(_array_of_labels(expected).ravel())
     except (TypeError, ValueError) as error:
         raise ValueError(f"classes must be labels such as y has. {error}") from error
     labels, announced = classes.tolist(), expected.tolist()
