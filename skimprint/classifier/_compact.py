@@ -4,7 +4,7 @@ from copy import copy
 
 from sklearn.base import clone
 
-from ._calibration import familiarity_of, temperature_of, threshold_of
+from ._calibration import temperature_of, threshold_of
 from ._plain import read_pickled, write_pickled
 
 
@@ -24,8 +24,6 @@ def compacted(clf):
     clf = copy(clf)  # other threads may learn meanwhile
     scorer = clf._fitted.scorer
     calibrate_now(clf, scorer)
-    if familiarity_of(clf, scorer) == "auto":
-        _ = scorer.head.mean_directions  # while there is what it is made of
     plain = write_pickled(clf, derived=True, learning=False)
     other = clone(clf)
     other.head = None

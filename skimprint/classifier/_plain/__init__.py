@@ -61,6 +61,8 @@ def write_fitted(clf, arrays, *, derived, learning=True):
     if fitted.knows_classes:
         scorer = fitted.scorer
         plain |= write_head(scorer.head, arrays, learns=learns, derived=derived)
+        if not learns and scorer.tells_by_means:
+            arrays.add("mean_directions", scorer.head.mean_directions)
         if learns and plan.whitening == "auto":
             plain["chosen_by"] = fitted.weight
         plain["temperatures"] = {}
@@ -108,6 +110,10 @@ def read_fitted(clf, plain, arrays, then):
         space = read_space(plain, arrays)
         fitted = PredictOnly(plan)
     scorer = Scorer(read_head(plain, arrays, plan, space))
+    if not plain["learning"] and scorer.tells_by_means:
+        scorer.head.mean_directions = arrays.take(
+            "mean_directions", "f", "classes", "features"
+        )
     for name, temperature in plain["temperatures"].items():
         n = f"{name} samples"
         scorer.calibrations[name] = Calibration(

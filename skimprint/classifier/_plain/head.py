@@ -62,8 +62,6 @@ def write_head(head, arrays, *, learns, derived):
             _write_square(whitening.cholesky, "cholesky", of_whitening, whole=derived)
         else:
             of_whitening.update(basis=whitening.basis, inside=whitening.inside)
-    if not learns and "mean_directions" in vars(head):
-        arrays.add("mean_directions", head.mean_directions)
     if head.factor is not None:
         factor = head.factor if learns else head.factor.astype(head.dtype)
         _write_square(factor, "factor", arrays, whole=derived)
@@ -150,10 +148,6 @@ def read_head(plain, arrays, plan, space):
     else:
         head.dtype = space.state.dtype
         head.make_proxies(space.proxies.values.vectors)
-    if arrays.has("mean_directions"):
-        head.mean_directions = arrays.take(
-            "mean_directions", "f", "classes", "features"
-        )
     head.factor = None
     if plan.metric.needs_covariance:
         head.factor = _read_square("factor", arrays, n_features)
