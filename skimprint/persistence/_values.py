@@ -11,13 +11,17 @@ from .._validation import as_objects
 
 
 def _components(*modules):
-    """List public classes of estimators, of their parts, and of splitters, by name."""
+    """List public classes of estimators, of their parts, and of splitters, by name.
+
+    Without the embedder, which may run code and has a folder of its own.
+    """
     return {
         f"{module.__name__}.{name}": value
         for module in map(importlib.import_module, modules)
         for name in module.__all__
         if isinstance(value := vars(module).get(name), type)
         and (hasattr(value, "get_params") or hasattr(value, "split"))
+        and name != "FoundationEmbedder"
     }
 
 
@@ -34,7 +38,6 @@ _OURS = (
 _MODULES = (*_OURS, "sklearn.cluster", "sklearn.model_selection")
 
 TRUSTED_TYPES = [*_components(*_OURS, "skimprint.cluster")]
-TRUSTED_TYPES.remove("skimprint.FoundationEmbedder")
 
 # What NumPy calls the numbers that a file may hold.
 _SCALARS = (

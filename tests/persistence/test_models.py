@@ -336,6 +336,12 @@ def configured(**changes):
     return lambda folder: edit(folder, lambda whole, model: model.update(changes))
 
 
+EMBEDDER = {
+    "component": [
+        "skimprint.FoundationEmbedder",
+        {"trust_remote_code": True, "cache_dir": "theirs"},
+    ]
+}
 LARGE = {"X": {"number": ["float32", 0.0]}, "codes": [0], "n_groups": 2 * 10**7}
 
 ATTACKS = {
@@ -380,6 +386,13 @@ ATTACKS = {
         f,
         lambda c, m: m["parameters"].update(
             generator={"component": ["sklearn.model_selection.train_test_split", {}]}
+        ),
+    ),
+    "an embedder for later": lambda f: edit(
+        f,
+        lambda c, m: m.update(
+            parameters_then={"generator": m["parameters"]["generator"]},
+            parameters=m["parameters"] | {"generator": EMBEDDER},
         ),
     ),
     "unknown value": lambda f: edit(
