@@ -65,7 +65,7 @@ def read_classifier(config, arrays):
     -------
     clf : ImprintClassifier
     """
-    clf = ImprintClassifier(**decode_each(config["parameters"], arrays.any))
+    clf = ImprintClassifier(**decode_each(config["parameters"], arrays))
     clf._validate_params()
     if clf.rejection is not None:
         clf.rejection._validate_params()
@@ -81,7 +81,7 @@ def read_classifier(config, arrays):
         if len(names) != n_features or not all(isinstance(n, str) for n in names):
             raise ValueError("feature_names must have a text for each feature.")
         clf.feature_names_in_ = names
-    then = decode_each(config["parameters_then"], arrays.any)
+    then = decode_each(config["parameters_then"], arrays)
     clf._fitted = read_fitted(clf, config, arrays, then)
     return clf
 

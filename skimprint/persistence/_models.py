@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
 from ..classifier import ImprintClassifier, ImprintClassifierCV
-from ..classifier._plain.arrays import Arrays, Checked
+from ..classifier._plain.arrays import MAX_TEXT_BYTES, Arrays, Checked
 from ..classifier._steps import last_step
 from ..embedding._embedder import FoundationEmbedder
 from ..embedding._extras import require
@@ -197,7 +197,8 @@ def load(
         weights = regular_file(folder, WEIGHTS)
         _check_lengths(weights)
         with safetensors.safe_open(weights, framework="numpy") as file:
-            arrays = Checked(file.get_tensor, set(file.keys()))
+            room = weights.stat().st_size + MAX_TEXT_BYTES
+            arrays = Checked(file.get_tensor, set(file.keys()), room=[room])
             model = _read(config["model"], arrays, folder, trust)
         if not _has_ours(model):
             raise ValueError(f"it is a {type(model).__name__}, and no model of ours.")
@@ -323,10 +324,10 @@ def _read(config, arrays, folder, trust):
     if kind == "ImprintClassifier":
         return read_classifier(config, arrays)
     if kind == "ImprintClassifierCV":
-        model = ImprintClassifierCV(**decode_each(config["parameters"], arrays.any))
+        model = ImprintClassifierCV(**decode_each(config["parameters"], arrays))
         model._validate_params()
         for name in _RESULTS:
-            setattr(model, name, decode(config["results"][name], arrays.any))
+            setattr(model, name, decode(config["results"][name], arrays))
         model.best_estimator_ = _read(config["best"], arrays.of("best"), folder, trust)
         if hasattr(model.best_estimator_, "feature_names_in_"):
             model.feature_names_in_ = model.best_estimator_.feature_names_in_
@@ -346,13 +347,19 @@ def _read(config, arrays, folder, trust):
     if kind == "skops":
         skops = require("skops.io", "Loading transformers of scikit-learn")
         path = regular_file(folder, config["file"])
-        check_archive(path)
         try:
+            check_archive(path)
             step = skops.load(path, trusted=trust["trusted"])
         except skops.exceptions.UntrustedTypesFoundException as error:
             raise ValueError(
                 f"{error} Read what they are, and pass trusted=[...] with these names "
                 "if you trust them."
+            ) from error
+        except (ImportError, ValueError):
+            raise
+        except Exception as error:  # archives and arrays raise what they like
+            raise ValueError(
+                f"{path.name} is damaged: {type(error).__name__}: {error}"
             ) from error
         # Folders with pickles that the next fit would load; no steps of that name.
         for part in (step, *step.get_params().values()):
@@ -364,7 +371,7 @@ def _read(config, arrays, folder, trust):
 
 
 def _read_embedder(config, arrays, trust):
-    params = decode_each(config["parameters"], arrays.any)
+    params = decode_each(config["parameters"], arrays)
     # By arguments of their own, libraries may be told to run code, too.
     for name in ("trust_remote_code", "model_kwargs"):
         if params[name] and not trust["trust_remote_code"]:
@@ -375,7 +382,7 @@ def _read_embedder(config, arrays, trust):
             )
     # Nobody's cache is to be read or written because a file says so.
     model = FoundationEmbedder(**params | {"cache_dir": None})
-    facts = decode(config["facts"], arrays.any)
+    facts = decode(config["facts"], arrays)
     for name in facts.keys() & set(_EMBEDDER_FACTS):
         setattr(model, name, facts[name])
     if "n_features_out_" in facts:

@@ -111,8 +111,8 @@ def decode(encoded, arrays):
     ----------
     encoded : None, bool, int, float, str, list or dict
         The JSON.
-    arrays : callable
-        From the name of an array to the array.
+    arrays : Checked
+        The arrays.
 
     Returns
     -------
@@ -131,13 +131,15 @@ def decode(encoded, arrays):
             raise ValueError(f"{name!r} is no type of a number.")
         return np.dtype(name).type(decode(number, arrays))
     if kind == "array":
-        return arrays(content)
+        array = arrays.any(content)
+        arrays.spend(array.nbytes)  # it may be named again and again
+        return array
     if kind == "objects":
         name, values = content
-        return _array(decode(values, arrays), name)
+        return _array(decode(values, arrays), name, arrays)
     if kind == "masked":
         name, values, mask = content
-        return np.ma.MaskedArray(_array(decode(values, arrays), name), mask)
+        return np.ma.MaskedArray(_array(decode(values, arrays), name, arrays), mask)
     if kind == "tuple":
         return tuple(decode(content, arrays))
     if kind == "dict":
@@ -186,10 +188,13 @@ def _dtype_name(array, where):
     raise ValueError(_refusal(array, where))
 
 
-def _array(values, name):
+def _array(values, name, arrays):
     """Make an array of lists, of the shape that the lists have."""
     if name == "object":
         return as_objects(values)
+    if name == "str":
+        texts = np.array(values, object).ravel().tolist()
+        arrays.spend(4 * len(texts) * max(map(len, texts), default=0))
     if name not in (*_SCALARS, "str"):
         raise ValueError(f"{name!r} is no dtype of an array.")
     return np.array(values, name)

@@ -102,7 +102,7 @@ def test_what_load_would_refuse_for_its_size_is_not_written(
     name = "skimprint.persistence._files._MAX_CONFIG_BYTES"
     if limit == "labels":
         size, name = clf.classes_.nbytes, "skimprint.classifier._plain.arrays."
-        name += "_MAX_LABEL_BYTES"
+        name += "MAX_TEXT_BYTES"
     monkeypatch.setattr(name, size - 1)
     message = f"at most {size - 1} bytes.* would .*{size}.* Fit with shorter labels"
     with pytest.raises(ValueError, match=message):

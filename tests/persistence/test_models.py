@@ -8,6 +8,8 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -336,6 +338,21 @@ def configured(**changes):
     return lambda folder: edit(folder, lambda whole, model: model.update(changes))
 
 
+def compact(change, change_arrays=lambda arrays: None):
+    """Change a model that only predicts."""
+
+    def attack(folder):
+        persistence.save(persistence.load(folder), folder, learning=False)
+        edit(folder, lambda whole, model: change(model))
+        edit_arrays(folder, change_arrays)
+
+    return attack
+
+
+def unchanged(model):
+    pass
+
+
 EMBEDDER = {
     "component": [
         "skimprint.FoundationEmbedder",
@@ -421,7 +438,26 @@ ATTACKS = {
     "needs without moments": configured(needs=[False, 200, 0]),
     "learning as text": configured(learning="yes"),
     "more samples than fit": configured(n_samples=2**70),
+    "so many samples that no more fit": configured(n_samples=2**63 - 1),
     "a shrinkage above 1": configured(shrinkage=1.5),
+    "no shrinkage": configured(shrinkage=None),
+    "a shrinkage of nothing": lambda f: edit(
+        f, lambda c, m: m["parameters"].update(whitening=None)
+    ),
+    "only rows of a head": lambda f: edit_arrays(
+        f, lambda a: a["is_head"].__setitem__(slice(None), True)
+    ),
+    "only predicts, no shrinkage": compact(lambda m: m.update(shrinkage=None)),
+    "only predicts, no whitening": compact(lambda m: m.pop("whitening_outside")),
+    "only predicts, no mean directions": compact(
+        unchanged, lambda a: a.pop("mean_directions")
+    ),
+    "only predicts, many proxies": compact(
+        unchanged, lambda a: a["proxy_offsets"].__setitem__(-1, 10**7)
+    ),
+    "only predicts, but learns": lambda f: edit(
+        f, lambda c, m: m.update(learning=False)
+    ),
     "a temperature of 0": configured(temperatures={"similarity": 0}),
     "no dtype": configured(dtype=None),
     "a bad rejection": lambda f: edit(
@@ -508,6 +544,98 @@ def test_hostile_files_are_one_clear_error_and_no_memory(saved, attack):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"objects": ["str", ["a" * 5000, *[""] * 5000]]},
+        {"objects": ["str", [["a" * 5000], *[[""]] * 5000]]},
+        {"masked": ["str", ["a" * 5000, *[""] * 5000], [False] * 5001]},
+        [{"array": "rows"}] * 300,
+        {"dict": [[i, {"array": "rows"}] for i in range(300)]},
+        [{"objects": ["str", ["a" * 600, *[""] * 600]]}] * 100,
+    ],
+    ids=["texts", "more axes", "masked", "arrays", "dict", "many"],
+)
+@pytest.mark.parametrize("around", ["classifier", "search"])
+def test_values_take_little_more_memory_than_their_files(
+    digits, folder, monkeypatch, value, around
+):
+    """The limit is smaller here: of texts as NumPy has them, it is 1 GiB."""
+    X, y = digits
+    clf = plain_classifier("all", whitening=None)
+    if around == "search":
+        clf = ImprintClassifierCV(clf, {"mean_weight": [0.0]}, cv=2)
+    persistence.save(clf.fit(X, y), folder)
+
+    def change(whole, model):
+        if around == "search":
+            text = json.dumps(value).replace('"rows"', '"best.rows"')
+            model["results"]["best_params_"] = json.loads(text)
+        else:
+            model["parameters"]["n_proxies"] = value
+
+    edit(folder, change)
+    monkeypatch.setattr("skimprint.persistence._models.MAX_TEXT_BYTES", 10**7)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="far more memory than its files"):
+        persistence.load(folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
+
+
+@pytest.mark.parametrize("member", ["the archive", "schema.json", "*.npy"])
+def test_any_change_of_a_transformer_is_a_clear_error_or_none(folder, member):
+    pytest.importorskip("skops.io", reason="needs skimprint[files]")
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
+    model = make_pipeline(StandardScaler(), plain_classifier("mean")).fit(X, y)
+    persistence.save(model, folder)
+    path, messages = folder / "transformer_0.skops", []
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for _ in range(100):
+        if member == "the archive":
+            path.write_bytes(with_byte_changed(content, rng))
+        else:
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, old in members.items():
+                    is_changed = fnmatch(name, member)
+                    new = with_byte_changed(old[:200], rng) + old[200:]
+                    archive.writestr(name, new if is_changed else old)
+        try:
+            persistence.load(folder)
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > 20
+    assert all("cannot be loaded as a model" in message for message in messages)
+    assert any("transformer_0.skops" in message for message in messages)
+
+
+def with_byte_changed(content, rng):
+    """Change one byte anywhere."""
+    damaged = bytearray(content)
+    damaged[rng.integers(len(content))] = rng.integers(256)
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_weights_of_any_float_type_go_on_learning(folder, dtype):
+    X, y = np.random.default_rng(0).normal(size=(40, 6)), np.arange(40) % 4
+    persistence.save(ImprintClassifier(n_proxies=2, random_state=0).fit(X, y), folder)
+    edit_arrays(
+        folder,
+        lambda arrays: arrays.update(
+            {"samples.weights": arrays["samples.weights"].astype(dtype)}
+        ),
+    )
+    clf = persistence.load(folder)
+    for label in (77, 0, 77):  # what stays the same is found by its bits
+        clf.partial_fit(X[:20], [label] * 20)
+        assert clf.predict(X).shape == y.shape
 
 
 def new_component(whole, model):

@@ -8,8 +8,8 @@ from sklearn.utils._param_validation import Interval
 
 from ..._validation import as_objects
 
-# Text takes as much memory for each label as for the longest.
-_MAX_LABEL_BYTES = 2**30
+#: Text takes as much memory for each label as for the longest.
+MAX_TEXT_BYTES = 2**30
 
 #: Where temperatures and the like are, and where shrinkages are.
 POSITIVE = Interval(Real, 0, None, closed="neither")
@@ -69,6 +69,8 @@ class Checked(Arrays):
         What the names of the part start with.
     is_trusted : bool, default=False
         Whether no array has NaN or infinity, so that none has to be read for that.
+    room : list of one int, default=None
+        Bytes that values besides may take, those of all parts together.
 
     Attributes
     ----------
@@ -76,15 +78,16 @@ class Checked(Arrays):
         Of axes by name, as far as they are known.
     """
 
-    def __init__(self, read, names, prefix="", *, is_trusted=False):
+    def __init__(self, read, names, prefix="", *, is_trusted=False, room=None):
         self.read, self.names, self.prefix = read, names, prefix
-        self.is_trusted = is_trusted
+        self.is_trusted, self.room = is_trusted, room
         self.sizes = {}
 
     def of(self, part):
         """Find the arrays of a part."""
         prefix = f"{self.prefix}{part}."
-        return Checked(self.read, self.names, prefix, is_trusted=self.is_trusted)
+        options = {"is_trusted": self.is_trusted, "room": self.room}
+        return Checked(self.read, self.names, prefix, **options)
 
     def has(self, name):
         """Tell whether there is an array."""
@@ -95,6 +98,12 @@ class Checked(Arrays):
         if whole_name not in self.names:
             raise ValueError(f"{whole_name} is missing.")
         return self.read(whole_name)
+
+    def spend(self, n_bytes):
+        """Refuse values that take far more memory than the files."""
+        self.room[0] -= n_bytes
+        if self.room[0] < 0:
+            raise ValueError("its values would take far more memory than its files.")
 
     def take(self, name, kind, *axes, finite=True):
         """Read an array that must be of a kind and of a shape.
@@ -132,9 +141,9 @@ class Checked(Arrays):
 
 
 def count(value, name):
-    """Check a number that was read: an int of at least 0, which NumPy can hold."""
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError(f"{name} must be an int from 0 to 2**63 - 1; got {value!r}.")
+    """Check a number that was read: an int of at least 0, which NumPy can add to."""
+    if type(value) is not int or not 0 <= value <= 2**62:
+        raise ValueError(f"{name} must be an int from 0 to 2**62; got {value!r}.")
     return value
 
 
@@ -229,9 +238,9 @@ def read_labels(plain):
 def _check_lengths(labels):
     """Refuse text that would take too much memory as an array."""
     n_bytes = 4 * len(labels) * max(map(len, labels), default=1)
-    if n_bytes > _MAX_LABEL_BYTES:
+    if n_bytes > MAX_TEXT_BYTES:
         raise ValueError(
             f"labels are too long: as an array, they must take at most "
-            f"{_MAX_LABEL_BYTES} bytes, and would take {n_bytes}, each as many as the "
+            f"{MAX_TEXT_BYTES} bytes, and would take {n_bytes}, each as many as the "
             "longest. Fit with shorter labels, such as numbers."
         )

@@ -131,16 +131,20 @@ def read_head(plain, arrays, plan, space):
     head.classes, head.all_classes = _read_classes(plain)
     n_classes, n_features = len(head.classes), arrays.sizes["features"]
     head.offsets = proxy_offsets(arrays, n_classes)
-    head.codes = np.repeat(np.arange(n_classes), np.diff(head.offsets))
+    # Before memory is taken for so many proxies as the offsets say.
     head.counts = arrays.take("proxy_counts", "f", "proxies")
+    head.codes = np.repeat(np.arange(n_classes), np.diff(head.offsets))
     head.indices = arrays.take("proxy_indices", "i", "proxies")
     for name in ("shrinkage", "covariance_shrinkage"):
         value = plain[name]
         setattr(head, name, None if value is None else number(value, name, SHARE))
     head.whitening = None
-    if "whitening_outside" in plain:
+    is_whitened = plan.whitening is not None and not space.is_head.all()
+    if is_whitened != (head.shrinkage is not None):
+        raise ValueError(f"shrinkage cannot be {head.shrinkage}, by the parameters.")
+    if is_whitened and "whitening_outside" in plain:
         head.whitening = _read_whitening(plain, arrays)
-    elif head.shrinkage is not None:
+    elif is_whitened:
         head.whitening = space.whitening(head.shrinkage)
     if arrays.has("proxies") or not plain["learning"]:
         head.proxies = arrays.take("proxies", "f", "proxies", "features")

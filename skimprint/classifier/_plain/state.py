@@ -21,6 +21,9 @@ _AXES = {
     "keys": ("u",),
 }
 
+# Of those whose bits are hashed, or that are indices.
+_DTYPES = {"indices": np.intp, "keys": np.uint64, "weights": np.float64}
+
 
 def write_state(state, arrays, *, derived):
     """Turn what is known of classes into plain values and arrays.
@@ -226,8 +229,8 @@ def _read_ragged(record, arrays, part, n_classes, **known):
         kind, *axes = _AXES.get(name, ("f",))
         finite = name != "spreads"
         known[name] = arrays.take(f"{part}.{name}", kind, part, *axes, finite=finite)
-        if name == "indices":
-            known[name] = known[name].astype(np.intp, copy=False)
+        if name in _DTYPES:
+            known[name] = known[name].astype(_DTYPES[name], copy=False)
     return Ragged(record(**known), offsets)
 
 
