@@ -80,7 +80,15 @@ def plain_labels(classes):
     """
     if classes.dtype.kind != "O":
         return classes.astype(classes.dtype.newbyteorder("="), copy=False)
-    return as_objects([str.__str__(v) if isinstance(v, str) else v for v in classes])
+    labels = [str.__str__(v) if isinstance(v, str) else v for v in classes]
+    for label in labels:
+        # NumPy drops it wherever it makes text of them, as of `forget(["a\0"])`.
+        if isinstance(label, str) and label.endswith("\0"):
+            raise ValueError(
+                f"labels must not end with a NUL character; got {label!r}, which NumPy "
+                "takes for the label without it. Strip it: label.rstrip('\\0')."
+            )
+    return as_objects(labels)
 
 
 def as_objects(labels):

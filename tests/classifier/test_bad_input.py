@@ -323,6 +323,19 @@ class TestBadInput:
         with pytest.raises(ValueError, match=f"objects of type {types}. Leave out"):
             fit(data[0], y)
 
+    @pytest.mark.parametrize("label", ["a\0", "\0", "b\0\0"], ids=ascii)
+    def test_labels_that_numpy_takes_for_others(self, data, label):
+        """In an array of text they are the others; so would `forget` have them."""
+        X, y = data[0], np.array(["a", "b", label] * 10, object)
+        clf = fit(X, np.array(["a", "b"] * 15, object))
+        for learn in (clf.fit, clf.partial_fit):
+            with pytest.raises(ValueError, match="must not end with a NUL"):
+                learn(X, y)
+        with pytest.raises(ValueError, match="must not end with a NUL"):
+            ImprintClassifier.from_head(X[:3], y[:3])
+        assert clf.classes_.tolist() == ["a", "b"]
+        assert fit(X, y.astype(str)).forget(label).predict(X).dtype.kind == "U"
+
     def test_text_in_place_of_embeddings(self, data):
         X, y = data
         table = X.astype(object)
