@@ -1,7 +1,7 @@
 """Names for a model and its preprocessing that change when either changes.
 
-A module's name is made of its weights, its settings, the code of its own classes and,
-where somebody else may change it, what it makes of probe items.
+A module's name is made of its weights, its settings, the code of its classes and, where
+somebody else may change it, the code of the user's that it calls.
 """
 
 import contextlib
@@ -119,7 +119,7 @@ def structure_digest(module):
     """Digest how a module is made, apart from its weights.
 
     Its parts with their classes and attributes, its configuration if it has one. What
-    it calls elsewhere is not followed: that shows in what it makes of probe items.
+    these call elsewhere is not followed: that is for `code_digest`.
     """
     return digest(_module_parts(module, {}))
 
@@ -142,8 +142,7 @@ def _module_parts(module, seen):
             for key, value in vars(part).items()
             if key not in common and key not in _ORIGIN
         }
-        hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
-        held = _parts([settings, hooks], seen)
+        held = _parts([settings, _hooks(part)], seen)
         parts.append([name, _class_parts(type(part), seen), held])
     return parts
 
@@ -324,8 +323,8 @@ def code_digest(called):
     Parameters
     ----------
     called : callable
-        A function, a method, a ``partial``, or an object of a class of the user's. What
-        belongs to a library does not count.
+        A function, a method, a ``partial``, a module, or an object of a class of the
+        user's. What belongs to a library does not count.
 
     Returns
     -------
@@ -352,16 +351,45 @@ def code_digest(called):
             if _is_installed(value):
                 continue
             parts.append(_code_parts(value.__code__))
-            known = value.__globals__
-            names = sorted(_names(value)[0] & known.keys())
             todo += [*(value.__defaults__ or ()), *_enclosed(value)]
             todo += (value.__kwdefaults__ or {}).values()
-            todo += [known[name] for name in names]
-        elif not isinstance(value, type) and not _is_installed(type(value)):
+            todo += _named(value)
+        elif isinstance(value, type):
+            if not _is_installed(value):
+                seen[id(value)] = value
+                parts.append(_class_parts(value, {}))
+                held = [_function_of(held) for _, held in sorted(vars(value).items())]
+                todo += [*value.__bases__, *held]
+        elif hasattr(value, "named_modules"):
             seen[id(value)] = value
-            parts.append(_class_parts(type(value), {}))
-            todo += [held for _, held in sorted(getattr(value, "__dict__", {}).items())]
+            for part in value.modules():
+                todo += [type(part), *_hooks(part), *_held(part)]
+        elif not _is_installed(type(value)):
+            seen[id(value)] = value
+            todo += [type(value), *_held(value)]
     return digest(parts)
+
+
+def _held(value):
+    """List the attributes of an object, but for where it is from, and its mode."""
+    attributes = sorted(getattr(value, "__dict__", {}).items())
+    return [held for name, held in attributes if name not in {"training", *_ORIGIN}]
+
+
+def _hooks(part):
+    return [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
+
+
+def _named(function):
+    """List what a function names, also in modules of the user's."""
+    names, attributes, _ = _names(function)
+    known = function.__globals__
+    named = [known[name] for name in sorted(names & known.keys())]
+    for value in [*named]:
+        if isinstance(value, types.ModuleType) and not _is_installed(value):
+            within = vars(value)
+            named += [within[name] for name in sorted(attributes & within.keys())]
+    return named
 
 
 def _names(function):
@@ -411,7 +439,7 @@ def _is_installed(value):
 def _is_library(name):
     """Whether a module comes with Python or was installed."""
     root = name.partition(".")[0]
-    if root in sys.stdlib_module_names:
+    if root in sys.stdlib_module_names or root in _KNOWN:
         return True
     try:
         spec = importlib.util.find_spec(root)

@@ -79,16 +79,3 @@ def module_device(module):
     """Device of a module's first parameter or buffer, or None if it has neither."""
     tensor = next(chain(module.parameters(), module.buffers()), None)
     return None if tensor is None else tensor.device
-
-
-def probe_tensors(module):
-    """Make tensors of shapes that a module without preprocessing may take."""
-    import torch
-
-    weight = next((weight for weight in module.parameters() if weight.ndim > 1), None)
-    width = 3 if weight is None else weight.shape[1]
-    generator = torch.Generator().manual_seed(0)
-    return [
-        torch.rand(shape, generator=generator)
-        for shape in ((width, 224, 224), (width, 32, 32), (width,))
-    ]
