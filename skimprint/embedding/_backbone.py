@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays.threads import ForkSafeLock
-from ._fingerprint import digest
+from ._fingerprint import digest, preprocessing_digest
 from ._inputs import SOURCES
 from ._items import SettingError
 
@@ -100,8 +100,9 @@ class State:
         How many hold the module in eval mode.
     was_training : list of torch.nn.Module
         Its parts that were in training mode before.
-    digest : str, default=None
-        Of a module that nobody can change.
+    names : dict of {tuple of (str, str or None): tuple of (str, str or None)}
+        By modality and prompt, digests of a model that nobody can change and of its
+        preprocessing.
     copies : dict of {torch.device: tuple of (str, torch.nn.Module)}
         Copies on other devices, each with the digest of what it is a copy of.
     """
@@ -111,7 +112,7 @@ class State:
     lock: ForkSafeLock = field(default_factory=ForkSafeLock)
     users: int = 0
     was_training: list = field(default_factory=list)
-    digest: str | None = None
+    names: dict = field(default_factory=dict)
     copies: dict = field(default_factory=dict)
 
 
@@ -128,6 +129,10 @@ def state_of(model):
         return State()
 
 
+def _same(value):
+    return value
+
+
 @dataclass(eq=False)
 class Backbone:
     """A frozen model: from a list of items to a matrix, in three steps.
@@ -140,9 +145,9 @@ class Backbone:
         What the items are.
     forward : callable
         From ``(model, inputs)`` to an array or tensor of shape (n, d).
-    load : callable, default=None
+    load : callable, default=lambda item: item
         From one image or text to what ``collate`` takes, one item at a time.
-    collate : callable, default=None
+    collate : callable, default=lambda items: items
         From a list of loaded items to ``inputs``, on the CPU.
     pooling : str, default="model"
         How a row is made of the model's output.
@@ -150,10 +155,13 @@ class Backbone:
         Where the model runs, or None if it is the model's own affair.
     dtype : str, default="float32"
         Precision of the model's arithmetic.
-    preprocessing : callable, default=None
-        Gives the digest of all that happens between an item and the model.
     fingerprint : callable, default=None
         Gives the digest of the model itself.
+    preprocessing : callable, default=None
+        Gives what tells ``load`` and ``collate`` from others, besides what they do to
+        probe items; None where ``fingerprint`` tells all.
+    owned : bool, default=False
+        Whether nobody but us holds the model, so that it cannot change.
     prompt : str, default=None
         What the model is told before each text, if ``collate`` sees to that.
     truncate_dim : int, default=None
@@ -165,13 +173,14 @@ class Backbone:
     model: Any
     modality: str
     forward: Callable
-    load: Callable | None = None
-    collate: Callable | None = None
+    load: Callable = _same
+    collate: Callable = _same
     pooling: str = "model"
     device: Any = None
     dtype: str = "float32"
-    preprocessing: Callable | None = None
     fingerprint: Callable | None = None
+    preprocessing: Callable | None = None
+    owned: bool = False
     prompt: str | None = None
     truncate_dim: int | None = None
     decode_size: int | None = None
@@ -186,11 +195,23 @@ class Backbone:
 
     def digest(self):
         """Name the model, its preprocessing, pooling and precision."""
-        preprocessing = self.preprocessing() if self.preprocessing else None
+        names = self.state.names if self.owned else {}
+        key = self.modality, self.prompt
+        if key not in names:
+            names[key] = self.fingerprint(), self._preprocessing_digest()
         source = self.modality, SOURCES[self.modality].version
         settings = self.pooling, self.dtype, self.prompt, self.truncate_dim
-        settings = *settings, self.decode_size
-        return digest(self.fingerprint(), preprocessing, *source, *settings)
+        return digest(*names[key], *source, *settings, self.decode_size)
+
+    def _preprocessing_digest(self):
+        if self.preprocessing is None:
+            return None
+
+        def preprocess(item):
+            return self.collate([self.load(item)])
+
+        does = preprocessing_digest(preprocess, self.modality)
+        return digest(does, self.preprocessing())
 
     def source(self, items):
         """Read items as this model wants them."""
@@ -217,8 +238,7 @@ class Backbone:
         self.prompt, load = options.prompt, self.load
 
         def load_with_prompt(text):
-            text = options.prompt + text
-            return text if load is None else load(text)
+            return load(options.prompt + text)
 
         self.load = load_with_prompt
         return self
@@ -235,10 +255,6 @@ class Backbone:
                 stacklevel=5,
             )
 
-    def prepare(self, loaded):
-        """Turn loaded items into inputs of the model."""
-        return loaded if self.collate is None else self.collate(loaded)
-
     def running(self):
         """Hold the model ready to embed, in a ``with`` statement that gives it."""
         return contextlib.nullcontext(self.model)
@@ -251,7 +267,7 @@ class Backbone:
         model : object
             From `running`.
         inputs : object
-            From `prepare`.
+            From ``collate``.
 
         Returns
         -------

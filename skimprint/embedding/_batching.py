@@ -117,8 +117,7 @@ def _prepare(backbone, source, indices):
     loaded, failures = {}, {}
     for index in indices:
         try:
-            item = source.load(index)
-            loaded[index] = item if backbone.load is None else backbone.load(item)
+            loaded[index] = backbone.load(source.load(index))
         except Exception as error:
             failures[index] = item_error(error, "reading it")
     if not loaded:
@@ -128,7 +127,7 @@ def _prepare(backbone, source, indices):
     batches = []  # one for each item, where they cannot share one
     for index, item in loaded.items():
         try:
-            batches.append(([index], backbone.prepare([item])))
+            batches.append(([index], backbone.collate([item])))
         except Exception as error:
             failures[index] = item_error(error, "preparing it")
     if 1 < len(batches) < len(loaded):  # without the bad ones they may share a batch
@@ -141,7 +140,7 @@ def _prepare(backbone, source, indices):
 
 def _together(backbone, loaded):
     """Prepare items that go through the model together, and may be taken apart."""
-    inputs = backbone.prepare([*loaded.values()])
+    inputs = backbone.collate([*loaded.values()])
     if not _has_rows(inputs, len(loaded)):
         raise ValueError("what the model takes has no row for each item")
     return inputs

@@ -535,24 +535,3 @@ def preprocessing_digest(preprocess, modality):
             "cache_dir=None"
         )
     return name
-
-
-def tokenizer_digest(tokenizer, tokenize):
-    """Digest a tokenizer: its vocabulary, and what it does to probe texts.
-
-    Parameters
-    ----------
-    tokenizer : object
-        With ``get_vocab`` if it has a vocabulary to tell.
-    tokenize : callable
-        From a list of texts to tensors, truncation and prompt included; it may refuse
-        some texts.
-
-    Returns
-    -------
-    name : str
-        Hexadecimal digest.
-    """
-    vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else None
-    probes = [_attempt(tokenize, [text], []) for text in probe_items("text")]
-    return digest(vocabulary, probes)

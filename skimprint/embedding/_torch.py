@@ -8,7 +8,6 @@ from .._arrays.threads import after_fork
 from . import _frozen
 from ._backbone import Backbone
 from ._extras import require
-from ._fingerprint import code_digest, digest
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -25,20 +24,11 @@ def _use_one_thread():
 
 @dataclass(eq=False)
 class TorchBackbone(Backbone):
-    """A backbone whose model is a ``torch.nn.Module``.
-
-    Parameters
-    ----------
-    owned : bool, default=False
-        Whether nobody but us holds the module, so that its mode need not be restored
-        and it cannot change.
-    """
-
-    owned: bool = False
+    """A backbone whose model is a ``torch.nn.Module``."""
 
     def __post_init__(self):
         super().__post_init__()
-        self.fingerprint = self._fingerprint
+        self.fingerprint = lambda: _frozen.module_digest(self.model)
 
     @contextlib.contextmanager
     def running(self):
@@ -66,14 +56,6 @@ class TorchBackbone(Backbone):
         dtype = dtypes.pop() if len(dtypes) == 1 else None
         with no_grad(), autocast:
             return super().run(model, to_device(inputs, self.device, dtype))
-
-    def _fingerprint(self):
-        if not self.owned:
-            return digest(_frozen.module_digest(self.model), code_digest(self.model))
-        with self.state.lock:  # of threads that come at once, one digests
-            if self.state.digest is None:
-                self.state.digest = _frozen.module_digest(self.model)
-            return self.state.digest
 
 
 def to_device(inputs, device, dtype=None):

@@ -169,19 +169,19 @@ def _callable_backbone(model, options):
     why = "has no effect on a callable, which does as it likes"
     options.refuse("device", "dtype", "pooling", why=why)
     rate = getattr(model, "sampling_rate", None)
-    resample = options.modality == "audio" and rate is not None
-    return Backbone(
+
+    def resample(sound):
+        return {"array": resampled(sound, rate), "sampling_rate": rate}
+
+    backbone = Backbone(
         model=model,
         modality="any" if options.modality == "auto" else options.modality,
         forward=lambda function, items: function(items),
-        load=_resampler(rate) if resample else None,
-        preprocessing=lambda: f"{rate} samples per second" if resample else None,
-        fingerprint=lambda: _callable_fingerprint(model, options),
+        fingerprint=lambda: digest(_callable_fingerprint(model, options), rate),
     )
-
-
-def _resampler(rate):
-    return lambda sound: {"array": resampled(sound, rate), "sampling_rate": rate}
+    if options.modality == "audio" and rate is not None:
+        backbone.load = resample
+    return backbone
 
 
 def _callable_fingerprint(model, options):

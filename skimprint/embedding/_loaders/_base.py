@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import ClassVar
 
-from ..._arrays.threads import cached_property
 from .._backbone import Backbone, Options
 from .._extras import require
-from .._fingerprint import preprocessing_digest
 from .._torch import TorchBackbone, resolve
 from ._module import stack, tensor_loader
+from ._text import vocabulary_of
 
 
 def in_float32(kwargs):
@@ -102,12 +101,7 @@ class TorchLoader(Loader):
         """Load the module, and keep what feeds it."""
         raise NotImplementedError
 
-    @cached_property
-    def image_preprocessing(self):
-        """Digest of what happens to images."""
-        return preprocessing_digest(self.preprocess, "image")
-
-    def make(self, options, modality, forward, **arguments):
+    def make(self, options, modality, forward, tokenizer=None, **arguments):
         """Make a backbone of the module."""
         return TorchBackbone(
             model=self.module,
@@ -116,7 +110,7 @@ class TorchLoader(Loader):
             device=options.device,
             dtype=options.dtype,
             owned=True,
-            preprocessing=lambda: getattr(self, f"{modality}_preprocessing"),
+            preprocessing=lambda: vocabulary_of(tokenizer),
             **arguments,
         )
 

@@ -1,6 +1,5 @@
 """Static embeddings of model2vec: a table of vectors for tokens, averaged."""
 
-from ..._arrays.threads import cached_property
 from .._backbone import Backbone
 from .._fingerprint import digest
 from ._base import Loader
@@ -27,7 +26,6 @@ class Model2Vec(Loader):
             lambda texts: self.model.encode(texts, use_multiprocessing=False)
         )
 
-    @cached_property
     def fingerprint(self):
         """Digest of the vectors and the tokenizer."""
         model = self.model
@@ -44,5 +42,6 @@ class Model2Vec(Loader):
             modality="text",
             forward=lambda model, texts: self.encode(texts),
             load=cutter(self.model.tokenizer, 2**20),
-            fingerprint=lambda: self.fingerprint,
+            fingerprint=self.fingerprint,
+            owned=True,
         )

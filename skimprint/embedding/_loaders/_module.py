@@ -2,7 +2,7 @@
 
 from array_api_compat import is_torch_array
 
-from .._fingerprint import code_digest, preprocessing_digest
+from .._fingerprint import code_digest
 from .._items import ItemError, describe
 from .._pooling import output_features, pool
 from .._torch import TorchBackbone, resolve
@@ -40,23 +40,18 @@ def module_backbone(module, options, preprocess):
     def forward(module, inputs):
         return pool(*output_features(module(inputs), options.pooling))
 
-    def preprocessing():
-        if preprocess is None:
-            return "none"
-        # Probe items do not show all that it may do.
-        return preprocessing_digest(load, modality) + code_digest(preprocess)
-
-    options, load = resolve(options, module), tensor_loader(preprocess)
+    options = resolve(options, module)
     return TorchBackbone(
         model=module,
         modality=modality,
         forward=forward,
-        load=load,
+        load=tensor_loader(preprocess),
         collate=stack,
         pooling=options.pooling,
         device=options.device,
         dtype=options.dtype,
-        preprocessing=preprocessing,
+        # Probe items do not show all that it may do.
+        preprocessing=None if preprocess is None else lambda: code_digest(preprocess),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..._arrays.threads import cached_property
 from .._backbone import Backbone
 from .._extras import require
-from .._fingerprint import digest, preprocessing_digest
+from .._fingerprint import digest
 from .._pooling import output_features, pool
 from ._base import Loader
 from ._module import unpadded
@@ -116,20 +116,9 @@ class Onnx(Loader):
         )
         return unpadded(processor, return_tensors="np")
 
-    @cached_property
-    def text_preprocessing(self):
-        """Digest of the tokenizer's file, which is all that there is to it."""
-        return digest(self.beside("tokenizer.json", "a text model").read_bytes())
-
-    @cached_property
-    def image_preprocessing(self):
-        """Digest of what happens to images."""
-        return preprocessing_digest(lambda image: self.process([image]), "image")
-
-    @cached_property
     def fingerprint(self):
-        """Digest of the model's file, and of those that it names for its weights."""
-        files = [self.path, *_weights_of(self.path)]
+        """Digest the model's file, and those that are read besides."""
+        files = [self.path, *self.files_beside(self.path)]
         return digest(*(file.read_bytes() for file in files if file.is_file()))
 
     def backbone(self, options):
@@ -166,8 +155,9 @@ class Onnx(Loader):
             forward=forward,
             collate=self.tokenize if own == "text" else self.process,
             pooling=options.pooling,
-            preprocessing=lambda: getattr(self, f"{own}_preprocessing"),
-            fingerprint=lambda: self.fingerprint,
+            fingerprint=self.fingerprint,
+            preprocessing=lambda: None,
+            owned=True,
         )
 
 

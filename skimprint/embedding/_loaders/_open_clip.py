@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-from ..._arrays.threads import cached_property
 from .._extras import require
-from .._fingerprint import digest
 from .._pooling import pool
 from ._base import TorchLoader, downloaded_file
 from ._text import cutter, one_at_a_time
-
-_PROBE_TEXTS = ["", "a photo of a Dog", "Ça coûte 12,50 €", "a " * 99]
 
 
 class OpenClip(TorchLoader):
@@ -49,11 +45,6 @@ class OpenClip(TorchLoader):
             lambda texts: tokenizer([cut(text) for text in texts])
         )
         return module
-
-    @cached_property
-    def text_preprocessing(self):
-        """Digest of the tokenizer, by what it does to probe texts."""
-        return digest(self.tokenize(_PROBE_TEXTS))
 
     def backbone(self, options):
         """Make a backbone of one of the two towers."""

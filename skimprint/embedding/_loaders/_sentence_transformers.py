@@ -3,7 +3,6 @@
 import re
 
 from ..._arrays.threads import cached_property
-from .._fingerprint import preprocessing_digest, tokenizer_digest
 from .._pooling import pool
 from ._base import TorchLoader, in_float32
 from ._module import with_tensors
@@ -54,18 +53,6 @@ class SentenceTransformers(TorchLoader):
         """With the model's own prompt, if it has a default one."""
         return self.collate(self.module.prompts.get(self.module.default_prompt_name))
 
-    @cached_property
-    def text_preprocessing(self):
-        """Digest of the tokenizer and the prompt."""
-        return tokenizer_digest(self.module.tokenizer, self.default_collate)
-
-    @cached_property
-    def image_preprocessing(self):
-        """Digest of what happens to images."""
-        return preprocessing_digest(
-            lambda image: self.default_collate([image]), "image"
-        )
-
     def prompt(self, options):
         """Look up a prompt by its name, or take the text itself."""
         prompts = self.module.prompts
@@ -105,4 +92,5 @@ class SentenceTransformers(TorchLoader):
             collate=self.default_collate if prompt is None else self.collate(prompt),
             pooling="model" if options.pooling == "auto" else options.pooling,
             prompt=prompt,
+            tokenizer=self.module.tokenizer if modality == "text" else None,
         )

@@ -39,6 +39,11 @@ def one_at_a_time(tokenize):
     return guarded
 
 
+def vocabulary_of(tokenizer):
+    """Get the vocabulary of a tokenizer, if it has one to tell."""
+    return tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else None
+
+
 def cutter(tokenizer, n_tokens):
     """Make a function that cuts off what is beyond the tokens that a model takes.
 
@@ -60,7 +65,7 @@ def cutter(tokenizer, n_tokens):
         From a text to its beginning. Tokenizing that takes time in proportion to
         ``n_tokens``, however long the text is.
     """
-    vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else ()
+    vocabulary = vocabulary_of(tokenizer) or ()
     special = {*getattr(tokenizer, "all_special_tokens", ()), "\u2581"}  # as a space
     if vocabulary and special.issuperset(vocabulary):
         # What transformers makes of a folder without the files of a tokenizer.

@@ -2,9 +2,8 @@
 
 from ..._arrays.threads import cached_property
 from .._backbone import ITEMS
-from .._fingerprint import digest, preprocessing_digest, tokenizer_digest
 from .._pooling import output_features, output_has, pool
-from .._sounds import probe_sounds, resampled
+from .._sounds import resampled
 from ._base import TorchLoader, in_float32
 from ._module import unpadded, with_tensors
 from ._text import cutter, one_at_a_time
@@ -124,26 +123,6 @@ class Transformers(TorchLoader):
 
         return collate
 
-    @cached_property
-    def audio_preprocessing(self):
-        """Digest of what happens to sounds."""
-        rate = self.extractor.sampling_rate
-        alone = ["alone"] if self.spreads_padding else []
-        return digest(
-            rate, [self.audio_collate([sound]) for sound in probe_sounds(rate)], *alone
-        )
-
-    @cached_property
-    def text_preprocessing(self):
-        """Digest of the tokenizer."""
-        name = tokenizer_digest(self.tokenizer, self.text_collate)
-        return digest(name, "alone") if self.spreads_padding else name
-
-    @cached_property
-    def image_preprocessing(self):
-        """Digest of what happens to images."""
-        return preprocessing_digest(lambda image: self.image_collate([image]), "image")
-
     def backbone(self, options):
         """Make a backbone of what the model takes, or of one tower of a pair."""
         modality = _modality(self, options)
@@ -167,21 +146,20 @@ class Transformers(TorchLoader):
                 mask = _mask_of_frames(module, mask, features.shape[1] - n_prefix)
             return pool(features, rest, mask, n_prefix)
 
-        load = None
+        arguments = {}
         if modality == "audio":
             rate = self.extractor.sampling_rate
-
-            def load(sound):
-                return resampled(sound, rate)
-
+            arguments["load"] = lambda sound: resampled(sound, rate)
+        if modality == "text":
+            arguments["tokenizer"] = self.tokenizer
         main = getattr(self.module, "main_input_name", None)
         return self.make(
             options,
             modality,
             forward,
-            load=load,
             collate=getattr(self, f"{modality}_collate"),
             pooling=pooling,
+            **arguments,
         )
 
 

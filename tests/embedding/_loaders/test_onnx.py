@@ -37,7 +37,7 @@ def test_onnx(tmp_path, tiny_models, of_images):
     assert cached.n_features_out_ == 8
     rows = cached.transform(items)
     if not of_images:
-        tokens = cached._resolve().prepare([TEXTS[1]])["input_ids"][0]
+        tokens = cached._resolve().collate([TEXTS[1]])["input_ids"][0]
         np.testing.assert_allclose(rows[1], weights[tokens].mean(0), atol=1e-6)
         first = clone(cached).set_params(pooling="cls").transform(items)
         np.testing.assert_allclose(first[0], weights[tokens[0]], atol=1e-6)
@@ -108,7 +108,7 @@ def test_onnx_pads_on_the_right(tmp_path, tiny_models):
     tokenizer.enable_padding(direction="left")
     tokenizer.save(str(folder / "tokenizer.json"))
     embedder = FoundationEmbedder(f"onnx:{folder}")
-    inputs = embedder._resolve().prepare(TEXTS)
+    inputs = embedder._resolve().collate(TEXTS)
     sizes = inputs["attention_mask"].sum(axis=1)
     assert len(set(sizes)) > 1
     for mask, size in zip(inputs["attention_mask"], sizes, strict=True):

@@ -37,7 +37,7 @@ def test_sentence_transformers_are_told_by_what_they_are(tmp_path):
     ]
     first, copied = (structure_digest(each.model) for each in backbones)
     assert first == copied
-    backbones[0].preprocessing()  # which looks at all that the model says of itself
+    backbones[0].digest()  # which looks at all that the model says of itself
     assert structure_digest(backbones[0].model) == first
 
 
@@ -148,7 +148,7 @@ def test_sentence_transformers_take_images_of_all_kinds(tiny_clip, tmp_path):
     rows = embedder.transform(items)
     np.testing.assert_allclose(rows[:2], rows[2:], atol=1e-6)
     np.testing.assert_allclose(rows[:2], embedder.transform(images), atol=1e-6)
-    ready = embedder._resolve().prepare(images)["pixel_values"]
+    ready = embedder._resolve().collate(images)["pixel_values"]
     np.testing.assert_allclose(embedder.transform(ready), rows[:2], atol=1e-6)
     with pytest.raises(ValueError, match="needs the embeddings of tokens"):
         embedder.set_params(pooling="mean").transform(images)
