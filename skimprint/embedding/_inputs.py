@@ -169,10 +169,6 @@ class Source:
         self.items = items
         self.notes = {}  # of items that were understood in a way to be told
 
-    def mark(self, index):
-        """Tell an object from all others that are there, or None if it has no state."""
-        return None
-
     def check(self, index):
         """Look at an item, as far as that takes no time beside embedding it."""
 
@@ -197,12 +193,8 @@ class Texts(Source):
         self.load(index)
 
     def identify(self, index, salt):
-        """Name the content of an item: a digest, or without salt the text itself."""
-        text = self.load(index)
-        if salt is None and isinstance(self.items, list):
-            return text
-        encoded = text.encode("utf-8", "surrogatepass")
-        return _digest(salt, encoded)  # which holds no text
+        """Name the content of an item by a digest, which holds no text."""
+        return _digest(salt, self.load(index).encode("utf-8", "surrogatepass"))
 
     def load(self, index):
         """Return the text."""
@@ -232,13 +224,6 @@ class Files(Source):
         self._salt = None
         self._digests = {}
 
-    def mark(self, index):
-        """Tell an object from all others that are there, or None if it has no state."""
-        item = self.items[index]
-        lasting = isinstance(self.items, list)  # else its number is used again
-        plain = isinstance(item, (str, bytes, os.PathLike))
-        return id(item) if lasting and not plain else None
-
     def check(self, index):
         """Look whether a path is that of a file."""
         item = file_of(self.items[index])
@@ -251,7 +236,7 @@ class Files(Source):
         is_path = isinstance(item, (str, os.PathLike))
         if salt is None and is_path:
             return os.fspath(item)
-        if salt is None and isinstance(self.items, list):
+        if salt is None and isinstance(self.items, list):  # else an id is used again
             return item if isinstance(item, bytes) else (type(item), id(item))
         self._salt = salt
         encoded = encoded_of(item, self.advice)

@@ -190,12 +190,7 @@ class _Run:
         again : dict of {int: int}
             The first of their kind, for all others.
         """
-        keys, same, seen = {}, {}, {}
-        # What may have state, such as a picture that is not read yet, is asked once.
-        for index in window:
-            mark = source.mark(index)
-            if mark is not None and seen.setdefault(mark, index) != index:
-                same[index] = seen[mark]
+        keys = {}
 
         def identify(indices):
             for index in indices:
@@ -204,11 +199,10 @@ class _Run:
                 except Exception as error:
                     self.fail(index, item_error(error, "reading it"))
 
-        distinct = [index for index in window if index not in same]
         if n_workers == 0 or self.salt is None:
-            identify(distinct)
+            identify(window)
         else:
-            some = [distinct[part] for part in gen_batches(len(distinct), 32)]
+            some = [window[part] for part in gen_batches(len(window), 32)]
             with ThreadPoolExecutor(n_workers, "skimprint-identify") as pool:
                 list(pool.map(identify, some))
         if self.cache is not None:
@@ -219,7 +213,6 @@ class _Run:
                 new[index] = key
             else:
                 again[index] = self.first[key]
-        again |= {index: again.get(mine, mine) for index, mine in same.items()}
         return new, again
 
     def look_up(self, keys):

@@ -90,20 +90,21 @@ def test_the_rules_of_decoding_are_part_of_the_key(tmp_path, monkeypatch):
     assert fingerprint(Lengths(), "text") == before[1]
 
 
-def test_objects_are_identified_once(tmp_path):
-    touched = []
+def test_one_object_for_many_items_is_embedded_once(tmp_path):
+    seen = []
 
-    class Watched(io.BytesIO):
-        def read(self, *args):
-            touched.append(threading.current_thread())
-            return super().read(*args)
+    def model(images):
+        seen.extend(images)
+        return mean_colour(images)
 
-    item = Watched(encode(pictures(1)[0]))
-    embedder = FoundationEmbedder(mean_colour, modality="image", cache_dir=tmp_path)
-    embedder.set_params(n_workers=3).transform([item] * 500)
-    assert len(touched) == 2  # for its key, and to be embedded
-    embedder.transform([item] * 500)
-    assert len(touched) == 3
+    model.fingerprint = "seen"
+    embedder = FoundationEmbedder(model, modality="image", n_workers=3)
+    for item in (io.BytesIO(encode(pictures(1)[0])), pictures(1)[0]):
+        expected = mean_colour(pictures(1) * 500)
+        for cache_dir in (None, tmp_path / type(item).__name__):
+            rows = embedder.set_params(cache_dir=cache_dir).transform([item] * 500)
+            np.testing.assert_allclose(rows, expected, rtol=1e-6)
+    assert len(seen) == 4
 
 
 class Lazy(Sequence):
