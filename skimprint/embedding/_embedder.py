@@ -131,8 +131,8 @@ class FoundationEmbedder(
 
     Attributes
     ----------
-    device_ : torch.device or None
-        Where the model runs; None for a callable.
+    device_ : str or None
+        Where the model runs, such as ``"cuda:0"``; None where that is its own affair.
     dtype_ : str
         Precision of the model's arithmetic.
     pooling_ : str
@@ -215,6 +215,7 @@ class FoundationEmbedder(
         model = make_pipeline(embedder, ImprintClassifier()).fit(texts, y)
     """
 
+    device_: str | None
     dtype_: str
     pooling_: str
     modality_: str
@@ -372,21 +373,10 @@ class FoundationEmbedder(
             cache.clear()
 
     @property
-    def device_(self) -> Device | None:
-        """Say where the model runs; None where that is its own affair."""
-        self._check_fitted("device_")
-        if self._device is None:
-            return None
-        try:
-            import torch  # a pickle of the estimator does not hold what needs it
-        except ImportError as error:
-            raise AttributeError("device_ needs torch: pip install torch") from error
-        return torch.device(self._device)
-
-    @property
     def fingerprint_(self) -> str | None:
         """Name model and settings by a digest; None where they cannot be told apart."""
-        self._check_fitted("fingerprint_")
+        if not hasattr(self, "n_features_out_"):
+            raise NotFittedError("fingerprint_ is known after fit: call fit first.")
         try:
             return self._resolve().digest()
         except UncacheableError:
@@ -396,10 +386,6 @@ class FoundationEmbedder(
         # scikit-learn's looks at each attribute, and so does the display of an
         # estimator. For this one the model would be loaded.
         return sorted({*object.__dir__(self)} - {"fingerprint_"})
-
-    def _check_fitted(self, attribute):
-        if not hasattr(self, "n_features_out_"):
-            raise NotFittedError(f"{attribute} is known after fit: call fit first.")
 
     def _resolve(self):
         """Check the settings and make the model ready, loading it if need be."""
@@ -415,7 +401,8 @@ class FoundationEmbedder(
 
     def _set_fitted(self, backbone, embedded):
         """Keep the facts about a fit as attributes."""
-        self._device = None if backbone.device is None else str(backbone.device)
+        # A pickle of the estimator holds nothing that needs torch.
+        self.device_ = None if backbone.device is None else str(backbone.device)
         self.dtype_ = backbone.dtype
         self.pooling_ = backbone.pooling
         self.modality_ = backbone.modality
