@@ -18,8 +18,9 @@ _PATIENCE = 0.5  # seconds between writes, which cost some: as much work may be 
 _KEYS_PER_QUERY = 900  # within the limit of variables of every SQLite
 _MAX_ROW = 2**20  # bytes of an embedding; nothing that is longer is one
 _FILE_NAME = re.compile(r"embeddings-(\d+)\.sqlite3")
-_TABLE = (
-    "embeddings (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
+_MAKE_TABLE = (
+    "CREATE TABLE IF NOT EXISTS embeddings "
+    "(key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
 )
 
 # Trouble that comes from the machine; all other errors of SQLite mean a damaged file.
@@ -339,9 +340,8 @@ def _is_empty(path):
     return False
 
 
-def _connected(path, mode="mode=rw", prepare=None):
+def _connected(path, mode="mode=rw"):
     """Open a file; one that is to be written to is made if need be."""
-    prepare = prepare or _prepare
     if mode == "mode=rw":
         # For its owner only. What a link points to is not made.
         with contextlib.suppress(FileExistsError):
@@ -352,7 +352,7 @@ def _connected(path, mode="mode=rw", prepare=None):
     try:
         connection.text_factory = bytes  # whatever damage makes of a value
         connection.execute("PRAGMA cell_size_check=ON")
-        prepare(connection)
+        _prepare(connection)
     except BaseException:
         connection.close()
         raise
@@ -365,18 +365,12 @@ def _prepare(connection):
     connection.execute("PRAGMA wal_autocheckpoint=2000")
     connection.execute("PRAGMA cache_size=-20000")
     deadline = time.monotonic() + _TIMEOUT
-    while True:
-        # Most often it is there: that is found out without a lock for writing.
-        made = connection.execute("SELECT sql FROM sqlite_master LIMIT 3").fetchall()
-        if made:
-            # A view or a trigger in its place could do anything, and take for ever.
-            if {sql for (sql,) in made} != {f"CREATE TABLE {_TABLE}".encode(), None}:
-                raise sqlite3.DatabaseError("it holds something else")
-            return
+    # Most often it is there: that is found out without a lock for writing.
+    while connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
         try:
             connection.execute("PRAGMA page_size=8192")  # keys go to random pages
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE}")
+            connection.execute(_MAKE_TABLE)
         except sqlite3.OperationalError as error:
             # Entering WAL mode does not wait by itself.
             if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
@@ -391,11 +385,18 @@ def _copy_readable(path, store, n_rows=50):
     of more than a hundred the steps grow by a hundredth of it, so that no more is
     missed behind it, and some 4,000 tries come to the end of all rowids.
     """
+    query = (
+        "SELECT rowid, key, value, checksum FROM embeddings WHERE rowid >= ? "
+        f"AND length(value) <= {_MAX_ROW} ORDER BY rowid LIMIT ?"
+    )
     start, gap, limit = 0, 0, n_rows
-    with contextlib.closing(_connected(path, "mode=ro", _find_table)) as connection:
+    with contextlib.closing(sqlite3.connect(f"{_uri(path)}?mode=ro", uri=True)) as file:
+        file.text_factory = bytes
+        file.execute("PRAGMA cell_size_check=ON")
+        file.execute("PRAGMA writable_schema=ON")  # else no file that was cut
         while start < 2**63:
             try:
-                records = connection.execute(_ROWS_FROM, (start, limit)).fetchall()
+                records = file.execute(query, (start, limit)).fetchall()
             except _ERRORS:
                 if limit == 1:
                     step = 1 + gap // 100
@@ -408,25 +409,6 @@ def _copy_readable(path, store, n_rows=50):
             start, gap = max(start, records[-1][0]) + 1, 0
             limit = min(2 * limit, n_rows)
             store([record[1:] for record in records if _is_right(*record[1:])])
-
-
-_ROWS_FROM = (
-    "SELECT rowid, key, value, checksum FROM embeddings WHERE rowid >= ? "
-    f"AND length(value) <= {_MAX_ROW} ORDER BY rowid LIMIT ?"
-)
-
-
-def _find_table(connection):
-    """Prepare to read a damaged file that has our table, whatever else it has."""
-    connection.execute("PRAGMA writable_schema=ON")  # else no file that was cut
-    ours = f"CREATE TABLE {_TABLE}".rstrip(")")  # somebody may have added columns
-    query = (
-        "SELECT type FROM sqlite_master WHERE substr(sql, 1, ?) = ? "
-        "OR type = 'view' LIMIT 2"  # which could take for ever
-    )
-    made = connection.execute(query, (len(ours), ours)).fetchall()
-    if made != [(b"table",)]:
-        raise sqlite3.DatabaseError("it holds something else")
 
 
 def _is_right(key, row, checksum):

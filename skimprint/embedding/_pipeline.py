@@ -10,7 +10,7 @@ from sklearn.utils import gen_batches
 
 from .._arrays.device import to_host
 from .._progress import progress_bar
-from ._batching import embed_batches, not_finite
+from ._batching import embed_batches
 from ._extras import require
 from ._inputs import are_at_hand
 from ._items import WINDOW, ItemError, describe, item_error
@@ -221,9 +221,8 @@ class _Run:
             return list(keys)
         found = self.cache.get(list(keys.values()))
         hits = [index for index, key in keys.items() if key in found]
-        bad = self.matrix.put_bytes(hits, [found[keys[index]] for index in hits])
-        good = {*hits} - {*bad}
-        return [index for index in keys if index not in good]
+        self.matrix.put_bytes(hits, [found[keys[index]] for index in hits])
+        return [index for index, key in keys.items() if key not in found]
 
     def keep(self, indices, rows, failed, keys):
         """Set the rows of a batch, and store them."""
@@ -267,14 +266,13 @@ class _Matrix:
         self.rows = None
 
     def put_bytes(self, places, rows):
-        """Set rows that come from the cache; return the places of bad ones."""
+        """Set rows that come from the cache."""
         if not places:
-            return []
+            return
         if why := self.misfit({len(row) // 4 for row in rows}, "the cache holds"):
             raise ValueError(f"The {why}.")
         rows = np.frombuffer(b"".join(rows), dtype=np.float32).reshape(len(places), -1)
         self.put(places, rows)
-        return [places[row] for row in not_finite(rows)]
 
     def misfit(self, widths, source="the model returns"):
         """Say how rows differ in length, if they do, also from those that are there."""

@@ -247,11 +247,10 @@ def test_rows_beside_gaps_are_not_lost(many, tmp_path, place, n_between):
         move = "UPDATE embeddings SET rowid = rowid + ? WHERE rowid > ?"
         connection.execute(move, (2**62, place))
         connection.execute(move, (n_between - 2**62, place))
-        connection.execute("ALTER TABLE embeddings ADD COLUMN more INT")
-    with (
-        pytest.warns(RuntimeWarning, match="is damaged"),
-        EmbeddingCache(tmp_path) as cache,
-    ):
+        connection.execute("INSERT INTO embeddings VALUES (x'01', x'00000000', 0)")
+    with EmbeddingCache(tmp_path) as cache:
+        with pytest.warns(RuntimeWarning, match="1 of its entries are damaged"):
+            assert cache.get([b"\x01"]) == {}
         assert cache.get([*many[1]]) == many[1]
 
 
@@ -528,11 +527,9 @@ def forge(directory, text_of_row):
     [
         b"",
         b"abc",
-        np.full(64, np.nan, np.float32).tobytes(),
-        np.full(64, -np.inf, np.float32).tobytes(),
         bytes(4 * 2_600_000),
     ],
-    ids=["empty", "3 bytes", "nan", "inf", "wide"],
+    ids=["empty", "3 bytes", "wide"],
 )
 @pytest.mark.parametrize("n_forged", [1, 60])
 @pytest.mark.filterwarnings("ignore:The cache:RuntimeWarning")
@@ -558,35 +555,24 @@ def test_forged_widths_are_told(tmp_path, n_new):
         embed(tmp_path, texts=TEXTS + ["new"] * n_new)
 
 
-FOR_EVER = (
-    "CREATE VIEW embeddings AS WITH RECURSIVE n(key, value, checksum) AS (SELECT x'00',"
-    " x'00', 0 UNION ALL SELECT x'00', x'00', checksum + 1 FROM n) SELECT * FROM n"
-)
-TRIGGER = (
-    "CREATE TRIGGER t AFTER INSERT ON embeddings BEGIN "
-    "DELETE FROM embeddings WHERE key = NEW.key; END"
-)
-
-
 @pytest.mark.parametrize(
     "sql, n_lost",
     [
-        (f"DROP TABLE embeddings; {FOR_EVER}", 60),
-        (FOR_EVER.replace("embeddings", "others"), 60),
-        (TRIGGER, 0),
+        ("ALTER TABLE embeddings RENAME TO others", 60),
+        ("ALTER TABLE embeddings RENAME COLUMN value TO row", 60),
         ("ALTER TABLE embeddings ADD COLUMN more INT", 0),
-        ("CREATE INDEX i ON embeddings (checksum)", 0),
     ],
 )
-def test_what_else_is_in_the_file_is_not_run(tmp_path, sql, n_lost):
+def test_a_file_with_another_table_makes_way(tmp_path, sql, n_lost):
     embed(tmp_path)
     with forging(tmp_path) as connection:
         connection.executescript(sql)
+    texts = [*TEXTS, "one more"]
     with pytest.warns(RuntimeWarning, match="is damaged"):
-        rows, n_embedded = embed(tmp_path)
-    assert n_embedded == n_lost
-    np.testing.assert_array_equal(rows, EXPECTED)
-    assert embed(tmp_path)[1] == 0
+        rows, n_embedded = embed(tmp_path, texts=texts)
+    assert n_embedded == n_lost + 1
+    np.testing.assert_array_equal(rows[:60], EXPECTED)
+    assert embed(tmp_path, texts=texts)[1] == 0
 
 
 def test_a_dangling_link_is_not_followed(tmp_path):
