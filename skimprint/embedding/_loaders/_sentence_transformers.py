@@ -2,7 +2,7 @@
 
 import re
 
-from ..._arrays.threads import cached_property
+from ..._arrays.threads import ForkSafeLock
 from .._pooling import pool
 from ._base import TorchLoader, in_float32
 from ._module import with_tensors
@@ -21,7 +21,7 @@ class SentenceTransformers(TorchLoader):
 
         kwargs = dict(options.model_kwargs)
         kwargs["model_kwargs"] = in_float32(kwargs.get("model_kwargs") or {})
-        return SentenceTransformer(
+        module = SentenceTransformer(
             name,
             device="cpu",
             revision=options.revision,
@@ -29,29 +29,25 @@ class SentenceTransformers(TorchLoader):
             trust_remote_code=options.trust_remote_code,
             **kwargs,
         )
+        self.cut = cutter(module.tokenizer, module.max_seq_length or 2**20)
+        self.lock = ForkSafeLock()
+        return module
 
     def collate(self, prompt):
         """Make what turns a list of texts, or images, into tensors."""
         process = with_tensors(
             lambda items: self.module.preprocess(items, prompt=prompt)
         )
-        n_tokens = self.module.max_seq_length or 2**20
-        cut = cutter(self.module.tokenizer, n_tokens)
 
         def collate(items):
             inputs = process(
-                [cut(item) if isinstance(item, str) else item for item in items]
+                [self.cut(item) if isinstance(item, str) else item for item in items]
             )
             if "pixel_values" in inputs:  # tensors do not say which tower they are for
                 inputs.setdefault("modality", "image")
             return inputs
 
-        return one_at_a_time(collate)
-
-    @cached_property
-    def default_collate(self):
-        """With the model's own prompt, if it has a default one."""
-        return self.collate(self.module.prompts.get(self.module.default_prompt_name))
+        return one_at_a_time(collate, self.lock)
 
     def prompt(self, options):
         """Look up a prompt by its name, or take the text itself."""
@@ -85,11 +81,12 @@ class SentenceTransformers(TorchLoader):
             return pool(features, options.pooling, output.get("attention_mask"))
 
         prompt = self.prompt(options) if modality == "text" else None
+        default = self.module.prompts.get(self.module.default_prompt_name)
         return self.make(
             options,
             modality,
             forward,
-            collate=self.default_collate if prompt is None else self.collate(prompt),
+            collate=self.collate(default if prompt is None else prompt),
             pooling="model" if options.pooling == "auto" else options.pooling,
             prompt=prompt,
             tokenizer=self.module.tokenizer if modality == "text" else None,

@@ -8,13 +8,13 @@ from .._items import ItemError
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def one_at_a_time(tokenize):
+def one_at_a_time(tokenize, lock=None):
     """Let only one thread use a tokenizer, which keeps settings that calls change.
 
     Texts that it makes nothing of are refused: of a batch they would get rows made of
     padding, and a text that is alone would fail in the model.
     """
-    lock = ForkSafeLock()
+    lock = lock or ForkSafeLock()
 
     def guarded(texts):
         try:

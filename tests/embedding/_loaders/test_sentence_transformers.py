@@ -2,10 +2,11 @@
 
 import io
 import shutil
+import time
 
 import numpy as np
 import pytest
-from embedders import TEXTS, import_or_skip, minilm, pictures
+from embedders import TEXTS, import_or_skip, in_threads, minilm, pictures
 from sklearn.base import clone
 
 from skimprint import FoundationEmbedder
@@ -39,6 +40,24 @@ def test_sentence_transformers_are_told_by_what_they_are(tmp_path):
     assert first == copied
     backbones[0].digest()  # which looks at all that the model says of itself
     assert structure_digest(backbones[0].model) == first
+
+
+@pytest.mark.parametrize("prompt", [None, "query: "])
+def test_one_thread_at_a_time_uses_a_tokenizer(monkeypatch, prompt):
+    model = FoundationEmbedder(minilm(), prompt=prompt)
+    module, using, most = model._resolve().model, [], []
+    preprocess = module.preprocess
+
+    def slow(*args, **kwargs):
+        using.append(None)
+        most.append(len(using))
+        time.sleep(0.05)
+        using.pop()
+        return preprocess(*args, **kwargs)
+
+    monkeypatch.setattr(module, "preprocess", slow)
+    in_threads(lambda: model.transform(TEXTS))
+    assert most == [1] * 4
 
 
 def test_sentence_transformers_truncate():
