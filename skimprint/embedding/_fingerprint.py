@@ -91,11 +91,6 @@ def tensor_parts(tensor):
     return kind, values.view(torch.uint8).numpy()
 
 
-def weights_digest(module):
-    """Digest the parameters and buffers of a module."""
-    return digest(dict([*module.named_parameters(), *module.named_buffers()]))
-
-
 # Their objects are described by their settings, not by their code.
 _KNOWN = {
     "huggingface_hub",
@@ -115,13 +110,13 @@ _ORIGIN = {
 }
 
 
-def structure_digest(module):
-    """Digest how a module is made, apart from its weights.
+def module_digest(module):
+    """Digest a module: weights, structure, and the code of the user's that it calls.
 
-    Its parts with their classes and attributes, its configuration if it has one. What
-    these call elsewhere is not followed: that is for `code_digest`.
+    The structure is its parts with their classes and attributes, and its configuration
+    if it has one.
     """
-    return digest(_module_parts(module, {}))
+    return digest(_parts(module, {}), code_digest(module))
 
 
 def _module_parts(module, seen):
@@ -159,7 +154,8 @@ def _parts(value, seen):
     if isinstance(value, logging.Logger):  # it knows all others, which come and go
         return f"logger {value.name}"
     if hasattr(value, "named_modules"):
-        return [_module_parts(value, seen), weights_digest(value)]
+        weights = dict([*value.named_parameters(), *value.named_buffers()])
+        return [_module_parts(value, seen), digest(weights)]
     if hasattr(value, "untyped_storage") or (
         isinstance(value, np.ndarray) and value.dtype != object
     ):

@@ -8,6 +8,7 @@ from .._arrays.threads import after_fork
 from . import _frozen
 from ._backbone import Backbone
 from ._extras import require
+from ._fingerprint import module_digest
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -28,7 +29,7 @@ class TorchBackbone(Backbone):
 
     def __post_init__(self):
         super().__post_init__()
-        self.fingerprint = lambda: _frozen.module_digest(self.model)
+        self.fingerprint = lambda: module_digest(self.model)
 
     @contextlib.contextmanager
     def running(self):

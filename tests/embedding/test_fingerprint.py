@@ -17,16 +17,14 @@ from skimprint.embedding._fingerprint import (
     code_digest,
     digest,
     function_digest,
+    module_digest,
     preprocessing_digest,
-    structure_digest,
-    weights_digest,
 )
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
 from skimprint.embedding._frozen import (  # noqa: E402
     evaluating,
-    module_digest,
     on_device,
     state_of,
 )
@@ -166,9 +164,9 @@ def with_default(value):
     ],
 )
 def test_whatever_a_module_holds_is_part_of_the_digest(first, second):
-    assert structure_digest(Holder(first)) != structure_digest(Holder(second))
+    assert module_digest(Holder(first)) != module_digest(Holder(second))
     copied = copy.deepcopy(Holder(first))
-    assert structure_digest(Holder(first)) == structure_digest(copied)
+    assert module_digest(Holder(first)) == module_digest(copied)
 
 
 def test_inherited_code_and_hooks_are_part_of_the_digest():
@@ -185,16 +183,16 @@ def test_inherited_code_and_hooks_are_part_of_the_digest():
     class Sub(Base):
         pass
 
-    digests = [structure_digest(Sub())]
+    digests = [module_digest(Sub())]
     Base.forward = lambda self, x: x + self.scale
-    digests.append(structure_digest(Sub()))
+    digests.append(module_digest(Sub()))
     Base.scale = 2
-    digests.append(structure_digest(Sub()))
+    digests.append(module_digest(Sub()))
     Base.offset = property(lambda self: 2)
-    digests.append(structure_digest(Sub()))
+    digests.append(module_digest(Sub()))
     module = Sub()
     module.register_forward_hook(lambda module, args, output: output + 1)
-    digests.append(structure_digest(module))
+    digests.append(module_digest(module))
     assert len(set(digests)) == len(digests)
 
 
@@ -234,16 +232,16 @@ def test_all_that_a_class_defines_is_part_of_the_digest(body):
             f"def make(value):\n class Mine(torch.nn.Module):\n  {body}\n return Mine"
         )
         exec(code, names := globals() | {"__name__": "of_mine"})
-        return structure_digest(names["make"](value)())
+        return module_digest(names["make"](value)())
 
     assert digest_with(1) == digest_with(1)
     assert digest_with(1) != digest_with(2)
 
 
 def test_a_logger_is_told_by_its_name():
-    before = structure_digest(Holder(logging.getLogger("skimprint.one")))
+    before = module_digest(Holder(logging.getLogger("skimprint.one")))
     logging.getLogger("skimprint.another").setLevel("ERROR")  # all know each other
-    assert structure_digest(Holder(logging.getLogger("skimprint.one"))) == before
+    assert module_digest(Holder(logging.getLogger("skimprint.one"))) == before
 
 
 def test_variables_that_are_deleted_are_no_obstacle():
@@ -252,9 +250,9 @@ def test_variables_that_are_deleted_are_no_obstacle():
     def function(x):
         return x * kept if x else x * deleted  # noqa: F821
 
-    before = structure_digest(Holder(function))
+    before = module_digest(Holder(function))
     del deleted
-    assert structure_digest(Holder(function)) != before
+    assert module_digest(Holder(function)) != before
 
 
 @pytest.mark.parametrize("call", ["scaled(x)", "helpers.scaled(x)"])
@@ -287,12 +285,12 @@ def test_modules_that_refer_to_themselves_have_a_digest():
     module = Holder([])
     module.held.append(module)
     module.held.append(module.forward)
-    assert structure_digest(module) == structure_digest(copy.deepcopy(module))
+    assert module_digest(module) == module_digest(copy.deepcopy(module))
 
 
 def test_what_holds_no_settings_is_no_obstacle(tmp_path):
     module = Holder(threading.Lock())
-    assert structure_digest(module) == structure_digest(Holder(threading.Lock()))
+    assert module_digest(module) == module_digest(Holder(threading.Lock()))
     FoundationEmbedder(module, cache_dir=tmp_path).transform(torch.eye(3))
 
 
@@ -384,10 +382,10 @@ def test_sets_in_code_do_not_depend_on_the_hash_seed():
 def test_digest_tells_the_order_of_values(shape):
     module = Holder(None)
     module.register_buffer("rows", torch.arange(float(np.prod(shape))).reshape(shape))
-    before = weights_digest(module)
+    before = module_digest(module)
     rows = module.rows.data
     rows[0], rows[1] = rows[1].clone(), rows[0].clone()
-    assert weights_digest(module) != before
+    assert module_digest(module) != before
 
 
 def made(code):
