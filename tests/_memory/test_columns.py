@@ -51,6 +51,12 @@ def assert_equal(column, records):
             np.testing.assert_array_equal(b, c)
 
 
+def two_halves(values):
+    """Two arrays whose memory lies side by side, but is not that of one array."""
+    half = len(values) // 2
+    return [np.frombuffer(values, offset=start, count=half // 8) for start in (0, half)]
+
+
 class TestRagged:
     @every
     @given(sizes_of_classes)
@@ -147,6 +153,29 @@ class TestRagged:
         found = joined(parts)
         assert found.dtype == whole.dtype
         np.testing.assert_array_equal(found, np.concatenate(parts))
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            lambda rows: [rows[:4:2], rows[2:4]],
+            lambda rows: [rows.T[:2], rows.T[2:]],
+            lambda rows: [np.asfortranarray(rows).T[:2], np.asfortranarray(rows).T[2:]],
+            lambda rows: np.split(np.asfortranarray(rows).T, 2),
+            lambda rows: [rows.reshape(12, 3)[:2], rows.reshape(12, 3)[:0]],
+            lambda rows: np.split(rows.view(np.int64), 2),
+            lambda rows: [rows[:2], rows.view(np.int64)[2:]],
+            lambda rows: [rows[:2], rows.view(np.int64)[2:], rows[2:]],
+            lambda rows: two_halves(rows.tobytes()),
+            lambda rows: [half[:] for half in two_halves(rows.tobytes())],
+        ],
+    )
+    def test_parts_that_only_look_like_rows_of_one_array(self, parts):
+        """They share memory, but are no consecutive rows of it."""
+        parts = parts(np.arange(36.0).reshape(6, 6).copy())
+        expected = np.concatenate(parts)
+        found = joined(parts)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
 
     def test_what_is_taken_is_a_copy(self):
         column, records = ragged([2, 3])
@@ -283,3 +312,11 @@ class TestSamples:
         found = Samples.of(rows)
         assert found.rows.dtype == dtype
         assert found.weights.tolist() == [1, 1, 1]
+
+    def test_samples_of_one_key_are_told_apart_by_their_values(self):
+        rows = np.array([[1.0], [2.0], [2.0], [3.0], [3.0]])
+        keys = np.array([7, 7, 7, 7, 1], np.uint64)
+        samples = Samples(rows, np.arange(1.0, 6.0), keys, np.arange(5))
+        found = sorted_by_key(one_class(samples)).values
+        assert found.rows.tolist() == [[3], [1], [2], [3]]
+        assert found.weights.tolist() == [5, 1, 5, 4]

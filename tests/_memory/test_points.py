@@ -89,6 +89,21 @@ class TestMergeNearest:
         X = np.ones((50, 3), dtype) / 3
         assert len(np.unique(merge_nearest(X, np.full(50, 1e-200), 7))) == 7
 
+    @pytest.mark.parametrize("scale", [1e-200, 1e-40, 1e40, 1e200])
+    def test_only_relative_weights_matter(self, scale):
+        rng = np.random.default_rng(0)
+        X, weights = rng.normal(size=(90, 5)).astype(np.float32), rng.uniform(1, 9, 90)
+        labels, expected = (merge_nearest(X, c * weights, 30) for c in (scale, 1))
+        np.testing.assert_array_equal(labels, expected)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_where_by_rounding_no_two_points_are_the_best_for_each_other(self, dtype):
+        """All distances of orthogonal rows are the same."""
+        for n in range(9, 33):
+            X = np.linalg.qr(np.random.default_rng(n).normal(size=(n, n)))[0]
+            labels = merge_nearest(X.astype(dtype), np.ones(n), n // 3)
+            assert len(np.unique(labels)) == n // 3
+
 
 class TestCompressed:
     @pytest.mark.parametrize("n", [20, 21, 47, 200])
@@ -117,6 +132,22 @@ class TestCompressed:
         np.testing.assert_allclose(
             found.spreads / scale**2, apart, rtol=rtol, atol=4 * rtol
         )
+
+    def test_spreads_of_means_are_added(self):
+        """A merged point has the training row of that one which is nearest to one."""
+        rng = np.random.default_rng(0)
+        points = points_of(rng.normal(size=(70, 4)))._replace(spreads=rng.random(70))
+        found = compressed_one(points, 20)
+        apart = np.square(points.vectors[found.indices] - found.vectors).sum(axis=1)
+        expected = apart + points.spreads[found.indices]
+        np.testing.assert_allclose(found.spreads, expected, atol=1e-12)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_spreads_are_not_negative_by_rounding(self, dtype):
+        X = np.repeat(np.random.default_rng(0).normal(3, size=(7, 5)), 12, axis=0)
+        points = points_of(X.astype(dtype), np.random.default_rng(1).random(84))
+        for found in (compressed_one(points, 9), mean_of(take(points, slice(12)))):
+            assert (found.spreads >= 0).all()
 
     def test_points_that_stand_for_nothing(self):
         """Of equal proxies, the first stands for all samples."""
