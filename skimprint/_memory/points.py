@@ -294,7 +294,7 @@ def _merge_nearest(chunks, counts, n_left):
         best = costs.argmin(axis=2)
         added = np.take_along_axis(costs, best[:, :, None], axis=2)[:, :, 0]
         agrees = np.take_along_axis(best, best, axis=1) == here
-        agrees &= (here < best) & np.isfinite(added)
+        agrees &= here < best
         agrees |= _cheapest_of_classes_without(agrees, added, class_of, firsts)
         chunk, first = np.nonzero(agrees)
         order = np.lexsort([added[chunk, first], class_of[chunk]])
