@@ -46,11 +46,17 @@ def test_only_what_is_needed_is_kept():
     assert known.moments is None
 
 
-def test_blocks_are_bounded_however_large_moments_are(monkeypatch):
+@pytest.mark.parametrize("n_parts", [1, 3])
+def test_blocks_are_bounded_however_large_moments_are(n_parts, monkeypatch):
+    """Classes of too few samples for a scatter in each part get one with the others."""
     for module in (blocks, state):
         monkeypatch.setattr(module, "BLOCK_BYTES", 30_000)
-    X, y, _ = samples(400, 50, n_classes=20)
-    known = learnt(plan_of(metric="mahalanobis"), X, y)
+    X, y, _ = samples(800, 50, n_classes=20)
+    plan, known = plan_of(metric="mahalanobis"), state.State()
+    for part in range(n_parts):
+        known = learnt(plan, X[part::n_parts], y[part::n_parts], state=known)
+    n_scatters = sum(block.moments.triangles.sizes.sum() for block in known.blocks)
+    assert n_scatters == 20
     a_class = 8 * 50 * 51 // 2
     for block in known.blocks:
         assert n_bytes(block[1:]) < 30_000 + 2 * a_class
