@@ -455,8 +455,7 @@ class _HeadWithout:
             vectors, codes = self.vectors[part], head.codes[part]
             p = beside(vectors, self.shift)
             products = downdate.cosines(p, x, vectors @ self.queries.T)
-            if weight:
-                products = head.blended(products, m_x[codes])
+            products = head.blended(products, m_x[codes])
 
             def squares(p=p, vectors=vectors, codes=codes):
                 p_m = np.einsum("ij,ij->i", vectors, self.means[codes])[:, None]
