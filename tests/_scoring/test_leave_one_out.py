@@ -83,12 +83,15 @@ def scores_by_definition(head, X, y, weights, i):
 
     origin, W = np.zeros(d), np.eye(d)
     if head.whitening is not None:
-        origin, W = means.mean(axis=0), head.whitening.apply(np.eye(d))
+        W = head.whitening.apply(np.eye(d))
+        if len(means) > 1:
+            origin = means.mean(axis=0)
         values, vectors = np.linalg.eigh(W.T @ covariance(head.shrinkage) @ W)
         W = W @ (vectors / np.sqrt(values)) @ vectors.T
-    made, codes = (
-        (X[others], y[others]) if plan.generator.selects else (means, range(4))
-    )
+    made, codes = means, range(len(means))
+    if plan.generator.selects:
+        left = np.sort(head.indices[head.indices != i])
+        made, codes = X[left], y[left]
     proxies, means = (plan.proxy_norm((rows - origin) @ W) for rows in (made, means))
     query = X[[i]]
     if plan.support_norm == IDENTITY:
@@ -103,7 +106,7 @@ def scores_by_definition(head, X, y, weights, i):
     compare = plan.metric(head.blended(proxies, means[codes]), factor=factor)
     query = compare.prepare(query)
     similarities = compare.finish(compare.raw(query), query)[:, 0]
-    return [similarities[np.equal(codes, c)].max() for c in range(4)]
+    return [similarities[np.equal(codes, c)].max() for c in range(len(means))]
 
 
 @pytest.mark.parametrize("whitening", [None, 0.05])
@@ -125,15 +128,43 @@ def test_scores_are_those_of_a_head_without_the_sample(
     X = rng.normal(size=(20, d)) + rng.normal(size=(4, d))[y] + 1
     weights = rng.uniform(0.5, 2, 20) if weighted else np.ones(20)
     support_norm, proxy_norm, query_norm = norms
-    clf = ImprintClassifier(
-        generator,
-        metric=metric,
-        support_norm=support_norm,
-        proxy_norm=proxy_norm,
-        query_norm=query_norm,
-        mean_weight=mean_weight,
-        whitening=whitening,
-    ).fit(X, y, weights)
+    params = {
+        "metric": metric,
+        "support_norm": support_norm,
+        "proxy_norm": proxy_norm,
+        "query_norm": query_norm,
+        "mean_weight": mean_weight,
+        "whitening": whitening,
+    }
+    clf = ImprintClassifier(generator, **params).fit(X, y, weights)
+    assert_scores_are_those_without(clf, X, y, weights)
+
+
+@pytest.mark.parametrize("whitening", [None, 0.05])
+@pytest.mark.parametrize("mean_weight", [0.0, 0.6])
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+def test_samples_need_not_be_proxies(metric, mean_weight, whitening):
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(4), [3, 4, 5, 10])
+    X = rng.normal(size=(22, 6)) + rng.normal(size=(4, 6))[y] + 1
+    params = {"metric": metric, "mean_weight": mean_weight, "whitening": whitening}
+    clf = ImprintClassifier("fps", 2, support_norm="l2", **params).fit(X, y)
+    assert_scores_are_those_without(clf, X, y, np.ones(22))
+
+
+@pytest.mark.parametrize("metric", ["dot", "euclidean", "mahalanobis"])
+@pytest.mark.parametrize("generator", ["mean", "all"])
+def test_a_single_class_has_its_origin_elsewhere(generator, metric):
+    """Only its scores of its own samples can be compared: they are familiarities."""
+    X = np.random.default_rng(0).normal(size=(12, 6)) + 1
+    params = {"whitening": 0.05, "rejection": Rejection(-1), "mean_weight": 0.6}
+    clf = ImprintClassifier(generator, metric=metric, support_norm="l2", **params)
+    y, weights = np.zeros(12, int), np.ones(12)
+    assert_scores_are_those_without(clf.fit(X, y), X, y, weights)
+
+
+def assert_scores_are_those_without(clf, X, y, weights):
+    """Compare each with those of a head that is made without the sample."""
     scorer = clf._fitted.scorer
     found = leave_one_out(scorer, "similarity").scores
     X = scorer.plan.support_norm(X)
@@ -157,10 +188,19 @@ def test_float32_is_exact_enough_for_little_shrinkage(few, whitening):
     np.testing.assert_allclose(*temperatures, rtol=2e-3)
 
 
-@pytest.mark.parametrize("metric", ["euclidean", rbf_kernel])
-def test_blocks_by_threads_unless_a_function_is_the_users(few, metric, monkeypatch):
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"metric": "euclidean"},
+        {"metric": rbf_kernel},
+        {"aggregation": lambda similarities, classes: similarities[:, ::3]},
+        {"proxy_norm": lambda rows: rows * 2},
+    ],
+)
+def test_blocks_by_threads_unless_a_function_is_the_users(few, params, monkeypatch):
     X, y = few
-    params = {"metric": metric, "whitening": 0.3, "random_state": 0, **calibrated()}
+    is_safe = not any(map(callable, params.values()))
+    params = params | {"whitening": 0.3, "random_state": 0, **calibrated()}
     scorer = plain_classifier("kmeans", 3, **params).fit(X, y)._fitted.scorer
     expected = leave_one_out(scorer, "similarity")
     thirds = [slice(0, 20), slice(20, 30), slice(30, len(X))]
@@ -173,7 +213,7 @@ def test_blocks_by_threads_unless_a_function_is_the_users(few, metric, monkeypat
 
     monkeypatch.setattr("skimprint._scoring.similarity.run_blocks", in_turn)
     found = leave_one_out(scorer, "similarity")
-    assert seen == ([] if callable(metric) else thirds)
+    assert seen == (thirds if is_safe else [])
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-12)
     np.testing.assert_allclose(found.familiarities, expected.familiarities, atol=1e-12)
 
@@ -303,3 +343,14 @@ class TestMoreOfTheClassesOfAHead:
         found = leave_one_out(clf._fitted.scorer, "similarity")
         assert n_left == (0 if found is None else len(found.codes))
         assert clf.temperature_ > 0
+
+    @pytest.mark.parametrize("generator", ["mean", "all"])
+    def test_a_single_sample_leaves_no_covariance(self, generator):
+        """Distances are Euclidean then, as of the head alone."""
+        params = {"metric": "mahalanobis", "whitening": None, "mean_weight": 0}
+        clf = ImprintClassifier.from_head(np.eye(3), generator=generator, **params)
+        query = np.array([[1.0, 0.5, 1.0]])
+        expected = clf.decision_function(query)
+        clf.partial_fit(query, [0])
+        found = leave_one_out(clf._fitted.scorer, "similarity").scores
+        np.testing.assert_allclose(found, expected)
