@@ -110,7 +110,7 @@ class Support(NamedTuple):
             np.maximum(weights, _LEAST * weights.max()),
             len(samples),
             samples.values.indices,
-            float(hmean(sums[sums > 0]) / sums[sums > 0].mean()),
+            float(hmean(sums) / sums.mean()),
         )
 
     def judges(self):

@@ -87,7 +87,7 @@ def fit_temperature(
     deviations *= deviations
     spread = np.sqrt(deviations.mean())
     del deviations, there
-    if spread <= rounding * np.abs(own[np.isfinite(own)]).max(initial=0):
+    if spread <= rounding * np.abs(own).max():
         return -np.log(scores.shape[1]), np.inf
     margins = differences()
     margins /= spread
