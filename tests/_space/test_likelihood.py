@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
+from skimprint._space import likelihood
 from skimprint._space.likelihood import balanced, fit_temperature
 
 
@@ -37,10 +38,24 @@ def test_likelihood_of_no_information_is_chance():
         assert value == pytest.approx(-np.log(3), abs=1e-3)
 
 
-def test_likelihood_of_separated_classes_is_nearly_zero():
+@pytest.mark.parametrize("start", [None, 1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("no_gain", [1e-7, 1e-15, 0.0])
+def test_likelihood_of_separated_classes_is_nearly_zero(start, no_gain):
+    """The temperature is bounded, wherever the search starts."""
     codes = np.arange(12) % 3
-    value, _ = fit_temperature(np.eye(3)[codes], codes)
+    scores = np.eye(3)[codes]
+    value, temperature = fit_temperature(scores, codes, start=start, no_gain=no_gain)
     assert value == pytest.approx(0, abs=1e-6)
+    spread = (scores - 1).std()
+    assert abs(np.log(spread / temperature)) <= 8 + 1e-12
+
+
+def test_more_classes_than_are_looked_at_together(monkeypatch):
+    rng = np.random.default_rng(0)
+    scores, codes = rng.normal(size=(20, 5)), rng.integers(0, 5, 20)
+    expected = fit_temperature(scores, codes)
+    monkeypatch.setattr(likelihood, "_AT_A_TIME", 3)
+    np.testing.assert_allclose(fit_temperature(scores, codes), expected)
 
 
 @pytest.mark.parametrize("inverse", [1e-3, 0.5, 30.0])
@@ -105,6 +120,17 @@ def test_no_temperature_is_better(seed, n, signal, deviation):
         assert -value <= loss + 1e-12
 
 
+def test_a_step_that_raises_the_loss_is_halved():
+    """As few do: those of scores with long tails."""
+    rng = np.random.default_rng(3477)
+    codes, scores = rng.integers(0, 3, 6), rng.standard_t(1.2, size=(6, 3))
+    options = {"bound": np.log(1e6), "no_gain": 1e-15}
+    value, temperature = fit_temperature(scores, codes, **options)
+    for factor in (0.5, 0.9, 0.99, 1.01, 1.1, 2):
+        of_class = log_softmax(scores / temperature / factor, axis=1)
+        assert value > of_class[np.arange(6), codes].mean()
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     seed=st.integers(0, 2**16),
@@ -167,9 +193,11 @@ def test_with_a_prior_the_most_probable_temperature(codes):
     np.testing.assert_allclose(value, -found.fun, rtol=1e-9)
 
 
-def test_balanced_classes_weigh_the_same_and_as_much_in_all():
+@pytest.mark.parametrize("least", [1, 1e-300, 1e-310])
+def test_balanced_classes_weigh_the_same_and_as_much_in_all(least):
     rng = np.random.default_rng(0)
     codes, weights = rng.integers(0, 5, 60) * 2, rng.uniform(0.1, 3, 60)  # none is odd
+    weights[codes == 2] *= least
     found = balanced(weights, codes)
     sums = np.bincount(codes, found)
     np.testing.assert_allclose(sums[::2], weights.sum() / 5)
