@@ -185,10 +185,13 @@ class TestStates:
             assert_same_samples(other.samples, some.samples, order)
 
     @pytest.mark.usefixtures("block_sizes")
-    def test_learning_leaves_the_state_before_as_it_was(self):
+    @pytest.mark.parametrize("forgettable", [True, False])
+    def test_learning_leaves_the_state_before_as_it_was(self, forgettable):
         X, y, _ = samples(120, 6, n_classes=8)
-        plan = plan_of("kmeans", n_proxies=2, whitening="auto", random_state=0)
+        params = {"whitening": "auto", "forgettable": forgettable, "random_state": 0}
+        plan = plan_of("kmeans", n_proxies=2, query_norm=None, **params)
         before = learnt(plan, X, y)
+        assert (before.pooled is None) == forgettable
         dump = pickle.dumps(before)
         learnt(plan, X[:70] + 1, y[:70] + 3, state=before)
         merge(plan, before, learnt(plan, X[:50], y[:50]))

@@ -129,9 +129,11 @@ def test_a_class_that_comes_back_turned_is_another(weighted):
         return learnt(plan, rows, np.full(len(rows), 9), weights, state=state)
 
     pooled = CommonMoments(with_class(*before))
+    first = pooled.scatter.copy()
     changed = with_class(*after)
     found, expected = CommonMoments(changed, pooled), CommonMoments(changed)
     np.testing.assert_allclose(found.scatter, expected.scatter, atol=1e-9)
+    np.testing.assert_array_equal(pooled.scatter, first)
 
 
 def test_blocks_that_stay_are_not_looked_at(monkeypatch):
@@ -152,12 +154,15 @@ def test_blocks_that_stay_are_not_looked_at(monkeypatch):
     assert len(seen) < 20
 
 
-def test_rounding_does_not_grow_while_large_classes_go():
-    """Each leaves a hundredth of the sum, and its rounding errors were those of all."""
-    X = np.concatenate([8.0**i * samples(200, 16, seed=i)[0] for i in range(12)])
-    state = learnt(plan_of(metric="mahalanobis"), X, np.repeat(np.arange(12), 200))
+@pytest.mark.parametrize("ratio, n_classes", [(8.0, 12), (2.0, 36)])
+def test_rounding_does_not_grow_while_large_classes_go(ratio, n_classes):
+    """Each leaves a hundredth, or a fourth, and the rounding errors of the whole."""
+    scales = ratio ** np.arange(n_classes)
+    X = [scale * samples(200, 16, seed=i)[0] for i, scale in enumerate(scales)]
+    y = np.repeat(np.arange(n_classes), 200)
+    state = learnt(plan_of(metric="mahalanobis"), np.concatenate(X), y)
     pooled = CommonMoments(state)
-    for label in range(11, 1, -1):
+    for label in range(n_classes - 1, 1, -1):
         state = state.changed([label])
         pooled = CommonMoments(state, pooled)
     np.testing.assert_allclose(
