@@ -5,10 +5,13 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from skimprint._memory.columns import take
+from skimprint._space import regularization
 from skimprint._space.regularization import (
     LeftOut,
     _able_to_go,
+    choose_alpha,
     choose_shrinkage,
+    last_of_the_best,
     ridge_scores,
     whitened_mean_scores,
 )
@@ -205,3 +208,51 @@ def test_the_only_row_of_a_class_stays():
     assert _able_to_go(np.array([1.0, 2.0]), rows).rows.tolist() == [1, 2]
     rows = left_out_of(*rows[:2], np.array([0.5, 2.0, 0.0]))
     assert _able_to_go(np.array([0.5, 2.0]), rows).rows.tolist() == [2]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_alone_in_its_class_has_no_say(seed):
+    rng = np.random.default_rng(seed)
+    codes = np.append(np.repeat(np.arange(4), 5), np.arange(4, 10))
+    X = rng.normal(size=(26, 8)) * np.geomspace(1, 0.1, 8)
+    X += rng.normal(size=(10, 8))[codes]
+    class_weight = np.bincount(codes).astype(float)
+    means = np.stack([X[codes == c].mean(axis=0) for c in range(10)])
+    left_out = left_out_of(X, codes)
+    within = scatter_of(X, codes, np.ones(26), means)
+    for choose, scatter in (
+        (choose_shrinkage, within),
+        (choose_alpha, Scatter.of_rows(X, 26.0)),
+    ):
+        found, expected = (
+            choose(scatter, class_weight, means, some)
+            for some in (left_out, take(left_out, slice(20)))
+        )
+        assert found == expected
+
+
+def test_what_is_no_better_than_chance_is_equally_good():
+    """However near to chance its best temperature gets."""
+    codes = np.arange(12) % 3
+    wrong = -np.eye(3)[codes]
+    hardly = np.where(np.arange(12)[:, None] == 0, wrong, 0)
+    for candidates in ([wrong, hardly], [hardly, wrong]):
+        assert last_of_the_best(candidates, codes, np.ones(12)) == 1
+
+
+def test_scores_of_so_many_classes_tell(monkeypatch):
+    seen = []
+    scores = regularization.whitened_mean_scores
+
+    def counted(*args):
+        for found in scores(*args):
+            seen.append(found.shape)
+            yield found
+
+    monkeypatch.setattr(regularization, "whitened_mean_scores", counted)
+    monkeypatch.setattr(regularization, "_MAX_CLASSES", 2)
+    X, codes, weight = unbalanced(6)
+    class_weight, means = statistics(X, codes, weight)
+    scatter = scatter_of(X, codes, weight, means)
+    choose_shrinkage(scatter, class_weight, means, left_out_of(X, codes))
+    assert set(seen) == {(2 + 5, 2)}
