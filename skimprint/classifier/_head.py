@@ -226,8 +226,6 @@ class Head:
         )
         self._check_size(self.proxies)
         if self.plan.mean_weight:
-            if self.proxies is not vectors:  # it may be the user's
-                self.proxies = self.proxies.copy()
             means = self.whitened(self.space.means)
             means = self.normalized(means, np.arange(len(self.classes)))
             for part in blocks_of_rows(len(self.proxies), _BLOCK_ROWS):

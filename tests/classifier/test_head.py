@@ -8,8 +8,11 @@ import pytest
 from settings import PLAIN, plain_classifier
 from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from states import learnt
 
 from skimprint import ImprintClassifier
+from skimprint._plan import Plan
+from skimprint._space.space import Space
 from skimprint.aggregation import Votes
 from skimprint.classifier import _head
 from skimprint.normalization import l2_normalize
@@ -307,3 +310,19 @@ def test_classes_that_cannot_be_predicted_get_a_value_of_their_own():
     whole = plain_classifier("mean").fit(np.eye(2), list("ab"))._fitted.scorer.head
     values = np.ones((3, 2))
     assert whole.widened(values, 0) is values
+
+
+@pytest.mark.parametrize("mean_weight", [0.0, 0.5])
+@pytest.mark.parametrize("proxy_norm", [None, "l2", "quantile", lambda rows: rows])
+@pytest.mark.parametrize("generator", ["mean", "all", "kmeans"])
+def test_what_is_remembered_stays_as_it_is(generator, proxy_norm, mean_weight):
+    """Proxies are normalised and blended in place, but not in that one."""
+    X, y = np.random.default_rng(0).normal(size=(30, 6)), np.arange(30) % 3
+    if proxy_norm == "quantile":
+        mean_weight = 0
+    params = {"support_norm": None, "mean_weight": mean_weight, "random_state": 0}
+    clf = plain_classifier(generator, 4, proxy_norm=proxy_norm, **params)
+    state = learnt(Plan.of(clf, False), X, y)
+    before = pickle.dumps(state)
+    _head.Head(Plan.of(clf, False), Space(state))
+    assert pickle.dumps(state) == before
