@@ -383,3 +383,16 @@ def test_what_chooses_survives(how, tmp_path):
     assert clf.forget("second").support_norm_ == "power"
     assert clf.merge(fit(ImprintClassifier(random_state=0), X, y, labels=["third"]))
     assert clf.support_norm_ == "power"
+
+
+@pytest.mark.parametrize("temperature", [1.0, "auto"])
+def test_samples_that_come_twice_stay_two_proxies(temperature):
+    """In another norm too, whether or not one of them is kept to be left out."""
+    X = np.random.default_rng(0).uniform(0.1, 1, size=(8, 5))
+    X, y = np.concatenate([X, X[:3], -X[:2]]), np.append(np.arange(11) % 2, [2, 2])
+    clf = ImprintClassifier("all", temperature=temperature, whitening=None)
+    clf.fit(X, y).forget([2])
+    fresh = ImprintClassifier("all", temperature=temperature, whitening=None)
+    fresh.fit(X[:11], y[:11])
+    np.testing.assert_allclose(clf.proxies_, fresh.proxies_)
+    np.testing.assert_array_equal(clf.proxy_indices_, fresh.proxy_indices_)
