@@ -152,6 +152,18 @@ def real_sets():
             yield name, *found
 
 
+def load(name):
+    """Training and test sets, float32; None where there are none."""
+    path = EMBEDDINGS / f"{name}.npz"
+    if not path.exists():
+        return None
+    with np.load(path) as data:
+        return [
+            data[part].astype(np.float32) if part[0] == "X" else data[part]
+            for part in ("X_train", "y_train", "X_test", "y_test")
+        ]
+
+
 def real_embeddings(name):
     """Training embeddings and labels of a data set, or None where there are none."""
     path = EMBEDDINGS / f"{name}.npz"

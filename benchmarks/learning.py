@@ -11,6 +11,7 @@ from _side_by_side import (
     duration,
     heading,
     interleave,
+    load,
     progress,
     ratio,
     table,
@@ -125,18 +126,6 @@ def streaming():
             ]
         )
     return rows
-
-
-def load(name):
-    """Training and test sets, float32; None where there are none."""
-    path = EMBEDDINGS / f"{name}.npz"
-    if not path.exists():
-        return None
-    with np.load(path) as data:
-        return [
-            data[part].astype(np.float32) if part[0] == "X" else data[part]
-            for part in ("X_train", "y_train", "X_test", "y_test")
-        ]
 
 
 def banking77():
