@@ -137,7 +137,8 @@ def _module_parts(module, seen):
             for key, value in vars(part).items()
             if key not in common and key not in _ORIGIN
         }
-        held = _parts([settings, _hooks(part)], seen)
+        hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
+        held = _parts([settings, hooks], seen)
         parts.append([name, _class_parts(type(part), seen), held])
     return parts
 
@@ -149,6 +150,8 @@ def _parts(value, seen):
     if id(value) in seen:  # it may refer to itself
         return seen[id(value)][1]
     seen[id(value)] = value, f"seen {len(seen)}"  # which keeps it, and so its id
+    if isinstance(value, type) and not _is_installed(value):
+        return f"class {value.__qualname__}"  # whose module may be __main__, too
     if isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType)):
         return f"{getattr(value, '__module__', '')} {value.__name__}"
     if isinstance(value, logging.Logger):  # it knows all others, which come and go
@@ -332,6 +335,7 @@ def code_digest(called):
         value = todo.pop()
         if isinstance(value, (*_PLAIN, tuple)):
             parts.append(value if _is_plain(value) else None)
+            todo += filter(callable, value) if isinstance(value, tuple) else ()
         elif isinstance(value, functools.partial):
             todo += [value.func, *value.args, *value.keywords.values()]
         elif isinstance(value, types.MethodType):
@@ -342,6 +346,9 @@ def code_digest(called):
             todo.append(value.__wrapped__)  # of functools.cache, say
         elif id(value) in seen:
             continue
+        elif isinstance(value, (list, dict)):  # of which only functions count
+            seen[id(value)] = value
+            todo += filter(callable, [*value, *getattr(value, "values", list)()])
         elif isinstance(value, types.FunctionType):
             seen[id(value)] = value
             if _is_installed(value):
@@ -355,11 +362,13 @@ def code_digest(called):
                 seen[id(value)] = value
                 parts.append(_class_parts(value, {}))
                 held = [_function_of(held) for _, held in sorted(vars(value).items())]
+                # Its data is among the parts; its module may be __main__, too.
+                held = [each for each in held if not _is_plain(each)]
                 todo += [*value.__bases__, *held]
         elif hasattr(value, "named_modules"):
-            seen[id(value)] = value
             for part in value.modules():
-                todo += [type(part), *_hooks(part), *_held(part)]
+                seen[id(part)] = part
+                todo += [type(part), *_held(part)]  # hooks are held in dicts
         elif not _is_installed(type(value)):
             seen[id(value)] = value
             todo += [type(value), *_held(value)]
@@ -372,17 +381,15 @@ def _held(value):
     return [held for name, held in attributes if name not in {"training", *_ORIGIN}]
 
 
-def _hooks(part):
-    return [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
-
-
 def _named(function):
     """List what a function names, also in modules of the user's."""
     names, attributes, _ = _names(function)
     known = function.__globals__
-    named = [known[name] for name in sorted(names & known.keys())]
-    for value in [*named]:
-        if isinstance(value, types.ModuleType) and not _is_installed(value):
+    named, seen = [known[name] for name in sorted(names & known.keys())], set()
+    for value in named:  # which grows by what these modules hold
+        is_module = isinstance(value, types.ModuleType) and id(value) not in seen
+        if is_module and not _is_installed(value):
+            seen.add(id(value))
             within = vars(value)
             named += [within[name] for name in sorted(attributes & within.keys())]
     return named

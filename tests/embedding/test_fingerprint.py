@@ -255,19 +255,37 @@ def test_variables_that_are_deleted_are_no_obstacle():
     assert module_digest(Holder(function)) != before
 
 
-@pytest.mark.parametrize("call", ["scaled(x)", "helpers.scaled(x)"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "scaled(x)",
+        "helpers.scaled(x)",
+        "others_of_mine.helpers.scaled(x)",
+        "LIST[0](x)",
+        "TUPLE[0](x)",
+        "DICT['scaled'](x)",
+        "self.held[0](x)",
+    ],
+)
 def test_helpers_from_other_files_of_the_user_are_followed(tmp_path, monkeypatch, call):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "model_of_mine.py").write_text(
         "import helpers_of_mine as helpers\n"
+        "import others_of_mine\n"
         "import torch\n"
         "from helpers_of_mine import scaled\n"
+        "LIST, TUPLE, DICT = [scaled], (scaled,), {'scaled': scaled}\n"
+        "LIST.append(LIST)\n"
         "class Mine(torch.nn.Module):\n"
+        f"    held = {'[scaled]' if 'held' in call else None}\n"
         f"    def forward(self, x): return {call}\n"
+    )
+    (tmp_path / "others_of_mine.py").write_text(
+        "import helpers_of_mine as helpers, others_of_mine\n"
     )
 
     def digest_with(body):
-        for name in ("model_of_mine", "helpers_of_mine"):
+        for name in ("model_of_mine", "helpers_of_mine", "others_of_mine"):
             monkeypatch.delitem(sys.modules, name, raising=False)
         # A file of the same size and second would be taken for the old one.
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -279,6 +297,37 @@ def test_helpers_from_other_files_of_the_user_are_followed(tmp_path, monkeypatch
     deep = "def factor(): return {}\ndef scaled(x): return factor() * x\n"
     digests = [digest_with(deep.format(number)) for number in (2, 3, 2)]
     assert digests[0] == digests[2] != digests[1]
+
+
+def test_a_script_and_what_imports_it_share_a_digest(tmp_path):
+    """Whatever the seed of the hashes is."""
+    (tmp_path / "model_of_mine.py").write_text(
+        "import torch\n"
+        "from skimprint.embedding._fingerprint import module_digest\n"
+        "class Part:\n"
+        "    def __call__(self, x): return x\n"
+        "class Mine(torch.nn.Module):\n"
+        "    'Has names in sets.'\n"
+        "    names = {'mean', 'first', 'last'}\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.part, self.kind, self.way = Part(), Part, lambda x: Part()(x)\n"
+        "    def forward(self, x): return x if x in {'a', 'b', 'c'} else self.way(x)\n"
+        "print(module_digest(Mine()))\n"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed, arguments in enumerate(
+            [["model_of_mine.py"], ["-c", "import model_of_mine"]]
+        )
+    ]
+    assert told[0] == told[1]
 
 
 def test_modules_that_refer_to_themselves_have_a_digest():
