@@ -53,7 +53,8 @@ class LeftOutScores(NamedTuple):
     weights : ndarray of shape (n,)
         The weight of the samples that each stands for.
     is_alone : ndarray of bool, of shape (n_classes,)
-        Whether samples of a class were chosen, and none can be left out.
+        Whether none of the samples of a class can be left out; of very many classes
+        that have several, not all have been asked.
     """
 
     scores: np.ndarray
@@ -231,14 +232,26 @@ def _to_nearest_mean(head, samples):
 
 
 def _chosen(scorer):
-    """Choose samples to score: of each class, or of very many classes of some."""
+    """Choose samples to score: of each class, or of very many classes of some.
+
+    Those with one sample, which cannot be left out, take no place of the others.
+    """
     head, budget = scorer.head, _budget(scorer)
     most = min(max(1, budget // len(head.classes)), SAMPLE_SIZE)
     kept = head.space.state.column(lambda block: block.samples.first(most))
     samples = LeftOut.of(kept, head.space.class_weights)
-    found = np.unique(samples.codes)
-    step = max(1, -(-len(found) // budget))
-    return take(samples, np.isin(samples.codes, found[::step]))
+    have_one = _have_one(head)[samples.codes]
+    chosen = []
+    for which in (have_one, ~have_one):
+        found = np.unique(samples.codes[which])
+        chosen += [*found[:: max(1, -(-len(found) // budget))]]
+    return take(samples, np.isin(samples.codes, chosen))
+
+
+def _have_one(head):
+    """Tell of which classes one sample was learnt: bools of shape (n_classes,)."""
+    n_samples = head.space.state.column(lambda block: block.n_samples)
+    return (n_samples == 1) & ~head.space.is_head
 
 
 def _budget(scorer):
@@ -255,12 +268,12 @@ def _budget(scorer):
 def _changes(scorer, samples):
     """Find what becomes of the proxies of their class, for samples that can be scored.
 
-    The samples get the weight of those that each stands for. The classes are told of
-    which there are samples, but none that can be scored.
+    The samples get the weight of those that each stands for. The classes are told that
+    have one sample, or of which none of the samples can be scored.
     """
     head = scorer.head
     change, usable = _changes_of(scorer, samples)
-    is_alone = np.zeros(len(head.classes), bool)
+    is_alone = _have_one(head)
     is_alone[samples.codes] = True
     is_alone[samples.codes[usable]] = False
     samples, change = take((samples, change), usable)

@@ -93,9 +93,10 @@ def _calibrated(scorer, score):
     # So have classes of one sample, in the logarithm. On nine data sets with 1 sample
     # of a tenth to nine tenths of the classes, and 5 to 60 of the others, the log loss
     # is 1.50 so, 1.81 without those of one sample, and 1.41 at best.
-    n_alone = np.count_nonzero(found.is_alone)
-    if n_alone:
-        share = n_alone / (n_alone + len(np.unique(found.codes)))
+    share = np.count_nonzero(found.is_alone) / np.count_nonzero(
+        ~scorer.head.space.is_head
+    )
+    if share:
         elsewhere = _between_classes(*scores_of_kept(scorer, found.is_alone))
         temperature = temperature ** (1 - share) * elsewhere**share
     # Equal weights are 1, so that shares of them are exact.

@@ -276,22 +276,29 @@ def test_the_samples_are_bounded_and_of_all_classes(few, monkeypatch):
     assert fewer.scores.shape[1] == everything.scores[which].shape[1] == 10
 
 
-def test_some_of_very_many_classes_tell_how_many_have_one_sample(few, monkeypatch):
-    """The temperature is as that of all, where each other class has one sample."""
+@pytest.mark.parametrize(
+    "several", [[1, 3, 5, 7, 9], [4], [0, 2], range(1, 10)], ids=str
+)
+def test_of_very_many_classes_some_that_have_several_samples(few, several, monkeypatch):
+    """Whichever these are: what is told is about as by all classes."""
     X, y = few
-    rows = [row for c in range(10) for row in np.flatnonzero(y == c)[: 1 + c % 2 * 9]]
+    n = {c: 10 if c in several else 1 for c in range(10)}
+    rows = [row for c in range(10) for row in np.flatnonzero(y == c)[: n[c]]]
     X, y = X[rows], y[rows]
 
-    def temperature():
-        return plain_classifier("mean", temperature="auto").fit(X, y).temperature_
+    def told():
+        clf = plain_classifier("mean", temperature="auto", rejection=Rejection(-1))
+        clf.fit(X, y)
+        return clf.temperature_, clf.rejection_threshold_
 
-    of_all = temperature()
+    of_all = told()
     monkeypatch.setattr(module, "MAX_ROWS", 4)
     scorer = plain_classifier("mean", **calibrated()).fit(X, y)._fitted.scorer
     found = leave_one_out(scorer, "similarity")
-    assert found.is_alone.nonzero()[0].tolist() == [0, 6]
-    assert np.unique(found.codes).tolist() == [3, 9]
-    assert temperature() == pytest.approx(of_all, rel=0.3)
+    assert found.is_alone.nonzero()[0].tolist() == sorted({*range(10)} - {*several})
+    step = -(-len(several) // 4)
+    assert np.unique(found.codes).tolist() == [*several][::step]
+    np.testing.assert_allclose(told(), of_all, rtol=1)
 
 
 def test_a_class_of_one_sample_has_nothing_left(few):
