@@ -116,7 +116,7 @@ def module_digest(module):
     The structure is its parts with their classes and attributes, and its configuration
     if it has one.
     """
-    return digest(_parts(module, {}), code_digest(module))
+    return code_digest(module)
 
 
 def _module_parts(module, seen):
@@ -317,7 +317,8 @@ def function_digest(function):
 def code_digest(called):
     """Digest the code of a callable, and of what it calls of the user's.
 
-    Of what these work with, values that cannot change in place count.
+    Of what these work with, values that cannot change in place count; of a module, so
+    do arrays and other modules.
 
     Parameters
     ----------
@@ -331,6 +332,7 @@ def code_digest(called):
         Hexadecimal digest.
     """
     parts, todo, seen = [], [called], {}
+    is_module = hasattr(called, "named_modules")
     while todo:
         value = todo.pop()
         if isinstance(value, (*_PLAIN, tuple)):
@@ -369,6 +371,10 @@ def code_digest(called):
             for part in value.modules():
                 seen[id(part)] = part
                 todo += [type(part), *_held(part)]  # hooks are held in dicts
+            parts.append(_parts(value, {}) if is_module else None)
+        elif is_torch_array(value) or isinstance(value, np.ndarray):
+            seen[id(value)] = value
+            parts.append(_parts(value, {}) if is_module else None)
         elif not _is_installed(type(value)):
             seen[id(value)] = value
             todo += [type(value), *_held(value)]

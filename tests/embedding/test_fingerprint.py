@@ -404,6 +404,37 @@ def test_what_a_module_calls_by_name_shows_in_its_fingerprint(monkeypatch, way, 
     assert not {*before} & {*after}
 
 
+VALUE = None
+
+
+class Using(torch.nn.Module):
+    """Works with what a global name stands for."""
+
+    def forward(self, x):
+        return x * VALUE
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (np.ones(3), np.zeros(3)),
+        (torch.ones(3), torch.zeros(3)),
+        (tiny_vision(seed=0), tiny_vision(seed=1)),
+        (tiny_vision(), torch.nn.Sequential(*tiny_vision(), torch.nn.ReLU())),
+    ],
+    ids=["array", "tensor", "weights", "structure"],
+)
+def test_what_a_module_works_with_by_name_is_part_of_the_digest(
+    monkeypatch, first, second
+):
+    def digest_with(value):
+        monkeypatch.setitem(globals(), "VALUE", value)
+        return module_digest(Using())
+
+    assert digest_with(first) == digest_with(copy.deepcopy(first))
+    assert digest_with(first) != digest_with(second)
+
+
 def to_flat(image):
     """Preprocess an image to one row."""
     return to_tensor(image).flatten()
