@@ -184,17 +184,16 @@ class FoundationEmbedder(
     1,057 pixels wide, sounds up to half a minute long, texts of up to 8,889 characters.
     What it does to others alone is noticed where it shows in the code of ``preprocess``
     and of your functions that it calls, or in numbers, texts and tuples that they work
-    with. A module is told apart by its weights, its settings, what its classes define,
-    and the code of your functions and classes that these name, with the numbers, texts,
-    tuples, arrays and modules that they work with. A change of code that is reached in
-    other ways, as by an import within a function, is not noticed, nor one of a list or
-    dict outside of the module: give the module an attribute that you change with it, or
-    call `clear_cache`. A callable can be cached if its ``fingerprint`` attribute is a
+    with. A module is told apart by its weights, its settings, what its own class
+    defines, and by what it makes of a probe item, up to a hundredth: that shows what it
+    calls elsewhere. A smaller change of code elsewhere is not noticed: give the module
+    an attribute that you change with it, or call
+    `clear_cache`. A callable can be cached if its ``fingerprint`` attribute is a
     string, to be changed whenever its results change, or if it is a plain function that
     works with nothing but plain values, installed libraries and other such functions,
-    and if `modality` says what its items are. One that names
-    ``open``, ``environ``, ``random``, ``time``, ``globals`` or the like needs a
-    ``fingerprint``. So does one that a library reads files for: that is not noticed.
+    and if `modality` says what its items are. One that names ``open``, ``environ``,
+    ``random``, ``time``, ``globals`` or the like needs a ``fingerprint``. So does one
+    that a library reads files for: that is not noticed.
 
     Examples
     --------

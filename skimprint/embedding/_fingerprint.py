@@ -1,7 +1,7 @@
 """Names for a model and its preprocessing that change when either changes.
 
-A module's name is made of its weights, its settings, the code of its classes and, where
-somebody else may change it, the code of the user's that it calls.
+A module's name is made of its weights, its settings, the code of its own classes and,
+where somebody else may change it, what it makes of probe items.
 """
 
 import contextlib
@@ -91,6 +91,11 @@ def tensor_parts(tensor):
     return kind, values.view(torch.uint8).numpy()
 
 
+def weights_digest(module):
+    """Digest the parameters and buffers of a module."""
+    return digest(dict([*module.named_parameters(), *module.named_buffers()]))
+
+
 # Their objects are described by their settings, not by their code.
 _KNOWN = {
     "huggingface_hub",
@@ -110,13 +115,13 @@ _ORIGIN = {
 }
 
 
-def module_digest(module):
-    """Digest a module: weights, structure, and the code of the user's that it calls.
+def structure_digest(module):
+    """Digest how a module is made, apart from its weights.
 
-    The structure is its parts with their classes and attributes, and its configuration
-    if it has one.
+    Its parts with their classes and attributes, its configuration if it has one. What
+    it calls elsewhere is not followed: that shows in what it makes of probe items.
     """
-    return code_digest(module)
+    return digest(_module_parts(module, {}))
 
 
 def _module_parts(module, seen):
@@ -150,15 +155,12 @@ def _parts(value, seen):
     if id(value) in seen:  # it may refer to itself
         return seen[id(value)][1]
     seen[id(value)] = value, f"seen {len(seen)}"  # which keeps it, and so its id
-    if isinstance(value, type) and not _is_installed(value):
-        return f"class {value.__qualname__}"  # whose module may be __main__, too
     if isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType)):
         return f"{getattr(value, '__module__', '')} {value.__name__}"
     if isinstance(value, logging.Logger):  # it knows all others, which come and go
         return f"logger {value.name}"
     if hasattr(value, "named_modules"):
-        weights = dict([*value.named_parameters(), *value.named_buffers()])
-        return [_module_parts(value, seen), digest(weights)]
+        return [_module_parts(value, seen), weights_digest(value)]
     if hasattr(value, "untyped_storage") or (
         isinstance(value, np.ndarray) and value.dtype != object
     ):
@@ -317,14 +319,13 @@ def function_digest(function):
 def code_digest(called):
     """Digest the code of a callable, and of what it calls of the user's.
 
-    Of what these work with, values that cannot change in place count; of a module, so
-    do arrays and other modules.
+    Of what these work with, values that cannot change in place count.
 
     Parameters
     ----------
     called : callable
-        A function, a method, a ``partial``, a module, or an object of a class of the
-        user's. What belongs to a library does not count.
+        A function, a method, a ``partial``, or an object of a class of the user's. What
+        belongs to a library does not count.
 
     Returns
     -------
@@ -332,12 +333,10 @@ def code_digest(called):
         Hexadecimal digest.
     """
     parts, todo, seen = [], [called], {}
-    is_module = hasattr(called, "named_modules")
     while todo:
         value = todo.pop()
         if isinstance(value, (*_PLAIN, tuple)):
             parts.append(value if _is_plain(value) else None)
-            todo += filter(callable, value) if isinstance(value, tuple) else ()
         elif isinstance(value, functools.partial):
             todo += [value.func, *value.args, *value.keywords.values()]
         elif isinstance(value, types.MethodType):
@@ -348,57 +347,21 @@ def code_digest(called):
             todo.append(value.__wrapped__)  # of functools.cache, say
         elif id(value) in seen:
             continue
-        elif isinstance(value, (list, dict)):  # of which only functions count
-            seen[id(value)] = value
-            todo += filter(callable, [*value, *getattr(value, "values", list)()])
         elif isinstance(value, types.FunctionType):
             seen[id(value)] = value
             if _is_installed(value):
                 continue
             parts.append(_code_parts(value.__code__))
+            known = value.__globals__
+            names = sorted(_names(value)[0] & known.keys())
             todo += [*(value.__defaults__ or ()), *_enclosed(value)]
             todo += (value.__kwdefaults__ or {}).values()
-            todo += _named(value)
-        elif isinstance(value, type):
-            if not _is_installed(value):
-                seen[id(value)] = value
-                parts.append(_class_parts(value, {}))
-                held = [_function_of(held) for _, held in sorted(vars(value).items())]
-                # Its data is among the parts; its module may be __main__, too.
-                held = [each for each in held if not _is_plain(each)]
-                todo += [*value.__bases__, *held]
-        elif hasattr(value, "named_modules"):
-            for part in value.modules():
-                seen[id(part)] = part
-                todo += [type(part), *_held(part)]  # hooks are held in dicts
-            parts.append(_parts(value, {}) if is_module else None)
-        elif is_torch_array(value) or isinstance(value, np.ndarray):
+            todo += [known[name] for name in names]
+        elif not isinstance(value, type) and not _is_installed(type(value)):
             seen[id(value)] = value
-            parts.append(_parts(value, {}) if is_module else None)
-        elif not _is_installed(type(value)):
-            seen[id(value)] = value
-            todo += [type(value), *_held(value)]
+            parts.append(_class_parts(type(value), {}))
+            todo += [held for _, held in sorted(getattr(value, "__dict__", {}).items())]
     return digest(parts)
-
-
-def _held(value):
-    """List the attributes of an object, but for where it is from, and its mode."""
-    attributes = sorted(getattr(value, "__dict__", {}).items())
-    return [held for name, held in attributes if name not in {"training", *_ORIGIN}]
-
-
-def _named(function):
-    """List what a function names, also in modules of the user's."""
-    names, attributes, _ = _names(function)
-    known = function.__globals__
-    named, seen = [known[name] for name in sorted(names & known.keys())], set()
-    for value in named:  # which grows by what these modules hold
-        is_module = isinstance(value, types.ModuleType) and id(value) not in seen
-        if is_module and not _is_installed(value):
-            seen.add(id(value))
-            within = vars(value)
-            named += [within[name] for name in sorted(attributes & within.keys())]
-    return named
 
 
 def _names(function):
@@ -448,7 +411,7 @@ def _is_installed(value):
 def _is_library(name):
     """Whether a module comes with Python or was installed."""
     root = name.partition(".")[0]
-    if root in sys.stdlib_module_names or root in _KNOWN:
+    if root in sys.stdlib_module_names:
         return True
     try:
         spec = importlib.util.find_spec(root)

@@ -1,4 +1,4 @@
-"""A module that is borrowed: evaluated, and given back as it was."""
+"""A module that is borrowed: evaluated, fingerprinted, and given back as it was."""
 
 import contextlib
 import copy
@@ -6,7 +6,7 @@ from itertools import chain
 
 from .._arrays.threads import after_fork
 from ._backbone import _STATES, state_of
-from ._fingerprint import module_digest
+from ._fingerprint import code_digest, digest, structure_digest, weights_digest
 
 
 @contextlib.contextmanager
@@ -45,6 +45,11 @@ def _restore_all():
         state.users, state.was_training = 0, []
 
 
+def module_digest(module):
+    """Digest a module: structure, parameters, buffers, and code of the user's."""
+    return digest(structure_digest(module), weights_digest(module), code_digest(module))
+
+
 def on_device(module, device):
     """Return the module if it is on the device, else a copy of it there.
 
@@ -74,3 +79,16 @@ def module_device(module):
     """Device of a module's first parameter or buffer, or None if it has neither."""
     tensor = next(chain(module.parameters(), module.buffers()), None)
     return None if tensor is None else tensor.device
+
+
+def probe_tensors(module):
+    """Make tensors of shapes that a module without preprocessing may take."""
+    import torch
+
+    weight = next((weight for weight in module.parameters() if weight.ndim > 1), None)
+    width = 3 if weight is None else weight.shape[1]
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.rand(shape, generator=generator)
+        for shape in ((width, 224, 224), (width, 32, 32), (width,))
+    ]

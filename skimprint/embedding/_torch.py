@@ -4,11 +4,13 @@ import contextlib
 import sys
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from .._arrays.threads import after_fork
 from . import _frozen
 from ._backbone import Backbone
 from ._extras import require
-from ._fingerprint import module_digest
+from ._fingerprint import digest, probe_items
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -29,7 +31,7 @@ class TorchBackbone(Backbone):
 
     def __post_init__(self):
         super().__post_init__()
-        self.fingerprint = lambda: module_digest(self.model)
+        self.fingerprint = self._fingerprint
 
     @contextlib.contextmanager
     def running(self):
@@ -57,6 +59,44 @@ class TorchBackbone(Backbone):
         dtype = dtypes.pop() if len(dtypes) == 1 else None
         with no_grad(), autocast:
             return super().run(model, to_device(inputs, self.device, dtype))
+
+    def _fingerprint(self):
+        made = _frozen.module_digest(self.model)
+        return made if self.owned else digest(made, self._outputs())
+
+    def _outputs(self):
+        """Describe what the module makes of probe items, up to about a hundredth.
+
+        The code that a module calls may be anywhere. What it does shows in its results,
+        which are the same on all machines up to rounding only: so they are reduced to
+        a few coarse numbers.
+        """
+        single = replace(self, dtype="float32", truncate_dim=None)
+        probes = probe_items(self.modality)[:2]
+        described = []
+        with self.running() as module:
+            for probe in [*probes, *_frozen.probe_tensors(self.model)]:
+                try:
+                    inputs = self.collate([self.load(probe)])
+                    output = single.run(module, inputs)
+                    rows = single.as_rows(output, 1)
+                except Exception:  # not what this module takes
+                    continue
+                described.append(_coarse(rows.cpu().numpy()[0]))
+                if self.modality != "text":
+                    break
+        return described
+
+
+def _coarse(row, n_directions=8):
+    """Round a row's length and its direction, seen from a few fixed sides."""
+    length = np.linalg.norm(row)
+    if not 0 < length < np.inf:
+        return [str(length)]
+    sides = np.random.default_rng(0).choice([-1.0, 1.0], (n_directions, len(row)))
+    return [
+        round(float(part), 2) for part in [50 * np.log(length), *sides @ row / length]
+    ]
 
 
 def to_device(inputs, device, dtype=None):

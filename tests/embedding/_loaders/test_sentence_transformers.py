@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from skimprint import FoundationEmbedder
 from skimprint.embedding._backbone import Options
-from skimprint.embedding._fingerprint import module_digest
+from skimprint.embedding._fingerprint import structure_digest
 from skimprint.embedding._loaders import backbone_for
 from skimprint.testing import check_embedder
 
@@ -36,10 +36,10 @@ def test_sentence_transformers_are_told_by_what_they_are(tmp_path):
         backbone_for(name, Options())
         for name in (minilm(), f"sentence-transformers:{folder}")
     ]
-    first, copied = (module_digest(each.model) for each in backbones)
+    first, copied = (structure_digest(each.model) for each in backbones)
     assert first == copied
     backbones[0].digest()  # which looks at all that the model says of itself
-    assert module_digest(backbones[0].model) == first
+    assert structure_digest(backbones[0].model) == first
 
 
 @pytest.mark.parametrize("prompt", [None, "query: "])
