@@ -91,7 +91,7 @@ def power_normalize(X: ArrayLike) -> np.ndarray:
 def _floating(X):
     """Make an array of floating point: squares of integers are beyond their range."""
     X = np.asarray(X)
-    return X if X.dtype.kind == "f" else X.astype(np.float64)
+    return X if X.dtype.kind in "fc" else X.astype(np.float64)
 
 
 def squared_lengths(xp, X, *, axis=1):

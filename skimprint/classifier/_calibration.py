@@ -90,15 +90,16 @@ def _calibrated(scorer, score):
         prior=_PRIOR,
     )
     temperature = temperature if np.isfinite(temperature) else 1.0  # all classes alike
-    # So have classes of one sample, in the logarithm. On nine data sets with 1 sample
-    # of a tenth to nine tenths of the classes, and 5 to 60 of the others, the log loss
-    # is 1.50 so, 1.81 without those of one sample, and 1.41 at best.
+    # So have classes of one sample, in the square, as deviations do. On eight data sets
+    # with 1 sample of a tenth to nine tenths of the classes, and 5 to 60 of the others,
+    # the log loss is 1.39 so, 1.42 in the logarithm, and 1.31 at best.
     share = np.count_nonzero(found.is_alone) / np.count_nonzero(
         ~scorer.head.space.is_head
     )
     if share:
         elsewhere = _between_classes(*scores_of_kept(scorer, found.is_alone))
-        temperature = temperature ** (1 - share) * elsewhere**share
+        of_all = np.sqrt(1 - share) * temperature, np.sqrt(share) * elsewhere
+        temperature = np.hypot(*of_all)
     # Equal weights are 1, so that shares of them are exact.
     weights /= weights.max()
     return Calibration(float(temperature), found.familiarities, weights)

@@ -260,7 +260,7 @@ def test_one_sample_of_each_class_gives_better_probabilities_than_one(
 
 @pytest.mark.parametrize("params", [{}, {"whitening": 0.3}, {"kernel_weight": 0.5}])
 def test_classes_of_one_sample_have_their_say(digits, params):
-    """Half of the logarithm is that of a fit to each half, by what is known of all."""
+    """Half of the square is that of a fit to each half, by what is known of all."""
     X, y = digits
     few = np.array(
         [row for c in range(10) for row in np.flatnonzero(y == c)[: 1 + c % 2 * 19]]
@@ -274,7 +274,7 @@ def test_classes_of_one_sample_have_their_say(digits, params):
     without_kernel = plain_classifier("mean", **(params | {"kernel_weight": 0}))
     scores = without_kernel.fit(X_few, y_few).decision_function(X_few)
     is_other = (y_few[:, None] % 2 == 0) & (y_few[:, None] != np.arange(10))
-    expected = np.sqrt(of_large * scores[is_other].std())
+    expected = np.sqrt((of_large**2 + scores[is_other].var()) / 2)
     assert clf.temperature_ == pytest.approx(expected, rel=1e-4)
     queries = np.setdiff1d(np.arange(len(X)), few)
     scores = clf.decision_function(X[queries])
