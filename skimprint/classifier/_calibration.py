@@ -162,3 +162,13 @@ def threshold_of(clf, scorer):
         score = familiarity_of(clf, scorer)
         return calibrate(scorer, score).threshold(rejection.rate)
     return rejection.threshold
+
+
+def not_found_yet(clf):
+    """Name the attributes for which samples would have to be left out first."""
+    scorer = clf._fitted.scorer if clf.__sklearn_is_fitted__() else None
+    if scorer is None or not scorer.plan.can_leave_out or scorer.calibrations:
+        return set()
+    threshold = getattr(clf.rejection, "threshold", None)
+    values = {"temperature_": clf.temperature, "rejection_threshold_": threshold}
+    return {name for name, value in values.items() if value == "auto"}

@@ -35,7 +35,7 @@ from .._validation import check_components, fit_context, read_only
 from ..aggregation import AGGREGATIONS, Aggregation
 from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
-from ._calibration import familiarity_of, temperature_of, threshold_of
+from ._calibration import familiarity_of, not_found_yet, temperature_of, threshold_of
 from ._compact import compacted
 from ._explanations import explanation_of, proxies_of_samples
 from ._fitted import Fitted
@@ -1136,10 +1136,9 @@ or callable, default="dot"
         features : dict, default=None
             Of `features_of`, if what is known is of other samples.
         """
-        features = features or {}
         if features and "feature_names_in_" not in features:
             vars(self).pop("feature_names_in_", None)  # of an earlier fit
-        vars(self).update(features | {"_fitted": fitted})
+        vars(self).update((features or {}) | {"_fitted": fitted})
 
     def _check_is_fitted(self):
         """Refuse to go on without classes, and say why there are none."""
@@ -1152,13 +1151,7 @@ or callable, default="dot"
         # scikit-learn's looks at each attribute, and so does the display of an
         # estimator. For some, samples would be left out, which may take longer than
         # the fit: these are listed once they are known.
-        names = {*object.__dir__(self)}
-        scorer = self._fitted.scorer if self.__sklearn_is_fitted__() else None
-        if scorer and scorer.plan.can_leave_out and not scorer.calibrations:
-            if self.temperature == "auto":
-                names.discard("temperature_")
-            if getattr(self.rejection, "threshold", None) == "auto":
-                names.discard("rejection_threshold_")
+        names = {*object.__dir__(self)} - not_found_yet(self)
         return [name for name in sorted(names) if hasattr(self, name)]
 
     def __copy__(self):
