@@ -195,13 +195,19 @@ class Backbone:
 
     def digest(self):
         """Name the model, its preprocessing, pooling and precision."""
-        names = self.state.names if self.owned else {}
-        key = self.modality, self.prompt
-        if key not in names:
-            names[key] = self.fingerprint(), self._preprocessing_digest()
         source = self.modality, SOURCES[self.modality].version
         settings = self.pooling, self.dtype, self.prompt, self.truncate_dim
-        return digest(*names[key], *source, *settings, self.decode_size)
+        return digest(*self._names(), *source, *settings, self.decode_size)
+
+    def _names(self):
+        """Digest model and preprocessing; of a model that nobody can change, once."""
+        if not self.owned:
+            return self.fingerprint(), self._preprocessing_digest()
+        names, key = self.state.names, (self.modality, self.prompt)
+        with self.state.lock:  # of threads that come at once, one digests
+            if key not in names:
+                names[key] = self.fingerprint(), self._preprocessing_digest()
+            return names[key]
 
     def _preprocessing_digest(self):
         if self.preprocessing is None:

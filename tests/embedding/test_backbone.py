@@ -1,10 +1,13 @@
 """What concerns the models of all libraries alike."""
 
+import time
+
 import numpy as np
 import pytest
 from embedders import (
     TEXTS,
     Lengths,
+    in_threads,
     mean_colour,
     minilm,
     pictures,
@@ -15,6 +18,7 @@ from embedders import (
 from sklearn.base import clone
 
 from skimprint import FoundationEmbedder
+from skimprint.embedding._backbone import Backbone
 
 
 def test_fingerprint_tells_settings_apart():
@@ -103,3 +107,19 @@ def test_truncate_dim(tmp_path):
         cut.set_params(truncate_dim=65).transform(TEXTS)
     with pytest.raises(ValueError, match=r"'truncate_dim' parameter of .* Got 0"):
         cut.set_params(truncate_dim=0).transform(TEXTS)
+
+
+def test_threads_digest_a_model_that_nobody_can_change_once():
+    model, calls = lambda: None, []
+
+    def fingerprint():
+        calls.append(1)
+        time.sleep(0.05)
+        return "one"
+
+    def digest_again():
+        arguments = {"forward": None, "fingerprint": fingerprint, "owned": True}
+        return Backbone(model, "text", **arguments).digest()
+
+    assert len(set(in_threads(digest_again))) == 1
+    assert len(calls) == 1
