@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from .._validation import as_objects
+from ..classifier._plain.arrays import n_bytes_of_text
 
 
 def _components(*modules):
@@ -194,7 +195,7 @@ def _array(values, name, arrays):
         return as_objects(values)
     if name == "str":
         texts = np.array(values, object).ravel().tolist()
-        arrays.spend(4 * len(texts) * max(map(len, texts), default=0))
+        arrays.spend(n_bytes_of_text(texts))
     if name not in (*_SCALARS, "str"):
         raise ValueError(f"{name!r} is no dtype of an array.")
     return np.array(values, name)

@@ -235,9 +235,14 @@ def read_labels(plain):
     return array
 
 
+def n_bytes_of_text(texts):
+    """Compute what texts take as an array: each as much as the longest of them."""
+    return 4 * len(texts) * max(map(len, texts), default=0)
+
+
 def _check_lengths(labels):
     """Refuse text that would take too much memory as an array."""
-    n_bytes = 4 * len(labels) * max(map(len, labels), default=1)
+    n_bytes = n_bytes_of_text(labels)
     if n_bytes > MAX_TEXT_BYTES:
         raise ValueError(
             f"labels are too long: as an array, they must take at most "
