@@ -387,7 +387,7 @@ class FamiliarityDisplay:
         self.known = known
         self.unknown = unknown
         self.threshold = threshold
-        self.auroc = auroc(known, unknown) if len(known) and len(unknown) else None
+        self.auroc = auroc(known, unknown)
 
     @classmethod
     def from_estimator(

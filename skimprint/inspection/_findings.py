@@ -51,7 +51,12 @@ def wilson_interval(n_right, n):
 
 
 def auroc(known, unknown):
-    """Compute the chance that a known query is more familiar than an unknown one."""
+    """Compute the chance that a known query is more familiar than an unknown one.
+
+    `None` where there are no queries of one of both kinds.
+    """
+    if not (len(known) and len(unknown)):
+        return None
     is_known = np.arange(len(known) + len(unknown)) < len(known)
     return float(roc_auc_score(is_known, np.concatenate([known, unknown])))
 

@@ -16,7 +16,6 @@ from ..classifier._explanations import explanation_of
 from ..classifier._learning import codes_among, listed_labels
 from ..classifier._steps import steps_of
 from . import _findings
-from ._displays import FamiliarityDisplay
 from ._estimators import (
     embedded,
     items_in,
@@ -298,7 +297,7 @@ def _examined(source, labels):
         shots=clf.class_count_,
         familiarity=why.familiarity,
         threshold=threshold,
-        auroc=FamiliarityDisplay(why.familiarity[known], why.familiarity[~known]).auroc,
+        auroc=_findings.auroc(why.familiarity[known], why.familiarity[~known]),
         reliability=None,
     )
     if n_known:
