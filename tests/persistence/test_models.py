@@ -593,33 +593,43 @@ def test_any_change_of_a_transformer_is_a_clear_error_or_none(folder, member):
     X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
     model = make_pipeline(StandardScaler(), plain_classifier("mean")).fit(X, y)
     persistence.save(model, folder)
-    path, messages = folder / "transformer_0.skops", []
+    path = folder / "transformer_0.skops"
     content = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    for _ in range(100):
+
+    def damage():
         if member == "the archive":
-            path.write_bytes(with_byte_changed(content, rng))
-        else:
-            with zipfile.ZipFile(path, "w") as archive:
-                for name, old in members.items():
-                    is_changed = fnmatch(name, member)
-                    new = with_byte_changed(old[:200], rng) + old[200:]
-                    archive.writestr(name, new if is_changed else old)
+            path.write_bytes(with_byte_changed(content, rng, len(content)))
+            return
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, old in members.items():
+                new = with_byte_changed(old, rng, 200)
+                archive.writestr(name, new if fnmatch(name, member) else old)
+
+    messages = refusals(folder, damage)
+    assert any("transformer_0.skops" in message for message in messages)
+
+
+def with_byte_changed(content, rng, most):
+    """Change one byte, among the first so many."""
+    damaged = bytearray(content)
+    damaged[rng.integers(min(len(content), most))] = rng.integers(256)
+    return bytes(damaged)
+
+
+def refusals(folder, damage):
+    """Load what is damaged anew a hundred times; check and return the errors."""
+    messages = []
+    for _ in range(100):
+        damage()
         try:
             persistence.load(folder)
         except ValueError as error:
             messages.append(str(error))
     assert len(messages) > 20
     assert all("cannot be loaded as a model" in message for message in messages)
-    assert any("transformer_0.skops" in message for message in messages)
-
-
-def with_byte_changed(content, rng):
-    """Change one byte anywhere."""
-    damaged = bytearray(content)
-    damaged[rng.integers(len(content))] = rng.integers(256)
-    return bytes(damaged)
+    return messages
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -705,21 +715,16 @@ def test_any_change_of_a_file_is_a_clear_error_or_none(folder, name):
     clf.set_params(temperature="auto", rejection=Rejection("none")).fit(X, y)
     persistence.save(clf, folder)
     path = folder / ("config.json" if name == "values" else name)
-    content, messages = path.read_bytes(), []
-    for _ in range(100):
+    content = path.read_bytes()
+
+    def damage():
         if name == "values":
             config = changed(json.loads(content), rng)
             path.write_text(json.dumps(config), "utf-8")
         else:
-            damaged = bytearray(content)
-            damaged[rng.integers(min(len(content), 3000))] = rng.integers(256)
-            path.write_bytes(damaged)
-        try:
-            persistence.load(folder)
-        except ValueError as error:
-            messages.append(str(error))
-    assert len(messages) > 20
-    assert all("cannot be loaded as a model" in message for message in messages)
+            path.write_bytes(with_byte_changed(content, rng, 3000))
+
+    refusals(folder, damage)
 
 
 MODELS = Path(__file__).parents[1] / "data" / "models"
