@@ -165,11 +165,10 @@ def load(name):
 
 
 def real_embeddings(name):
-    """Training embeddings and labels of a data set, or None where there are none."""
-    path = EMBEDDINGS / f"{name}.npz"
-    if not path.exists():
+    """Training embeddings of unit length and labels, or None where there are none."""
+    found = load(name)
+    if found is None:
         return None
-    with np.load(path) as data:
-        X = data["X_train"].astype(np.float32)
-        X /= np.linalg.norm(X, axis=1, keepdims=True)
-        return X, data["y_train"]
+    X, y, *_ = found
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    return X, y
