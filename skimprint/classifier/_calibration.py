@@ -98,8 +98,8 @@ def _calibrated(scorer, score):
     )
     if share:
         elsewhere = _between_classes(*scores_of_kept(scorer, found.is_alone))
-        of_all = np.sqrt(1 - share) * temperature, np.sqrt(share) * elsewhere
-        temperature = np.hypot(*of_all)
+        several, single = np.sqrt(1 - share) * temperature, np.sqrt(share) * elsewhere
+        temperature = np.hypot(several, single)
     # Equal weights are 1, so that shares of them are exact.
     weights /= weights.max()
     return Calibration(float(temperature), found.familiarities, weights)
