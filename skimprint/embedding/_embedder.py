@@ -189,11 +189,8 @@ class FoundationEmbedder(
     calls elsewhere. A smaller change of code elsewhere is not noticed: give the module
     an attribute that you change with it, or call
     `clear_cache`. A callable can be cached if its ``fingerprint`` attribute is a
-    string, to be changed whenever its results change, or if it is a plain function that
-    works with nothing but plain values, installed libraries and other such functions,
-    and if `modality` says what its items are. One that names ``open``, ``environ``,
-    ``random``, ``time``, ``globals`` or the like needs a ``fingerprint``. So does one
-    that a library reads files for: that is not noticed.
+    string, to be changed whenever its results change, and if `modality` says what its
+    items are.
 
     Examples
     --------

@@ -249,73 +249,6 @@ def _function_of(value):
     return value
 
 
-# Names of what may give something else each time, or reaches what no digest sees:
-# code, files, the environment, chance and the clock.
-_REACHING = {
-    *("eval", "exec", "globals", "locals", "vars", "__import__", "import_module"),
-    *("open", "input", "load", "read_text", "read_bytes", "environ", "getenv"),
-    *("random", "rand", "randn", "randint", "rand_like", "randn_like", "randint_like"),
-    *("randperm", "normal", "bernoulli", "multinomial", "poisson", "secrets"),
-    *("urandom", "uuid1", "uuid4", "time", "perf_counter", "monotonic", "now", "today"),
-}
-
-
-def function_digest(function):
-    """Digest a plain function, if nothing that it works with can change unnoticed.
-
-    A function that names ``eval``, ``globals``, ``open``, ``environ``, ``random``,
-    ``time`` or the like is refused, whatever it uses them for. This is no sandbox:
-    it is to find what ordinary code depends on, and tricks escape it.
-
-    Parameters
-    ----------
-    function : function
-        Its code, its defaults, its attributes and what it names count: plain values,
-        installed libraries, and other such functions.
-
-    Returns
-    -------
-    name : str
-        Hexadecimal digest.
-    """
-    parts, todo, seen = [], [function], set()
-    while todo:
-        called = todo.pop()
-        if called in seen:
-            continue
-        seen.add(called)
-        names, attributes, imported = _names(called)
-        known = called.__globals__
-        refused = (names - known.keys() | attributes) & _REACHING
-        refused |= {name for name in imported if not _is_library(name)}
-        held = {
-            "variables of a function around it": called.__closure__,
-            "its defaults": [called.__defaults__, called.__kwdefaults__],
-            "its attributes": vars(called),
-        }
-        for name in sorted(names & known.keys()):
-            value = known[name]
-            if _is_installed(value):
-                path = f"{getattr(value, '__module__', '')}.{value.__name__}"
-                parts.append([name, path])  # which may be imported by another name
-                if _REACHING & {*path.split(".")}:
-                    refused.add(name)
-            elif isinstance(value, types.FunctionType):
-                todo.append(value)
-            else:
-                held[name] = value
-        refused |= {name for name, value in held.items() if not _is_plain(value)}
-        if refused:
-            raise UncacheableError(
-                f"{function.__name__} works with something that may change unnoticed "
-                f"({', '.join(sorted(refused))}): to cache what it returns, set its "
-                "attribute fingerprint to a string that you change whenever its "
-                "results do."
-            )
-        parts.append([_code_parts(called.__code__), *held.values()])
-    return digest(parts)
-
-
 def code_digest(called):
     """Digest the code of a callable, and of what it calls of the user's.
 
@@ -349,15 +282,15 @@ def code_digest(called):
             continue
         elif isinstance(value, types.FunctionType):
             seen[id(value)] = value
-            if _is_installed(value):
+            if _is_library(value.__module__):
                 continue
             parts.append(_code_parts(value.__code__))
             known = value.__globals__
-            names = sorted(_names(value)[0] & known.keys())
+            names = sorted(_names(value) & known.keys())
             todo += [*(value.__defaults__ or ()), *_enclosed(value)]
             todo += (value.__kwdefaults__ or {}).values()
             todo += [known[name] for name in names]
-        elif not isinstance(value, type) and not _is_installed(type(value)):
+        elif not isinstance(value, type) and not _is_library(type(value).__module__):
             seen[id(value)] = value
             parts.append(_class_parts(type(value), {}))
             todo += [held for _, held in sorted(getattr(value, "__dict__", {}).items())]
@@ -365,31 +298,15 @@ def code_digest(called):
 
 
 def _names(function):
-    """List what a function's code names, inner functions included.
-
-    Parameters
-    ----------
-    function : function
-        Of Python.
-
-    Returns
-    -------
-    names, attributes, imported : set of str
-        Global names; names of attributes, and of all that is imported; and modules.
-    """
-    names, attributes, imported, todo = set(), set(), set(), [function.__code__]
+    """List the global names in a function's code, inner functions included."""
+    names, todo = set(), [function.__code__]
     while todo:
         code = todo.pop()
         for step in dis.get_instructions(code):
-            if step.opname == "IMPORT_NAME":
-                imported.add(step.argval)
-                attributes.update(step.argval.split("."))
-            elif step.opname.endswith(("_GLOBAL", "_NAME")):
+            if step.opname.endswith(("_GLOBAL", "_NAME")):
                 names.add(step.argval)
-            elif step.opcode in dis.hasname:
-                attributes.add(step.argval)
         todo += [value for value in code.co_consts if isinstance(value, types.CodeType)]
-    return names, attributes, imported
+    return names
 
 
 def _is_plain(value):
@@ -400,17 +317,9 @@ def _is_plain(value):
     return isinstance(value, _PLAIN)
 
 
-def _is_installed(value):
-    """Whether a module, class or function is in a library, with which it changes."""
-    name = value.__name__ if isinstance(value, types.ModuleType) else None
-    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
-        name = value.__module__
-    return name is not None and _is_library(name)
-
-
 def _is_library(name):
-    """Whether a module comes with Python or was installed."""
-    root = name.partition(".")[0]
+    """Whether a module comes with Python or was installed, and changes with that."""
+    root = (name or "").partition(".")[0]
     if root in sys.stdlib_module_names:
         return True
     try:

@@ -17,7 +17,6 @@ from skimprint.embedding._fingerprint import (
     UncacheableError,
     code_digest,
     digest,
-    function_digest,
     preprocessing_digest,
     structure_digest,
     weights_digest,
@@ -387,107 +386,6 @@ def test_digest_tells_the_order_of_values(shape):
     rows = module.rows.data
     rows[0], rows[1] = rows[1].clone(), rows[0].clone()
     assert weights_digest(module) != before
-
-
-def made(code):
-    """Run code that defines a function f, and return that."""
-    names = {"__name__": "made"}
-    exec(code, names)
-    return names["f"]
-
-
-@pytest.mark.parametrize(
-    "code, what",
-    [
-        ("def f(x): return globals()['n']", "globals"),
-        ("def f(x): return [vars()['n'] for _ in x]", "vars"),
-        ("def f(x): return locals()['x']", "locals"),
-        ("def f(x): return eval('n')", "eval"),
-        ("def f(x): exec('n = 1')", "exec"),
-        ("def f(x): return open('n').read()", "open"),
-        ("from io import open as at\ndef f(x): return at('n')", "at"),
-        (
-            "from pathlib import Path\ndef f(x): return Path('n').read_text()",
-            "read_text",
-        ),
-        ("import numpy as np\ndef f(x): return np.load('n')", "load"),
-        ("from json import load as at\ndef f(x): return at(x)", "at"),
-        ("import os\ndef f(x): return os.environ['n']", "environ"),
-        ("from os import environ as at\ndef f(x): return at['n']", "at"),
-        ("from os import getenv as at\ndef f(x): return at('n')", "at"),
-        ("import random as at\ndef f(x): return at.gauss()", "at"),
-        ("from random import gauss as at\ndef f(x): return at()", "at"),
-        ("import numpy as np\ndef f(x): return np.random.normal()", "random"),
-        ("import numpy.random as at\ndef f(x): return at.normal()", "at"),
-        ("from numpy.random import default_rng as at\ndef f(x): return at(0)", "at"),
-        ("import torch\ndef f(x): return torch.randn(3)", "randn"),
-        ("from time import perf_counter as at\ndef f(x): return at()", "at"),
-        ("import datetime\ndef f(x): return datetime.date.today()", "today"),
-        ("import torch\ndef f(x): return torch.normal(x)", "normal"),
-        ("import os\ndef f(x): return os.urandom(3)", "urandom"),
-        # Another thing of the same name is in reach.
-        (
-            "import numpy as np\ndef load(x): return x\n"
-            "def f(x): return np.load('n') + load(x)",
-            "load",
-        ),
-        ("def f(x):\n import random as at\n return at.gauss()", "random"),
-        ("def f(x):\n from numpy.random import normal\n return normal()", "random"),
-        ("def f(x):\n import embedders\n return embedders.SHARED", "embedders"),
-        ("def f(x):\n from . import mine\n return mine.n", "works with"),
-        ("def f(x): return f.n\nf.n = object()", "its attributes"),
-        ("def f(x, n=object()): return n", "its defaults"),
-        ("def g(n): return lambda x: n\nf = g(1)", "variables of a function"),
-        ("def g(x): return open(x)\ndef f(x): return g(x)", "f works .*open"),
-        ("def g(x): return g.n\ng.n = {1}\ndef f(x): return g(x)", "its attributes"),
-    ],
-)
-def test_functions_that_reach_further_need_a_fingerprint(code, what):
-    with pytest.raises(UncacheableError, match=rf"{what}.* attribute fingerprint to a"):
-        function_digest(made(code))
-
-
-def test_a_fingerprint_of_the_users_own_wins(tmp_path):
-    function = made("def f(x): return [[len(globals()) > 0] for _ in x]")
-    function.fingerprint = "1"
-    embedder = FoundationEmbedder(function, modality="text", cache_dir=tmp_path)
-    assert embedder.transform(["a"]) == 1
-
-
-@pytest.mark.parametrize(
-    "first, second",
-    [
-        ("def f(x): return f.n\nf.n = 1", "def f(x): return f.n\nf.n = 2"),
-        ("def f(x): return f.n\nf.n = [1]", "def f(x): return f.n\nf.n = [2]"),
-        (
-            "def g(x): return g.n\ng.n = 1\ndef f(x): return g(x)",
-            "def g(x): return g.n\ng.n = 2\ndef f(x): return g(x)",
-        ),
-        (
-            "from math import sin as g\ndef f(x): return g(x)",
-            "from math import cos as g\ndef f(x): return g(x)",
-        ),
-        (
-            "import numpy.linalg as g\ndef f(x): return g.svd(x)",
-            "import scipy.linalg as g\ndef f(x): return g.svd(x)",
-        ),
-        (
-            "def load(x): return 1\ndef f(x): return load(x)",
-            "def load(x): return 2\ndef f(x): return load(x)",
-        ),
-        (
-            "time = 1\ndef f(x): return time",
-            "time = 2\ndef f(x): return time",
-        ),
-        (
-            "def f(x):\n import numpy\n return numpy.sin(x)",
-            "def f(x):\n import numpy\n return numpy.cos(x)",
-        ),
-    ],
-)
-def test_what_a_function_works_with_is_part_of_its_digest(first, second):
-    assert function_digest(made(first)) == function_digest(made(first))
-    assert function_digest(made(first)) != function_digest(made(second))
 
 
 def test_copies_on_a_device_follow_the_structure():

@@ -9,12 +9,11 @@ import os
 import threading
 from collections import OrderedDict
 from difflib import get_close_matches
-from types import FunctionType
 
 from ..._arrays.threads import ForkSafeLock
 from .._backbone import Backbone
 from .._extras import require
-from .._fingerprint import UncacheableError, digest, function_digest
+from .._fingerprint import UncacheableError, digest
 from .._items import SettingError
 from .._sounds import resampled
 from ._module import module_backbone
@@ -186,16 +185,8 @@ def _callable_backbone(model, options):
 
 def _callable_fingerprint(model, options):
     fingerprint = getattr(model, "fingerprint", None)
-    if options.modality != "auto":  # else nothing is known of its items
-        if isinstance(fingerprint, str):
-            return fingerprint
-        if fingerprint is None and isinstance(model, FunctionType):
-            return function_digest(model)
-    elif isinstance(fingerprint, str) or isinstance(model, FunctionType):
-        raise UncacheableError(
-            "To cache what a callable returns, say what it takes: set "
-            "modality='image', 'text' or 'audio'."
-        )
+    if isinstance(fingerprint, str) and options.modality != "auto":
+        return fingerprint
     raise UncacheableError(
         "To cache what a callable returns, say what it is and what it takes: set "
         "model.fingerprint to a string that you change whenever its results do, "
