@@ -94,9 +94,10 @@ def main(cases):
         "The default (20 k-means proxies, whitened, that "
         "lean to the mean) and the paper's setting (20 k-means proxies), float32, one "
         "BLAS thread, a fresh process for each row. Beyond X: growth of its peak "
-        "memory during the fit. Pickle: about what the fitted model takes in memory, "
-        "too. One class more: `partial_fit` to as many samples as each of the others "
-        "has. Where the scatters of single classes would take more than 128 MiB, the "
+        "memory during the fit. Pickle: without what follows from the rest; in memory "
+        "the fitted model takes more, most where samples are few. One class more: "
+        "`partial_fit` to as many samples as each of the others has. Where the "
+        "scatters of single classes would take more than 128 MiB, the "
         "default keeps their sum alone, and cannot forget. It chooses its shrinkage "
         "again when a class is forgotten, and not for one class more.",
     )
