@@ -137,8 +137,11 @@ class Plan:
                 "whitening must be a number, 'auto' or None, which does not whiten; "
                 f"got {whitening}."
             )
-        if whitening == "auto" and not are_alike:
-            whitening = None  # queries would be seen from an origin that is not theirs
+        # Queries would be seen from an origin that is not theirs; and a regression
+        # looks at the covariance itself, with an alpha that is made for the space as
+        # it was.
+        if whitening == "auto" and (not are_alike or generator.combines):
+            whitening = None
         n_proxies = clf.n_proxies
         if isinstance(n_proxies, Mapping):
             n_proxies = dict(n_proxies)

@@ -80,6 +80,11 @@ class TestResolves:
         same = dict.fromkeys(names, norms[0])
         assert plan_of(whitening="auto", **same).whitening == "auto"
 
+    def test_what_combines_all_classes_is_not_whitened(self):
+        names = {"generator": "least_squares"}
+        assert plan_of(whitening="auto", **names).whitening is None
+        assert plan_of(whitening=0.3, **names).whitening == 0.3
+
     @pytest.mark.parametrize("whitening", [True, False, np.False_])
     def test_whitening_is_no_switch(self, whitening):
         with pytest.raises(ValueError, match=f"does not whiten; got {whitening}"):

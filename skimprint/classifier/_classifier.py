@@ -147,8 +147,9 @@ or callable, default="dot"
         or Euclidean distance.
         Clusters and chosen samples are those of the space as it was; least squares
         are solved in the whitened one. `None` does not whiten, nor does ``"auto"``
-        where ``query_norm`` is not that of the support: with a number, queries must
-        come as the normalised support embeddings are.
+        beside ``"least_squares"``, which looks at the covariance itself, or where
+        ``query_norm`` is not that of the support: with a number, queries must come as
+        the normalised support embeddings are.
     mean_weight : float in [0, 1] or "auto", default="auto"
         Share of the class mean in each proxy ``p``: it becomes ``(1 - mean_weight) * p
         + mean_weight * mean``, both normalised (and whitened) before, but not after.
@@ -398,6 +399,13 @@ or callable, default="dot"
         ------
         ValueError
             If there is no such method.
+
+        Notes
+        -----
+        The published methods say nothing of probabilities: theirs are the softmax of
+        cosines, or distances, as they are, which is often close to uniform. For
+        probabilities that mean what they say, pass ``temperature="auto"``, which keeps
+        up to 200 samples of each class.
 
         Examples
         --------
