@@ -1,6 +1,7 @@
 """Least squares whose regularisation is chosen by the samples."""
 
-from copy import copy
+import pickle
+from copy import copy, deepcopy
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from settings import plain_classifier
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
+from skimprint import persistence
 from skimprint._space.likelihood import fit_temperature
 from skimprint._space.regularization import ALPHAS
 from skimprint.generation import LeastSquaresProxies
@@ -157,3 +159,17 @@ def test_is_as_good_as_the_best_of_the_papers(digits):
 def test_other_alphas_are_refused(alpha):
     with pytest.raises(ValueError, match="alpha"):
         least_squares(alpha).fit(np.eye(3), [0, 1, 2])
+
+
+@pytest.mark.parametrize("alpha", [0.5, "auto"])
+@pytest.mark.parametrize("compact", [False, True])
+def test_what_was_chosen_comes_back(digits, alpha, compact, tmp_path):
+    clf = least_squares(alpha).fit(*digits)
+    chosen = clf.generator_.alpha_
+    clf = clf.compact() if compact else clf
+    copies = [clf, copy(clf), deepcopy(clf), pickle.loads(pickle.dumps(clf))]
+    pytest.importorskip("safetensors", reason="needs skimprint[files]")
+    persistence.save(clf, tmp_path / "model")
+    for other in (*copies, persistence.load(tmp_path / "model")):
+        assert other.generator_.alpha_ == chosen
+        assert other.generator.get_params() == clf.generator.get_params()

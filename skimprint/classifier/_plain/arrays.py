@@ -11,7 +11,8 @@ from ..._validation import as_objects
 #: Text takes as much memory for each label as for the longest.
 MAX_TEXT_BYTES = 2**30
 
-#: Where temperatures and the like are, and where shrinkages are.
+#: Where any numbers are, where temperatures and the like, and where shrinkages.
+FINITE = Interval(Real, None, None, closed="neither")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 SHARE = Interval(Real, 0, 1, closed="both")
 

@@ -8,6 +8,7 @@ from ..._space.space import Space
 from ..._space.whitening import Whitening
 from .._head import Head
 from .arrays import (
+    FINITE,
     POSITIVE,
     SHARE,
     count,
@@ -52,6 +53,7 @@ def write_head(head, arrays, *, learns, derived):
         "n_samples": head.space.state.n_samples,
         "shrinkage": head.shrinkage,
         "covariance_shrinkage": head.covariance_shrinkage,
+        "chosen_by_generator": _numbers_chosen(head.generator),
     }
     follows = learns and not derived and _whitening_follows(head)
     if head.whitening is not None and not follows:
@@ -72,6 +74,15 @@ def write_head(head, arrays, *, learns, derived):
         if not learns:  # else they are among the samples
             arrays.of("kernel").add("landmarks", head.kernel.landmarks)
     return plain
+
+
+def _numbers_chosen(generator):
+    """Find the numbers that a generator has chosen, with names as ``alpha_``."""
+    return {
+        name[:-1]: float(value)
+        for name, value in vars(generator).items()
+        if name.endswith("_") and FINITE.is_satisfied_by(value)
+    }
 
 
 def _follow_from_points(head):
@@ -152,6 +163,8 @@ def read_head(plain, arrays, plan, space):
     else:
         head.dtype = space.state.dtype
         head.make_proxies(space.proxies.values.vectors)
+    for name, value in plain.get("chosen_by_generator", {}).items():
+        vars(head.generator)[f"{name}_"] = number(value, name, FINITE)
     head.factor = None
     if plan.metric.needs_covariance:
         head.factor = _read_square("factor", arrays, n_features)
