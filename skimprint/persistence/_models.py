@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -234,6 +235,8 @@ def _has_ours(model):
     """Whether a model is one of skimprint's, or has one as a step."""
     if type(model) is Pipeline:
         return any(_has_ours(step) for _, step in model.steps)
+    if type(model) is FrozenEstimator:
+        return _has_ours(model.estimator)
     return type(model).__module__.startswith("skimprint")
 
 
@@ -293,6 +296,12 @@ def _write(model, arrays, others, learning):
 
 
 def _write_step(model, others):
+    if type(model) is FrozenEstimator and _has_ours(model):
+        raise ValueError(
+            "model must have its parts of skimprint as they are; got a FrozenEstimator "
+            f"around {type(model.estimator).__name__}. Put its estimator in its place, "
+            "and freeze it again once it is loaded."
+        )
     if not type(model).__module__.startswith("sklearn."):
         raise ValueError(
             "model must be an ImprintClassifier, an ImprintClassifierCV or a Pipeline "

@@ -25,6 +25,7 @@ from sklearn.cluster import (
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -789,6 +790,22 @@ def test_of_a_search_the_best_estimator_is_to_be_saved(search, in_pipeline, tmp_
         persistence.save(model, tmp_path / "model")
     if not in_pipeline:
         persistence.save(model.best_estimator_, tmp_path / "model")
+
+
+@pytest.mark.parametrize("where", ["alone", "last", "after ours", "within"])
+def test_what_is_frozen_is_to_be_saved_in_its_place(where, tmp_path):
+    X, y = np.eye(4), [0, 0, 1, 1]
+    frozen = FrozenEstimator(ImprintClassifier("mean").fit(X, y))
+    model = {
+        "alone": frozen,
+        "last": make_pipeline(StandardScaler(), frozen),
+        "after ours": make_pipeline(FoundationEmbedder("timm:resnet18"), frozen),
+        "within": FrozenEstimator(make_pipeline(StandardScaler(), frozen)),
+    }[where]
+    if where == "last":
+        model.fit(X, y)
+    with pytest.raises(ValueError, match=r"a FrozenEstimator around .*in its place"):
+        persistence.save(model, tmp_path / "model")
 
 
 @pytest.mark.parametrize(
