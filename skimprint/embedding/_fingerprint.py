@@ -221,6 +221,8 @@ def _class_parts(cls, seen):
         if library in ("torch", "builtins"):
             continue
         for name, value in sorted(vars(base).items()):
+            if name.startswith("__annotat"):  # it knows its line, since Python 3.14
+                continue
             function = _function_of(value)
             is_data = not name.startswith("__") and (
                 _is_plain(value)
