@@ -1,6 +1,7 @@
 """Embeddings on disk, row by row, in SQLite: shared, atomic, and checked when read."""
 
 import contextlib
+import errno
 import os
 import re
 import sqlite3
@@ -180,6 +181,11 @@ class EmbeddingCache:
             raise OSError(
                 f"The cache {self.directory} cannot be cleared: {self._why_not}."
             )
+        if min(self._numbers(), default=self._number) < self._number:
+            self._warn(
+                "Some files cannot be removed, for another process may have them open. "
+                "Nobody reads them again; call clear_cache() again when it is done."
+            )
         with _COUNTS_LOCK:
             _COUNTS.pop(self.directory, None)
 
@@ -193,7 +199,7 @@ class EmbeddingCache:
         """Write records, all or none of them."""
         while records and self._why_not is None:
             try:
-                os.stat(self._path)  # noqa: PTH116 - SQLite writes to what is no more
+                self._check_newest()
                 with self._connection:  # commits at the end, or rolls back
                     self._connection.execute("BEGIN IMMEDIATE")
                     self._connection.executemany(
@@ -202,6 +208,15 @@ class EmbeddingCache:
                 return
             except (*_ERRORS, OSError) as error:
                 self._recover(error)
+
+    def _check_newest(self):
+        """Raise an error if the file is no more, or has made way for another one.
+
+        SQLite would go on writing to it. Windows keeps it for as long as it is open.
+        """
+        if max(self._numbers(), default=0) != self._number:
+            message = os.strerror(errno.ENOENT)
+            raise FileNotFoundError(errno.ENOENT, message, self._path)
 
     def _files(self, number="*"):
         return list(Path(self.directory).glob(f"embeddings-{number}.sqlite3*"))
