@@ -28,8 +28,9 @@ _ATTEMPTS = 10
 _MOMENT = 0.02
 
 # Seconds to wait for those who have a file of a folder open, such as a scanner for
-# viruses or another process that loads the model: Windows renames no such folder.
-_PAUSES = (0.05, 0.2, 1) if os.name == "nt" else ()
+# viruses or other processes that load the model: Windows renames no such folder. Many
+# short ones, to find a gap between those who load again and again.
+_PAUSES = (_MOMENT,) * 100 if os.name == "nt" else ()
 
 _AT_FDCWD, _EXCHANGE = -100, 2  # of Linux's renameat2 and of macOS' renamex_np
 
