@@ -358,7 +358,8 @@ def test_a_fitted_pipeline_is_looked_at_without_torch(tiny_models, tmp_path):
         "model[-1].predict(model[-1].proxies_)\n"
     )
     root = str(Path(skimprint.__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": root}
+    # The page has signs that not every code page has.
+    environment = os.environ | {"PYTHONPATH": root, "PYTHONIOENCODING": "utf-8"}
     subprocess.run([sys.executable, "-c", code, path], env=environment, check=True)
 
 

@@ -70,6 +70,8 @@ def test_onnx_is_loaded_again_when_a_file_beside_it_has_changed(
     if (folder / name).is_file():  # of a folder, all that is in it counts
         assert cached._resolve().model is loaded
     if changed != tokenizer.name:
+        if os.name == "nt":
+            pytest.skip("no file changes on Windows while a model maps it")
         data.unlink()  # the model maps it
         data.write_bytes(2 * weights)
     else:
