@@ -300,8 +300,8 @@ class Aggregation:
         ----------
         similarities : ndarray of shape (n_proxies, n_queries)
             Distances negated. Those to what is gone may be written on.
-        gone : ndarray of shape (n_proxies, n_queries)
-            Which proxies there are not for a query.
+        gone : tuple of ndarrays (proxies, queries)
+            Which proxies there are not, and for which query.
         offsets, metric : ndarray and Similarity
             As for `scores`.
 
@@ -311,13 +311,14 @@ class Aggregation:
             By `scores` of the rows that are left, for each set of them. A class may
             have none.
         """
-        alike = {}
-        for query, column in enumerate(np.packbits(gone, axis=0).T):
+        is_gone, alike = np.zeros(similarities.shape, bool), {}
+        is_gone[gone] = True
+        for query, column in enumerate(np.packbits(is_gone, axis=0).T):
             alike.setdefault(column.tobytes(), []).append(query)
         scores = np.empty((len(offsets) - 1, similarities.shape[1]), similarities.dtype)
         codes = codes_of(offsets)
         for queries in alike.values():
-            left = ~gone[:, queries[0]]
+            left = ~is_gone[:, queries[0]]
             counts = np.bincount(codes[left], minlength=len(scores))
             some = similarities[left][:, queries]
             scores[:, queries] = self.scores(some, offsets_of(counts), metric)
@@ -397,7 +398,7 @@ class _Max(Aggregation):
         return max_scores(similarities, offsets)
 
     def without(self, similarities, gone, offsets, metric):
-        np.copyto(similarities, -np.inf, where=gone)
+        similarities[gone] = -np.inf
         return max_scores(similarities, offsets)
 
     def of_queries(self, similarity, queries, offsets, get_raw=None):
@@ -506,8 +507,8 @@ class Votes(Aggregation, BaseEstimator):
         ----------
         similarities : ndarray of shape (n_proxies, n_queries)
             Distances negated. Those to what is gone may be written on.
-        gone : ndarray of shape (n_proxies, n_queries)
-            Which proxies there are not for a query, and do not vote.
+        gone : tuple of ndarrays (proxies, queries)
+            Which proxies there are not, and for which query, and do not vote.
         offsets, metric : ndarray and Similarity
             As for `scores`.
 
@@ -516,7 +517,8 @@ class Votes(Aggregation, BaseEstimator):
         scores : ndarray of shape (n_classes, n_queries)
             Shares of the votes.
         """
-        return self.scores(np.where(gone, -np.inf, similarities), offsets, metric)
+        similarities[gone] = -np.inf
+        return self.scores(similarities, offsets, metric)
 
     def of_queries(self, similarity, queries, offsets, get_raw=None):
         """Count the votes of the proxies that are nearest to each query.

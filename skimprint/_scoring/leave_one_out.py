@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._arrays.groups import blocks_of_rows, numbers_within
+from .._arrays.groups import blocks_of_rows, numbers_within, places_from
 from .._memory.columns import take
 from .._space.downdate import Downdate, Vectors, shift_without
 from .._space.kernel_ridge import MAX_ROWS
@@ -205,16 +205,13 @@ def _by_proxies(scorer, samples, change, score):
             scorer, similarity, vectors, means, some, changed, queries[block]
         )
         similarities = without.similarities()
-        gone = np.zeros(similarities.shape, bool)
-        (lost,) = np.nonzero(changed.gone)
-        gone[:, lost] = head.twins[:, None] == head.twins[changed.own[lost]]
+        gone = _gone(head, changed)
         scores[block] = plan.aggregation.without(
             similarities, gone, head.offsets, similarity
         ).T
         if score != "auto":
-            familiar[block] = scorer.familiarity(
-                np.where(gone, -np.inf, similarities), score
-            )
+            similarities[gone] = -np.inf
+            familiar[block] = scorer.familiarity(similarities, score)
 
     is_safe = not (plan.aggregation.is_callable or plan.proxy_norm.is_callable)
     similarity.for_each_block(score_block, queries, in_threads=is_safe)
@@ -223,6 +220,19 @@ def _by_proxies(scorer, samples, change, score):
 
 def _to_nearest_mean(head, samples):
     """Compute cosines of samples to the nearest class mean, each made without it."""
+def _gone(head, change):
+    """List proxies that are gone, with those equal to them, and without which sample.
+
+    Each is one of the class of the sample.
+    """
+    (lost,) = np.nonzero(change.gone)
+    codes = head.codes[change.own[lost]]
+    sizes = np.diff(head.offsets)[codes]
+    proxies, which = places_from(head.offsets[codes], sizes), np.repeat(lost, sizes)
+    equal = head.twins[proxies] == head.twins[change.own[which]]
+    return proxies[equal], which[equal]
+
+
     means, codes = head.space.means[samples.codes], samples.codes
     shift = shift_without(head.space.mean_weights[codes], samples.weights)
     own = l2_normalize(means + shift[:, None] * (means - samples.rows))
