@@ -30,6 +30,8 @@ _ENOUGH = 500
 # with many operations on each, they had better stay in the cache.
 _AT_A_TIME = 2**17
 
+_TINY = float(np.finfo(np.float32).tiny)  # float32 stays so
+
 # Share of the samples of a class that a mean is still of; less is rounding.
 _LEFT = 1e-9
 
@@ -218,8 +220,6 @@ def _by_proxies(scorer, samples, change, score):
     return scores, familiar
 
 
-def _to_nearest_mean(head, samples):
-    """Compute cosines of samples to the nearest class mean, each made without it."""
 def _gone(head, change):
     """List proxies that are gone, with those equal to them, and without which sample.
 
@@ -233,6 +233,8 @@ def _gone(head, change):
     return proxies[equal], which[equal]
 
 
+def _to_nearest_mean(head, samples):
+    """Compute cosines of samples to the nearest class mean, each made without it."""
     means, codes = head.space.means[samples.codes], samples.codes
     shift = shift_without(head.space.mean_weights[codes], samples.weights)
     own = l2_normalize(means + shift[:, None] * (means - samples.rows))
@@ -345,10 +347,10 @@ def _of_unit_length(scorer, queries):
 
 
 def _has_products(scorer):
-    """Tell whether whitened proxies need not be moved: what is compared is products."""
+    """Tell whether proxies need not be moved: what is compared is products."""
     plan = scorer.plan
     return (
-        scorer.head.whitening is not None
+        (scorer.head.whitening is not None or plan.mean_weight > 0)
         and plan.query_norm.unit_length
         and plan.proxy_norm.is_scaling
         and plan.metric.of_products is not None
@@ -413,10 +415,10 @@ class _HeadWithout:
                 left=self.weight_left,
             )
             queries = self.downdate.moved_back(queries, self.residuals)
-        queries = compare.prepare(queries)
         if _has_products(self.scorer):
-            similarities = self._of_products()
-        else:
+            similarities = self._of_products(queries)
+        queries = compare.prepare(queries)
+        if not _has_products(self.scorer):
             similarities = compare.finish(compare.raw(queries), queries)
         proxies, samples = self._pairs()
         step = max(1, _AT_A_TIME // self.queries.shape[1])
@@ -455,35 +457,57 @@ class _HeadWithout:
         means = downdate.moved(self.means[of_class], residuals, shift, which)
         return head.blended(vectors, head.normalized(means, own))
 
-    def _of_products(self):
-        """Compare the samples with proxies of which none loses the sample itself."""
+    def _of_products(self, queries):
+        """Compare the moved samples with proxies, of which none loses the sample.
+
+        Moved, a vector is ``(I + k r r^T) (p + t r)``, in the words of `Downdate`: its
+        product with a query is one of ``p + t r`` with the query moved once more.
+        """
         head, plan, downdate = self.head, self.scorer.plan, self.downdate
-        n, weight = len(self.codes), plan.mean_weight
+        residuals, shift, weight = self.residuals, self.shift, plan.mean_weight
+        twice = downdate.moved(queries, residuals, 0)
+        at_origin = shift * np.einsum("ij,ij->i", residuals, twice)
+        gain, of_shift = downdate.gain, shift * downdate.squares
+        slope = 2 * (shift + gain * of_shift)
 
-        def beside(vectors, shift):
+        def cosines(vectors):
+            found = vectors @ twice.T
+            found += at_origin
             squares = np.einsum("ij,ij->i", vectors, vectors)[:, None]
-            return Vectors(squares, vectors @ self.residuals.T, shift)
+            if head.whitening is not None:  # else nothing moves
+                along = vectors @ residuals.T
+                squares = squares + of_shift * slope / 2
+                moved = along * gain
+                moved += slope
+                moved *= along
+                squares = np.add(moved, squares, out=moved)
+            found /= np.sqrt(np.maximum(squares, _TINY, out=squares), out=squares)
+            return np.clip(found, -1, 1, out=found)  # rounding, where nothing is left
 
-        x = Vectors(
-            np.einsum("ij,ij->i", self.queries, self.queries),
-            np.einsum("ij,ij->i", self.queries, self.residuals),
-            self.shift,
-        )
-        mean_shift = np.tile(self.shift, (len(self.means), 1))
-        mean_shift[self.codes, np.arange(n)] = self.mean_shift
-        m = beside(self.means, mean_shift)
-        m_x = downdate.cosines(m, x, self.means @ self.queries.T)
-        similarities = np.empty((len(self.vectors), n), head.dtype)
-        for part in blocks_of_rows(len(self.vectors), max(1, _AT_A_TIME // n)):
+        if weight:
+            own = downdate.moved(self.means[self.codes], residuals, self.mean_shift)
+            m_x = cosines(self.means)
+            m_x[self.codes, np.arange(len(shift))] = np.einsum(
+                "ij,ij->i", l2_normalize(own), queries
+            )
+        similarities = np.empty((len(self.vectors), len(shift)), head.dtype)
+        step = max(1, _AT_A_TIME // len(shift))
+        for part in blocks_of_rows(len(self.vectors), step):
             vectors, codes = self.vectors[part], head.codes[part]
-            p = beside(vectors, self.shift)
-            products = downdate.cosines(p, x, vectors @ self.queries.T)
-            products = head.blended(products, m_x[codes])
+            products = cosines(vectors)
+            if weight:
+                products = head.blended(products, m_x[codes])
 
-            def squares(p=p, vectors=vectors, codes=codes):
-                p_m = np.einsum("ij,ij->i", vectors, self.means[codes])[:, None]
-                means = take(m, codes)
-                apart = 1 - downdate.cosines(p, means, p_m)
+            def squares(vectors=vectors, codes=codes):
+                means, is_own = self.means[codes], codes[:, None] == self.codes
+                p, m, p_m = (
+                    np.einsum("ij,ij->i", a, b)[:, None]
+                    for a, b in ((vectors, vectors), (means, means), (vectors, means))
+                )
+                p = Vectors(p, vectors @ residuals.T, shift)
+                mean_shift = np.where(is_own, self.mean_shift, shift)
+                m = Vectors(m, means @ residuals.T, mean_shift)
+                apart = 1 - downdate.cosines(p, m, p_m)
                 return 1 - 2 * weight * (1 - weight) * apart
 
             similarities[part] = plan.metric.of_products(products, squares)
