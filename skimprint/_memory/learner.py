@@ -300,7 +300,6 @@ def merge(plan, mine, theirs, *, n_jobs=None):
     """
     needs, pool = plan.needs, None
     if needs.moments < 2:
-        mine, theirs = replace(mine, pooled=None), replace(theirs, pooled=None)
         pool = Pool() if needs.moments else None
     elif mine.pooled is not None or theirs.pooled is not None:
         mine, theirs = pool_scatters(needs, mine), pool_scatters(needs, theirs)
