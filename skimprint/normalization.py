@@ -384,7 +384,7 @@ class _Quantile(Norm):
 class _Function(Norm):
     """Normalise by a user's function, whose result is checked."""
 
-    function: Callable = field(default=None, hash=False, kw_only=True)
+    function: Callable = field(default=None, hash=False)
 
     is_callable = True
 
