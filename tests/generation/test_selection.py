@@ -6,7 +6,7 @@ from settings import plain_classifier
 from sklearn.base import clone
 from states import known
 
-from skimprint.generation import ProxyGenerator
+from skimprint.generation import FarthestPointProxies, ProxyGenerator
 
 
 @pytest.mark.parametrize("generator", ["all", "cov_max", "fps", "kmedoids", "random"])
@@ -23,6 +23,18 @@ def test_random_state_none_differs_from_fit_to_fit(split):
     clf = plain_classifier("random", n_proxies=5)
     first = clf.fit(X, y).proxy_indices_
     assert not np.array_equal(clf.fit(X, y).proxy_indices_, first)
+
+
+def test_farthest_points_start_where_they_are_told_to():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+
+    def starts(start):
+        clf = plain_classifier(FarthestPointProxies(start), 2, support_norm=None)
+        fits = (clf.set_params(random_state=i).fit(X, np.zeros(40)) for i in range(5))
+        return {fitted.proxy_indices_[0] for fitted in fits}
+
+    assert starts("farthest") == {np.linalg.norm(X - X.mean(axis=0), axis=1).argmax()}
+    assert len(starts("random")) > 1
 
 
 @pytest.mark.parametrize("generator", ["cov_max", "fps"])
