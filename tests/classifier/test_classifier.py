@@ -20,7 +20,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import LabelBinarizer, StandardScaler, normalize
+from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
@@ -29,7 +29,6 @@ from skimprint.aggregation import Votes
 from skimprint.generation import (
     GENERATORS,
     KMeansProxies,
-    LeastSquaresProxies,
     MeanProxies,
 )
 
@@ -217,19 +216,6 @@ class TestIdentities:
         np.testing.assert_array_equal(
             clf.predict(X_query[untied]), expected[untied].argmax(axis=1)
         )
-
-    @pytest.mark.parametrize("n_samples", [60, 3000])
-    def test_least_squares_is_ridge_on_one_hot_targets(self, n_samples):
-        rng = np.random.default_rng(0)
-        X = rng.normal(size=(n_samples, 100))
-        y = np.minimum(rng.geometric(0.4, n_samples), 5)  # unbalanced
-        weights = rng.uniform(0.5, 2, n_samples)
-        clf = plain_classifier(
-            LeastSquaresProxies(alpha=0.1), 1, support_norm=None, proxy_norm=None
-        ).fit(X, y, sample_weight=weights)
-        ridge = Ridge(alpha=0.1 * weights.sum(), fit_intercept=False)
-        ridge.fit(X, LabelBinarizer().fit_transform(y), sample_weight=weights)
-        np.testing.assert_allclose(clf.proxies_, ridge.coef_, rtol=1e-6, atol=1e-9)
 
     def test_mahalanobis_is_that_of_the_shrunk_residuals(self, split):
         X, X_query, y, _ = split

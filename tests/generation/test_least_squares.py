@@ -26,6 +26,21 @@ def alpha_of(clf):
     return clf.generator_.alpha_
 
 
+@pytest.mark.parametrize("n_proxies", [1, 3])
+@pytest.mark.parametrize("n_samples", [60, 3000])
+def test_proxies_of_a_class_sum_to_ridge_on_one_hot_targets(n_samples, n_proxies):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_samples, 100))
+    y = np.minimum(rng.geometric(0.4, n_samples), 5)  # unbalanced
+    weights = rng.uniform(0.5, 2, n_samples)
+    clf = least_squares(0.1, n_proxies=n_proxies, support_norm=None, random_state=0)
+    clf.fit(X, y, sample_weight=weights)
+    found = clf.proxies_.reshape(5, n_proxies, 100).sum(axis=1)
+    ridge = Ridge(alpha=0.1 * weights.sum(), fit_intercept=False)
+    ridge.fit(X, np.eye(5)[y - 1], sample_weight=weights)
+    np.testing.assert_allclose(found, ridge.coef_, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_features", [5, 80])
 def test_the_best_is_that_of_ridge_regressions_without_each_sample(
