@@ -61,6 +61,7 @@ SETTINGS = [
     {"metric": "mahalanobis"},
     {"aggregation": "mnn"},
     {"aggregation": Votes(3, weights="distance"), "metric": "euclidean"},
+    {"aggregation": Votes(3, weights="distance"), "metric": "cosine"},
     {"aggregation": means_of_classes},
     {"generator": "mean", "proxy_norm": "quantile"},
     {"generator": "all", "aggregation": Votes(1)},
