@@ -105,6 +105,13 @@ class TestResolves:
         with pytest.raises(FrozenInstanceError):
             plan.n_proxies = 7
 
+    def test_numbers_of_proxies_may_change_afterwards(self):
+        numbers = {"a": 2}
+        plan = plan_of(n_proxies=numbers)
+        numbers["a"] = 3
+        assert plan.numbers(["a"]) == [2]
+        assert plan.parameters["n_proxies"] == {"a": 2}
+
     @pytest.mark.parametrize(
         "name",
         [

@@ -929,6 +929,7 @@ class TestHead:
         [
             (([[1.0, 0.0]], ["a", "b"]), "a different label for each of its 1 rows"),
             ((np.eye(2), ["a", "a"]), "1 of them different"),
+            ((np.eye(2), [["a", "b"]]), r"shape \(1, 2\), 2 of them different"),
             ((np.eye(2),), "tuple"),
             (([[np.inf, 0.0]], ["a"]), "infinity"),
         ],
