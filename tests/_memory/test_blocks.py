@@ -60,3 +60,12 @@ def test_blocks_are_bounded_however_large_moments_are(n_parts, monkeypatch):
     a_class = 8 * 50 * 51 // 2
     for block in known.blocks:
         assert n_bytes(block[1:]) < 30_000 + 2 * a_class
+
+
+def test_samples_are_counted_whatever_their_weights():
+    X, y, weights = samples(40, 3)
+    state = None
+    for part in (slice(10), slice(10, 40)):
+        state = learnt(plan_of(), X[part], y[part], weights[part], state=state)
+    n_samples = state.column(lambda block: block.n_samples)
+    np.testing.assert_array_equal(n_samples, np.bincount(y))

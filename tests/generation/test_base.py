@@ -85,6 +85,19 @@ def test_a_subclass_may_have_parameters_of_its_own(name, data, monkeypatch):
     assert_array_equal(clf.proxies_, once.proxies_)
 
 
+# What is drawn at random stands for itself.
+@pytest.mark.parametrize("name", [n for n in GENERATORS if n != "random"])
+def test_points_stand_for_all_samples(name):
+    """Of a class of which points are remembered beside one whose proxies will do."""
+    sizes = np.array([1, 3, 40, 90])
+    X = np.random.default_rng(0).normal(size=(sizes.sum(), 3))
+    generator = GENERATORS[name]()
+    support = GroupedRows(X, np.repeat(np.arange(4), sizes), 4)
+    (imprint,) = generator.learn_each(support, [np.full(4, 3)])
+    found = [points.counts.sum() for points in generator.points(imprint)]
+    np.testing.assert_allclose(found, sizes)
+
+
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize(
     "name",
