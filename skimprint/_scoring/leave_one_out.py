@@ -10,7 +10,7 @@ import numpy as np
 
 from .._arrays.groups import blocks_of_rows, numbers_within, places_from
 from .._memory.columns import take
-from .._space.downdate import Downdate, Vectors, shift_without
+from .._space.downdate import TINY, Downdate, Vectors, shift_without
 from .._space.kernel_ridge import MAX_ROWS
 from .._space.regularization import SAMPLE_SIZE, LeftOut
 from .._space.whitening import MIN_SHRINKAGE
@@ -29,8 +29,6 @@ _ENOUGH = 500
 # Values of proxies that are moved at a time, or similarities that follow from products:
 # with many operations on each, they had better stay in the cache.
 _AT_A_TIME = 2**17
-
-_TINY = float(np.finfo(np.float32).tiny)  # float32 stays so
 
 # Share of the samples of a class that a mean is still of; less is rounding.
 _LEFT = 1e-9
@@ -415,11 +413,11 @@ class _HeadWithout:
                 left=self.weight_left,
             )
             queries = self.downdate.moved_back(queries, self.residuals)
+        prepared = compare.prepare(queries)
         if _has_products(self.scorer):
             similarities = self._of_products(queries)
-        queries = compare.prepare(queries)
-        if not _has_products(self.scorer):
-            similarities = compare.finish(compare.raw(queries), queries)
+        else:
+            similarities = compare.finish(compare.raw(prepared), prepared)
         proxies, samples = self._pairs()
         step = max(1, _AT_A_TIME // self.queries.shape[1])
         for part in blocks_of_rows(len(proxies), step):
@@ -429,7 +427,7 @@ class _HeadWithout:
                 vectors = self.downdate.moved_back(
                     vectors, self.residuals[which], which
                 )
-            similarities[own, which] = compare.paired(queries[which], vectors, which)
+            similarities[own, which] = compare.paired(prepared[which], vectors, which)
         return similarities
 
     def _pairs(self):
@@ -467,21 +465,15 @@ class _HeadWithout:
         residuals, shift, weight = self.residuals, self.shift, plan.mean_weight
         twice = downdate.moved(queries, residuals, 0)
         at_origin = shift * np.einsum("ij,ij->i", residuals, twice)
-        gain, of_shift = downdate.gain, shift * downdate.squares
-        slope = 2 * (shift + gain * of_shift)
 
         def cosines(vectors):
             found = vectors @ twice.T
             found += at_origin
             squares = np.einsum("ij,ij->i", vectors, vectors)[:, None]
             if head.whitening is not None:  # else nothing moves
-                along = vectors @ residuals.T
-                squares = squares + of_shift * slope / 2
-                moved = along * gain
-                moved += slope
-                moved *= along
-                squares = np.add(moved, squares, out=moved)
-            found /= np.sqrt(np.maximum(squares, _TINY, out=squares), out=squares)
+                beside = Vectors(squares, vectors @ residuals.T, shift)
+                squares = downdate.squared_lengths(beside)
+            found /= np.sqrt(np.maximum(squares, TINY, out=squares), out=squares)
             return np.clip(found, -1, 1, out=found)  # rounding, where nothing is left
 
         if weight:

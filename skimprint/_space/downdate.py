@@ -8,7 +8,8 @@ import numpy as np
 # least this share: the rest is rounding.
 _MIN_LEFT, _EPS = 1e-6, 1e-9
 
-_TINY = float(np.finfo(np.float32).tiny)  # float32 stays so
+#: Not to divide by zero.
+TINY = float(np.finfo(np.float32).tiny)  # float32 stays so
 
 
 def shift_without(class_weights, weights):
@@ -107,10 +108,25 @@ class Downdate:
         b_r = b.along + b.shift * self.squares
         return a_b + a.shift * b.along + (b.shift + self.gain * b_r) * a_r
 
+    def squared_lengths(self, a):
+        r"""Compute inner products of vectors with themselves, in few steps.
+
+        With :math:`p = \langle a, r \rangle` and :math:`\sigma = \langle r, r \rangle`,
+        the vector :math:`a + t r` has :math:`\langle a, a \rangle + 2 t p + t^2 \sigma
+        + g (p + t \sigma)^2`, a polynomial in :math:`p`.
+        """
+        of_shift = a.shift * self.squares
+        slope = 2 * (a.shift + self.gain * of_shift)
+        lengths = a.along * self.gain
+        lengths += slope
+        lengths *= a.along
+        lengths += a.squares + of_shift * slope / 2
+        return lengths
+
     def cosines(self, a, b, a_b):
         """Compute cosines of vectors, given their products with the sample."""
         squares = self.products(a, a, a.squares) * self.products(b, b, b.squares)
-        cosines = self.products(a, b, a_b) / np.sqrt(np.maximum(squares, _TINY))
+        cosines = self.products(a, b, a_b) / np.sqrt(np.maximum(squares, TINY))
         return np.clip(cosines, -1, 1)  # of rounding errors, where nothing is left
 
     def moved(self, vectors, residuals, shift, which=slice(None)):

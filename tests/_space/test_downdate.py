@@ -34,6 +34,7 @@ def test_a_whitening_loses_an_outer_product(n, d):
     )
     products = downdate.products(vectors, queries, p @ x.T)
     cosines = downdate.cosines(vectors, queries, p @ x.T)
+    squares = downdate.squared_lengths(vectors)
     moved = downdate.moved(x, r, 0 * shift)
     for i in range(n):
         inverse = np.linalg.inv(
@@ -43,6 +44,7 @@ def test_a_whitening_loses_an_outer_product(n, d):
         expected = shifted @ inverse @ X[i]
         np.testing.assert_allclose(products[:, i], expected, rtol=1e-8)
         lengths = np.einsum("ij,jk,ik->i", shifted, inverse, shifted)
+        np.testing.assert_allclose(squares[:, i], lengths, rtol=1e-8)
         expected /= np.sqrt(lengths * (X[i] @ inverse @ X[i]))
         np.testing.assert_allclose(cosines[:, i], expected, rtol=1e-8)
         which = np.full(7, i)
