@@ -85,7 +85,7 @@ class Options:
 
 
 @dataclass
-class State:
+class ModelNotes:
     """What is remembered of a model for as long as it lives.
 
     Parameters
@@ -116,17 +116,17 @@ class State:
     copies: dict = field(default_factory=dict)
 
 
-_STATES = weakref.WeakKeyDictionary()
-_STATES_LOCK = ForkSafeLock()
+_NOTES = weakref.WeakKeyDictionary()
+_NOTES_LOCK = ForkSafeLock()
 
 
-def state_of(model):
+def notes_of(model):
     """Return what is remembered of a model; nothing if it cannot be kept track of."""
     try:
-        with _STATES_LOCK:
-            return _STATES.setdefault(model, State())
+        with _NOTES_LOCK:
+            return _NOTES.setdefault(model, ModelNotes())
     except TypeError:  # neither hashable nor open to weak references
-        return State()
+        return ModelNotes()
 
 
 def _same(value):
@@ -186,7 +186,7 @@ class Backbone:
     decode_size: int | None = None
 
     def __post_init__(self):
-        self.state = state_of(self.model)
+        self.notes = notes_of(self.model)
 
     @property
     def name(self):
@@ -203,8 +203,8 @@ class Backbone:
         """Digest model and preprocessing; of a model that nobody can change, once."""
         if not self.owned:
             return self.fingerprint(), self._preprocessing_digest()
-        names, key = self.state.names, (self.modality, self.prompt)
-        with self.state.lock:  # of threads that come at once, one digests
+        names, key = self.notes.names, (self.modality, self.prompt)
+        with self.notes.lock:  # of threads that come at once, one digests
             if key not in names:
                 names[key] = self.fingerprint(), self._preprocessing_digest()
             return names[key]
@@ -251,8 +251,8 @@ class Backbone:
 
     def warn_of_change(self):
         """Warn, once for each model, that running it changes its digest."""
-        if not self.state.warned:
-            self.state.warned = True
+        if not self.notes.warned:
+            self.notes.warned = True
             warnings.warn(
                 f"The model {self.name} changed while it was running, an attribute or "
                 "a buffer of it, so that what was stored in the cache will not be "

@@ -153,7 +153,7 @@ def _embed(backbone, model, indices, inputs):
     """
     start, most = 0, len(indices)
     while start < len(indices):
-        size = min(backbone.state.batch_limit or most, most, len(indices) - start)
+        size = min(backbone.notes.batch_limit or most, most, len(indices) - start)
         part = indices[start : start + size]
         output, failure, halve = None, None, False
         try:
@@ -166,7 +166,7 @@ def _embed(backbone, model, indices, inputs):
                 failure = item_error(error, "the model")
         # Outside the handler, so that the failed batch's tensors are not held by it.
         if halve:
-            backbone.state.batch_limit = size // 2
+            backbone.notes.batch_limit = size // 2
             free_memory()
         elif failure is not None and size > 1:
             most = 1  # to find out which item it is

@@ -5,7 +5,7 @@ import copy
 from itertools import chain
 
 from .._arrays.threads import after_fork
-from ._backbone import _STATES, state_of
+from ._backbone import _NOTES, notes_of
 from ._fingerprint import structure_digest, weights_digest
 
 
@@ -18,31 +18,31 @@ def evaluating(module):
     module : torch.nn.Module
         Left as it was found, part by part.
     """
-    state = state_of(module)
-    with state.lock:
-        if state.users == 0:
-            state.was_training = [part for part in module.modules() if part.training]
-            for part in state.was_training:
+    notes = notes_of(module)
+    with notes.lock:
+        if notes.users == 0:
+            notes.was_training = [part for part in module.modules() if part.training]
+            for part in notes.was_training:
                 part.training = False
-        state.users += 1
+        notes.users += 1
     try:
         yield
     finally:
-        with state.lock:
-            state.users -= 1
-            if state.users == 0:
-                for part in state.was_training:
+        with notes.lock:
+            notes.users -= 1
+            if notes.users == 0:
+                for part in notes.was_training:
                     part.training = True
-                state.was_training = []
+                notes.was_training = []
 
 
 @after_fork
 def _restore_all():
     """Give modules back that another thread was evaluating when we were forked."""
-    for state in [*_STATES.values()]:
-        for part in state.was_training:
+    for notes in [*_NOTES.values()]:
+        for part in notes.was_training:
             part.training = True
-        state.users, state.was_training = 0, []
+        notes.users, notes.was_training = 0, []
 
 
 def module_digest(module):
@@ -67,12 +67,12 @@ def on_device(module, device):
     """
     if module_device(module) in (None, device):
         return module
-    state = state_of(module)
+    notes = notes_of(module)
     stamp = module_digest(module)
-    with state.lock:
-        if device not in state.copies or state.copies[device][0] != stamp:
-            state.copies[device] = stamp, copy.deepcopy(module).to(device)
-        return state.copies[device][1]
+    with notes.lock:
+        if device not in notes.copies or notes.copies[device][0] != stamp:
+            notes.copies[device] = stamp, copy.deepcopy(module).to(device)
+        return notes.copies[device][1]
 
 
 def module_device(module):

@@ -29,8 +29,8 @@ torch = pytest.importorskip("torch", reason="needs torch")
 from skimprint.embedding._frozen import (  # noqa: E402
     evaluating,
     module_digest,
+    notes_of,
     on_device,
-    state_of,
 )
 
 
@@ -437,11 +437,11 @@ def test_text_preprocessing_may_refuse_texts_but_not_be_random():
         preprocessing_digest(lambda text: rng.random(2), "text")
 
 
-def test_module_state_is_dropped_with_the_module():
-    state = state_of(module := tiny_vision())
-    assert state_of(module) is state
+def test_notes_of_a_module_are_dropped_with_the_module():
+    notes = notes_of(module := tiny_vision())
+    assert notes_of(module) is notes
     copied = copy.copy(module)
-    assert state_of(copied) is not state
+    assert notes_of(copied) is not notes
 
 
 def test_preprocessing_is_told_apart_by_what_it_does():
