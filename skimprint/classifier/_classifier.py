@@ -36,11 +36,7 @@ from ..aggregation import AGGREGATIONS, Aggregation
 from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
 from ._calibration import familiarity_of, not_found_yet, temperature_of, threshold_of
-from ._compact import compacted
-from ._explanations import explanation_of, proxies_of_samples
-from ._fitted import Fitted
-from ._head import lowest_score
-from ._learning import (
+from ._checks import (
     check_labels_to_forget,
     check_learnt,
     check_mergeable,
@@ -49,12 +45,14 @@ from ._learning import (
     checked_queries,
     features_of,
     finite,
-    learnt_more,
     n_nearest,
     rejected_labels,
-    start,
 )
-from ._norms import fitted_without, in_one_norm
+from ._compact import compacted
+from ._explanations import explanation_of, proxies_of_samples
+from ._fitted import Fitted
+from ._head import lowest_score
+from ._learning import fitted_without, in_one_norm, learnt_more, start
 from ._onnx_hooks import OnnxHooks
 from ._plain import read_pickled, write_pickled
 from ._rejection import Rejection

@@ -8,7 +8,7 @@ from sklearn.utils import Bunch
 from .._arrays.groups import GroupedRows
 from .._memory.points import nearest_to
 from ._calibration import familiarity_of, temperature_of
-from ._learning import finite, known_codes
+from ._checks import finite, known_codes
 
 
 def explanation_of(clf, X, *, n_reasons=0, y=None, with_probabilities=False):

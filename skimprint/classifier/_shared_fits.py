@@ -17,9 +17,10 @@ from .._plan import named_norm
 from .._scoring.scorer import Scorer
 from .._scoring.similarity import largest_first, largest_rows
 from .._space.space import Space
+from ._checks import checked_batch, features_of
 from ._fitted import Fitted
 from ._head import Head
-from ._learning import checked_batch, features_of, start
+from ._learning import start
 
 # Parameters that make a difference to the proxies, but not to the moments of samples;
 # to neither, but to what all classes have in common; to predictions alone. All others

@@ -10,7 +10,7 @@ from dask.delayed import Delayed
 
 from .._validation import DTYPES
 from ..classifier import ImprintClassifier
-from ..classifier._learning import features_of
+from ..classifier._checks import features_of
 from ._graph import optimized, parts_of
 
 

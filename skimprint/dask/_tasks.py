@@ -13,8 +13,8 @@ from .._memory.learner import batches_joined, completed, learn
 from .._memory.state import State
 from .._plan import Plan
 from .._validation import shortened
+from ..classifier._checks import check_some_weight, checked_batch, coded
 from ..classifier._fitted import Fitted
-from ..classifier._learning import check_some_weight, checked_batch, coded
 from ._collections import naming_chunk
 
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from onnx import helper, numpy_helper
 
-from ..classifier._learning import rejected_labels
+from ..classifier._checks import rejected_labels
 from ._recipe import Recipe
 
 # The first version of the operators whose reductions take their axes as an input. Any

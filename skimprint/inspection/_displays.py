@@ -14,7 +14,7 @@ from sklearn.utils.validation import _num_samples
 
 from .._types import Array
 from ..classifier import ImprintClassifier
-from ..classifier._learning import codes_among
+from ..classifier._checks import codes_among
 from ..embedding._extras import require
 from ..embedding._items import ItemError
 from ..metrics import neural_collapse_score

@@ -10,7 +10,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from .._validation import joint_label_dtype, stacked
 from ..classifier import ImprintClassifier
-from ..classifier._learning import listed_labels
+from ..classifier._checks import listed_labels
 from ..classifier._steps import steps_of
 
 

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import Bunch
 
 from .._scoring.leave_one_out import scores_without
-from ..classifier._learning import codes_among
+from ..classifier._checks import codes_among
 
 # Samples that a slice has at least, and slices that are named.
 _MIN_SLICE = 5

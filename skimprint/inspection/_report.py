@@ -12,8 +12,8 @@ from sklearn.utils.validation import _num_samples
 
 from .._types import Array
 from ..classifier import ImprintClassifier
+from ..classifier._checks import codes_among, listed_labels
 from ..classifier._explanations import explanation_of
-from ..classifier._learning import codes_among, listed_labels
 from ..classifier._steps import steps_of
 from . import _findings
 from ._estimators import (

@@ -4,7 +4,7 @@ from numbers import Integral
 
 from .._plan import same_value
 from ..aggregation import Votes
-from ..classifier._learning import n_nearest
+from ..classifier._checks import n_nearest
 
 _GENERATORS = {
     "AllProxies": "every sample is a proxy of its class",

@@ -359,7 +359,7 @@ class TestMerge:
         X, y, _ = samples(True, True, True)
         here = fit(ImprintClassifier("all"), X, y, labels=NAMES[:1])
         there = fit(ImprintClassifier("all"), X, y, labels=NAMES[1:])
-        monkeypatch.setattr("skimprint.classifier._norms.renormalized", None)
+        monkeypatch.setattr("skimprint.classifier._learning.renormalized", None)
         here.merge(there).forget("second")
 
 
