@@ -55,6 +55,9 @@ class LeftOutScores(NamedTuple):
     is_alone : ndarray of bool, of shape (n_classes,)
         Whether none of the samples of a class can be left out; of very many classes
         that have several, not all have been asked.
+    one_shot : ndarray of shape (n,)
+        How familiar they would be if another one of them were all that is known of
+        their class. NaN where there is no other, or where nothing asks for it.
     """
 
     scores: np.ndarray
@@ -62,6 +65,7 @@ class LeftOutScores(NamedTuple):
     codes: np.ndarray
     weights: np.ndarray
     is_alone: np.ndarray
+    one_shot: np.ndarray
 
 
 class _Change(NamedTuple):
@@ -105,8 +109,8 @@ def leave_one_out(scorer, score):
     samples, change, is_alone = _changes(scorer, samples)
     if not len(samples.rows):
         return None
-    scores, familiar = _by_proxies(scorer, samples, change, score)
-    head = scorer.head
+    head, others = scorer.head, _others(scorer, samples, is_alone)
+    scores, familiar, one_shot = _by_proxies(scorer, samples, change, score, others)
     if head.kernel is not None:
         # Reasons need the same factor; where they were asked for, it is there.
         shares = vars(scorer).get("label_shares")
@@ -116,7 +120,33 @@ def leave_one_out(scorer, score):
         scores = scorer.with_kernel(scores, of_kernel.T)
     if score == "auto":
         familiar = scores.max(axis=1) + MEANS * _to_nearest_mean(head, samples)
-    return LeftOutScores(scores, familiar, samples.codes, samples.shares, is_alone)
+        if others is not None:
+            # By a kernel regression, a class of one sample has a score of about 0.
+            own = (1 - scorer.plan.kernel_weight) * one_shot
+            of_classes = scores.copy()
+            of_classes[np.arange(len(own)), samples.codes] = own
+            to_mean = _to_nearest_mean(head, samples, others)
+            one_shot = of_classes.max(axis=1) + MEANS * to_mean
+    if others is not None:
+        one_shot[others == np.arange(len(others))] = np.nan
+    return LeftOutScores(
+        scores, familiar, samples.codes, samples.shares, is_alone, one_shot
+    )
+
+
+def _others(scorer, samples, is_alone):
+    """Find another sample of its class for each, or itself; None if nothing asks it.
+
+    It is the next one by its key, which is random, and the first for the last.
+    """
+    codes, n = samples.codes, len(samples.codes)
+    starts, sizes = np.unique(codes, return_index=True, return_counts=True)[1:]
+    # By Mahalanobis distances so, more of the known would be rejected, not less.
+    if scorer.plan.metric.needs_covariance or not is_alone.any() or len(starts) == n:
+        return None
+    others = np.arange(1, n + 1)
+    others[starts + sizes - 1] = starts
+    return others
 
 
 def scores_without(scorer, rows, codes):
@@ -183,11 +213,16 @@ def scores_of_kept(scorer, classes=None):
     return scores, samples.codes
 
 
-def _by_proxies(scorer, samples, change, score):
-    """Find scores and familiarities of samples by proxies as they would be without."""
+def _by_proxies(scorer, samples, change, score, others=None):
+    """Find scores and familiarities of samples by proxies as they would be without.
+
+    Given another sample of its class for each, familiarities come again with that one
+    in the place of all proxies of the class; for ``"auto"``, similarities to it alone.
+    """
     head, plan = scorer.head, scorer.plan
     scores = np.empty((len(samples.rows), len(head.classes)), dtype=head.dtype)
     familiar = np.empty(len(samples.rows), dtype=head.dtype)
+    one_shot = np.full_like(familiar, np.nan)
 
     vectors = _whitened(head, head.space.proxies.values.vectors)
     means = np.zeros((len(head.classes), vectors.shape[1]), vectors.dtype)
@@ -199,23 +234,37 @@ def _by_proxies(scorer, samples, change, score):
     samples = samples._replace(rows=rows)
     similarity = plan.metric(head.proxies, factor=head.factor)
 
-    def score_block(block):
-        some, changed = take((samples, change), block)
-        without = _HeadWithout(
-            scorer, similarity, vectors, means, some, changed, queries[block]
+    def head_without(which):
+        some, changed = take((samples, change), which)
+        return _HeadWithout(
+            scorer, similarity, vectors, means, some, changed, queries[which]
         )
+
+    if others is not None:
+        as_proxies = head_without(others).as_proxies()
+
+    def score_block(block):
+        without = head_without(block)
         similarities = without.similarities()
-        gone = _gone(head, changed)
+        gone = _gone(head, take(change, block))
         scores[block] = plan.aggregation.without(
             similarities, gone, head.offsets, similarity
         ).T
         if score != "auto":
             similarities[gone] = -np.inf
             familiar[block] = scorer.familiarity(similarities, score)
+        if others is None:
+            return
+        one_shot[block] = without.paired(as_proxies[block])
+        if score != "auto":
+            codes = without.codes
+            similarities[head.codes[:, None] == codes] = -np.inf
+            similarities[head.offsets[codes], np.arange(len(codes))] = one_shot[block]
+            one_shot[block] = scorer.familiarity(similarities, score)
 
     is_safe = not (plan.aggregation.is_callable or plan.proxy_norm.is_callable)
     similarity.for_each_block(score_block, queries, in_threads=is_safe)
-    return scores, familiar
+    return scores, familiar, one_shot
 
 
 def _gone(head, change):
@@ -231,11 +280,15 @@ def _gone(head, change):
     return proxies[equal], which[equal]
 
 
-def _to_nearest_mean(head, samples):
-    """Compute cosines of samples to the nearest class mean, each made without it."""
+def _to_nearest_mean(head, samples, others=None):
+    """Compute cosines of samples to the nearest class mean, each made without it.
+
+    Given another sample for each, that one is the mean of its class.
+    """
     means, codes = head.space.means[samples.codes], samples.codes
     shift = shift_without(head.space.mean_weights[codes], samples.weights)
-    own = l2_normalize(means + shift[:, None] * (means - samples.rows))
+    own = means + shift[:, None] * (means - samples.rows)
+    own = l2_normalize(own if others is None else samples.rows[others])
     cosines = samples.rows @ head.mean_directions.T
     cosines[np.arange(len(codes)), codes] = np.einsum("ij,ij->i", samples.rows, own)
     return cosines.max(axis=1)
@@ -380,7 +433,7 @@ class _HeadWithout:
         self.vectors, self.means = vectors, means
         self.queries, self.codes = queries, samples.codes
         self.losing = np.where(change.gone, -1, change.own)  # a proxy of each, or -1
-        self.residuals = samples.rows - means[self.codes]
+        self.rows, self.residuals = samples.rows, samples.rows - means[self.codes]
         class_weights = head.space.mean_weights
         own_weights = class_weights[self.codes]
         total = class_weights[~head.space.is_head].sum()
@@ -404,8 +457,7 @@ class _HeadWithout:
         """Compare the samples with all proxies: (n_proxies, n)."""
         head, plan = self.head, self.scorer.plan
         compare, needs_covariance = self.similarity, plan.metric.needs_covariance
-        queries = self.downdate.moved(self.queries, self.residuals, self.shift)
-        queries = _of_unit_length(self.scorer, queries)
+        queries = self._moved_queries()
         if needs_covariance:
             compare = compare.without(
                 residuals=self.residuals,
@@ -429,6 +481,20 @@ class _HeadWithout:
                 )
             similarities[own, which] = compare.paired(prepared[which], vectors, which)
         return similarities
+
+    def as_proxies(self):
+        """Make a proxy of each sample alone, in the space without it."""
+        rows = self.downdate.moved(self.rows, self.residuals, self.shift)
+        return self.head.normalized(rows, self.head.offsets[self.codes])
+
+    def paired(self, proxies):
+        """Compare each sample with a proxy, by a metric without a covariance: (n,)."""
+        prepared = self.similarity.prepare(self._moved_queries())
+        return self.similarity.paired(prepared, proxies)
+
+    def _moved_queries(self):
+        queries = self.downdate.moved(self.queries, self.residuals, self.shift)
+        return _of_unit_length(self.scorer, queries)
 
     def _pairs(self):
         """List proxies and samples without which they are others, but for products."""

@@ -25,7 +25,8 @@ class Calibration(NamedTuple):
     temperature : float
         The most probable one, by the classes of samples that were left out.
     familiarities, weights : ndarray of shape (n,)
-        Of samples that were left out; the largest weight is 1.
+        Of samples that were left out; for classes of one sample also of those that
+        others would have with one. The largest weight is 1.
     """
 
     temperature: float
@@ -100,9 +101,25 @@ def _calibrated(scorer, score):
         elsewhere = _between_classes(*scores_of_kept(scorer, found.is_alone))
         several, single = np.sqrt(1 - share) * temperature, np.sqrt(share) * elsewhere
         temperature = np.hypot(several, single)
+    familiarities, weights = _with_one_shot(found, weights, share)
     # Equal weights are 1, so that shares of them are exact.
     weights /= weights.max()
-    return Calibration(float(temperature), found.familiarities, weights)
+    return Calibration(float(temperature), familiarities, weights)
+
+
+def _with_one_shot(found, weights, share):
+    """Give classes of one sample their share, by samples of others, scored as theirs.
+
+    A sample of a class of several, to which one other sample of its class is all that
+    is known of it, is what a query of a class of one sample is.
+    """
+    has_other = np.isfinite(found.one_shot)
+    if not has_other.any():
+        return found.familiarities, weights
+    of_pairs = balanced(found.weights[has_other], found.codes[has_other])
+    familiarities = [found.familiarities, found.one_shot[has_other]]
+    weights = [(1 - share) * weights / weights.sum(), share * of_pairs / of_pairs.sum()]
+    return np.concatenate(familiarities), np.concatenate(weights)
 
 
 def _tells_apart(head):
