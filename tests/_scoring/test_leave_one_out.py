@@ -5,7 +5,8 @@ That this is what refits say is tested where it is used: see the tests of calibr
 
 import numpy as np
 import pytest
-from settings import plain_classifier
+from settings import plain_classifier, spelt
+from sklearn.base import clone
 from sklearn.metrics.pairwise import rbf_kernel
 
 from skimprint import ImprintClassifier, Rejection
@@ -72,13 +73,13 @@ def statistics(X, y, weights):
     return np.stack(means), residuals.T @ residuals
 
 
-def scores_by_definition(head, X, y, weights, i):
-    """Score a sample by a head that is made without it.
+def space_without(head, X, y, weights, i):
+    """Find class means, covariance, origin and whitening without a sample.
 
     What is held is the amount of shrinkage, with the variance and the total weight that
     it is relative to. Of the matrices that whiten, the one nearest to the old one.
     """
-    plan, d, total = head.plan, X.shape[1], weights.sum()
+    d, total = X.shape[1], weights.sum()
     variance = np.trace(statistics(X, y, weights)[1]) / d / total
     others = np.arange(len(X)) != i
     means, scatter = statistics(X[others], y[others], weights[others])
@@ -93,11 +94,28 @@ def scores_by_definition(head, X, y, weights, i):
             origin = means.mean(axis=0)
         values, vectors = np.linalg.eigh(W.T @ covariance(head.shrinkage) @ W)
         W = W @ (vectors / np.sqrt(values)) @ vectors.T
+    return means, covariance, origin, W
+
+
+def scores_by_definition(head, X, y, weights, i, other=None):
+    """Score a sample by a head that is made without it.
+
+    Another sample, whitened without itself, may be all that is known of its class.
+    """
+    plan, total = head.plan, weights.sum()
+    means, covariance, origin, W = space_without(head, X, y, weights, i)
     made, codes = means, range(len(means))
     if plan.generator.selects:
         left = np.sort(head.indices[head.indices != i])
         made, codes = X[left], y[left]
     proxies, means = (plan.proxy_norm((rows - origin) @ W) for rows in (made, means))
+    proxies = head.blended(proxies, means[codes])
+    if other is not None:
+        *_, its_origin, its_W = space_without(head, X, y, weights, other)
+        own = plan.proxy_norm((X[[other]] - its_origin) @ its_W)
+        is_other = np.not_equal(codes, y[i])
+        proxies = np.concatenate([proxies[is_other], own])
+        codes = [*np.array(codes)[is_other], y[i]]
     query = X[[i]]
     if plan.support_norm == IDENTITY:
         query = plan.query_norm(query)
@@ -108,7 +126,7 @@ def scores_by_definition(head, X, y, weights, i):
     if plan.metric.needs_covariance:
         left = covariance(head.covariance_shrinkage) * total / (total - weights[i])
         factor = precision_cholesky(W.T @ left @ W)
-    compare = plan.metric(head.blended(proxies, means[codes]), factor=factor)
+    compare = plan.metric(proxies, factor=factor)
     query = compare.prepare(query)
     similarities = compare.finish(compare.raw(query), query)[:, 0]
     return [similarities[np.equal(codes, c)].max() for c in range(len(means))]
@@ -366,3 +384,119 @@ class TestMoreOfTheClassesOfAHead:
         clf.partial_fit(query, [0])
         found = leave_one_out(clf._fitted.scorer, "similarity").scores
         np.testing.assert_allclose(found, expected)
+
+
+def shots(rng, sizes, d=6):
+    """Samples of classes of some sizes, in any order."""
+    y = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    return rng.normal(size=(len(y), d)) + rng.normal(size=(len(sizes), d))[y] + 1, y
+
+
+def pairs_of(clf):
+    """The training rows of samples that are left out, and of those beside them."""
+    kept = clf._fitted.scorer.head.space.state.column(lambda block: block.samples)
+    rows = [kept.one(c).indices for c in range(len(clf.classes_))]
+    rows = [each for each in rows if len(each) > 1]
+    return np.concatenate(rows), np.concatenate([np.roll(each, -1) for each in rows])
+
+
+class TestOneShot:
+    """As if one other sample were all that is known of the class of a sample."""
+
+    @pytest.mark.parametrize("score", ["similarity", "contrast"])
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {},
+            {"metric": "cosine", "proxy_norm": None},
+            {"metric": "euclidean", "support_norm": None, "proxy_norm": None},
+            {"metric": "manhattan"},
+            {"metric": "chebyshev"},
+            {"metric": rbf_kernel},
+            {"mean_weight": 0.6},
+            {"proxy_norm": lambda rows: rows * 2},
+            {"aggregation": "mnn"},
+            {"kernel_weight": 0.5},
+        ],
+        ids=spelt,
+    )
+    @pytest.mark.parametrize("generator", ["mean", "all", "fps", "kmeans"])
+    def test_is_what_a_model_of_the_other_sample_says(self, generator, params, score):
+        X, y = shots(np.random.default_rng(0), [1, 2, 3, 1, 6])
+        clf = plain_classifier(generator, n_proxies=2, random_state=0, **params)
+        clf.set_params(rejection=Rejection(-1, score=score)).fit(X, y)
+        expected = []
+        for i, other in zip(*pairs_of(clf), strict=True):
+            left = (y != y[i]) | (np.arange(len(y)) == other)
+            model = clone(clf).set_params(rejection__threshold=0.0)
+            expected.append(model.fit(X[left], y[left]).score_samples(X[[i]])[0])
+        found = leave_one_out(clf._fitted.scorer, score)
+        np.testing.assert_allclose(found.one_shot, expected, rtol=1e-7, atol=1e-9)
+
+    @pytest.mark.parametrize("kernel_weight", [0, 0.5])
+    @pytest.mark.parametrize("mean_weight", [0.0, 0.6])
+    @pytest.mark.parametrize("metric", ["dot", "cosine", "euclidean", "manhattan"])
+    @pytest.mark.parametrize("generator", ["mean", "all"])
+    @pytest.mark.parametrize("d, weighted", [(6, True), (60, False)])
+    def test_each_of_both_is_whitened_without_itself(
+        self, d, weighted, generator, metric, mean_weight, kernel_weight
+    ):
+        rng = np.random.default_rng(d)
+        X, y = shots(rng, [1, 2, 3, 1, 6], d)
+        weights = rng.uniform(0.5, 2, len(y)) if weighted else np.ones(len(y))
+        clf = ImprintClassifier(generator, metric=metric, whitening=0.05)
+        clf.set_params(mean_weight=mean_weight, support_norm="l2", query_norm="l2")
+        clf.set_params(kernel_weight=kernel_weight * (metric in ("dot", "cosine")))
+        scorer = clf.fit(X, y, weights)._fitted.scorer
+        score = "auto" if scorer.tells_by_means else "similarity"
+        found, unit = leave_one_out(scorer, score), l2_normalize(X)
+        expected = []
+        for i, other, known in zip(*pairs_of(clf), found.scores, strict=True):
+            scores = scores_by_definition(scorer.head, unit, y, weights, i, other)
+            if score == "auto":
+                own = (1 - clf.kernel_weight) * scores[y[i]]
+                scores = known.copy()
+                scores[y[i]] = own
+                means = statistics(unit, y, weights)[0]
+                means[y[i]] = unit[other]
+                scores += (l2_normalize(means) @ unit[i]).max() / 2
+            expected.append(max(scores))
+        np.testing.assert_allclose(found.one_shot, expected, rtol=1e-7, atol=1e-9)
+
+    @pytest.mark.parametrize("score", ["auto", "similarity"])
+    def test_a_sample_that_has_no_other_has_none(self, score):
+        """Of two samples, one may weigh nearly all: the other has nothing beside it."""
+        X, y = shots(np.random.default_rng(0), [1, 2, 3])
+        weights = np.ones(len(y))
+        weights[np.flatnonzero(y == 1)[0]] = 1e12
+        clf = ImprintClassifier("mean", rejection=Rejection(-1, score=score))
+        scorer = clf.fit(X, y, weights)._fitted.scorer
+        found = leave_one_out(scorer, score)
+        assert found.codes.tolist() == [1, 2, 2, 2]
+        assert np.isnan(found.one_shot).tolist() == [True, False, False, False]
+        assert np.isfinite(clf.rejection_threshold_)
+
+    @pytest.mark.parametrize(
+        "sizes, params, bound",
+        [
+            ([2, 3, 6], {}, 2000),
+            ([1, 2, 3, 6], {"metric": "mahalanobis"}, 2000),
+            ([1, 2, 3, 6], {}, 4),
+        ],
+        ids=str,
+    )
+    def test_nothing_asks_for_it(self, sizes, params, bound, monkeypatch):
+        """No class of one sample, a covariance, or one sample left out of each."""
+        monkeypatch.setattr(module, "MAX_ROWS", bound)
+        X, y = shots(np.random.default_rng(0), sizes)
+        clf = ImprintClassifier("mean", rejection=Rejection(-1, rate=0.4), **params)
+        found = leave_one_out(clf.fit(X, y)._fitted.scorer, "similarity")
+        assert np.isnan(found.one_shot).all()
+        expected = np.quantile(
+            found.familiarities,
+            0.4,
+            weights=1 / np.bincount(found.codes)[found.codes],
+            method="inverted_cdf",
+        )
+        clf.set_params(rejection__score="similarity")
+        assert clf.rejection_threshold_ == expected
