@@ -3,6 +3,7 @@
 import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from sklearn.model_selection import train_test_split
 from skimprint import ImprintClassifier, Rejection
 from skimprint._scoring.leave_one_out import leave_one_out
 from skimprint.aggregation import Votes
-from skimprint.classifier._calibration import calibrate
+from skimprint.classifier._calibration import Calibration, calibrate, familiarity_of
+from skimprint.datasets import load_digits_embeddings
 from skimprint.methods import RECOMMENDED
 
 
@@ -304,6 +306,88 @@ def test_small_classes_are_rejected_no_more_than_asked_for(digits, params):
     assert rejected.mean() == pytest.approx(0.1, abs=0.07)
 
 
+def cut(X, y, sizes):
+    """The first samples of each class, and all others as queries."""
+    rows = [np.flatnonzero(y == c)[:n] for c, n in enumerate(sizes)]
+    chosen = np.concatenate(rows)
+    return X[chosen], y[chosen], np.delete(X, chosen, axis=0), np.delete(y, chosen)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1, 60], [1, 1, 30, 30, 30], [1, 20, 1, 5, 1], [1, 1, 1, 1, 40]], ids=str
+)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        RECOMMENDED,
+        {"whitening": None},
+        {"whitening": None, "rejection__score": "contrast"},
+        {"metric": "euclidean"},
+        {"generator": "all", "aggregation": "mnn"},
+    ],
+    ids=spelt,
+)
+def test_classes_of_one_sample_are_rejected_about_as_asked(params, sizes):
+    """On average: by what samples of the others say of themselves, it is 24 to 68 %."""
+    X, y = load_digits_embeddings(return_X_y=True)
+    X = X[:, ::4]
+    clf = ImprintClassifier(rejection=Rejection(-1, rate=0.1), random_state=0)
+    clf.set_params(**params)
+    rejected, by_others = [], []
+    for draw in range(8):
+        rng = np.random.default_rng(draw)
+        order = rng.permutation(len(y))
+        numbers = rng.permutation(np.resize(sizes, 10))
+        few, labels, queries, truth = cut(X[order], y[order], numbers)
+        scorer = clf.fit(few, labels)._fitted.scorer
+        found = leave_one_out(scorer, familiarity_of(clf, scorer))
+        weights = 1 / np.bincount(found.codes)[found.codes]
+        larger = Calibration(1.0, found.familiarities, weights).threshold(0.1)
+        familiar = clf.score_samples(queries)
+        of_class = [familiar[truth == c] for c in range(10)]
+        rejected.append([np.mean(f < clf.rejection_threshold_) for f in of_class])
+        by_others.append([np.mean(f < larger) for f in of_class])
+    assert np.mean(by_others) > 0.2
+    assert np.mean(rejected) == pytest.approx(0.1, abs=0.07)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"aggregation": best_of_each},
+        {"aggregation": means_of_classes},
+        {"metric": lambda queries, proxies: queries @ proxies.T},
+        {"support_norm": np.tanh, "query_norm": "auto"},
+        {"proxy_norm": lambda rows: rows * 2},
+        {"generator": lambda X, n_proxies, random_state: X[:1]},
+        {"aggregation": best_of_each, "metric": "mahalanobis"},
+    ],
+    ids=spelt,
+)
+@pytest.mark.parametrize("sizes", [[1, 3] * 5, [1, 2] * 5, [1] * 9 + [2]], ids=str)
+@pytest.mark.parametrize("score", ["auto", "similarity", "contrast"])
+def test_functions_of_users_and_classes_of_one_sample(digits, score, sizes, params):
+    X, y, queries, _ = cut(*digits, sizes)
+    clf = ImprintClassifier(rejection=Rejection(-1, score=score), random_state=0)
+    clf.set_params(**params).fit(X[:, ::16], y)
+    assert np.isfinite(clf.rejection_threshold_)
+    assert set(clf.predict(queries[:50, ::16])) <= {-1, *range(10)}
+
+
+@pytest.mark.parametrize("params", [{}, {"whitening": None}, RECOMMENDED], ids=spelt)
+def test_neither_order_nor_threads_decide_on_classes_of_one_sample(digits, params):
+    """Which other sample stands in for a class depends on their values alone."""
+    X, y, *_ = cut(*digits, [1, 7] * 5)
+    clf = ImprintClassifier(rejection=Rejection(-1, rate=0.3), random_state=0)
+    expected = clf.set_params(**params).fit(X, y).rejection_threshold_
+    assert clone(clf).set_params(n_jobs=2).fit(X, y).rejection_threshold_ == expected
+    order = np.random.default_rng(0).permutation(len(y))
+    for rows, labels in ((order, y), (np.arange(len(y)), 9 - y), (order, (y * 3) % 10)):
+        found = clone(clf).fit(X[rows], labels[rows]).rejection_threshold_
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("n_alone", [0, 1, 3])
 def test_probabilities_keep_their_bits_in_a_pickle(n_alone):
     """The type of a temperature decides to which precision scores are divided."""
@@ -408,6 +492,39 @@ class TestIncrementally:
         np.testing.assert_allclose(
             parts.rejection_threshold_, whole.rejection_threshold_, 1e-5
         )
+
+    @pytest.mark.parametrize("params", [{}, {"whitening": 0.3}], ids=spelt)
+    @pytest.mark.parametrize("generator", ["mean", "all"])
+    @pytest.mark.filterwarnings("ignore:No class has proxies left")  # of one to merge
+    def test_so_do_classes_of_one_sample(self, digits, generator, params):
+        X, y, *_ = cut(*digits, [1, 5, 30, 1, 2] * 2)
+        clf = plain_classifier(generator, **params, **calibrated(rate=0.3))
+        whole = clone(clf).fit(X, y)
+        parts = clone(clf)
+        for rows in np.array_split(np.random.default_rng(0).permutation(len(y)), 6):
+            parts.partial_fit(X[rows], y[rows])
+        for label in (3, 4):
+            part = y == label
+            parts.forget(label).merge(clone(parts).fit(X[part], y[part]))
+        for name in ("rejection_threshold_", "temperature_"):
+            found, expected = getattr(parts, name), getattr(whole, name)
+            np.testing.assert_allclose(found, expected, rtol=1e-3)
+        for twin in (pickle.loads(pickle.dumps(parts)), deepcopy(parts)):
+            assert twin.rejection_threshold_ == parts.rejection_threshold_
+            twin.set_params(rejection__rate=0.5)
+            assert twin.rejection_threshold_ > parts.rejection_threshold_
+
+    @pytest.mark.parametrize("params", [{}, {"whitening": 0.3}], ids=spelt)
+    def test_a_second_sample_or_none_and_they_are_as_the_others(self, digits, params):
+        X, y, *_ = cut(*digits, [2, 5] * 5)
+        is_second = np.append(False, y[1:] == y[:-1]) & (y % 2 == 0)
+        clf = plain_classifier("mean", **params, **calibrated(rate=0.3))
+        clf.fit(X[~is_second], y[~is_second])
+        more = deepcopy(clf).partial_fit(X[is_second], y[is_second])
+        without = clf.forget([0, 2, 4, 6, 8])
+        for some, rows in ((more, y >= 0), (without, y % 2 == 1)):
+            expected = clone(clf).fit(X[rows], y[rows]).rejection_threshold_
+            np.testing.assert_allclose(some.rejection_threshold_, expected, rtol=1e-4)
 
     def test_samples_are_bounded_and_forgotten(self, digits):
         X, y = digits
