@@ -77,8 +77,14 @@ def rejected(support, queries):
 
 
 def few_samples(data, rng):
-    """Share of the queries of five known classes that is rejected, by shots."""
+    """Share of the queries of five known classes that is rejected, by shots.
+
+    And with most of them, that of the queries of all other classes.
+    """
     draws = [draw(data, 5, shots, rng) for shots in SHOTS]
+    support = draws[-1][0]
+    unknown = data[2][~np.isin(data[3], support[1])]
+    draws.append((support, (unknown, None)))
     return [rejected(support, queries[0]).mean() for support, queries in draws]
 
 
@@ -186,8 +192,9 @@ def main():
     if not sets:
         return
     by_set(
-        "The same with five known classes, by the samples of each",
-        [f"{shots} samples" for shots in SHOTS],
+        "The same with five known classes, by the samples of each, and of the queries "
+        f"of the five unknown ones with {SHOTS[-1]} samples",
+        [*(f"{shots} samples" for shots in SHOTS), f"unknown, {SHOTS[-1]} samples"],
         few_samples,
         pictures,
         spread=True,

@@ -24,7 +24,9 @@ class Rejection(BaseEstimator):
     threshold : float or "auto", default="auto"
         Queries whose `score_samples` are below it are rejected. ``"auto"`` rejects the
         share `rate` of the support samples, each of them scored by the proxies as they
-        would be without it, and each class having the same say.
+        would be without it, and each class having the same say. For a class of one
+        sample, those of other classes speak, each scored as if one other sample were
+        all that is known of its class; but no class does by Mahalanobis distances.
     rate : float, default=0.05
         Share of the queries of known classes that ``threshold="auto"`` rejects, where
         classes have about as many queries each.
