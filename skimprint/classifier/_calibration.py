@@ -25,8 +25,8 @@ class Calibration(NamedTuple):
     temperature : float
         The most probable one, by the classes of samples that were left out.
     familiarities, weights : ndarray of shape (n,)
-        Of samples that were left out; for classes of one sample also of those that
-        others would have with one. The largest weight is 1.
+        Of samples that were left out, and again as if their class had one other sample,
+        for the classes that have one. The largest weight is 1.
     """
 
     temperature: float

@@ -26,7 +26,7 @@ class Rejection(BaseEstimator):
         share `rate` of the support samples, each of them scored by the proxies as they
         would be without it, and each class having the same say. For a class of one
         sample, those of other classes speak, each scored as if one other sample were
-        all that is known of its class; but no class does by Mahalanobis distances.
+        all that is known of its class (with Mahalanobis distances, none speak for it).
     rate : float, default=0.05
         Share of the queries of known classes that ``threshold="auto"`` rejects, where
         classes have about as many queries each.
