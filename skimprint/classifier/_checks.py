@@ -339,15 +339,17 @@ def n_nearest(scorer, n_neighbors):
     return n_neighbors
 
 
-def check_mergeable(first, second):
+def check_mergeable(kind, first, second):
     """Refuse to merge what was learnt in different ways.
 
     Parameters
     ----------
+    kind : type
+        What both have to be: `ImprintClassifier`, which imports this module.
     first, second : ImprintClassifier
         The classifiers.
     """
-    if not hasattr(second, "forgettable"):  # a parameter of no other estimator
+    if not isinstance(second, kind):
         raise TypeError(
             "other must be an ImprintClassifier, such as the best_estimator_ of a "
             f"search; got {type(second).__name__}."

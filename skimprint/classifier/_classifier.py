@@ -679,7 +679,7 @@ or callable, default="dot"
         >>> here.merge(there).classes_
         array(['right', 'up'], dtype='<U5')
         """
-        check_mergeable(self, other)
+        check_mergeable(ImprintClassifier, self, other)
         mine, theirs = in_one_norm(self, other)
         known = mine.learnt, theirs.learnt
         plan = mine.plan.with_needs(mine.plan.needs & theirs.plan.needs)
