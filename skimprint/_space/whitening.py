@@ -364,12 +364,12 @@ def cholesky(covariance, dtype=np.float64):
     factor : ndarray of shape (n_features, n_features)
         The identity where nothing varies.
     """
-    d = len(covariance)
-    if not covariance.any():
+    d, variances = len(covariance), np.diagonal(covariance)
+    if not variances.any():
         return np.eye(d, dtype=dtype)
     # Shrinkage of 0 on rank-deficient data: a floor far below any real variance, but
     # above what rounding of the samples, in their dtype, has left of zero.
-    floor = np.finfo(covariance.dtype).eps * np.abs(np.diag(covariance)).sum()
+    floor = np.finfo(covariance.dtype).eps * np.abs(variances).sum()
     # SciPy's own `cholesky` takes 1.6 times as long: it copies to the order of Fortran.
     factorize = get_lapack_funcs("potrf", dtype=covariance.dtype)
     is_definite = False
