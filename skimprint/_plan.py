@@ -137,10 +137,17 @@ class Plan:
                 "whitening must be a number, 'auto' or None, which does not whiten; "
                 f"got {whitening}."
             )
-        # Queries would be seen from an origin that is not theirs; and a regression
-        # looks at the covariance itself, with an alpha that is made for the space as
-        # it was.
-        if whitening == "auto" and (not are_alike or generator.combines):
+        query_norm = make_norm(query_norm, "query_norm")
+        # Queries would be seen from an origin that is not theirs; a regression looks
+        # at the covariance itself, with an alpha that is made for the space as it was;
+        # and where queries get unit length again but proxies do not, which are many
+        # times as long once whitened, the shortest would be nearest to all.
+        are_far = (
+            query_norm.unit_length
+            and not (proxy_norm.unit_length or proxy_norm.is_callable)
+            and not (metric.is_product or metric.is_callable)
+        )
+        if whitening == "auto" and (not are_alike or generator.combines or are_far):
             whitening = None
         n_proxies = clf.n_proxies
         if isinstance(n_proxies, Mapping):
@@ -153,7 +160,7 @@ class Plan:
             n_proxies=n_proxies,
             support_norm=make_norm(support_norm, "support_norm"),
             proxy_norm=proxy_norm,
-            query_norm=make_norm(query_norm, "query_norm"),
+            query_norm=query_norm,
             support_norm_value=support_norm,
             chooses_norm=chooses_norm,
             norms_agree=support_norm is None or are_alike,

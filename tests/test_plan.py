@@ -85,6 +85,25 @@ class TestResolves:
         assert plan_of(whitening="auto", **names).whitening is None
         assert plan_of(whitening=0.3, **names).whitening == 0.3
 
+    @pytest.mark.parametrize("metric", [*METRICS, lambda a, b: a @ b.T])
+    @pytest.mark.parametrize("norm", ["l2", "power", None])
+    @pytest.mark.parametrize("proxy_norm", [*PROXY_NORMS, None, np.abs])
+    def test_distances_to_proxies_of_other_lengths_are_not_whitened(
+        self, metric, norm, proxy_norm
+    ):
+        names = {"metric": metric, "proxy_norm": proxy_norm}
+        names |= {"support_norm": norm, "query_norm": norm}
+        are_far = (
+            isinstance(metric, str)
+            and metric not in ("dot", "cosine")
+            and norm is not None
+            and proxy_norm in (None, "quantile")
+        )
+        assert plan_of(whitening="auto", **names).whitening == (
+            None if are_far else "auto"
+        )
+        assert plan_of(whitening=0.3, **names).whitening == 0.3
+
     @pytest.mark.parametrize("whitening", [True, False, np.False_])
     def test_whitening_is_no_switch(self, whitening):
         with pytest.raises(ValueError, match=f"does not whiten; got {whitening}"):

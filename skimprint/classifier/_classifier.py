@@ -147,7 +147,9 @@ or callable, default="dot"
         are solved in the whitened one. `None` does not whiten, nor does ``"auto"``
         beside ``"least_squares"``, which looks at the covariance itself, or where
         ``query_norm`` is not that of the support: with a number, queries must come as
-        the normalised support embeddings are.
+        the normalised support embeddings are. Nor does it where distances would compare
+        whitened queries, of unit length, with proxies that are not (``proxy_norm=None``
+        and ``"quantile"``): with a number, the shortest proxy is nearest to all.
     mean_weight : float in [0, 1] or "auto", default="auto"
         Share of the class mean in each proxy ``p``: it becomes ``(1 - mean_weight) * p
         + mean_weight * mean``, both normalised (and whitened) before, but not after.

@@ -12,9 +12,10 @@ from sklearn.model_selection import cross_val_score
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from skimprint import ImprintClassifier, Rejection
+from skimprint._scoring.similarity import METRICS
 from skimprint.aggregation import Votes
 from skimprint.datasets import load_digits_embeddings
-from skimprint.normalization import l2_normalize
+from skimprint.normalization import PROXY_NORMS, l2_normalize
 
 
 def doubled(rows):
@@ -104,6 +105,17 @@ def test_goes_with_little_to_choose_by(X, y, params):
 def test_the_temperature_is_one_where_no_sample_can_be_left_out(params):
     clf = ImprintClassifier(**params).fit(*samples())
     assert (clf.temperature_ == 1) == ("support_norm" not in params)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("proxy_norm", [*PROXY_NORMS, None])
+def test_no_metric_is_lost_with_any_norm_of_proxies(metric, proxy_norm):
+    # Whitened, half of these settings were at chance.
+    X, y = load_digits_embeddings(return_X_y=True)
+    X = X[:, ::4]
+    params = {"metric": metric, "proxy_norm": proxy_norm, "random_state": 0}
+    clf = ImprintClassifier(**params).fit(X[:200], y[:200])
+    assert clf.score(X[200:600], y[200:600]) > 0.5
 
 
 @pytest.mark.parametrize("n_each", [10, 100])
