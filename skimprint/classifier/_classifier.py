@@ -122,12 +122,14 @@ class ImprintClassifier(
         (n_queries, n_classes), the largest one winning.
     metric : {"dot", "cosine", "euclidean", "manhattan", "chebyshev", "mahalanobis"} \
 or callable, default="dot"
-        Similarity or distance of a query to a proxy. Mahalanobis distances use the
-        pooled within-class covariance of the support embeddings, shrunk by the rule of
-        Ledoit and Wolf. A callable ``f(queries, proxies)`` gets arrays of shape (n,
-        n_features), normalised (and whitened), and returns their similarities, of shape
-        (n_queries, n_proxies), the larger the closer, as the kernels of
-        `sklearn.metrics.pairwise` do.
+        Similarity or distance of a query to a proxy. Products favour long proxies, and
+        distances need proxies and queries that are normalised alike. Of proxies that
+        are weights, not points (``"least_squares"``), only products mean something.
+        Mahalanobis distances use the pooled within-class covariance of the support
+        embeddings, shrunk by the rule of Ledoit and Wolf. A callable ``f(queries,
+        proxies)`` gets arrays of shape (n, n_features), normalised (and whitened), and
+        returns their similarities, of shape (n_queries, n_proxies), the larger the
+        closer, as the kernels of `sklearn.metrics.pairwise` do.
     whitening : float in [0, 1], "auto" or None, default="auto"
         Whitens the space in which queries meet proxies: by the pooled covariance
         within the classes of the normalised support embeddings, shrunk to

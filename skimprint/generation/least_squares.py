@@ -33,10 +33,11 @@ class LeastSquaresProxies(ProxyGenerator):
     Parameters
     ----------
     alpha : float or "auto", default=0.01
-        Regularisation, in units of the squared embeddings. Must be positive. ``"auto"``
-        is the value of thirteen that makes samples the most likely that are left out
-        in turn, by the regression onto the classes; ``alpha_`` has it once it has
-        been needed.
+        Regularisation, in units of the squared embeddings: of unit length, 0.01 is much
+        for more than a few samples. Must be positive. ``"auto"`` is the value of
+        thirteen that makes samples the most likely that are left out in turn, by the
+        regression onto the classes, which with ``n_proxies > 1`` need not be best for
+        clusters; ``alpha_`` has it once it has been needed.
     prior : {"frequency", "uniform"}, default="frequency"
         The factor :math:`\pi_c`: the share of samples ``n_c / N``, which makes this
         ridge regression on one-hot targets without intercept, or ``1 / C`` for every
@@ -49,10 +50,10 @@ class LeastSquaresProxies(ProxyGenerator):
 
     Notes
     -----
-    `ImprintClassifier` has 20 proxies a class by default; the paper's oracle is
-    ``ImprintClassifier.from_method("least_squares")``. Proxies are weights rather than
-    points; each one's ``proxy_indices_`` names the sample nearest to the mean that it
-    is made of.
+    `ImprintClassifier` has 20 proxies a class by default, mostly worse than one; the
+    paper's oracle is ``ImprintClassifier.from_method("least_squares")``. Proxies are
+    weights rather than points; each one's ``proxy_indices_`` names the sample nearest
+    to the mean that it is made of.
 
     References
     ----------
