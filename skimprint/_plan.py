@@ -326,6 +326,11 @@ def checked_head(head):
         )
     weight = to_host(weight)
     weight = check_array(weight, dtype=embedding_dtypes(weight), input_name="head")
+    if classes is None and len(weight) == 1:  # 0 would get the weights of class 1
+        raise ValueError(
+            "head has one row and no labels. Of a linear model of two classes, pass "
+            "np.concatenate([-coef_, coef_]); of a single class, pass its label."
+        )
     classes = np.arange(len(weight)) if classes is None else to_host(classes)
     classes = np.asarray(classes)
     check_lasting_labels(classes, "classes")

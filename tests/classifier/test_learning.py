@@ -932,6 +932,7 @@ class TestHead:
             ((np.eye(2), [["a", "b"]]), r"shape \(1, 2\), 2 of them different"),
             ((np.eye(2),), "tuple"),
             (([[np.inf, 0.0]], ["a"]), "infinity"),
+            (([[1.0, 0.0]], None), r"no labels.* pass np.concatenate\(\[-coef_, coef_"),
         ],
     )
     def test_not_valid(self, head, message):
