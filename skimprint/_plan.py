@@ -359,6 +359,8 @@ def first_difference(mine, theirs):
         if name == "head" and not is_same and None not in pair:
             # Of copies, modules are others.
             is_same = same_value(*map(checked_head, pair))
+        if not is_same and name == "head":  # arrays would say too much
+            return "head is another one. Start both from the same weights and labels."
         if not is_same:
             return f"{name} is {pair[1]!r} instead of {pair[0]!r}."
     return None

@@ -275,9 +275,18 @@ class TestDifferences:
         first, second = plan_of(**kmeans | mine), plan_of(**kmeans | theirs)
         assert first_difference(first, second) is None
 
-    def test_heads_of_different_sizes_are_named(self):
-        sizes = [plan_of(head=(np.eye(n, 4), None)) for n in (2, 3)]
-        assert first_difference(*sizes).startswith("head is ")
+    @pytest.mark.parametrize(
+        "other",
+        [None, (np.eye(3, 4), None), (-np.eye(2, 4), None), (np.eye(2, 4), [5, 6])],
+        ids=["none", "size", "weights", "labels"],
+    )
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_another_head_is_named_without_its_weights(self, other, turned):
+        heads = [(np.eye(2, 4), None), other]
+        plans = [plan_of(head=head) for head in heads[:: -1 if turned else 1]]
+        assert first_difference(*plans) == (
+            "head is another one. Start both from the same weights and labels."
+        )
 
 
 @pytest.mark.parametrize("name", ["support_norm", "query_norm", "metric", "generator"])
