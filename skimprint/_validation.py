@@ -286,9 +286,11 @@ def joint_label_dtype(dtype, labels, other_dtype, others):
     """
     kinds = {_label_kind(dtype, labels[0]), _label_kind(other_dtype, others[0])}
     if len(kinds) > 1:
+        hint = " (A classifier around this one may have turned text into numbers.)"
         raise ValueError(
             "Labels must be of the type of those that the classifier knows, such as "
             f"{labels[0]!r}; got {others[0]!r}."
+            + (hint if kinds == {"text", "number"} else "")
         )
     joint = np.result_type(dtype, other_dtype)
     if "number" in kinds and joint.kind == "f":

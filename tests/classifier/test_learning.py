@@ -23,6 +23,11 @@ from settings import PLAIN, plain_classifier
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.ensemble import (
+    BaggingClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeClassifier
 from sklearn.multiclass import OneVsRestClassifier
@@ -938,6 +943,21 @@ class TestHead:
     def test_not_valid(self, head, message):
         with pytest.raises(ValueError, match=message):
             plain_classifier(head=head).fit(np.eye(2), ["c", "d"])
+
+    def test_labels_are_those_that_a_classifier_around_it_passes_on(self):
+        X, y = np.repeat(self.weight, 5, axis=0), np.repeat(["up", "right"], 5)
+        for head in [(self.weight, ["up", "right"]), (self.weight[::-1], None)]:
+            clf = plain_classifier("mean", head=head)
+            for around in (
+                BaggingClassifier(clf, n_estimators=2, random_state=0),
+                StackingClassifier([("one", clf)], cv=2),
+                VotingClassifier([("one", clf)], voting="soft"),
+            ):
+                if head[1] is None:  # numbers, in the order of the labels
+                    assert around.fit(X, y).score(X, y) == 1
+                    continue
+                with pytest.raises(ValueError, match="turned text into numbers"):
+                    around.fit(X, y)
 
     def test_of_another_width(self):
         with pytest.raises(ValueError, match="X has 2 features, but the head has 3"):
