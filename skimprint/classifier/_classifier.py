@@ -190,7 +190,9 @@ or callable, default="dot"
         n_features), or a module that has them as ``weight``, and their labels (`None`
         numbers them). `fit` keeps its classes and imprints those of ``y`` beside
         them; a row counts as one sample in the proxies where more is learnt of its
-        class, and is in no class mean (``mean_weight``, `whitening`). With
+        class (as more than one, beside samples of a ``sample_weight`` below 1), and is
+        in no class mean (``mean_weight``, `whitening`). The rows choose
+        ``support_norm="auto"``, as first samples do. With
         ``proxy_norm="quantile"`` the rows of which no more is learnt are the reference
         distribution. See `from_head`.
     forgettable : bool or "auto", default="auto"

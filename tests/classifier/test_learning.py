@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from scipy.special import softmax
 from settings import PLAIN, plain_classifier
 from sklearn import config_context
 from sklearn.base import clone
@@ -33,7 +34,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.utils.validation import check_is_fitted
 
 from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
@@ -816,6 +817,33 @@ class TestHead:
         np.testing.assert_array_equal(clf.predict(X), expected)
         np.testing.assert_array_equal(clf.proxies_, self.weight[[1, 0]])
         np.testing.assert_array_equal(clf.proxy_indices_, [-1, -1])
+
+    def test_has_the_probabilities_of_a_layer_with_a_bias(self):
+        rng = np.random.default_rng(0)
+        X, bias = rng.normal(size=(50, 3)), rng.normal(size=(2, 1))
+        expected = softmax(X @ self.weight.T + bias.T, axis=1)
+        clf = ImprintClassifier.from_head(
+            np.hstack([self.weight, bias]),
+            generator="mean",
+            support_norm=None,
+            proxy_norm=None,
+            query_norm=None,
+            temperature=1.0,
+        )
+        found = clf.predict_proba(np.hstack([X, np.ones((50, 1))]))
+        np.testing.assert_allclose(found, expected, 1e-12)
+
+    @pytest.mark.parametrize("n", [0.5, 1, 20])
+    @pytest.mark.parametrize("method", ["fit", "partial_fit"])
+    def test_a_row_counts_as_many_samples_by_their_weight(self, method, n):
+        X, y = np.array([[1.0, 1, 0], [0, 1, 1], [0, 0, 1]]), ["up", "up", "right"]
+        head = self.weight, ["up", "right"]
+        clf = plain_classifier("mean", proxy_norm=None, head=head)
+        getattr(clf, method)(X, y, sample_weight=np.full(3, 1 / n))
+        rows, X = normalize(self.weight), normalize(X)
+        expected = [(n * rows[1] + X[2]) / (n + 1), (n * rows[0] + X[0] + X[1])]
+        expected[1] /= n + 2
+        np.testing.assert_allclose(clf.proxies_, expected, 1e-12)
 
     def test_torch_linear(self):
         torch = pytest.importorskip("torch", reason="needs torch")
