@@ -599,6 +599,10 @@ def _groups(estimator, candidates, shares):
             # Once, in place of before each fit.
             candidate.clf._validate_params()
             candidate.shares = True
+            # Not copies, so that candidates are found to have the same.
+            for name in ("head", "n_proxies"):
+                value = candidate.grid.get(name, getattr(estimator, name))
+                setattr(candidate.clf, name, value)
             seed = candidate.clf.random_state
             if isinstance(seed, np.random.RandomState):
                 candidate.clf.random_state = seed_from(seed)  # that of all folds

@@ -14,7 +14,7 @@ from ._fitted import Fitted
 from ._plain.parameters import parameters_then, with_parameters
 
 
-def start(clf, batch):
+def start(clf, batch, *, needs=None):
     """Make a plan, and know nothing yet, or the classes of the head.
 
     Parameters
@@ -23,6 +23,8 @@ def start(clf, batch):
         Has valid parameters.
     batch : Batch or None
         The first samples; None if there is only a head.
+    needs : Needs, default=None
+        What must be remembered; by default what the parameters need.
 
     Returns
     -------
@@ -37,6 +39,7 @@ def start(clf, batch):
         return Plan.of(clf, is_chosen and not batch.signed_labels), State()
     weight, classes = checked_head(clf.head)
     plan = Plan.of(clf, np.min(weight) >= 0)
+    plan = plan.with_needs(needs or plan.needs)
     if plan.generator.combines:
         raise ValueError(
             f"{type(plan.generator).__name__} cannot start from a head: it needs the "

@@ -113,22 +113,21 @@ def fitted_together(candidates, X, y, sample_weight, *, queries, spaces):
 def _fitted(candidates, X, y, sample_weight, queries, spaces):
     began = time.perf_counter()
     batch = checked_batch(candidates[0].clf, X, y, sample_weight)
-    started = {}
+    own_plans = {}
     for candidate in candidates:
         with suppress(Exception):  # its own fit says why
-            started[candidate] = start(candidate.clf, batch)
+            own_plans[candidate] = start(candidate.clf, batch)[0]
     # All remember what any of them needs.
-    needs = reduce(or_, (plan.needs for plan, _ in started.values()))
-    plans = {each: plan.with_needs(needs) for each, (plan, _) in started.items()}
+    needs = reduce(or_, (plan.needs for plan in own_plans.values()))
+    plans = {each: plan.with_needs(needs) for each, plan in own_plans.items()}
     with_same_proxies = agreeing(plans, _ONLY_HEAD | _ONLY_PREDICTION)
     firsts = [some[0] for some in with_same_proxies]
     if candidates[0].clf.head is None:
         states = learn_each([plans[first] for first in firsts], batch)
     else:
-        states = [
-            completed(plans[first], learn(plans[first], started[first][1], batch))
-            for first in firsts
-        ]
+        # What is remembered of the head is what any of them needs, too.
+        begun = [start(first.clf, batch, needs=needs) for first in firsts]
+        states = [completed(plan, learn(plan, state, batch)) for plan, state in begun]
     features = features_of(X)
     learn_time = time.perf_counter() - began
 

@@ -16,7 +16,9 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
+from skimprint._memory import learner
 from skimprint.aggregation import Votes
+from skimprint.classifier import _shared_fits
 from skimprint.generation import KMeansProxies, MeanProxies
 
 GRIDS = {
@@ -192,12 +194,54 @@ def test_scorers_may_copy_what_they_get(data):
     assert search.best_score_ == expected.best_score_
 
 
+@pytest.mark.parametrize("in_grid", [False, True])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"head": (np.eye(12, 64), None)},
+        {"n_proxies": {label: 1 + label % 3 for label in range(10)}},
+    ],
+    ids=["head", "n_proxies"],
+)
+def test_values_that_are_no_numbers_are_shared(data, monkeypatch, params, in_grid):
+    """Also where the first candidate needs less to be remembered than another."""
+    X, y = data
+    n_learnt = []
+
+    def learn(plan, *args):
+        state = learner.learn(plan, *args)
+        n_learnt.append(1)
+        return state
+
+    def learn_each(plans, batch):
+        n_learnt.append(len(plans))
+        return learner.learn_each(plans, batch)
+
+    monkeypatch.setattr(_shared_fits, "learn", learn)
+    monkeypatch.setattr(_shared_fits, "learn_each", learn_each)
+    clf = ImprintClassifier(random_state=0).set_params(**({} if in_grid else params))
+    grid = {"mean_weight": [0, 0.5], "whitening": [None, 0.3], "metric": ["dot"]}
+    grid |= {name: [value] for name, value in params.items() if in_grid}
+    scoring = ["accuracy", "neg_log_loss"]
+    if "head" in params:  # more classes than labels
+        scoring = {"accuracy": "accuracy", "scale": lambda clf, X, y: clf.temperature_}
+    options = {"cv": 2, "scoring": scoring, "refit": "accuracy"}
+    expected = GridSearchCV(clf, grid, **options).fit(X, y)
+    search = ImprintClassifierCV(clf, grid, **options).fit(X, y)
+    assert n_learnt == [1, 1]  # once in each fold
+    for name, values in expected.cv_results_.items():
+        if "test_" in name:
+            np.testing.assert_array_equal(search.cv_results_[name], values)
+
+
 def test_classes_of_a_head(data):
     X, y = data
-    clf = plain_classifier(random_state=0, head=(np.eye(12, 64), None))
+    head = np.eye(12, 64), None
+    clf = plain_classifier(random_state=0, head=head)
     grid = {"n_proxies": [1, 3], "generator": ["kmeans", "mean"]}
-    expected = GridSearchCV(clf, grid, cv=3).fit(X, y)
-    search = ImprintClassifierCV(clf, grid, cv=3).fit(X, y)
+    grids = [grid, {"head": [None, head], "whitening": [None, "auto"]}]
+    expected = GridSearchCV(clf, grids, cv=3).fit(X, y)
+    search = ImprintClassifierCV(clf, grids, cv=3).fit(X, y)
     for name in ("mean_test_score", "std_test_score"):
         np.testing.assert_array_equal(
             search.cv_results_[name], expected.cv_results_[name]
