@@ -9,6 +9,7 @@ import pandas as pd
 from _side_by_side import (
     EMBEDDINGS,
     duration,
+    embeddings_like,
     heading,
     interleave,
     load,
@@ -125,6 +126,43 @@ def streaming():
                 f"{error:.0e}",
             ]
         )
+    return rows
+
+
+def later_parts():
+    """Parts of samples of the same classes by `partial_fit`, one after the other."""
+    n_classes, n, d, n_parts = 200, 100, 384, 8
+    X, y = embeddings_like(n_classes, n * n_parts, d, 4)
+    order = np.random.default_rng(0).permutation(len(y))
+    parts = [(X[rows], y[rows]) for rows in np.split(order, n_parts)]
+    rows = []
+    for generator in GENERATORS:
+        for whitening in (None, "auto"):
+            progress(f"later parts, {generator}, whitening={whitening}")
+            n_proxies = 1 if generator == "least_squares" else 20
+            seconds = {"first": [], "later": [], "prediction": []}
+            for _ in range(3):
+                clf = plain(generator=generator, n_proxies=n_proxies)
+                clf.set_params(whitening=whitening)
+                for number, part in enumerate(parts):
+                    start = time.perf_counter()
+                    clf.partial_fit(*part)
+                    name = "later" if number else "first"
+                    seconds[name].append(time.perf_counter() - start)
+                start = time.perf_counter()
+                clf.predict(X[:1])
+                seconds["prediction"].append(time.perf_counter() - start)
+            later = np.median(seconds["later"])
+            rows.append(
+                [
+                    generator,
+                    "no" if whitening is None else "yes",
+                    duration(seconds["first"]),
+                    duration(seconds["later"]),
+                    f"{later / np.median(seconds['first']):.2g}x",
+                    duration(seconds["prediction"]),
+                ]
+            )
     return rows
 
 
@@ -274,6 +312,15 @@ def main():
         print("60,000 samples in chunks of 100 by `partial_fit`, with `mean`:\n")
         progress("streaming")
         table(["data", "fit", "stream / fit", "largest difference"], streaming())
+
+        print(
+            "200 classes, whose samples come in 8 parts of 100 of each, 384 features, "
+            "20 proxies (least squares: 1), with `partial_fit`: the first part, the "
+            "other ones, and a prediction at the end, which makes proxies that have "
+            "waited:\n"
+        )
+        header = ["generator", "whitened", "first", "later", "later / first", "predict"]
+        table(header, later_parts())
 
         names = [name for name in DATA_SETS if load(name) is not None]
         if names:
