@@ -304,14 +304,17 @@ def _chosen(scorer):
     Those with one sample, which cannot be left out, take no place of the others.
     """
     head, budget = scorer.head, _budget(scorer)
-    most = min(max(1, budget // len(head.classes)), SAMPLE_SIZE)
+    have_one = _have_one(head)
+    # For classes of one sample speak pairs of others: of fewer classes, if need be.
+    least = 2 if have_one.any() else 1
+    most = min(max(least, budget // len(head.classes)), SAMPLE_SIZE)
     kept = head.space.state.column(lambda block: block.samples.first(most))
     samples = LeftOut.of(kept, head.space.class_weights)
-    have_one = _have_one(head)[samples.codes]
+    have_one = have_one[samples.codes]
     chosen = []
-    for which in (have_one, ~have_one):
+    for which, n_each in ((have_one, 1), (~have_one, most)):
         found = np.unique(samples.codes[which])
-        chosen += [*found[:: max(1, -(-len(found) // budget))]]
+        chosen += [*found[:: max(1, -(-len(found) * n_each // budget))]]
     return take(samples, np.isin(samples.codes, chosen))
 
 

@@ -319,7 +319,7 @@ def test_of_very_many_classes_some_that_have_several_samples(few, several, monke
     scorer = plain_classifier("mean", **calibrated()).fit(X, y)._fitted.scorer
     found = leave_one_out(scorer, "similarity")
     assert found.is_alone.nonzero()[0].tolist() == sorted({*range(10)} - {*several})
-    step = -(-len(several) // 4)
+    step = -(-2 * len(several) // 4)  # two of each, for those of one sample
     assert np.unique(found.codes).tolist() == [*several][::step]
     np.testing.assert_allclose(told(), of_all, rtol=1)
 
@@ -476,21 +476,43 @@ class TestOneShot:
         assert np.isnan(found.one_shot).tolist() == [True, False, False, False]
         assert np.isfinite(clf.rejection_threshold_)
 
+    @pytest.mark.parametrize("bound", ["MAX_ROWS", "_MAX_SCORES", "_MAX_MOVED"])
+    @pytest.mark.parametrize("n_classes", [5, 12, 40])
+    @pytest.mark.parametrize("mean_weight", [0.0, 0.6])
+    def test_pairs_of_some_of_very_many_classes(
+        self, mean_weight, n_classes, bound, monkeypatch
+    ):
+        X, y = shots(np.random.default_rng(0), np.resize([1, 6, 4], n_classes))
+        clf = ImprintClassifier("mean", metric="manhattan", whitening=0.3)
+        scorer = clf.set_params(mean_weight=mean_weight).fit(X, y)._fitted.scorer
+        everything = leave_one_out(scorer, "similarity")
+        per_row = {"_MAX_SCORES": n_classes, "_MAX_MOVED": scorer.head.proxies.size}
+        budget = max(2, n_classes // 2)
+        monkeypatch.setattr(module, bound, budget * per_row.get(bound, 1))
+        found = leave_one_out(scorer, "similarity")
+        assert 2 <= len(found.codes) <= budget
+        assert set(np.bincount(found.codes)) == {0, 2}
+        assert set(found.is_alone.nonzero()[0]) == {*range(0, n_classes, 3)}
+        assert np.isfinite(found.one_shot).all()
+        rows = np.abs(everything.scores[:, None] - found.scores).max(axis=2)
+        np.testing.assert_allclose(rows.min(axis=0), 0, atol=1e-12)
+
     @pytest.mark.parametrize(
-        "sizes, params, bound",
+        "sizes, params, weight",
         [
-            ([2, 3, 6], {}, 2000),
-            ([1, 2, 3, 6], {"metric": "mahalanobis"}, 2000),
-            ([1, 2, 3, 6], {}, 4),
+            ([2, 3, 6], {}, 1),
+            ([1, 2, 3, 6], {"metric": "mahalanobis"}, 1),
+            ([1, 2], {}, 1e12),
         ],
         ids=str,
     )
-    def test_nothing_asks_for_it(self, sizes, params, bound, monkeypatch):
+    def test_nothing_asks_for_it(self, sizes, params, weight):
         """No class of one sample, a covariance, or one sample left out of each."""
-        monkeypatch.setattr(module, "MAX_ROWS", bound)
         X, y = shots(np.random.default_rng(0), sizes)
+        weights = np.ones(len(y))
+        weights[np.flatnonzero(y == 1)[0]] = weight
         clf = ImprintClassifier("mean", rejection=Rejection(-1, rate=0.4), **params)
-        found = leave_one_out(clf.fit(X, y)._fitted.scorer, "similarity")
+        found = leave_one_out(clf.fit(X, y, weights)._fitted.scorer, "similarity")
         assert np.isnan(found.one_shot).all()
         expected = np.quantile(
             found.familiarities,
