@@ -14,7 +14,7 @@ from ._fitted import Fitted
 from ._plain.parameters import parameters_then, with_parameters
 
 
-def start(clf, batch, *, needs=None):
+def start(clf, batch, *, plan=None):
     """Make a plan, and know nothing yet, or the classes of the head.
 
     Parameters
@@ -23,8 +23,8 @@ def start(clf, batch, *, needs=None):
         Has valid parameters.
     batch : Batch or None
         The first samples; None if there is only a head.
-    needs : Needs, default=None
-        What must be remembered; by default what the parameters need.
+    plan : Plan, default=None
+        What the parameters mean, perhaps with more needs, where it is known.
 
     Returns
     -------
@@ -36,10 +36,9 @@ def start(clf, batch, *, needs=None):
     if clf.head is None:
         # If it has a name, there is no need to look.
         is_chosen = named_norm(clf.support_norm, clf.query_norm) == "auto"
-        return Plan.of(clf, is_chosen and not batch.signed_labels), State()
+        return plan or Plan.of(clf, is_chosen and not batch.signed_labels), State()
     weight, classes = checked_head(clf.head)
-    plan = Plan.of(clf, np.min(weight) >= 0)
-    plan = plan.with_needs(needs or plan.needs)
+    plan = plan or Plan.of(clf, np.min(weight) >= 0)
     if plan.generator.combines:
         raise ValueError(
             f"{type(plan.generator).__name__} cannot start from a head: it needs the "

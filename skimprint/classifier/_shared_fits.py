@@ -126,7 +126,7 @@ def _fitted(candidates, X, y, sample_weight, queries, spaces):
         states = learn_each([plans[first] for first in firsts], batch)
     else:
         # What is remembered of the head is what any of them needs, too.
-        begun = [start(first.clf, batch, needs=needs) for first in firsts]
+        begun = [start(first.clf, batch, plan=plans[first]) for first in firsts]
         states = [completed(plan, learn(plan, state, batch)) for plan, state in begun]
     features = features_of(X)
     learn_time = time.perf_counter() - began
