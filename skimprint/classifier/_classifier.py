@@ -123,8 +123,8 @@ class ImprintClassifier(
     metric : {"dot", "cosine", "euclidean", "manhattan", "chebyshev", "mahalanobis"} \
 or callable, default="dot"
         Similarity or distance of a query to a proxy. Products favour long proxies, and
-        distances need proxies and queries that are normalised alike. Of proxies that
-        are weights, not points (``"least_squares"``), only products mean something.
+        distances need proxies and queries that are normalised alike. Proxies that
+        are weights, not points (``"least_squares"``), are made for products.
         Mahalanobis distances use the pooled within-class covariance of the support
         embeddings, shrunk by the rule of Ledoit and Wolf. A callable ``f(queries,
         proxies)`` gets arrays of shape (n, n_features), normalised (and whitened), and
