@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skimprint import ImprintClassifier, ImprintClassifierCV, Rejection
+from skimprint.methods import RECOMMENDED
 from skimprint.normalization import l2_normalize
 
 PICTURES = [
@@ -70,9 +71,9 @@ def long_tails(data, rng):
     return [100 * fit.score(X_test, y_test, each) for each in weights for fit in fits]
 
 
-def rejected(support, queries):
+def rejected(support, queries, params=None):
     """Tell which queries a rejection of 5 % rejects."""
-    clf = default(rejection=Rejection(-1, rate=0.05)).fit(*support)
+    clf = default(rejection=Rejection(-1, rate=0.05), **params or {}).fit(*support)
     return 100 * (clf.predict(queries) == -1)
 
 
@@ -97,6 +98,15 @@ def small_beside_large(data, rng):
         found = rejected(support, queries[0])
         shares += [found[is_small].mean(), found[~is_small].mean()]
     return shares
+
+
+def some_of_one(data, rng):
+    """Rejected shares, by setting, where some classes have one sample."""
+    n_alone = rng.integers(2, 6)
+    sizes = [1] * n_alone + [*rng.integers(2, 61, 7 - n_alone)]
+    support, queries = draw(data, 7, sizes, rng)
+    settings = {}, RECOMMENDED, {"metric": "mahalanobis"}
+    return [rejected(support, queries[0], params).mean() for params in settings]
 
 
 def near_copies(data, rng):
@@ -204,6 +214,14 @@ def main():
         "the class of the query",
         ["of 1", "of 60 beside 1", "of 2", "of 60 beside 2"],
         small_beside_large,
+        pictures,
+        spread=True,
+    )
+    by_set(
+        "The same of seven classes, two to five of them with one sample and the others "
+        "with 2 to 60, by setting",
+        ["default", "recommended", "metric='mahalanobis'"],
+        some_of_one,
         pictures,
         spread=True,
     )
