@@ -121,9 +121,8 @@ def leave_one_out(scorer, score):
     if score == "auto":
         familiar = scores.max(axis=1) + MEANS * _to_nearest_mean(head, samples)
         if others is not None:
-            # One sample says little in a kernel regression. With 0 for it, 5.1 % of the
-            # known are rejected on four data sets where 5 % are asked for, and 7.1 %
-            # with half of what all the others of its class say.
+            # One sample says little in a kernel regression. With 0 for it, fewer of the
+            # known are rejected than with half of what all others of its class say.
             own = (1 - scorer.plan.kernel_weight) * one_shot
             of_classes = scores.copy()
             of_classes[np.arange(len(own)), samples.codes] = own
