@@ -284,13 +284,13 @@ def joint_label_dtype(dtype, labels, other_dtype, others):
     ValueError
         If labels are of different types, or one of them would lose digits.
     """
-    kinds = {_label_kind(dtype, labels[0]), _label_kind(other_dtype, others[0])}
-    if len(kinds) > 1:
+    kinds = _label_kind(dtype, labels[0]), _label_kind(other_dtype, others[0])
+    if kinds[0] != kinds[1]:
         hint = " (A classifier around this one may have turned text into numbers.)"
         raise ValueError(
             "Labels must be of the type of those that the classifier knows, such as "
             f"{labels[0]!r}; got {others[0]!r}."
-            + (hint if kinds == {"text", "number"} else "")
+            + (hint if kinds == ("text", "number") else "")
         )
     joint = np.result_type(dtype, other_dtype)
     if "number" in kinds and joint.kind == "f":

@@ -335,12 +335,17 @@ class TestLabels:
         assert clf.predict(np.eye(4)[3:])[0] in then
 
     @pytest.mark.parametrize(
-        "first, then", [([0, 1], ["a", "b"]), (["a", "b"], [1.0, 2.0])]
+        "first, then, hint",
+        [
+            ([0, 1], ["a", "b"], r"got 'a'\.$"),
+            (["a", "b"], [1.0, 2.0], r"got 1\.0\. \(A classifier around this one may"),
+        ],
     )
-    def test_text_and_numbers_do_not_mix(self, first, then):
+    def test_text_and_numbers_do_not_mix(self, first, then, hint):
         clf = plain_classifier("mean").fit(np.eye(2), first)
         other = plain_classifier("mean").fit(np.eye(2), then)
-        message = "Labels must be of the type of those that the classifier knows"
+        known = "Labels must be of the type of those that the classifier knows"
+        message = f"{known}, such as .*; {hint}"
         assert_unchanged(
             clf, lambda: clf.partial_fit(np.eye(2), then), ValueError, message
         )
