@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._arrays.groups import blocks_of_rows, numbers_within, places_from
+from .._arrays.threads import cached_property
 from .._memory.columns import take
 from .._space.downdate import TINY, Downdate, Vectors, shift_without
 from .._space.kernel_ridge import MAX_ROWS
@@ -119,15 +120,16 @@ def leave_one_out(scorer, score):
         )
         scores = scorer.with_kernel(scores, of_kernel.T)
     if score == "auto":
-        familiar = scores.max(axis=1) + MEANS * _to_nearest_mean(head, samples)
+        to_means = samples.rows @ head.mean_directions.T
+        own_means = _means_without(head, samples)
+        to_nearest = _to_nearest_mean(samples, to_means, own_means)
+        familiar = scores.max(axis=1) + MEANS * to_nearest
         if others is not None:
             # One sample says little in a kernel regression. With 0 for it, fewer of the
             # known are rejected than with half of what all others of its class say.
             own = (1 - scorer.plan.kernel_weight) * one_shot
-            of_classes = scores.copy()
-            of_classes[np.arange(len(own)), samples.codes] = own
-            to_mean = _to_nearest_mean(head, samples, others)
-            one_shot = of_classes.max(axis=1) + MEANS * to_mean
+            to_nearest = _to_nearest_mean(samples, to_means, samples.rows[others])
+            one_shot = _largest_with(own, scores, samples.codes) + MEANS * to_nearest
     if others is not None:
         one_shot[others == np.arange(len(others))] = np.nan
     return LeftOutScores(
@@ -249,7 +251,7 @@ def _by_proxies(scorer, samples, change, score, others=None):
     def score_block(block):
         without = head_without(block)
         similarities = without.similarities()
-        gone = _gone(head, take(change, block))
+        gone = without.gone()
         scores[block] = plan.aggregation.without(
             similarities, gone, head.offsets, similarity
         ).T
@@ -270,31 +272,34 @@ def _by_proxies(scorer, samples, change, score, others=None):
     return scores, familiar, one_shot
 
 
-def _gone(head, change):
-    """List proxies that are gone, with those equal to them, and without which sample.
+def _means_without(head, samples):
+    """Make the mean of its class without each sample: of the shape of the samples."""
+    means = head.space.means[samples.codes]
+    shift = shift_without(head.space.mean_weights[samples.codes], samples.weights)
+    return means + shift[:, None] * (means - samples.rows)
 
-    Each is one of the class of the sample.
+
+def _to_nearest_mean(samples, to_means, own):
+    """Find the cosine of each sample to the nearest class mean: (n,).
+
+    Parameters
+    ----------
+    samples : LeftOut
+        Of unit length.
+    to_means : ndarray of shape (n, n_classes)
+        Cosines to the means as they are.
+    own : ndarray of shape (n, n_features)
+        What stands for the mean of its class for each, of any length.
     """
-    (lost,) = np.nonzero(change.gone)
-    codes = head.codes[change.own[lost]]
-    sizes = np.diff(head.offsets)[codes]
-    proxies, which = places_from(head.offsets[codes], sizes), np.repeat(lost, sizes)
-    equal = head.twins[proxies] == head.twins[change.own[which]]
-    return proxies[equal], which[equal]
+    to_own = np.einsum("ij,ij->i", samples.rows, l2_normalize(own))
+    return _largest_with(to_own, to_means, samples.codes)
 
 
-def _to_nearest_mean(head, samples, others=None):
-    """Compute cosines of samples to the nearest class mean, each made without it.
-
-    Given another sample for each, that one is the mean of its class.
-    """
-    means, codes = head.space.means[samples.codes], samples.codes
-    shift = shift_without(head.space.mean_weights[codes], samples.weights)
-    own = means + shift[:, None] * (means - samples.rows)
-    own = l2_normalize(own if others is None else samples.rows[others])
-    cosines = samples.rows @ head.mean_directions.T
-    cosines[np.arange(len(codes)), codes] = np.einsum("ij,ij->i", samples.rows, own)
-    return cosines.max(axis=1)
+def _largest_with(own, values, codes):
+    """Take the largest value of each sample, with another one for its own class."""
+    values = values.copy()
+    values[np.arange(len(codes)), codes] = own
+    return values.max(axis=1)
 
 
 def _chosen(scorer):
@@ -435,7 +440,7 @@ class _HeadWithout:
 
     def __init__(self, scorer, similarity, vectors, means, samples, change, queries):
         self.scorer, self.head = scorer, (head := scorer.head)
-        self.similarity, self.left = similarity, change.left
+        self.similarity, self.change = similarity, change
         self.vectors, self.means = vectors, means
         self.queries, self.codes = queries, samples.codes
         self.losing = np.where(change.gone, -1, change.own)  # a proxy of each, or -1
@@ -463,7 +468,7 @@ class _HeadWithout:
         """Compare the samples with all proxies: (n_proxies, n)."""
         head, plan = self.head, self.scorer.plan
         compare, needs_covariance = self.similarity, plan.metric.needs_covariance
-        queries = self._moved_queries()
+        queries = self.moved_queries
         if needs_covariance:
             compare = compare.without(
                 residuals=self.residuals,
@@ -488,6 +493,19 @@ class _HeadWithout:
             similarities[own, which] = compare.paired(prepared[which], vectors, which)
         return similarities
 
+    def gone(self):
+        """List proxies that are gone, with those equal to them, and for which sample.
+
+        Each is one of the class of the sample.
+        """
+        head, own = self.head, self.change.own
+        (lost,) = np.nonzero(self.change.gone)
+        codes = head.codes[own[lost]]
+        sizes = np.diff(head.offsets)[codes]
+        proxies, which = places_from(head.offsets[codes], sizes), np.repeat(lost, sizes)
+        equal = head.twins[proxies] == head.twins[own[which]]
+        return proxies[equal], which[equal]
+
     def as_proxies(self):
         """Make a proxy of each sample alone, in the space without it."""
         rows = self.downdate.moved(self.rows, self.residuals, self.shift)
@@ -495,10 +513,12 @@ class _HeadWithout:
 
     def paired(self, proxies):
         """Compare each sample with a proxy, by a metric without a covariance: (n,)."""
-        prepared = self.similarity.prepare(self._moved_queries())
+        prepared = self.similarity.prepare(self.moved_queries)
         return self.similarity.paired(prepared, proxies)
 
-    def _moved_queries(self):
+    @cached_property
+    def moved_queries(self):
+        """The samples as queries, each in the space without it."""
         queries = self.downdate.moved(self.queries, self.residuals, self.shift)
         return _of_unit_length(self.scorer, queries)
 
@@ -517,7 +537,7 @@ class _HeadWithout:
         residuals, shift = self.residuals[which], self.shift[which]
         vectors = self.vectors[own]
         loses = own == self.losing[which]
-        vectors[loses] = self.left[which[loses]]
+        vectors[loses] = self.change.left[which[loses]]
         vectors = head.normalized(downdate.moved(vectors, residuals, shift, which), own)
         if not head.plan.mean_weight:
             return vectors

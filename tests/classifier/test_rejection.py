@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, train_test_split
 
 from skimprint import ImprintClassifier, Rejection
-from skimprint._scoring.leave_one_out import _to_nearest_mean
+from skimprint._scoring.leave_one_out import _means_without, _to_nearest_mean
 from skimprint._space.regularization import LeftOut
 from skimprint.aggregation import Votes
 from skimprint.normalization import NORMS, l2_normalize
@@ -95,7 +95,12 @@ class TestRejection:
                 for w in [weights[kept & (codes == c)]]
             ]
             expected.append((l2_normalize(np.array(means)) @ unit[i]).max())
-        np.testing.assert_allclose(_to_nearest_mean(head, samples), expected, atol=1e-6)
+        to_means, own = (
+            unit[order] @ head.mean_directions.T,
+            _means_without(head, samples),
+        )
+        found = _to_nearest_mean(samples, to_means, own)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
     def test_a_class_whose_samples_cancel_out_has_no_direction(self):
         """Of rounding errors alone, a mean has nearly none."""
