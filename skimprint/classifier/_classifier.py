@@ -759,8 +759,8 @@ or callable, default="dot"
     def whitening_(self) -> float:
         """Shrinkage of the whitening: float."""
         needs = (
-            "whitening, after support embeddings, and where queries are normalised as "
-            "those are"
+            "whitening, after support embeddings; beside some settings 'auto' makes "
+            "none (see the parameter)"
         )
         return self._head_part("whitening_", "shrinkage", needs)
 
