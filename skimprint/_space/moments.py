@@ -62,18 +62,13 @@ class Moments(NamedTuple):
     row_weights: np.ndarray | None = None
 
     @property
-    def factor(self):
-        """``factor.T @ factor`` is the scatter of rows: (n, d) of float64."""
-        return (self.rows - self.mean) * np.sqrt(self.row_weights)[:, None]
-
-    def times(self, vector):
-        """Multiply the scatter and a vector."""
-        if self.rows is not None:
-            factor = self.factor
-            return factor.T @ (factor @ vector)
-        triangle = self.triangle.astype(np.float64, copy=False)
-        multiply = get_blas_funcs("spmv", dtype=np.float64)
-        return multiply(len(vector), 1.0, triangle, vector)
+    def scatter(self):
+        """The triangle, in float64; rows are multiplied in the precision they have."""
+        if self.rows is None:
+            return self.triangle.astype(np.float64)
+        residuals = (self.rows - self.mean) * np.sqrt(self.row_weights)[:, None]
+        products = _triangle_of_products(residuals.astype(self.rows.dtype, copy=False))
+        return products.astype(np.float64, copy=False)
 
 
 def moments_of(rows, weights=None, order=2):
@@ -156,13 +151,14 @@ def joined(first, second):
     total = first.weight + second.weight
     between = second.mean - first.mean
     mean = first.mean + second.weight / total * between
-    apart = np.sqrt(first.weight * second.weight / total)
-    variance = third = fourth = 0.0
+    times, add_square = get_blas_funcs(("spmv", "spr"), dtype=np.float64)
+    triangle = variance = third = fourth = 0.0
     for part in (first, second):
         # The residuals r about the part's mean become r + shift.
         shift = part.mean - mean
         square = shift @ shift
-        turned = part.times(shift)
+        scatter = part.scatter
+        turned = times(len(mean), 1.0, scatter, shift)
         moved = part.variance + part.weight * square
         variance += moved
         third += part.third + 2 * turned + moved * shift
@@ -171,9 +167,9 @@ def joined(first, second):
             + 4 * (part.third + turned) @ shift
             + square * (2 * part.variance + part.weight * square)
         )
-    triangle = np.zeros(len(mean) * (len(mean) + 1) // 2)
-    _add_scatters(triangle, [first, second])
-    triangle += _triangle_of_products(apart * between[None])
+        triangle += scatter
+    apart = first.weight * second.weight / total
+    triangle = add_square(len(mean), apart, between, triangle, overwrite_ap=True)
     dtype = (second if first.triangle is None else first).triangle.dtype
     triangle = triangle.astype(dtype, copy=False)
     return Moments(total, mean, variance, third, fourth, triangle)
@@ -208,15 +204,6 @@ def _symmetric(triangle, d):
         square = matrix[part, part]
         np.copyto(square, square.T.copy(), where=np.tri(len(square), dtype=bool).T)
     return matrix
-
-
-def _add_scatters(triangle, parts, sign=1):
-    """Add the scatters of moments to a float64 triangle."""
-    for part in parts:
-        if part.rows is None:
-            triangle += sign * part.triangle
-        else:
-            triangle += sign * _triangle_of_products(part.factor)
 
 
 class MomentColumns(NamedTuple):
@@ -380,7 +367,7 @@ class Pool:
     def absorb(self, moments):
         """Add the scatter of a class, and leave it away from its moments."""
         if moments.third is not None and self.triangle is not None:
-            _add_scatters(self.triangle, [moments])
+            self.triangle += moments.scatter
         return Moments(*moments[:3])
 
     def absorb_columns(self, columns, samples):
@@ -476,8 +463,8 @@ class CommonMoments:
             n_classes = sum(np.count_nonzero(b.moments.weights) for b in blocks)
             if is_precise and len(lost) + len(changed) < n_classes:
                 triangle = previous._triangle.copy()
-                _add_scatters(triangle, lost, sign=-1)
-                _add_scatters(triangle, changed)
+                triangle -= sum(one.scatter for one in lost)
+                triangle += sum(one.scatter for one in changed)
                 self._largest = max(self.variance, previous._largest)
                 return triangle
         pool = Pool.empty(self._state.n_features)
