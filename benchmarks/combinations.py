@@ -51,15 +51,15 @@ SETTINGS = {
         "metric='chebyshev'": {"metric": "chebyshev"},
         "metric='mahalanobis'": {"metric": "mahalanobis"},
         "least squares": {"generator": "least_squares"},
-        "least squares, n_proxies=1": {"generator": "least_squares", "n_proxies": 1},
+        "least squares, n_proxies=20": {"generator": "least_squares", "n_proxies": 20},
         "least squares, proxy_norm='quantile'": {
             "generator": "least_squares",
             "proxy_norm": "quantile",
         },
         "least squares, alpha='auto'": {"generator": REGRESSION},
-        "least squares, n_proxies=1, alpha='auto'": {
+        "least squares, n_proxies=20, alpha='auto'": {
             "generator": REGRESSION,
-            "n_proxies": 1,
+            "n_proxies": 20,
         },
     },
     "qi": {

@@ -69,7 +69,7 @@ class Parameters(TypedDict, total=False):
     """The parameters of `ImprintClassifier`, to change some of a named setting."""
 
     generator: Generator
-    n_proxies: int | Mapping[Any, int]
+    n_proxies: int | Mapping[Any, int] | None
     support_norm: QueryNorm
     proxy_norm: ProxyNorm
     query_norm: QueryNorm

@@ -96,7 +96,6 @@ PUBLISHED_METHODS: Mapping[str, Mapping[str, Any]] = _read_only(
 RECOMMENDED: Mapping[str, Any] = _Settings(
     {
         "generator": "kmeans",
-        "n_proxies": 20,
         "mean_weight": "auto",
         "support_norm": "auto",
         "proxy_norm": "l2",

@@ -90,10 +90,10 @@ class ImprintClassifier(
         - a callable ``f(X_c, n_proxies, random_state)`` that returns an array of shape
           (n_proxies, n_features).
 
-    n_proxies : int or dict of {label: int}, default=20
-        Number of proxies per class. A class with no more samples than this keeps its
-        samples as they are. ``"mean"`` and ``"all"`` ignore it. `ImprintClassifierCV`
-        chooses it.
+    n_proxies : int or dict of {label: int}, default=None
+        Number of proxies per class. By default 20, but 1 for ``"least_squares"``. A
+        class with no more samples than this keeps its samples as they are. ``"mean"``
+        and ``"all"`` ignore it. `ImprintClassifierCV` chooses it.
     support_norm : {"l2", "power", "auto"}, callable or None, default="auto"
         Normalisation of the support embeddings (the framework's NORM_pre). ``"power"``
         takes signed square roots first, which often helps where no embedding has
@@ -323,7 +323,7 @@ or callable, default="dot"
 
     _parameter_constraints: ClassVar[dict] = {
         "generator": "no_validation",  # `make_generator` knows, and says what would do
-        "n_proxies": [Interval(Integral, 1, None, closed="left"), Mapping],
+        "n_proxies": [Interval(Integral, 1, None, closed="left"), Mapping, None],
         "support_norm": _NORM,
         "proxy_norm": [StrOptions(PROXY_NORMS.keys()), callable, None],
         "query_norm": _NORM,
@@ -345,7 +345,7 @@ or callable, default="dot"
     def __init__(
         self,
         generator: Generator = "kmeans",
-        n_proxies: int | Mapping[Any, int] = 20,
+        n_proxies: int | Mapping[Any, int] | None = None,
         *,
         support_norm: QueryNorm = "auto",
         proxy_norm: ProxyNorm = "l2",

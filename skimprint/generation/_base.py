@@ -60,6 +60,9 @@ class ProxyGenerator(BaseEstimator, ABC):
     #: What must be remembered of each class for `combine`.
     needs = Needs()
 
+    #: Proxies of a class where the user does not say how many.
+    default_n_proxies = 20
+
     #: Points remembered of a class for each of its proxies; 0 where these will do.
     points_per_proxy = 10
 

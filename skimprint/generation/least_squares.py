@@ -50,10 +50,10 @@ class LeastSquaresProxies(ProxyGenerator):
 
     Notes
     -----
-    `ImprintClassifier` has 20 proxies a class by default, mostly worse than one; the
-    paper's oracle is ``ImprintClassifier.from_method("least_squares")``. Proxies are
-    weights rather than points; each one's ``proxy_indices_`` names the sample nearest
-    to the mean that it is made of.
+    One proxy a class, the default, is mostly better than several; the paper's oracle is
+    ``ImprintClassifier.from_method("least_squares")``. Proxies are weights rather than
+    points; each one's ``proxy_indices_`` names the sample nearest to the mean that it
+    is made of.
 
     References
     ----------
@@ -65,14 +65,15 @@ class LeastSquaresProxies(ProxyGenerator):
     >>> from skimprint import ImprintClassifier
     >>> from skimprint.generation import LeastSquaresProxies
     >>> clf = ImprintClassifier(
-    ...     LeastSquaresProxies(alpha=0.5), n_proxies=1, support_norm=None,
-    ...     proxy_norm=None, whitening=None,
+    ...     LeastSquaresProxies(alpha=0.5), support_norm=None, proxy_norm=None,
+    ...     whitening=None,
     ... )
     >>> clf.fit([[1.0, 0.0], [0.0, 1.0]], ["a", "b"]).proxies_
     array([[0.5, 0. ],
            [0. , 0.5]])
     """
 
+    default_n_proxies = 1
     combines = True
     waits = True
 

@@ -62,7 +62,7 @@ def settings_in_words(clf):
     part = plan.generator
     part = getattr(part, "clusterer", getattr(part, "function", part))
     name = getattr(part, "__name__", type(part).__name__)
-    n = then["n_proxies"]
+    n = plan.n_proxies
     n = f"up to {n}" if isinstance(n, Integral) else "its own number of"
     made = _GENERATORS.get(name, "each class gets {n} proxies by " + name)
     made = made.format(n=n)

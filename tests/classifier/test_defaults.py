@@ -15,6 +15,7 @@ from skimprint import ImprintClassifier, Rejection
 from skimprint._scoring.similarity import METRICS
 from skimprint.aggregation import Votes
 from skimprint.datasets import load_digits_embeddings
+from skimprint.generation import GENERATORS
 from skimprint.normalization import PROXY_NORMS, l2_normalize
 
 
@@ -39,7 +40,7 @@ OTHERS = {
         KMeans(n_init=1),
         first_rows,
     ],
-    "n_proxies": [1, 1000, {"a": 1, "b": 3, "c": 2}],
+    "n_proxies": [None, 1, 1000, {"a": 1, "b": 3, "c": 2}],
     "support_norm": ["l2", "power", None, doubled],
     "proxy_norm": ["quantile", None, doubled],
     "query_norm": ["l2", "power", None, doubled],
@@ -77,6 +78,20 @@ def test_goes_with_each_value_of_each_parameter(name, value):
     clf.partial_fit(X[:3] + 1, y[:3]).forget("b")
     assert set(clf.predict(X)) <= {"a", "c", "none"}
     assert np.isfinite(clf.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("name, generator", GENERATORS.items())
+def test_a_generator_says_how_many_proxies_a_class_gets(name, generator):
+    X, y = samples(30)
+    n = {"least_squares": 1}.get(name, 20)
+    assert generator.default_n_proxies == n
+    proxies = [
+        ImprintClassifier(name, n_proxies, random_state=0).fit(X, y).proxies_
+        for n_proxies in (None, n, n + 1)
+    ]
+    np.testing.assert_array_equal(proxies[0], proxies[1])
+    ignores = name in ("all", "mean")
+    assert np.array_equal(proxies[0], proxies[2]) == ignores
 
 
 @pytest.mark.parametrize("params", [{}, {"kernel_weight": 0.5}])

@@ -147,6 +147,7 @@ def classifiers(clusterer: Any) -> list[ImprintClassifier]:
         ImprintClassifier(),
         ImprintClassifier("kmeans", 5),
         ImprintClassifier(generator="kmeans", n_proxies=1),
+        ImprintClassifier(generator="kmeans", n_proxies=None),
         ImprintClassifier(generator="all", n_proxies={"cat": 1, "dog": 2}),
         ImprintClassifier(generator="cov_max"),
         ImprintClassifier(generator="fps"),
