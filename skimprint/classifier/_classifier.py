@@ -67,7 +67,7 @@ class ImprintClassifier(
 ):
     """Classify embeddings by their similarity to proxies of each class.
 
-    Weight imprinting turns the embeddings of a frozen foundation model into a
+    Weight imprinting [2]_ turns the embeddings of a frozen foundation model into a
     classifier in one pass, without gradient steps: support embeddings are normalised,
     each class is represented by one or more proxies, and a query gets the class of
     the proxy that it is most similar to. The parts are those of the IMPRINT framework
@@ -258,8 +258,6 @@ or callable, default="dot"
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if ``X`` has any that are all strings.
 
-    Arrays of what was learnt cannot be written to: copies of the classifier share them.
-
     See Also
     --------
     sklearn.neighbors.NearestCentroid : One mean per class.
@@ -289,7 +287,8 @@ or callable, default="dot"
     `device`, `n_jobs` and `verbose`, which make no difference to results.
 
     With scikit-learn's ``array_api_dispatch``, results follow ``X`` to its namespace
-    and device; labels that are text, and the attributes, are NumPy arrays.
+    and device; labels that are text, and the attributes, are NumPy arrays. What was
+    learnt cannot be written to: copies of the classifier share those arrays.
 
     References
     ----------

@@ -11,8 +11,9 @@ from ._base import ProxyGenerator
 class KMeansProxies(ProxyGenerator):
     """Centroids of Euclidean k-means within each class.
 
-    Greedy k-means++ seeding and Lloyd's algorithm, with scikit-learn's defaults. A
-    class with no more samples than proxies keeps its samples as they are.
+    The generator of the paper's best method [1]_: greedy k-means++ seeding [2]_ and
+    Lloyd's algorithm, with scikit-learn's defaults. A class with no more samples than
+    proxies keeps its samples as they are.
 
     Parameters
     ----------

@@ -28,8 +28,8 @@ class KMedoidsProxies(ProxyGenerator):
 
     Notes
     -----
-    All distances within a class are held at once: of 20,000 samples in float32, they
-    take 1.6 GB.
+    Assignment and update take turns [2]_. All distances within a class are held at
+    once: of 20,000 samples in float32, they take 1.6 GB.
 
     References
     ----------

@@ -25,9 +25,9 @@ class LeastSquaresProxies(ProxyGenerator):
 
     With class means :math:`\mu_c` and second moment :math:`M = S_T + m m^T` of all
     support embeddings, the proxy of class c is
-    :math:`\pi_c \mu_c^T (M + \alpha I)^{-1}`. The paper calls it its oracle: unlike
-    the other generators it looks at all classes together. With ``n_proxies > 1`` each
-    class is first clustered by k-means and its clusters take the place of classes
+    :math:`\pi_c \mu_c^T (M + \alpha I)^{-1}`. The paper [1]_ calls it its oracle:
+    unlike the other generators it looks at all classes together. With ``n_proxies > 1``
+    each class is first clustered by k-means and its clusters take the place of classes
     (the paper's kLS).
 
     Parameters
