@@ -36,6 +36,7 @@ exclude_patterns = ["_build", "**/GALLERY_HEADER.rst", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 nitpicky = True
 default_role = "py:obj"
+smartquotes = False  # default="auto" is code, in types too
 # Docstrings inherited from scikit-learn refer to its own user guide and glossary; and
 # `autosummary_context` has a function, which cannot be kept between builds.
 suppress_warnings = ["ref.ref", "ref.term", "config.cache"]
