@@ -54,8 +54,9 @@ def main():
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no such parts: {sorted(unknown)}; choose from {PARTS}")
     heading(
-        "FoundationEmbedder",
-        "Throughput, the cost of cached embeddings, and items embedded by a search.",
+        "Embedding: throughput and cache",
+        "`FoundationEmbedder`: throughput, the cost of cached embeddings, and items "
+        "embedded by a search.",
         f"torch {torch.__version__} with {torch.get_num_threads()} threads. "
         "Contenders take turns; a ratio is the median of those within a round. Times "
         "are wall times, but for cached texts against hashing and bulk reads: those "

@@ -3,7 +3,8 @@
 From the start page, every public name and every method and property of a public class
 is reached in three clicks. The guide links to each page of the API reference, and the
 search knows each name. Links within the site lead somewhere. No page of the reference
-shows what Python says where we have said nothing.
+shows what Python says where we have said nothing. No two pages have the same title, and
+each figure of an example says what it shows.
 """
 
 import importlib
@@ -11,6 +12,7 @@ import inspect
 import pkgutil
 import re
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urldefrag
@@ -35,6 +37,8 @@ class Page(HTMLParser):
         self.links, self.anchors = set(), set()
         text = path.read_text(encoding="utf-8")
         self.stray = [words for words in STRAY if words in re.sub("<[^>]*>", "", text)]
+        self.title = re.search("<title>(.*?)</title>", text, re.DOTALL)
+        self.unnamed = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -42,6 +46,9 @@ class Page(HTMLParser):
         attrs = dict(attrs)
         if attrs.get("id"):
             self.anchors.add(attrs["id"])
+        # The name of its file is what a figure is called that has no title.
+        if tag == "img" and (attrs.get("alt") or "").startswith("plot "):
+            self.unnamed.append(attrs["src"])
         href = attrs.get("href") or ""
         if tag != "a" or not href or "://" in href:
             return
@@ -120,6 +127,15 @@ def main(root):
         for path, page in pages.items()
         for words in page.stray
         if path.parent == root / "reference/generated"
+    ]
+    titles = Counter(page.title[1] for page in pages.values() if page.title)
+    problems += [
+        f"{n} pages have the title {title!r}" for title, n in titles.items() if n > 1
+    ]
+    problems += [
+        f"{path.name} has a figure without a title: {image}"
+        for path, page in pages.items()
+        for image in page.unnamed
     ]
     print(*problems, sep="\n")
     print(f"{len(pages)} pages, {len(names)} public names, {len(problems)} problems")

@@ -1,6 +1,6 @@
 """
-How many examples do I need?
-============================
+See what one more example buys
+==============================
 
 More examples cost somebody's time. Scikit-learn's
 :class:`~sklearn.model_selection.LearningCurveDisplay` shows what they buy, and

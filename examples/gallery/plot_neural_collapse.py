@@ -53,6 +53,7 @@ for name, score, gain, marker in zip(names, scores, gains, "os^vD*P", strict=Tru
     ax.plot(score, gain, marker, ms=9, label=name)
 ax.set(xlabel="NC1 (0 is one point for each class)", xlim=(0, None))
 ax.set(ylabel="accuracy of 20 proxies less\nthat of the mean (points)", ylim=(0, None))
+ax.set(title="Gain of several proxies over one")
 ax.legend(title="classes", bbox_to_anchor=(1, 1))
 figure.tight_layout()
 

@@ -53,6 +53,7 @@ for temperature, style in [(1.0, "s--"), ("auto", "o-")]:
         label=f"temperature={temperature!r}",
     )
 ax.set(xlabel="probability of the predicted intent", ylabel="share that is right")
+ax.set(title="Probability beside accuracy")
 ax.legend(loc="lower right")
 figure.tight_layout()
 

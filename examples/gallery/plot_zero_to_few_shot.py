@@ -54,6 +54,7 @@ for (title, values), style in zip(accuracy.items(), ("o-", "s--"), strict=True):
     ax.plot(range(shots + 1), values, style, label=title)
 ax.axhline(1 / len(names), c="k", ls=":", label="chance")
 ax.set(xlabel="messages of each desk", ylabel="accuracy", ylim=(0, 1))
+ax.set(title="Accuracy as messages come in")
 ax.legend()
 figure.tight_layout()
 
