@@ -39,16 +39,22 @@ def test_examples_in_the_documentation(page, tmp_path, monkeypatch):
 
 # What people type into the search box, and the page that answers them.
 LOOKED_FOR = {
+    "benchmarks/index": "accuracy, speed",
+    "guide/embedding": "huggingface, DINOv2",
     "guide/imprinting": "few-shot, transfer learning, fine-tuning, prototype, centroid",
+    "guide/index": "quickstart",
     "guide/inspection": "mislabelled, confusion, explain",
     "guide/learning": "incremental, continual, online, unlearning, partial_fit",
     "guide/limits": "linear probe, multi-label, regression",
     "guide/probabilities": "calibration, confidence, uncertainty, predict_proba",
     "guide/proxies": "kNN, nearest neighbours, kmeans",
+    "guide/search": "hyperparameters, grid",
     "guide/setting": "imbalanced, whitening",
+    "guide/shots": "few-shot",
     "guide/trust": "security, pickle",
     "guide/unknown": "out-of-distribution, OOD, novelty, anomaly, outlier, open-set",
-    "install": "license, cite, pip",
+    "guide/zero_shot": "zero-shot, CLIP",
+    "install": "license, cite, BibTeX, pip",
 }
 
 
@@ -110,6 +116,18 @@ def test_the_page_on_installing_says_what_the_project_asks_for():
     assert found.pop("Python") == project["requires-python"].removeprefix(">=")
     assert found == {name: asked[name.lower()] for name in found}
     assert len(found) == 3
+
+
+def test_the_page_on_installing_cites_as_the_repository_does():
+    text = " ".join((DOCS / "install.md").read_text(encoding="utf-8").split())
+    entry = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    entry = entry.partition("preferred-citation")[2]
+    names = re.findall(r"family-names: (\w+), given-names: ([^}]+)}", entry)
+    written = " and ".join(", ".join(name) for name in names)
+    assert len(names) == 7
+    assert written.replace("ö", r"{\"o}") in text
+    for kind in ("title", "journal"):
+        assert re.search(rf'{kind}: "(.*)"', entry)[1] in text
 
 
 # Extras that are for work on skimprint itself.
