@@ -208,8 +208,16 @@ def describe_fields(app, what, name, obj, options, lines):
 
 
 def keep_code(app, env, node, contnode):
-    """Leave words in single backticks that name no object as they are: code."""
-    return contnode if node.rawsource.startswith("`") else None
+    """Leave words in single backticks that name no object as they are: code.
+
+    Modules of skimprint name its classes without it: `ImprintClassifier.fit`.
+    """
+    if not node.rawsource.startswith("`"):
+        return None
+    name = f"skimprint.{node['reftarget']}"
+    python = env.domains["py"]
+    where = (node["refdoc"], app.builder, "obj", name)
+    return python.resolve_xref(env, *where, node, contnode) or contnode
 
 
 def setup(app):

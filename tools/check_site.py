@@ -2,9 +2,10 @@
 
 From the start page, every public name and every method and property of a public class
 is reached in three clicks. The guide links to each page of the API reference, and the
-search knows each name. Links within the site lead somewhere. No page of the reference
-shows what Python says where we have said nothing. No two pages have the same title, and
-each figure of an example says what it shows.
+search knows each name. Links within the site lead somewhere, and what a docstring
+refers to in skimprint has one. No page of the reference shows what Python says where
+we have said nothing. No two pages have the same title, and each figure of an example
+says what it shows.
 """
 
 import importlib
@@ -37,6 +38,9 @@ class Page(HTMLParser):
         self.links, self.anchors = set(), set()
         text = path.read_text(encoding="utf-8")
         self.stray = [words for words in STRAY if words in re.sub("<[^>]*>", "", text)]
+        unlinked = re.sub("<a .*?</a>", "", text, flags=re.DOTALL)
+        codes = re.findall('<code class="xref.*?</code>', unlinked, re.DOTALL)
+        self.unlinked = {re.sub(r"<[^>]*>|\(\)", "", code) for code in codes}
         self.title = re.search("<title>(.*?)</title>", text, re.DOTALL)
         self.unnamed = []
         self.feed(text)
@@ -127,6 +131,12 @@ def main(root):
         for path, page in pages.items()
         for words in page.stray
         if path.parent == root / "reference/generated"
+    ]
+    problems += [
+        f"{path.name} refers to {name} without a link"
+        for path, page in pages.items()
+        for name in page.unlinked
+        if name in names or f"skimprint.{name}" in names
     ]
     titles = Counter(page.title[1] for page in pages.values() if page.title)
     problems += [
