@@ -447,7 +447,7 @@ def _merged(page, whole, plan, out):
         "k = d."
     )
     page.table(table.T, "Accuracy for labels made of d intents")
-    page.picture("Accuracy by number of proxies", "paper_merged.png")
+    page.picture("Accuracy of labels made of d intents", "paper_merged.png")
     return True
 
 
