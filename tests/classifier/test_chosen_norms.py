@@ -99,6 +99,8 @@ class TestForget:
     ):
         if generator == "random":  # whose lots are drawn by the values, to the bit
             params = params | {"n_proxies": 20}
+        elif generator == "least_squares":  # one proxy is made of sums alone
+            params = {"n_proxies": 20} | params
         X, y, weights = samples(is_signed, not is_signed, not is_signed)
         weights = weights if with_weights else None
         clf = ImprintClassifier(generator, random_state=0, **params)
