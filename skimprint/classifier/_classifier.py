@@ -653,8 +653,10 @@ or callable, default="dot"
         knows are taken as they are. Of a class that both know, the proxies are
         generated again from what both remember of its samples;
         the result is that of one `fit` for the generators of which `partial_fit`
-        says so. Where ``support_norm="auto"`` has chosen different norms, one of both
-        is learnt again from its samples in the norm of the other.
+        says so. What was learnt in another norm than ``support_norm="auto"`` chooses
+        for all samples together is learnt again from its samples. Where not all of
+        these are kept, both have the norm that they were learnt in, as if they had come
+        first.
 
         Parameters
         ----------

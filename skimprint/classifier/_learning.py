@@ -7,7 +7,7 @@ import numpy as np
 
 from .._memory.learner import block_of_head, common_label_dtype, learn, renormalized
 from .._memory.state import State
-from .._plan import Plan, checked_head, chosen_norm, named_norm, same_value
+from .._plan import Plan, checked_head, chosen_norm, named_norm
 from .._progress import progress_bar
 from ._checks import check_fits
 from ._fitted import Fitted
@@ -164,12 +164,11 @@ def in_one_norm(first, second):
     Raises
     ------
     ValueError
-        If neither has kept all its samples.
+        If their norms differ, and neither has kept all its samples.
     """
+    # Parts that came later may have other signs than the first, so that two that have
+    # the same norm may both have to follow.
     pair = first._fitted, second._fitted
-    mine, theirs = (fitted.plan.support_norm_value for fitted in pair)
-    if same_value(mine, theirs):
-        return pair
     wanted = all(fitted.learnt.is_nonnegative for fitted in pair)
     for is_nonnegative in (wanted, not wanted):
         found = [
@@ -178,6 +177,7 @@ def in_one_norm(first, second):
         ]
         if None not in found:
             return found
+    mine, theirs = (fitted.plan.support_norm_value for fitted in pair)
     raise ValueError(
         f"other must have the same support_norm_; it is {theirs!r} instead of "
         f"{mine!r}, and neither has kept all its samples, to normalise them again: "

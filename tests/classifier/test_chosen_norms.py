@@ -328,6 +328,31 @@ class TestMerge:
         assert there._fitted is before[1]
         assert pickle.dumps(there) == before[2]
 
+    @pytest.mark.parametrize("params", KEEPING, ids=spelt)
+    @pytest.mark.parametrize("generator", ["all", "mean", "kmeans", "cov_max"])
+    @pytest.mark.parametrize("is_mine", [True, False])
+    def test_both_follow_parts_that_came_later(self, is_mine, generator, params):
+        params = params | {"n_proxies": 20}
+        mine, theirs = NAMES[:2], NAMES[2:]
+        if not is_mine:
+            mine, theirs = theirs, mine
+        here, there, whole, _ = self.pair(mine, theirs, generator, **params)
+        X, y, _ = samples(False, True, False)
+        streamed = (here if is_mine else there).forget(NAMES[:2])
+        learn_by_class(streamed, X[y != "third"], y[y != "third"])
+        assert here.support_norm_ == there.support_norm_ == "power"
+        before = pickle.dumps(there)
+        assert here.merge(there).support_norm_ == "l2"
+        assert_alike(here, whole)
+        assert pickle.dumps(there) == before
+
+    def test_both_stay_where_one_must(self):
+        condensed = learn_by_class(means(), *large(False, True))
+        X, y, _ = samples(False)
+        other = means().fit(X, y)
+        assert condensed.support_norm_ == other.support_norm_ == "power"
+        assert condensed.merge(other).support_norm_ == "power"
+
     def test_of_a_known_class(self):
         X, y, _ = samples(False, False, True)
         y[y == "third"] = "first"
