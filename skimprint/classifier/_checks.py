@@ -301,15 +301,16 @@ def known_codes(classes, y, n_samples):
     Raises
     ------
     ValueError
-        If a label is not known, or there are more or fewer than samples.
+        If nothing of a label has been learnt, or there are more or fewer labels than
+        samples.
     """
     labels = listed_labels(y, n_samples)
     codes = codes_among(classes, labels)
     if (codes < 0).any():
         unknown = {label for label, code in zip(labels, codes, strict=True) if code < 0}
         raise ValueError(
-            f"y must have labels that the classifier knows; it does not know "
-            f"{shortened(sorted(unknown, key=str))}. Leave these samples out."
+            f"y must have labels that the classifier has learnt; it has learnt nothing "
+            f"of {shortened(sorted(unknown, key=str))}. Leave these samples out."
         )
     return codes
 

@@ -929,8 +929,8 @@ or callable, default="dot"
         Raises
         ------
         ValueError
-            If ``n_reasons`` is no number of at least 0, or a label of ``y`` is not
-            known.
+            If ``n_reasons`` is no number of at least 0, or nothing has been learnt of a
+            label of ``y``.
 
         See Also
         --------
@@ -976,8 +976,8 @@ or callable, default="dot"
         Raises
         ------
         ValueError
-            If a label is not known, or the classifier is a compact one, which has lost
-            what its proxies were made of.
+            If nothing has been learnt of a label, or the classifier is a compact one,
+            which has lost what its proxies were made of.
 
         Examples
         --------

@@ -23,7 +23,7 @@ def test_probabilities_are_those_of_the_classes_if_they_are_asked_for(few):
         ({"n_reasons": -1}, "n_reasons must be an int of at least 0; got -1"),
         ({"n_reasons": 1.5}, "n_reasons must be an int of at least 0; got 1.5"),
         ({"y": [1]}, "y must have a label for each of 3 samples; got an array"),
-        ({"y": ["x", 1, 10]}, r"does not know \[10, 'x'\]. Leave these samples"),
+        ({"y": ["x", 1, 10]}, r"learnt nothing of \[10, 'x'\]. Leave these"),
     ],
 )
 def test_what_is_refused(few, options, message):
@@ -32,6 +32,15 @@ def test_what_is_refused(few, options, message):
         options = {"y": np.array(options["y"], dtype=object)}
     with pytest.raises(ValueError, match=message):
         clf.explain(few[0][:3], **options)
+
+
+@pytest.mark.parametrize("name", ["explain", "assign_proxies"])
+def test_a_class_without_samples_is_known_but_not_learnt(few, name):
+    X, y = few
+    clf = plain_classifier("mean").partial_fit(X, y, classes=[*np.unique(y), 77])
+    assert 77 in clf.classes_
+    with pytest.raises(ValueError, match=r"it has learnt nothing of \[77\]"):
+        getattr(clf, name)(X[:1], y=[77])
 
 
 class TestAssignProxies:
@@ -65,7 +74,7 @@ class TestAssignProxies:
     def test_what_is_refused(self, few):
         X, y = few
         clf = plain_classifier("mean").fit(X, y)
-        with pytest.raises(ValueError, match=r"it does not know \[11\]"):
+        with pytest.raises(ValueError, match=r"it has learnt nothing of \[11\]"):
             clf.assign_proxies(X[:1], [11])
         with pytest.raises(ValueError, match="nor say which samples a proxy stands"):
             clf.compact().assign_proxies(X, y)
