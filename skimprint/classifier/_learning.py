@@ -180,8 +180,8 @@ def in_one_norm(first, second):
     mine, theirs = (fitted.plan.support_norm_value for fitted in pair)
     raise ValueError(
         f"other must have the same support_norm_; it is {theirs!r} instead of "
-        f"{mine!r}, and neither has kept all its samples, to normalise them again: "
-        "pass one of them to both."
+        f"{mine!r}, and neither has kept all its samples, to normalise them again. Fit "
+        f"both with support_norm={mine!r}, or both with {theirs!r}."
     )
 
 

@@ -377,7 +377,7 @@ class TestMerge:
         X, y = large(is_signed, not is_signed)
         here, there = means().fit(X[:40], y[:40]), means().fit(X[40:], y[40:])
         before = pickle.dumps(here), pickle.dumps(there)
-        message = "same support_norm_; it is .* pass one of them to both"
+        message = "same support_norm_; it is .* Fit both with support_norm='(l2|power)'"
         with pytest.raises(ValueError, match=message):
             here.merge(there)
         assert (pickle.dumps(here), pickle.dumps(there)) == before
