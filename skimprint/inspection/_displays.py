@@ -337,7 +337,7 @@ def _is_picture(items):
 def _wrapped(text, width=26, most=3):
     text = writable(text)
     n_wide = sum(unicodedata.east_asian_width(letter) in "FW" for letter in text)
-    width = width * len(text) // max(1, len(text) + n_wide)
+    width = width * max(1, len(text)) // max(1, len(text) + n_wide)
     lines = textwrap.wrap(text, width) or [text]
     return "\n".join(lines[:most]) + ("…" if len(lines) > most else "")
 

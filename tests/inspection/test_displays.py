@@ -414,7 +414,8 @@ def test_they_draw_where_they_are_told(display):
 
 
 @pytest.mark.parametrize(
-    "label", ["_hidden", r"$\foo$", "5 $ to 10 $", "two\nlines", "long " * 20, "ש"]
+    "label",
+    ["", " ", "_hidden", r"$\foo$", "5 $ to 10 $", "two\nlines", "long " * 20, "ש"],
 )
 def test_labels_of_all_kinds_are_whole_in_a_figure(label):
     """A legend takes dollars for formulas, and leaves out what opens with "_"."""
