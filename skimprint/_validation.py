@@ -53,7 +53,7 @@ def check_labels(y):
 def check_lasting_labels(y, name="y"):
     """Refuse what are no class labels, and what no file can hold, such as bytes."""
     check_labels(y)
-    if y.dtype.kind in "SmM" or y.dtype.char == "g":
+    if y.dtype.kind in "SmMV" or y.dtype.char == "g":
         got, cure = f"{y.dtype}. Make them text", f"{name}.astype(str)"
         if y.dtype.kind == "S":
             got, cure = "bytes. Decode them", f"np.char.decode({name})"

@@ -1146,6 +1146,7 @@ def test_labels_of_a_head_are_those_of_a_fit(labels, message):
         ImprintClassifier().fit(weight, labels)
     with pytest.raises(ValueError, match=message):
         ImprintClassifier.from_head(weight, labels)
+        (np.array([(1,), (2,)], [("a", int)]), "Make them text"),
 
 
 def test_merge_refuses_features_of_other_names_or_in_another_order():
