@@ -20,6 +20,8 @@ from ._validation import (
     plain_labels,
     refuse_collections,
     seed_from,
+    stacked,
+    whole_labels,
 )
 from .aggregation import AGGREGATIONS, Aggregation, make_aggregation
 from .generation import ProxyGenerator, make_generator
@@ -318,8 +320,8 @@ def checked_head(head):
         )
     weight, classes = head
     refuse_collections(weight, classes)
-    weight = getattr(weight, "weight", weight)
-    if not hasattr(weight, "__len__"):
+    weight = stacked(getattr(weight, "weight", weight))
+    if not hasattr(weight, "__len__") and not hasattr(weight, "shape"):
         raise TypeError(
             "head must be an array of shape (n_classes, n_features), or a module "
             f"that has it as its weight; got {type(weight).__name__}. Of a linear "
@@ -333,7 +335,7 @@ def checked_head(head):
             "np.concatenate([-coef_, coef_]); of a single class, pass its label."
         )
     classes = np.arange(len(weight)) if classes is None else to_host(classes)
-    classes = np.asarray(classes)
+    classes = np.asarray(whole_labels(classes))
     check_lasting_labels(classes, "classes")
     classes = plain_labels(classes)
     if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):

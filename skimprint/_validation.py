@@ -18,6 +18,9 @@ DTYPES = (np.float64, np.float32, np.float16)
 # More than any class has samples.
 _ALL = np.iinfo(np.int32).max
 
+# What makes `str` of text that is the text itself.
+_STR = (str.__str__, np.str_.__str__)
+
 _Method = TypeVar("_Method", bound=Callable)
 
 
@@ -89,6 +92,43 @@ def plain_labels(classes):
                 "takes for the label without it. Strip it: label.rstrip('\\0')."
             )
     return as_objects(labels)
+
+
+def whole_labels(labels):
+    """Keep labels of a list whole, or refuse them, where NumPy makes others of them.
+
+    Of integers of which some fit uint64 only it makes floats, which are equal to
+    others. Of text it takes `str`, cut to the length of the text: of members of a
+    ``class Colour(str, Enum)``, "Colour.RED" cut to the length of "red".
+
+    Parameters
+    ----------
+    labels : object
+        A label, or an array-like of labels.
+
+    Returns
+    -------
+    labels : object
+        As it was, or an array of integers.
+    """
+    is_list = isinstance(labels, list | tuple)
+    types = set(map(type, labels if is_list else (labels,)))
+    for each in types:
+        if issubclass(each, str) and each.__str__ not in _STR:
+            raise ValueError(
+                f"Labels that are text must be str; got {each.__name__}, of which "
+                "NumPy makes other labels. Pass the text of each: label.value of the "
+                "member of an Enum, or derive it from enum.StrEnum."
+            )
+    if (
+        is_list
+        and types
+        and all(issubclass(each, Integral) for each in types)
+        and min(labels) >= 0
+        and np.iinfo(np.int64).max < max(labels) <= np.iinfo(np.uint64).max
+    ):
+        return np.array(labels, np.uint64)
+    return labels
 
 
 def as_objects(labels):

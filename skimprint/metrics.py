@@ -8,7 +8,7 @@ from sklearn.utils import assert_all_finite, check_X_y
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from ._arrays.device import embedding_dtypes, like_input, readable, to_host
-from ._validation import check_labels, stacked
+from ._validation import check_labels, stacked, whole_labels
 from .normalization import l2_normalize
 
 __all__ = ["neural_collapse_score", "variability_collapse_index"]
@@ -223,7 +223,8 @@ class _Classes:
         X = stacked(X)
         # `_blocks` looks for what is not finite, since a look at all of X may copy it.
         dtypes = embedding_dtypes(X)
-        X, y = check_X_y(X, to_host(y), dtype=dtypes, ensure_all_finite=False)
+        y = whole_labels(to_host(y))
+        X, y = check_X_y(X, y, dtype=dtypes, ensure_all_finite=False)
         self.X = readable(X)
         self.norm = norm
         check_labels(y)

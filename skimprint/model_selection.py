@@ -11,7 +11,7 @@ from sklearn.model_selection import BaseShuffleSplit
 from sklearn.utils import column_or_1d
 
 from ._arrays.device import to_host
-from ._validation import check_labels, seed_from
+from ._validation import check_labels, seed_from, whole_labels
 
 __all__ = ["NShotSplit"]
 
@@ -150,7 +150,7 @@ class NShotSplit(BaseShuffleSplit):
                 UserWarning,
                 stacklevel=2,
             )
-        return super().split(X, to_host(y), groups)
+        return super().split(X, whole_labels(to_host(y)), groups)
 
     def _iter_indices(self, X, y, groups=None):
         if y is None:

@@ -1,11 +1,25 @@
+from enum import Enum, StrEnum
+
 import numpy as np
 import pytest
 
-from skimprint import FoundationEmbedder, ImprintClassifier, ImprintClassifierCV
-from skimprint._validation import check_labels, fit_context, seed_from, shortened
+from skimprint import (
+    FoundationEmbedder,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    Rejection,
+)
+from skimprint._validation import (
+    check_labels,
+    fit_context,
+    seed_from,
+    shortened,
+    whole_labels,
+)
 from skimprint.cluster import GroupedKMeans
 from skimprint.inspection import CollapseDisplay, ProxyDisplay, report
 from skimprint.metrics import neural_collapse_score, variability_collapse_index
+from skimprint.model_selection import NShotSplit
 
 
 @pytest.mark.parametrize(
@@ -29,6 +43,77 @@ def test_what_are_no_labels(y):
 def test_labels_that_are_not_finite_are_refused_without_a_warning(value, dtype):
     with pytest.raises(ValueError, match=r"NaN|infinity"):
         check_labels(np.array([0, value, 1], dtype))
+
+
+class Colour(str, Enum):  # noqa: UP042, as many write it
+    RED = "red"
+    BLUE = "blue"
+
+
+class Name(StrEnum):
+    RED = "red"
+
+
+BIG = [2**63 + 1, 2**63, 5]
+WHOLE = np.array(BIG, np.uint64)
+
+
+def on_dask(X, y):
+    pytest.importorskip("dask.array", reason="needs dask")
+    import dask.array as da
+
+    import skimprint.dask
+
+    return skimprint.dask.fit(ImprintClassifier("mean"), da.from_array(X), y)
+
+
+# What takes a list of labels beside the rows of X, or one of each.
+TAKE_LABELS = [
+    lambda X, y: ImprintClassifier("mean").fit(X, y),
+    lambda X, y: ImprintClassifier("mean").partial_fit(X, y),
+    lambda X, y: ImprintClassifier("mean").partial_fit(X, WHOLE, classes=y),
+    lambda X, y: ImprintClassifier.from_head(X, y),
+    lambda X, y: ImprintClassifier("mean").fit(X, WHOLE).forget(y),
+    lambda X, y: ImprintClassifier("mean").fit(X, WHOLE).forget(set(y)),
+    lambda X, y: ImprintClassifier("mean").fit(X, WHOLE).explain(X, y=y),
+    lambda X, y: ImprintClassifier("mean").fit(X, WHOLE).assign_proxies(X, y),
+    lambda X, y: report(ImprintClassifier("mean").fit(X, WHOLE), X, y),
+    lambda X, y: GroupedKMeans(1).fit(X, y),
+    lambda X, y: neural_collapse_score(np.tile(X, (3, 1)), y * 3),
+    lambda X, y: [*NShotSplit(1, 1).split(np.tile(X, (3, 1)), y * 3)],
+    on_dask,
+]
+
+
+@pytest.mark.parametrize("call", TAKE_LABELS)
+def test_labels_of_a_list_that_numpy_would_change(call):
+    call(np.eye(3), BIG)
+    with pytest.raises(ValueError, match=r"must be str; got Colour, of which NumPy"):
+        call(np.eye(3), [Colour.RED, Colour.BLUE, "red"])
+
+
+def test_labels_of_a_list_keep_their_digits():
+    clf = ImprintClassifier("mean").fit(np.eye(3), BIG)
+    assert clf.predict(np.eye(3)).tolist() == BIG
+    why = clf.explain(np.eye(3), y=BIG)
+    assert why.label.tolist() == BIG
+    assert report(clf, np.eye(3), BIG).findings.accuracy == 1
+    assert clf.forget([BIG[0], 5]).classes_.tolist() == [BIG[1]]
+    assert ImprintClassifier.from_head(np.eye(3), BIG).classes_.tolist() == sorted(BIG)
+    for labels in ([1, 2.0], [-1, 2**63], [2**70, 1], ["a"], [], 2**63, None, [True]):
+        assert whole_labels(labels) is labels
+
+
+def test_members_of_an_enum_are_labels_where_their_text_is_kept():
+    y = np.array([Colour.RED, Colour.BLUE, Colour.RED], object)
+    clf = ImprintClassifier("mean", rejection=Rejection(Name.RED)).fit(np.eye(3), y)
+    assert clf.classes_.tolist() == ["blue", "red"]
+    assert report(clf, np.eye(3), y).findings.accuracy == 1
+    assert clf.forget(Name.RED).classes_.tolist() == ["blue"]
+    with pytest.raises(ValueError, match="got Colour, of which NumPy"):
+        clf.forget(Colour.BLUE)
+    with pytest.raises(ValueError, match="got Colour, of which NumPy"):
+        clf.set_params(rejection=Rejection(Colour.RED)).fit(np.eye(3), y)
 
 
 def test_many_classes_of_a_sample_each_do_not_warn():

@@ -6,6 +6,7 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
@@ -31,6 +32,7 @@ from .._validation import (
     refuse_collections,
     shortened,
     stacked,
+    whole_labels,
 )
 from ._calibration import familiarity_of, threshold_of
 
@@ -64,7 +66,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
     refuse_collections(X, y, sample_weight, classes)
     X = stacked(X)
     dtypes = embedding_dtypes(X)
-    y, sample_weight = to_host(y), to_host(sample_weight)
+    y, sample_weight = whole_labels(to_host(y)), to_host(sample_weight)
     with naming_rows(clf, X=X, y=y, sample_weight=sample_weight):
         if fitted is None:
             X, y = check_X_y(X, y, dtype=dtypes, estimator=clf)
@@ -266,13 +268,15 @@ def check_labels_to_forget(state, classes):
 
 def listed_labels(y, n_samples, name="y"):
     """Make a list of labels, one for each sample."""
-    labels = np.asarray(to_host(y))
+    labels = np.asarray(whole_labels(to_host(y)))
+    if labels.shape == (n_samples, 1):
+        labels = column_or_1d(labels, warn=True)  # as `fit` does
     if labels.shape != (n_samples,):
         raise ValueError(
             f"{name} must have a label for each of {n_samples} samples; got an array "
             f"of shape {labels.shape}."
         )
-    return labels.tolist()
+    return (plain_labels(labels) if labels.dtype == object else labels).tolist()
 
 
 def codes_among(classes, labels):
@@ -415,7 +419,7 @@ def rejected_labels(classes, winners, is_rejected, label):
     -------
     labels : ndarray of shape (n,)
     """
-    array, known = np.asarray(label), classes.tolist()
+    array, known = np.asarray(whole_labels(label)), classes.tolist()
     try:
         if array.ndim:
             raise ValueError("It must be a single label.")
@@ -514,7 +518,8 @@ def _sum_is_finite(X):
 
 def _array_of_labels(classes):
     """Make an array of labels, of a set too."""
-    return np.asarray(list(classes) if isinstance(classes, Set) else to_host(classes))
+    classes = list(classes) if isinstance(classes, Set) else to_host(classes)
+    return np.asarray(whole_labels(classes))
 
 
 def _with_expected(classes, codes, expected):

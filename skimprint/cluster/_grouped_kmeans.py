@@ -21,9 +21,17 @@ from sklearn.utils.validation import (
 )
 
 from .._arrays.device import embedding_dtypes, like_input, readable, to_host
+from .._arrays.finite import naming_rows
 from .._arrays.groups import GroupedRows
 from .._progress import progress_bar
-from .._validation import check_labels, fit_context, numbers_of, seed_from, stacked
+from .._validation import (
+    check_labels,
+    fit_context,
+    numbers_of,
+    seed_from,
+    stacked,
+    whole_labels,
+)
 from ..normalization import l2_normalize
 from ._kmeans import OPTIONS, grouped_kmeans
 
@@ -194,9 +202,10 @@ class GroupedKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             If a parameter, the samples, the groups or the weights are not valid, or
             values are so large that squared distances are not finite.
         """
-        y, sample_weight = to_host(y), to_host(sample_weight)
+        y, sample_weight = whole_labels(to_host(y)), to_host(sample_weight)
         given = X = stacked(X)
-        X, y = check_X_y(X, y, dtype=embedding_dtypes(X), estimator=self)
+        with naming_rows(self, X=X, y=y):
+            X, y = check_X_y(X, y, dtype=embedding_dtypes(X), estimator=self)
         check_labels(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(

@@ -8,7 +8,7 @@ import numpy as np
 from dask.base import is_dask_collection
 from dask.delayed import Delayed
 
-from .._validation import DTYPES
+from .._validation import DTYPES, whole_labels
 from ..classifier import ImprintClassifier
 from ..classifier._checks import features_of
 from ._graph import optimized, parts_of
@@ -99,11 +99,12 @@ def in_rows(collection):
 def _cut(values, name, X, sizes):
     """Cut labels or weights into the chunks of samples."""
     if not is_dask_collection(values):
-        if np.ndim(values) == 0:
+        array = np.asarray(whole_labels(values))
+        if array.ndim == 0:  # also of what is sparse
             raise ValueError(
                 f"{name} must have a value for each sample; got {values!r}."
             )
-        values = da.from_array(np.asarray(values), chunks=-1)
+        values = da.from_array(array, chunks=-1)
     if isinstance(values, Delayed):
         raise TypeError(
             f"{name} must be a dask array, a dask Series or an array; got "

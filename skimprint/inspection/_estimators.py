@@ -8,7 +8,8 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
-from .._validation import joint_label_dtype, stacked
+from .._arrays.device import to_host
+from .._validation import joint_label_dtype, stacked, whole_labels
 from ..classifier import ImprintClassifier
 from ..classifier._checks import listed_labels
 from ..classifier._steps import steps_of
@@ -68,7 +69,7 @@ def labels_like(classes, y, n_samples):
     """
     labels = listed_labels(y, n_samples)
     if labels:
-        dtype = np.asarray(labels).dtype
+        dtype = np.asarray(whole_labels(labels)).dtype
         joint_label_dtype(classes.dtype, classes.tolist(), dtype, labels)
     return labels
 
@@ -96,4 +97,6 @@ def without_names(classifier, *tables):
     nameless = copy(classifier)
     vars(nameless).pop("feature_names_in_", None)
     # What is sparse the classifier refuses, with a cure.
-    return nameless, [X if X is None or issparse(X) else np.asarray(X) for X in tables]
+    return nameless, [
+        X if X is None or issparse(X) else np.asarray(to_host(X)) for X in tables
+    ]

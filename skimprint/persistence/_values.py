@@ -70,7 +70,7 @@ def encode(value, where, arrays):
         If the value can only be pickled.
     """
     if value is None or isinstance(value, str):
-        return None if value is None else str(value)
+        return None if value is None else str.__str__(value)  # of an Enum's member, too
     if isinstance(value, np.generic) and value.dtype.name in _SCALARS:
         plain = encode(value.item(), where, arrays)
         return {"number": [value.dtype.name, plain]}

@@ -254,7 +254,14 @@ class TestUnusualInput:
     def test_a_column_of_labels_warns_as_scikit_learn_does(self, data):
         X, y = data
         with pytest.warns(UserWarning, match="column-vector"):
-            fit(X, y[:, None])
+            clf = fit(X, y[:, None])
+        with pytest.warns(UserWarning, match="column-vector"):
+            of_column = clf.assign_proxies(X, y[:, None])
+        np.testing.assert_array_equal(of_column, clf.assign_proxies(X, y))
+        with pytest.warns(UserWarning, match="column-vector"):
+            assert clf.explain(X, y=y[:, None]).label.tolist() == y.tolist()
+        with pytest.raises(ValueError, match=r"got an array of shape \(1, 30\)"):
+            clf.assign_proxies(X, y[None])
 
     def test_more_neighbors_than_proxies(self, data):
         with pytest.warns(

@@ -1127,6 +1127,15 @@ def test_a_head_must_have_weights():
         ImprintClassifier.from_head(RidgeClassifier())
 
 
+def test_weights_of_a_head_come_in_what_embeddings_come_in():
+    weight = np.array([[1.0, 0.0], [0.0, 1.0]])
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    strict = pytest.importorskip("array_api_strict", reason="needs array_api_strict")
+    for rows in (pandas.Series(weight.tolist()), strict.asarray(weight)):
+        clf = ImprintClassifier.from_head(rows, ["a", "b"])
+        np.testing.assert_array_equal(clf.proxies_, weight)
+
+
 @pytest.mark.parametrize(
     "labels, message",
     [
@@ -1137,6 +1146,7 @@ def test_a_head_must_have_weights():
         ([b"a", b"b"], "Decode them first"),
         (np.array(["2020-01-01", "2020-01-02"], "M8[D]"), "Make them text"),
         (np.array([1, 2], np.longdouble), "Shorten them"),
+        (np.array([(1,), (2,)], [("a", int)]), "Make them text"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
@@ -1146,7 +1156,6 @@ def test_labels_of_a_head_are_those_of_a_fit(labels, message):
         ImprintClassifier().fit(weight, labels)
     with pytest.raises(ValueError, match=message):
         ImprintClassifier.from_head(weight, labels)
-        (np.array([(1,), (2,)], [("a", int)]), "Make them text"),
 
 
 def test_merge_refuses_features_of_other_names_or_in_another_order():

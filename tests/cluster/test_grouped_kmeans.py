@@ -229,3 +229,10 @@ def test_dtype_of_centres(dtype, expected):
     X, y = load_iris(return_X_y=True)
     model = GroupedKMeans(2, random_state=0).fit(X.astype(dtype), y)
     assert model.cluster_centers_.dtype == expected
+
+
+def test_rows_without_a_group_are_named():
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    groups = pandas.Series(["a", None, "b"], dtype="string")
+    with pytest.raises(ValueError, match=r"y contains NaN: rows \[1\] have no value"):
+        GroupedKMeans(1).fit(np.eye(3), groups)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from chunks import assert_same, chunked, lengths
+from scipy.sparse import csr_array
 from settings import plain_classifier
 from sklearn.base import clone
 
@@ -145,6 +146,8 @@ class TestErrors:
                     call(clf, rows, y)
             with pytest.raises(TypeError, match=r"y must be .*; got a dask Delayed"):
                 call(clf, chunked(X, [500]), dask.delayed(y))
+            with pytest.raises(ValueError, match="y must have a value for each"):
+                call(clf, chunked(X, [500]), csr_array(np.eye(500)))
             with pytest.raises(ValueError, match="y must have a value for each"):
                 call(clf, chunked(X, [500]), None)
         for rows in (later, bag):

@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+from enum import Enum
 from inspect import isabstract, isclass, signature
 
 import numpy as np
@@ -146,3 +147,14 @@ def test_results_of_a_search_that_do_not_fit_are_refused(digits, folder):
     )
     with pytest.raises(ValueError, match="Mask and data not compatible"):
         persistence.load(folder)
+
+
+def test_labels_that_are_members_of_an_enum_are_written_as_their_text(folder):
+    class Colour(str, Enum):  # noqa: UP042, as many write it
+        RED = "red"
+
+    X, y = np.eye(2), ["red", "blue"]
+    clf = plain_classifier(n_proxies={Colour.RED: 1, "blue": 1}).fit(X, y)
+    again = through(clf, folder)
+    assert again.n_proxies == clf.n_proxies
+    assert again.fit(X, y).predict(X).tolist() == y
