@@ -12,7 +12,9 @@ from sklearn.model_selection import check_cv, cross_val_predict
 from sklearn.utils import Bunch, column_or_1d
 from sklearn.utils.validation import _num_samples
 
+from .._arrays.device import to_host
 from .._types import Array
+from .._validation import whole_labels
 from ..classifier import ImprintClassifier
 from ..classifier._checks import codes_among
 from ..embedding._extras import require
@@ -419,7 +421,8 @@ class FamiliarityDisplay:
         embed, classifier = split_estimator(estimator)
         labels = labels_like(classifier.classes_, y, _num_samples(X))
         is_known = codes_among(classifier.classes_, labels) >= 0
-        familiarity = np.asarray(classifier.score_samples(embedded(embed, X)))
+        familiarity = classifier.score_samples(embedded(embed, X))
+        familiarity = np.asarray(to_host(familiarity))
         threshold = None
         if classifier.rejection is not None:
             threshold = classifier.rejection_threshold_
@@ -612,7 +615,8 @@ class ProxyDisplay:
         points, labels = classifier.proxies_, None
         n = len(points)
         if X is not None:
-            labels = np.array(labels_like(classifier.classes_, y, _num_samples(X)))
+            labels = labels_like(classifier.classes_, y, _num_samples(X))
+            labels = np.array(whole_labels(labels))
             classifier, (queries,) = without_names(classifier, embedded(embed, X))
             queries = classifier._fitted.scorer.in_space_of_proxies(queries)
             points = np.concatenate([points, queries])
@@ -829,7 +833,8 @@ class CollapseDisplay:
             It has been drawn.
         """
         embed, classifier = split_estimator(estimator, fitted=False)
-        X, y = embedded(embed, X), np.asarray(y)
+        X, y = embedded(embed, X), whole_labels(to_host(y))
+        y = column_or_1d(y, warn=True)
         classes, codes = np.unique(y, return_inverse=True)
         folds = list(check_cv(cv, y, classifier=True).split(X, y))
 

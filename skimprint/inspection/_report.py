@@ -202,7 +202,8 @@ def report(
         items=listed(items, n, "items"), train_items=None, y_train=None
     )
     if y_train is not None:
-        source.y_train = np.asarray(y_train).tolist()
+        n_labels = _num_samples(y_train)
+        source.y_train = listed_labels(y_train, n_labels, "y_train")
         if len(source.y_train) != n_train:
             raise ValueError(
                 f"y_train must have the labels of all {n_train} samples that were "

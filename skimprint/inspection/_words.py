@@ -2,6 +2,8 @@
 
 from numbers import Integral
 
+import numpy as np
+
 from .._plan import same_value
 from ..aggregation import Votes
 from ..classifier._checks import n_nearest
@@ -105,7 +107,7 @@ def settings_in_words(clf):
     else:
         sentences.append(
             f"Queries whose familiarity is below {clf.rejection_threshold_:.3g} get "
-            f"the label {clf.rejection.label!r}."
+            f"the label {np.asarray(clf.rejection.label).item()!r}."
         )
     return sentences
 

@@ -432,6 +432,17 @@ def test_labels_of_all_kinds_are_whole_in_a_figure(label):
     assert 0 <= box.y0 < box.y1 <= height
 
 
+def test_a_column_of_labels_is_taken_as_by_fit(digits):
+    X, y = digits[0][:60], digits[1][:60] % 3
+    clf = ImprintClassifier("all").fit(X, y)
+    for display in (CollapseDisplay, FamiliarityDisplay, ProxyDisplay):
+        with pytest.warns(UserWarning, match="column-vector"):
+            found = display.from_estimator(clf, X, y[:, None])
+        if display is CollapseDisplay:
+            expected = display.from_estimator(clf, X, y)
+            np.testing.assert_array_equal(found.gain, expected.gain)
+
+
 def test_half_a_surrogate_pair_is_drawn_as_an_escape():
     """A name of a file that is no UTF-8 has one, where Python reads it."""
     display = ProxyDisplay.from_predictions([[0.0, 1.0], [1.0, 0.0]], ["a\udcff", "b"])

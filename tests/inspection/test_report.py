@@ -261,3 +261,34 @@ class TestRefusals:
         assert report(compact, queries, labels, y_train=y).findings.n_known
         with pytest.raises(ValueError, match="which samples a proxy stands for"):
             report(compact, queries, labels, X_train=X, y_train=y)
+
+
+def test_a_column_of_labels_is_taken_as_by_fit(data):
+    X, y, queries, labels = data
+    clf = fitted(data)
+    given = {"X_train": X, "y_train": y}
+    expected = report(clf, queries, labels, **given)
+    given["y_train"] = y[:, None]
+    with pytest.warns(UserWarning, match="column-vector"):
+        found = report(clf, queries, labels[:, None], **given)
+    assert found.html == expected.html
+
+
+def test_the_label_of_a_rejection_is_plain_text(data):
+    _, _, queries, labels = data
+    for label in ("none", np.str_("none")):
+        clf = fitted(data, rejection=Rejection(label))
+        page = html.unescape(report(clf, queries, labels).html)
+        assert "get the label 'none'." in page
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "requires_grad"])
+def test_tensors_that_numpy_cannot_read(kind):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    X, y = np.eye(4, dtype=np.float32), [0, 1, 2, 3]
+    tensor = torch.tensor(X)
+    tensor = tensor.requires_grad_() if kind == "requires_grad" else tensor.bfloat16()
+    found = report(
+        ImprintClassifier("mean").fit(X, y), tensor, y, X_train=tensor, y_train=y
+    )
+    assert found.findings.accuracy == 1
