@@ -4,7 +4,7 @@ from copy import copy
 
 from sklearn import config_context
 
-from .._arrays.device import to_host
+from .._plan import checked_head
 from .._validation import as_objects
 from ..classifier._classifier import ImprintClassifier
 from ..classifier._compact import calibrate_now
@@ -100,9 +100,8 @@ def _encoded(params, arrays):
 
 
 def _plain_head(value):
-    """Take the weights of a module, and its labels, as arrays."""
+    """Take the weights of a head, of a module say, and its labels as arrays."""
     if not isinstance(value, tuple):
         return value
-    weight, *classes = value
-    weight = to_host(getattr(weight, "weight", weight))
-    return weight, *(None if each is None else to_host(each) for each in classes)
+    weight, classes = checked_head(value)
+    return weight, *(None if each is None else classes for each in value[1:])

@@ -218,6 +218,31 @@ def test_a_head_that_a_model_started_from(folder, kind):
     assert_same(clf, through(clf, folder, learning=False), weight)
 
 
+def test_a_head_in_any_container(folder):
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    weight = np.array([[0.0, 1.0], [1.0, 0.0]])
+    names, numbers = ["up", "right"], [2, 1]
+    for given, labels in (
+        (pandas.DataFrame(weight), pandas.Series(names, index=[5, 6])),
+        (pandas.DataFrame(weight, dtype="Float64"), names),
+        (weight.astype(object), names),
+        (weight.astype(np.longdouble), names),
+        (pandas.Series(weight.tolist()), pandas.Index(names)),
+        (weight.tolist(), pandas.Categorical(names)),
+        (list(weight), pandas.Series(numbers, dtype="Int64")),
+        (weight, range(2)),
+        (weight, tuple(numbers)),
+        (weight, np.array(names, object)),
+        (weight, None),
+    ):
+        clf = ImprintClassifier.from_head(given, labels, generator="mean")
+        again = through(clf, folder)
+        assert_same(clf, again, weight)
+        y = clf.predict(weight)
+        assert again.fit(weight, y).predict(weight).tolist() == y.tolist()
+        assert again.classes_.dtype == clf.classes_.dtype
+
+
 def test_parameters_that_were_set_after_fit_act_with_the_next_one(digits, folder):
     X, y = digits
     clf = plain_classifier("mean", random_state=0).fit(X[:200], y[:200])
