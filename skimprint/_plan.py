@@ -336,8 +336,9 @@ def checked_head(head):
         )
     classes = np.arange(len(weight)) if classes is None else to_host(classes)
     classes = np.asarray(whole_labels(classes))
-    check_lasting_labels(classes, "classes")
-    classes = plain_labels(classes)
+    if classes.ndim:  # it is no set, say
+        check_lasting_labels(classes, "classes")
+        classes = plain_labels(classes)
     if classes.shape != (len(weight),) or len(np.unique(classes)) != len(weight):
         raise ValueError(
             f"head must have a different label for each of its {len(weight)} rows; "

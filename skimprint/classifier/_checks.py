@@ -1,7 +1,7 @@
 """Check what users pass to `ImprintClassifier`."""
 
 import warnings
-from collections.abc import Set
+from collections.abc import Hashable, Set
 from numbers import Integral
 
 import numpy as np
@@ -244,7 +244,7 @@ def check_labels_to_forget(state, classes):
         )
     labels = classes.tolist()
     known = state.places.keys() | state.absent
-    unknown = [label for label in labels if label not in known]
+    unknown = [k for k in labels if not isinstance(k, Hashable) or k not in known]
     if classes.dtype.kind == "b" != state.label_dtype.kind:
         unknown = labels  # a mask, whose True would be found as 1
     if unknown:

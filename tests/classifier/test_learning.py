@@ -970,6 +970,7 @@ class TestHead:
             ((np.eye(2), [["a", "b"]]), r"shape \(1, 2\), 2 of them different"),
             ((np.eye(2),), "tuple"),
             (([[np.inf, 0.0]], ["a"]), "infinity"),
+            ((np.eye(2), {"a", "b"}), r"labels of shape \(\), 1 of them different"),
             (([[1.0, 0.0]], None), r"no labels.* pass np.concatenate\(\[-coef_, coef_"),
         ],
     )
@@ -1227,6 +1228,9 @@ def test_labels_to_forget_are_a_list():
     clf = plain_classifier("mean").fit(np.eye(3), [0, 1, 2])
     with pytest.raises(ValueError, match=r"a label or a list of them; got .* \(1, 2\)"):
         clf.forget([[0, 1]])
+    for no_labels in ({0: 1}, slice(1), iter([0])):
+        with pytest.raises(ValueError, match="classes must be labels that the clas"):
+            clf.forget(no_labels)
     assert clf.classes_.tolist() == [0, 1, 2]
 
 
