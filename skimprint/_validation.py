@@ -18,9 +18,6 @@ DTYPES = (np.float64, np.float32, np.float16)
 # More than any class has samples.
 _ALL = np.iinfo(np.int32).max
 
-# What makes `str` of text that is the text itself.
-_STR = (str.__str__, np.str_.__str__)
-
 _Method = TypeVar("_Method", bound=Callable)
 
 
@@ -112,9 +109,9 @@ def whole_labels(labels):
         As it was, or an array of integers.
     """
     is_list = isinstance(labels, list | tuple)
-    types = set(map(type, labels if is_list else (labels,)))
-    for each in types:
-        if issubclass(each, str) and each.__str__ not in _STR:
+    one_of_each = {type(label): label for label in (labels if is_list else [labels])}
+    for each, label in one_of_each.items():
+        if issubclass(each, str) and str(label) != str.__str__(label):
             raise ValueError(
                 f"Labels that are text must be str; got {each.__name__}, of which "
                 "NumPy makes other labels. Pass the text of each: label.value of the "
@@ -122,8 +119,8 @@ def whole_labels(labels):
             )
     if (
         is_list
-        and types
-        and all(issubclass(each, Integral) for each in types)
+        and one_of_each
+        and all(issubclass(each, Integral) for each in one_of_each)
         and min(labels) >= 0
         and np.iinfo(np.int64).max < max(labels) <= np.iinfo(np.uint64).max
     ):

@@ -104,6 +104,18 @@ def test_labels_of_a_list_keep_their_digits():
         assert whole_labels(labels) is labels
 
 
+class Safe(str):
+    """As Django and MarkupSafe have it: its `str` is itself."""
+
+    def __str__(self):
+        return self
+
+
+def test_text_that_is_its_own_str_is_a_label():
+    labels = [Safe("red"), Safe("blue")]
+    assert whole_labels(labels) is labels
+
+
 def test_members_of_an_enum_are_labels_where_their_text_is_kept():
     y = np.array([Colour.RED, Colour.BLUE, Colour.RED], object)
     clf = ImprintClassifier("mean", rejection=Rejection(Name.RED)).fit(np.eye(3), y)
