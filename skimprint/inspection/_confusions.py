@@ -32,21 +32,21 @@ def chosen_queries(found):
     n = len(found.classes) + 1
     cell_of = found.codes % n * n + found.predicted % n
     order = np.argsort(cell_of, kind="stable")
-    starts = np.searchsorted(cell_of[order], np.arange(n * n + 1))
-    cells = np.flatnonzero(np.diff(starts))
+    # Only cells with queries: of many classes, most of the matrix is empty.
+    cells, starts = np.unique(cell_of[order], return_index=True)
+    rows_of = dict(zip(cells.tolist(), np.split(order, starts[1:]), strict=False))
     cells = sorted(
-        cells, key=lambda cell: (cell // n == cell % n, -found.confusion.flat[cell])
+        rows_of, key=lambda cell: (cell // n == cell % n, -len(rows_of[cell]))
     )
     if n - 1 > _MAX_MATRIX:
         cells = [cell for cell in cells if cell // n != cell % n][:_MAX_PAIRS]
     chosen, n_cards = {}, 0
     for cell in cells:
-        rows = order[starts[cell] : starts[cell + 1]]
-        is_right = cell // n == cell % n
+        rows, is_right = rows_of[cell], cell // n == cell % n
         margins = found.why.margin[rows]
         rows = rows[np.argsort(margins if is_right else -margins, kind="stable")]
         most = min(_MAX_OF_RIGHT if is_right else MAX_OF_WRONG, _MAX_CARDS - n_cards)
-        chosen[divmod(int(cell), n)] = rows, max(0, most)
+        chosen[divmod(cell, n)] = rows, max(0, most)
         n_cards += min(len(rows), max(0, most))
     return chosen
 

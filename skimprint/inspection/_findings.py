@@ -78,9 +78,10 @@ def confusion(codes, predicted, n_classes):
     counts : ndarray of shape (n_classes + 1, n_classes + 1)
         The last row is of unknown queries, the last column of those rejected.
     """
-    n = n_classes + 1
-    # The number -1 means the last.
-    return np.bincount(codes % n * n + predicted % n, minlength=n * n).reshape(n, n)
+    # The only array here with a place for each pair of classes: of small numbers.
+    counts = np.zeros((n_classes + 1, n_classes + 1), np.int32)
+    np.add.at(counts, (codes, predicted), 1)  # the number -1 means the last
+    return counts
 
 
 def accuracy_by_class(counts):

@@ -1,11 +1,13 @@
 """The matrix opens to its queries; of many classes, pairs are shown."""
 
 import re
+import tracemalloc
 
 import numpy as np
+from sklearn.utils import Bunch
 
 from skimprint import ImprintClassifier
-from skimprint.inspection import report
+from skimprint.inspection import _confusions, _findings, report
 
 
 def test_cells_hold_their_queries_beside_their_reasons(whole, data):
@@ -48,3 +50,24 @@ def test_many_classes_show_the_most_confused_pairs():
     assert "The 30 pairs confused most often, of 40 classes." in made.html
     one = report(clf, [*clf.proxies_, clf.proxies_[0]], [*clf.classes_, 1])
     assert "The pair confused most often, of 40 classes." in one.html
+
+
+def test_many_classes_take_no_memory_for_pairs_without_queries():
+    n, rng = 3000, np.random.default_rng(0)
+    codes, predicted = rng.integers(-1, n, (2, 400))
+    codes[:200] = predicted[:200]
+    tracemalloc.start()
+    try:
+        found = Bunch(
+            classes=np.arange(n),
+            codes=codes,
+            predicted=predicted,
+            confusion=_findings.confusion(codes, predicted, n),
+            why=Bunch(margin=rng.random(400)),
+        )
+        chosen = _confusions.chosen_queries(found)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(chosen) == 30
+    assert peak < 1.1 * 4 * (n + 1) ** 2  # the matrix of what the report returns
