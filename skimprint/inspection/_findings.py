@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import Bunch
 
+from .._arrays.groups import blocks_of_rows
 from .._scoring.leave_one_out import scores_without
 from ..classifier._checks import codes_among
 
@@ -23,6 +24,9 @@ _LEVEL = 0.025
 # Parts of equally many queries that probabilities and familiarities are cut into.
 _N_BINS = 10
 _N_FOLDS = 5
+
+# Bound for the scores of training samples that are held at a time.
+_MAX_SCORES = 2**25
 
 
 def wilson_interval(n_right, n):
@@ -241,41 +245,57 @@ def own_label_margins(clf, X, y):
     classes = scorer.head.classes
     codes = codes_among(classes, y)
     (known,) = np.nonzero(codes >= 0)
-    plan = scorer.plan
-    scores = np.full((len(codes), len(classes)), np.nan)
-    if plan.can_leave_out and len(known):
-        rows = np.ascontiguousarray(X[known], dtype=scorer.head.dtype)
-        rows = plan.support_norm(rows)
-        scores[known] = scores_without(scorer, rows, codes[known])
-    elif len(known):
-        scores[known] = _cross_validated(clf, X[known], codes[known], classes)
-    everyone = np.arange(len(codes))
-    own = scores[everyone, codes]
-    scores[everyone, codes] = -np.inf
+    can_leave_out = scorer.plan.can_leave_out
+    judge = _left_out if can_leave_out else _cross_validated
+    margin, other = np.full(len(codes), np.nan), np.zeros(len(codes), np.intp)
     if len(classes) == 1:
-        return Bunch(margin=np.full(len(codes), np.nan), other=codes, method=None)
-    other = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
-    margin = np.where(codes < 0, np.nan, own - scores[everyone, other])
-    method = "leave_one_out" if plan.can_leave_out else "cross_validation"
+        return Bunch(margin=margin, other=codes, method=None)
+    for some, scores in judge(clf, X[known], codes[known], classes):
+        rows, everyone = known[some], np.arange(len(some))
+        own = scores[everyone, codes[rows]]
+        scores[everyone, codes[rows]] = -np.inf
+        scores[np.isnan(scores)] = -np.inf
+        other[rows] = scores.argmax(axis=1)
+        margin[rows] = own - scores[everyone, other[rows]]
+    method = "leave_one_out" if can_leave_out else "cross_validation"
     return Bunch(margin=margin, other=other, method=method)
 
 
+def _left_out(clf, X, codes, classes):
+    """Score samples by the proxies as they would be without them, some at a time.
+
+    Yields rows, and scores of shape (n_rows, n_classes); NaN for what is not judged.
+    """
+    scorer = clf._fitted.scorer
+    order = np.argsort(codes, kind="stable")
+    for part in blocks_of_rows(len(codes), max(1, _MAX_SCORES // len(classes))):
+        some = order[part]
+        rows = np.ascontiguousarray(X[some], dtype=scorer.head.dtype)
+        rows = scorer.plan.support_norm(rows)
+        yield some, scores_without(scorer, rows, codes[some])
+
+
 def _cross_validated(clf, X, codes, classes):
-    """Score samples by classifiers that learnt four fifths of the others."""
+    """Score samples by classifiers that learnt four fifths of the others.
+
+    Yields the same as `_left_out`.
+    """
     counts = np.bincount(codes, minlength=len(classes))
-    scores = np.full((len(codes), len(classes)), np.nan)
     (some,) = np.nonzero(counts[codes] >= 2)
     present = np.unique(codes[some])
     if len(present) < 2:
-        return scores
+        return
     n_folds = int(min(_N_FOLDS, counts[present].min()))
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=0)
     # By labels: what a head, a mapping of `n_proxies` or a rejection says is of these.
     for train, test in folds.split(X[some], codes[some]):
         learnt = clone(clf).fit(X[some[train]], classes[codes[some[train]]])
-        found = learnt.decision_function(X[some[test]])
-        if found.ndim == 1:
-            found = np.stack([-found, found], axis=1) / 2
         columns = codes_among(classes, learnt.classes_.tolist())
-        scores[np.ix_(some[test], columns)] = found
-    return scores
+        for part in blocks_of_rows(len(test), max(1, _MAX_SCORES // len(classes))):
+            rows = some[test[part]]
+            found = learnt.decision_function(X[rows])
+            if found.ndim == 1:
+                found = np.stack([-found, found], axis=1) / 2
+            scores = np.full((len(rows), len(classes)), np.nan)
+            scores[:, columns] = found
+            yield rows, scores

@@ -1,5 +1,7 @@
 """The numbers of a report, against definitions and other ways to compute them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from embedders import SHARED, minilm
@@ -189,6 +191,35 @@ class TestOwnLabelMargins:
             others = others.reshape(len(own), -1).max(axis=1)
             expected = scores[np.arange(len(own)), own] - others
             np.testing.assert_allclose(found.margin[test], expected, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        "params",
+        [*SETTINGS, {}, {"query_norm": None}, {"generator": "least_squares"}],
+        ids=str,
+    )
+    def test_a_few_at_a_time_get_the_same(self, digits, monkeypatch, params):
+        X, y = digits[0][:200].astype(np.float64), digits[1][:200].tolist()
+        clf = ImprintClassifier(random_state=0, **params).fit(X, y)
+        labels = [*y[:190], *(10 * ["not learnt"])]
+        whole = findings.own_label_margins(clf, X, labels)
+        assert np.isnan(whole.margin).tolist() == 190 * [False] + 10 * [True]
+        monkeypatch.setattr(findings, "_MAX_SCORES", 130)
+        found = findings.own_label_margins(clf, X, labels)
+        np.testing.assert_allclose(found.margin, whole.margin, rtol=1e-8, atol=1e-9)
+        np.testing.assert_array_equal(found.other, whole.other)
+
+    def test_memory_does_not_grow_with_samples_times_classes(self, monkeypatch):
+        rng = np.random.default_rng(0)
+        X, y = rng.normal(size=(3000, 4)), np.arange(3000) // 2
+        clf = ImprintClassifier("mean").fit(X, y)
+        monkeypatch.setattr(findings, "_MAX_SCORES", 2**18)
+        tracemalloc.start()
+        try:
+            findings.own_label_margins(clf, X, y.tolist())
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 3000 * 1500 * 8 / 2
 
     def test_a_sample_on_its_own_cannot_be_judged(self):
         X = l2_normalize(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]))
