@@ -16,6 +16,9 @@ from ._words import counted, settings_in_words, writable
 _MAX_SUSPECTS = 30
 _MAX_STANDS_FOR = 4
 
+# Classes that are listed: with texts, all of 20,000 would make a page of 65 MB.
+_MAX_CLASSES = 1000
+
 
 def page_of(source, findings):
     """Make the page of a report.
@@ -40,6 +43,9 @@ class _Page:
         self.found, self.clf = findings, source.clf
         self.labels = [str(label) for label in findings.classes.tolist()]
         self.cards = Cards(source, findings)
+        table = findings.by_class
+        upper = np.where(table.n > 0, table.high, 2)  # without queries, they come last
+        self.worst = np.argsort(upper, kind="stable")[:_MAX_CLASSES]
 
     def html(self):
         """Make the page. What matters most comes first to its pictures."""
@@ -120,8 +126,10 @@ class _Page:
         if found.embedder:
             words = f"<li>Items are embedded by {escape(found.embedder)}.</li>{words}"
         stands_for = found.stands_for
-        parts = []
+        parts, listed_classes = [], {*found.classes[self.worst].tolist()}
         for code, label in enumerate(head.classes.tolist()):
+            if label not in listed_classes:
+                continue
             proxies = range(head.offsets[code], head.offsets[code + 1])
             weight = head.space.class_weights[code]
             proxies = sorted(proxies, key=lambda proxy: -head.counts[proxy])
@@ -152,9 +160,11 @@ class _Page:
         note += "." if stands_for is None else ", and some of them."
         inner = "".join(parts)
         if len(parts) > 12:
-            inner = (
-                f"<details><summary>All {len(parts)} classes</summary>{inner}</details>"
-            )
+            which = f"All {len(parts):,} classes"
+            if len(parts) < len(head.classes):
+                which = f"{len(parts):,} of {len(head.classes):,} classes"
+                which += ": those that do worst" if found.n_known else ""
+            inner = f"<details><summary>{which}</summary>{inner}</details>"
         return (
             f'<ul>{words}</ul><h3>Classes and proxies</h3><p class="note">{note}</p>'
             f"{inner}"
@@ -165,9 +175,8 @@ class _Page:
         table, shots = found.by_class, found.shots
         if not found.n_known:
             return "<p>No query belongs to a known class.</p>"
-        order = np.argsort(np.where(table.n > 0, table.high, 2), kind="stable")
         rows = []
-        for code in order:
+        for code in self.worst:
             n, low, high = table.n[code], table.low[code], table.high[code]
             recall, bar = table.recall[code], "-"
             if n:
@@ -196,9 +205,12 @@ class _Page:
             '<th scope=col class="words">most taken for</th></tr>'
         )
         tall = " tall" if len(rows) > 15 else ""
+        n, some = len(self.labels), ""
+        if len(rows) < n:
+            some = f", {len(rows):,} of {n:,}"
         return (
-            '<p class="note">The classes that do worst come first, by the upper end of '
-            "the interval of Wilson: few queries say little.</p>"
+            f'<p class="note">The classes that do worst come first{some}, by the upper '
+            "end of the interval of Wilson: few queries say little.</p>"
             f'<div class="scroll{tall}" tabindex=0 role=region aria-label="Accuracy by '
             f'class"><table class="list"><thead>{head}</thead>'
             f"<tbody>{''.join(rows)}</tbody></table></div>"

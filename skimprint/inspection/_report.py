@@ -173,7 +173,9 @@ def report(
     queries, 0.02 of 1,000 and 0.01 of 10,000.
 
     Pictures are stored once each, as thumbnails, at most 500 of them; queries that are
-    taken for another class come first. The page needs no network, and refuses it.
+    taken for another class come first. Of more than 1,000 classes, the page lists the
+    1,000 that do worst; ``findings`` has all. The page needs no network, and refuses
+    it.
 
     Examples
     --------

@@ -8,7 +8,7 @@ import pytest
 from reports import Outline
 
 from skimprint import ImprintClassifier, Rejection
-from skimprint.inspection import report
+from skimprint.inspection import _page, report
 
 EVIL = "<script>alert('&\"')</script>"
 
@@ -67,6 +67,34 @@ class TestPage:
         page = (tmp_path / "report.html").read_text("utf-8")
         assert page == made.html
         assert all(text in page for text in (r"a\udcff", r"c\udcfe", r"d\udcfd"))
+
+    @pytest.mark.parametrize("are_known", [True, False])
+    def test_of_many_classes_those_that_do_worst_are_listed(
+        self, monkeypatch, are_known
+    ):
+        monkeypatch.setattr(_page, "_MAX_CLASSES", 15)
+        names = np.array([f"name {i:02d}" for i in range(40)])
+        clf = ImprintClassifier("mean").fit(np.eye(40), names)
+        is_taken = np.isin(np.arange(40), [3, 18])  # for the first class
+        X = np.where(is_taken[:, None], np.eye(40)[0], np.eye(40))
+        y = names if are_known else [f"other {name}" for name in names]
+        page = report(clf, X, y).html
+        table = re.findall(r"<tr><th scope=row>(name \d+)</th>", page)
+        learnt = re.findall(r"<summary><bdi>(name \d+)</bdi>", page)
+        assert len(learnt) == 15
+        assert learnt == sorted(learnt)
+        if are_known:
+            assert table[:2] == ["name 03", "name 18"]
+            assert sorted(table) == learnt
+            assert "come first, 15 of 40, by" in page
+            assert "<summary>15 of 40 classes: those that do worst</summary>" in page
+        else:
+            assert table == []
+            assert "<summary>15 of 40 classes</summary>" in page
+        monkeypatch.undo()
+        page = report(clf, X, y).html
+        assert len(re.findall(r"<summary><bdi>name \d+</bdi>", page)) == 40
+        assert "<summary>All 40 classes</summary>" in page
 
     def test_nothing_is_loaded(self, whole):
         _, made = whole
