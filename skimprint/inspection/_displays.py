@@ -49,6 +49,7 @@ _COLORS = (
 )
 # Neighbours differ in both, and 8 colours and 5 marks are 40 pairs.
 _MARKERS = "osD^v"
+_N_LOOKS = len(_COLORS) * len(_MARKERS)
 
 # Classes in a legend, and points that have a name.
 _MAX_NAMES = 20
@@ -697,13 +698,18 @@ class ProxyDisplay:
         ax = _axes_of(self, ax)
         classes, marks = np.unique(self.proxy_labels), []
         names = [str(label) for label in classes.tolist()]
-        for i, label in enumerate(classes.tolist()):
+        codes = codes_among(classes, self.proxy_labels.tolist())
+        if self.queries is not None:
+            query_codes = codes_among(classes, self.query_labels.tolist())
+        # Classes that look alike, of more than there are looks, are drawn at once:
+        # a class by itself takes matplotlib milliseconds.
+        for i, name in enumerate(names[:_N_LOOKS]):
             color = _COLORS[i % len(_COLORS)] or _ink(ax)
             marker = _MARKERS[i % len(_MARKERS)]
             if self.queries is not None:
-                of_class = self.query_labels == label
+                like_this = (query_codes >= 0) & (query_codes % _N_LOOKS == i)
                 ax.scatter(
-                    *self.queries[of_class].T,
+                    *self.queries[like_this].T,
                     s=10,
                     color=color,
                     marker=marker,
@@ -711,17 +717,17 @@ class ProxyDisplay:
                     linewidths=0,
                 )
             mark = ax.scatter(
-                *self.proxies[self.proxy_labels == label].T,
+                *self.proxies[codes % _N_LOOKS == i].T,
                 s=70,
                 color=color,
                 marker=marker,
                 edgecolors=ax.get_facecolor(),
-                label=str(label),
+                label=name if len(names) <= _N_LOOKS else None,
                 zorder=3,
             )
             marks.append(mark)
         if self.queries is not None:
-            other = codes_among(classes, self.query_labels.tolist()) < 0
+            other = query_codes < 0
             if other.any():
                 of_others = self.queries[other].T
                 mark = ax.scatter(

@@ -266,6 +266,24 @@ class TestProxies:
             assert color != other_color
             assert mark != other_mark
 
+    def test_of_more_classes_those_that_look_alike_are_drawn_at_once(self):
+        labels = np.repeat([f"class {i:03d}" for i in range(100)], 3)
+        points = np.random.default_rng(0).normal(size=(300, 2))
+        queries = [*labels[::2], "another", "yet another"]
+        display = ProxyDisplay.from_predictions(
+            points, labels, points[: len(queries)], queries
+        )
+        *drawn, others = display.ax_.collections
+        assert len(drawn) == 80
+        assert len(others.get_offsets()) == 2
+        small, large = drawn[::2], drawn[1::2]
+        for i in range(40):
+            like_this = np.repeat(np.arange(100), 3) % 40 == i
+            np.testing.assert_array_equal(large[i].get_offsets(), points[like_this])
+            of_queries = np.flatnonzero(like_this[::2])
+            np.testing.assert_array_equal(small[i].get_offsets(), points[of_queries])
+        assert display.ax_.get_legend_handles_labels() == ([], [])
+
     def test_queries_of_other_classes_are_drawn(self, fitted, digits):
         X, y = digits
         display = ProxyDisplay.from_estimator(fitted, X[200:], y[200:])
