@@ -701,6 +701,9 @@ class ProxyDisplay:
         codes = codes_among(classes, self.proxy_labels.tolist())
         if self.queries is not None:
             query_codes = codes_among(classes, self.query_labels.tolist())
+        # Hundreds of marks have their size, thousands are smaller: else they would hide
+        # each other and the queries.
+        size = max(4, min(70, 28_000 / max(1, len(codes))))
         # Classes that look alike, of more than there are looks, are drawn at once:
         # a class by itself takes matplotlib milliseconds.
         for i, name in enumerate(names[:_N_LOOKS]):
@@ -710,7 +713,7 @@ class ProxyDisplay:
                 like_this = (query_codes >= 0) & (query_codes % _N_LOOKS == i)
                 ax.scatter(
                     *self.queries[like_this].T,
-                    s=10,
+                    s=min(10, size),
                     color=color,
                     marker=marker,
                     alpha=0.35,
@@ -718,10 +721,11 @@ class ProxyDisplay:
                 )
             mark = ax.scatter(
                 *self.proxies[codes % _N_LOOKS == i].T,
-                s=70,
+                s=size,
                 color=color,
                 marker=marker,
                 edgecolors=ax.get_facecolor(),
+                linewidths=1.5 * (size / 70) ** 0.5,
                 label=name if len(names) <= _N_LOOKS else None,
                 zorder=3,
             )

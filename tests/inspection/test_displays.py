@@ -284,6 +284,16 @@ class TestProxies:
             np.testing.assert_array_equal(small[i].get_offsets(), points[of_queries])
         assert display.ax_.get_legend_handles_labels() == ([], [])
 
+    def test_thousands_of_marks_are_smaller(self):
+        points = np.random.default_rng(0).normal(size=(4000, 2))
+        for n, expected in ((400, 70), (4000, 7)):
+            some = points[:n]
+            labels = np.arange(n) % 10
+            display = ProxyDisplay.from_predictions(some, labels, some, labels)
+            of_queries, of_proxies = display.ax_.collections[:2]
+            assert of_proxies.get_sizes() == pytest.approx(expected)
+            assert of_queries.get_sizes() == pytest.approx(min(10, expected))
+
     def test_queries_of_other_classes_are_drawn(self, fitted, digits):
         X, y = digits
         display = ProxyDisplay.from_estimator(fitted, X[200:], y[200:])
