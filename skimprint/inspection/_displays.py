@@ -907,7 +907,8 @@ class CollapseDisplay:
     def plot(self, *, ax: Any = None) -> Self:
         """Draw a point for each class or data set.
 
-        All have names if they are 20 at most, else the 20 that gain or lose the most.
+        All have names if they are 20 at most, else those of the 20 that gain or lose
+        the most whose names do not cover each other.
 
         Parameters
         ----------
@@ -922,12 +923,14 @@ class CollapseDisplay:
         ax = _axes_of(self, ax)
         ax.axhline(0, color=_GREY, linewidth=1)
         ax.scatter(self.collapse, 100 * self.gain, color=BLUE, s=28, zorder=2)
-        named = np.arange(len(self.names))
-        if len(named) > _MAX_NAMES:
+        ax.margins(0.08)
+        named, taken = np.arange(len(self.names)), []
+        if are_many := len(named) > _MAX_NAMES:
             named = np.argsort(-np.abs(self.gain), kind="stable")[:_MAX_NAMES]
             named = named[self.gain[named] != 0]
+            ax.autoscale_view()  # now, for names to be where they will be
         for i in named:
-            ax.annotate(
+            name = ax.annotate(
                 _wrapped(self.names[i]),
                 (self.collapse[i], 100 * self.gain[i]),
                 (5, 3),
@@ -935,9 +938,14 @@ class CollapseDisplay:
                 fontsize=_SMALL,
                 parse_math=False,
             )
+            if are_many:
+                place = name.get_window_extent()
+                if any(place.overlaps(other) for other in taken):
+                    name.remove()
+                else:
+                    taken.append(place)
         ax.set(
             xlabel="NC1 (0: each class is a point)",
             ylabel="gain of several proxies (points)",
         )
-        ax.margins(0.08)
         return self

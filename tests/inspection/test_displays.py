@@ -1,7 +1,7 @@
 """What displays hold, and that it is what they draw."""
 
 import sys
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -370,8 +370,23 @@ class TestCollapse:
         for values, expected in ((gain, range(20)), (gain * (gain > 0.19), [98, 99])):
             display = CollapseDisplay.from_predictions(np.arange(100), values, names)
             shown = texts_of(display.ax_)
-            assert {int(text.split(":")[0]) for text in shown} == {*expected}
+            assert {int(text.split(":")[0]) for text in shown} <= {*expected}
             assert max(map(len, "\n".join(shown).splitlines())) < 30
+
+    @pytest.mark.parametrize("names", [None, [f"number {i}" for i in range(300)]])
+    def test_of_many_no_name_covers_another(self, names):
+        rng = np.random.default_rng(0)
+        # Of ten queries each: many classes gain the same.
+        gain = rng.choice([-0.2, -0.1, 0, 0.1, 0.2], 300)
+        display = CollapseDisplay.from_predictions(rng.random(300), gain, names)
+        display.figure_.canvas.draw()
+        assert 4 <= len(display.ax_.texts) <= 20
+        places = [text.get_window_extent() for text in display.ax_.texts]
+        assert not any(a.overlaps(b) for a, b in combinations(places, 2))
+        apart = CollapseDisplay.from_predictions(
+            np.arange(300) % 20, np.linspace(-1, 1, 300), 300 * ["a"]
+        )
+        assert len(apart.ax_.texts) == 20
 
     @pytest.mark.parametrize("aggregation", ["max", "mnn", Votes(5, "distance")])
     def test_pipelines_searches_and_few_classes(self, digits, aggregation):
