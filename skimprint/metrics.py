@@ -194,6 +194,9 @@ def variability_collapse_index(X, y, *, norm="l2", average="pooled"):
     indices = np.zeros(len(classes))
     for c in range(len(classes)):
         if average is None:
+            if 2 * classes.sizes[c] <= d:
+                indices[c] = classes.hidden_by_few(c)
+                continue
             covariance[:] = 0
         for residuals in classes.residuals(c):
             covariance += residuals.T @ (residuals / classes.sizes[c])
@@ -282,3 +285,23 @@ class _Classes:
         kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
         seen = np.sum((roots @ vectors[:, kept]) ** 2 / values[kept])
         return np.clip(1 - seen / len(self.spreads), 0.0, 1.0)
+
+    def hidden_by_few(self, c):
+        """Compute `hidden_by` the covariance of a class of few samples, by these alone.
+
+        With B B^T = Sigma_B and R R^T = covariance, the trace is that of the first
+        block of the projector to the rows of M = [B R], for (M M^T)^+ M has the same
+        rows; what is hidden is that of the projector to the null space of M. That is
+        spanned by the columns of [-G; I], where G = B^+ R N and N spans the
+        combinations of samples without a part outside the means' space: the trace is
+        the sum of g^2 / (1 + g^2) over the singular values g of G.
+        """
+        rows = np.concatenate(list(self.residuals(c))) / np.sqrt(self.sizes[c])
+        inside = rows @ self.axes.T
+        outside = rows - inside @ self.axes
+        squares, combinations = np.linalg.eigh(outside @ outside.T)
+        largest = max(np.sum(rows**2), self.spreads[0] ** 2)
+        alone = squares <= rows.shape[1] * np.finfo(np.float64).eps * largest
+        g = combinations[:, alone].T @ inside / self.spreads
+        g_squared = np.maximum(np.linalg.eigvalsh(g @ g.T), 0)
+        return np.sum(g_squared / (1 + g_squared)) / len(self.spreads)

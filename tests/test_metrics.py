@@ -163,6 +163,24 @@ def test_one_class_can_be_separated_where_the_others_leave_directions(n_classes)
         assert (index < 1e-9) == (is_separable or n_classes == 2)
 
 
+@pytest.mark.parametrize("norm", ["l2", None])
+@pytest.mark.parametrize(
+    "n_classes, n_features, rank", [(3, 40, 40), (30, 40, 12), (60, 20, 20)]
+)
+@pytest.mark.parametrize("noise", [0, 0.1])
+def test_classes_of_few_samples_have_the_index_of_their_covariance(
+    n_classes, n_features, rank, noise, norm
+):
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(n_classes), rng.integers(1, 2 * n_features, n_classes))
+    X = rng.normal(size=(n_classes, rank))[y] + rng.normal(size=(len(y), rank))
+    X = X @ rng.normal(size=(rank, n_features))
+    X += noise * rng.normal(size=X.shape)
+    found = variability_collapse_index(X, y, norm=norm, average=None)
+    within, between = covariances(normalize(X) if norm else X, y)
+    np.testing.assert_allclose(found, [vci(w, between) for w in within], atol=1e-6)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype, rtol", [(np.float32, 1e-5), (np.float16, 2e-2)])
 def test_take_single_and_half_precision(metric, dtype, rtol):
