@@ -39,8 +39,9 @@ Loading runs no code of this folder's. `config.json` has the parameters and the 
 {classes}
 """
 
-# Rows of the table: a card is read by people.
+# Rows of the table, and letters of a setting: a card is read by people.
 _MAX_ROWS = 200
+_MAX_LETTERS = 2000
 
 
 def card_of(model, config):
@@ -85,7 +86,11 @@ def card_of(model, config):
         ]
         if len(classes) > _MAX_ROWS:
             rows.append(f"| ... and {len(classes) - _MAX_ROWS} more | |")
-    changed = {k: v for k, v in settings.items() if v != defaults.get(k, ...)}
+    changed = {
+        name: value if len(json.dumps(value)) <= _MAX_LETTERS else "see config.json"
+        for name, value in settings.items()
+        if value != defaults.get(name, ...)
+    }
     return _CARD.format(
         summary=" ".join(lines),
         steps=", `*.skops` the transformers of scikit-learn" if steps else "",

@@ -24,3 +24,15 @@ def test_labels_in_a_card_are_no_markdown(folder):
     card = (folder / "README.md").read_text("utf-8")
     for shown in ("`` a`b ``", "``` ``<i> ```", r"`\|`", "`<b>`", "`` ` ``"):
         assert f"| {shown} | 1 |" in card
+
+
+@pytest.mark.parametrize("n_classes, is_shown", [(3, True), (500, False)])
+def test_a_setting_of_many_classes_is_left_to_the_config(folder, n_classes, is_shown):
+    labels = [f"class {i}" for i in range(n_classes)]
+    clf = plain_classifier(n_proxies=dict.fromkeys(labels, 2), random_state=0)
+    persistence.save(clf.fit(np.eye(n_classes), labels), folder)
+    card = (folder / "README.md").read_text("utf-8")
+    assert ('"n_proxies": "see config.json"' in card) != is_shown
+    assert '"random_state": 0' in card
+    assert ('"class 2",' in card) == is_shown
+    assert persistence.load(folder).n_proxies == clf.n_proxies
