@@ -234,8 +234,8 @@ def numbers_of(value, labels, parameter):
     missing = [label for label in labels if label not in value]
     if missing:
         raise ValueError(
-            f"{parameter} must have a number for each label; it has none for {missing} "
-            f"(its keys are {list(value)})."
+            f"{parameter} must have a number for each label; it has none for "
+            f"{shortened(missing)} (its keys are {shortened(list(value))})."
         )
     numbers = [value[label] for label in labels]
     for label, number in zip(labels, numbers, strict=True):

@@ -208,6 +208,15 @@ class TestNumbers:
         with pytest.raises(ValueError, match=message):
             plan_of(n_proxies=n_proxies).numbers(["a", "b"])
 
+    def test_of_many_labels_a_few_are_named(self):
+        plan = plan_of(n_proxies=dict.fromkeys(range(1000), 2))
+        named = (
+            r"none for \[1000, .*\(2000 in all\)\] \(its keys are \[0, .*\(1000 in all"
+        )
+        with pytest.raises(ValueError, match=named) as error:
+            plan.numbers(range(3000))
+        assert len(str(error.value)) < 300
+
 
 class TestDifferences:
     @pytest.mark.parametrize("name", MAY_DIFFER)
