@@ -170,30 +170,11 @@ class ProxyGenerator(BaseEstimator, ABC):
         imprints : list of Imprint
             For each of the numbers.
         """
-        bounds = np.min([self.n_remembered(number) for number in numbers], axis=0)
-        is_here = isinstance(support.X, np.ndarray)
-        is_here = is_here and not n_processes(support, options.get("n_jobs"))
-        whole = None
-        if is_here and (support.sizes <= 2 * bounds).all():
-            # All samples will be remembered, so they are normalised once, for all uses.
-            whole = selected(support, support.order, support.offsets)
-            rows, counts = whole.values[:2]
-            weights = None if support.sample_weight is None else counts
-            has_unit_length = support.has_unit_length
-            support = GroupedRows(rows, whole.codes, len(whole), sample_weight=weights)
-            support.has_unit_length = has_unit_length
-        imprints = []
         made = self._generate_each(support, numbers, **options)
-        for proxies, number in zip(made, numbers, strict=True):
-            if whole is None:
-                memory = self._remember(support, proxies, number, **options)
-            else:
-                indices = whole.values.indices[proxies.values.indices]
-                proxies = proxies.with_values(indices=indices)
-                is_more = whole.sizes > proxies.sizes
-                memory = whole.first(np.where(is_more, whole.sizes, 0))
-            imprints.append(Imprint(proxies, memory))
-        return imprints
+        return [
+            Imprint(proxies, self._remember(support, proxies, number, **options))
+            for proxies, number in zip(made, numbers, strict=True)
+        ]
 
     def update(
         self,
@@ -405,10 +386,11 @@ class ProxyGenerator(BaseEstimator, ABC):
         bounds = self.n_remembered(n_proxies)
         wanted = (bounds > 0) & (support.sizes > proxies.sizes)
         whole = wanted & (support.sizes <= 2 * bounds)
-        if whole.all():
-            return selected(support, support.order, support.offsets)
-        most = np.where(whole, support.sizes, 0)
-        large = wanted & ~whole
+        most, large = np.where(whole, support.sizes, 0), wanted & ~whole
+        if not large.any():
+            few = support.only(np.flatnonzero(whole))
+            found = selected(few, few.order, few.offsets)
+            return Ragged(found.values, offsets_of(most))
         most[large] = (2 * bounds if self.selects else bounds + proxies.sizes)[large]
 
         def remember(group):

@@ -108,7 +108,7 @@ def test_points_stand_for_all_samples(name):
     ids=str,
 )
 def test_a_large_class_leaves_the_others_as_they_are(name, is_weighted):
-    """Small classes alone are normalised once, beside a large one for each use."""
+    """What is remembered of small classes is found together, or beside large ones."""
     rng = np.random.default_rng(0)
     sizes = [1, 2, 3, 8, 25, 90]  # of the last alone, not all are remembered
     y = np.repeat(np.arange(len(sizes)), sizes)
