@@ -15,16 +15,13 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 from .._arrays.groups import blocks_of_rows, offsets_of, row_keys
-from .._arrays.threads import cached_property, run_blocks
+from .._arrays.threads import cached_property
 from .._memory.columns import Ragged, Samples, take
 from ..cluster._kmeans.sums import cluster_sums
 from .whitening import is_apart, rounding_of
 
 # Rows of a class whose outer products are summed in one matrix product.
 _BLOCK_ROWS = 2048
-
-# Such products that are held at a time.
-_PRODUCT_BYTES = 2**25
 
 # Taking away from a sum keeps its rounding errors: what is left must not be less than
 # this share of the largest that it was.
@@ -197,13 +194,8 @@ def _triangle(matrix):
 def _symmetric(triangle, d):
     """Make the symmetric matrix of an upper triangle."""
     unpack = get_lapack_funcs("tpttr", dtype=triangle.dtype)
-    matrix = unpack(d, triangle, uplo="U")[0].T  # the lower one, of contiguous rows
-    # Squares of 64 rows stay in the cache, where the whole transposed does not.
-    for part in blocks_of_rows(d, 64):
-        matrix[part, part.stop :] = matrix[part.stop :, part].T
-        square = matrix[part, part]
-        np.copyto(square, square.T.copy(), where=np.tri(len(square), dtype=bool).T)
-    return matrix
+    lower = unpack(d, triangle, uplo="U")[0].T
+    return np.where(np.tri(d, dtype=bool), lower, lower.T)
 
 
 class MomentColumns(NamedTuple):
@@ -352,17 +344,11 @@ class Pool:
             self.triangle += other.triangle
 
     def add(self, factor):
-        """Add ``factor.T @ factor``, products of rows in the precision of their dtype.
-
-        They are summed up in the same order, however many threads multiply.
-        """
+        """Add ``factor.T @ factor``, products in the precision of the rows."""
         if self.triangle is None:
             return
-        blocks = [factor[block] for block in blocks_of_rows(len(factor), _BLOCK_ROWS)]
-        at_once = max(1, _PRODUCT_BYTES // self.triangle.nbytes)
-        for i in range(0, len(blocks), at_once):
-            for found in run_blocks(_triangle_of_products, blocks[i : i + at_once]):
-                self.triangle += found
+        for block in blocks_of_rows(len(factor), _BLOCK_ROWS):
+            self.triangle += _triangle_of_products(factor[block])
 
     def absorb(self, moments):
         """Add the scatter of a class, and leave it away from its moments."""
