@@ -306,43 +306,6 @@ class Ragged:
         )
 
 
-class Room:
-    """Room for the points of classes, of which only a bound is known before.
-
-    Parameters
-    ----------
-    most : int
-        How many points there are, at most.
-    n_features : int
-        Number of features.
-    dtype : dtype
-        Of the vectors.
-    """
-
-    def __init__(self, most, n_features, dtype):
-        self.offsets = [0]
-        self.arrays = Points(
-            np.empty((most, n_features), dtype),
-            np.empty(most),
-            np.empty(most, np.intp),
-            np.empty(most),
-        )
-
-    def add(self, points):
-        """Copy the points of the next class to where they belong."""
-        start = self.offsets[-1]
-        self.offsets.append(start + len(points.counts))
-        for array, values in zip(self.arrays, points, strict=True):
-            array[start : self.offsets[-1]] = values
-
-    @property
-    def points(self):
-        """Those that have been added: Ragged of Points, as views."""
-        return Ragged(
-            take(self.arrays, slice(self.offsets[-1])), np.array(self.offsets)
-        )
-
-
 def sorted_by_key(samples):
     """Sort the samples of each class by their keys; equal ones become one.
 

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from .._arrays.groups import GroupedRows, offsets_of, runs_of
 from .._arrays.threads import run_tasks
-from .._memory.columns import Points, Ragged, Room, joined, take
+from .._memory.columns import Points, Ragged, joined, take
 from .._memory.points import compressed, nearest_to, sampled, sharing
 from .._memory.state import Imprint, Needs
 from .._validation import DTYPES, check_returned
@@ -411,7 +411,14 @@ class ProxyGenerator(BaseEstimator, ABC):
             return points
 
         # Where they belong, a few classes at a time: so none is held twice.
-        room = Room(most.sum(), support.n_features, support.dtype)
+        n = most.sum()
+        room = Points(
+            np.empty((n, support.n_features), support.dtype),
+            np.empty(n),
+            np.empty(n, np.intp),
+            np.empty(n),
+        )
+        sizes, stop = [], 0
         none = take(proxies.values, slice(0))
         for run in runs_of(offsets_of(most), _AT_ONCE_BYTES // support.row_bytes):
             groups = np.arange(run.start, run.stop)
@@ -423,9 +430,12 @@ class ProxyGenerator(BaseEstimator, ABC):
             these = groups[large[run]]
             found = run_tasks(remember, these, support.sizes[these], n_jobs=n_jobs)
             records |= zip(these, found, strict=True)
-            for group in groups:
-                room.add(records[group])
-        return room.points
+            for points in records.values():
+                start, stop = stop, stop + len(points.counts)
+                sizes.append(stop - start)
+                for array, values in zip(room, points, strict=True):
+                    array[start:stop] = values
+        return Ragged(take(room, slice(stop)), offsets_of(sizes))
 
     def _condense_each(self, points, bounds, n_jobs):
         """Reduce the points of classes that have more than twice their bound, not 0."""

@@ -9,7 +9,6 @@ from skimprint._arrays.groups import row_keys
 from skimprint._memory.columns import (
     Points,
     Ragged,
-    Room,
     Samples,
     joined,
     n_bytes,
@@ -237,17 +236,6 @@ class TestColumns:
         assert n_bytes(column) == of_column
         assert n_bytes(pair) == of_column + array.nbytes
         assert n_bytes(tree) == 2 * (of_column + array.nbytes)
-
-
-class TestRoom:
-    @every
-    @given(sizes_of_classes, st.integers(0, 3))
-    def test_has_what_is_added(self, sizes, unused):
-        room = Room(sum(sizes) + unused, N_FEATURES, np.float64)
-        _, records = ragged(sizes)
-        for record in records:
-            room.add(record)
-        assert_equal(room.points, records)
 
 
 class TestPoints:
