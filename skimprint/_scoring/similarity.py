@@ -68,7 +68,7 @@ class Similarity:
     name : str
         How the parameter `metric` calls it.
     needs_covariance : bool
-        Whether it needs a ``factor``.
+        Whether it needs a ``factor``, and has a method ``without`` as `Mahalanobis`.
     zero_distance : float or None
         The similarity of what is equal, so that ``zero_distance - similarity`` is a
         distance; `None` where there is none.
@@ -325,27 +325,6 @@ class Similarity:
         raw = self.xp.max(self.raw(X), axis=0, keepdims=True)
         return to_host(self.finish(raw, X)[0, :])
 
-    def without(self, *, residuals, lost, left):
-        """Compare samples of the support by the metric as it is without each of them.
-
-        Parameters
-        ----------
-        residuals : ndarray of shape (n, n_features)
-            The samples less the means of their classes, in the space of the proxies.
-        lost : ndarray of shape (n,)
-            How often the covariance loses the outer product of each residual; see
-            `Downdate`.
-        left : ndarray of shape (n,)
-            Share of the weight of all samples that is left without each of them.
-
-        Returns
-        -------
-        without : Similarity
-            Has `finish` and `paired` for these samples as queries: itself where the
-            metric does not depend on samples.
-        """
-        return self
-
 
 class OfFunction(Similarity):
     """A user's function of queries and proxies, whose result is checked."""
@@ -547,6 +526,23 @@ class Mahalanobis(Euclidean):
         return super()._placed(X) @ self.factor
 
     def without(self, *, residuals, lost, left):
+        """Compare samples of the support by the metric as it is without each of them.
+
+        Parameters
+        ----------
+        residuals : ndarray of shape (n, n_features)
+            The samples less the means of their classes, in the space of the proxies.
+        lost : ndarray of shape (n,)
+            How often the covariance loses the outer product of each residual; see
+            `Downdate`.
+        left : ndarray of shape (n,)
+            Share of the weight of all samples that is left without each of them.
+
+        Returns
+        -------
+        without : Similarity
+            Has `finish` and `paired` for these samples as queries.
+        """
         return _WithoutThemselves(self, residuals, lost, left)
 
 
@@ -558,7 +554,7 @@ class _WithoutThemselves(Mahalanobis):
     similarity : Mahalanobis
         Compares queries with proxies by the covariance of all samples.
     residuals, lost, left
-        As for `Similarity.without`.
+        As for `Mahalanobis.without`.
 
     Notes
     -----
