@@ -139,7 +139,8 @@ class Fitted:
 
     def replaced(self, state, plan=None, kept=None):
         """Derive what is fitted from another state of mostly the same classes."""
-        return Fitted(plan or self.plan, state, (), self._last_space, kept)
+        last_space = vars(self).get("space", self._previous)
+        return Fitted(plan or self.plan, state, (), last_space, kept)
 
     def extended(self, state):
         """Derive what is fitted from a state that knows more: some choices stay."""
@@ -197,11 +198,6 @@ class Fitted:
         kept = self._kept_at(state.weight + len(batch.X))
         parts = copied_parts(self.plan, state, batch, n_jobs=self._n_jobs)
         return Fitted(self.plan, state, parts, kept=kept)
-
-    @property
-    def _last_space(self):
-        """The space that was made last."""
-        return vars(self).get("space", self._previous)
 
 
 class PredictOnly:
