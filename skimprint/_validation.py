@@ -94,9 +94,10 @@ def plain_labels(classes):
 def whole_labels(labels):
     """Keep labels of a list whole, or refuse them, where NumPy makes others of them.
 
-    Of integers of which some fit uint64 only it makes floats, which are equal to
-    others. Of text it takes `str`, cut to the length of the text: of members of a
-    ``class Colour(str, Enum)``, "Colour.RED" cut to the length of "red".
+    Of integers of which some fit uint64 only, or are NumPy's of uint64 beside others of
+    int64, it makes floats, which are equal to others. Of text it takes `str`, cut to
+    the length of the text: of members of a ``class Colour(str, Enum)``, "Colour.RED"
+    cut to the length of "red".
 
     Parameters
     ----------
@@ -117,14 +118,10 @@ def whole_labels(labels):
                 "NumPy makes other labels. Pass the text of each: label.value of the "
                 "member of an Enum, or derive it from enum.StrEnum."
             )
-    if (
-        is_list
-        and one_of_each
-        and all(issubclass(each, Integral) for each in one_of_each)
-        and min(labels) >= 0
-        and np.iinfo(np.int64).max < max(labels) <= np.iinfo(np.uint64).max
-    ):
-        return np.array(labels, np.uint64)
+    if is_list and one_of_each and all(issubclass(k, Integral) for k in one_of_each):
+        array = np.asarray(labels)
+        if array.dtype.kind == "f" and array.min() >= 0:
+            return np.array(labels, np.uint64)
     return labels
 
 

@@ -100,6 +100,9 @@ def test_labels_of_a_list_keep_their_digits():
     assert report(clf, np.eye(3), BIG).findings.accuracy == 1
     assert clf.forget([BIG[0], 5]).classes_.tolist() == [BIG[1]]
     assert ImprintClassifier.from_head(np.eye(3), BIG).classes_.tolist() == sorted(BIG)
+    mixed = [np.uint64(2**53), np.int64(5), np.uint64(2**53 + 1)]
+    clf = ImprintClassifier("mean").fit(np.eye(3), mixed)
+    assert clf.classes_.tolist() == [5, 2**53, 2**53 + 1]
     for labels in ([1, 2.0], [-1, 2**63], [2**70, 1], ["a"], [], 2**63, None, [True]):
         assert whole_labels(labels) is labels
 
