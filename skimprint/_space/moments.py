@@ -62,7 +62,7 @@ class Moments(NamedTuple):
     def scatter(self):
         """The triangle, in float64; rows are multiplied in the precision they have."""
         if self.rows is None:
-            return self.triangle.astype(np.float64)
+            return self.triangle.astype(np.float64, copy=False)
         residuals = (self.rows - self.mean) * np.sqrt(self.row_weights)[:, None]
         products = _triangle_of_products(residuals.astype(self.rows.dtype, copy=False))
         return products.astype(np.float64, copy=False)
