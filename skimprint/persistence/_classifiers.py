@@ -104,4 +104,4 @@ def _plain_head(value):
     if not isinstance(value, tuple):
         return value
     weight, classes = checked_head(value)
-    return weight, *(None if each is None else classes for each in value[1:])
+    return weight, None if value[1] is None else classes
