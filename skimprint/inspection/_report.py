@@ -213,7 +213,7 @@ def report(
             )
     labels = labels_like(classifier.classes_, y, n)
     if X_train is not None:
-        listed_labels(y_train, _num_samples(X_train), "y_train")
+        listed_labels(source.y_train, _num_samples(X_train), "y_train")
     source.train_items = listed(train_items, n_train, "train_items")
     if X_train is not None:
         X_train = embedded(embed, X_train)

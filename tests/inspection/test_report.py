@@ -269,9 +269,10 @@ def test_a_column_of_labels_is_taken_as_by_fit(data):
     given = {"X_train": X, "y_train": y}
     expected = report(clf, queries, labels, **given)
     given["y_train"] = y[:, None]
-    with pytest.warns(UserWarning, match="column-vector"):
+    with pytest.warns(UserWarning, match="column-vector") as warned:
         found = report(clf, queries, labels[:, None], **given)
     assert found.html == expected.html
+    assert len(warned) == 2  # for each of the columns
 
 
 def test_the_label_of_a_rejection_is_plain_text(data):
