@@ -370,6 +370,7 @@ class TestCollapse:
         for values, expected in ((gain, range(20)), (gain * (gain > 0.19), [98, 99])):
             display = CollapseDisplay.from_predictions(np.arange(100), values, names)
             shown = texts_of(display.ax_)
+            assert shown
             assert {int(text.split(":")[0]) for text in shown} <= {*expected}
             assert max(map(len, "\n".join(shown).splitlines())) < 30
 
