@@ -258,6 +258,14 @@ class TestDifferences:
         found = first_difference(plan_of(**kmeans | mine), plan_of(**kmeans | theirs))
         assert found.startswith(message)
 
+    @pytest.mark.parametrize("generator, n", [("kmeans", 20), ("least_squares", 1)])
+    def test_the_number_of_a_generator_is_its_own(self, generator, n):
+        own, same, other = (
+            plan_of(generator=generator, n_proxies=value) for value in (None, n, n + 1)
+        )
+        assert first_difference(own, same) is None
+        assert first_difference(own, other) == f"n_proxies is {n + 1} instead of {n}."
+
     def test_equal_parameters_have_none(self):
         params = {
             "generator": KMeansProxies(n_init=2),
