@@ -30,7 +30,7 @@ STRAY = ("Alias for field", "Built-in ", "&lt;class ", "&lt;module ", " object a
 
 
 class Page(HTMLParser):
-    """The addresses within the site that a page links to, and its own anchors."""
+    """What a page of the site links to, its own anchors, and what it lacks."""
 
     def __init__(self, path, root):
         super().__init__()
