@@ -78,6 +78,7 @@ TAKE_LABELS = [
     lambda X, y: ImprintClassifier("mean").fit(X, WHOLE).explain(X, y=y),
     lambda X, y: ImprintClassifier("mean").fit(X, WHOLE).assign_proxies(X, y),
     lambda X, y: report(ImprintClassifier("mean").fit(X, WHOLE), X, y),
+    lambda X, y: ImprintClassifierCV(cv=3).fit(np.tile(X, (3, 1)), y * 3),
     lambda X, y: GroupedKMeans(1).fit(X, y),
     lambda X, y: neural_collapse_score(np.tile(X, (3, 1)), y * 3),
     lambda X, y: [*NShotSplit(1, 1).split(np.tile(X, (3, 1)), y * 3)],

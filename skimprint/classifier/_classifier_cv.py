@@ -39,6 +39,7 @@ from .._validation import (
     refuse_collections,
     seed_from,
     stacked,
+    whole_labels,
 )
 from ._classifier import ImprintClassifier
 from ._onnx_hooks import OnnxHooks
@@ -260,7 +261,7 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
         estimator, candidates = search.estimator, list(ParameterGrid(search.param_grid))
         scorers, refit_metric = self._get_scorers()
         refuse_collections(X, y, sample_weight)
-        X, y = indexable(stacked(X), y)
+        X, y = indexable(stacked(X), whole_labels(y))
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
         params = _check_method_params(X, params)
