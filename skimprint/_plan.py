@@ -154,13 +154,12 @@ class Plan:
         n_proxies = clf.n_proxies
         if isinstance(n_proxies, Mapping):
             n_proxies = dict(n_proxies)
-        own = generator.default_n_proxies
         # A subclass may have set some itself, so that its own ``__init__`` takes fewer.
         given = {name: getattr(clf, name) for name in clf._parameter_constraints}
         given |= clf.get_params() | {"n_proxies": n_proxies}
         plan = cls(
             generator=generator,
-            n_proxies=own if n_proxies is None else n_proxies,
+            n_proxies=generator.default_n_proxies if n_proxies is None else n_proxies,
             support_norm=make_norm(support_norm, "support_norm"),
             proxy_norm=proxy_norm,
             query_norm=query_norm,
