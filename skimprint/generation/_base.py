@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from .._arrays.groups import GroupedRows, offsets_of, runs_of
 from .._arrays.threads import run_tasks
-from .._memory.columns import Points, Ragged, joined, take
+from .._memory.columns import Points, Ragged, as_slice, joined, take
 from .._memory.points import compressed, nearest_to, sampled, sharing
 from .._memory.state import Imprint, Needs
 from .._validation import DTYPES, check_returned
@@ -216,7 +216,8 @@ class ProxyGenerator(BaseEstimator, ABC):
         now = np.flatnonzero(~remembered) if self.waits else everything
         proxies = points.first(0)
         if len(now):
-            found = self.generate_of(points.take(now), n_proxies[now], **options)
+            these = points.take(as_slice(now))
+            found = self.generate_of(these, n_proxies[now], **options)
             proxies = proxies.replaced(now, found)
         if options.get("progress") is not None:
             options["progress"](n_classes - len(now))
