@@ -87,15 +87,15 @@ class _Change(NamedTuple):
     left: np.ndarray
 
 
-def leave_one_out(scorer, score):
+def leave_one_out(scorer, kind):
     """Score support samples, each by what the head would be without it.
 
     Parameters
     ----------
     scorer : Scorer
         Of a head whose plan has kept samples.
-    score : str
-        Which familiarity to tell.
+    kind : str
+        Which familiarity to tell: as for `Scorer.familiarities`.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def leave_one_out(scorer, score):
     if not len(samples.rows):
         return None
     head, others = scorer.head, _others(scorer, samples, is_alone)
-    scores, familiar, one_shot = _by_proxies(scorer, samples, change, score, others)
+    scores, familiar, one_shot = _by_proxies(scorer, samples, change, kind, others)
     if head.kernel is not None:
         # Reasons need the same factor; where they were asked for, it is there.
         shares = vars(scorer).get("label_shares")
@@ -119,7 +119,7 @@ def leave_one_out(scorer, score):
             head.space.support(), samples, shares and shares.factor
         )
         scores = scorer.with_kernel(scores, of_kernel.T)
-    if score == "auto":
+    if kind == "auto":
         to_means = samples.rows @ head.mean_directions.T
         own_means = _means_without(head, samples)
         to_nearest = _to_nearest_mean(samples, to_means, own_means)
@@ -218,7 +218,7 @@ def scores_of_kept(scorer, classes=None):
     return scores, samples.codes
 
 
-def _by_proxies(scorer, samples, change, score, others=None):
+def _by_proxies(scorer, samples, change, kind, others=None):
     """Find scores and familiarities of samples by proxies as they would be without.
 
     Given another sample of its class for each, familiarities come again with that one
@@ -255,17 +255,17 @@ def _by_proxies(scorer, samples, change, score, others=None):
         scores[block] = plan.aggregation.without(
             similarities, gone, head.offsets, similarity
         ).T
-        if score != "auto":
+        if kind != "auto":
             similarities[gone] = -np.inf
-            familiar[block] = scorer.familiarity(similarities, score)
+            familiar[block] = scorer.familiarity(similarities, kind)
         if others is None:
             return
         one_shot[block] = without.paired(as_proxies[block])
-        if score != "auto":
+        if kind != "auto":
             codes = without.codes
             similarities[head.codes[:, None] == codes] = -np.inf
             similarities[head.offsets[codes], np.arange(len(codes))] = one_shot[block]
-            one_shot[block] = scorer.familiarity(similarities, score)
+            one_shot[block] = scorer.familiarity(similarities, kind)
 
     is_safe = not (plan.aggregation.is_callable or plan.proxy_norm.is_callable)
     similarity.for_each_block(score_block, queries, in_threads=is_safe)

@@ -114,14 +114,14 @@ class Scorer:
         self._score_blocks(X, check, keep)
         return scores
 
-    def familiarities(self, X, score):
+    def familiarities(self, X, kind):
         """Tell how familiar each query is.
 
         Parameters
         ----------
         X : ndarray or DeviceArray of shape (n_queries, n_features)
             Validated queries.
-        score : str
+        kind : str
             One of `FAMILIARITIES`, or ``"auto"`` if it `tells_by_means`.
 
         Returns
@@ -129,7 +129,7 @@ class Scorer:
         familiarities : ndarray of shape (n_queries,)
             Larger is more familiar.
         """
-        if score == "auto":
+        if kind == "auto":
             best = np.empty(len(X), dtype=self.head.proxies.dtype)
 
             def keep_best(found, block):
@@ -138,7 +138,7 @@ class Scorer:
             self._score_blocks(X, lambda *_: None, keep_best)
             return self._with_means(best, X)
         compare = self.similarity
-        if score == "similarity":
+        if kind == "similarity":
             compare = compare.to(X)
 
         def tell(block):
@@ -146,7 +146,7 @@ class Scorer:
             if compare.xp is not np:
                 return compare.best(queries)
             similarities = compare.finish(compare.raw(queries), queries)
-            return self.familiarity(similarities, score)
+            return self.familiarity(similarities, kind)
 
         return np.concatenate(compare.for_each_block(tell, X))
 
@@ -172,10 +172,10 @@ class Scorer:
 
         return best + MEANS * np.concatenate(compare.for_each_block(find, X))
 
-    def familiarity(self, similarities, score):
+    def familiarity(self, similarities, kind):
         """Tell how familiar queries are by similarities, of (n_proxies, n_queries)."""
         n_nearest = 2 if self.plan.generator.selects else 1
-        return FAMILIARITIES[score](similarities, self.head.offsets, n_nearest)
+        return FAMILIARITIES[kind](similarities, self.head.offsets, n_nearest)
 
     def nearest(self, X, n_neighbors):
         """Find the proxies that each query is most similar to.
@@ -200,14 +200,14 @@ class Scorer:
         found = compare.for_each_block(find, X)
         return tuple(map(np.concatenate, zip(*found, strict=True)))
 
-    def explain(self, X, score, n_reasons=0, codes=None, temperature=None):
+    def explain(self, X, kind, n_reasons=0, codes=None, temperature=None):
         """Say why each query gets its class.
 
         Parameters
         ----------
         X : ndarray or DeviceArray of shape (n_queries, n_features)
             Validated queries.
-        score : str
+        kind : str
             As for `familiarities`.
         n_reasons : int, default=0
             How many proxies and samples to name of those that the score comes from.
@@ -250,8 +250,8 @@ class Scorer:
                 "score": best,
                 "margin": best - others.max(axis=0),
                 "familiarity": scores.max(axis=0)
-                if score == "auto"
-                else self.familiarity(similarities, score),
+                if kind == "auto"
+                else self.familiarity(similarities, kind),
             }
             if temperature is not None:
                 probabilities = probabilities_of(scores.T, temperature, softmax)
@@ -274,7 +274,7 @@ class Scorer:
         found = {
             name: np.concatenate([part[name] for part in found]) for name in found[0]
         }
-        if score == "auto":
+        if kind == "auto":
             found["familiarity"] = self._with_means(found["familiarity"], X)
         return found
 

@@ -44,15 +44,15 @@ class Calibration(NamedTuple):
         )
 
 
-def calibrate(scorer, score):
+def calibrate(scorer, kind):
     """Find what scores of left-out samples show; once for each kind of familiarity.
 
     Parameters
     ----------
     scorer : Scorer
         Of all that is known. It keeps the result.
-    score : str
-        Which familiarity to tell.
+    kind : str
+        Which familiarity to tell: as for `Scorer.familiarities`.
 
     Returns
     -------
@@ -61,21 +61,22 @@ def calibrate(scorer, score):
         to leave out.
     """
     with scorer.lock:  # threads that come meanwhile wait
-        if score not in scorer.calibrations:
-            found = _calibrated(scorer, score)
+        if kind not in scorer.calibrations:
+            found = _calibrated(scorer, kind)
             if not _tells_apart(scorer.head):
                 found = found._replace(temperature=1.0)
-            scorer.calibrations[score] = found
-        return scorer.calibrations[score]
+            scorer.calibrations[kind] = found
+        return scorer.calibrations[kind]
 
 
-def _calibrated(scorer, score):
+def _calibrated(scorer, kind):
+    """Do what `calibrate` does, whether or not the classes differ."""
     if scorer.plan.needs.samples == 0:
         raise NotFittedError(
             "temperature='auto' and Rejection(threshold='auto') need samples of each "
             "class, but were set after fit: call fit again."
         )
-    found = leave_one_out(scorer, score)
+    found = leave_one_out(scorer, kind)
     if found is None:
         temperature = _between_classes(*scores_of_kept(scorer))
         return Calibration(temperature, np.empty(0), np.empty(0))
@@ -149,16 +150,16 @@ def _between_classes(scores, codes):
     return float(found) if np.isfinite(found) and found > 0 else 1.0
 
 
-def familiarity_of(clf, scorer):
-    """Find which familiarity a classifier tells."""
-    score = "auto"
+def familiarity_kind(clf, scorer):
+    """Find which kind of familiarity a classifier tells, as `Scorer` calls it."""
+    kind = "auto"
     if clf.rejection is not None:
         check_parameter(clf, "rejection")
         clf.rejection._validate_params()
-        score = clf.rejection.score
-    if score == "auto" and not scorer.tells_by_means:
+        kind = clf.rejection.score
+    if kind == "auto" and not scorer.tells_by_means:
         return "similarity"
-    return score
+    return kind
 
 
 def temperature_of(clf, scorer):
@@ -168,7 +169,7 @@ def temperature_of(clf, scorer):
         return clf.temperature
     if not scorer.plan.can_leave_out:
         return 1.0
-    return calibrate(scorer, familiarity_of(clf, scorer)).temperature
+    return calibrate(scorer, familiarity_kind(clf, scorer)).temperature
 
 
 def threshold_of(clf, scorer):
@@ -176,8 +177,8 @@ def threshold_of(clf, scorer):
     rejection = clf.rejection
     if rejection.threshold == "auto":
         scorer.plan.check_left_out()
-        score = familiarity_of(clf, scorer)
-        return calibrate(scorer, score).threshold(rejection.rate)
+        kind = familiarity_kind(clf, scorer)
+        return calibrate(scorer, kind).threshold(rejection.rate)
     return rejection.threshold
 
 

@@ -34,7 +34,7 @@ from .._validation import (
     stacked,
     whole_labels,
 )
-from ._calibration import familiarity_of, threshold_of
+from ._calibration import familiarity_kind, threshold_of
 
 # Sums of weighted squares keep their precision up to there.
 _LARGEST_WEIGHT = 1e15
@@ -449,7 +449,7 @@ def check_learnt(clf, scorer):
     if clf.rejection is not None:
         nothing = np.empty(0, np.intp), np.empty(0, bool)
         rejected_labels(scorer.head.classes, *nothing, clf.rejection.label)
-        familiarity_of(clf, scorer)
+        familiarity_kind(clf, scorer)
         if threshold_of(clf, scorer) == -np.inf:
             warnings.warn(
                 "No class has proxies left without one of its samples, so that "

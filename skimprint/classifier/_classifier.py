@@ -35,7 +35,7 @@ from .._validation import check_components, fit_context, read_only
 from ..aggregation import AGGREGATIONS, Aggregation
 from ..methods import METHODS
 from ..normalization import NORMS, PROXY_NORMS
-from ._calibration import familiarity_of, not_found_yet, temperature_of, threshold_of
+from ._calibration import familiarity_kind, not_found_yet, temperature_of, threshold_of
 from ._checks import (
     check_labels_to_forget,
     check_learnt,
@@ -830,7 +830,7 @@ or callable, default="dot"
         classes, winners = scorer.head.classes, scorer.winners(X, check)
         if self.rejection is None:
             return classes[winners]
-        familiar = scorer.familiarities(X, familiarity_of(self, scorer))
+        familiar = scorer.familiarities(X, familiarity_kind(self, scorer))
         is_rejected = familiar < threshold_of(self, scorer)
         return rejected_labels(classes, winners, is_rejected, self.rejection.label)
 
@@ -861,7 +861,7 @@ or callable, default="dot"
         array(['up', 'neither'], dtype='<U7')
         """
         scorer, queries, check = self._checked(X)
-        familiarities = scorer.familiarities(queries, familiarity_of(self, scorer))
+        familiarities = scorer.familiarities(queries, familiarity_kind(self, scorer))
         return like_input(X, finite(familiarities, queries, check))
 
     def explain(self, X: Array, *, n_reasons: int = 5, y: Array | None = None) -> Bunch:

@@ -7,7 +7,7 @@ from sklearn.utils import Bunch
 
 from .._arrays.groups import GroupedRows
 from .._memory.points import nearest_to
-from ._calibration import familiarity_of, temperature_of
+from ._calibration import familiarity_kind, temperature_of
 from ._checks import finite, known_codes
 
 
@@ -32,10 +32,10 @@ def explanation_of(clf, X, *, n_reasons=0, y=None, with_probabilities=False):
     if not (isinstance(n_reasons, Integral) and n_reasons >= 0):
         raise ValueError(f"n_reasons must be an int of at least 0; got {n_reasons!r}.")
     scorer, queries, check = clf._checked(X)
-    head, score = scorer.head, familiarity_of(clf, scorer)
+    head, kind = scorer.head, familiarity_kind(clf, scorer)
     codes = None if y is None else known_codes(head.classes, y, len(queries))
     temperature = temperature_of(clf, scorer) if with_probabilities else None
-    found = scorer.explain(queries, score, n_reasons, codes, temperature)
+    found = scorer.explain(queries, kind, n_reasons, codes, temperature)
     finite(found["score"], queries, check)
     finite(found["familiarity"], queries, check)
     return Bunch(

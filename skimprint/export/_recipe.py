@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from .._scoring.familiarity import _CONTRAST, MEANS
 from ..aggregation import AGGREGATIONS, Votes
 from ..classifier import ImprintClassifier, ImprintClassifierCV
-from ..classifier._calibration import familiarity_of, temperature_of, threshold_of
+from ..classifier._calibration import familiarity_kind, temperature_of, threshold_of
 from ..classifier._head import lowest_score
 from ..normalization import EPS
 
@@ -51,7 +51,7 @@ class Recipe:
         _check_forms(plan)
         self.classes = head.all_classes
         self.temperature = float(temperature_of(clf, scorer))
-        self.score = familiarity_of(clf, scorer)
+        self.familiarity_kind = familiarity_kind(clf, scorer)
         self.threshold = None
         if clf.rejection is not None:
             self.threshold = float(threshold_of(clf, scorer))
@@ -74,7 +74,7 @@ class Recipe:
             self._add(
                 landmarks=head.kernel.landmarks, coefficients=head.kernel.coefficients
             )
-        if self.score == "auto":
+        if self.familiarity_kind == "auto":
             self._add(mean_directions=head.mean_directions)
         self.arrays["codes"] = head.codes.astype(np.int64)
         self._group_classes()
@@ -161,10 +161,10 @@ class Recipe:
 
     def familiarities(self, xp, X, similarities, scores, arrays):
         """Tell how familiar normalised queries are: (n_queries,)."""
-        if self.score == "auto":
+        if self.familiarity_kind == "auto":
             cosines = X @ xp.turned(arrays["mean_directions"])
             return xp.max(scores, 1) + xp.max(cosines, 1) * MEANS
-        if self.score == "similarity":
+        if self.familiarity_kind == "similarity":
             return xp.max(similarities, 1)
         n_nearest = 2 if self.plan.generator.selects else 1
         reduce = _largest if n_nearest == 1 else self._mean_of_two

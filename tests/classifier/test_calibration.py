@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from skimprint import ImprintClassifier, Rejection
 from skimprint._scoring.leave_one_out import leave_one_out
 from skimprint.aggregation import Votes
-from skimprint.classifier._calibration import Calibration, calibrate, familiarity_of
+from skimprint.classifier._calibration import Calibration, calibrate, familiarity_kind
 from skimprint.datasets import load_digits_embeddings
 from skimprint.methods import RECOMMENDED
 
@@ -341,7 +341,7 @@ def test_classes_of_one_sample_are_rejected_about_as_asked(params, sizes):
         numbers = rng.permutation(np.resize(sizes, 10))
         few, labels, queries, truth = cut(X[order], y[order], numbers)
         scorer = clf.fit(few, labels)._fitted.scorer
-        found = leave_one_out(scorer, familiarity_of(clf, scorer))
+        found = leave_one_out(scorer, familiarity_kind(clf, scorer))
         weights = 1 / np.bincount(found.codes)[found.codes]
         larger = Calibration(1.0, found.familiarities, weights).threshold(0.1)
         familiar = clf.score_samples(queries)
