@@ -1,7 +1,9 @@
 """What a head says about queries: scores, familiarities, explanations, proxies."""
 
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import softmax
@@ -17,6 +19,30 @@ from .similarity import METRICS, Similarity
 _AT_A_TIME = 2**18
 
 
+class _Block(NamedTuple):
+    """Some of the queries, and what an `Aggregation` is given to score them.
+
+    Attributes
+    ----------
+    X : ndarray or DeviceArray of shape (n_queries, n_features)
+        All queries.
+    part : slice
+        Which of them these are.
+    similarity : Similarity
+        Compares them with the proxies, where they are.
+    queries : array of shape (n_block, n_features)
+        They, prepared by that.
+    get_raw : callable
+        In place of its `raw`: refuses queries whose similarities are not finite.
+    """
+
+    X: Any
+    part: slice
+    similarity: Similarity
+    queries: Any
+    get_raw: Callable
+
+
 class Scorer:
     """Score queries by a head, as its plan says.
 
@@ -29,9 +55,9 @@ class Scorer:
 
     Attributes
     ----------
-    checks_finite : bool
+    shows_non_finite : bool
         Whether NaN and infinity in queries are found in their scores, which is less
-        work than to look through the queries: then `winners` and `scores` need a check.
+        work than to look through the queries.
     calibrations : dict of {str: Calibration}
         What leaving samples out has shown, by the kind of familiarity.
     lock : ForkSafeLock
@@ -41,7 +67,7 @@ class Scorer:
     def __init__(self, head, plan=None):
         self.head = head
         self.plan = plan = plan or head.plan
-        self.checks_finite = (
+        self.shows_non_finite = (
             plan.metric.shows_non_finite
             and plan.aggregation.shows_non_finite
             and not plan.query_norm.is_callable
@@ -74,30 +100,30 @@ class Scorer:
         kernel = self.head.kernel
         return LabelShares(space.support(), kernel.gamma, kernel.alpha)
 
-    def winners(self, X, check):
+    def winners(self, X, refuse):
         """Find the best class of each query, the first of several.
 
         Parameters
         ----------
         X : ndarray or DeviceArray of shape (n_queries, n_features)
-            Validated queries; not for NaN and infinity if `checks_finite`.
-        check : callable
+            Validated queries; not for NaN and infinity if `shows_non_finite`.
+        refuse : callable
             Gets queries whose scores are not finite and the number of the first of
-            them, and raises an error if one of them is not.
+            them, and raises an error.
 
         Returns
         -------
         winners : ndarray of shape (n_queries,)
             Indices into the classes.
         """
-        return np.concatenate(self._score_blocks(X, check))
+        return np.concatenate(self._for_each_block(self._winners_of, X, refuse))
 
-    def scores(self, X, check):
+    def scores(self, X, refuse):
         """Score each class for each query.
 
         Parameters
         ----------
-        X, check
+        X, refuse
             As for `winners`.
 
         Returns
@@ -108,11 +134,72 @@ class Scorer:
         shape = len(X), len(self.head.classes)
         scores = np.empty(shape, dtype=self.head.proxies.dtype)
 
-        def keep(found, block):
-            scores[block] = found.T
+        def score(block):
+            scores[block.part] = self._scores_of(block).T
 
-        self._score_blocks(X, check, keep)
+        self._for_each_block(score, X, refuse)
         return scores
+
+    def _for_each_block(self, work, X, refuse=None):
+        """Call a function for blocks of queries, several at a time.
+
+        Parameters
+        ----------
+        work : callable
+            Gets a `_Block`.
+        X, refuse
+            As for `winners`; nothing is refused by default.
+
+        Returns
+        -------
+        results : list
+            What it has returned for each block.
+        """
+        aggregation, has_kernel = self.plan.aggregation, self.plan.kernel_weight > 0
+        compare = self.similarity
+        if aggregation.has_device_form and not has_kernel:
+            compare = compare.to(X)
+        # Of few proxies, looking through all queries would be a large part of the work.
+        # NaN and infinity spread to the scores, where one look per query finds them.
+        looks = refuse is not None and self.shows_non_finite and compare.xp is np
+
+        def work_on(part):
+            def get_raw(queries):
+                raw = compare.raw(queries)
+                if looks and not np.isfinite(raw[0]).all():
+                    refuse(X[part], part.start)
+                return raw
+
+            return work(_Block(X, part, compare, compare.prepare(X, part), get_raw))
+
+        # Where another process keeps a core busy, BLAS's threads take milliseconds for
+        # products of one query with many samples, which take one thread a tenth of one.
+        with one_blas_thread() if has_kernel and len(X) == 1 else nullcontext():
+            in_threads = not aggregation.is_callable
+            return compare.for_each_block(work_on, X, in_threads=in_threads)
+
+    def _winners_of(self, block):
+        """Find the best class of each query of a block: (n_block,)."""
+        if self.plan.kernel_weight and len(block.queries) != 1:
+            return self._scores_of(block).argmax(axis=0)
+        winners = self.plan.aggregation.winners(
+            block.similarity, block.queries, self.head.offsets, block.get_raw
+        )
+        of_kernel = self._of_kernel(block.X, block.part)
+        # Where proxies and kernel agree on the only query, the shares make no
+        # difference: the length of a whitened query takes as long as all the rest.
+        if of_kernel is None or winners == of_kernel.argmax(axis=0):
+            return winners
+        return self._scores_of(block, of_kernel).argmax(axis=0)
+
+    def _scores_of(self, block, of_kernel=None):
+        """Score the queries of a block, by the kernel too: (n_classes, n_block)."""
+        scores = self.plan.aggregation.of_queries(
+            block.similarity, block.queries, self.head.offsets, block.get_raw
+        )
+        if of_kernel is None:
+            of_kernel = self._of_kernel(block.X, block.part)
+        return self.with_kernel(scores, of_kernel)
 
     def familiarities(self, X, kind):
         """Tell how familiar each query is.
@@ -132,10 +219,10 @@ class Scorer:
         if kind == "auto":
             best = np.empty(len(X), dtype=self.head.proxies.dtype)
 
-            def keep_best(found, block):
-                best[block] = found.max(axis=0)
+            def find_best(block):
+                best[block.part] = self._scores_of(block).max(axis=0)
 
-            self._score_blocks(X, lambda *_: None, keep_best)
+            self._for_each_block(find_best, X)
             return self._with_means(best, X)
         compare = self.similarity
         if kind == "similarity":
@@ -344,58 +431,6 @@ class Scorer:
             return None
         queries = np.ascontiguousarray(X[block], dtype=self.head.proxies.dtype)
         return self.plan.query_norm(queries)
-
-    def _score_blocks(self, X, check, keep=None):
-        """Score blocks of queries, several at a time.
-
-        Parameters
-        ----------
-        X, check
-            As for `winners`.
-        keep : callable, default=None
-            Gets scores of shape (n_classes, n_block), and the slice of their block.
-
-        Returns
-        -------
-        winners : list of ndarray of shape (n_block,)
-            The best class of each query, only where nothing is kept of the scores.
-        """
-        head, aggregation = self.head, self.plan.aggregation
-        compare = self.similarity
-        has_kernel, is_single = self.plan.kernel_weight > 0, len(X) == 1
-        if aggregation.has_device_form and not has_kernel:
-            compare = compare.to(X)
-        # Of few proxies, looking through all queries would be a large part of the work.
-        # NaN and infinity spread to the scores, where one look per query finds them.
-        looks = self.checks_finite and compare.xp is np
-
-        def score(block):
-            def get_raw(queries):
-                raw = compare.raw(queries)
-                if looks and not np.isfinite(raw[0]).all():
-                    check(X[block], block.start)
-                return raw
-
-            queries = compare.prepare(X, block)
-            of_kernel = None
-            if keep is None and (is_single or not has_kernel):
-                found = aggregation.winners(compare, queries, head.offsets, get_raw)
-                of_kernel = self._of_kernel(X, block)
-                # Where proxies and kernel agree, the shares make no difference: the
-                # length of a whitened query takes as long as all the rest.
-                if of_kernel is None or found == of_kernel.argmax(axis=0):
-                    return found
-            scores = aggregation.of_queries(compare, queries, head.offsets, get_raw)
-            if of_kernel is None:
-                of_kernel = self._of_kernel(X, block)
-            scores = self.with_kernel(scores, of_kernel)
-            return keep(scores, block) if keep else scores.argmax(axis=0)
-
-        # Where another process keeps a core busy, BLAS's threads take milliseconds for
-        # products of one query with many samples, which take one thread a tenth of one.
-        with one_blas_thread() if has_kernel and is_single else nullcontext():
-            in_threads = not aggregation.is_callable
-            return compare.for_each_block(score, X, in_threads=in_threads)
 
 
 def _largest(proxies, rows, shares, n):

@@ -133,9 +133,8 @@ def checked_queries(clf, X, dtype, *, looks_later):
     -------
     queries : ndarray or DeviceArray of shape (n_samples, n_features)
         On the device that the classifier computes on.
-    check : callable
-        Says what is wrong with a block of the queries, which starts at a row, for
-        which something that is not finite has been found.
+    refuse : callable
+        Of `refusal`.
     """
     refuse_collections(X)
     X = stacked(X)
@@ -148,8 +147,29 @@ def checked_queries(clf, X, dtype, *, looks_later):
             reset=False,
             ensure_all_finite=not (looks_later and is_near),
         )
+    refuse = refusal(clf, dtype)
+    if is_near and not looks_later and _exceeds(X, dtype):
+        refuse(X, 0)
+    return to_device(readable(X), clf.device), refuse
 
-    def check(block, start):
+
+def refusal(clf, dtype):
+    """Make what raises an error for queries of which something is not finite.
+
+    Parameters
+    ----------
+    clf : ImprintClassifier
+        Is fitted.
+    dtype : dtype
+        What queries are computed in.
+
+    Returns
+    -------
+    refuse : callable
+        Gets a block of queries and its first row, and says what is wrong with it.
+    """
+
+    def refuse(block, start):
         check_finite(block, name="X", estimator=clf, start=start)
         check_fits(block, dtype)
         raise ValueError(
@@ -157,27 +177,25 @@ def checked_queries(clf, X, dtype, *, looks_later):
             "Scale the embeddings, or use norms that give unit length."
         )
 
-    if is_near and not looks_later and _exceeds(X, dtype):
-        check(X, 0)
-    return to_device(readable(X), clf.device), check
+    return refuse
 
 
-def finite(found, X, check):
+def finite(found, X, refuse):
     """Return what was found for queries, unless it is infinite or not a number.
 
     Parameters
     ----------
     found : ndarray of shape (n_queries, ...)
         Scores or similarities.
-    X, check
-        The queries, and what says what is wrong with them.
+    X, refuse
+        As `checked_queries` returns them.
 
     Returns
     -------
     found : ndarray of shape (n_queries, ...)
     """
     if not np.isfinite(found).all():
-        check(X, 0)
+        refuse(X, 0)
     return found
 
 

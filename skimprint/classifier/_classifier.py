@@ -823,11 +823,11 @@ or callable, default="dot"
             The label of the `rejection`, where `score_samples` is less than
             ``rejection_threshold_``.
         """
-        return like_input(X, self._predicted(*self._checked(X, scored=True)))
+        return like_input(X, self._predicted(*self._ready(X, scored=True)))
 
-    def _predicted(self, scorer, X, check):
+    def _predicted(self, scorer, X, refuse):
         """Predict labels of queries that have been validated."""
-        classes, winners = scorer.head.classes, scorer.winners(X, check)
+        classes, winners = scorer.head.classes, scorer.winners(X, refuse)
         if self.rejection is None:
             return classes[winners]
         familiar = scorer.familiarities(X, familiarity_kind(self, scorer))
@@ -860,9 +860,9 @@ or callable, default="dot"
         >>> clf.predict(X)
         array(['up', 'neither'], dtype='<U7')
         """
-        scorer, queries, check = self._checked(X)
+        scorer, queries, refuse = self._ready(X)
         familiarities = scorer.familiarities(queries, familiarity_kind(self, scorer))
-        return like_input(X, finite(familiarities, queries, check))
+        return like_input(X, finite(familiarities, queries, refuse))
 
     def explain(self, X: Array, *, n_reasons: int = 5, y: Array | None = None) -> Bunch:
         """Explain the class of each query: the proxies and samples that it comes from.
@@ -990,7 +990,7 @@ or callable, default="dot"
         array([0, 1])
         """
         now = copy(self)  # other threads may learn meanwhile
-        scorer, samples, _ = now._checked(X)
+        scorer, samples, _ = now._ready(X)
         return proxies_of_samples(scorer, now._fitted.state, samples, y)
 
     def decision_function(self, X: Array) -> Array:
@@ -1009,8 +1009,8 @@ or callable, default="dot"
             In the order of ``classes_``, distances negated. For two classes the score
             of ``classes_[1]`` less that of ``classes_[0]``.
         """
-        scorer, queries, check = self._checked(X, scored=True)
-        scores = finite(scorer.scores(queries, check), queries, check)
+        scorer, queries, refuse = self._ready(X, scored=True)
+        scores = finite(scorer.scores(queries, refuse), queries, refuse)
         scores = scorer.head.widened(scores, lowest_score(scores.dtype))
         if scores.shape[1] == 2:
             limit = np.finfo(scores.dtype).max
@@ -1086,26 +1086,29 @@ or callable, default="dot"
         >>> clf.proxy_labels_[indices]
         array([['up', 'both']], dtype='<U5')
         """
-        scorer, queries, check = self._checked(X)
+        scorer, queries, refuse = self._ready(X)
         similarities, indices = scorer.nearest(queries, n_nearest(scorer, n_neighbors))
-        finite(similarities, queries, check)
+        finite(similarities, queries, refuse)
         indices = like_input(X, indices)
         if not return_similarity:
             return indices
         return like_input(X, similarities), indices
 
-    def _probabilities(self, X, softmax, absent):
-        """Make probabilities of scores; those of an absent class are given."""
-        scorer, queries, check = self._checked(X, scored=True)
-        scores = finite(scorer.scores(queries, check), queries, check)
+    def _probabilities(self, X, softmax, fill):
+        """Make probabilities of scores by a softmax, with a fill for absent classes."""
+        scorer, queries, refuse = self._ready(X, scored=True)
+        scores = finite(scorer.scores(queries, refuse), queries, refuse)
         replace_by_probabilities(scores, temperature_of(self, scorer), softmax)
-        return scorer.head.widened(scores, absent)
+        return scorer.head.widened(scores, fill)
 
-    def _checked(self, X, *, scored=False):
-        """Find a scorer, valid queries, and a check of them if they are scored."""
+    def _ready(self, X, *, scored=False):
+        """Take the scorer, and validate queries: what `checked_queries` returns.
+
+        Those that are scored may be looked at later, by their scores.
+        """
         self._check_is_fitted()
         scorer = self._fitted.scorer  # once: other threads may replace it
-        looks_later = scored and scorer.checks_finite
+        looks_later = scored and scorer.shows_non_finite
         dtype = scorer.head.dtype
         return scorer, *checked_queries(self, X, dtype, looks_later=looks_later)
 

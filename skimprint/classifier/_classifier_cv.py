@@ -41,6 +41,7 @@ from .._validation import (
     stacked,
     whole_labels,
 )
+from ._checks import refusal
 from ._classifier import ImprintClassifier
 from ._onnx_hooks import OnnxHooks
 from ._shared_fits import Candidate, agreeing, fitted_together
@@ -631,9 +632,9 @@ def _accuracy(clf, X, y, sample_weight=None):
     # A rejection may give labels of another type; and no rows have no share.
     if clf.rejection is not None or not len(X):
         return clf.score(X, y, sample_weight)
-    X = to_device(X, clf.device)
-    is_right = clf._predicted(clf._fitted.scorer, X, None) == y
-    return float(np.average(is_right, weights=sample_weight))
+    scorer, X = clf._fitted.scorer, to_device(X, clf.device)
+    predicted = clf._predicted(scorer, X, refusal(clf, scorer.head.dtype))
+    return float(np.average(predicted == y, weights=sample_weight))
 
 
 class _Fold:

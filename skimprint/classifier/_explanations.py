@@ -31,13 +31,13 @@ def explanation_of(clf, X, *, n_reasons=0, y=None, with_probabilities=False):
     """
     if not (isinstance(n_reasons, Integral) and n_reasons >= 0):
         raise ValueError(f"n_reasons must be an int of at least 0; got {n_reasons!r}.")
-    scorer, queries, check = clf._checked(X)
+    scorer, queries, refuse = clf._ready(X)
     head, kind = scorer.head, familiarity_kind(clf, scorer)
     codes = None if y is None else known_codes(head.classes, y, len(queries))
     temperature = temperature_of(clf, scorer) if with_probabilities else None
     found = scorer.explain(queries, kind, n_reasons, codes, temperature)
-    finite(found["score"], queries, check)
-    finite(found["familiarity"], queries, check)
+    finite(found["score"], queries, refuse)
+    finite(found["familiarity"], queries, refuse)
     return Bunch(
         label=head.classes[found.pop("winner")],
         runner_up=head.classes[found.pop("second")],

@@ -243,7 +243,7 @@ def _check_learnt(source):
     rows, codes = rows[own], codes[own]
     differs = codes_among(head.classes, y)[rows] != codes
     if samples is not None:
-        _, X, _ = clf._checked(source.X_train)
+        _, X, _ = clf._ready(source.X_train)
         learnt = samples.values.rows[own]
         change = head.plan.support_norm(X[rows]) - learnt
         # Models in low precision embed the same item a little differently each time.

@@ -273,10 +273,10 @@ def test_another_plan_scores_by_the_same_head(few):
     )
 
 
-def test_queries_that_are_not_finite_are_shown_to_the_check(few):
+def test_queries_that_are_not_finite_are_refused(few):
     X, y = few
     scorer = plain_classifier("mean").fit(X, y)._fitted.scorer
-    assert scorer.checks_finite
+    assert scorer.shows_non_finite
     queries, seen = X.copy(), []
     queries[5, 3] = np.nan
     scorer.scores(queries, lambda block, start: seen.append((len(block), start)))

@@ -179,6 +179,27 @@ def test_any_number_of_jobs_and_kind_of_seed(data, n_jobs, random_state):
         )
 
 
+@pytest.mark.parametrize("rejection", [None, Rejection(-1, threshold=0.5)])
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+def test_test_samples_that_are_too_large_are_refused(data, metric, rejection):
+    X, y = data
+    X = np.float32(X) * 1e15
+    train, test = np.arange(len(X) - 10), np.arange(len(X) - 10, len(X))
+    X[test] *= 1e20
+    clf = plain_classifier(
+        "mean",
+        support_norm=None,
+        query_norm=None,
+        proxy_norm=None,
+        metric=metric,
+        rejection=rejection,
+    )
+    params = {"cv": [(train, test)], "error_score": "raise", "refit": False}
+    for search in (ImprintClassifierCV, GridSearchCV):
+        with pytest.raises(ValueError, match="X is too large: scores of queries"):
+            search(clf, {"n_proxies": [1]}, **params).fit(X, y)
+
+
 def test_scorers_may_copy_what_they_get(data):
     def of_copies(clf, X, y):
         scorers = clf._fitted.scorer, copy.deepcopy(clf._fitted.scorer)
