@@ -247,7 +247,7 @@ def learn_each(plans, batch):
     ]
 
 
-def completed(plan, state, *, n_jobs=None):
+def with_all_proxies(plan, state, *, n_jobs=None):
     """Generate the proxies that have waited until they are needed.
 
     Parameters

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._arrays.device import like_input
-from .._memory.learner import completed, learn, merge
+from .._memory.learner import learn, merge, with_all_proxies
 from .._progress import CallbackSupportMixin, fit_progress
 from .._scoring.scorer import replace_by_probabilities
 from .._scoring.similarity import METRICS
@@ -508,7 +508,7 @@ or callable, default="dot"
         n_there = np.count_nonzero(~batch.is_absent)
         with fit_progress(self, n_there, X=batch.X, y=y) as progress:
             state = learn(plan, state, batch, n_jobs=self.n_jobs, progress=progress)
-            state = completed(plan, state, n_jobs=self.n_jobs)
+            state = with_all_proxies(plan, state, n_jobs=self.n_jobs)
         self._adopt(Fitted(plan, state), features_of(X))
         return self
 

@@ -5,7 +5,7 @@ from threading import RLock
 from typing import NamedTuple
 
 from .._arrays.threads import ForkSafeLock, cached_property
-from .._memory.learner import batches_joined, completed, copied_parts, learn
+from .._memory.learner import batches_joined, copied_parts, learn, with_all_proxies
 from .._scoring.scorer import Scorer
 from .._space.space import Space
 from ._head import Head
@@ -108,9 +108,9 @@ class Fitted:
 
     @property
     def state(self):
-        """What is known, with nothing waiting."""
+        """What is known of all samples, with all proxies."""
         before = self.learnt
-        state = completed(self.plan, before, n_jobs=self._n_jobs)
+        state = with_all_proxies(self.plan, before, n_jobs=self._n_jobs)
         if state is not before:
             self._learnt = state, ()
         return state

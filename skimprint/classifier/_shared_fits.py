@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays.threads import cached_property
-from .._memory.learner import completed, learn, learn_each
+from .._memory.learner import learn, learn_each, with_all_proxies
 from .._plan import named_norm
 from .._scoring.scorer import Scorer
 from .._scoring.similarity import largest_first, largest_rows
@@ -127,7 +127,9 @@ def _fitted(candidates, X, y, sample_weight, queries, spaces):
     else:
         # What is remembered of the head is what any of them needs, too.
         begun = [start(first.clf, batch, plan=plans[first]) for first in firsts]
-        states = [completed(plan, learn(plan, state, batch)) for plan, state in begun]
+        states = [
+            with_all_proxies(plan, learn(plan, state, batch)) for plan, state in begun
+        ]
     features = features_of(X)
     learn_time = time.perf_counter() - began
 

@@ -9,7 +9,7 @@ from sklearn.utils.validation import _check_y, check_consistent_length
 
 from .._arrays.device import to_device, to_host
 from .._arrays.finite import naming_rows
-from .._memory.learner import batches_joined, completed, learn
+from .._memory.learner import batches_joined, learn, with_all_proxies
 from .._memory.state import State
 from .._plan import Plan
 from .._validation import shortened
@@ -221,7 +221,7 @@ def learn_group(how, state, pieces, since, n_samples, device):
     )
     batch = replace(batch, X=to_device(batch.X, device))
     after = learn(how.plan, state, batch, n_jobs=1)
-    after = completed(how.plan, after, n_jobs=1)
+    after = with_all_proxies(how.plan, after, n_jobs=1)
     # Rows that are new here are numbered after all others, whichever have come before.
     rows = np.concatenate(rows) - (state.n_samples - since)
     after = after.renumbered(rows, since=state.n_samples)
