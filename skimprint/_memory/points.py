@@ -67,7 +67,7 @@ def sampled(points, most):
     return take(points, np.sort(np.argsort(keys, kind="stable")[:most]))
 
 
-def sharing(points, proxies):
+def weighed_by(points, proxies):
     """Give points the weight of the proxies that they are nearest to.
 
     Parameters

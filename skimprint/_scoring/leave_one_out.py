@@ -133,7 +133,7 @@ def leave_one_out(scorer, kind):
     if others is not None:
         one_shot[others == np.arange(len(others))] = np.nan
     return LeftOutScores(
-        scores, familiar, samples.codes, samples.shares, is_alone, one_shot
+        scores, familiar, samples.codes, samples.counts, is_alone, one_shot
     )
 
 
@@ -275,7 +275,7 @@ def _by_proxies(scorer, samples, change, kind, others=None):
 def _means_without(head, samples):
     """Make the mean of its class without each sample: of the shape of the samples."""
     means = head.space.means[samples.codes]
-    shift = shift_without(head.space.mean_weights[samples.codes], samples.weights)
+    shift = shift_without(head.space.weights_of_means[samples.codes], samples.weights)
     return means + shift[:, None] * (means - samples.rows)
 
 
@@ -351,7 +351,7 @@ def _changes(scorer, samples):
     is_alone[samples.codes] = True
     is_alone[samples.codes[usable]] = False
     samples, change = take((samples, change), usable)
-    return samples.sharing(head.space.class_weights), change, is_alone
+    return samples.standing_for(head.space.class_weights), change, is_alone
 
 
 def _changes_of(scorer, samples):
@@ -380,7 +380,7 @@ def _changes_of(scorer, samples):
     usable = np.concatenate(usable)
     if scorer.plan.mean_weight or head.whitening is not None:
         # All that was learnt of a class of a head leaves its row, but no mean.
-        left = 1 - samples.weights / head.space.mean_weights[samples.codes]
+        left = 1 - samples.weights / head.space.weights_of_means[samples.codes]
         usable &= left > _LEFT
     return change, usable
 
@@ -445,7 +445,7 @@ class _HeadWithout:
         self.queries, self.codes = queries, samples.codes
         self.losing = np.where(change.gone, -1, change.own)  # a proxy of each, or -1
         self.rows, self.residuals = samples.rows, samples.rows - means[self.codes]
-        class_weights = head.space.mean_weights
+        class_weights = head.space.weights_of_means
         own_weights = class_weights[self.codes]
         total = class_weights[~head.space.is_head].sum()
         shift = shift_without(own_weights, samples.weights)

@@ -102,8 +102,8 @@ class Support(NamedTuple):
         support : Support
         """
         kept = LeftOut.of(samples, class_weights)
-        sums = np.bincount(kept.codes, kept.shares)
-        weights = balanced(kept.shares, kept.codes)
+        sums = np.bincount(kept.codes, kept.counts)
+        weights = balanced(kept.counts, kept.codes)
         return cls(
             kept.rows.astype(dtype, copy=False),
             kept.codes,

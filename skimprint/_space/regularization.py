@@ -50,8 +50,8 @@ class LeftOut(NamedTuple):
         The class of each, in ascending order.
     weights : ndarray of shape (n,)
         The weight that each has in its class.
-    shares : ndarray of shape (n,)
-        The weight of the samples that each stands for.
+    counts : ndarray of shape (n,)
+        The weight of the samples that each stands for, as in `Points`.
     numbers : ndarray of shape (n,)
         The place of each among the samples that are kept of its class.
     """
@@ -59,7 +59,7 @@ class LeftOut(NamedTuple):
     rows: np.ndarray
     codes: np.ndarray
     weights: np.ndarray
-    shares: np.ndarray
+    counts: np.ndarray
     numbers: np.ndarray
 
     @classmethod
@@ -68,13 +68,13 @@ class LeftOut(NamedTuple):
         rows, weights, *_ = samples.values
         codes = samples.codes
         numbers = np.arange(len(rows)) - samples.offsets[codes]
-        return cls(rows, codes, weights, weights, numbers).sharing(class_weights)
+        return cls(rows, codes, weights, weights, numbers).standing_for(class_weights)
 
-    def sharing(self, class_weights):
+    def standing_for(self, class_weights):
         """Let the samples stand for all of their class, by their weights."""
         totals = np.bincount(self.codes, self.weights)
         of_class = class_weights[self.codes] / totals[self.codes]
-        return self._replace(shares=self.weights * of_class)
+        return self._replace(counts=self.weights * of_class)
 
 
 def choose_shrinkage(scatter, class_weight, means, left_out):
@@ -110,7 +110,7 @@ def choose_shrinkage(scatter, class_weight, means, left_out):
         scatter, class_weight, means, left_out, SHRINKAGES, among
     )
     codes = np.searchsorted(among, left_out.codes)
-    return SHRINKAGES[last_of_the_best(scores, codes, balanced(left_out.shares, codes))]
+    return SHRINKAGES[last_of_the_best(scores, codes, balanced(left_out.counts, codes))]
 
 
 def shrinkage_of_means(n_classes, n_features):
@@ -161,7 +161,7 @@ def choose_alpha(scatter, class_weight, means, left_out):
     left_out = take(left_out, slice(None, None, step))
     alphas = variance * np.array(ALPHAS)
     scores = ridge_scores(scatter, means * class_weight[:, None], left_out, alphas)
-    return float(alphas[last_of_the_best(scores, left_out.codes, left_out.shares)])
+    return float(alphas[last_of_the_best(scores, left_out.codes, left_out.counts)])
 
 
 def _able_to_go(class_weight, left_out):
@@ -170,7 +170,7 @@ def _able_to_go(class_weight, left_out):
     return take(left_out, of_class - left_out.weights > _EPS * of_class)
 
 
-def last_of_the_best(candidates, codes, shares, targets=None):
+def last_of_the_best(candidates, codes, weights, targets=None):
     """Find the last of the candidates whose scores are best for samples.
 
     Of equally good ones the last, most regularised one: rounding must not decide.
@@ -181,7 +181,7 @@ def last_of_the_best(candidates, codes, shares, targets=None):
         Scores of samples that are left out.
     codes : ndarray of shape (n,)
         The class of each.
-    shares : ndarray of shape (n,)
+    weights : ndarray of shape (n,)
         The weight of each.
     targets : ndarray of shape (n, n_classes), default=None
         By default, the best scores have the largest mean log-likelihood; with targets,
@@ -194,12 +194,12 @@ def last_of_the_best(candidates, codes, shares, targets=None):
     values, temperature = [], None
     for scores in candidates:
         value, temperature = fit_temperature(
-            scores, codes, shares, start=temperature, no_gain=_SAME_LIKELIHOOD / 10
+            scores, codes, weights, start=temperature, no_gain=_SAME_LIKELIHOOD / 10
         )
         value = max(value, -np.log(scores.shape[1]))  # no worse than chance
         if targets is not None:
             errors = np.sum((scores - targets) ** 2, axis=1)
-            value -= np.average(errors, weights=shares)
+            value -= np.average(errors, weights=weights)
         values.append(value)
     return int(np.flatnonzero(values >= max(values) - _SAME_LIKELIHOOD)[-1])
 

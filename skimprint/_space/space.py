@@ -44,7 +44,7 @@ class Space:
         if shrinkage is not None:
             self.shrinkage = shrinkage
 
-    def sharing(self, other):
+    def reusing(self, other):
         """Take over what another space of the same samples has computed."""
         if other is not None:
             own = "state", "class_weights", "is_head", "_previous"
@@ -74,7 +74,7 @@ class Space:
         return self.state.column(lambda block: block.moments.means)
 
     @cached_property
-    def mean_weights(self):
+    def weights_of_means(self):
         """Weight of the samples that each mean is of; a row of a head is none."""
         if self.state.blocks[0].moments is None:
             return self.class_weights  # there are no means
@@ -111,7 +111,7 @@ class Space:
             return shrinkage_of_means(*self.moments.columns.means.shape)
         with one_thread_if_small(self.state.n_features):
             return choose_shrinkage(
-                self.scatter, self.mean_weights, self.means, self.left_out()
+                self.scatter, self.weights_of_means, self.means, self.left_out()
             )
 
     @cached_property

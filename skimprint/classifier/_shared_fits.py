@@ -141,7 +141,7 @@ def _fitted(candidates, X, y, sample_weight, queries, spaces):
             heads[each.key(_ONLY_PREDICTION), plans[each].whitening].append(each)
         for alike in heads.values():
             began = time.perf_counter()
-            space = Space(state).sharing(spaces.get(of_samples))
+            space = Space(state).reusing(spaces.get(of_samples))
             head = Head(plans[alike[0]], space)
             spaces[of_samples] = space
             head_time = learn_time + time.perf_counter() - began

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from .._arrays.groups import GroupedRows, offsets_of, runs_of
 from .._arrays.threads import run_tasks
 from .._memory.columns import Points, Ragged, as_slice, joined, take
-from .._memory.points import compressed, nearest_to, sampled, sharing
+from .._memory.points import compressed, nearest_to, sampled, weighed_by
 from .._memory.state import Imprint, Needs
 from .._validation import DTYPES, check_returned
 from ..cluster._kmeans.nearest import nearest_of
@@ -401,7 +401,7 @@ class ProxyGenerator(BaseEstimator, ABC):
                 index = index[np.sort(drawn)]
             points = selected(support, index, np.array([0, len(index)])).values
             if not self.selects:
-                return sharing(points, proxies.one(group))
+                return weighed_by(points, proxies.one(group))
             points = self.condense(points, bound)
             if len(points.counts) > 2 * bound:
                 raise ValueError(

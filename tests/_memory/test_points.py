@@ -17,7 +17,7 @@ from skimprint._memory.points import (
     compressed,
     mean_of,
     sampled,
-    sharing,
+    weighed_by,
 )
 
 
@@ -177,11 +177,11 @@ class TestCompressed:
                 np.testing.assert_array_equal(array, other)
 
 
-def test_sharing_keeps_the_weight_of_every_proxy():
+def test_weighed_by_keeps_the_weight_of_every_proxy():
     rng = np.random.default_rng(0)
     proxies = points_of(np.eye(3), np.array([5.0, 3.0, 2.0]))
     drawn = points_of(np.eye(3)[[0, 0, 1]] + 0.01 * rng.normal(size=(3, 3)))
-    found = sharing(drawn, proxies)
+    found = weighed_by(drawn, proxies)
     np.testing.assert_allclose(found.counts, [2.5, 2.5, 3, 2])
     np.testing.assert_array_equal(found.vectors[3], proxies.vectors[2])
 

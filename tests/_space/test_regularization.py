@@ -199,7 +199,7 @@ def test_each_class_has_the_same_say_in_the_shrinkage(n_classes):
 
     expected = choice(left_out)
     for few in (varies, ~varies):
-        assert choice(left_out._replace(shares=np.where(few, 1e-3, 1))) == expected
+        assert choice(left_out._replace(counts=np.where(few, 1e-3, 1))) == expected
     assert choice(take(left_out, varies)) != choice(take(left_out, ~varies))
 
 

@@ -102,7 +102,7 @@ class TestLeftOut:
         X, y, weights = samples()
         left_out = Space(learnt(plan, X, y, weights)).left_out()
         assert np.bincount(left_out.codes).tolist() == [15] * 4
-        np.testing.assert_allclose(left_out.weights, left_out.shares)
+        np.testing.assert_allclose(left_out.weights, left_out.counts)
         assert left_out.numbers.tolist() == 4 * list(range(15))
 
     def test_bounded_and_standing_for_their_class(self, plan, monkeypatch):
@@ -112,23 +112,23 @@ class TestLeftOut:
         left_out = space.left_out()
         assert np.bincount(left_out.codes).tolist() == [3] * 4
         np.testing.assert_allclose(
-            np.bincount(left_out.codes, left_out.shares), space.class_weights
+            np.bincount(left_out.codes, left_out.counts), space.class_weights
         )
         monkeypatch.setattr(module, "_MAX_LEFT_OUT", 2)
         assert np.bincount(space.left_out().codes).tolist() == [1] * 4
 
 
-class TestSharing:
+class TestReusing:
     def test_takes_over_what_has_been_computed(self, plan):
         X, y, weights = samples()
         first = Space(learnt(plan, X, y, weights))
         covariance = first.covariance
         other = Space(learnt(plan_of("all").with_needs(plan.needs), X, y, weights))
-        assert other.sharing(first) is other
+        assert other.reusing(first) is other
         assert other.covariance is covariance
         assert len(other.proxies.values.counts) == 60  # but its own proxies
         assert len(first.proxies.values.counts) == 4
-        assert other.sharing(None) is other
+        assert other.reusing(None) is other
 
     def test_moments_follow_those_before_once(self, plan, monkeypatch):
         X, y, _ = samples()
