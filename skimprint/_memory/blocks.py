@@ -6,7 +6,7 @@ import numpy as np
 
 from .._arrays.groups import GroupedRows, late_rows, offsets_of, row_keys
 from .._arrays.threads import run_blocks
-from .._space.moments import MomentColumns, are_few, joined, moments_of
+from .._space.moments import MomentColumns, are_few, joined_moments, moments_of
 from .._validation import as_objects
 from .columns import Ragged, Samples, n_bytes, sorted_by_key, take
 from .state import BLOCK_BYTES, Block, split
@@ -85,7 +85,7 @@ def blocks_of(
             known = before.gather(
                 labels[start:stop], lambda block: (block.moments, block.samples)
             )
-            columns = _joined(needs, known, columns, pool)
+            columns = _joined_with_known(needs, known, columns, pool)
         moments, samples = columns
         part = take(whole, slice(start, stop))
         blocks.append(part._replace(moments=moments, samples=samples))
@@ -208,7 +208,7 @@ def _statistics_of(needs, source, place, training_rows):
     return moments_of(rows, weights, needs.moments), samples
 
 
-def _joined(needs, known, more, pool):
+def _joined_with_known(needs, known, more, pool):
     """Join what was known of classes and what there is more, both in columns."""
     (before, kept), (moments, samples) = known, more
     both = sorted_by_key(kept.followed_by(samples))
@@ -217,7 +217,9 @@ def _joined(needs, known, more, pool):
         moments = pool.join_means(before, moments)
     elif needs.moments:
         found = [
-            _joined_one(before.one(i, kept), moments.one(i, samples), both.one(i))
+            _joined_moments_of(
+                before.one(i, kept), moments.one(i, samples), both.one(i)
+            )
             for i in range(len(both))
         ]
         most[[one.triangle is None for one in found]] = both.sizes.max()
@@ -225,13 +227,13 @@ def _joined(needs, known, more, pool):
     return moments, both.first(most)
 
 
-def _joined_one(first, second, samples):
+def _joined_moments_of(first, second, samples):
     """Join the moments of one class, whose samples are those of both that are kept."""
     # A class of a head has no samples of its own.
     if first.weight == 0:
         return second
     if first.rows is None or second.rows is None:
-        return joined(first, second)
+        return joined_moments(first, second)
     if are_few(*samples.rows.shape):
         return moments_of(samples.rows, samples.weights)
     return moments_of(

@@ -59,8 +59,8 @@ class Moments(NamedTuple):
     row_weights: np.ndarray | None = None
 
     @property
-    def scatter(self):
-        """The triangle, in float64; rows are multiplied in the precision they have."""
+    def scatter_triangle(self):
+        """Of the scatter, in float64; rows are multiplied in their own precision."""
         if self.rows is None:
             return self.triangle.astype(np.float64, copy=False)
         residuals = (self.rows - self.mean) * np.sqrt(self.row_weights)[:, None]
@@ -118,7 +118,7 @@ def moments_of(rows, weights=None, order=2):
     return Moments(total, mean, variance, third, fourth, triangle)
 
 
-def joined(first, second):
+def joined_moments(first, second):
     r"""Join the moments of two parts that have not both kept their samples.
 
     Parameters
@@ -154,8 +154,8 @@ def joined(first, second):
         # The residuals r about the part's mean become r + shift.
         shift = part.mean - mean
         square = shift @ shift
-        scatter = part.scatter
-        turned = times(len(mean), 1.0, scatter, shift)
+        scatter = part.scatter_triangle
+        turned = times(len(mean), 1.0, scatter, shift)  # S s
         moved = part.variance + part.weight * square
         variance += moved
         third += part.third + 2 * turned + moved * shift
@@ -281,7 +281,9 @@ class MomentColumns(NamedTuple):
 
     def up_to(self, order):
         """Keep what is needed of moments up to an order, as `Needs` have it."""
-        return (None, MomentColumns(*self[:3]), self)[order]
+        if order == 1:
+            return self._replace(thirds=None, fourths=None, triangles=None)
+        return self if order else None
 
     @classmethod
     def of_head(cls, rows):
@@ -353,8 +355,8 @@ class Pool:
     def absorb(self, moments):
         """Add the scatter of a class, and leave it away from its moments."""
         if moments.third is not None and self.triangle is not None:
-            self.triangle += moments.scatter
-        return Moments(*moments[:3])
+            self.triangle += moments.scatter_triangle
+        return Moments(moments.weight, moments.mean, moments.variance)
 
     def absorb_columns(self, columns, samples):
         """Add the scatters of classes, and leave them away from their moments.
@@ -449,8 +451,8 @@ class CommonMoments:
             n_classes = sum(np.count_nonzero(b.moments.weights) for b in blocks)
             if is_precise and len(lost) + len(changed) < n_classes:
                 triangle = previous._triangle.copy()
-                triangle -= sum(one.scatter for one in lost)
-                triangle += sum(one.scatter for one in changed)
+                triangle -= sum(one.scatter_triangle for one in lost)
+                triangle += sum(one.scatter_triangle for one in changed)
                 self._largest = max(self.variance, previous._largest)
                 return triangle
         pool = Pool.empty(self._state.n_features)
@@ -483,8 +485,10 @@ class CommonMoments:
     @property
     def varies(self):
         """Whether samples differ from their class mean by more than rounding errors."""
-        parts = [block.moments[:2] for block in self._state.blocks]
-        squares = sum(w @ np.einsum("ij,ij->i", means, means) for w, means in parts)
+        columns = [block.moments for block in self._state.blocks]
+        squares = sum(
+            c.weights @ np.einsum("ij,ij->i", c.means, c.means) for c in columns
+        )
         return self.variance > rounding_of(self._state.dtype) * squares
 
     @property

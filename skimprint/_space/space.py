@@ -95,11 +95,10 @@ class Space:
         classes: by the mean of eight data sets, a whitening by that gives 0.6 points
         more than none, and tells unknown queries apart better.
         """
-        moments = self.moments
-        weights, means = moments.columns[:2]
+        moments, means = self.moments, self.moments.columns.means
         if not moments.varies:
             return Scatter.of_rows(moments.between, float(len(means)))
-        total = float(weights.sum())
+        total = float(moments.columns.weights.sum())
         if moments.factor is not None:
             return Scatter.of_rows(moments.factor, total)
         return Scatter(total, means[:0], moments.scatter)

@@ -315,8 +315,7 @@ def within_class_covariance(moments):
     .. [1] O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional
        covariance matrices", Journal of Multivariate Analysis 88, 2004.
     """
-    weights, means = moments.columns[:2]
-    total, d = weights.sum(), means.shape[1]
+    total, d = moments.columns.weights.sum(), moments.columns.means.shape[1]
     if not moments.varies:
         return np.eye(d), 1.0
     covariance = moments.scatter / total

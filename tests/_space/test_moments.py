@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from states import learnt, plan_of, with_moments
 
 from skimprint._space import moments
-from skimprint._space.moments import CommonMoments, joined, moments_of
+from skimprint._space.moments import CommonMoments, joined_moments, moments_of
 
 
 def samples(n, d, seed=0):
@@ -16,13 +16,15 @@ def samples(n, d, seed=0):
 
 
 def scatter(found):
-    return moments._symmetric(found.scatter, len(found.mean))
+    return moments._symmetric(found.scatter_triangle, len(found.mean))
 
 
 def assert_same(moments, expected, rtol=1e-9):
     np.testing.assert_allclose(moments.weight, expected.weight, rtol)
     np.testing.assert_allclose(moments.mean, expected.mean, rtol, 1e-9)
-    np.testing.assert_allclose(moments.scatter, expected.scatter, rtol, 1e-9)
+    np.testing.assert_allclose(
+        moments.scatter_triangle, expected.scatter_triangle, rtol, 1e-9
+    )
     np.testing.assert_allclose(moments.variance, expected.variance, rtol)
     np.testing.assert_allclose(moments.third, expected.third, rtol, 1e-8)
     np.testing.assert_allclose(moments.fourth, expected.fourth, rtol)
@@ -52,8 +54,8 @@ def test_parts_make_the_whole(cut, d):
     parts = [moments_of(X[p], weights[p]) for p in (slice(cut), slice(cut, None))]
     assert any(part.rows is None for part in parts)
     whole = moments_of(X, weights)
-    assert_same(joined(*parts), whole)
-    assert_same(joined(*parts[::-1]), whole)
+    assert_same(joined_moments(*parts), whole)
+    assert_same(joined_moments(*parts[::-1]), whole)
 
 
 def test_memory_is_never_more_than_the_samples():
@@ -64,7 +66,7 @@ def test_memory_is_never_more_than_the_samples():
     assert many.triangle.shape == (8 * 9 / 2,)
     assert many.rows is None
     assert moments_of(X[:5]).rows is None
-    assert joined(few, many).triangle.shape == (8 * 9 / 2,)
+    assert joined_moments(few, many).triangle.shape == (8 * 9 / 2,)
 
 
 @pytest.mark.parametrize("d", [3, 300])
