@@ -112,7 +112,7 @@ class Plan:
         support_norm, query_norm, proxy_norm, metric, aggregation = (
             _copied(getattr(clf, name)) for name in names
         )
-        support_norm = named_norm(support_norm, query_norm)
+        support_norm = resolved_support_norm(support_norm, query_norm)
         chooses_norm = support_norm == "auto"
         if chooses_norm:
             support_norm = chosen_norm(is_nonnegative)
@@ -120,37 +120,15 @@ class Plan:
             query_norm = support_norm
         generator = make_generator(_copied(clf.generator))
         proxy_norm = make_norm(proxy_norm, "proxy_norm", PROXY_NORMS)
-        are_points = proxy_norm.is_pointwise and not generator.combines
-        mean_weight = clf.mean_weight
-        if mean_weight == "auto":
-            mean_weight = 2 / 3 if are_points else 0.0
         metric, aggregation = make_metric(metric), make_aggregation(aggregation)
         aggregation.check(metric)
         check_device(clf.device)
-        if mean_weight and not are_points:
-            raise ValueError(
-                "mean_weight needs proxies that are points of the normalised space, "
-                "unlike those of 'least_squares' or proxy_norm='quantile': pass "
-                "mean_weight=0, or 'auto'."
-            )
-        whitening, are_alike = clf.whitening, same_value(query_norm, support_norm)
-        if isinstance(whitening, bool | np.bool_):  # False would be a shrinkage of 0
-            raise ValueError(
-                "whitening must be a number, 'auto' or None, which does not whiten; "
-                f"got {whitening}."
-            )
+        mean_weight = _mean_weight(clf.mean_weight, generator, proxy_norm)
+        is_same_norm = same_value(query_norm, support_norm)
         query_norm = make_norm(query_norm, "query_norm")
-        # Queries would be seen from an origin that is not theirs; a regression looks
-        # at the covariance itself, with an alpha that is made for the space as it was;
-        # and where queries get unit length again but proxies do not, which are many
-        # times as long once whitened, the shortest would be nearest to all.
-        are_far = (
-            query_norm.unit_length
-            and not (proxy_norm.unit_length or proxy_norm.is_callable)
-            and not (metric.is_product or metric.is_callable)
+        whitening = _whitening(
+            clf.whitening, is_same_norm, generator, proxy_norm, query_norm, metric
         )
-        if whitening == "auto" and (not are_alike or generator.combines or are_far):
-            whitening = None
         n_proxies = clf.n_proxies
         if isinstance(n_proxies, Mapping):
             n_proxies = dict(n_proxies)
@@ -165,7 +143,7 @@ class Plan:
             query_norm=query_norm,
             support_norm_value=support_norm,
             chooses_norm=chooses_norm,
-            norms_agree=support_norm is None or are_alike,
+            norms_agree=support_norm is None or is_same_norm,
             aggregation=aggregation,
             metric=metric,
             whitening=whitening,
@@ -240,7 +218,7 @@ class Plan:
             return "temperature='auto'"
         return None
 
-    def numbers(self, labels):
+    def n_proxies_of(self, labels):
         """Look up the number of proxies of each class: ints of shape (n_classes,)."""
         return numbers_of(self.n_proxies, labels, "n_proxies")
 
@@ -284,8 +262,8 @@ class Plan:
             )
 
 
-def named_norm(support_norm, query_norm):
-    """Find the norm of the support, if it has a name: that of the queries, by default.
+def resolved_support_norm(support_norm, query_norm):
+    """Find the norm of the support: for ``"auto"``, that of the queries if it is named.
 
     Queries of another norm would fall short of all that compares them with samples. Raw
     ones have the directions of those of unit length.
@@ -303,6 +281,44 @@ def named_norm(support_norm, query_norm):
     if isinstance(support_norm, str) and support_norm == "auto":
         return query_norm if isinstance(query_norm, str) else "l2"
     return support_norm
+
+
+def _mean_weight(value, generator, proxy_norm):
+    """Find the share of the class mean in proxies that a parameter stands for."""
+    are_points = proxy_norm.is_pointwise and not generator.combines
+    if value == "auto":
+        return 2 / 3 if are_points else 0.0
+    if value and not are_points:
+        raise ValueError(
+            "mean_weight needs proxies that are points of the normalised space, unlike "
+            "those of 'least_squares' or proxy_norm='quantile': pass mean_weight=0, or "
+            "'auto'."
+        )
+    return value
+
+
+def _whitening(value, is_same_norm, generator, proxy_norm, query_norm, metric):
+    """Find the whitening that a parameter stands for: None where "auto" makes none."""
+    if isinstance(value, bool | np.bool_):  # False would be a shrinkage of 0
+        raise ValueError(
+            "whitening must be a number, 'auto' or None, which does not whiten; got "
+            f"{value}."
+        )
+    if value != "auto":
+        return value
+    # Where queries get unit length again but proxies do not, which are many times as
+    # long once whitened, the shortest would be nearest to all.
+    is_nearest_shortest = (
+        query_norm.unit_length
+        and not (proxy_norm.unit_length or proxy_norm.is_callable)
+        and not (metric.is_product or metric.is_callable)
+    )
+    # Queries of another norm would be seen from an origin that is not theirs; and a
+    # regression looks at the covariance itself, with an alpha that is made for the
+    # space as it was.
+    if not is_same_norm or generator.combines or is_nearest_shortest:
+        return None
+    return value
 
 
 def chosen_norm(is_nonnegative):

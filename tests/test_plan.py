@@ -128,7 +128,7 @@ class TestResolves:
         numbers = {"a": 2}
         plan = plan_of(n_proxies=numbers)
         numbers["a"] = 3
-        assert plan.numbers(["a"]) == [2]
+        assert plan.n_proxies_of(["a"]) == [2]
         assert plan.parameters["n_proxies"] == {"a": 2}
 
     @pytest.mark.parametrize(
@@ -191,10 +191,10 @@ class TestNeeds:
 
 class TestNumbers:
     def test_the_same_for_all_or_one_each(self):
-        assert plan_of(n_proxies=3).numbers(["a", "b"]).tolist() == [3, 3]
+        assert plan_of(n_proxies=3).n_proxies_of(["a", "b"]).tolist() == [3, 3]
         plan = plan_of(n_proxies={"a": 2, "b": 10**30})
-        assert plan.numbers(["b", "a"]).tolist() == [np.iinfo(np.int32).max, 2]
-        assert plan_of(n_proxies=10**30).numbers([1]) < 2**31
+        assert plan.n_proxies_of(["b", "a"]).tolist() == [np.iinfo(np.int32).max, 2]
+        assert plan_of(n_proxies=10**30).n_proxies_of([1]) < 2**31
 
     @pytest.mark.parametrize(
         "n_proxies, message",
@@ -206,7 +206,7 @@ class TestNumbers:
     )
     def test_refused(self, n_proxies, message):
         with pytest.raises(ValueError, match=message):
-            plan_of(n_proxies=n_proxies).numbers(["a", "b"])
+            plan_of(n_proxies=n_proxies).n_proxies_of(["a", "b"])
 
     def test_of_many_labels_a_few_are_named(self):
         plan = plan_of(n_proxies=dict.fromkeys(range(1000), 2))
@@ -214,7 +214,7 @@ class TestNumbers:
             r"none for \[1000, .*\(2000 in all\)\] \(its keys are \[0, .*\(1000 in all"
         )
         with pytest.raises(ValueError, match=named) as error:
-            plan.numbers(range(3000))
+            plan.n_proxies_of(range(3000))
         assert len(str(error.value)) < 300
 
 

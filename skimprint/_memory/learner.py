@@ -152,7 +152,7 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None, imprint=None):
     if not is_known.all():
         some, rows = _only(labels, support, ~is_known)
         if imprint is None:
-            numbers = [plan.numbers(some)]
+            numbers = [plan.n_proxies_of(some)]
             (imprint,) = plan.generator.learn_each(rows, numbers, **options)
         blocks = blocks_of(needs, some, rows, imprint, signed=signed, pool=pool)
         new += [block.moved(state.n_samples) for block in blocks]
@@ -165,7 +165,11 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None, imprint=None):
         def learn_part(part, share):
             few, rows = known[part], more.only(part)
             found = plan.generator.update(
-                state.imprint(few), rows, training_rows, plan.numbers(few), **options
+                state.imprint(few),
+                rows,
+                training_rows,
+                plan.n_proxies_of(few),
+                **options,
             )
             return blocks_of(
                 needs, few, rows, found, state, training_rows, signed=signed, pool=share
@@ -239,7 +243,7 @@ def learn_each(plans, batch):
     """
     plan, labels, support = plans[0], batch.classes.tolist(), _grouped(plans[0], batch)
     labels, support = _only(labels, support, ~batch.is_absent)
-    numbers = [plan.numbers(labels) for plan in plans]
+    numbers = [plan.n_proxies_of(labels) for plan in plans]
     imprints = plan.generator.learn_each(support, numbers, seed=plan.seed)
     first = learn(plan, State(), batch, imprint=imprints[0])
     return [
@@ -272,7 +276,7 @@ def with_all_proxies(plan, state, *, n_jobs=None):
         if len(places):
             found = plan.generator.generate_of(
                 block.memory.take(places),
-                plan.numbers(block.labels[places].tolist()),
+                plan.n_proxies_of(block.labels[places].tolist()),
                 seed=plan.seed,
                 n_jobs=n_jobs,
             )
@@ -332,7 +336,7 @@ def merge(plan, mine, theirs, *, n_jobs=None):
                 mine.imprint(few),
                 points.grouped(),
                 points.values.indices,
-                plan.numbers(few),
+                plan.n_proxies_of(few),
                 seed=plan.seed,
                 n_jobs=n_jobs,
             )

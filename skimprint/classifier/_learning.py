@@ -7,7 +7,7 @@ import numpy as np
 
 from .._memory.learner import block_of_head, common_label_dtype, learn, renormalized
 from .._memory.state import State
-from .._plan import Plan, checked_head, chosen_norm, named_norm
+from .._plan import Plan, checked_head, chosen_norm, resolved_support_norm
 from .._progress import progress_bar
 from ._checks import check_fits
 from ._fitted import Fitted
@@ -35,7 +35,7 @@ def start(clf, batch, *, plan=None):
     """
     if clf.head is None:
         # If it has a name, there is no need to look.
-        is_chosen = named_norm(clf.support_norm, clf.query_norm) == "auto"
+        is_chosen = resolved_support_norm(clf.support_norm, clf.query_norm) == "auto"
         return plan or Plan.of(clf, is_chosen and not batch.signed_labels), State()
     weight, classes = checked_head(clf.head)
     plan = plan or Plan.of(clf, np.min(weight) >= 0)
@@ -82,7 +82,7 @@ def learnt_more(clf, fitted, batch):
         fitted = Fitted(*start(clf, batch))
     elif not fitted.knows_classes:
         fitted = Fitted(replanned(clf, not batch.signed_labels), fitted.learnt)
-    fitted.plan.numbers(labels)  # an error if the number of one is missing
+    fitted.plan.n_proxies_of(labels)  # an error if the number of one is missing
     after = fitted.enqueued(batch) if fitted.knows_classes else None
     if after is not None:
         return after

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._arrays.threads import cached_property
 from .._memory.learner import learn, learn_each, with_all_proxies
-from .._plan import named_norm
+from .._plan import resolved_support_norm
 from .._scoring.scorer import Scorer
 from .._scoring.similarity import largest_first, largest_rows
 from .._space.space import Space
@@ -66,7 +66,7 @@ class Candidate:
         clf = self.clf
         params = clf.get_params(deep=False)
         # What the norm of the queries decides is not of predictions alone.
-        params["support_norm"] = named_norm(clf.support_norm, clf.query_norm)
+        params["support_norm"] = resolved_support_norm(clf.support_norm, clf.query_norm)
         return {name: _key(value) for name, value in params.items()}
 
     def key(self, but_for):

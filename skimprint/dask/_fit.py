@@ -195,7 +195,7 @@ def _learnt(plans, state, clf, chunks, client):
         client,
     )
     counts, label_dtype = _all_labels(state, counted)
-    plans[0].numbers(list(counts))  # an error if the number of one is missing
+    plans[0].n_proxies_of(list(counts))  # an error if the number of one is missing
     starts = offsets_of([some.n_rows for some in counted])
     n_samples = state.n_samples + int(starts[-1])
     bucket_of, large, most = buckets(counts, chunks.row_bytes, *workers_of(client))
