@@ -148,38 +148,33 @@ def learn(plan, state, batch, *, n_jobs=None, progress=None, imprint=None):
     needs, state, pool = _start_pool(plan.needs, state, labels, support, is_known)
     signed = set(batch.signed_labels if plan.chooses_norm else ())
     options = {"seed": plan.seed, "n_jobs": n_jobs, "progress": progress}
-    known, new = [], []
+    known, blocks = [], []
     if not is_known.all():
-        some, rows = _only(labels, support, ~is_known)
+        new, of_new = _only(labels, support, ~is_known)
         if imprint is None:
-            numbers = [plan.n_proxies_of(some)]
-            (imprint,) = plan.generator.learn_each(rows, numbers, **options)
-        blocks = blocks_of(needs, some, rows, imprint, signed=signed, pool=pool)
-        new += [block.moved(state.n_samples) for block in blocks]
+            numbers = [plan.n_proxies_of(new)]
+            (imprint,) = plan.generator.learn_each(of_new, numbers, **options)
+        found = blocks_of(needs, new, of_new, imprint, signed=signed, pool=pool)
+        blocks += [block.moved(state.n_samples) for block in found]
     if is_known.any():
-        known, more = _only(labels, support, is_known)
-        training_rows = batch.training_rows
-        if training_rows is None:
-            training_rows = state.n_samples + np.arange(len(batch.X))
+        known, of_known = _only(labels, support, is_known)
+        rows = batch.training_rows  # as `ProxyGenerator.update` has them
+        if rows is None:
+            rows = state.n_samples + np.arange(len(batch.X))
 
-        def learn_part(part, share):
-            few, rows = known[part], more.only(part)
-            found = plan.generator.update(
-                state.imprint(few),
-                rows,
-                training_rows,
-                plan.n_proxies_of(few),
-                **options,
-            )
+        def learn_part(part, own_pool):
+            few, of_few = known[part], of_known.only(part)
+            numbers, before = plan.n_proxies_of(few), state.imprint(few)
+            after = plan.generator.update(before, of_few, rows, numbers, **options)
             return blocks_of(
-                needs, few, rows, found, state, training_rows, signed=signed, pool=share
+                needs, few, of_few, after, state, rows, signed=signed, pool=own_pool
             )
 
-        parts = _parts_of_more(plan, state, known, more, n_jobs)
-        new += _blocks_of_parts(learn_part, parts, pool, n_jobs)
+        parts = _parts_of_more(plan, state, known, of_known, n_jobs)
+        blocks += _blocks_of_parts(learn_part, parts, pool, n_jobs)
     after = state.changed(
         known,
-        new,
+        blocks,
         label_dtype=common_label_dtype(state, classes.tolist(), classes.dtype),
         dtype=support.dtype,
         n_features=support.n_features,
@@ -309,7 +304,7 @@ def merge(plan, mine, theirs, *, n_jobs=None):
         mine, theirs = pool_scatters(needs, mine), pool_scatters(needs, theirs)
         needs = _of_pooled(needs, len(mine.places.keys() | theirs.places.keys()))
         pool = Pool(mine.pooled + theirs.pooled)
-    new, replaced, shared = [], [], []
+    blocks, replaced, shared = [], [], []
     for block in theirs.blocks:
         taken = []
         for place, label in enumerate(block.labels.tolist()):
@@ -325,10 +320,10 @@ def merge(plan, mine, theirs, *, n_jobs=None):
                 shared.append(label)
         if taken:
             part = block if len(taken) == len(block.labels) else take(block, taken)
-            new.append(_keep(needs, part.moved(mine.n_samples)))
+            blocks.append(_keep(needs, part.moved(mine.n_samples)))
     if shared:
 
-        def join_part(part, share):
+        def join_part(part, own_pool):
             few = shared[part]
             others = theirs.gather(few).moved(mine.n_samples)
             points = plan.generator.points(others.imprint)
@@ -340,7 +335,7 @@ def merge(plan, mine, theirs, *, n_jobs=None):
                 seed=plan.seed,
                 n_jobs=n_jobs,
             )
-            return blocks_of(needs, few, others, imprint, mine, pool=share)
+            return blocks_of(needs, few, others, imprint, mine, pool=own_pool)
 
         sizes = mine.n_points(shared) + theirs.n_points(shared)
         # Beside a sum they are few, and it rounds by how they come.
@@ -348,12 +343,12 @@ def merge(plan, mine, theirs, *, n_jobs=None):
             sizes += theirs.gather(shared, _n_rows_of_statistics)
         row_bytes = mine.n_features * mine.dtype.itemsize
         parts = _parts(sizes, row_bytes, n_jobs if plan.generator.waits else 0)
-        new += _blocks_of_parts(join_part, parts, pool, n_jobs)
+        blocks += _blocks_of_parts(join_part, parts, pool, n_jobs)
     kept = [_keep(needs, block) for block in mine.blocks]
     labels = [*theirs.places, *theirs.absent]
     after = mine.with_blocks(kept).changed(
         replaced + shared,
-        new,
+        blocks,
         label_dtype=common_label_dtype(mine, labels, theirs.label_dtype),
         dtype=np.result_type(mine.dtype, theirs.dtype),
         n_samples=mine.n_samples + theirs.n_samples,
@@ -387,25 +382,11 @@ def renormalized(plan, state, norm, *, n_jobs=None):
     if not state.places:
         return replace(after, n_samples=state.n_samples)
     block = state.column(lambda block: block)
-    found = plan.generator.points(block.imprint)
-    is_whole = found.sizes == block.n_samples
-    if block.samples is not None:
-        rows, weights, _, indices = block.samples.values
-        points = Points(rows, weights, indices, np.zeros(len(rows)))
-        # Of equal samples, one is kept, with the weight of all.
-        codes = block.samples.codes
-        kept_weights = np.bincount(codes, weights, minlength=len(block.labels))
-        has_all = np.isclose(kept_weights, block.weights, rtol=1e-12, atol=0)
-        (whole,) = np.nonzero(
-            np.where(is_whole, block.samples.sizes == block.n_samples, has_all)
-        )
-        kept = Ragged(points, block.samples.offsets).take(whole)
-        found = found.replaced(whole, kept)
-        is_whole[whole] = True
+    found = _all_samples(plan, block)
+    if found is None:
+        return None
     from_head = block.is_head[found.codes]
     points = found.values._replace(vectors=norm.undone(found.values.vectors))
-    if not is_whole.all() or np.any(points.indices[~from_head] < 0):
-        return None
     if from_head.any():
         labels = block.labels[block.is_head].tolist()
         rows = points.vectors[from_head].astype(state.dtype)
@@ -419,6 +400,28 @@ def renormalized(plan, state, norm, *, n_jobs=None):
         batch = Batch(vectors, classes, codes, weights)
         after = learn(plan, after, batch, n_jobs=n_jobs).renumbered(indices)
     return replace(after, n_samples=state.n_samples)
+
+
+def _all_samples(plan, block):
+    """Find all samples of classes, rows of a head too, as points; None if not kept.
+
+    They are the points of the generator, as long as there is one for each, or else the
+    samples to be left out.
+    """
+    found = plan.generator.points(block.imprint)
+    is_whole = found.sizes == block.n_samples
+    if block.samples is not None:
+        rows, weights, _, indices = block.samples.values
+        kept = Points(rows, weights, indices, np.zeros(len(rows)))
+        # Of equal samples, one is kept, with the weight of all.
+        sums = np.bincount(block.samples.codes, weights, len(block.labels))
+        has_all = np.isclose(sums, block.weights, rtol=1e-12, atol=0)
+        has_each = block.samples.sizes == block.n_samples
+        (better,) = np.nonzero(np.where(is_whole, has_each, has_all))
+        found = found.replaced(better, Ragged(kept, block.samples.offsets).take(better))
+        is_whole[better] = True
+    is_sample = (found.values.indices >= 0) | block.is_head[found.codes]
+    return found if is_whole.all() and is_sample.all() else None
 
 
 def united(needs, state, parts, label_dtype, n_samples):
@@ -642,7 +645,7 @@ def _blocks_of_parts(learn_part, parts, pool, n_jobs):
     Parameters
     ----------
     learn_part : callable
-        From a slice and a pool to blocks.
+        From a slice and a pool of its own to blocks.
     parts : list of list of slice
         Of the classes.
     pool : Pool or None
@@ -657,8 +660,8 @@ def _blocks_of_parts(learn_part, parts, pool, n_jobs):
     """
 
     def learn(part):
-        share = pool and pool.like()
-        return learn_part(part, share), share
+        own_pool = pool and pool.like()
+        return learn_part(part, own_pool), own_pool
 
     blocks = []
     for some in parts:
@@ -666,10 +669,10 @@ def _blocks_of_parts(learn_part, parts, pool, n_jobs):
             found = [learn(some[0])]
         else:
             found = run_tasks(learn, some, np.ones(len(some)), n_jobs=n_jobs)
-        for of_part, share in found:
+        for of_part, own_pool in found:
             blocks += of_part
             if pool is not None:
-                pool.join(share)
+                pool.join(own_pool)
     return blocks
 
 
