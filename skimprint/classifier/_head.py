@@ -88,8 +88,6 @@ class Head:
             chosen = plan.whitening == "auto"
             self.shrinkage = space.shrinkage if chosen else float(plan.whitening)
             self.whitening = space.whitening(self.shrinkage)
-            if plan.generator.combines:
-                moments = moments.whitened(self._whitening_to_combine)
         if plan.metric.needs_covariance:
             covariance, self.covariance_shrinkage = space.covariance
             self.factor = precision_cholesky(self._whitened_covariance(covariance))
@@ -204,19 +202,9 @@ class Head:
         generated : ndarray of shape (n_proxies_total, n_features)
             The vectors.
         moments : CommonMoments, default=None
-            For a generator that combines: of the support, whitened if the space is.
+            For a generator that combines: of the support.
         """
-        generator, left_out = self.generator, None
-        if generator.needs.samples:
-            left_out = self.space.left_out()
-            if self.whitening is not None:
-                rows = self._whitening_to_combine(left_out.rows)
-                left_out = left_out._replace(rows=rows)
-        if generator.combines and self.whitening is not None:
-            vectors = self._whitening_to_combine.solve(generated)
-        else:
-            vectors = self.whitened(generated)
-        vectors = generator.combine(vectors, self.counts, moments, left_out)
+        vectors = self._combined(generated, moments)
         vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
         known = (block.proxies.values.vectors for block in self.space.state.blocks)
         if any(np.may_share_memory(vectors, each) for each in known):
@@ -231,6 +219,21 @@ class Head:
             for part in blocks_of_rows(len(self.proxies), _BLOCK_ROWS):
                 of_class = means[self.codes[part]]
                 self.proxies[part] = self.blended(self.proxies[part], of_class)
+
+    def _combined(self, generated, moments):
+        """Whiten what was generated, and let the generator combine all classes."""
+        generator, left_out = self.generator, None
+        if generator.needs.samples:
+            left_out = self.space.left_out()
+            if self.whitening is not None:
+                rows = self._whitening_to_combine(left_out.rows)
+                left_out = left_out._replace(rows=rows)
+        if generator.combines and self.whitening is not None:
+            whitening = self._whitening_to_combine
+            vectors, moments = whitening.solve(generated), moments.whitened(whitening)
+        else:
+            vectors = self.whitened(generated)
+        return generator.combine(vectors, self.counts, moments, left_out)
 
     def _check_size(self, vectors):
         """Refuse vectors whose squared lengths are not finite."""
