@@ -14,7 +14,7 @@ from joblib import effective_n_jobs
 from sklearn.utils._param_validation import Interval
 
 from ..._arrays.threads import PausableLock, run_tasks
-from .routes import GroupedKMeansResult, Job, label_weightless, plan
+from .routes import GroupedKMeansResult, Job, label_weightless, tasks_of
 
 # Parameters of estimators that are options here, and what they may be.
 OPTIONS = {
@@ -94,7 +94,7 @@ def grouped_kmeans_each(
     if spherical:
         groups = groups.normalized()
     engaged, scales = groups.without_weightless().with_moderate_weights()
-    runs = [
+    results = [
         GroupedKMeansResult.empty(engaged, number)._replace(
             labels=np.zeros(len(groups.X), np.int32),
             n_iter=np.zeros(len(groups), np.intp),
@@ -107,18 +107,18 @@ def grouped_kmeans_each(
         "tol": tol / groups.n_features,
         "spherical": spherical,
     }
-    job = Job(engaged, runs, seed, options, PausableLock())
-    tasks = plan(job, effective_n_jobs(n_jobs))
+    job = Job(engaged, results, seed, options, PausableLock())
+    tasks = tasks_of(job, effective_n_jobs(n_jobs))
     run_tasks(
-        lambda task: task.route(job, task.groups, task.runs),
+        lambda task: task.route(job, task.groups, task.results),
         tasks,
         [task.cost for task in tasks],
         n_jobs=n_jobs,
         progress=progress
-        and (lambda task: progress(len(task.groups) * len(task.runs))),
+        and (lambda task: progress(len(task.groups) * len(task.results))),
     )
-    for run in runs:
-        run.inertia[:] *= scales
-        run.counts[:] *= np.repeat(scales, np.diff(run.offsets))
+    for result in results:
+        result.inertia[:] *= scales
+        result.counts[:] *= np.repeat(scales, np.diff(result.offsets))
     label_weightless(job, groups)
-    return runs
+    return results

@@ -104,7 +104,7 @@ def kmeans_on_device(
             tol=tol,
             spherical=spherical,
         )
-        slots = result.stacked(bucket).ravel()
+        slots = result.slots(bucket).ravel()
         for name in ("centers", "indices", "counts", "spreads"):
             getattr(result, name)[slots] = to_host(getattr(found, name))
         result.inertia[bucket] = found.inertia

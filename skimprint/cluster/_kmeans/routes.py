@@ -67,13 +67,13 @@ class GroupedKMeansResult(NamedTuple):
         """Count the centres of a group."""
         return int(self.offsets[group + 1] - self.offsets[group])
 
-    def stacked(self, bucket):
+    def slots(self, bucket):
         """Index the centres of groups that have the same number of them."""
         return self.offsets[bucket][:, None] + np.arange(self.n_centers(bucket[0]))
 
     def relate(self, bucket, index, nearest):
         """Fill in what rows, by their numbers, and centres are to each other."""
-        slots = self.stacked(bucket)
+        slots = self.slots(bucket)
         self.indices[slots] = np.take_along_axis(index, nearest.rows, axis=1)
         self.counts[slots] = nearest.counts
         self.spreads[slots] = nearest.spreads
@@ -83,7 +83,7 @@ class Job(NamedTuple):
     """Hold what is asked for."""
 
     groups: GroupedRows
-    runs: list  # of results: what they do to the same rows is done once
+    results: list  # one for each number of clusters; what they share is done once
     seed: int
     options: dict  # of both kinds of Lloyd's algorithm
     lock: PausableLock
@@ -101,37 +101,39 @@ class Job(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Hold some groups of one size and number of centres, and their route in runs."""
+    """Hold some groups of one size and number of centres, and the route to results."""
 
     route: Callable
     groups: np.ndarray
-    runs: list
+    results: list
     cost: float
 
 
-def plan(job, n_threads=1):
+def tasks_of(job, n_threads=1):
     """Split a job into tasks.
 
     Results do not depend on it, for no group depends on the others.
     """
     sizes, tasks = job.groups.sizes, []
-    for same in group_by_equal(sizes, *(np.diff(run.offsets) for run in job.runs)):
+    for same in group_by_equal(
+        sizes, *(np.diff(result.offsets) for result in job.results)
+    ):
         n = int(sizes[same[0]])
-        ways = {}
-        for run in job.runs:
-            route = _way(n, run.n_centers(same[0]), job)
-            ways.setdefault(route, []).append(run)
-        for route, runs in ways.items():
+        by_route = {}
+        for result in job.results:
+            route = _route_of(n, result.n_centers(same[0]), job)
+            by_route.setdefault(route, []).append(result)
+        for route, results in by_route.items():
             n_tasks = math.ceil(len(same) / _per_task(route, n, job))
             n_tasks = math.ceil(n_tasks / n_threads) * n_threads
             tasks += [
-                Task(route, some, runs, len(some) * n**2)
+                Task(route, some, results, len(some) * n**2)
                 for some in np.array_split(same, min(n_tasks, len(same)))
             ]
     return tasks
 
 
-def _way(n, k, job):
+def _route_of(n, k, job):
     """Choose the route of groups of n rows and k centres."""
     if k in (1, n):
         return _keep if k == n else _average
@@ -159,20 +161,20 @@ def fits_gram_space(n, k, n_init):
     return n <= np.minimum(_SMALL + 2 * n_init * _PASSES * k, _MAX_GRAM)
 
 
-def _keep(job, bucket, runs):
+def _keep(job, bucket, results):
     """Take every row as a centre, which stands for itself, also beside an equal one."""
     groups, index = job.groups, job.groups.stack_indices(bucket)
     rows = groups.stack(bucket, copy=False)
-    for run in runs:
-        slots = run.stacked(bucket)
-        run.centers[slots] = rows
-        run.labels[index] = np.arange(index.shape[1])
-        run.indices[slots] = index
-        run.counts[slots] = groups.weights_at(index)
-        run.spreads[slots] = groups.spreads_at(index)
+    for result in results:
+        slots = result.slots(bucket)
+        result.centers[slots] = rows
+        result.labels[index] = np.arange(index.shape[1])
+        result.indices[slots] = index
+        result.counts[slots] = groups.weights_at(index)
+        result.spreads[slots] = groups.spreads_at(index)
 
 
-def _average(job, bucket, runs):
+def _average(job, bucket, results):
     """Take the mean as the only centre."""
     # Sums of many rows lose less to rounding near their mean.
     rows = job.groups.stack(bucket)
@@ -186,14 +188,14 @@ def _average(job, bucket, runs):
     inertia = np.einsum("bn,bn->b", sq_distances, weights, dtype=np.float64)
     index = job.groups.stack_indices(bucket)
     nearest = nearest_of(sq_distances[:, None], weights, job.groups.spreads_at(index))
-    for run in runs:
-        run.relate(bucket, index, nearest)
-        run.centers[run.stacked(bucket)] = centers
-        run.inertia[bucket] = inertia
-        run.n_iter[bucket] = 1
+    for result in results:
+        result.relate(bucket, index, nearest)
+        result.centers[result.slots(bucket)] = centers
+        result.inertia[bucket] = inertia
+        result.n_iter[bucket] = 1
 
 
-def _in_gram_space(job, bucket, runs):
+def _in_gram_space(job, bucket, results):
     """Run Lloyd's algorithm on inner products, for groups of one size together."""
     groups, n = job.groups, int(job.groups.sizes[bucket[0]])
     step = max(1, _ROW_BYTES // (n * groups.row_bytes))
@@ -211,45 +213,45 @@ def _in_gram_space(job, bucket, runs):
     spreads = groups.spreads_at(index)
     scatter = np.einsum("bii,bi->b", G, weights, dtype=np.float64)
     members = []
-    for run in runs:
-        k, rng = run.n_centers(bucket[0]), np.random.default_rng(job.seed)
+    for result in results:
+        k, rng = result.n_centers(bucket[0]), np.random.default_rng(job.seed)
         with job.lock:
             found = gram_kmeans(G, weights, k, rng, job.lock, spreads, **job.options)
-        run.relate(bucket, index, found.nearest)
+        result.relate(bucket, index, found.nearest)
         members.append(found.members)
-        run.labels[index] = found.labels
-        run.inertia[bucket] = found.inertia
-        run.n_iter[bucket] = found.n_iter
+        result.labels[index] = found.labels
+        result.inertia[bucket] = found.inertia
+        result.n_iter[bucket] = found.n_iter
     for chunk in chunks:
         some = bucket[chunk]
         rows = groups.stack(some, copy=False)
-        for run, labels in zip(runs, members, strict=True):
-            k = run.n_centers(bucket[0])
+        for result, labels in zip(results, members, strict=True):
+            k = result.n_centers(bucket[0])
             centers = _centers(rows, labels[chunk], weights[chunk], k, job)
-            run.centers[run.stacked(some)] = centers
-            inertia = run.inertia
+            result.centers[result.slots(some)] = centers
+            inertia = result.inertia
             for g in np.flatnonzero(inertia[some] < CANCELLED * scatter[chunk]):
-                own, w = run.labels[index[chunk][g]], weights[chunk][g]
+                own, w = result.labels[index[chunk][g]], weights[chunk][g]
                 inertia[some[g]] = inertia_of(rows[g], own, w, centers[g])
 
 
-def _on_rows(job, bucket, runs):
+def _on_rows(job, bucket, results):
     """Run Lloyd's algorithm on the rows of a group."""
     rows, index = job.groups.stack(bucket), job.groups.indices(bucket[0])
     origin = job.centre(rows)[0]
     weights = job.groups.stack_weights(bucket)[0]
     spreads = job.groups.spreads_at(index)
-    for run in runs:
-        k, rng = run.n_centers(bucket[0]), np.random.default_rng(job.seed)
+    for result in results:
+        k, rng = result.n_centers(bucket[0]), np.random.default_rng(job.seed)
         with job.lock:
             found = lloyd_kmeans(
                 rows[0], weights, k, rng, job.lock, spreads, **job.options
             )
-        run.relate(bucket, index[None], found.nearest)
-        run.centers[run.stacked(bucket)] = found.centers + origin
-        run.labels[index] = found.labels
-        run.inertia[bucket] = found.inertia
-        run.n_iter[bucket] = found.n_iter
+        result.relate(bucket, index[None], found.nearest)
+        result.centers[result.slots(bucket)] = found.centers + origin
+        result.labels[index] = found.labels
+        result.inertia[bucket] = found.inertia
+        result.n_iter[bucket] = found.n_iter
 
 
 def _centers(rows, members, weights, k, job):
@@ -281,10 +283,10 @@ def label_weightless(job, groups):
     for group in np.flatnonzero(groups.sizes != job.groups.sizes):
         index = groups.indices(group)
         index = index[groups.sample_weight[index] == 0]
-        for run in job.runs:
-            centers = run.centers[run.stacked([group])[0]]
+        for result in job.results:
+            centers = result.centers[result.slots([group])[0]]
             mean = centers.mean(axis=0)
             centers = centers - mean
             distances = -2 * ((groups.take(index) - mean) @ centers.T)
             distances += np.einsum("ij,ij->i", centers, centers)
-            run.labels[index] = distances.argmin(axis=1)
+            result.labels[index] = distances.argmin(axis=1)
