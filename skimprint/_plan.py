@@ -304,11 +304,9 @@ def _whitening(value, is_same_norm, generator, proxy_norm, query_norm, metric):
             "whitening must be a number, 'auto' or None, which does not whiten; got "
             f"{value}."
         )
-    if value != "auto":
-        return value
     # Where queries get unit length again but proxies do not, which are many times as
     # long once whitened, the shortest would be nearest to all.
-    is_nearest_shortest = (
+    shortest_wins = (
         query_norm.unit_length
         and not (proxy_norm.unit_length or proxy_norm.is_callable)
         and not (metric.is_product or metric.is_callable)
@@ -316,7 +314,7 @@ def _whitening(value, is_same_norm, generator, proxy_norm, query_norm, metric):
     # Queries of another norm would be seen from an origin that is not theirs; and a
     # regression looks at the covariance itself, with an alpha that is made for the
     # space as it was.
-    if not is_same_norm or generator.combines or is_nearest_shortest:
+    if value == "auto" and (not is_same_norm or generator.combines or shortest_wins):
         return None
     return value
 

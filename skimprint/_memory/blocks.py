@@ -53,12 +53,12 @@ def blocks_of(
         Of consecutive classes, in the order of the labels.
     """
     if isinstance(source, Block):
-        weights, n_samples, is_signed = _numbers_of(source)
+        weights, n_samples, is_signed = _totals_of(source)
     else:
         weights, n_samples = _weights(source), source.sizes
         is_signed = np.array([label in signed for label in labels], bool)
     if before is not None:
-        known = before.gather(labels, _numbers_of)
+        known = before.gather(labels, _totals_of)
         weights, n_samples = known[0] + weights, known[1] + n_samples
         is_signed = known[2] | is_signed
     numbers = weights, n_samples, np.zeros(len(labels), bool), is_signed
@@ -93,7 +93,8 @@ def blocks_of(
     return blocks
 
 
-def _numbers_of(block):
+def _totals_of(block):
+    """Take what adds up over parts of the samples of each class."""
     return block.weights, block.n_samples, block.is_signed
 
 

@@ -71,7 +71,4 @@ def _mean_of_largest(values, n):
 
 
 # Those that similarities to proxies tell; ``"auto"`` is told by class scores and means.
-FAMILIARITIES = {
-    "contrast": contrast,
-    "similarity": nearest_similarity,
-}
+FAMILIARITIES = {"contrast": contrast, "similarity": nearest_similarity}

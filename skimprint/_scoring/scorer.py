@@ -1,7 +1,6 @@
 """What a head says about queries: scores, familiarities, explanations, proxies."""
 
 import threading
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ _AT_A_TIME = 2**18
 
 
 class _Block(NamedTuple):
-    """Some of the queries, and what an `Aggregation` is given to score them.
+    """Some of the queries, as they are scored.
 
     Attributes
     ----------
@@ -28,19 +27,14 @@ class _Block(NamedTuple):
         All queries.
     part : slice
         Which of them these are.
-    similarity : Similarity
-        Compares them with the proxies, where they are.
-    queries : array of shape (n_block, n_features)
-        They, prepared by that.
-    get_raw : callable
-        In place of its `raw`: refuses queries whose similarities are not finite.
+    compared : tuple (similarity, queries, offsets, get_raw)
+        What `Aggregation.winners` and `Aggregation.of_queries` get: the similarity
+        where the queries are, and these as it has prepared them.
     """
 
     X: Any
     part: slice
-    similarity: Similarity
-    queries: Any
-    get_raw: Callable
+    compared: tuple
 
 
 class Scorer:
@@ -94,10 +88,9 @@ class Scorer:
         It is made when it is asked for: it takes as long as the regression did, and as
         much memory as the kernel between the samples.
         """
-        space = self.head.space
-        if self.head.kernel is None or not space.state.places:
+        kernel, space = self.head.kernel, self.head.space
+        if kernel is None or not space.state.places:
             return None
-        kernel = self.head.kernel
         return LabelShares(space.support(), kernel.gamma, kernel.alpha)
 
     def winners(self, X, refuse):
@@ -170,7 +163,8 @@ class Scorer:
                     refuse(X[part], part.start)
                 return raw
 
-            return work(_Block(X, part, compare, compare.prepare(X, part), get_raw))
+            queries, offsets = compare.prepare(X, part), self.head.offsets
+            return work(_Block(X, part, (compare, queries, offsets, get_raw)))
 
         # Where another process keeps a core busy, BLAS's threads take milliseconds for
         # products of one query with many samples, which take one thread a tenth of one.
@@ -180,11 +174,9 @@ class Scorer:
 
     def _winners_of(self, block):
         """Find the best class of each query of a block: (n_block,)."""
-        if self.plan.kernel_weight and len(block.queries) != 1:
+        if self.plan.kernel_weight and len(block.X) != 1:
             return self._scores_of(block).argmax(axis=0)
-        winners = self.plan.aggregation.winners(
-            block.similarity, block.queries, self.head.offsets, block.get_raw
-        )
+        winners = self.plan.aggregation.winners(*block.compared)
         of_kernel = self._of_kernel(block.X, block.part)
         # Where proxies and kernel agree on the only query, the shares make no
         # difference: the length of a whitened query takes as long as all the rest.
@@ -194,9 +186,7 @@ class Scorer:
 
     def _scores_of(self, block, of_kernel=None):
         """Score the queries of a block, by the kernel too: (n_classes, n_block)."""
-        scores = self.plan.aggregation.of_queries(
-            block.similarity, block.queries, self.head.offsets, block.get_raw
-        )
+        scores = self.plan.aggregation.of_queries(*block.compared)
         if of_kernel is None:
             of_kernel = self._of_kernel(block.X, block.part)
         return self.with_kernel(scores, of_kernel)
@@ -217,13 +207,12 @@ class Scorer:
             Larger is more familiar.
         """
         if kind == "auto":
-            best = np.empty(len(X), dtype=self.head.proxies.dtype)
 
             def find_best(block):
-                best[block.part] = self._scores_of(block).max(axis=0)
+                return self._scores_of(block).max(axis=0)
 
-            self._for_each_block(find_best, X)
-            return self._with_means(best, X)
+            best = np.concatenate(self._for_each_block(find_best, X))
+            return self._with_means(best.astype(self.head.proxies.dtype, copy=False), X)
         compare = self.similarity
         if kind == "similarity":
             compare = compare.to(X)

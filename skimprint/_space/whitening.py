@@ -59,11 +59,10 @@ class Scatter:
     @property
     def variance(self):
         """Mean variance of a feature."""
-        n_features = self.rows.shape[1]
         trace = np.vdot(self.rows, self.rows)
         if self.matrix is not None:
             trace = np.trace(self.matrix)
-        return float(trace / n_features / self.total_weight)
+        return float(trace / self.rows.shape[1] / self.total_weight)
 
     def covariance(self, shrinkage):
         """Compute the shrunk covariance, of shape (n_features, n_features)."""

@@ -95,9 +95,8 @@ def _calibrated(scorer, kind):
     # So have classes of one sample, in the square, as deviations do. On eight data sets
     # with 1 sample of a tenth to nine tenths of the classes, and 5 to 60 of the others,
     # the log loss is 1.39 so, 1.42 in the logarithm, and 1.31 at best.
-    share = np.count_nonzero(found.is_alone) / np.count_nonzero(
-        ~scorer.head.space.is_head
-    )
+    is_head = scorer.head.space.is_head
+    share = np.count_nonzero(found.is_alone) / np.count_nonzero(~is_head)
     if share:
         elsewhere = _between_classes(*scores_of_kept(scorer, found.is_alone))
         several, single = np.sqrt(1 - share) * temperature, np.sqrt(share) * elsewhere

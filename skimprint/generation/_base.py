@@ -87,13 +87,8 @@ class ProxyGenerator(BaseEstimator, ABC):
         super().__init_subclass__(**kwargs)
         # A class that generates in its own way must not inherit shortcuts of another.
         if "generate" in vars(cls):
-            for name in (
-                "generate_each",
-                "learn_each",
-                "update",
-                "learns_in_order",
-                "waits",
-            ):
+            methods = "generate_each", "learn_each", "update"
+            for name in (*methods, "learns_in_order", "waits"):
                 if name not in vars(cls):
                     setattr(cls, name, vars(ProxyGenerator)[name])
 
@@ -395,21 +390,12 @@ class ProxyGenerator(BaseEstimator, ABC):
         most[large] = (2 * bounds if self.selects else bounds + proxies.sizes)[large]
 
         def remember(group):
-            index, bound = support.indices(group), bounds[group]
-            if not self.selects:
-                drawn = np.random.default_rng(seed).permutation(len(index))[:bound]
-                index = index[np.sort(drawn)]
-            points = selected(support, index, np.array([0, len(index)])).values
-            if not self.selects:
-                return weighed_by(points, proxies.one(group))
-            points = self.condense(points, bound)
-            if len(points.counts) > 2 * bound:
-                raise ValueError(
-                    f"condense of {type(self).__name__} must return at most "
-                    f"{2 * bound} points for a bound of {bound}; it returned "
-                    f"{len(points.counts)}."
-                )
-            return points
+            index = support.indices(group)
+            if self.selects:
+                return self._condensed(_points_at(support, index), bounds[group])
+            drawn = np.random.default_rng(seed).permutation(len(index))[: bounds[group]]
+            points = _points_at(support, index[np.sort(drawn)])
+            return weighed_by(points, proxies.one(group))
 
         # Where they belong, a few classes at a time: so none is held twice.
         n = most.sum()
@@ -437,6 +423,16 @@ class ProxyGenerator(BaseEstimator, ABC):
                 for array, values in zip(room, points, strict=True):
                     array[start:stop] = values
         return Ragged(take(room, slice(stop)), offsets_of(sizes))
+
+    def _condensed(self, points, bound):
+        """Reduce points by `condense`, whose result is checked."""
+        points = self.condense(points, bound)
+        if len(points.counts) > 2 * bound:
+            raise ValueError(
+                f"condense of {type(self).__name__} must return at most {2 * bound} "
+                f"points for a bound of {bound}; it returned {len(points.counts)}."
+            )
+        return points
 
     def _condense_each(self, points, bounds, n_jobs):
         """Reduce the points of classes that have more than twice their bound, not 0."""
@@ -521,9 +517,13 @@ def selected(support: GroupedRows, indices: ArrayLike, offsets: ArrayLike) -> Ra
     >>> clf.fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], ["a", "b", "b"]).proxy_indices_
     array([0, 2])
     """
-    indices, offsets = np.asarray(indices), np.asarray(offsets)
-    counts, spreads = support.weights_at(indices), support.spreads_at(indices)
-    return Ragged(Points(support.take(indices), counts, indices, spreads), offsets)
+    return Ragged(_points_at(support, np.asarray(indices)), np.asarray(offsets))
+
+
+def _points_at(support, index):
+    """Make points of rows by their numbers."""
+    counts, spreads = support.weights_at(index), support.spreads_at(index)
+    return Points(support.take(index), counts, index, spreads)
 
 
 def synthesized(

@@ -36,17 +36,7 @@ class _Centers(NamedTuple):
 
 
 def gram_kmeans(
-    G,
-    weights,
-    n_clusters,
-    rng,
-    lock,
-    spreads,
-    *,
-    n_init,
-    max_iter,
-    tol,
-    spherical,
+    G, weights, n_clusters, rng, lock, spreads, *, n_init, max_iter, tol, spherical
 ):
     """Cluster groups of one size, given the inner products of their rows.
 
