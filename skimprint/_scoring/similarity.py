@@ -95,9 +95,9 @@ class Similarity:
     xp = np
     _on_device = None
 
-    # Whether proxies that are whitened twice make up for queries that are not whitened,
-    # and whether the length of a query is left to `finish`.
-    folds = divide_by_length = False
+    # Whether queries are not whitened, as proxies are whitened twice, and whether
+    # they keep their length, by which `finish` divides.
+    folds_whitening = divides_by_length = False
 
     # Where similarities of unit queries follow from products, a method: see `Dot`.
     of_products = None
@@ -225,7 +225,7 @@ class Similarity:
         else:
             X = self.xp.astype(X.part(block), self.compared.dtype)
         X = self._normalized(self.query_norm, X)
-        if self.whitening is not None and not self.folds:
+        if self.whitening is not None and not self.folds_whitening:
             X = self.whitening(X)
         return self._placed(self._normalized(self.last_norm, X))
 
@@ -410,20 +410,20 @@ class Dot(_ByProducts):
         if self.last_norm.is_scaling:
             # The length of a query scales its products: no need to touch the query.
             self.last_norm = IDENTITY
-            self.divide_by_length = True
+            self.divides_by_length = True
         self.compared = proxies
         # A product with whitened queries is one with proxies whitened once more: then
         # queries need no product of their own with a matrix of all features.
-        self.folds = twice_whitened is not None
-        if self.folds:
+        self.folds_whitening = twice_whitened is not None
+        if self.folds_whitening:
             self.compared, self.shift = twice_whitened
 
     def _whitened(self, X):
         """Move prepared queries to the space of the proxies."""
-        return self.whitening(X) if self.folds else X
+        return self.whitening(X) if self.folds_whitening else X
 
     def finish(self, raw, X):
-        if self.divide_by_length:
+        if self.divides_by_length:
             raw /= lengths(self.xp, self._whitened(X))[:, 0]
         return raw
 
@@ -457,11 +457,11 @@ class Cosine(Dot):
 
     def __init__(self, proxies, **params):
         super().__init__(proxies, **params)
-        self.divide_by_length = True
+        self.divides_by_length = True
         sizes = lengths(np, proxies)
         self.proxies = proxies / sizes
-        self.compared = self.compared / sizes if self.folds else self.proxies
-        if self.folds:
+        self.compared = self.compared / sizes if self.folds_whitening else self.proxies
+        if self.folds_whitening:
             self.shift = self.shift / sizes[:, 0]
 
     def finish(self, raw, X):

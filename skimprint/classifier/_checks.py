@@ -91,7 +91,7 @@ def checked_batch(clf, X, y, sample_weight, *, fitted=None, classes=None):
     if fitted is not None and fitted.knows_classes:
         # Labels of the same type as all others need no look at those that wait.
         is_same = classes_of_y.dtype == fitted.last_state.label_dtype
-        state = fitted.last_state if is_same else fitted.learnt
+        state = fitted.last_state if is_same else fitted.learnt_state
         common_label_dtype(state, labels, classes_of_y.dtype)
     return batch
 

@@ -52,7 +52,7 @@ from ._compact import compacted
 from ._explanations import explanation_of, proxies_of_samples
 from ._fitted import Fitted
 from ._head import lowest_score
-from ._learning import fitted_without, in_one_norm, learnt_more, start
+from ._learning import fitted_without, in_one_norm, learnt_more, plan_and_state
 from ._onnx_hooks import OnnxHooks
 from ._plain import read_pickled, write_pickled
 from ._rejection import Rejection
@@ -463,7 +463,7 @@ or callable, default="dot"
         """
         clf = cls(**(params | {"head": (weight, classes)}))
         clf._validate_params()
-        plan, state = start(clf, None)
+        plan, state = plan_and_state(clf, None)
         clf._adopt(Fitted(plan, state), {"n_features_in_": state.n_features})
         return clf
 
@@ -504,7 +504,7 @@ or callable, default="dot"
             If a parameter, the embeddings, the labels or the weights are not valid.
         """
         batch = checked_batch(self, X, y, sample_weight)
-        plan, state = start(self, batch)
+        plan, state = plan_and_state(self, batch)
         n_there = np.count_nonzero(~batch.is_absent)
         with fit_progress(self, n_there, X=batch.X, y=y) as progress:
             state = learn(plan, state, batch, n_jobs=self.n_jobs, progress=progress)
@@ -641,7 +641,7 @@ or callable, default="dot"
         array(['right', 'up'], dtype='<U5')
         """
         self._check_is_fitted()
-        labels = check_labels_to_forget(self._fitted.learnt, classes)
+        labels = check_labels_to_forget(self._fitted.learnt_state, classes)
         if labels:
             self._set_fitted(fitted_without(self, labels))
         return self
@@ -688,10 +688,9 @@ or callable, default="dot"
         """
         check_mergeable(ImprintClassifier, self, other)
         mine, theirs = in_one_norm(self, other)
-        known = mine.learnt, theirs.learnt
         plan = mine.plan.with_needs(mine.plan.needs & theirs.plan.needs)
         check_samples_kept(self, mine.plan, plan)
-        state = merge(plan, *known, n_jobs=self.n_jobs)
+        state = merge(plan, mine.learnt_state, theirs.learnt_state, n_jobs=self.n_jobs)
         self._set_fitted(mine.replaced(state, plan))
         return self
 
@@ -1138,7 +1137,7 @@ or callable, default="dot"
             raise AttributeError(f"{name} cannot be found. {error}") from error
 
     def _adopt(self, fitted, features):
-        """Become fitted, unless parameters do not go with what was learnt."""
+        """Become fitted, unless parameters do not go with the head, which is made."""
         check_learnt(self, fitted.scorer)
         self._set_fitted(fitted, features)
 

@@ -57,7 +57,7 @@ class Fitted:
     has been learnt; of what waits, an error loses nothing, and each part that is learnt
     frees the blocks that it replaces. The state and the scorer are kept once they have
     been made, in one assignment each, so that any thread sees them whole. `last_state`
-    lacks what waits; `learnt` has it, but may lack proxies; `state` has all.
+    lacks what waits; `learnt_state` has it, but may lack proxies; `state` has all.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Fitted:
     def __init__(self, plan, state, queue=(), previous=None, kept=None):
         self.plan = plan
         self.lock = ForkSafeLock(RLock)
-        self._learnt = state, queue
+        self._state_and_queue = state, queue
         self._previous = None
         # It holds all that was known, so only where it does save work.
         if previous is not None and plan.needs.moments == 2 and state.pooled is None:
@@ -86,33 +86,33 @@ class Fitted:
     @property
     def knows_classes(self):
         """Whether there are any classes to predict."""
-        state, queue = self._learnt
+        state, queue = self._state_and_queue
         return bool(state.places or queue)
 
     @property
     def last_state(self):
-        """What was known before what waits, if any, is learnt."""
-        return self._learnt[0]
+        """What is known without what waits."""
+        return self._state_and_queue[0]
 
     @property
-    def learnt(self):
-        """What is known of all samples; proxies may be missing that are to come."""
-        state, queue = self._learnt
+    def learnt_state(self):
+        """What is known of all samples; it may lack proxies."""
+        state, queue = self._state_and_queue
         while queue:
             n = len(queue) if self.plan.generator.learns_in_order else 1
             batch = batches_joined(queue[:n]) if n > 1 else queue[0]
             state = learn(self.plan, state, batch, n_jobs=self._n_jobs)
             queue = queue[n:]
-            self._learnt = state, queue
+            self._state_and_queue = state, queue
         return state
 
     @property
     def state(self):
         """What is known of all samples, with all proxies."""
-        before = self.learnt
+        before = self.learnt_state
         state = with_all_proxies(self.plan, before, n_jobs=self._n_jobs)
         if state is not before:
-            self._learnt = state, ()
+            self._state_and_queue = state, ()
         return state
 
     @property
@@ -122,7 +122,8 @@ class Fitted:
     @once_property
     def space(self):
         """What the samples of all classes say together, proxies aside."""
-        space = Space(self.learnt, self._previous, self.kept and self.kept.shrinkage)
+        shrinkage = self.kept and self.kept.shrinkage
+        space = Space(self.learnt_state, self._previous, shrinkage)
         self._previous = None
         return space
 
@@ -135,7 +136,7 @@ class Fitted:
     @property
     def weight(self):
         """Weight of the samples by which a shrinkage is chosen, or was."""
-        return self.kept.weight if self.kept else self.learnt.weight
+        return self.kept.weight if self.kept else self.learnt_state.weight
 
     def replaced(self, state, plan=None, kept=None):
         """Derive what is fitted from another state of mostly the same classes."""
@@ -171,9 +172,9 @@ class Fitted:
         # Sums of moments round by how samples come.
         if not generator.learns_in_order or self.plan.needs.moments:
             return None
-        state, queue = self._learnt
+        state, queue = self._state_and_queue
         if queue and queue[0].kind != batch.kind:
-            state, queue = self.learnt, ()
+            state, queue = self.learnt_state, ()
         if _has_other_labels(state, batch):
             return None
         n_bytes = batch.X.nbytes + sum(each.X.nbytes for each in queue)
@@ -183,7 +184,7 @@ class Fitted:
 
     def _enqueued_in_parts(self, batch):
         """Let copies of samples wait where they take less than what they rewrite."""
-        state, labels = self.learnt, batch.classes.tolist()
+        state, labels = self.learnt_state, batch.classes.tolist()
         if (
             batch.weights is not None  # whose sum may round by how they come
             # All scatters are pooled at once.
@@ -229,7 +230,7 @@ class PredictOnly:
             "starts again."
         )
 
-    last_state = learnt = state
+    last_state = learnt_state = state
 
 
 def _has_other_labels(state, batch):

@@ -14,7 +14,7 @@ from ._fitted import Fitted
 from ._plain.parameters import parameters_then, with_parameters
 
 
-def start(clf, batch, *, plan=None):
+def plan_and_state(clf, batch, *, plan=None):
     """Make a plan, and know nothing yet, or the classes of the head.
 
     Parameters
@@ -79,18 +79,17 @@ def learnt_more(clf, fitted, batch):
     """
     labels = batch.classes.tolist()
     if fitted is None:
-        fitted = Fitted(*start(clf, batch))
+        fitted = Fitted(*plan_and_state(clf, batch))
     elif not fitted.knows_classes:
-        fitted = Fitted(replanned(clf, not batch.signed_labels), fitted.learnt)
+        fitted = Fitted(replanned(clf, not batch.signed_labels), fitted.learnt_state)
     fitted.plan.n_proxies_of(labels)  # an error if the number of one is missing
     after = fitted.enqueued(batch) if fitted.knows_classes else None
     if after is not None:
         return after
     n_there = np.count_nonzero(~batch.is_absent)
+    plan, state = fitted.plan, fitted.learnt_state
     with progress_bar(n_there, "classes", verbose=clf.verbose) as progress:
-        state = learn(
-            fitted.plan, fitted.learnt, batch, n_jobs=clf.n_jobs, progress=progress
-        )
+        state = learn(plan, state, batch, n_jobs=clf.n_jobs, progress=progress)
     return fitted.extended(state)
 
 
@@ -131,9 +130,9 @@ def fitted_without(clf, labels):
         If not all samples are kept, the norms stay, with a warning.
     """
     fitted = clf._fitted
-    state = fitted.learnt.changed(labels)
-    followed = _followed(clf, state, state.is_nonnegative)
-    if followed is None:
+    state = fitted.learnt_state.changed(labels)
+    after = _in_chosen_norm(clf, state, state.is_nonnegative)
+    if after is None:
         warnings.warn(
             f"support_norm_ stays {fitted.plan.support_norm_value!r}, which 'auto' "
             "would not choose for the classes that are left: not all of their samples "
@@ -142,8 +141,8 @@ def fitted_without(clf, labels):
             UserWarning,
             stacklevel=3,
         )
-    elif followed is not fitted:
-        return followed
+    elif after is not fitted:
+        return after
     return fitted.replaced(state)
 
 
@@ -169,10 +168,10 @@ def in_one_norm(first, second):
     # Parts that came later may have other signs than the first, so that two that have
     # the same norm may both have to follow.
     pair = first._fitted, second._fitted
-    wanted = all(fitted.learnt.is_nonnegative for fitted in pair)
+    wanted = all(fitted.learnt_state.is_nonnegative for fitted in pair)
     for is_nonnegative in (wanted, not wanted):
         found = [
-            _followed(clf, clf._fitted.learnt, is_nonnegative)
+            _in_chosen_norm(clf, clf._fitted.learnt_state, is_nonnegative)
             for clf in (first, second)
         ]
         if None not in found:
@@ -185,8 +184,8 @@ def in_one_norm(first, second):
     )
 
 
-def _followed(clf, state, is_nonnegative):
-    """Go over to the norm that samples choose; None where that cannot be."""
+def _in_chosen_norm(clf, state, is_nonnegative):
+    """Find what is known in the norm that samples choose; None where that cannot be."""
     fitted = clf._fitted
     plan = replanned(clf, is_nonnegative)
     if plan is fitted.plan:

@@ -20,7 +20,7 @@ from .._space.space import Space
 from ._checks import checked_batch, features_of
 from ._fitted import Fitted
 from ._head import Head
-from ._learning import start
+from ._learning import plan_and_state
 
 # Parameters that make a difference to the proxies, but not to the moments of samples;
 # to neither, but to what all classes have in common; to predictions alone. All others
@@ -107,16 +107,16 @@ def fitted_together(candidates, X, y, sample_weight, *, queries, spaces):
         Seconds, with those of what it shares with others.
     """
     with suppress(Exception):
-        yield from _fitted(candidates, X, y, sample_weight, queries, spaces)
+        yield from _fit_all(candidates, X, y, sample_weight, queries, spaces)
 
 
-def _fitted(candidates, X, y, sample_weight, queries, spaces):
+def _fit_all(candidates, X, y, sample_weight, queries, spaces):
     began = time.perf_counter()
     batch = checked_batch(candidates[0].clf, X, y, sample_weight)
     own_plans = {}
     for candidate in candidates:
         with suppress(Exception):  # its own fit says why
-            own_plans[candidate] = start(candidate.clf, batch)[0]
+            own_plans[candidate] = plan_and_state(candidate.clf, batch)[0]
     # All remember what any of them needs.
     needs = reduce(or_, (plan.needs for plan in own_plans.values()))
     plans = {each: plan.with_needs(needs) for each, plan in own_plans.items()}
@@ -126,7 +126,7 @@ def _fitted(candidates, X, y, sample_weight, queries, spaces):
         states = learn_each([plans[first] for first in firsts], batch)
     else:
         # What is remembered of the head is what any of them needs, too.
-        begun = [start(first.clf, batch, plan=plans[first]) for first in firsts]
+        begun = [plan_and_state(each.clf, batch, plan=plans[each]) for each in firsts]
         states = [
             with_all_proxies(plan, learn(plan, state, batch)) for plan, state in begun
         ]
@@ -224,7 +224,7 @@ class _Remembering:
             raw = np.take_along_axis(raw, indices, axis=0)
             known["nearest"] = [each.T for each in largest_first(raw, indices)]
         raw, indices = known["nearest"]
-        divides = self.divide_by_length
+        divides = self.divides_by_length
         if divides not in known:
             known[divides] = self.exact(X, indices, raw.copy())
         # By rank, so that fewer neighbours come first. By rounding, their similarities

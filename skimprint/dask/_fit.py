@@ -18,7 +18,7 @@ from .._plan import Plan
 from .._validation import shortened
 from ..classifier import ImprintClassifier
 from ..classifier._fitted import Fitted
-from ..classifier._learning import replanned, start
+from ..classifier._learning import plan_and_state, replanned
 from ._buckets import buckets, chunks_by_parts
 from ._collections import Chunks, check_ours, features_like
 from ._graph import Tasks, optimized, parts_of
@@ -89,7 +89,7 @@ def fit(
         plans = Plan.of(clone(clf), False), Plan.of(clone(clf), True)
         state = State()
     else:
-        plan, state = start(clf, None)
+        plan, state = plan_and_state(clf, None)
         plans = plan, plan
     plan, state, n_features = _learnt(plans, state, clf, chunks, client)
     clf._adopt(Fitted(plan, state), features_like(X, n_features))
@@ -148,9 +148,9 @@ def partial_fit(
         plans = fitted.plan, fitted.plan
     else:
         plans = replanned(model, False), replanned(model, True)
-    plan, state, _ = _learnt(plans, fitted.learnt, model, chunks, client)
+    plan, state, _ = _learnt(plans, fitted.learnt_state, model, chunks, client)
     if not fitted.knows_classes:
-        fitted = Fitted(plan, fitted.learnt)
+        fitted = Fitted(plan, fitted.learnt_state)
     model._set_fitted(fitted.extended(state))
     return model
 

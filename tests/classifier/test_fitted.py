@@ -41,7 +41,7 @@ class Laplacian(BaseEstimator):
 
 def queue_of(clf):
     """The batches that wait to be learnt."""
-    return clf._fitted._learnt[1]
+    return clf._fitted._state_and_queue[1]
 
 
 def waiting_in(clf):

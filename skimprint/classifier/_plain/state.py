@@ -15,11 +15,7 @@ from .arrays import count, in_order, proxy_offsets, read_labels, write_labels
 _ROW_DTYPES = ("float32", "float64")
 
 # The last axis of each array of a record.
-_AXES = {
-    "triangle": ("f", "triangle"),
-    "indices": ("i",),
-    "keys": ("u",),
-}
+_AXES = {"triangle": ("f", "triangle"), "indices": ("i",), "keys": ("u",)}
 
 # Of those whose bits are hashed, or that are indices.
 _DTYPES = {"indices": np.intp, "keys": np.uint64, "weights": np.float64}
