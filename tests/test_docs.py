@@ -151,6 +151,15 @@ def test_contributors_read_what_each_module_is_for():
         assert info.name + ("/" if info.ispkg else ".py") in named
 
 
+def test_the_ways_through_the_package_name_what_there_is():
+    named = re.findall(r"(?<!`)`(\w+)`(?!`)", skimprint.classifier.__doc__)
+    folder = Path(skimprint.__file__).parent
+    source = "\n".join(p.read_text(encoding="utf-8") for p in folder.rglob("*.py"))
+    defined = set(re.findall(r"^ *(?:def|class) (\w+)", source, flags=re.MULTILINE))
+    assert len(named) > 20
+    assert set(named) <= defined
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_blocks_with_prompts_say_so(page):
     """As `pycon`, which a reader's tools take for a session, output and all."""

@@ -1,4 +1,7 @@
-"""Make blocks of what is remembered of classes: proxies, moments and samples."""
+"""Make blocks of what is remembered of classes: proxies, moments and samples.
+
+`learn` and `merge` call `blocks_of` when a generator has made the proxies.
+"""
 
 from itertools import pairwise
 

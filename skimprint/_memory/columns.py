@@ -1,4 +1,7 @@
-"""What is known of many classes, in columns: arrays over all classes of a block."""
+"""What is known of many classes, in columns: arrays over all classes of a block.
+
+Blocks of a state are made of them, and so is what a generator returns.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,8 @@
-"""Learn samples, class by class: from a state and more samples to the next state."""
+"""Learn samples, class by class: from a state and more samples to the next state.
+
+`ImprintClassifier.fit` and `classifier/_learning.py` call it, `Fitted` for samples that
+have waited, and dask's workers for some of the classes.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any

@@ -2,6 +2,7 @@
 
 Proxies alone forget too much: what is clustered again from them and from more samples
 gets worse with every part. Ten times as many points are nearly as good as the samples.
+A generator makes them when it learns: `ProxyGenerator.learn_each` and `update`.
 """
 
 from typing import NamedTuple

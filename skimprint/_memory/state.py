@@ -1,4 +1,7 @@
-"""What a classifier knows, in blocks of columns that are replaced, never changed."""
+"""What a classifier knows, in blocks of columns that are replaced, never changed.
+
+`learner.py` makes the next state of one; a `Space` and a `Head` are made of it.
+"""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace

@@ -2,6 +2,10 @@
 
 Each is scored by the proxies as they would be without it: its generator says how. Class
 means, the whitening and a covariance lose it in closed form. Everything else stays.
+
+`calibrate` asks when a temperature or a threshold is first needed (`leave_one_out`, or
+`scores_of_kept` where nothing can be left out), and a report on labels that look wrong
+does (`scores_without`).
 """
 
 from typing import NamedTuple

@@ -1,4 +1,7 @@
-"""The whitened space as it is without a sample: a downdate of rank one."""
+"""The whitened space as it is without a sample: a downdate of rank one.
+
+By it a shrinkage is chosen, and samples are scored as queries (`leave_one_out`).
+"""
 
 from typing import NamedTuple
 

@@ -1,4 +1,8 @@
-"""Fit a temperature to scores of known classes, and let all classes weigh the same."""
+"""Fit a temperature to scores of known classes, and let all classes weigh the same.
+
+The temperature of probabilities is such a one; and the likelihood at the best one says
+which shrinkage, alpha or kernel is best.
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""Find what all classes have in common, when it is asked for: the `Space`."""
+"""Find what all classes have in common, when it is asked for: the `Space`.
+
+`Fitted` makes one of a state. A `Head` asks it for what proxies go through, and what
+leaves samples out asks it for these.
+"""
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""Shrunk within-class covariance of the support set, and the space it whitens."""
+"""Shrunk within-class covariance of the support set, and the space it whitens.
+
+A `Space` makes both. A `Head` whitens proxies, and a `Similarity` queries.
+"""
 
 from copy import copy
 from dataclasses import dataclass

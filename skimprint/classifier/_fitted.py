@@ -1,4 +1,7 @@
-"""What a fitted classifier is made of: a plan, a state, and a head made on demand."""
+"""What a fitted classifier is made of: a plan, a state, and a head made on demand.
+
+It is ``_fitted`` of an `ImprintClassifier`, which reads its ``scorer`` to predict.
+"""
 
 from copy import deepcopy
 from threading import RLock

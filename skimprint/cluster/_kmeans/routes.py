@@ -1,4 +1,7 @@
-"""Lead groups through the k-means engine, each on the route that is cheapest."""
+"""Lead groups through the k-means engine, each on the route that is cheapest.
+
+`grouped_kmeans_each` makes a `Job`, splits it into tasks, and runs these in threads.
+"""
 
 import math
 from collections.abc import Callable
