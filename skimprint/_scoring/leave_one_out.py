@@ -82,13 +82,13 @@ class _Change(NamedTuple):
         The proxy that changes; -1 for none.
     gone : ndarray of bool, of shape (n,)
         Whether it is gone.
-    left : ndarray of shape (n, n_features)
+    becomes : ndarray of shape (n, n_features)
         What it becomes, before the normalisation of proxies.
     """
 
     own: np.ndarray
     gone: np.ndarray
-    left: np.ndarray
+    becomes: np.ndarray
 
 
 def leave_one_out(scorer, kind):
@@ -225,19 +225,39 @@ def scores_of_kept(scorer, classes=None):
 def _by_proxies(scorer, samples, change, kind, others=None):
     """Find scores and familiarities of samples by proxies as they would be without.
 
-    Given another sample of its class for each, familiarities come again with that one
-    in the place of all proxies of the class; for ``"auto"``, similarities to it alone.
+    Parameters
+    ----------
+    scorer : Scorer
+        Its kernel regression has no part in this.
+    samples : LeftOut
+        That can be left out, as they were learnt.
+    change : _Change
+        What becomes of the proxies of their classes.
+    kind : str
+        Which familiarity to tell; ``"auto"`` needs more than proxies, and is not told.
+    others : ndarray of shape (n,), default=None
+        Of `_others`.
+
+    Returns
+    -------
+    scores : ndarray of shape (n, n_classes)
+    familiarities : ndarray of shape (n,)
+    one_shot : ndarray of shape (n,)
+        How familiar they are with the other sample in the place of all proxies of their
+        class; for ``"auto"``, their similarities to that.
     """
     head, plan = scorer.head, scorer.plan
     scores = np.empty((len(samples.rows), len(head.classes)), dtype=head.dtype)
     familiar = np.empty(len(samples.rows), dtype=head.dtype)
     one_shot = np.full_like(familiar, np.nan)
 
+    # All goes to the whitened space as it is with the samples. `_HeadWithout` moves it
+    # on to the space without each of them.
     vectors = _whitened(head, head.space.proxies.values.vectors)
     means = np.zeros((len(head.classes), vectors.shape[1]), vectors.dtype)
     if plan.needs.moments:  # else nothing depends on them
         means = _whitened(head, head.space.means)
-    change = change._replace(left=_whitened(head, change.left))
+    change = change._replace(becomes=_whitened(head, change.becomes))
     queries = _as_queries(scorer, samples.rows)
     rows = queries if plan.support_norm != IDENTITY else _whitened(head, samples.rows)
     samples = samples._replace(rows=rows)
@@ -372,11 +392,11 @@ def _changes_of(scorer, samples):
     proxies, changes, usable = head.space.proxies, [], []
     for code, start, stop in zip(codes, starts, [*starts[1:], None], strict=True):
         rows, weights = samples.rows[start:stop], samples.weights[start:stop]
-        own, gone, left = scorer.plan.generator.without(
+        own, gone, becomes = scorer.plan.generator.without(
             proxies.one(code), rows, weights
         )
         own = np.where(own < 0, -1, own + head.offsets[code])
-        changes.append(_Change(own, gone, left))
+        changes.append(_Change(own, gone, becomes))
         twins = head.twins[head.offsets[code] : head.offsets[code + 1]]
         is_one = np.all(twins == twins[0])
         usable.append(~gone if is_one else np.ones(len(rows), bool))
@@ -384,8 +404,8 @@ def _changes_of(scorer, samples):
     usable = np.concatenate(usable)
     if scorer.plan.mean_weight or head.whitening is not None:
         # All that was learnt of a class of a head leaves its row, but no mean.
-        left = 1 - samples.weights / head.space.weights_of_means[samples.codes]
-        usable &= left > _LEFT
+        share_left = 1 - samples.weights / head.space.weights_of_means[samples.codes]
+        usable &= share_left > _LEFT
     return change, usable
 
 
@@ -440,6 +460,18 @@ class _HeadWithout:
         What becomes of the proxies of their class, whitened.
     queries : ndarray of shape (n, n_features)
         The samples as queries, whitened.
+
+    Attributes
+    ----------
+    losing : ndarray of shape (n,)
+        The proxy that is made of each sample and others; -1 for none.
+    residuals : ndarray of shape (n, n_features)
+        The samples less their class means: the r of `Downdate`.
+    lost, shift, mean_shift : ndarray of shape (n,)
+        Its l if nothing is shrunk, its t, and its t - s: how often the covariance loses
+        a residual, and how far vectors and their class mean seem to move along it.
+    weight_left : ndarray of shape (n,)
+        Share of the weight of all samples that is left.
     """
 
     def __init__(self, scorer, similarity, vectors, means, samples, change, queries):
@@ -447,17 +479,16 @@ class _HeadWithout:
         self.similarity, self.change = similarity, change
         self.vectors, self.means = vectors, means
         self.queries, self.codes = queries, samples.codes
-        self.losing = np.where(change.gone, -1, change.own)  # a proxy of each, or -1
+        self.losing = np.where(change.gone, -1, change.own)
         self.rows, self.residuals = samples.rows, samples.rows - means[self.codes]
         class_weights = head.space.weights_of_means
         own_weights = class_weights[self.codes]
         total = class_weights[~head.space.is_head].sum()
         shift = shift_without(own_weights, samples.weights)
-        # Of A in `Downdate`, and of the covariance, if they are not shrunk.
         self.lost = own_weights * shift / total
-        left = 1 - samples.weights / total
+        weight_left = 1 - samples.weights / total
         # Without all that was learnt beside a head, the covariance is the identity.
-        self.weight_left = np.where(left > 0, left, 1)
+        self.weight_left = np.where(weight_left > 0, weight_left, 1)
         is_whitened = head.whitening is not None
         self.downdate = Downdate(
             np.einsum("ij,ij->i", self.residuals, self.residuals),
@@ -477,10 +508,11 @@ class _HeadWithout:
             compare = compare.without(
                 residuals=self.residuals,
                 lost=self.lost * (1 - head.covariance_shrinkage),
-                left=self.weight_left,
+                weight_left=self.weight_left,
             )
             queries = self.downdate.moved_back(queries, self.residuals)
         prepared = compare.prepare(queries)
+        # First to all proxies as if they stayed, then to those that do not, in pairs.
         if _has_products(self.scorer):
             similarities = self._of_products(queries)
         else:
@@ -527,7 +559,10 @@ class _HeadWithout:
         return _of_unit_length(self.scorer, queries)
 
     def _pairs(self):
-        """List proxies and samples without which they are others, but for products."""
+        """List proxies that are others without a sample, and the sample: two arrays.
+
+        Those that only move with the space are not among them if products tell that.
+        """
         head = self.head
         is_whitened = head.whitening is not None
         if _has_products(self.scorer) or not (is_whitened or head.plan.mean_weight):
@@ -541,7 +576,7 @@ class _HeadWithout:
         residuals, shift = self.residuals[which], self.shift[which]
         vectors = self.vectors[own]
         loses = own == self.losing[which]
-        vectors[loses] = self.change.left[which[loses]]
+        vectors[loses] = self.change.becomes[which[loses]]
         vectors = head.normalized(downdate.moved(vectors, residuals, shift, which), own)
         if not head.plan.mean_weight:
             return vectors

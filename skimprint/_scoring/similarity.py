@@ -525,7 +525,7 @@ class Mahalanobis(Euclidean):
     def _placed(self, X):
         return super()._placed(X) @ self.factor
 
-    def without(self, *, residuals, lost, left):
+    def without(self, *, residuals, lost, weight_left):
         """Compare samples of the support by the metric as it is without each of them.
 
         Parameters
@@ -535,7 +535,7 @@ class Mahalanobis(Euclidean):
         lost : ndarray of shape (n,)
             How often the covariance loses the outer product of each residual; see
             `Downdate`.
-        left : ndarray of shape (n,)
+        weight_left : ndarray of shape (n,)
             Share of the weight of all samples that is left without each of them.
 
         Returns
@@ -543,7 +543,7 @@ class Mahalanobis(Euclidean):
         without : Similarity
             Has `finish` and `paired` for these samples as queries.
         """
-        return _WithoutThemselves(self, residuals, lost, left)
+        return _WithoutThemselves(self, residuals, lost, weight_left)
 
 
 class _WithoutThemselves(Mahalanobis):
@@ -553,23 +553,23 @@ class _WithoutThemselves(Mahalanobis):
     ----------
     similarity : Mahalanobis
         Compares queries with proxies by the covariance of all samples.
-    residuals, lost, left
+    residuals, lost, weight_left
         As for `Mahalanobis.without`.
 
     Notes
     -----
     The inner products of `Downdate` are those of an inverse covariance. It is relative
     to the weight that is left, so that the squared distance of a query from a proxy,
-    whose difference is ``d``, is ``left (<d, d> + g <d, r>^2)``. In coordinates times
-    the factor ``F``, ``C^-1 = F F^T``, these are plain products.
+    whose difference is ``d``, is ``weight_left (<d, d> + g <d, r>^2)``. In coordinates
+    times the factor ``F``, ``C^-1 = F F^T``, these are plain products.
     """
 
-    def __init__(self, similarity, residuals, lost, left):
+    def __init__(self, similarity, residuals, lost, weight_left):
         vars(self).update(vars(similarity))
         self.residuals = residuals @ self.exact_factor
         squares = np.einsum("ij,ij->i", self.residuals, self.residuals)
         self.gain = gain_without(squares, lost)
-        self.left = left
+        self.weight_left = weight_left
 
     def finish(self, raw, X):
         along = np.einsum("ij,ij->i", X, self.residuals)
@@ -583,7 +583,7 @@ class _WithoutThemselves(Mahalanobis):
 
     def _without(self, similarities, along, which):
         squares = similarities**2 + self.gain[which] * along**2
-        return -np.sqrt(self.left[which] * squares)
+        return -np.sqrt(self.weight_left[which] * squares)
 
 
 METRICS = {

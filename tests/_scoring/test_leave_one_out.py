@@ -38,7 +38,7 @@ def test_a_mean_is_taken_apart_where_the_sample_is_nearest(
     left_out, change, _ = _changes(scorer, samples)
     assert len(left_out.rows) == len(X)
     for row, own, gone, left in zip(
-        left_out.rows, change.own, change.gone, change.left, strict=True
+        left_out.rows, change.own, change.gone, change.becomes, strict=True
     ):
         known = state.gather([clf.classes_[head.codes[own]]])
         rows, vectors = known.samples.values.rows, known.proxies.values.vectors

@@ -122,7 +122,7 @@ def test_a_metric_without_a_sample_is_that_of_the_others(metric):
     without = compare.without(
         residuals=X[some] - means[codes[some]],
         lost=own_weights * shift / weights.sum(),
-        left=1 - weights[some] / weights.sum(),
+        weight_left=1 - weights[some] / weights.sum(),
     )
     queries = compare.prepare(X[some])
     similarities = without.finish(without.raw(queries), queries)
