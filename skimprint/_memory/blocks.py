@@ -64,10 +64,12 @@ def blocks_of(
         known = before.gather(labels, _totals_of)
         weights, n_samples = known[0] + weights, known[1] + n_samples
         is_signed = known[2] | is_signed
-    numbers = weights, n_samples, np.zeros(len(labels), bool), is_signed
-    whole = Block(as_objects(labels), *numbers, *imprint)
+    is_head = np.zeros(len(labels), bool)
+    whole = Block(as_objects(labels), weights, n_samples, is_head, is_signed, *imprint)
     if not any(needs):
         return split(whole)
+    # One block after the other. Classes of few samples are looked at side by side, and
+    # those of many, or what another classifier knows, one by one.
     blocks, start, ahead = [], 0, {}
     while start < len(labels):
         stop = start
@@ -140,7 +142,7 @@ def _statistics_of_few(needs, source, start, stop, training_rows, pool):
     moments = None
     if needs.moments:
         moments = MomentColumns.of_few(samples, pool)
-        if pool is None:
+        if pool is None:  # their scatters follow from all of them
             return moments, samples
     return moments, samples.first(needs.samples)
 
@@ -149,7 +151,7 @@ def _statistics_of_each(needs, source, places, training_rows, pool, ahead):
     """Find the statistics of classes one by one, until they fill a block, in columns.
 
     Those of some classes at a time are found in threads. What the block does not take
-    stays in a dict, ``ahead``.
+    stays in ``ahead``, a dict from places to statistics, for the next block.
     """
 
     def find(place):
@@ -213,7 +215,7 @@ def _statistics_of(needs, source, place, training_rows):
 
 
 def _joined_with_known(needs, known, more, pool):
-    """Join what was known of classes and what there is more, both in columns."""
+    """Join what was known of classes and what there is more: moments and samples."""
     (before, kept), (moments, samples) = known, more
     both = sorted_by_key(kept.followed_by(samples))
     most = np.full(len(both), needs.samples)

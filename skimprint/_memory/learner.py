@@ -213,15 +213,15 @@ def block_of_head(plan, labels, weight):
     if needs.moments:  # else rows are not copied in float64
         moments = MomentColumns.of_head(rows).up_to(needs.moments)
     return Block(
-        as_objects(labels),
-        np.ones(n),
-        np.ones(n, np.intp),
-        np.ones(n, bool),
-        rows.min(axis=1) < 0,
-        Ragged(points, np.arange(n + 1)),
-        Ragged(take(points, slice(0)), none),
-        moments,
-        Ragged(Samples.of(rows[:0]), none) if any(needs) else None,
+        labels=as_objects(labels),
+        weights=np.ones(n),
+        n_samples=np.ones(n, np.intp),
+        is_head=np.ones(n, bool),
+        is_signed=rows.min(axis=1) < 0,
+        proxies=Ragged(points, np.arange(n + 1)),
+        memory=Ragged(take(points, slice(0)), none),
+        moments=moments,
+        samples=Ragged(Samples.of(rows[:0]), none) if any(needs) else None,
     )
 
 

@@ -246,6 +246,7 @@ class State:
             block = self.places[labels[numbers[0]]][0]
             places = np.array([self.places[labels[i]][1] for i in numbers])
             found.append(take(get(block), as_slice(places)))
+        # What was found block by block, in the order of the labels.
         order = np.argsort(np.concatenate(list(by_block.values())), kind="stable")
         return take(joined(found), as_slice(order))
 

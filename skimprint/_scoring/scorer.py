@@ -295,9 +295,9 @@ class Scorer:
         Returns
         -------
         explanation : dict of {str: ndarray of shape (n_queries, ...)}
-            Indices of the class (``winner``), of the best other one (``second``) and of
-            the nearest ``proxy`` of the class; its ``similarity``; the ``score`` of the
-            class, and its ``margin`` to the other; the ``familiarity``; the
+            Indices of the class (``explained``), of the best other one (``runner_up``)
+            and of the nearest ``proxy`` of the class; its ``similarity``; the ``score``
+            of the class, and its ``margin`` to the other; the ``familiarity``; the
             ``probability`` of the class, with a temperature; and what `_reasons`
             returns.
         """
@@ -314,13 +314,13 @@ class Scorer:
             similarities = compare.finish(raw, queries)
             scores = self.with_kernel(scores, self._of_kernel(X, block))
             columns = np.arange(scores.shape[1])
-            first = scores.argmax(axis=0) if codes is None else codes[block]
-            best, others = scores[first, columns], scores.copy()
-            others[first, columns] = -np.inf
-            proxy = nearest_of_class(similarities, head.offsets, first)
+            explained = scores.argmax(axis=0) if codes is None else codes[block]
+            best, others = scores[explained, columns], scores.copy()
+            others[explained, columns] = -np.inf
+            proxy = nearest_of_class(similarities, head.offsets, explained)
             found = {
-                "winner": first,
-                "second": others.argmax(axis=0),
+                "explained": explained,
+                "runner_up": others.argmax(axis=0),
                 "proxy": proxy,
                 "similarity": similarities[proxy, columns],
                 "score": best,
@@ -331,15 +331,15 @@ class Scorer:
             }
             if temperature is not None:
                 probabilities = probabilities_of(scores.T, temperature, softmax)
-                found["probability"] = probabilities[columns, first]
-            proxies = rows = np.empty((len(first), 0), np.intp)
-            shares = np.empty((len(first), 0), best.dtype)
+                found["probability"] = probabilities[columns, explained]
+            proxies = rows = np.empty((len(explained), 0), np.intp)
+            shares = np.empty((len(explained), 0), best.dtype)
             if n_reasons:
                 contributions = aggregation.contributions(
-                    compare, queries, similarities, head.offsets, first
+                    compare, queries, similarities, head.offsets, explained
                 )
                 proxies, rows, shares = self._reasons(
-                    *contributions, self._kernel_queries(X, block), first, n_reasons
+                    *contributions, self._kernel_queries(X, block), explained, n_reasons
                 )
             return found | {"proxies": proxies, "rows": rows, "shares": shares}
 

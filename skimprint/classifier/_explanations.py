@@ -39,8 +39,8 @@ def explanation_of(clf, X, *, n_reasons=0, y=None, with_probabilities=False):
     finite(found["score"], queries, refuse)
     finite(found["familiarity"], queries, refuse)
     return Bunch(
-        label=head.classes[found.pop("winner")],
-        runner_up=head.classes[found.pop("second")],
+        label=head.classes[found.pop("explained")],
+        runner_up=head.classes[found.pop("runner_up")],
         training_row=head.indices[found["proxy"]],
         n_samples=head.counts[found["proxy"]],
         rest=found["score"] - found["shares"].sum(axis=1),

@@ -22,9 +22,9 @@ from ._fitted import Fitted
 from ._head import Head
 from ._learning import plan_and_state
 
-# Parameters that make a difference to the proxies, but not to the moments of samples;
-# to neither, but to what all classes have in common; to predictions alone. All others
-# make a difference to everything, or may.
+# Where a parameter makes its first difference: to the proxies that are generated, but
+# not to moments of samples; to what a head makes of both; to predictions alone. All
+# others make a difference to everything, or may.
 _ONLY_PROXIES = {"generator", "n_proxies", "random_state"}
 _ONLY_HEAD = {"kernel_weight", "mean_weight", "metric", "proxy_norm", "whitening"}
 _ONLY_PREDICTION = {
@@ -187,7 +187,9 @@ class _Remembering:
         Most neighbours that will be asked for.
     found : dict
         What is known of the queries, also by other similarities that prepare them in
-        the same way: each block of them, prepared, and by its identity what was found.
+        the same way. By its start and stop, each block of them, prepared; and by the id
+        of that, what was found: as ``"nearest"``, raw similarities and indices of the
+        proxies, and by whether lengths divide, the similarities of these.
     """
 
     def __init__(self, similarity, queries, n_neighbors, found):
