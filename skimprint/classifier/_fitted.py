@@ -74,6 +74,11 @@ class Fitted:
         Of mostly the same classes, to save work.
     kept : KeptShrinkage, default=None
         What was chosen by fewer samples, if it stays.
+
+    Attributes
+    ----------
+    lock : ForkSafeLock
+        Held while a space or a scorer is made.
     """
 
     def __init__(self, plan, state, queue=(), previous=None, kept=None):
@@ -144,14 +149,14 @@ class Fitted:
     def replaced(self, state, plan=None, kept=None):
         """Derive what is fitted from another state of mostly the same classes."""
         last_space = vars(self).get("space", self._previous)
-        return Fitted(plan or self.plan, state, (), last_space, kept)
+        return Fitted(plan or self.plan, state, previous=last_space, kept=kept)
 
     def extended(self, state):
         """Derive what is fitted from a state that knows more: some choices stay."""
-        return self.replaced(state, kept=self._kept_at(state.weight))
+        return self.replaced(state, kept=self._kept_until(state.weight))
 
-    def _kept_at(self, weight):
-        """Find what stays when the samples have that weight, or None."""
+    def _kept_until(self, weight):
+        """Find the shrinkage that stays when all samples have that weight, or None."""
         if self.plan.whitening != "auto" or not self.knows_classes:
             return None
         if weight >= 2 * self.weight or self.space.moments is None:
@@ -168,6 +173,7 @@ class Fitted:
         it.
         """
         generator = self.plan.generator
+        # A function of the user's, or samples on a device.
         if self.plan.support_norm.is_callable or not hasattr(batch.X, "nbytes"):
             return None
         if generator.waits:
@@ -199,7 +205,7 @@ class Fitted:
         most = max(_MAX_REWRITTEN_BYTES, batch.X.nbytes)
         if state.block_bytes(labels) <= most:
             return None
-        kept = self._kept_at(state.weight + len(batch.X))
+        kept = self._kept_until(state.weight + len(batch.X))
         parts = copied_parts(self.plan, state, batch, n_jobs=self._n_jobs)
         return Fitted(self.plan, state, parts, kept=kept)
 
