@@ -81,6 +81,15 @@ class Similarity:
         Whether a query with NaN or infinity has no finite similarity.
     is_callable : bool
         Whether it is a user's function, which may be unsafe in threads.
+
+    Notes
+    -----
+    The way of a query: `prepare` casts it, applies ``query_norm``, the whitening and
+    ``last_norm``, and moves it to where the metric compares (`_placed`); `raw` compares
+    it with all proxies; `finish` makes similarities of those values that are asked for.
+    What does not change the order of the proxies is left to `finish`, such as the
+    length of a query that is multiplied with them. So without a whitening, a norm that
+    only scales is the ``last_norm``.
     """
 
     name = None

@@ -1,4 +1,12 @@
-"""The protocol of GEN: from the support rows of every class to its proxies."""
+"""The protocol of GEN: from the support rows of every class to its proxies.
+
+Of new classes, `learn_each` generates proxies and chooses what to remember of the
+samples. Of known ones, `update` joins the points that stand for what came before
+(`points`) and the new samples, condenses them where they have become too many, and
+generates proxies of them (`generate_of`): at once or, if the generator `waits`, when
+`with_all_proxies` wants them. A head lets classes see each other (`combine`), and who
+leaves a sample out asks `without`.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
