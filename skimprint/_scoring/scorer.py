@@ -217,8 +217,8 @@ class Scorer:
         if kind == "similarity":
             compare = compare.to(X)
 
-        def tell(block):
-            queries = compare.prepare(X, block)
+        def tell(part):
+            queries = compare.prepare(X, part)
             if compare.xp is not np:
                 return compare.best(queries)
             similarities = compare.finish(compare.raw(queries), queries)
@@ -243,8 +243,8 @@ class Scorer:
         """Add to the best scores the share of the cosine to the nearest class mean."""
         compare = self._of_means.to(X)
 
-        def find(block):
-            return compare.best(compare.prepare(X, block))
+        def find(part):
+            return compare.best(compare.prepare(X, part))
 
         return best + MEANS * np.concatenate(compare.for_each_block(find, X))
 
@@ -270,8 +270,8 @@ class Scorer:
         """
         compare = self.similarity
 
-        def find(block):
-            return compare.nearest(compare.prepare(X, block), n_neighbors)
+        def find(part):
+            return compare.nearest(compare.prepare(X, part), n_neighbors)
 
         found = compare.for_each_block(find, X)
         return tuple(map(np.concatenate, zip(*found, strict=True)))
@@ -304,17 +304,17 @@ class Scorer:
         head, aggregation = self.head, self.plan.aggregation
         compare = self.similarity
 
-        def look(block):
-            queries = compare.prepare(X, block)
+        def look(part):
+            queries = compare.prepare(X, part)
             raw = compare.raw(queries)
             # As `scores` has them: one ranking decides.
             scores = aggregation.of_queries(
                 compare, queries, head.offsets, lambda _: raw.copy(order="K")
             )
             similarities = compare.finish(raw, queries)
-            scores = self.with_kernel(scores, self._of_kernel(X, block))
+            scores = self.with_kernel(scores, self._of_kernel(X, part))
             columns = np.arange(scores.shape[1])
-            explained = scores.argmax(axis=0) if codes is None else codes[block]
+            explained = scores.argmax(axis=0) if codes is None else codes[part]
             best, others = scores[explained, columns], scores.copy()
             others[explained, columns] = -np.inf
             proxy = nearest_of_class(similarities, head.offsets, explained)
@@ -339,7 +339,7 @@ class Scorer:
                     compare, queries, similarities, head.offsets, explained
                 )
                 proxies, rows, shares = self._reasons(
-                    *contributions, self._kernel_queries(X, block), explained, n_reasons
+                    *contributions, self._kernel_queries(X, part), explained, n_reasons
                 )
             return found | {"proxies": proxies, "rows": rows, "shares": shares}
 
@@ -382,18 +382,18 @@ class Scorer:
         if of_labels is None:
             return proxies, rows, shares
         indices = of_labels.support.indices
-        for block, found in of_labels.of_classes(kernel_queries, codes):
+        for part, found in of_labels.of_classes(kernel_queries, codes):
             found = (share * found).astype(shares.dtype, copy=False)
             which = np.argpartition(-found, min(n_reasons, found.shape[1]) - 1, axis=1)
             which = which[:, :n_reasons]
             found = np.take_along_axis(found, which, axis=1)
             both = (
-                (proxies[block], np.full(which.shape, -1)),
-                (rows[block], indices[which]),
-                (shares[block], found),
+                (proxies[part], np.full(which.shape, -1)),
+                (rows[part], indices[which]),
+                (shares[part], found),
             )
             both = [np.concatenate(pair, axis=1) for pair in both]
-            proxies[block], rows[block], shares[block] = _largest(*both, n_reasons)
+            proxies[part], rows[part], shares[part] = _largest(*both, n_reasons)
         return proxies, rows, shares
 
     def in_space_of_proxies(self, X):
@@ -409,16 +409,16 @@ class Scorer:
         share = self.plan.kernel_weight
         return (1 - share) * scores + share * of_kernel
 
-    def _of_kernel(self, X, block):
-        """Score a block by the kernel regression: (n_classes, n_block), or None."""
-        queries = self._kernel_queries(X, block)
+    def _of_kernel(self, X, part):
+        """Score a part of the queries by the kernel: (n_classes, n_part), or None."""
+        queries = self._kernel_queries(X, part)
         return None if queries is None else self.head.kernel.scores(queries)
 
-    def _kernel_queries(self, X, block):
-        """Normalise a block for the kernel regression, or None."""
+    def _kernel_queries(self, X, part):
+        """Normalise a part of the queries for the kernel regression, or None."""
         if not self.plan.kernel_weight:
             return None
-        queries = np.ascontiguousarray(X[block], dtype=self.head.proxies.dtype)
+        queries = np.ascontiguousarray(X[part], dtype=self.head.proxies.dtype)
         return self.plan.query_norm(queries)
 
 
