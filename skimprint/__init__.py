@@ -3,7 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .classifier import ImprintClassifier, ImprintClassifierCV, Rejection
+from .classifier import (
+    AdaptedClassifier,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    Rejection,
+)
 from .embedding._embedder import FoundationEmbedder
 
 FoundationEmbedder.__module__ = __name__  # files name it, wherever its code stands
@@ -11,6 +16,7 @@ FoundationEmbedder.__module__ = __name__  # files name it, wherever its code sta
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AdaptedClassifier",
     "FoundationEmbedder",
     "ImprintClassifier",
     "ImprintClassifierCV",

@@ -14,7 +14,12 @@ import pytest
 from sklearn.cluster import KMeans
 
 import skimprint
-from skimprint import FoundationEmbedder, ImprintClassifier, ImprintClassifierCV
+from skimprint import (
+    AdaptedClassifier,
+    FoundationEmbedder,
+    ImprintClassifier,
+    ImprintClassifierCV,
+)
 from skimprint.cluster import GroupedKMeans
 from skimprint.generation import __all__ as generators
 from skimprint.model_selection import NShotSplit
@@ -31,6 +36,7 @@ CALLS = [
 @pytest.mark.parametrize(
     "thing",
     [
+        AdaptedClassifier,
         FoundationEmbedder,
         ImprintClassifier,
         ImprintClassifierCV,
@@ -83,6 +89,7 @@ def test_every_value_is_valid():
         *script["generators"](KMeans()),
         *script["classifiers"](KMeans()),
         *script["searches"](),
+        *script["adapted"](ImprintClassifier().fit(np.eye(3), [0, 1, 2])),
         *script["embedders"](lambda items: items),
         *script["others"](),
     ]

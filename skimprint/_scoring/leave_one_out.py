@@ -63,6 +63,8 @@ class LeftOutScores(NamedTuple):
     one_shot : ndarray of shape (n,)
         How familiar they would be if another one of them were all that is known of
         their class. NaN where there is no other, or where nothing asks for it.
+    indices : ndarray of shape (n,)
+        The training row that each is.
     """
 
     scores: np.ndarray
@@ -71,6 +73,7 @@ class LeftOutScores(NamedTuple):
     weights: np.ndarray
     is_alone: np.ndarray
     one_shot: np.ndarray
+    indices: np.ndarray
 
 
 class _Change(NamedTuple):
@@ -137,7 +140,13 @@ def leave_one_out(scorer, kind):
     if others is not None:
         one_shot[others == np.arange(len(others))] = np.nan
     return LeftOutScores(
-        scores, familiar, samples.codes, samples.counts, is_alone, one_shot
+        scores,
+        familiar,
+        samples.codes,
+        samples.counts,
+        is_alone,
+        one_shot,
+        samples.indices,
     )
 
 

@@ -109,7 +109,7 @@ class Support(NamedTuple):
             kept.codes,
             np.maximum(weights, _LEAST * weights.max()),
             len(samples),
-            samples.values.indices,
+            kept.indices,
             float(hmean(sums) / sums.mean()),
         )
 

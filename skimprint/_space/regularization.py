@@ -54,6 +54,8 @@ class LeftOut(NamedTuple):
         The weight of the samples that each stands for, as in `Points`.
     numbers : ndarray of shape (n,)
         The place of each among the samples that are kept of its class.
+    indices : ndarray of shape (n,), default=None
+        The training row that each is.
     """
 
     rows: np.ndarray
@@ -61,14 +63,16 @@ class LeftOut(NamedTuple):
     weights: np.ndarray
     counts: np.ndarray
     numbers: np.ndarray
+    indices: np.ndarray | None = None
 
     @classmethod
     def of(cls, samples, class_weights):
         """Leave out samples of each class, which has so much weight in all."""
-        rows, weights, *_ = samples.values
+        rows, weights, _, indices = samples.values
         codes = samples.codes
         numbers = np.arange(len(rows)) - samples.offsets[codes]
-        return cls(rows, codes, weights, weights, numbers).standing_for(class_weights)
+        left_out = cls(rows, codes, weights, weights, numbers, indices)
+        return left_out.standing_for(class_weights)
 
     def standing_for(self, class_weights):
         """Let the samples stand for all of their class, by their weights."""

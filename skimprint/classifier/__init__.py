@@ -23,11 +23,12 @@ From `predict` to a label:
    `threshold_of` finds, and `rejected_labels` has the last word.
 """
 
+from ._adapted_classifier import AdaptedClassifier
 from ._classifier import ImprintClassifier
 from ._classifier_cv import ImprintClassifierCV
 from ._rejection import Rejection
 
-__all__ = ["ImprintClassifier", "ImprintClassifierCV", "Rejection"]
+__all__ = ["AdaptedClassifier", "ImprintClassifier", "ImprintClassifierCV", "Rejection"]
 
-for _cls in (ImprintClassifier, ImprintClassifierCV, Rejection):
+for _cls in (AdaptedClassifier, ImprintClassifier, ImprintClassifierCV, Rejection):
     _cls.__module__ = "skimprint"  # files name it, wherever its code stands

@@ -82,16 +82,7 @@ def _calibrated(scorer, kind):
         return Calibration(temperature, np.empty(0), np.empty(0))
     # Each class has the same say, as in what is chosen besides.
     weights = balanced(found.weights, found.codes)
-    # At most a millionth and a million times the typical difference of scores.
-    _, temperature = fit_temperature(
-        found.scores,
-        found.codes,
-        weights,
-        bound=np.log(1e6),
-        no_gain=1e-15,
-        prior=_PRIOR,
-    )
-    temperature = temperature if np.isfinite(temperature) else 1.0  # all classes alike
+    temperature = probable_temperature(found.scores, found.codes, weights)
     # So have classes of one sample, in the square, as deviations do. On eight data sets
     # with 1 sample of a tenth to nine tenths of the classes, and 5 to 60 of the others,
     # the log loss is 1.39 so, 1.42 in the logarithm, and 1.31 at best.
@@ -105,6 +96,15 @@ def _calibrated(scorer, kind):
     # Equal weights are 1, so that shares of them are exact.
     weights /= weights.max()
     return Calibration(float(temperature), familiarities, weights)
+
+
+def probable_temperature(scores, codes, weights=None):
+    """Find the most probable temperature of scores of queries; 1 if all are alike."""
+    # At most a millionth and a million times the typical difference of scores.
+    _, temperature = fit_temperature(
+        scores, codes, weights, bound=np.log(1e6), no_gain=1e-15, prior=_PRIOR
+    )
+    return temperature if np.isfinite(temperature) else 1.0
 
 
 def _with_one_shot(found, weights, share):

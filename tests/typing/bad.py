@@ -6,6 +6,7 @@ import numpy as np
 
 import skimprint
 from skimprint import (
+    AdaptedClassifier,
     FoundationEmbedder,
     ImprintClassifier,
     ImprintClassifierCV,
@@ -98,6 +99,9 @@ def mistakes(X: np.ndarray, y: np.ndarray) -> None:
     ImprintClassifierCV(ImprintClassifier)  # expect-error
     ImprintClassifierCV().explain(X, reasons=2)  # expect-error
     ImprintClassifierCV().kproxies()  # expect-error
+    AdaptedClassifier()  # expect-error
+    AdaptedClassifier(ImprintClassifier(), "default")  # expect-error
+    AdaptedClassifier(ImprintClassifier()).partial_fit(X, y)  # expect-error
     KMeansProxies(n_init="3")  # expect-error
     KMedoidsProxies(init="kmedoids++")  # expect-error
     FarthestPointProxies(start="anywhere")  # expect-error

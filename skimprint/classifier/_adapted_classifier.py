@@ -1,0 +1,310 @@
+"""AdaptedClassifier: a classifier that is there, and what a few samples add to it."""
+
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.validation import check_is_fitted
+
+from .._arrays.device import to_host
+from .._scoring.leave_one_out import leave_one_out
+from .._space.likelihood import balanced
+from .._space.regularization import last_of_the_best
+from .._types import Array
+from .._validation import fit_context, shortened
+from ._calibration import probable_temperature
+from ._classifier import ImprintClassifier
+
+# Shares of the samples to choose among. Of equally good ones the last is taken, which
+# leaves the most to the classifier that was there.
+_SHARES = np.linspace(1, 0, 11)
+
+# Where no sample can be left out, as each class has one.
+_ONE_SHOT_SHARE = 0.2
+
+# Stands for a probability of 0, whose logarithm no other score could make up for.
+_LEAST_PROBABILITY = 1e-6
+
+
+class AdaptedClassifier(ClassifierMixin, BaseEstimator):
+    """Adapt a fitted classifier to a few samples of its classes, without training.
+
+    Prompts or the last layer of a network tell classes apart before there are samples
+    of them; an `ImprintClassifier` needs several of each to do as well. Here both score
+    queries, and the samples say how much each counts: scores of the imprinted
+    classifier are those that it would have without the sample, in closed form.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted classifier that has not seen the samples, such as an
+        `ImprintClassifier` of prompts or a layer, or one of scikit-learn. It needs
+        ``decision_function`` or ``predict_proba``. Wrap it in
+        :class:`sklearn.frozen.FrozenEstimator` where this classifier is cloned: in
+        pipelines, searches and cross-validation.
+    imprint : ImprintClassifier, default=None
+        What learns the samples. By default, ``ImprintClassifier()``.
+
+    Attributes
+    ----------
+    imprint_ : ImprintClassifier
+        Fitted to the samples.
+    share_ : float
+        Of the imprinted classifier in the scores, from 0 to 1, where the scores of both
+        are divided by the temperature of each. 0.2 where each class has one sample.
+    weights_ : ndarray of shape (2,)
+        What scores of ``estimator`` and of ``imprint_`` are multiplied by: the shares
+        over the temperatures.
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    n_features_in_ : int
+        Number of features of the embeddings.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the columns of a data frame, where they are all strings.
+
+    See Also
+    --------
+    ImprintClassifier.from_head : Add classes to those of a layer.
+    sklearn.ensemble.StackingClassifier : Combines classifiers by cross-validation.
+
+    Notes
+    -----
+    As in Tip-Adapter [1]_, scores of a classifier that needs no samples are added to
+    those by samples. The temperature of each makes the classes of samples most
+    probable. The share is the one of 0, 0.1, ..., 1 that does so for their weighted
+    sum, and a last temperature makes probabilities of it. All classes have the same
+    say.
+
+    References
+    ----------
+    .. [1] R. Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot
+       Classification", ECCV 2022.
+
+    Examples
+    --------
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from skimprint import AdaptedClassifier, ImprintClassifier
+    >>> prompts = [[1.0, 0.2, 0.0], [0.0, 1.0, 0.1]]
+    >>> zero_shot = ImprintClassifier.from_method("qi").fit(prompts, ["cat", "dog"])
+    >>> clf = AdaptedClassifier(FrozenEstimator(zero_shot))
+    >>> X = [[1.0, 0.3, 0.9], [0.8, 0.2, 1.0], [0.2, 1.0, 0.9], [0.1, 0.9, 1.1]]
+    >>> clf.fit(X, ["cat", "cat", "dog", "dog"]).predict([[0.5, 0.4, 1.0]])
+    array(['cat'], dtype='<U3')
+    """
+
+    imprint_: ImprintClassifier
+    share_: float
+    weights_: np.ndarray
+    classes_: np.ndarray
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
+    _parameter_constraints: dict = {  # noqa: RUF012
+        "estimator": [
+            HasMethods(["fit", "decision_function"]),
+            HasMethods(["fit", "predict_proba"]),
+        ],
+        "imprint": [ImprintClassifier, None],
+    }
+
+    def __init__(self, estimator: Any, imprint: ImprintClassifier | None = None):
+        self.estimator = estimator
+        self.imprint = imprint
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> Self:
+        """Imprint the samples, and choose how much they count.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The embeddings of the samples.
+        y : array-like of shape (n_samples,)
+            Their labels: each class of ``estimator``, and no other.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights, as for `ImprintClassifier.fit`.
+
+        Returns
+        -------
+        self : AdaptedClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If the embeddings, the labels or the weights are not valid, or there are
+            other classes than those of ``estimator``.
+        sklearn.exceptions.NotFittedError
+            If ``estimator`` is not fitted.
+        """
+        self._check_estimator()
+        imprint = clone(self.imprint or ImprintClassifier())
+        if imprint.rejection is not None or imprint.head is not None:
+            raise ValueError(
+                "imprint must have rejection=None and head=None: what it rejects, and "
+                "what it starts from, would be lost in the sum of scores. Ask "
+                "imprint_.score_samples for familiarities, and let estimator be "
+                "ImprintClassifier.from_head(*head)."
+            )
+        imprint.set_params(temperature="auto").fit(X, y, sample_weight)
+        self._check_classes(imprint.classes_)
+        scorer = imprint._fitted.scorer
+        if not scorer.plan.can_leave_out:
+            raise ValueError(
+                "imprint must be one whose samples can be left out, to choose how much "
+                "they count: with query_norm as support_norm, and not with "
+                f"generator='least_squares'; got {imprint}."
+            )
+        classes = imprint.classes_
+        found = leave_one_out(scorer, "similarity")
+        if found is None:  # each class has one sample, which is its proxy
+            rows, weights = imprint.proxy_indices_, None
+            codes = np.searchsorted(classes, imprint.proxy_labels_)
+        else:
+            rows, codes = found.indices, found.codes
+            weights = balanced(found.weights, codes)
+        scores = _scores_of(self.estimator, _safe_indexing(X, rows), classes)
+        temperatures = np.array(
+            [probable_temperature(scores, codes, weights), imprint.temperature_]
+        )
+        share, temperature = _ONE_SHOT_SHARE, 1.0
+        if found is not None:
+            both = scores / temperatures[0], found.scores / temperatures[1]
+
+            def mixed(share):
+                return (1 - share) * both[0] + share * both[1]
+
+            best = last_of_the_best(map(mixed, _SHARES), codes, weights)
+            share = float(_SHARES[best])
+            temperature = probable_temperature(mixed(share), codes, weights)
+        self.imprint_ = imprint
+        self.share_ = share
+        self.weights_ = np.array([1 - share, share]) / temperatures / temperature
+        self.classes_ = classes
+        self.n_features_in_ = imprint.n_features_in_
+        if hasattr(imprint, "feature_names_in_"):
+            self.feature_names_in_ = imprint.feature_names_in_
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        return self
+
+    def decision_function(self, X: Array) -> np.ndarray:
+        """Score each class: the weighted sum of the scores of both classifiers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            In the order of ``classes_``. For two classes the score of ``classes_[1]``
+            less that of ``classes_[0]``.
+        """
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+
+    def predict_proba(self, X: Array) -> np.ndarray:
+        """Predict class probabilities: the softmax of scores.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return softmax(self._scores(X), axis=1)
+
+    def predict_log_proba(self, X: Array) -> np.ndarray:
+        """Predict logarithms of class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return log_softmax(self._scores(X), axis=1)
+
+    def predict(self, X: Array) -> np.ndarray:
+        """Predict the class of the largest score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The queries.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Of the dtype of ``classes_``.
+        """
+        best = self._scores(X).argmax(axis=1)
+        return self.classes_[best]
+
+    def _scores(self, X):
+        """Score queries: of shape (n_queries, n_classes)."""
+        check_is_fitted(self)
+        of_imprint = _two_columns(to_host(self.imprint_.decision_function(X)))
+        of_estimator = _scores_of(self.estimator, X, self.classes_)
+        return self.weights_[0] * of_estimator + self.weights_[1] * of_imprint
+
+    def _check_estimator(self):
+        try:
+            check_is_fitted(self.estimator)
+        except NotFittedError as error:
+            raise NotFittedError(
+                "estimator must be fitted before AdaptedClassifier, which adapts it as "
+                f"it is; this {type(self.estimator).__name__} is not. Fit it first; "
+                "where AdaptedClassifier is cloned, as in cross-validation, pass "
+                "sklearn.frozen.FrozenEstimator(estimator)."
+            ) from error
+
+    def _check_classes(self, of_samples):
+        of_estimator = to_host(self.estimator.classes_)
+        lacking = set(of_estimator.tolist()) - set(of_samples.tolist())
+        new = set(of_samples.tolist()) - set(of_estimator.tolist())
+        if lacking or new:
+            raise ValueError(
+                "y must have samples of each class of estimator, and of no other; it "
+                f"has none of {shortened(sorted(lacking))} and some of "
+                f"{shortened(sorted(new))}. Classes that only one of both knows have "
+                "scores on no common scale: ImprintClassifier.from_head(weight, "
+                "classes).partial_fit(X, y) learns such ones beside a layer."
+            )
+
+
+def _scores_of(estimator, X, classes):
+    """Score queries, in the order of given classes: of shape (n_queries, n_classes)."""
+    if hasattr(estimator, "decision_function"):
+        scores = to_host(estimator.decision_function(X))
+    else:
+        probabilities = to_host(estimator.predict_proba(X))
+        scores = np.log(np.maximum(probabilities, _LEAST_PROBABILITY))
+    scores, n_classes = _two_columns(scores), len(classes)
+    if scores.shape[1:] != (n_classes,):
+        raise ValueError(
+            f"estimator must score each of its {n_classes} classes; "
+            f"{type(estimator).__name__} returned scores of shape {scores.shape}. "
+            "Of an SVC, pass decision_function_shape='ovr'."
+        )
+    place = {label: i for i, label in enumerate(to_host(estimator.classes_).tolist())}
+    return scores[:, [place[label] for label in classes.tolist()]]
+
+
+def _two_columns(scores):
+    """Make scores of two classes of their difference: all others have a column each."""
+    return np.stack([-scores, scores], axis=1) / 2 if scores.ndim == 1 else scores

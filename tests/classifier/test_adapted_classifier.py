@@ -1,0 +1,243 @@
+"""A classifier that is there and a few samples, together."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import log_softmax
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
+from sklearn.svm import SVC
+
+from skimprint import AdaptedClassifier, ImprintClassifier, Rejection
+from skimprint.datasets import load_digits_embeddings
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A layer, samples that it has not seen, and queries."""
+    X, y = load_digits_embeddings(return_X_y=True)
+    X = X[:, :128]
+    layer = LogisticRegression(max_iter=1000).fit(X[:150], y[:150])
+    return layer, (X[150:1000], y[150:1000]), (X[1000:], y[1000:])
+
+
+def shots(data, n, seed=0):
+    X, y = data
+    rng = np.random.default_rng(seed)
+    rows = [rng.permutation(np.flatnonzero(y == c))[:n] for c in np.unique(y)]
+    rows = rng.permutation(np.concatenate(rows))
+    return X[rows], y[rows]
+
+
+@pytest.mark.parametrize("n_shots", [1, 2, 5, 20])
+@pytest.mark.parametrize("setting", ["default", "qi", "recommended"])
+def test_scores_are_a_weighted_sum(digits, n_shots, setting):
+    layer, data, (X, _) = digits
+    imprint = ImprintClassifier() if setting == "default" else None
+    imprint = imprint or ImprintClassifier.from_method(setting)
+    clf = AdaptedClassifier(layer, imprint).fit(*shots(data, n_shots))
+    scores = clf.weights_[0] * layer.decision_function(X)
+    scores += clf.weights_[1] * clf.imprint_.decision_function(X)
+    np.testing.assert_allclose(clf.decision_function(X), scores)
+    np.testing.assert_allclose(clf.predict_log_proba(X), log_softmax(scores, axis=1))
+    np.testing.assert_allclose(clf.predict_proba(X), np.exp(clf.predict_log_proba(X)))
+    np.testing.assert_array_equal(clf.predict(X), clf.classes_[scores.argmax(axis=1)])
+    assert 0 <= clf.share_ <= 1
+    assert n_shots > 1 or clf.share_ == 0.2
+
+
+def test_share_is_that_of_samples_left_out_one_by_one(digits):
+    # The oracle fits again without each sample.
+    _, data, _ = digits
+    layer = LogisticRegression(max_iter=1000).fit(data[0][:60], data[1][:60])
+    X, y = shots((data[0][60:], data[1][60:]), 3)
+    imprint = ImprintClassifier(
+        "mean", whitening=None, support_norm="l2", query_norm="l2"
+    )
+    clf = AdaptedClassifier(layer, imprint).fit(X, y)
+    without = [
+        clone(imprint).fit(np.delete(X, i, 0), np.delete(y, i)).decision_function([x])
+        for i, x in enumerate(X)
+    ]
+    of_imprint = np.concatenate(without) / clf.imprint_.temperature_
+    assert 0 < clf.share_ < 1
+    # What both are divided by after their own temperatures is the same.
+    ratio = clf.weights_[0] / (1 - clf.share_) / (clf.weights_[1] / clf.share_)
+    of_layer = layer.decision_function(X) * ratio / clf.imprint_.temperature_
+
+    def loss(share):
+        mixed = (1 - share) * of_layer + share * of_imprint
+        return min(
+            log_loss(y, np.exp(log_softmax(mixed / t, axis=1)))
+            for t in np.geomspace(0.05, 5, 400)
+        )
+
+    losses = [loss(share) for share in np.linspace(0, 1, 11)]
+    assert losses[round(10 * clf.share_)] <= min(losses) + 2e-3
+
+
+def test_is_better_than_both(digits):
+    layer, data, (X, y) = digits
+    of_layer = layer.score(X, y)
+    for n_shots in (2, 5, 10):
+        draws = [shots(data, n_shots, seed) for seed in range(5)]
+        few = np.mean([ImprintClassifier().fit(*draw).score(X, y) for draw in draws])
+        adapted = [AdaptedClassifier(layer).fit(*draw).score(X, y) for draw in draws]
+        assert np.mean(adapted) > max(of_layer, few), n_shots
+
+
+def test_useless_estimator_gets_no_share(digits):
+    _, data, (X, y) = digits
+    rng = np.random.default_rng(0)
+    useless = KNeighborsClassifier(1).fit(data[0][:300], rng.integers(10, size=300))
+    support = shots(data, 20)
+    clf = AdaptedClassifier(useless).fit(*support)
+    assert clf.share_ >= 0.9
+    few = ImprintClassifier().fit(*support).score(X, y)
+    assert clf.score(X, y) == pytest.approx(few, abs=0.01)
+
+
+def test_estimator_that_knows_all_keeps_its_share(digits):
+    _, data, queries = digits
+    X, y = data[0], data[1]
+    good = SVC(C=10).fit(np.concatenate([X, queries[0]]), np.r_[y, queries[1]])
+    clf = AdaptedClassifier(good).fit(*shots(data, 2))
+    assert clf.share_ <= 0.3
+    assert clf.score(*queries) >= good.score(*queries) - 0.01
+
+
+@pytest.mark.parametrize("labels", [["no", "yes"], [False, True], [3, 7]])
+def test_two_classes_of_any_label(digits, labels):
+    _, (X, y), (queries, _) = digits
+    X, y = X[y < 2], np.array(labels)[y[y < 2]]
+    layer = LogisticRegression(max_iter=1000).fit(X[:50], y[:50])
+    clf = AdaptedClassifier(layer).fit(X[50:60], y[50:60])
+    scores = clf.decision_function(queries)
+    assert scores.shape == (len(queries),)
+    np.testing.assert_array_equal(clf.predict(queries), clf.classes_[1 * (scores > 0)])
+    assert clf.classes_.tolist() == labels
+    assert clf.score(X, y) > 0.95
+    np.testing.assert_allclose(
+        clf.predict_proba(queries)[:, 1], 1 / (1 + np.exp(-scores))
+    )
+
+
+def test_order_of_classes_is_that_of_neither(digits):
+    layer, data, (X, _) = digits
+    names = np.array(["n", "m", "l", "k", "j", "i", "h", "g", "f", "e"])
+    turned = ImprintClassifier.from_head(layer.coef_, names, generator="mean")
+    straight = ImprintClassifier.from_head(layer.coef_, range(10), generator="mean")
+    X_few, y_few = shots(data, 3)
+    clf = AdaptedClassifier(turned).fit(X_few, names[y_few])
+    expected = AdaptedClassifier(straight).fit(X_few, y_few).predict(X)
+    np.testing.assert_array_equal(clf.predict(X), names[expected])
+
+
+def test_probabilities_are_scores_where_there_are_none(digits):
+    _, data, (X, y) = digits
+    neighbours = KNeighborsClassifier(5).fit(data[0][:200], data[1][:200])
+    clf = AdaptedClassifier(neighbours).fit(*shots((data[0][200:], data[1][200:]), 3))
+    assert np.isfinite(clf.decision_function(X)).all()
+    assert clf.score(X, y) > neighbours.score(X, y)
+
+
+def test_weights_of_samples(digits):
+    layer, data, (X, _) = digits
+    X_few, y_few = shots(data, 4)
+    weight = np.ones(len(y_few))
+    expected = AdaptedClassifier(layer).fit(X_few, y_few)
+    clf = AdaptedClassifier(layer).fit(X_few, y_few, sample_weight=weight)
+    np.testing.assert_allclose(clf.predict_proba(X), expected.predict_proba(X))
+    # Those of weight zero are as if they were not there, wherever they stand.
+    X_more, y_more = np.repeat(X_few, 2, axis=0), np.repeat(y_few, 2)
+    X_more[::2], y_more[::2] = X_few[::-1], y_few[::-1][:]
+    weight = np.tile([0.0, 1.0], len(y_few))
+    clf = AdaptedClassifier(layer).fit(X_more, y_more, sample_weight=weight)
+    np.testing.assert_allclose(clf.predict_proba(X), expected.predict_proba(X))
+
+
+def test_works_where_estimators_do(digits):
+    layer, data, (X, y) = digits
+    frozen = FrozenEstimator(layer)
+    pipeline = make_pipeline(Normalizer(), AdaptedClassifier(frozen))
+    support = shots(data, 10)
+    assert cross_val_score(pipeline, *support, cv=3).mean() > 0.7
+    grid = {"imprint__whitening": [None, "auto"]}
+    search = GridSearchCV(AdaptedClassifier(frozen, ImprintClassifier()), grid, cv=3)
+    best = search.fit(*support)
+    assert best.score(X, y) > 0.7
+    copied = pickle.loads(pickle.dumps(best.best_estimator_))
+    np.testing.assert_array_equal(copied.predict(X), best.predict(X))
+    params = AdaptedClassifier(frozen).get_params(deep=False)
+    assert params == {"estimator": frozen, "imprint": None}
+
+
+def test_names_of_columns(digits):
+    _, data, _ = digits
+    X, y = shots(data, 20)
+    X = pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])])
+    layer = LogisticRegression(max_iter=1000).fit(X[:100], y[:100])
+    clf = AdaptedClassifier(layer).fit(X[100:], y[100:])
+    assert clf.feature_names_in_.tolist() == X.columns.tolist()
+    assert clf.n_features_in_ == X.shape[1]
+    assert clf.predict(X).shape == (200,)
+    with pytest.raises(ValueError, match="feature names"):
+        clf.predict(X[X.columns[::-1]])
+    clf.set_params(estimator=digits[0]).fit(*shots(data, 3))
+    assert not hasattr(clf, "feature_names_in_")
+
+
+def test_is_the_same_each_time(digits):
+    layer, data, _ = digits
+    X_few, y_few = shots(data, 6)
+    imprint = ImprintClassifier(random_state=0, n_jobs=1)
+    expected = AdaptedClassifier(layer, imprint).fit(X_few, y_few)
+    order = np.random.default_rng(1).permutation(len(y_few))
+    imprint = ImprintClassifier(random_state=0, n_jobs=2)
+    clf = AdaptedClassifier(layer, imprint).fit(X_few[order], y_few[order])
+    np.testing.assert_array_equal(clf.weights_, expected.weights_)
+    assert imprint.temperature == "auto"
+    assert not hasattr(imprint, "classes_")
+
+
+def refused(estimator, imprint=None, *, X=None, y=None, match, digits):
+    support = shots(digits[1], 3)
+    clf = AdaptedClassifier(digits[0]).fit(*support)
+    before = clf.predict_proba(support[0])
+    clf.set_params(estimator=estimator, imprint=imprint)
+    X, y = (support[0] if X is None else X), (support[1] if y is None else y)
+    with pytest.raises((ValueError, TypeError, NotFittedError), match=match):
+        clf.fit(X, y)
+    clf.set_params(estimator=digits[0], imprint=None)
+    np.testing.assert_array_equal(clf.predict_proba(support[0]), before)
+
+
+def test_bad_input_is_refused_and_loses_nothing(digits):
+    layer, data, _ = digits
+    X, y = shots(data, 3)
+    refused(LogisticRegression(max_iter=1000), match="FrozenEstimator", digits=digits)
+    refused(None, match="'estimator' parameter", digits=digits)
+    refused(layer, layer, match="'imprint' parameter", digits=digits)
+    rejecting = ImprintClassifier(rejection=Rejection(-1))
+    refused(layer, rejecting, match="rejection=None", digits=digits)
+    headed = ImprintClassifier(head=(layer.coef_, layer.classes_))
+    refused(layer, headed, match="head=None", digits=digits)
+    squares = ImprintClassifier("least_squares")
+    refused(layer, squares, match="can be left out", digits=digits)
+    few = y < 8
+    refused(layer, X=X[few], y=y[few], match="none of .*8, 9", digits=digits)
+    refused(layer, y=np.where(y == 9, 11, y), match="some of .*11", digits=digits)
+    refused(layer, X=X * np.nan, match="NaN", digits=digits)
+    pairs = SVC(decision_function_shape="ovo").fit(X, y)
+    refused(pairs, match="ovr", digits=digits)
+    with pytest.raises(NotFittedError):
+        AdaptedClassifier(layer).predict(X)
