@@ -101,6 +101,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
         target_opset=18,
     )
     made.producer_name, made.producer_version = "skimprint", __version__
+    _sort(made.graph.node)
     return made
 
 
@@ -169,6 +170,18 @@ def register_skl2onnx() -> None:
     from ._skl2onnx import register
 
     register()
+
+
+def _sort(nodes):
+    """Sort nodes so that the same model gives the same bytes, in place.
+
+    skl2onnx sorts them by how many are before them, and by their addresses.
+    """
+    levels = {}
+    for node in nodes:
+        level = 1 + max((levels.get(name, 0) for name in node.input), default=0)
+        levels.update(dict.fromkeys(node.output, level))
+    nodes.sort(key=lambda node: (levels[node.output[0]], tuple(node.output)))
 
 
 def _check_is_fitted(model):

@@ -30,6 +30,23 @@ def test_batches_of_any_size(data, metric):
         assert_close(some, whole[:n])
 
 
+@pytest.mark.parametrize("with_steps", [False, True])
+@pytest.mark.parametrize(
+    "setting",
+    [{"metric": metric, "whitening": 0.5} for metric in METRICS]
+    + [{"kernel_weight": 0.25, "whitening": 0.5}, {"aggregation": "mnn"}],
+    ids=str,
+)
+def test_the_same_model_gives_the_same_bytes(data, setting, with_steps):
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    clf, X = classifier_of(data, {"n_proxies": 2, "rejection": Rejection(-1)} | setting)
+    model = clf
+    if with_steps:
+        model = make_pipeline(StandardScaler(), clf).fit(X, clf.predict(X))
+    kept = [export.to_onnx(model) for _ in range(6)]  # so that addresses differ
+    assert len({each.SerializeToString() for each in kept}) == 1
+
+
 @pytest.mark.parametrize(
     "labels",
     [[5, 2], [True, False], [1.0, 2.0], np.array([2**63, 1], np.uint64)],
