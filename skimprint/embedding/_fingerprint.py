@@ -167,6 +167,10 @@ def _parts(value, seen):
         return digest(value)
     if isinstance(value, (list, tuple, set, frozenset, dict)):
         held = value.items() if isinstance(value, dict) else value
+        if isinstance(value, (set, frozenset)):
+            # Numbers of what is seen again must not follow the order of a set, which
+            # differs from process to process.
+            held = sorted(value, key=lambda part: digest(_parts(part, {})))
         parts = [_parts(part, seen) for part in held]
         return parts if isinstance(value, (list, tuple)) else sorted(map(digest, parts))
     if isinstance(value, types.FunctionType):

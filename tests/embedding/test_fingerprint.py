@@ -397,6 +397,33 @@ def test_sets_in_code_do_not_depend_on_the_hash_seed():
     assert len(names) == 1
 
 
+class AtOnePlace:
+    """Objects of which a set is in the order in which they came."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __hash__(self):
+        return 0
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+@pytest.mark.parametrize("held", ["set", "sets in a set", "defaults"])
+def test_sets_whose_members_are_seen_again_do_not_depend_on_their_order(kind, held):
+    def name_of(order):
+        listed = [AtOnePlace(name) for name in "abc"]
+        some = kind([listed[i] for i in order])
+        assert [each.name for each in some] == ["abc"[i] for i in order]
+        if held == "sets in a set":
+            some = {frozenset(some), "d"}
+        if held == "defaults":
+            return structure_digest(Holder([lambda x, some=some: x, listed]))
+        return structure_digest(Holder([some, listed]))
+
+    names = {name_of(order) for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0])}
+    assert len(names) == 1
+
+
 @pytest.mark.parametrize("shape", [(4, 4), (4, 3), (2, 8, 2)])
 def test_digest_tells_the_order_of_values(shape):
     module = Holder(None)
