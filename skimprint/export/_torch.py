@@ -90,6 +90,7 @@ class ImprintModule(torch.nn.Module):
         super().__init__()
         self._recipe = recipe = Recipe(clf)
         self.labels, self.temperature = recipe.classes.tolist(), recipe.temperature
+        self._n_features = clf.n_features_in_
         for name, array in recipe.arrays.items():
             self.register_buffer(name, torch.from_numpy(array.copy()))
 
@@ -115,7 +116,17 @@ class ImprintModule(torch.nn.Module):
         -------
         scores : tensor of shape (n, n_classes)
             In the dtype of the buffers.
+
+        Raises
+        ------
+        ValueError
+            If ``X`` has another shape, which torch might stretch to this one.
         """
+        if X.ndim != 2 or X.shape[1] != self._n_features:
+            raise ValueError(
+                f"X must have the shape (n, {self._n_features}), a row of features for "
+                f"each query; got {tuple(X.shape)}."
+            )
         recipe, arrays = self._recipe, dict(self.named_buffers())
         X = X.to(self.proxies.dtype)
         xp = _Torch(X.new_ones(()))

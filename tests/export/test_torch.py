@@ -61,3 +61,16 @@ def test_torch_programs_and_linear_heads(data):
     again = ImprintClassifier.from_head(head, head.labels, generator="mean")
     np.testing.assert_allclose(again.proxies_, clf.proxies_, atol=1e-6)
     np.testing.assert_array_equal(again.predict(X.numpy()), clf.predict(X.numpy()))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("whitening", [None, "auto"])
+def test_queries_of_another_shape_are_refused(data, metric, whitening):
+    """torch would stretch one column over all features, and score that."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    clf, X = classifier_of(data, {"metric": metric, "whitening": whitening})
+    module, n_features = export.to_torch(clf), X.shape[1]
+    assert module(torch.from_numpy(X[:0])).shape == (0, len(module.labels))
+    for shape in [(2, 1), (2, n_features + 1), (n_features,), (2, 3, n_features), ()]:
+        with pytest.raises(ValueError, match=rf"shape \(n, {n_features}\).*; got \("):
+            module(torch.zeros(shape))
