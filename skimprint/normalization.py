@@ -36,6 +36,11 @@ def l2_normalize(X: ArrayLike, *, out: np.ndarray | None = None) -> np.ndarray:
         ``X / max(norm, 1e-12)``, row by row, of the dtype of ``X``; in float64
         if that is not of floating point.
 
+    Raises
+    ------
+    ValueError
+        If ``X`` is no dense array of real numbers, of two dimensions.
+
     Examples
     --------
     >>> import numpy as np
@@ -72,6 +77,11 @@ def power_normalize(X: ArrayLike) -> np.ndarray:
         A new array of the dtype of ``X``; in float64 if that is not of floating
         point. A zero row stays zero.
 
+    Raises
+    ------
+    ValueError
+        If ``X`` is no dense array of real numbers, of two dimensions.
+
     References
     ----------
     .. [1] F. Perronnin, J. Sanchez, T. Mensink, "Improving the Fisher Kernel for
@@ -88,10 +98,21 @@ def power_normalize(X: ArrayLike) -> np.ndarray:
     return NORMS["power"](_floating(X))
 
 
-def _floating(X):
-    """Make an array of floating point: squares of integers are beyond their range."""
+def _matrix(X, name="X"):
+    """Make a matrix of real numbers, or refuse what is none."""
     X = np.asarray(X)
-    return X if X.dtype.kind in "fc" else X.astype(np.float64)
+    if X.ndim != 2 or X.dtype.kind == "c":
+        raise ValueError(
+            f"{name} must be a dense array of real numbers, of shape (n, d); got the "
+            f"dtype {X.dtype} and the shape {X.shape}."
+        )
+    return X if X.dtype.kind in "biuf" else X.astype(np.float64)
+
+
+def _floating(X):
+    """Make a matrix of floating point: squares of integers are beyond their range."""
+    X = _matrix(X)
+    return X if X.dtype.kind == "f" else X.astype(np.float64)
 
 
 def squared_lengths(xp, X, *, axis=1):
@@ -141,7 +162,8 @@ def quantile_normalize(X: ArrayLike, reference: ArrayLike) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the reference has no value.
+        If ``X`` is no dense array of real numbers, of two dimensions; if the reference
+        has no value; or if there is NaN or infinity in either.
 
     References
     ----------
@@ -155,10 +177,17 @@ def quantile_normalize(X: ArrayLike, reference: ArrayLike) -> np.ndarray:
     >>> quantile_normalize(np.array([[5.0, -1.0, 2.0]]), [0.0, 3.0, 6.0])
     array([[5., 1., 3.]])
     """
-    values = np.sort(reference, axis=None)
-    if not len(values):
+    values = _matrix(np.asarray(reference).reshape(1, -1), "reference")
+    if not values.size:
         raise ValueError("reference must have one value at least; got none.")
-    X = np.asarray(X)
+    X = _matrix(X)
+    for name, array in (("X", X), ("reference", values)):
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{name} contains NaN or infinity, which have no place among the "
+                "quantiles. Leave such values out, or put numbers in their places."
+            )
+    values = np.sort(values, axis=None)
     quantiles = _quantiles(values, np.arange(1, len(values) + 1), X)
     return quantiles[_ranks(X)]
 

@@ -8,6 +8,7 @@ from array_api_compat import array_namespace
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.sparse import csr_array
 from sklearn.preprocessing import normalize
 
 from skimprint.normalization import (
@@ -154,6 +155,42 @@ def test_quantiles_are_those_of_interpolation(dtype, n):
 def test_no_reference_has_no_quantiles():
     with pytest.raises(ValueError, match="reference must have one value at least"):
         quantile_normalize(np.ones((2, 3)), [])
+
+
+@pytest.mark.parametrize(
+    "normalize",
+    [l2_normalize, power_normalize, lambda X: quantile_normalize(X, [0.0, 3.0])],
+)
+@pytest.mark.parametrize(
+    "X",
+    [
+        None,
+        "X.npy",
+        1.0,
+        [1.0, 2.0],
+        np.ones((2, 2, 2)),
+        np.eye(2) * 1j,
+        csr_array(np.eye(2)),
+    ],
+    ids=str,
+)
+def test_what_is_no_matrix_of_real_numbers_is_refused(normalize, X):
+    with pytest.raises(
+        ValueError, match=r"^X must be .*real numbers, of shape \(n, d\)"
+    ):
+        normalize(X)
+
+
+def test_quantiles_have_an_order():
+    """NaN would come last, and get the largest of them."""
+    for X in ([[1.0, np.nan]], [[1.0, None]], [[1.0, np.inf]]):
+        with pytest.raises(ValueError, match="X contains"):
+            quantile_normalize(X, [1.0, 2.0])
+    for reference in ([1.0, np.nan], [1.0, None], [[-np.inf], [np.inf]]):
+        with pytest.raises(ValueError, match="reference contains"):
+            quantile_normalize([[1.0, 2.0]], reference)
+    with pytest.raises(ValueError, match=r"reference must be .* dtype complex128"):
+        quantile_normalize([[1.0, 2.0]], [1j])
 
 
 EVERY = {**NORMS, **PROXY_NORMS, None: IDENTITY, "function": make_norm(np.tanh, "f")}
