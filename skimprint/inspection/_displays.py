@@ -3,6 +3,7 @@
 import textwrap
 import unicodedata
 import warnings
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.utils.validation import _num_samples
 
 from .._arrays.device import to_host
 from .._types import Array
-from .._validation import whole_labels
+from .._validation import check_instance, check_labels, check_returned, whole_labels
 from ..classifier import ImprintClassifier
 from ..classifier._checks import codes_among
 from ..embedding._extras import require
@@ -65,8 +66,33 @@ def _pyplot():
     return require("matplotlib.pyplot", "Drawing", "skimprint[inspection]")
 
 
+def _check_axes(ax):
+    """Refuse what cannot be drawn on, also before the work that is to be drawn."""
+    if ax is None:
+        _pyplot()
+        return
+    axes = require("matplotlib.axes", "Drawing", "skimprint[inspection]")
+    if not isinstance(ax, axes.Axes):
+        raise TypeError(
+            f"ax must be a matplotlib.axes.Axes; got {type(ax).__name__}. Of several, "
+            "as plt.subplots(1, 2) returns them, pass one; of a figure, add_subplot()."
+        )
+
+
+def _vector(values, name):
+    """Make a vector of numbers."""
+    try:
+        values = column_or_1d(np.asarray(values, float))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers, a 1d array: {error}") from error
+    if np.isnan(values).any():
+        raise ValueError(f"{name} contains NaN, which cannot be drawn. Leave it out.")
+    return values
+
+
 def _axes_of(display, ax):
     """Let a display draw on axes, or on those of a new figure."""
+    _check_axes(ax)
     if ax is None:
         ax = _pyplot().subplots(layout="constrained")[1]
     ax.spines[["top", "right"]].set_visible(False)
@@ -184,10 +210,11 @@ class ExplanationDisplay:
         display : ExplanationDisplay
             It has been drawn.
         """
+        _check_axes(ax)
         embed, classifier = split_estimator(estimator)
         items = items_in(embed, X) if items is None else items
-        explanation = classifier.explain(embedded(embed, X), n_reasons=n_reasons)
         train_items = listed(train_items, classifier.n_samples_seen_, "train_items")
+        explanation = classifier.explain(embedded(embed, X), n_reasons=n_reasons)
         return cls.from_predictions(
             explanation, y, items=items, train_items=train_items, ax=ax
         )
@@ -226,7 +253,16 @@ class ExplanationDisplay:
         ------
         ValueError
             If there is not a label or an item for each query, or no item for a reason.
+        TypeError
+            If there is no explanation.
         """
+        if not hasattr(explanation, "training_row"):
+            raise TypeError(
+                "explanation must be what explain of an ImprintClassifier returns; got "
+                f"{type(explanation).__name__}. Of a classifier and its queries, call "
+                "from_estimator."
+            )
+        train_items = listed(train_items, None, "train_items")
         n = len(explanation.label)
         rows = (explanation.rows, explanation.training_row)
         last = max(each.max(initial=-1) for each in rows)
@@ -258,6 +294,7 @@ class ExplanationDisplay:
         """
         why, n = self.explanation, len(self.explanation.label)
         n_reasons = max(1, int(np.count_nonzero(why.shares, axis=1).max(initial=0)))
+        _check_axes(ax)
         if ax is None:
             are_pictures = _is_picture(self.items) or _is_picture(self.train_items)
             size = 2.1 * (1 + n_reasons), (2.6 if are_pictures else 1.7) * n
@@ -419,6 +456,7 @@ class FamiliarityDisplay:
         display : FamiliarityDisplay
             It has been drawn.
         """
+        _check_axes(ax)
         embed, classifier = split_estimator(estimator)
         labels = labels_like(classifier.classes_, y, _num_samples(X))
         is_known = codes_among(classifier.classes_, labels) >= 0
@@ -458,9 +496,12 @@ class FamiliarityDisplay:
         display : FamiliarityDisplay
             It has been drawn.
         """
-        known, unknown = (
-            column_or_1d(np.asarray(each, float)) for each in (known, unknown)
-        )
+        if not (threshold is None or isinstance(threshold, Real)):
+            raise TypeError(
+                "threshold must be a number, such as rejection_threshold_ of a "
+                f"classifier, or None; got {threshold!r}."
+            )
+        known, unknown = _vector(known, "known"), _vector(unknown, "unknown")
         return cls(known, unknown, threshold).plot(ax=ax)
 
     def plot(self, *, ax: Any = None, n_bins: int = 40) -> Self:
@@ -478,6 +519,8 @@ class FamiliarityDisplay:
         display : FamiliarityDisplay
             This one.
         """
+        if not (isinstance(n_bins, Integral) and n_bins >= 1):
+            raise ValueError(f"n_bins must be an int of at least 1; got {n_bins!r}.")
         ax = _axes_of(self, ax)
         edges = _edges(np.concatenate([self.known, self.unknown]), n_bins)
         for values, name, color, hatch in (
@@ -608,8 +651,15 @@ class ProxyDisplay:
         Raises
         ------
         ValueError
-            If ``X`` comes without ``y``.
+            If ``X`` comes without ``y``, or if the projection is not to two dimensions.
         """
+        _check_axes(ax)
+        check_instance(projection, "projection")
+        if not (projection is None or hasattr(projection, "fit_transform")):
+            raise TypeError(
+                "projection must be a transformer to two dimensions, such as PCA(2); "
+                f"got {projection!r}."
+            )
         embed, classifier = split_estimator(estimator)
         if (X is None) != (y is None):
             raise ValueError("X and y go together: pass both, or neither.")
@@ -624,7 +674,9 @@ class ProxyDisplay:
         if projection is None:
             points = _in_plane(points, points[:n])
         else:
-            points = clone(projection).fit_transform(points)
+            projected = clone(projection).fit_transform(points)
+            shape = (len(points), 2)
+            points = check_returned(projected, shape, points.dtype, "projection")
         queries = None if X is None else points[n:]
         return cls.from_predictions(
             points[:n], classifier.proxy_labels_, queries, labels, ax=ax
@@ -666,9 +718,10 @@ class ProxyDisplay:
             If they are no points of a plane, or there is not a label for each.
         """
         given = (proxies, proxy_labels, queries, query_labels)
-        arrays = [None if each is None else np.asarray(each) for each in given]
+        arrays = [None if each is None else np.atleast_1d(each) for each in given]
         sizes = ["no" if each is None else len(each) for each in arrays]
-        if sizes[0] != sizes[1] or sizes[2] != sizes[3]:
+        are_labels = all(each.ndim == 1 for each in arrays[1::2] if each is not None)
+        if proxies is None or sizes[::2] != sizes[1::2] or not are_labels:
             raise ValueError(
                 "Each proxy and each query must have a label; got {} proxies with {} "
                 "labels, and {} queries with {}.".format(*sizes)
@@ -842,9 +895,11 @@ class CollapseDisplay:
         display : CollapseDisplay
             It has been drawn.
         """
+        _check_axes(ax)
         embed, classifier = split_estimator(estimator, fitted=False)
         X, y = embedded(embed, X), whole_labels(to_host(y))
         y = column_or_1d(y, warn=True)
+        check_labels(y)
         classes, codes = np.unique(y, return_inverse=True)
         folds = list(check_cv(cv, y, classifier=True).split(X, y))
 
@@ -893,7 +948,7 @@ class CollapseDisplay:
         ValueError
             If there are not as many gains, or names, as there are scores.
         """
-        collapse, gain = np.asarray(collapse, float), np.asarray(gain, float)
+        collapse, gain = _vector(collapse, "collapse"), _vector(gain, "gain")
         if names is None:
             names = range(len(collapse))
         names = [str(name) for name in names]

@@ -15,7 +15,7 @@ from ..classifier._checks import listed_labels
 from ..classifier._steps import steps_of
 
 
-def split_estimator(estimator, *, fitted=True):
+def split_estimator(estimator, *, fitted=True, name="estimator"):
     """Find the classifier in an estimator, and what embeds items for it.
 
     Parameters
@@ -24,6 +24,8 @@ def split_estimator(estimator, *, fitted=True):
         Fitted. Of a search, the best estimator is taken.
     fitted : bool, default=True
         Whether the classifier itself has to be.
+    name : str, default="estimator"
+        The parameter.
 
     Returns
     -------
@@ -43,8 +45,8 @@ def split_estimator(estimator, *, fitted=True):
         if isinstance(classifier, BaseSearchCV):
             cure = " It has a classifier once it has been fitted with refit=True."
         raise TypeError(
-            "expected an ImprintClassifier, or a fitted pipeline or search that ends "
-            f"with one; got {type(classifier).__name__}.{cure}"
+            f"{name} must be an ImprintClassifier, or a fitted pipeline or search that "
+            f"ends with one; got {type(classifier).__name__}.{cure}"
         )
     if fitted:
         check_is_fitted(classifier)

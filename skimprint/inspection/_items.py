@@ -135,11 +135,28 @@ def item_at(items, row):
 
 
 def listed(items, n, name):
-    """Make a list of items, one for each sample; None stays None."""
+    """Make a list of items; None stays None.
+
+    Parameters
+    ----------
+    items : sequence or None
+        As an embedder takes them.
+    n : int or None
+        How many samples there are, each with an item; None if that is told elsewhere.
+    name : str
+        The parameter.
+
+    Returns
+    -------
+    items : list or None
+    """
     if items is None:
         return None
-    items = as_items(items)
-    if len(items) != n:
+    try:
+        items = as_items(items)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} cannot be taken for items: {error}") from error
+    if n is not None and len(items) != n:
         raise ValueError(
             f"{name} must have an item for each of {n} samples; got {len(items)}."
         )

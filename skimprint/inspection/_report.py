@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import _num_samples
 
+from .._arrays.finite import naming_rows
 from .._types import Array
 from ..classifier import ImprintClassifier
 from ..classifier._checks import codes_among, listed_labels
@@ -193,7 +194,7 @@ def report(
     (3,)
     >>> found.save("report.html")  # doctest: +SKIP
     """
-    embed, classifier = split_estimator(clf)
+    embed, classifier = split_estimator(clf, name="clf")
     n = _num_samples(X)
     items = items_in(embed, X) if items is None else items
     train_items = items_in(embed, X_train) if train_items is None else train_items
@@ -243,7 +244,8 @@ def _check_learnt(source):
     rows, codes = rows[own], codes[own]
     differs = codes_among(head.classes, y)[rows] != codes
     if samples is not None:
-        _, X, _ = clf._ready(source.X_train)
+        with naming_rows(clf, X_train=source.X_train):
+            _, X, _ = clf._ready(source.X_train)
         learnt = samples.values.rows[own]
         change = head.plan.support_norm(X[rows]) - learnt
         # Models in low precision embed the same item a little differently each time.

@@ -74,10 +74,35 @@ class TestExplanation:
     def test_a_reason_without_an_item_is_an_error(self, fitted, digits):
         why = fitted.explain(digits[0][:3])
         last = max(why.rows.max(), why.training_row.max())
-        for n in (0, last):
+        for n in (1, last):
             with pytest.raises(ValueError, match=f"got {n} items, and row {last} is"):
                 ExplanationDisplay.from_predictions(why, train_items=["a"] * n)
         ExplanationDisplay.from_predictions(why, train_items=["a"] * (last + 1))
+
+    def test_items_come_in_any_container_in_their_order(self, fitted, digits):
+        """A Series whose index is something else showed other items."""
+        pandas = pytest.importorskip("pandas", reason="needs pandas")
+        why, names = fitted.explain(digits[0][:2]), [f"row {i}" for i in range(200)]
+        wanted = [name for row in why.rows for name in np.array(names)[row]]
+        for given in (
+            names,
+            np.array(names),
+            pandas.Series(names, index=range(199, -1, -1)),
+            pandas.DataFrame({"item": names}, index=range(300, 500)),
+        ):
+            shown = ExplanationDisplay.from_predictions(why, train_items=given)
+            texts = [texts_of(cell)[0] for row in shown.ax_[:, 1:] for cell in row]
+            assert texts == wanted
+        for wrong in ("row" * 100, dict(enumerate(names)), 5, iter(names)):
+            with pytest.raises(
+                (TypeError, ValueError), match=r"^train_items cannot be"
+            ):
+                ExplanationDisplay.from_predictions(why, train_items=wrong)
+
+    @pytest.mark.parametrize("wrong", [None, {}, "why", np.eye(2)], ids=str)
+    def test_what_is_no_explanation(self, wrong):
+        with pytest.raises(TypeError, match="explanation must be what explain of an"):
+            ExplanationDisplay.from_predictions(wrong)
 
     def test_without_items_rows_are_shown(self, fitted, digits):
         display = ExplanationDisplay.from_estimator(fitted, digits[0][:2])
@@ -314,11 +339,33 @@ class TestProxies:
             ([0, 1], np.ones((3, 2)), None, "2 labels, and 3 queries with no"),
             ([0, 1], np.ones((3, 2)), [0, 1], "2 labels, and 3 queries with 2"),
             ([0, 1], None, [0, 1], "2 labels, and no queries with 2"),
+            (None, None, None, "2 proxies with no labels"),
+            (5, None, None, "2 proxies with 1 labels"),
+            (np.eye(2), None, None, "must have a label"),
         ],
     )
     def test_each_point_needs_a_label(self, labels, queries, query_labels, message):
         with pytest.raises(ValueError, match=message):
             ProxyDisplay.from_predictions(np.eye(2), labels, queries, query_labels)
+
+    def test_no_proxies_have_no_labels(self):
+        with pytest.raises(ValueError, match="got no proxies with no labels"):
+            ProxyDisplay.from_predictions(None, None)
+
+    @pytest.mark.parametrize(
+        "wrong, message",
+        [
+            ("pca", "must be a transformer to two dimensions, .*got 'pca'"),
+            (ImprintClassifier(), "must be a transformer to two dimensions"),
+            (PCA, r"must be an instance; .*projection=PCA\(\)"),
+            (PCA(1), r"must return an array of shape \(\d+, 2\); got \(\d+, 1\)"),
+            (PCA(3), r"must return an array of shape \(\d+, 2\); got \(\d+, 3\)"),
+        ],
+        ids=str,
+    )
+    def test_what_projects_to_no_plane(self, wrong, message, fitted, digits):
+        with pytest.raises((TypeError, ValueError), match=f"^projection {message}"):
+            ProxyDisplay.from_estimator(fitted, *digits, projection=wrong)
 
     @pytest.mark.parametrize("proxies", [np.eye(3), np.ones(2), np.ones((2, 1))])
     def test_what_is_drawn_lies_in_a_plane(self, proxies):
@@ -508,6 +555,63 @@ def test_familiarities_are_columns_or_lists():
         FamiliarityDisplay.from_predictions(np.eye(2), [0.1])
 
 
+DISPLAYS = [ExplanationDisplay, FamiliarityDisplay, ProxyDisplay, CollapseDisplay]
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+@pytest.mark.parametrize("ax", ["ax", 1, matplotlib.figure.Figure(), "several"])
+def test_what_is_no_axes_is_refused_before_any_work(display, ax):
+    if ax == "several":
+        _, ax = matplotlib.pyplot.subplots(1, 2)
+    got = f"^ax must be .* got {type(ax).__name__}"
+    with pytest.raises(TypeError, match=got):
+        display.from_estimator(None, None, None, ax=ax)
+    data = {
+        ExplanationDisplay: [],
+        FamiliarityDisplay: [[0.5], [0.1]],
+        ProxyDisplay: [np.eye(2), np.arange(2)],
+        CollapseDisplay: [[0.5], [0.1], ["a"]],
+    }[display]
+    if data:
+        with pytest.raises(TypeError, match=got):
+            display(*data).plot(ax=ax)
+
+
+def test_an_explanation_is_drawn_on_axes_only(fitted, digits):
+    why = fitted.explain(digits[0][:2])
+    with pytest.raises(TypeError, match=r"^ax must be .* got Figure"):
+        ExplanationDisplay(why).plot(ax=matplotlib.figure.Figure())
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_that_matplotlib_is_missing_is_told_before_any_work(display, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r'"skimprint\[inspection\]"'):
+        display.from_estimator(None, None, None)
+
+
+@pytest.mark.parametrize("display", [FamiliarityDisplay, CollapseDisplay])
+@pytest.mark.parametrize("wrong", [None, 0.5, "a", np.eye(2), [np.nan]], ids=str)
+def test_what_are_no_numbers_is_refused_by_name(display, wrong):
+    first, second = ("known", "unknown"), ("collapse", "gain")
+    names = first if display is FamiliarityDisplay else second
+    for i, name in enumerate(names):
+        given = [[0.5], [0.1]]
+        given[i] = wrong
+        with pytest.raises(ValueError, match=f"^{name} (must be numbers|contains NaN)"):
+            display.from_predictions(*given)
+
+
+def test_a_threshold_and_bars_are_numbers():
+    for wrong in ("auto", [0.5]):
+        with pytest.raises(TypeError, match=r"^threshold must be a number"):
+            FamiliarityDisplay.from_predictions([0.5], [0.1], threshold=wrong)
+    display = FamiliarityDisplay.from_predictions([0.5], threshold=np.float32(0.2))
+    for wrong in (0, -1, 1.5, "auto", None):
+        with pytest.raises(ValueError, match="n_bins must be an int of at least 1"):
+            display.plot(n_bins=wrong)
+
+
 @pytest.mark.parametrize(
     "display", [ExplanationDisplay, FamiliarityDisplay, ProxyDisplay]
 )
@@ -520,7 +624,10 @@ def test_labels_of_another_type_are_refused(display, digits):
 
 
 def test_what_has_no_classifier_is_refused(digits):
-    with pytest.raises(TypeError, match=r"ends with one; got FoundationEmbedder\.$"):
+    with pytest.raises(
+        TypeError,
+        match=r"^estimator must be .* ends with one; got FoundationEmbedder\.$",
+    ):
         FamiliarityDisplay.from_estimator(FoundationEmbedder(Lengths()), *digits)
 
 

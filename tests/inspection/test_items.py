@@ -103,3 +103,9 @@ def test_items_are_as_many_as_samples():
     assert listed(("a", "b"), 2, "items") == ["a", "b"]
     with pytest.raises(ValueError, match="items must have an item for each of 3"):
         listed(["a"], 3, "items")
+    with pytest.raises(ValueError, match=r"^train_items cannot be .* got a single str"):
+        listed("a", None, "train_items")
+    with pytest.raises(
+        TypeError, match=r"^items cannot be taken for items: .* got int"
+    ):
+        listed(5, 3, "items")

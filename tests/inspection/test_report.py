@@ -254,6 +254,19 @@ class TestRefusals:
             report(model, texts, y, X_train=texts[:3], y_train=y[:3])
         with pytest.raises(ValueError, match=r"^y_train must .* each of 3 samples"):
             report(model, texts, y, X_train=texts[:3], y_train=y)
+        for wrong in ("one text", 5, {}):
+            for name in ("items", "train_items"):
+                with pytest.raises((TypeError, ValueError), match=f"^{name} cannot be"):
+                    report(model, texts, y, **{name: wrong})
+        with pytest.raises(TypeError, match=r"^clf must be an ImprintClassifier"):
+            report(texts, y, model)
+
+    def test_training_samples_that_are_no_numbers(self, data):
+        X, y, queries, labels = data
+        clf, X = fitted(data), X.copy()
+        X[7, 0] = np.nan
+        with pytest.raises(ValueError, match=r"^X_train contains NaN: rows \[7\]"):
+            report(clf, queries, labels, X_train=X, y_train=y)
 
     def test_a_compact_classifier_does_not_know_its_samples(self, data):
         X, y, queries, labels = data
