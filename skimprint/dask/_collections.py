@@ -28,6 +28,11 @@ def check_rows(X, cure):
     # Delayed objects have all attributes that one asks for.
     is_frame = is_dask_collection(X) and hasattr(X, "columns")
     if isinstance(X, da.Array) or (is_frame and not isinstance(X, Delayed)):
+        if X.ndim != 2:
+            raise ValueError(
+                "X must be of shape (n_samples, n_features); got an array with "
+                f"{X.ndim} dimensions. Of a single sample, pass X[None]."
+            )
         return
     raise TypeError(
         f"X must be a dask array or a dask DataFrame; got {_named(X)}. Of data in "
@@ -110,6 +115,8 @@ def _cut(values, name, X, sizes):
             f"{name} must be a dask array, a dask Series or an array; got "
             f"{_named(values)}. Pass dask.array.from_delayed of it."
         )
+    if isinstance(values, da.Array) and values.ndim == 0:
+        raise ValueError(f"{name} must have a value for each sample; got {values!r}.")
     values, its_sizes = in_rows(values)
     are_known = not np.isnan(np.sum(sizes))
     if are_known and not np.isnan(np.sum(its_sizes)):

@@ -8,13 +8,12 @@ import dask.bag
 import numpy as np
 from dask.delayed import Delayed
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 
 from .._arrays.device import to_host
 from ..classifier import ImprintClassifier
 from ..embedding._embedder import FoundationEmbedder
 from ..inspection._estimators import without_names
-from ._collections import check_items, check_rows, in_rows, naming_chunk
+from ._collections import check_items, check_ours, check_rows, in_rows, naming_chunk
 from ._graph import Tasks, optimized, parts_of
 
 
@@ -229,10 +228,13 @@ def embed(embedder: Any, items: Any) -> Any:
 
 def _of_queries(model, X, name, **params):
     """Call a method of a model for each chunk of queries."""
-    check_is_fitted(model)
+    check_ours(model, "model")
+    model._check_is_fitted()
     check_rows(X, f"call model.{name}")
-    # Of a row of ones: the dtypes, and what is found once for all queries.
-    ones = np.ones((1, model.n_features_in_), getattr(X, "dtype", np.float64))
+    # Of a row of ones: the dtypes, what is found once for all queries, and that rows
+    # are too short or too long, where that is known before they are computed.
+    width = model.n_features_in_ if np.isnan(X.shape[1]) else X.shape[1]
+    ones = np.ones((1, width), getattr(X, "dtype", np.float64))
     if name != "explain":
         model = model.compact()  # has all that workers need, and less to send
     model = copy(model)  # it may learn before its predictions are computed

@@ -150,9 +150,18 @@ class TestErrors:
                 call(clf, chunked(X, [500]), csr_array(np.eye(500)))
             with pytest.raises(ValueError, match="y must have a value for each"):
                 call(clf, chunked(X, [500]), None)
+            for rows in (da.ones(500), da.ones(()), da.ones((500, 8, 8))):
+                with pytest.raises(ValueError, match=f"got .* with {rows.ndim} dim"):
+                    call(clf, rows, y)
+            for name in ("y", "sample_weight"):
+                given = {"y": y, name: da.ones(())}
+                with pytest.raises(ValueError, match=f"^{name} must have a value for"):
+                    call(clf, chunked(X, [500]), **given)
         for rows in (later, bag):
             with pytest.raises(TypeError, match="X must be a dask array"):
                 on_dask.predict(clf, rows)
+        with pytest.raises(ValueError, match="got an array with 1 dimensions"):
+            on_dask.predict(clf, da.ones(64))
 
     def test_not_aligned(self, data):
         X, y = data

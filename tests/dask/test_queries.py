@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from chunks import METHODS_OF_QUERIES, chunked, lengths
 from settings import plain_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from skimprint import FoundationEmbedder, ImprintClassifier, Rejection
+from skimprint import (
+    FoundationEmbedder,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    Rejection,
+)
 from skimprint.aggregation import Votes
 
 dask = pytest.importorskip("dask", reason="needs skimprint[dask]")
@@ -41,6 +50,44 @@ class TestQueries:
             assert found[name].shape == expected[name].shape
             np.testing.assert_array_equal(found[name].compute(), expected[name])
         np.testing.assert_allclose(found.shares.compute(), expected.shares, 1e-3, 1e-4)
+
+    @pytest.mark.parametrize("name", [*METHODS_OF_QUERIES, "explain"])
+    def test_models_that_are_none_of_ours_or_know_nothing(self, data, name):
+        X, y = data
+        call, chunks = getattr(on_dask, name), chunked(X, [500])
+        search = ImprintClassifierCV(cv=2).fit(X[:60], y[:60])
+        pipeline = make_pipeline(StandardScaler(), ImprintClassifier("mean")).fit(X, y)
+        for model in (
+            search,
+            pipeline,
+            GaussianNB().fit(X, y),
+            None,
+            ImprintClassifier,
+        ):
+            with pytest.raises(TypeError, match=r"^model must be an ImprintClassifier"):
+                call(model, chunks)
+        clf = ImprintClassifier("mean")
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            call(clf, chunks)
+        with pytest.raises(NotFittedError, match="has forgotten all classes"):
+            call(clf.fit(X, y).forget(clf.classes_), chunks)
+
+    @pytest.mark.parametrize("name", [*METHODS_OF_QUERIES, "explain"])
+    def test_a_wrong_width_is_told_before_anything_is_computed(self, data, name):
+        frames = pytest.importorskip("dask.dataframe", reason="needs dask[dataframe]")
+        X, y = data
+        call, clf = getattr(on_dask, name), ImprintClassifier("mean").fit(X, y)
+        narrow = chunked(X[:, :9], [500])
+        for queries in (narrow, frames.from_dask_array(narrow)):
+            with pytest.raises(ValueError, match=r"9 features, but .* expecting 64"):
+                call(clf, queries)
+
+    def test_a_width_that_is_not_known(self, data):
+        X, y = data
+        clf = ImprintClassifier("mean").fit(X, y)
+        queries = da.from_delayed(dask.delayed(X), (500, np.nan), X.dtype)
+        with pytest.raises(ValueError, match=r"use\s+x\.compute_chunk_sizes"):
+            on_dask.predict(clf, queries)
 
     def test_all_other_settings_too(self, data):
         X, y = data
