@@ -78,8 +78,9 @@ class Options:
         why : str
             Why they have none.
         """
+        defaults = Options()
         for name in names:
-            value, default = getattr(self, name), getattr(type(self), name)
+            value, default = getattr(self, name), getattr(defaults, name)
             if value != default:
                 raise SettingError(f"{name}={value!r} {why}: leave {name}={default!r}.")
 

@@ -220,6 +220,7 @@ class FoundationEmbedder(
     n_features_out_: int
 
     _parameter_constraints: ClassVar[dict] = {
+        "preprocess": [callable, None],
         "modality": [StrOptions({"auto", "image", "text", "audio"})],
         "pooling": [StrOptions({"auto", "mean", "cls", "max", "last", "pooler"})],
         "prompt": [str, None],
@@ -229,6 +230,9 @@ class FoundationEmbedder(
         "n_workers": [Interval(Integral, 0, None, closed="left")],
         "on_error": [StrOptions({"raise", "skip"})],
         "output": [StrOptions({"numpy", "torch", "cupy"})],
+        "revision": [str, None],
+        "local_files_only": ["boolean"],
+        "trust_remote_code": ["boolean"],
         "model_kwargs": [dict, None],
         "verbose": ["verbose"],
     }

@@ -363,8 +363,20 @@ def test_a_fitted_pipeline_is_looked_at_without_torch(tiny_models, tmp_path):
     subprocess.run([sys.executable, "-c", code, path], env=environment, check=True)
 
 
-def test_settings_of_the_loader_that_are_no_dict():
-    with pytest.raises(TypeError, match=r"'model_kwargs' parameter of .* Got"):
-        FoundationEmbedder(Lengths(), modality="text", model_kwargs=[1]).transform(
-            TEXTS
-        )
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("model_kwargs", [1]),
+        ("preprocess", "resize"),
+        ("revision", 1),
+        ("local_files_only", "no"),
+        ("trust_remote_code", "no"),  # a text that counts as true
+        ("trust_remote_code", None),
+    ],
+)
+def test_settings_of_the_wrong_type(name, value, on_error):
+    """They are no fault of the items, which would be skipped."""
+    embedder = FoundationEmbedder(Lengths(), modality="text", on_error=on_error)
+    with pytest.raises(TypeError, match=f"'{name}' parameter of .* Got"):
+        embedder.set_params(**{name: value}).transform(TEXTS)

@@ -93,6 +93,22 @@ def test_settings_that_a_callable_ignores(parameters, message):
         FoundationEmbedder(Lengths(), **parameters).transform(["a"])
 
 
+@pytest.mark.parametrize("kind", ["callable", "module"])
+@pytest.mark.parametrize(
+    "parameters", [{"revision": "main"}, {"model_kwargs": {"pretrained": True}}]
+)
+def test_settings_of_loading_where_nothing_is_loaded(kind, parameters):
+    model = Lengths()
+    if kind == "module":
+        model = pytest.importorskip("torch", reason="needs torch").nn.Identity()
+    ((name, _),) = parameters.items()
+    with pytest.raises(ValueError, match=f"{name}=.* is for models .* leave {name}="):
+        FoundationEmbedder(model, **parameters).transform(["a"])
+    # A permission that is not asked for holds.
+    embedder = FoundationEmbedder(Lengths(), modality="text", local_files_only=True)
+    assert len(embedder.transform(["a"])) == 1
+
+
 def test_callable_gets_what_its_modality_says():
     got = []
 

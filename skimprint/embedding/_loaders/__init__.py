@@ -67,6 +67,9 @@ def backbone_for(model, options, preprocess=None):
                 else "a callable gets the items and does its own preprocessing."
             )
         )
+    if not isinstance(model, str):
+        why = "is for models that are loaded by name"
+        options.refuse("revision", "model_kwargs", why=why)
     if isinstance(model, str):
         backbone = _named_backbone(model, options)
     elif is_module:
