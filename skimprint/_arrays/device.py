@@ -179,7 +179,8 @@ def to_device(X, where):
 
 def check_device(where):
     """Refuse a device that the parameter cannot name."""
-    if where and not re.fullmatch(r"cpu|auto|cuda(:\d+)?", where):
+    is_name = isinstance(where, str) and re.fullmatch(r"cpu|auto|cuda(:\d+)?", where)
+    if not (where is None or is_name):
         raise ValueError(
             "device must be 'cpu', 'cuda', 'cuda:N' with a number N, 'auto' or "
             f"None; got {where!r}."

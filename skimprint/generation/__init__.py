@@ -54,21 +54,16 @@ def make_generator(generator):
         return GENERATORS[generator]()
     check_instance(generator, "generator")
     if isinstance(generator, ProxyGenerator):
-        generator._validate_params()
-        return generator
-    if hasattr(generator, "fit") and hasattr(generator, "get_params"):
-        if "n_clusters" not in generator.get_params(deep=False):
-            raise TypeError(
-                "generator must have a parameter n_clusters, which gets the number of "
-                f"proxies; {type(generator).__name__} has none. Use a clusterer that "
-                "has one, such as KMeans or BisectingKMeans, or a function from (X_c, "
-                "n_proxies, random_state) to proxies."
-            )
-        return ClustererProxies(generator)
-    if callable(generator):
-        return FunctionProxies(generator)
-    raise ValueError(
-        f"generator must be one of {sorted(GENERATORS)}, a component of "
-        "skimprint.generation, a clusterer with n_clusters and cluster_centers_, or a "
-        f"callable; got {generator!r}."
-    )
+        made = generator
+    elif hasattr(generator, "fit") and hasattr(generator, "get_params"):
+        made = ClustererProxies(generator)
+    elif callable(generator):
+        made = FunctionProxies(generator)
+    else:
+        raise ValueError(
+            f"generator must be one of {sorted(GENERATORS)}, a component of "
+            "skimprint.generation, a clusterer with n_clusters and cluster_centers_, "
+            f"or a callable; got {generator!r}."
+        )
+    made._validate_params()
+    return made

@@ -1,15 +1,16 @@
 """Use clusterers of scikit-learn and plain functions as generators."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import has_fit_parameter
 
 from .._arrays.groups import offsets_of
-from .._validation import check_returned
+from .._validation import check_instance, check_returned
 from ._base import ProxyGenerator, synthesized
 
 
@@ -35,8 +36,23 @@ class ClustererProxies(ProxyGenerator):
     array([0, 0, 1])
     """
 
+    _parameter_constraints: ClassVar[dict] = {
+        "clusterer": [HasMethods(["fit", "get_params"])]
+    }
+
     def __init__(self, clusterer: Any):
         self.clusterer = clusterer
+
+    def _validate_params(self):
+        check_instance(self.clusterer, "clusterer")
+        super()._validate_params()
+        if "n_clusters" not in self.clusterer.get_params(deep=False):
+            raise TypeError(
+                "generator must have a parameter n_clusters, which gets the number of "
+                f"proxies; {type(self.clusterer).__name__} has none. Use a clusterer "
+                "that has one, such as KMeans or BisectingKMeans, or a function from "
+                "(X_c, n_proxies, random_state) to proxies."
+            )
 
     def generate(self, support, n_proxies, *, seed=0, n_jobs=None, progress=None):
         takes_weights = has_fit_parameter(self.clusterer, "sample_weight")
@@ -88,6 +104,8 @@ class FunctionProxies(ProxyGenerator):
     >>> clf.fit([[0.0, 1.0], [0.0, 2.0], [0.0, 9.0]], ["a", "a", "a"]).proxies_
     array([[0., 2.]])
     """
+
+    _parameter_constraints: ClassVar[dict] = {"function": [callable]}
 
     def __init__(self, function: Callable[[np.ndarray, int, int], ArrayLike]):
         self.function = function

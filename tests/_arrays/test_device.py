@@ -456,6 +456,13 @@ class TestDevice:
         with pytest.raises(ValueError, match="device must be"):
             plain_classifier(device=device).fit(X, y)
 
+    @pytest.mark.parametrize("device", ["gpu", "", 0, 5, False, ["cpu"]])
+    def test_a_device_of_no_kind_that_is_set_after_fit(self, device, split):
+        X, _, y, _ = split
+        clf = plain_classifier("mean").fit(X, y).set_params(device=device)
+        with pytest.raises(ValueError, match="device must be"):
+            clf.predict(X)
+
 
 class TestMemory:
     """A device that has memory for a few items only."""

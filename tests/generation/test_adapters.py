@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from settings import plain_classifier
-from sklearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans
+from sklearn.cluster import DBSCAN, BisectingKMeans, KMeans, MiniBatchKMeans
+from sklearn.naive_bayes import GaussianNB
+
+from skimprint.generation import ClustererProxies, FunctionProxies
 
 SEEN = []
 
@@ -49,3 +52,29 @@ def test_a_minibatch_clusterer_takes_part(split):
     X, X_query, y, y_query = split
     clf = plain_classifier(MiniBatchKMeans(n_init=1), 3, random_state=0).fit(X, y)
     assert clf.score(X_query, y_query) > 0.8
+
+
+@pytest.mark.parametrize(
+    "clusterer, message",
+    [
+        (None, "'clusterer' parameter of ClustererProxies must be an object implement"),
+        ("kmeans", "'clusterer' parameter of ClustererProxies must be an object"),
+        (KMeans, r"clusterer must be an instance; .* clusterer=KMeans\(\)"),
+        (DBSCAN(), "must have a parameter n_clusters, .*; DBSCAN has none"),
+        (GaussianNB(), "must have a parameter n_clusters, .*; GaussianNB has none"),
+    ],
+    ids=str,
+)
+def test_what_is_no_clusterer_is_refused_before_any_class(clusterer, message):
+    with pytest.raises(TypeError, match=message):
+        plain_classifier(ClustererProxies(clusterer)).fit(np.eye(4), [0, 0, 1, 1])
+    if hasattr(clusterer, "fit"):  # the same without its component
+        with pytest.raises(TypeError, match=message.replace("clusterer", "generator")):
+            plain_classifier(clusterer).fit(np.eye(4), [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("function", [None, "mean", 3, [len]])
+def test_what_is_no_function_is_refused_before_any_class(function):
+    wanted = "'function' parameter of FunctionProxies must be a callable"
+    with pytest.raises(TypeError, match=wanted):
+        plain_classifier(FunctionProxies(function)).fit(np.eye(4), [0, 0, 1, 1])
