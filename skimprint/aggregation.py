@@ -52,9 +52,13 @@ def max_scores(similarities: Any, offsets: np.ndarray, xp: ModuleType = np) -> A
     array([[3., 5.],
            [2., 2.]])
     """
+    if xp is np:
+        similarities = np.asarray(similarities)
+    offsets = np.asarray(offsets)
     counts = np.diff(offsets)
     n_classes, n_proxies = len(counts), similarities.shape[0]
-    is_whole = n_classes > 0 and offsets[0] == 0 and offsets[-1] == n_proxies
+    is_list = counts.ndim == 1 and n_classes > 0
+    is_whole = is_list and offsets[0] == 0 and offsets[-1] == n_proxies
     if not is_whole or (least := int(counts.min())) < 1:
         raise ValueError(
             "Each class must have a proxy: offsets must rise from class to class, from "
@@ -179,7 +183,8 @@ def vote_shares(
     Raises
     ------
     ValueError
-        If there are no such weights, or a code is not in ``range(n_classes)``.
+        If there are no such weights, if there is not a code for each distance, or if a
+        code is not in ``range(n_classes)``.
 
     Examples
     --------
@@ -191,8 +196,19 @@ def vote_shares(
     >>> shares.argmax(axis=1)
     array([1])
     """
-    if weights not in ("uniform", "distance"):
+    if not (isinstance(weights, str) and weights in ("uniform", "distance")):
         raise ValueError(f"weights must be 'uniform' or 'distance'; got {weights!r}.")
+    distances, codes = np.asarray(distances), np.asarray(codes)
+    if (
+        codes.ndim != 2
+        or codes.shape != distances.shape
+        or codes.dtype.kind not in "iu"
+    ):
+        raise ValueError(
+            "distances must be numbers and codes ints, both of shape (n_queries, "
+            f"n_neighbors); got the shapes {distances.shape} and {codes.shape}, and "
+            f"codes of {codes.dtype}."
+        )
     n_queries, n_neighbors = codes.shape
     if codes.min(initial=0) < 0 or codes.max(initial=0) >= n_classes:
         raise ValueError(

@@ -93,7 +93,8 @@ class NShotSplit(BaseShuffleSplit):
         test_size: float | None = 0.25,
         random_state: int | np.random.RandomState | None = None,
     ):
-        if n_shots != "all" and not _is_count(n_shots):
+        is_all = isinstance(n_shots, str) and n_shots == "all"
+        if not (is_all or _is_count(n_shots)):
             raise ValueError(
                 f"n_shots must be an int of at least 1 or 'all'; got {n_shots!r}."
             )
@@ -108,7 +109,7 @@ class NShotSplit(BaseShuffleSplit):
                 "an int of at least 1, the number of samples, or None; got "
                 f"{test_size!r}."
             )
-        if n_shots == "all" and test_size is None:
+        if is_all and test_size is None:
             raise ValueError(
                 "n_shots='all' with test_size=None leaves nothing to test on: give "
                 "test_size a number."

@@ -50,6 +50,35 @@ def test_each_class_has_a_proxy(offsets):
         max_scores(np.ones((3, 2)), np.array(offsets))
 
 
+def test_values_and_places_may_be_lists():
+    values, offsets = [[1.0], [3.0], [2.0]], [0, 2, 3]
+    np.testing.assert_array_equal(max_scores(values, offsets), [[3.0], [2.0]])
+    with pytest.raises(ValueError, match="offsets must rise from class to class"):
+        max_scores(values, [offsets])
+    expected = vote_shares(np.array([[0.1, 0.2]]), np.array([[1, 0]]), 2, "distance")
+    found = vote_shares([[0.1, 0.2]], [[1, 0]], 2, "distance")
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "distances, codes",
+    [
+        ([0.1, 0.2], [1, 0]),
+        ([[0.1, 0.2]], [[1]]),
+        ([[0.1, 0.2]], [[0.5, 1.0]]),
+        ([[1, 0]], [[0.1, 0.2]]),  # the other way round
+        ([[0.1, 0.2]], [["a", "b"]]),
+    ],
+    ids=str,
+)
+def test_each_neighbour_has_a_distance_and_a_code(distances, codes):
+    with pytest.raises(ValueError, match="distances must be numbers and codes ints"):
+        vote_shares(distances, codes, 2)
+    for weights in ("Uniform", None, np.ones(2)):
+        with pytest.raises(ValueError, match="weights must be 'uniform' or 'distance'"):
+            vote_shares([[0.1, 0.2]], [[1, 0]], 2, weights)
+
+
 def test_votes_of_one_by_distance_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 5)), rng.integers(0, 4, 60)

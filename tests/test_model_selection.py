@@ -277,6 +277,8 @@ def test_names_the_class_with_too_few_samples_and_the_cure():
         ({"n_shots": True}, "n_shots must be"),
         ({"n_shots": "some"}, "n_shots must be .* got 'some'"),
         ({"n_shots": None}, "n_shots must be"),
+        ({"n_shots": [1, 2]}, "n_shots must be"),
+        ({"n_shots": np.array([1, 2])}, r"n_shots must be .* got array\(\[1, 2\]\)"),
         ({"n_shots": 1, "n_splits": 0}, "n_splits must be"),
         ({"n_shots": 1, "test_size": 0}, "test_size must be a float between"),
         ({"n_shots": 1, "test_size": 1.0}, "test_size must be .* got 1.0"),
