@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
@@ -97,6 +98,7 @@ def save(model: Any, folder: str | PathLike[str], *, learning: bool = True) -> N
     >>> again.partial_fit([[-1.0, 0.0]], ["left"]).predict([[-2.0, 0.1]])
     array(['left'], dtype='<U5')
     """
+    _check("save", learning=learning)
     safetensors = require("safetensors", "skimprint.persistence")
     save_file = require("safetensors.numpy", "skimprint.persistence").save_file
     # A classifier may have forgotten all classes, which is no error here.
@@ -185,6 +187,7 @@ def load(
     ...     persistence.load(folder).predict([[0.1, 2.0]])
     array(['up'], dtype='<U5')
     """
+    _check("load", trusted=trusted, trust_remote_code=trust_remote_code)
     safetensors = require("safetensors", "skimprint.persistence")
     folder = Path(folder)
     trust = {"trusted": trusted, "trust_remote_code": trust_remote_code}
@@ -215,6 +218,19 @@ def load(
         if writer != __version__:
             why += f" It was written by skimprint {writer!r}; this is {__version__!r}."
         raise ValueError(f"{folder} cannot be loaded as a model: {why}") from error
+
+
+_PARAMETERS = {
+    "learning": ["boolean"],
+    "trusted": [list, tuple, None],
+    "trust_remote_code": ["boolean"],
+}
+
+
+def _check(caller_name, **given):
+    """Refuse parameters of the wrong type: "no" would count as true."""
+    wanted = {name: _PARAMETERS[name] for name in given}
+    validate_parameter_constraints(wanted, given, caller_name)
 
 
 # What reading a file that is not ours, or damaged, may raise.

@@ -833,3 +833,26 @@ def test_steps_may_have_any_names(name, tmp_path):
         *(f"transformer_{i}.skops" for i in range(4)),
         *("config.json", "model.safetensors", "readme.md"),
     }
+
+
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        ("trust_remote_code", "no"),  # a text that counts as true
+        ("trust_remote_code", None),
+        ("trusted", "numpy.mean"),  # whose letters would be names
+        ("trusted", True),
+        ("learning", "no"),
+    ],
+)
+def test_parameters_of_the_wrong_type(name, wrong, folder):
+    clf = ImprintClassifier("mean").fit(np.eye(2), ["a", "b"])
+    wanted = f"'{name}' parameter of .* Got {wrong!r}"
+    if name == "learning":
+        with pytest.raises(TypeError, match=wanted):
+            persistence.save(clf, folder, learning=wrong)
+        assert not folder.exists()
+        return
+    persistence.save(clf, folder)
+    with pytest.raises(TypeError, match=wanted):
+        persistence.load(folder, **{name: wrong})
