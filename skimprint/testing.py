@@ -61,6 +61,8 @@ def check_classifier(
     ------
     AssertionError
         If a check fails; the message says which.
+    TypeError
+        If there is no such classifier to check.
 
     See Also
     --------
@@ -78,6 +80,11 @@ def check_classifier(
     >>> check_classifier(ImprintClassifier(medians, n_proxies=1), X[:200], y[:200])
     """
     _check_assertions()
+    if not isinstance(classifier, ImprintClassifier):
+        raise TypeError(
+            "classifier must be an ImprintClassifier that has the parts as parameters; "
+            f"got {classifier!r}."
+        )
     X, y = np.array(X), np.array(y)
     labels = np.unique(y)
     if len(labels) < 3:
@@ -215,6 +222,8 @@ def check_embedder(
     ------
     AssertionError
         If a check fails; the message says which.
+    TypeError
+        If there is no transformer to check.
 
     See Also
     --------
@@ -230,6 +239,12 @@ def check_embedder(
     >>> check_embedder(embedder, ["one", "one and two", "three"])
     """
     _check_assertions()
+    is_transformer = hasattr(embedder, "get_params") and hasattr(embedder, "transform")
+    if isinstance(embedder, type) or not is_transformer:
+        raise TypeError(
+            "embedder must be a transformer, such as a FoundationEmbedder around a "
+            f"function; got {embedder!r}."
+        )
     items = list(items)
     if len(items) < 3:
         raise ValueError(f"check_embedder needs at least 3 items, got {len(items)}.")

@@ -9,6 +9,7 @@ import pytest
 from embedders import Lengths, embed_text
 from settings import plain_classifier
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.naive_bayes import GaussianNB
 
 from skimprint import FoundationEmbedder, ImprintClassifier
 from skimprint.generation import GENERATORS, ProxyGenerator, synthesized
@@ -357,3 +358,18 @@ class TestCheckClassifier:
         X, y = some_digits
         with pytest.raises(ValueError, match="at least 3 classes, got"):
             check_classifier(ImprintClassifier(), X, y % 2)
+
+    @pytest.mark.parametrize("wrong", [None, "mean", ImprintClassifier, GaussianNB()])
+    def test_what_is_no_classifier_of_ours(self, wrong, some_digits):
+        with pytest.raises(
+            TypeError, match=r"^classifier must be an ImprintClassifier"
+        ):
+            check_classifier(wrong, *some_digits)
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, "timm:a", len, FoundationEmbedder, ImprintClassifier()]
+)
+def test_what_is_no_transformer(wrong):
+    with pytest.raises(TypeError, match=r"^embedder must be a transformer"):
+        check_embedder(wrong, ["a", "b", "c"])
