@@ -334,11 +334,12 @@ def checked_head(head):
     weight, classes = head
     refuse_collections(weight, classes)
     weight = stacked(getattr(weight, "weight", weight))
-    if not hasattr(weight, "__len__") and not hasattr(weight, "shape"):
+    is_array = hasattr(weight, "__len__") or hasattr(weight, "shape")
+    if isinstance(weight, str | bytes) or not is_array:
         raise TypeError(
             "head must be an array of shape (n_classes, n_features), or a module "
             f"that has it as its weight; got {type(weight).__name__}. Of a linear "
-            "model of scikit-learn, pass coef_ and classes_."
+            "model of scikit-learn, pass coef_ and classes_; of a file, what it holds."
         )
     weight = to_host(weight)
     weight = check_array(weight, dtype=embedding_dtypes(weight), input_name="head")

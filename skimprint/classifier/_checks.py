@@ -377,8 +377,10 @@ def check_mergeable(kind, first, second):
             "other must be an ImprintClassifier, such as the best_estimator_ of a "
             f"search; got {type(second).__name__}."
         )
-    for clf in (first, second):  # they may have forgotten all classes
-        check_is_fitted(clf, "_fitted")
+    check_is_fitted(first, "_fitted")  # they may have forgotten all classes
+    check_is_fitted(
+        second, "_fitted", msg="other must be fitted: it has learnt nothing to merge."
+    )
     if first.n_features_in_ != second.n_features_in_:
         raise ValueError(
             f"other must have {first.n_features_in_} features; it has "

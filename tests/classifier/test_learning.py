@@ -1123,9 +1123,11 @@ class TestThreads:
         np.testing.assert_array_equal(kept.predict_proba(X), expected)
 
 
-def test_a_head_must_have_weights():
-    with pytest.raises(TypeError, match="pass coef_ and classes_"):
-        ImprintClassifier.from_head(RidgeClassifier())
+@pytest.mark.parametrize("wrong", [RidgeClassifier(), "head.npy", b"1", None, 5])
+def test_a_head_must_have_weights(wrong):
+    got = f"got {type(wrong).__name__}.* pass coef_ and classes_; of a file, what it"
+    with pytest.raises(TypeError, match=got):
+        ImprintClassifier.from_head(wrong)
 
 
 def test_weights_of_a_head_come_in_what_embeddings_come_in():
@@ -1222,6 +1224,16 @@ def test_what_is_no_classifier_is_not_merged(digits):
         with pytest.raises(TypeError, match="best_estimator_ of a search; got Impr"):
             clf.merge(other)
     clf.merge(search.best_estimator_)
+
+
+def test_which_of_two_is_not_fitted_is_told(digits):
+    clf = plain_classifier("mean").fit(*digits)
+    with pytest.raises(NotFittedError, match=r"^other must be fitted"):
+        clf.merge(plain_classifier("mean"))
+    with pytest.raises(
+        NotFittedError, match=r"^This ImprintClassifier instance is not"
+    ):
+        plain_classifier("mean").merge(clf)
 
 
 def test_labels_to_forget_are_a_list():
