@@ -134,23 +134,39 @@ def _named_backbone(model, options):
     )
     with _LOADED_LOCK:
         if key not in _LOADED:
-            try:
+            with _naming(model, library, OSError, ValueError):
                 _LOADED[key] = loader(name, options)
-            except SettingError:
-                raise
-            except (OSError, ValueError) as error:
-                if f"model={model!r}" in str(error):
-                    raise
-                # Libraries seldom say which model is not there.
-                kinds = (FileNotFoundError, OSError, ValueError)
-                raise next(kind for kind in kinds if isinstance(error, kind))(
-                    f"model={model!r} cannot be loaded. Write its name as {library} "
-                    f"knows it, or the path of a folder that is there: {error}"
-                ) from error
         _LOADED.move_to_end(key)
         while len(_LOADED) > _MAX_LOADED:
             _LOADED.popitem(last=False)
-        return _LOADED[key].backbone(options)
+        with _naming(model, library):
+            return _LOADED[key].backbone(options)
+
+
+@contextlib.contextmanager
+def _naming(model, library, *kinds):
+    """Name the model in errors of some kinds, and of libraries, which seldom do.
+
+    Those of libraries are of many kinds where a file is damaged. What memory runs out
+    of is a RuntimeError, and no fault of the model.
+    """
+    try:
+        yield
+    except SettingError:
+        raise
+    except Exception as error:
+        module = type(error).__module__.partition(".")[0]
+        is_ours = module in ("builtins", __name__.partition(".")[0])
+        is_foreign = not (is_ours or isinstance(error, RuntimeError))
+        is_named = f"model={model!r}" in str(error)
+        if is_named or not (is_foreign or isinstance(error, kinds)):
+            raise
+        kinds = (FileNotFoundError, OSError, ValueError)
+        raise next((kind for kind in kinds if isinstance(error, kind)), ValueError)(
+            f"model={model!r} cannot be loaded. Write its name as {library} knows it, "
+            "or the path of a folder that is there, with whole files in it: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _files_stamp(path, loader):

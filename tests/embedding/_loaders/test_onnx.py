@@ -86,6 +86,14 @@ def test_onnx_is_loaded_again_when_a_file_beside_it_has_changed(
     np.testing.assert_array_equal(cached.transform(TEXTS), rows)
 
 
+def test_a_file_that_holds_no_model_is_named(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(
+        ValueError, match=r"^model='onnx:.*' cannot be loaded\. .*whole"
+    ):
+        FoundationEmbedder(f"onnx:{tmp_path}").transform(["a"])
+
+
 def test_an_input_that_no_text_makes_is_named(tmp_path):
     folder, _ = onnx_model(tmp_path / "model", of_images=False)
     import onnx

@@ -1,11 +1,25 @@
 """Models of transformers, made here and never trained."""
 
+import shutil
+
 import numpy as np
 import pytest
 from embedders import LETTERS, SMALL, TEXTS, import_or_skip, pictures, tone
 
 from skimprint import FoundationEmbedder
 from skimprint.testing import check_embedder
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 30])
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_model_with_a_damaged_file_is_named(tiny_models, tmp_path, file, content):
+    """Libraries say at which byte they stopped to read, but not of which model."""
+    folder = shutil.copytree(tiny_models / "text", tmp_path / "damaged")
+    assert (folder / file).is_file()
+    (folder / file).write_bytes(content)
+    embedder = FoundationEmbedder(f"transformers:{folder}", modality="text")
+    with pytest.raises((OSError, ValueError), match=f"^model=.*{folder.name}.*whole"):
+        embedder.transform(["a text"])
 
 
 @pytest.mark.parametrize(
