@@ -132,21 +132,27 @@ def _upright_rgb(image, note, ours):
 
 
 def _declared_range(image):
-    """The values of black and white that a file declares, or None."""
+    """Find the values of black and white that a file declares, and if white is zero.
+
+    None where it declares none. The values are those before they are inverted.
+    """
+    from PIL.ExifTags import Base as Tag
+
     tags = getattr(image, "tag_v2", {})
-    bits = tags.get(258, (None,))[0]
-    white = tags.get(50717, tags.get(281))  # of a raw image, or of any
+    bits = tags.get(Tag.BitsPerSample, (None,))[0]
+    # Of a raw image, or of any.
+    white = tags.get(Tag.WhiteLevel, tags.get(Tag.MaxSampleValue))
     white = white[0] if isinstance(white, tuple) else white
     if image.mode == "F":
         return None if white is None else (0, white, False)
     if bits is None:
         in_16_bits = image.mode.startswith("I;16") or image.format in ("PNG", "PPM")
         return (0, 65535, False) if in_16_bits else None
-    white = white if white and white < 2**bits - 1 else 2**bits - 1
-    signed = tags.get(339, (1,))[0] == 2
-    if signed:
+    if tags.get(Tag.SampleFormat, (1,))[0] == 2:  # signed
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, False
-    return 0, white, tags.get(262) == 0  # where white is zero
+    largest = 2**bits - 1
+    is_inverted = tags.get(Tag.PhotometricInterpretation) == 0
+    return 0, min(largest, white or largest), is_inverted
 
 
 def _to_8_bits(pixels, declared, note):
