@@ -91,9 +91,8 @@ def _prepared(backbone, source, parts, n_workers):
         return
     with ThreadPoolExecutor(n_workers, "skimprint-prepare") as pool:
         ahead = deque()
-        todo = iter(parts)
         try:
-            for indices in todo:
+            for indices in parts:
                 ahead.append(pool.submit(_prepare, backbone, source, indices))
                 if len(ahead) > n_workers + 1:
                     yield ahead.popleft().result()
