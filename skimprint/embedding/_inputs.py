@@ -167,7 +167,7 @@ class Source:
 
     def __init__(self, items):
         self.items = items
-        self.notes = {}  # of items that were understood in a way to be told
+        self.remarks = {}  # how items were understood, where that was a guess
 
     def check(self, index):
         """Look at an item, as far as that takes no time beside embedding it."""
@@ -255,10 +255,10 @@ class Files(Source):
         if known is not None and _digest(self._salt, b"encoded ", data) != known:
             raise ItemError("the file changed while it was being embedded")
 
-        def note(text):
-            self.notes[index] = text
+        def remark(text):
+            self.remarks[index] = text
 
-        return self.decode(item if data is None else data, note)
+        return self.decode(item if data is None else data, remark)
 
 
 def file_of(item):
@@ -292,11 +292,11 @@ class Images(Files):
         image = as_image(item)
         return f"pixels {image.size} ".encode(), image.tobytes()
 
-    def decode(self, item, note):
+    def decode(self, item, remark):
         """Return an upright RGB image, or a tensor that is preprocessed already."""
         if _is_preprocessed(item):
             return item
-        return as_image(item, note, self.decode_size)
+        return as_image(item, remark, self.decode_size)
 
 
 def _is_preprocessed(item):
@@ -311,7 +311,7 @@ class Sounds(Files):
         sound = as_sound(item)
         return f"sound {sound['sampling_rate']} ".encode(), sound["array"]
 
-    def decode(self, item, note):
+    def decode(self, item, remark):
         """Return a dict with an array of one channel and its sampling rate."""
         return as_sound(item)
 

@@ -35,14 +35,14 @@ def _own(picture):
             yield
 
 
-def as_image(item, note=None, decode_size=None):
+def as_image(item, remark=None, decode_size=None):
     """Decode or convert one item to an upright RGB image.
 
     Parameters
     ----------
     item : bytes-like, PIL image, uint8 array or tensor
         From the user, or read from a file.
-    note : callable, default=None
+    remark : callable, default=None
         Called with a remark on how the item was understood, if there is one.
     decode_size : int, default=None
         Decode a JPEG at a half, quarter or eighth of its size, if its shorter side has
@@ -59,13 +59,13 @@ def as_image(item, note=None, decode_size=None):
             with Image.open(io.BytesIO(item)) as image:
                 if decode_size is not None:
                     image.draft(None, (decode_size, decode_size))
-                return _upright_rgb(image, note, ours=True)
+                return _upright_rgb(image, remark, ours=True)
         if is_pil(item):
             with _own(item):
-                return _upright_rgb(item, note, ours=False)
+                return _upright_rgb(item, remark, ours=False)
         if hasattr(item, "shape") and hasattr(item, "dtype"):
             image = Image.fromarray(_channels_last(item))
-            return _upright_rgb(image, note, ours=False)
+            return _upright_rgb(image, remark, ours=False)
     except ItemError:
         raise
     except Image.UnidentifiedImageError:
@@ -92,7 +92,7 @@ def as_image(item, note=None, decode_size=None):
     )
 
 
-def _upright_rgb(image, note, ours):
+def _upright_rgb(image, remark, ours):
     """Apply the EXIF orientation, convert any mode to RGB, and put it on white.
 
     A picture that is ours is not copied, which takes as long as to decode it.
@@ -107,7 +107,7 @@ def _upright_rgb(image, note, ours):
         if declared is not None and declared[1] >= 2**31:  # Pillow knows signed ones
             pixels = pixels.view(np.uint32)
         transparent = image.info.get("transparency")
-        image = Image.fromarray(_to_8_bits(pixels, declared, note))
+        image = Image.fromarray(_to_8_bits(pixels, declared, remark))
         if transparent is not None:
             image.putalpha(Image.fromarray(pixels != transparent))
     elif ours and image.mode == "RGB":
@@ -155,7 +155,7 @@ def _declared_range(image):
     return 0, min(largest, white or largest), is_inverted
 
 
-def _to_8_bits(pixels, declared, note):
+def _to_8_bits(pixels, declared, remark):
     """Scale grey values by the range that is declared, if they fill enough of it."""
     low, high = pixels.min(), pixels.max()
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -168,8 +168,8 @@ def _to_8_bits(pixels, declared, note):
             black, white = min(low, 0), high
         else:  # of as many bits as its values need
             black, white = 0, 2 ** max(8, int(high).bit_length()) - 1
-        if note is not None:
-            note(
+        if remark is not None:
+            remark(
                 f"its grey values from {low} to {high} were scaled by {black}..{white}"
             )
     bits = int(white + 1).bit_length() - 1

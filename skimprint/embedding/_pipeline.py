@@ -93,12 +93,12 @@ def embed_items(
                     n_embedded += n_done
                     tell(ceil(n_embedded / batch_size) - before)
             run.repeat(again)
-            run.notes.update(source.notes)
+            run.remarks.update(source.remarks)
 
     if cache is not None and n_embedded and backbone.digest() != salt.hex():
         backbone.warn_of_change()
-    if run.notes:
-        _warn_of_items(run.notes, items, "were scaled by their own range of values")
+    if run.remarks:
+        _warn_of_items(run.remarks, items, "were scaled by their own range of values")
     if run.failures:
         what = "could not be embedded and have rows of NaN"
         _warn_of_items(run.failures, items, what)
@@ -151,7 +151,7 @@ class _Run:
 
     Attributes
     ----------
-    failures, notes : dict of {int: str}
+    failures, remarks : dict of {int: str}
         Why items have no row, and in which way others were understood.
     """
 
@@ -159,7 +159,7 @@ class _Run:
         self.items, self.matrix = items, matrix
         self.cache, self.salt = cache, salt
         self.on_error = on_error
-        self.failures, self.notes = {}, {}
+        self.failures, self.remarks = {}, {}
         self.first = {}  # of each key, the first item that has it
 
     def fail(self, index, error):

@@ -102,7 +102,7 @@ def test_what_a_tiff_declares(tmp_path):
     source = Images([file])
     expected = np.asarray(source.load(0))[..., 0]
     np.testing.assert_array_equal(expected, pixels >> 2)
-    assert not source.notes  # nothing was guessed
+    assert not source.remarks  # nothing was guessed
     Image.fromarray(pixels * 64).save(file, tiffinfo={262: 0})
     np.testing.assert_array_equal(np.asarray(load(file))[..., 0], 255 - expected)
 
