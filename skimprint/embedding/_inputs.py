@@ -86,12 +86,12 @@ def _array_items(X):
     return _column(X, "tolist") if X.ndim == 1 else list(X)
 
 
-_COLUMNS = {"numpy", "pandas", "polars", "pyarrow"}  # whose slices are columns, too
+_SLICEABLE = {"numpy", "pandas", "polars", "pyarrow"}  # their slices are columns, too
 
 
 def _column(X, convert):
     """Make a list, or a window of it at a time where it would be a large copy."""
-    sliced = type(X).__module__.partition(".")[0] in _COLUMNS and isinstance(X, Sized)
+    sliced = type(X).__module__.partition(".")[0] in _SLICEABLE and isinstance(X, Sized)
     of_objects = str(getattr(X, "dtype", "")).lower() == "object"  # there already
     if sliced and not of_objects and len(X) > WINDOW:
         return _Column(X, convert)
@@ -140,17 +140,17 @@ def are_at_hand(items):
     return isinstance(items, (list, _Column))
 
 
-# Bytes of a digest that name a content: no two of 10**9 are the same, and a longer one
-# costs a third more in the cache.
-_DIGEST_SIZE = 16
+# Bytes of a key: no two of 10**9 contents have the same, and a longer one costs a third
+# more in the cache.
+_KEY_SIZE = 16
 
 
-def _digest(salt, *parts):
-    """Name a content, which models of another salt name differently."""
+def _key_of(salt, *parts):
+    """Name a content by a digest, which is another for models of another salt."""
     digest = hashlib.sha256(salt or b"")
     for part in parts:
         digest.update(part)
-    return digest.digest()[:_DIGEST_SIZE]
+    return digest.digest()[:_KEY_SIZE]
 
 
 class Source:
@@ -194,7 +194,7 @@ class Texts(Source):
 
     def identify(self, index, salt):
         """Name the content of an item by a digest, which holds no text."""
-        return _digest(salt, self.load(index).encode("utf-8", "surrogatepass"))
+        return _key_of(salt, self.load(index).encode("utf-8", "surrogatepass"))
 
     def load(self, index):
         """Return the text."""
@@ -222,7 +222,7 @@ class Files(Source):
     def __init__(self, items):
         super().__init__(items)
         self._salt = None
-        self._digests = {}
+        self._keys = {}  # of paths
 
     def check(self, index):
         """Look whether a path is that of a file."""
@@ -241,18 +241,18 @@ class Files(Source):
         self._salt = salt
         encoded = encoded_of(item, self.advice)
         parts = self.content(item) if encoded is None else (b"encoded ", encoded)
-        digest = _digest(salt, *parts)
+        key = _key_of(salt, *parts)
         if is_path:
-            self._digests[index] = digest
-        return digest
+            self._keys[index] = key
+        return key
 
     def load(self, index):
         """Return the item, decoded."""
         item = file_of(self.items[index])
         data = encoded_of(item, self.advice)
-        # The digest names what was there a while ago: embed that or nothing.
-        known = self._digests.get(index)
-        if known is not None and _digest(self._salt, b"encoded ", data) != known:
+        # The key names what was there a while ago: embed that or nothing.
+        known = self._keys.get(index)
+        if known is not None and _key_of(self._salt, b"encoded ", data) != known:
             raise ItemError("the file changed while it was being embedded")
 
         def remark(text):

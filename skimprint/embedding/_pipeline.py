@@ -75,7 +75,7 @@ def embed_items(
             run.check(backbone.source(items))
         for start in range(0, len(items), WINDOW):
             window = range(start, min(start + WINDOW, len(items)))
-            source = backbone.source(items)  # which remembers digests of files
+            source = backbone.source(items)  # which remembers keys of files
             new, again = run.identify(source, window, n_workers)
             missing = run.look_up(new)
             advance(len(window) - len(missing))
