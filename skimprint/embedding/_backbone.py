@@ -157,7 +157,7 @@ class Backbone:
     dtype : str, default="float32"
         Precision of the model's arithmetic.
     fingerprint : callable, default=None
-        Gives the digest of the model itself.
+        Gives what `model_digest` returns, where a subclass does not compute it.
     preprocessing : callable, default=None
         Gives what tells ``load`` and ``collate`` from others, besides what they do to
         probe items; None where ``fingerprint`` tells all.
@@ -194,6 +194,10 @@ class Backbone:
         """How to call the model in messages."""
         return getattr(self.model, "__name__", type(self.model).__name__)
 
+    def model_digest(self):
+        """Digest the model itself."""
+        return self.fingerprint()
+
     def digest(self):
         """Name the model, its preprocessing, pooling and precision."""
         source = self.modality, SOURCES[self.modality].version
@@ -203,11 +207,11 @@ class Backbone:
     def _names(self):
         """Digest model and preprocessing; of a model that nobody can change, once."""
         if not self.owned:
-            return self.fingerprint(), self._preprocessing_digest()
+            return self.model_digest(), self._preprocessing_digest()
         names, key = self.notes.names, (self.modality, self.prompt)
         with self.notes.lock:  # of threads that come at once, one digests
             if key not in names:
-                names[key] = self.fingerprint(), self._preprocessing_digest()
+                names[key] = self.model_digest(), self._preprocessing_digest()
             return names[key]
 
     def _preprocessing_digest(self):
@@ -226,8 +230,8 @@ class Backbone:
         source.decode_size = self.decode_size
         return source
 
-    def settled(self, options):
-        """Take up what concerns all models alike, such as how long rows are."""
+    def apply_common(self, options):
+        """Do what options say of all models alike, such as how long rows are."""
         self.truncate_dim = options.truncate_dim
         self.decode_size = options.decode_size
         if options.decode_size is not None and self.modality != "image":
@@ -236,7 +240,7 @@ class Backbone:
                 f"modality='image': this one takes {self.modality}."
             )
         if options.prompt is None or self.prompt is not None:
-            return self
+            return  # there is none, or the loader sees to it
         if self.modality != "text":
             raise ValueError(
                 f"prompt={options.prompt!r} is for models of texts, with "
@@ -248,7 +252,6 @@ class Backbone:
             return load(options.prompt + text)
 
         self.load = load_with_prompt
-        return self
 
     def warn_of_change(self):
         """Warn, once for each model, that running it changes its digest."""

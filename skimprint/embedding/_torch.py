@@ -29,10 +29,6 @@ def _use_one_thread():
 class TorchBackbone(Backbone):
     """A backbone whose model is a ``torch.nn.Module``."""
 
-    def __post_init__(self):
-        super().__post_init__()
-        self.fingerprint = self._fingerprint
-
     @contextlib.contextmanager
     def running(self):
         """Hold the module ready to embed: on its device, in eval mode."""
@@ -60,7 +56,8 @@ class TorchBackbone(Backbone):
         with no_grad(), autocast:
             return super().run(model, to_device(inputs, self.device, dtype))
 
-    def _fingerprint(self):
+    def model_digest(self):
+        """Digest the module, and what it does where others may change its code."""
         made = _frozen.module_digest(self.model)
         return made if self.owned else digest(made, self._outputs())
 

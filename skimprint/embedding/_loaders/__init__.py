@@ -81,7 +81,8 @@ def backbone_for(model, options, preprocess=None):
             "model must be a string '<library>:<name or path>', a torch.nn.Module or a "
             f"callable from a list of items to an array, got {type(model).__name__}."
         )
-    return backbone.settled(options)
+    backbone.apply_common(options)
+    return backbone
 
 
 def parse_model_name(model):

@@ -11,7 +11,7 @@ from ._text import vocabulary_of
 
 
 def in_float32(kwargs):
-    """Load a model in float32, unless the arguments of its library name a dtype.
+    """Add float32 to the arguments that load a model, unless they name a dtype.
 
     Else the precision of the arithmetic would be that of the file.
     """

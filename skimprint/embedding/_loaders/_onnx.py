@@ -156,7 +156,7 @@ class Onnx(Loader):
             collate=self.tokenize if own == "text" else self.process,
             pooling=options.pooling,
             fingerprint=self.fingerprint,
-            preprocessing=lambda: None,
+            preprocessing=lambda: None,  # what it does to probe items tells all
             owned=True,
         )
 
