@@ -8,6 +8,9 @@ from ._base import TorchLoader, in_float32
 from ._module import unpadded, with_tensors
 from ._text import cutter, one_at_a_time
 
+# What a model takes, by the name of its main input; a text by any other.
+_INPUTS = {"pixel_values": "image", "input_values": "audio", "input_features": "audio"}
+
 
 class Transformers(TorchLoader):
     """A model of transformers; what feeds it is loaded when it is needed."""
@@ -123,11 +126,44 @@ class Transformers(TorchLoader):
 
         return collate
 
+    def modality(self, options):
+        """Find what the model takes, or which tower of a pair is asked for."""
+        towers = self.towers
+        if len(towers) > 1:
+            if options.modality in towers:
+                return options.modality
+            names = " and ".join(ITEMS[tower] for tower in towers)
+            choices = " or ".join(map(repr, towers))
+            raise ValueError(f"This model embeds {names}: choose modality={choices}.")
+        own = _INPUTS.get(getattr(self.module, "main_input_name", ""), "text")
+        options.check_modality(own)
+        return own
+
+    def pooling(self, modality, pooling):
+        """Resolve "auto": the pair's own features, a trained pooler, or the mean."""
+        is_pair = len(self.towers) > 1
+        if pooling == "auto":
+            if is_pair:
+                return "features"
+            return "mean" if modality == "text" else "pooler or mean"
+        if pooling == "pooler" and not self.trained_pooler:
+            raise ValueError(
+                "pooling='pooler' needs a trained pooled output, which this checkpoint "
+                "does not have. Choose 'mean', 'cls' or 'max'."
+            )
+        if is_pair:
+            raise ValueError(
+                f"pooling={pooling!r} is not available for a pair of towers, which "
+                "pool as they were trained to: leave pooling='auto'."
+            )
+        return pooling
+
     def backbone(self, options):
         """Make a backbone of what the model takes, or of one tower of a pair."""
-        modality = _modality(self, options)
-        pooling = _pooling(self, modality, options.pooling)
+        modality = self.modality(options)
+        pooling = self.pooling(modality, options.pooling)
         n_prefix = _count_prefix(self.module) if modality != "text" else 0
+        main = getattr(self.module, "main_input_name", None)
 
         def forward(module, inputs):
             if pooling == "features":
@@ -152,7 +188,6 @@ class Transformers(TorchLoader):
             arguments["load"] = lambda sound: resampled(sound, rate)
         if modality == "text":
             arguments["tokenizer"] = self.tokenizer
-        main = getattr(self.module, "main_input_name", None)
         return self.make(
             options,
             modality,
@@ -203,39 +238,3 @@ def _mask_of_frames(module, mask, n_frames):
     if hasattr(module, "_get_feature_vector_attention_mask"):
         return module._get_feature_vector_attention_mask(n_frames, mask)
     return mask[:, :: mask.shape[1] // n_frames][:, :n_frames]
-
-
-_INPUTS = {"pixel_values": "image", "input_values": "audio", "input_features": "audio"}
-
-
-def _modality(loaded, options):
-    towers = loaded.towers
-    if len(towers) > 1:
-        if options.modality in towers:
-            return options.modality
-        names = " and ".join(ITEMS[tower] for tower in towers)
-        choices = " or ".join(map(repr, towers))
-        raise ValueError(f"This model embeds {names}: choose modality={choices}.")
-    own = _INPUTS.get(getattr(loaded.module, "main_input_name", ""), "text")
-    options.check_modality(own)
-    return own
-
-
-def _pooling(loaded, modality, pooling):
-    """Resolve "auto": the pair's own features, a trained pooler, or the mean."""
-    is_pair = len(loaded.towers) > 1
-    if pooling == "auto":
-        if is_pair:
-            return "features"
-        return "mean" if modality == "text" else "pooler or mean"
-    if pooling == "pooler" and not loaded.trained_pooler:
-        raise ValueError(
-            "pooling='pooler' needs a trained pooled output, which this checkpoint "
-            "does not have. Choose 'mean', 'cls' or 'max'."
-        )
-    if is_pair:
-        raise ValueError(
-            f"pooling={pooling!r} is not available for a pair of towers, which pool as "
-            "they were trained to: leave pooling='auto'."
-        )
-    return pooling
