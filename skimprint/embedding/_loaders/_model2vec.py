@@ -3,7 +3,7 @@
 from .._backbone import Backbone
 from .._fingerprint import digest
 from ._base import Loader
-from ._text import cutter, one_at_a_time
+from ._text import cutter, guarded
 
 
 class Model2Vec(Loader):
@@ -22,7 +22,7 @@ class Model2Vec(Loader):
             why="has no effect on model2vec: load the files, and name their directory",
         )
         self.model = StaticModel.from_pretrained(name, **options.model_kwargs)
-        self.encode = one_at_a_time(
+        self.encode = guarded(
             lambda texts: self.model.encode(texts, use_multiprocessing=False)
         )
 

@@ -14,7 +14,7 @@ from .._fingerprint import digest
 from .._pooling import output_features, pool
 from ._base import Loader
 from ._module import unpadded
-from ._text import cutter, one_at_a_time
+from ._text import cutter, guarded
 
 _PACKAGE = "skimprint[onnx]"
 
@@ -104,7 +104,7 @@ class Onnx(Loader):
                 for name, column in _COLUMNS.items()
             }
 
-        return one_at_a_time(tokenize)
+        return guarded(tokenize)
 
     @cached_property
     def process(self):

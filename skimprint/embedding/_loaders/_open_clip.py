@@ -5,7 +5,7 @@ from pathlib import Path
 from .._extras import require
 from .._pooling import pool
 from ._base import TorchLoader, downloaded_file
-from ._text import cutter, one_at_a_time
+from ._text import cutter, guarded
 
 
 class OpenClip(TorchLoader):
@@ -41,9 +41,7 @@ class OpenClip(TorchLoader):
         )
         tokenizer = open_clip.get_tokenizer(name)
         cut = cutter(tokenizer, tokenizer.context_length or 77)
-        self.tokenize = one_at_a_time(
-            lambda texts: tokenizer([cut(text) for text in texts])
-        )
+        self.tokenize = guarded(lambda texts: tokenizer([cut(text) for text in texts]))
         return module
 
     def backbone(self, options):

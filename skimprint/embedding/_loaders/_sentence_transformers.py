@@ -6,7 +6,7 @@ from ..._arrays.threads import ForkSafeLock
 from .._pooling import pool
 from ._base import TorchLoader, in_float32
 from ._module import with_tensors
-from ._text import cutter, one_at_a_time
+from ._text import cutter, guarded
 
 
 class SentenceTransformers(TorchLoader):
@@ -47,7 +47,7 @@ class SentenceTransformers(TorchLoader):
                 inputs.setdefault("modality", "image")
             return inputs
 
-        return one_at_a_time(collate, self.lock)
+        return guarded(collate, self.lock)
 
     def prompt(self, options):
         """Look up a prompt by its name, or take the text itself."""

@@ -8,15 +8,15 @@ from .._items import ItemError
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def one_at_a_time(tokenize, lock=None):
-    """Let only one thread use a tokenizer, which keeps settings that calls change.
+def guarded(tokenize, lock=None):
+    """Let one thread at a time tokenize, and refuse texts that nothing is made of.
 
-    Texts that it makes nothing of are refused: of a batch they would get rows made of
-    padding, and a text that is alone would fail in the model.
+    A tokenizer keeps settings that calls change. Texts without a token would, in a
+    batch, get rows made of padding, and fail in the model by themselves.
     """
     lock = lock or ForkSafeLock()
 
-    def guarded(texts):
+    def tokenize_guarded(texts):
         try:
             with lock:
                 inputs = tokenize(texts)
@@ -36,7 +36,7 @@ def one_at_a_time(tokenize, lock=None):
             )
         return inputs
 
-    return guarded
+    return tokenize_guarded
 
 
 def vocabulary_of(tokenizer):

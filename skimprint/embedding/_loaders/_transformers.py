@@ -6,7 +6,7 @@ from .._pooling import output_features, output_has, pool
 from .._sounds import resampled
 from ._base import TorchLoader, in_float32
 from ._module import unpadded, with_tensors
-from ._text import cutter, one_at_a_time
+from ._text import cutter, guarded
 
 # What a model takes, by the name of its main input; a text by any other.
 _INPUTS = {"pixel_values": "image", "input_values": "audio", "input_features": "audio"}
@@ -79,7 +79,7 @@ class Transformers(TorchLoader):
                 raise ValueError("padding would change what this model makes of texts")
             return inputs
 
-        return one_at_a_time(tokenize)
+        return guarded(tokenize)
 
     @cached_property
     def image_collate(self):
