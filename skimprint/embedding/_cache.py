@@ -18,14 +18,14 @@ _TIMEOUT = 60  # seconds to wait for other processes
 _PATIENCE = 0.5  # seconds between writes, which cost some: as much work may be lost
 _KEYS_PER_QUERY = 900  # within the limit of variables of every SQLite
 _MAX_ROW = 2**20  # bytes of an embedding; nothing that is longer is one
-_FILE_NAME = re.compile(r"embeddings-(\d+)\.sqlite3")
+_FILE_NAME = re.compile(r"embeddings-(\d+)\.sqlite3")  # of `_file_name`
 _MAKE_TABLE = (
     "CREATE TABLE IF NOT EXISTS embeddings "
     "(key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL)"
 )
 
 # Trouble that comes from the machine; all other errors of SQLite mean a damaged file.
-_OF_MACHINE = {
+_MACHINE_CODES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_IOERR,
@@ -78,10 +78,10 @@ class EmbeddingCache:
     """
 
     def __init__(self, directory):
-        path = os.path.expanduser(_checked(directory))  # noqa: PTH111 - it is fast
+        path = os.path.expanduser(_local_path(directory))  # noqa: PTH111 - it is fast
         self.directory = os.path.abspath(path)  # noqa: PTH100
         self._connection = None  # lives for one `with` statement
-        self._why_not = None  # why nothing is written
+        self._write_error = None  # why nothing is written
         self._pending = []  # what is to be written
         self._written = time.monotonic()  # when something was
 
@@ -123,11 +123,11 @@ class EmbeddingCache:
             for key, row, checksum in self._select(
                 keys[start : start + _KEYS_PER_QUERY]
             ):
-                if _is_right(key, row, checksum):
+                if _is_intact(key, row, checksum):
                     found[key] = row
                 else:
                     n_damaged += 1
-            if n_damaged and self._why_not is None:
+            if n_damaged and self._write_error is None:
                 self._replace(f"{n_damaged} of its entries are damaged")
                 self.put([*found], [*found.values()])  # found here, but maybe not there
         with _COUNTS_LOCK:
@@ -177,9 +177,9 @@ class EmbeddingCache:
         self._close()
         self._remove(self._number + 1)  # first, which makes room
         self._open(self._number + 1)
-        if self._why_not is not None:
+        if self._write_error is not None:
             raise OSError(
-                f"The cache {self.directory} cannot be cleared: {self._why_not}."
+                f"The cache {self.directory} cannot be cleared: {self._write_error}."
             )
         if min(self._numbers(), default=self._number) < self._number:
             self._warn(
@@ -197,7 +197,7 @@ class EmbeddingCache:
 
     def _store(self, records):
         """Write records, all or none of them."""
-        while records and self._why_not is None:
+        while records and self._write_error is None:
             try:
                 self._check_newest()
                 with self._connection:  # commits at the end, or rolls back
@@ -219,7 +219,7 @@ class EmbeddingCache:
             raise FileNotFoundError(errno.ENOENT, message, self._path)
 
     def _files(self, number="*"):
-        return list(Path(self.directory).glob(f"embeddings-{number}.sqlite3*"))
+        return list(Path(self.directory).glob(f"{_file_name(number)}*"))
 
     def _numbers(self):
         try:
@@ -230,9 +230,8 @@ class EmbeddingCache:
 
     def _open(self, number):
         """Open a file, making it if need be; if it is damaged, another one."""
-        self._number, self._why_not = number, None
-        path = os.path.join(self.directory, f"embeddings-{number}.sqlite3")  # noqa: PTH118
-        self._path = path
+        self._number, self._write_error = number, None
+        self._path = path = os.path.join(self.directory, _file_name(number))  # noqa: PTH118
         try:
             self._connection = _connected(path)
         except (*_ERRORS, OSError) as error:
@@ -261,7 +260,7 @@ class EmbeddingCache:
             try:
                 return self._connection.execute(query, keys).fetchall()
             except _ERRORS as error:
-                if self._why_not is not None or not self._recover(error):
+                if self._write_error is not None or not self._recover(error):
                     break
         return []
 
@@ -281,17 +280,17 @@ class EmbeddingCache:
     def _replace(self, reason):
         """Go on in a new file, with what can be read of a damaged one."""
         self._warn(
-            f"The file embeddings-{self._number}.sqlite3 is damaged: {reason}. What "
+            f"The file {_file_name(self._number)} is damaged: {reason}. What "
             "can be read of it moves to a new file, the rest is embedded again."
         )
         old, damaged, self._connection = self._connection, self._path, None
         self._open(self._number + 1)
-        if self._why_not is None:
+        if self._write_error is None:
             with contextlib.suppress(*_ERRORS):  # nothing can be read
                 _copy_readable(damaged, self._store)
         if old is not None:
             old.close()
-        if self._why_not is None:
+        if self._write_error is None:
             self._remove(self._number)
 
     def _remove(self, below):
@@ -308,12 +307,12 @@ class EmbeddingCache:
             # Damage may make a file look read-only.
             paths = self.directory, self._path
             return not all(os.access(path, os.W_OK) for path in paths)
-        return _code(error) in _OF_MACHINE
+        return _code(error) in _MACHINE_CODES
 
     def _give_up_writing(self, error):
-        self._why_not = str(error)
+        self._write_error = str(error)
         self._warn(
-            f"It cannot be used fully: {self._why_not}. Embedding goes on; what is not "
+            f"It cannot be used fully: {error}. Embedding goes on; what is not "
             "stored is embedded again next time."
         )
 
@@ -322,8 +321,12 @@ class EmbeddingCache:
         warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
-def _checked(directory):
-    """The path of a directory as a string, or an error that says what is wrong."""
+def _file_name(number):
+    return f"embeddings-{number}.sqlite3"
+
+
+def _local_path(directory):
+    """Return the path of a directory as a string, or say what is wrong with it."""
     path = os.fspath(directory) if isinstance(directory, os.PathLike) else directory
     if not isinstance(path, str):
         raise TypeError(
@@ -423,10 +426,10 @@ def _copy_readable(path, store, n_rows=50):
             # A damaged tree may give a rowid again.
             start, gap = max(start, records[-1][0]) + 1, 0
             limit = min(2 * limit, n_rows)
-            store([record[1:] for record in records if _is_right(*record[1:])])
+            store([record[1:] for record in records if _is_intact(*record[1:])])
 
 
-def _is_right(key, row, checksum):
+def _is_intact(key, row, checksum):
     """Whether a row is one that was stored under its key."""
     return (
         type(key) is type(row) is bytes
