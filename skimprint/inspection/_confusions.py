@@ -29,25 +29,23 @@ def chosen_queries(found):
         By what queries are and what they were taken for: their rows, and how many of
         the first are shown.
     """
-    n = len(found.classes) + 1
-    cell_of = found.codes % n * n + found.predicted % n
+    side = len(found.classes) + 1  # of the matrix: -1 is its last row or column
+    cell_of = found.codes % side * side + found.predicted % side
     order = np.argsort(cell_of, kind="stable")
     # Only cells with queries: of many classes, most of the matrix is empty.
-    cells, starts = np.unique(cell_of[order], return_index=True)
-    rows_of = dict(zip(cells.tolist(), np.split(order, starts[1:]), strict=False))
-    cells = sorted(
-        rows_of, key=lambda cell: (cell // n == cell % n, -len(rows_of[cell]))
-    )
-    if n - 1 > _MAX_MATRIX:
-        cells = [cell for cell in cells if cell // n != cell % n][:_MAX_PAIRS]
-    chosen, n_cards = {}, 0
-    for cell in cells:
-        rows, is_right = rows_of[cell], cell // n == cell % n
+    numbers, starts = np.unique(cell_of[order], return_index=True)
+    rows_of = zip(numbers.tolist(), np.split(order, starts[1:]), strict=False)
+    cells = [(*divmod(number, side), rows) for number, rows in rows_of]
+    cells.sort(key=lambda cell: (cell[0] == cell[1], -len(cell[2])))
+    if len(found.classes) > _MAX_MATRIX:
+        cells = [(i, j, rows) for i, j, rows in cells if i != j][:_MAX_PAIRS]
+    chosen, n_left = {}, _MAX_CARDS
+    for i, j, rows in cells:
         margins = found.why.margin[rows]
-        rows = rows[np.argsort(margins if is_right else -margins, kind="stable")]
-        most = min(_MAX_OF_RIGHT if is_right else MAX_OF_WRONG, _MAX_CARDS - n_cards)
-        chosen[divmod(cell, n)] = rows, max(0, most)
-        n_cards += min(len(rows), max(0, most))
+        rows = rows[np.argsort(margins if i == j else -margins, kind="stable")]
+        most = min(_MAX_OF_RIGHT if i == j else MAX_OF_WRONG, n_left)
+        chosen[i, j] = rows, most
+        n_left -= min(len(rows), most)
     return chosen
 
 
@@ -68,35 +66,42 @@ def confusions_of(found, chosen, cards):
     section : str
     """
     labels = [str(label) for label in found.classes.tolist()]
-    n = len(labels)
-    names = [*labels, "unknown"]
-    got = [*labels, "rejected"]
-    if n > _MAX_MATRIX:
-        taken_for = [*(f"taken for {bold(label)}" for label in labels), "rejected"]
-        parts = [
-            f"<details><summary>{bold(names[i])} {taken_for[j]} "
-            f"<span class=count>· {len(rows):,} of "
-            f"{found.confusion[i].sum():,}</span></summary>"
-            f"{cards.listed(rows, most)}</details>"
-            for (i, j), (rows, most) in chosen.items()
-        ]
-        if not parts:
-            return "<p>No query is taken for another class.</p>"
-        pairs = "pair" if len(parts) == 1 else f"{len(parts)} pairs"
-        return (
-            f'<p class="note">The {pairs} confused most often, of {n:,} classes. Open '
-            "one to see its queries beside the training items that won, and those of "
-            "the right class.</p>" + "".join(parts)
-        )
-    rows_shown = [i for i in range(n + 1) if i < n or found.confusion[n].any()]
-    columns = [j for j in range(n + 1) if j < n or found.confusion[:, n].any()]
+    section = _worst_pairs if len(labels) > _MAX_MATRIX else _matrix
+    return section(found.confusion, chosen, cards, labels)
+
+
+def _worst_pairs(confusion, chosen, cards, labels):
+    """List the chosen pairs of classes."""
+    names = [*map(bold, labels), bold("unknown")]
+    taken_for = [*(f"taken for {bold(label)}" for label in labels), "rejected"]
+    parts = [
+        f"<details><summary>{names[i]} {taken_for[j]} "
+        f"<span class=count>· {len(rows):,} of {confusion[i].sum():,}</span></summary>"
+        f"{cards.listed(rows, most)}</details>"
+        for (i, j), (rows, most) in chosen.items()
+    ]
+    if not parts:
+        return "<p>No query is taken for another class.</p>"
+    pairs = "pair" if len(parts) == 1 else f"{len(parts)} pairs"
+    return (
+        f'<p class="note">The {pairs} confused most often, of {len(labels):,} classes. '
+        "Open one to see its queries beside the training items that won, and those of "
+        "the right class.</p>" + "".join(parts)
+    )
+
+
+def _matrix(confusion, chosen, cards, labels):
+    """Show the whole matrix, and a panel for each cell that has queries."""
+    n = len(labels)  # the number of the row of unknown, and the column of rejected ones
+    names, got = [*labels, "unknown"], [*labels, "rejected"]
+    columns = range(n + confusion[:, n].any())
     head = "".join(f"<th scope=col>{escape(got[j])}</th>" for j in columns)
     lines, panels = [], []
-    for i in rows_shown:
-        total = max(1, found.confusion[i].sum())
+    for i in range(n + confusion[n].any()):
+        total = max(1, confusion[i].sum())
         line = [f"<th scope=row>{escape(names[i])}</th>"]
         for j in columns:
-            count = found.confusion[i, j]
+            count = confusion[i, j]
             if not count:
                 line.append('<td class="none">·</td>')
                 continue
