@@ -136,7 +136,7 @@ class Cards:
         if self.source.y_train is not None and row >= 0:
             label = self.source.y_train[row]
             if label != why.label[i]:
-                return f"this sample of {apart(label)}"
+                return f"this sample of {isolated(label)}"
         return "this sample"
 
     def listed(self, rows, most):
@@ -158,7 +158,7 @@ class Cards:
         return text
 
 
-def apart(text):
+def isolated(text):
     """Show what users wrote; from right to left, it turns nothing around it."""
     return f"<bdi>{escape(str(text))}</bdi>"
 

@@ -8,7 +8,7 @@ from string import Template
 import numpy as np
 
 from .. import __version__
-from ._cards import Cards, apart, bold, figure, in_a_row
+from ._cards import Cards, bold, figure, in_a_row, isolated
 from ._charts import familiarity_chart, reliability_chart
 from ._confusions import MAX_OF_WRONG, chosen_queries, confusions_of
 from ._words import counted, settings_in_words, writable
@@ -125,39 +125,25 @@ class _Page:
         words = "".join(f"<li>{escape(s)}</li>" for s in settings_in_words(clf))
         if found.embedder:
             words = f"<li>Items are embedded by {escape(found.embedder)}.</li>{words}"
-        stands_for = found.stands_for
-        parts, listed_classes = [], {*found.classes[self.worst].tolist()}
+        parts, listed = [], {*found.classes[self.worst].tolist()}
         for code, label in enumerate(head.classes.tolist()):
-            if label not in listed_classes:
+            if label not in listed:
                 continue
-            proxies = range(head.offsets[code], head.offsets[code + 1])
             weight = head.space.class_weights[code]
+            proxies = range(head.offsets[code], head.offsets[code + 1])
             proxies = sorted(proxies, key=lambda proxy: -head.counts[proxy])
-            listed = []
-            for proxy in proxies:
-                rows = [head.indices[proxy]]
-                count = f"{head.counts[proxy]:g}"
-                if stands_for is not None:
-                    nearest = stands_for[proxy]
-                    count = f"{len(nearest):,}"
-                    rows += [row for row in nearest[:_MAX_STANDS_FOR] if row != rows[0]]
-                caption = f"<b>{count}</b> " + ("sample" if count == "1" else "samples")
-                figures = [figure(self.cards.sample(rows[0]), caption, "why")]
-                figures += [
-                    figure(self.cards.sample(row)) for row in rows[1:_MAX_STANDS_FOR]
-                ]
-                listed.append(f"<li>{in_a_row(figures)}</li>")
             parts.append(
-                f"<details><summary>{apart(label)} <span class=count>· "
+                f"<details><summary>{isolated(label)} <span class=count>· "
                 f"{weight:g} {'shot' if weight == 1 else 'shots'}, "
-                f"{counted(len(listed), 'proxy', 'proxies')}</span></summary>"
-                f'<ul class="proxies">{"".join(listed)}</ul></details>'
+                f"{counted(len(proxies), 'proxy', 'proxies')}</span></summary>"
+                f'<ul class="proxies">{"".join(map(self._proxy, proxies))}</ul>'
+                "</details>"
             )
         note = (
             "Each proxy is shown by the training sample that it is or that is nearest "
             "to it, with the number of samples that it stands for"
         )
-        note += "." if stands_for is None else ", and some of them."
+        note += "." if found.stands_for is None else ", and some of them."
         inner = "".join(parts)
         if len(parts) > 12:
             which = f"All {len(parts):,} classes"
@@ -169,6 +155,19 @@ class _Page:
             f'<ul>{words}</ul><h3>Classes and proxies</h3><p class="note">{note}</p>'
             f"{inner}"
         )
+
+    def _proxy(self, proxy):
+        """Show a proxy by its training sample, and some of those it stands for."""
+        head, stands_for = self.clf._fitted.scorer.head, self.found.stands_for
+        rows, count = [head.indices[proxy]], f"{head.counts[proxy]:g}"
+        if stands_for is not None:
+            nearest = stands_for[proxy]
+            count = f"{len(nearest):,}"
+            rows += [row for row in nearest[:_MAX_STANDS_FOR] if row != rows[0]]
+        caption = f"<b>{count}</b> " + ("sample" if count == "1" else "samples")
+        first, *others = map(self.cards.sample, rows[:_MAX_STANDS_FOR])
+        figures = [figure(first, caption, "why"), *map(figure, others)]
+        return f"<li>{in_a_row(figures)}</li>"
 
     def _classes(self):
         found = self.found
@@ -190,7 +189,7 @@ class _Page:
             if wrong.any():
                 worst = int(wrong.argmax())
                 name = (*self.labels, "rejected")[worst]
-                taken = f"{apart(name)} ({wrong[worst]})"
+                taken = f"{isolated(name)} ({wrong[worst]})"
             rows.append(
                 f"<tr><th scope=row>{escape(self.labels[code])}</th><td>{n:,}</td>"
                 f"<td>{_percent(recall)}</td><td>{bar}</td>"
