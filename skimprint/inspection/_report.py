@@ -195,31 +195,32 @@ def report(
     >>> found.save("report.html")  # doctest: +SKIP
     """
     embed, classifier = split_estimator(clf, name="clf")
-    n = _num_samples(X)
-    items = items_in(embed, X) if items is None else items
-    train_items = items_in(embed, X_train) if train_items is None else train_items
+    n, n_train = _num_samples(X), classifier.n_samples_seen_
     if X_train is not None and y_train is None:
         raise ValueError("X_train needs y_train: pass the labels of these samples.")
-    n_train = classifier.n_samples_seen_
-    source = SimpleNamespace(
-        items=listed(items, n, "items"), train_items=None, y_train=None
-    )
+    items = listed(items_in(embed, X) if items is None else items, n, "items")
     if y_train is not None:
-        n_labels = _num_samples(y_train)
-        source.y_train = listed_labels(y_train, n_labels, "y_train")
-        if len(source.y_train) != n_train:
+        y_train = listed_labels(y_train, _num_samples(y_train), "y_train")
+        if len(y_train) != n_train:
             raise ValueError(
                 f"y_train must have the labels of all {n_train} samples that were "
-                f"learnt, in their order; got {len(source.y_train)}."
+                f"learnt, in their order; got {len(y_train)}."
             )
     labels = labels_like(classifier.classes_, y, n)
+    train_items = items_in(embed, X_train) if train_items is None else train_items
     if X_train is not None:
-        listed_labels(source.y_train, _num_samples(X_train), "y_train")
-    source.train_items = listed(train_items, n_train, "train_items")
+        listed_labels(y_train, _num_samples(X_train), "y_train")  # one for each
+    train_items = listed(train_items, n_train, "train_items")
     if X_train is not None:
         X_train = embedded(embed, X_train)
-    source.clf, (source.X, source.X_train) = without_names(
-        classifier, embedded(embed, X), X_train
+    classifier, (X, X_train) = without_names(classifier, embedded(embed, X), X_train)
+    source = SimpleNamespace(
+        clf=classifier,
+        X=X,
+        items=items,
+        X_train=X_train,
+        y_train=y_train,
+        train_items=train_items,
     )
     if y_train is not None:
         _check_learnt(source)
@@ -262,7 +263,26 @@ def _check_learnt(source):
 
 
 def _examined(source, labels):
-    """Find what there is to say, as numbers."""
+    """Find what there is to say, as numbers.
+
+    Parameters
+    ----------
+    source : SimpleNamespace
+        As for `page_of`.
+    labels : list of label
+        Of the queries.
+
+    Returns
+    -------
+    found : Bunch
+        What `report` says that findings have. Besides, of each query: ``y``, its label;
+        ``codes``, the number of its class, -1 where that is unknown; ``got``, the label
+        of the nearest class; ``predicted``, the number of the class that it gets, -1
+        where it is rejected; ``is_right``; ``why``, the explanation of all. Of each
+        class: ``shots``, the weight of its samples. Of each proxy: ``stands_for``, the
+        rows of its training samples, or None. And ``classes``, ``n_known``,
+        ``n_unknown``, ``title`` and ``subtitle``.
+    """
     clf = source.clf
     classes = clf.classes_
     n_classes = len(classes)
@@ -312,12 +332,11 @@ def _examined(source, labels):
     found.stands_for = _stands_for(source)
     found.slices = _slices(source, found)
     found.suspects = _suspects(source, found)
-    classes = counted(n_classes, "class", "classes")
-    found.title = f"{type(clf).__name__} of {classes}"
-    queries = counted(n_known, "query", "queries")
-    unknown = counted(found.n_unknown, "unknown one", "unknown ones")
-    others = f" and {unknown}" if found.n_unknown else ""
-    found.subtitle = f"Judged by {queries} of known classes{others}."
+    found.title = f"{type(clf).__name__} of {counted(n_classes, 'class', 'classes')}"
+    judges = f"{counted(n_known, 'query', 'queries')} of known classes"
+    if found.n_unknown:
+        judges += f" and {counted(found.n_unknown, 'unknown one', 'unknown ones')}"
+    found.subtitle = f"Judged by {judges}."
     return found
 
 
