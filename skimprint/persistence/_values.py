@@ -79,19 +79,19 @@ def encode(value, where, arrays):
     if isinstance(value, float):
         return value if math.isfinite(value) else {"number": ["float", str(value)]}
     if isinstance(value, np.ma.MaskedArray):
-        parts = value.data.tolist(), np.ma.getmaskarray(value).tolist()
-        return {"masked": [_dtype_name(value, where), *parts_of(parts, where, arrays)]}
+        both = value.data.tolist(), np.ma.getmaskarray(value).tolist()
+        return {"masked": [_dtype_name(value, where), *encode_all(both, where, arrays)]}
     if isinstance(value, np.ndarray):
         if value.dtype.name in _SCALARS:
             return {"array": arrays.add(where, value)}
         values = encode(value.tolist(), where, arrays)
         return {"objects": [_dtype_name(value, where), values]}
     if isinstance(value, list):
-        return parts_of(value, where, arrays)
+        return encode_all(value, where, arrays)
     if isinstance(value, tuple):
-        return {"tuple": parts_of(value, where, arrays)}
+        return {"tuple": encode_all(value, where, arrays)}
     if hasattr(value, "items"):
-        return {"dict": parts_of(list(value.items()), where, arrays)}
+        return {"dict": encode_all(list(value.items()), where, arrays)}
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     kind = type(value)
@@ -167,7 +167,7 @@ def decode_each(encoded, arrays):
     return {name: decode(value, arrays) for name, value in encoded.items()}
 
 
-def parts_of(values, where, arrays):
+def encode_all(values, where, arrays):
     """Encode several values, each under a name of its own."""
     return [encode(v, f"{where}.{i}", arrays) for i, v in enumerate(values)]
 
