@@ -249,7 +249,7 @@ def read_config(folder):
         raise ValueError(f"{CONFIG} is damaged: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{CONFIG} is not that of a model of skimprint.")
-    if config.get("format_version") != VERSION:
+    if config.get("format_version") not in range(1, VERSION + 1):
         raise ValueError(
             f"it has format version {config.get('format_version')!r}, and this version "
             f"of skimprint reads {VERSION}. Load it with the version of skimprint that "
