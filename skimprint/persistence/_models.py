@@ -40,6 +40,9 @@ from ._values import decode, decode_each, encode, encode_each
 # Found by `fit` of an embedder; what `torch` is needed for comes with the next one.
 _EMBEDDER_FACTS = ("dtype_", "pooling_", "modality_", "n_features_out_")
 
+# Not its memory, a folder of this machine, whose pickles would be loaded.
+_PIPELINE_PARAMETERS = ("verbose", "transform_input")
+
 # Results of a search.
 _RESULTS = (
     "best_index_",
@@ -48,6 +51,19 @@ _RESULTS = (
     "cv_results_",
     "n_splits_",
     "refit_time_",
+)
+
+# What reading a file that is not ours, or damaged, may raise.
+_REFUSALS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    np.ma.MAError,
+    struct.error,
+    zipfile.BadZipFile,
 )
 
 
@@ -115,12 +131,12 @@ def save(model: Any, folder: str | PathLike[str], *, learning: bool = True) -> N
             f"{type(model).__name__}. {cure}."
         )
     arrays = Arrays()
-    others: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}  # of transformers
     config = {
         "format": FORMAT,
         "format_version": VERSION,
         "skimprint_version": __version__,
-        "model": _write(model, arrays, others, learning),
+        "model": _write(model, arrays, files, learning),
     }
     content = config_as_bytes(config)
     card = card_of(model, config["model"])
@@ -134,7 +150,7 @@ def save(model: Any, folder: str | PathLike[str], *, learning: bool = True) -> N
                 f"{WEIGHTS} cannot be written to {folder}: {error}. What was there "
                 "stays as it is. Make room for it, or choose another folder."
             ) from error
-        for name, content in others.items():
+        for name, content in files.items():
             (new / name).write_bytes(content)
 
 
@@ -233,20 +249,6 @@ def _check(caller_name, **given):
     validate_parameter_constraints(wanted, given, caller_name)
 
 
-# What reading a file that is not ours, or damaged, may raise.
-_REFUSALS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    np.ma.MAError,
-    struct.error,
-    zipfile.BadZipFile,
-)
-
-
 def _has_ours(model):
     """Whether a model is one of skimprint's, or has one as a step."""
     if type(model) is Pipeline:
@@ -267,7 +269,7 @@ def _check_lengths(path):
         )
 
 
-def _write(model, arrays, others, learning):
+def _write(model, arrays, files, learning):
     """Turn a model, or a part of one, into JSON, arrays and other files."""
     if type(model) is ImprintClassifier:
         return write_classifier(model if learning else model.compact(), arrays)
@@ -285,16 +287,15 @@ def _write(model, arrays, others, learning):
                 model.get_params(deep=False), arrays.of("parameters")
             ),
             "results": encode_each({k: getattr(model, k) for k in _RESULTS}, arrays),
-            "best": _write(best, arrays.of("best"), others, learning),
+            "best": _write(best, arrays.of("best"), files, learning),
         }
     if type(model) is Pipeline:
         steps = [
-            [name, _write(step, arrays.of(name), others, learning)]
+            [name, _write(step, arrays.of(name), files, learning)]
             for name, step in model.steps
         ]
-        # Its memory is a folder of this machine, whose pickles would be loaded.
-        given = {"transform_input": getattr(model, "transform_input", None)}
-        return {"class": "Pipeline", "steps": steps, "verbose": model.verbose} | given
+        params = {k: getattr(model, k) for k in _PIPELINE_PARAMETERS}
+        return {"class": "Pipeline", "steps": steps} | params
     if type(model) is FoundationEmbedder:
         # The cache is a folder of this machine.
         params = model.get_params(deep=False) | {"cache_dir": None}
@@ -308,10 +309,11 @@ def _write(model, arrays, others, learning):
         }
     if model is None or isinstance(model, str):
         return model
-    return _write_step(model, others)
+    return _write_step(model, files)
 
 
-def _write_step(model, others):
+def _write_step(model, files):
+    """Write a transformer of scikit-learn's to a file of its own."""
     if type(model) is FrozenEstimator and _has_ours(model):
         raise ValueError(
             "model must have its parts of skimprint as they are; got a FrozenEstimator "
@@ -326,11 +328,11 @@ def _write_step(model, others):
         )
     skops = require("skops.io", "Saving transformers of scikit-learn")
     # Not every file system can hold names of steps, or tells "PCA" from "pca".
-    name = f"transformer_{len(others)}{STEP}"
-    others[name] = skops.dumps(model)
-    types = skops.get_untrusted_types(data=others[name])
+    name = f"transformer_{len(files)}{STEP}"
+    files[name] = skops.dumps(model)
+    types = skops.get_untrusted_types(data=files[name])
     try:
-        skops.loads(others[name], trusted=types)
+        skops.loads(files[name], trusted=types)
     except (AttributeError, ImportError) as error:  # only the name is written
         raise ValueError(
             f"{type(model).__name__} has a function or class that cannot be found by "
@@ -364,35 +366,38 @@ def _read(config, arrays, folder, trust):
             (name, _read(step, arrays.of(name), folder, trust))
             for name, step in config["steps"]
         ]
-        inputs = config["transform_input"]
-        given = {} if inputs is None else {"transform_input": inputs}
-        return Pipeline(steps, verbose=config["verbose"], **given)
+        return Pipeline(steps, **{k: config[k] for k in _PIPELINE_PARAMETERS})
     if kind == "FoundationEmbedder":
         return _read_embedder(config, arrays, trust)
     if kind == "skops":
-        skops = require("skops.io", "Loading transformers of scikit-learn")
-        path = regular_file(folder, config["file"])
-        try:
-            check_archive(path)
-            step = skops.load(path, trusted=trust["trusted"])
-        except skops.exceptions.UntrustedTypesFoundException as error:
-            raise ValueError(
-                f"{error} Read what they are, and pass trusted=[...] with these names "
-                "if you trust them."
-            ) from error
-        except (ImportError, ValueError):
-            raise
-        except Exception as error:  # archives and arrays raise what they like
-            raise ValueError(
-                f"{path.name} is damaged: {type(error).__name__}: {error}"
-            ) from error
-        # Folders with pickles that the next fit would load; no steps of that name.
-        for part in (step, *step.get_params().values()):
-            own = part.get_params(deep=False) if isinstance(part, BaseEstimator) else ()
-            if "memory" in own:
-                part.set_params(memory=None)
-        return step
+        return _read_step(config["file"], folder, trust)
     raise ValueError(f"{kind!r} is no kind of a model.")
+
+
+def _read_step(name, folder, trust):
+    """Load a transformer of scikit-learn's from its file."""
+    skops = require("skops.io", "Loading transformers of scikit-learn")
+    path = regular_file(folder, name)
+    try:
+        check_archive(path)
+        step = skops.load(path, trusted=trust["trusted"])
+    except skops.exceptions.UntrustedTypesFoundException as error:
+        raise ValueError(
+            f"{error} Read what they are, and pass trusted=[...] with these names "
+            "if you trust them."
+        ) from error
+    except (ImportError, ValueError):
+        raise
+    except Exception as error:  # archives and arrays raise what they like
+        raise ValueError(
+            f"{path.name} is damaged: {type(error).__name__}: {error}"
+        ) from error
+    # Folders with pickles that the next fit would load; no steps of that name.
+    for part in (step, *step.get_params().values()):
+        own = part.get_params(deep=False) if isinstance(part, BaseEstimator) else ()
+        if "memory" in own:
+            part.set_params(memory=None)
+    return step
 
 
 def _read_embedder(config, arrays, trust):
