@@ -82,31 +82,36 @@ def replacing(folder):
             with path.open("rb+") as file:
                 _copy_access(next(filter(Path.exists, likes)), path)
                 os.fsync(file.fileno())
-        if not folder.exists():
-            try:
-                _rename(new, folder)
-            except OSError as error:  # somebody else may have made it just now
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
-            else:
-                return
-        check_replaceable(folder)  # things may have been put there meanwhile
-        _copy_access(folder, new)  # it may be for some people only
-        if not _exchange(new, folder):
-            # Where no system call exchanges folders, there is none for a moment.
-            old = new.with_name(f"{new.name}.old")
-            try:
-                _rename(folder, old)
-            except OSError as error:  # of a mount point, for example
-                raise _irreplaceable(folder, "it may not be renamed", error) from error
-            try:
-                _rename(new, folder)
-            except BaseException:
-                _rename(old, folder)
-                raise
-            shutil.rmtree(old, ignore_errors=True)  # the new one is there
+        _put_in_place(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _put_in_place(new, folder):
+    """Rename a new folder, or exchange it with the one whose place it takes."""
+    if not folder.exists():
+        try:
+            _rename(new, folder)
+            return
+        except OSError as error:  # somebody else may have made it just now
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+    check_replaceable(folder)  # things may have been put there meanwhile
+    _copy_access(folder, new)  # it may be for some people only
+    if _exchange(new, folder):
+        return
+    # Where no system call exchanges folders, there is none for a moment.
+    old = new.with_name(f"{new.name}.old")
+    try:
+        _rename(folder, old)
+    except OSError as error:  # of a mount point, for example
+        raise _irreplaceable(folder, "it may not be renamed", error) from error
+    try:
+        _rename(new, folder)
+    except BaseException:
+        _rename(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)  # the new one is there
 
 
 def _irreplaceable(folder, why, error):
