@@ -89,7 +89,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
             "skl2onnx.to_onnx with target_opset=18 and initial_types, which for text "
             "are [('X', StringTensorType([None, 1]))]."
         )
-    from ._skl2onnx import register
+    from ._skl2onnx import OPSET, register
 
     register(type(final))  # may be a subclass
     is_double = final.proxies_.dtype == "float64"
@@ -98,7 +98,7 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
         Pipeline([*steps[:-1], (last, final)]),
         initial_types=[("X", of_type([None, transformer.n_features_in_]))],
         options={id(final): {"nearest": nearest}},
-        target_opset=18,
+        target_opset=OPSET,
     )
     made.producer_name, made.producer_version = "skimprint", __version__
     _sort(made.graph.node)

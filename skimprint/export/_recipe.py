@@ -1,7 +1,21 @@
 """What a classifier does to queries, in the operations of any other library.
 
 The formulae stand once, over a namespace ``xp`` of the few operations that they need:
-that of torch, or one that writes a graph of ONNX.
+that of torch, or one that writes a graph of ONNX. Another runtime needs one more:
+
+- ``abs``, ``exp``, ``sqrt``, ``copysign``, ``clip`` and ``where``, and of an axis
+  ``max``, ``sum`` and ``argmax``, are as NumPy has them;
+- ``constant(values, dtype)`` makes an array, ``turned(X)`` the transpose of one of
+  `Recipe.arrays`;
+- ``take(X, index)`` takes columns, ``look_up(values, index)`` elements of a vector,
+  ``gather(X, index)`` elements of each row, by an index of its own;
+- ``topk(X, n)`` gives the ``n`` largest of each row and their columns, of equal ones
+  the first;
+- ``concat(parts)`` puts columns side by side, ``with_column(X, value)`` appends one of
+  the same value, ``boxes(X, n, width)`` makes the shape (n_rows, n, width) of columns;
+- ``sums_by(codes, votes, n)`` sums the votes of a row by their codes, which are less
+  than ``n``;
+- ``cdist(X, Y, order)`` computes the Minkowski distances between rows.
 """
 
 from inspect import getattr_static
@@ -33,8 +47,14 @@ class Recipe:
         The labels, those of classes without weight included.
     temperature : float
         What scores are divided by.
+    familiarity : str
+        Which score of familiarity decides about a rejection.
     threshold : float or None
         Less familiar queries are rejected.
+    widths : list of int
+        How many proxies the classes of each group have; see `by_class`.
+    is_filled : bool
+        Whether some have fewer, and boxes are filled up.
     is_linear : bool
         Whether a score is the product of a query and one proxy of its class.
 
@@ -98,11 +118,12 @@ class Recipe:
         """
         offsets, n_proxies = self.head.offsets, len(self.head.proxies)
         counts = np.diff(offsets)
-        widths = 2 ** np.ceil(np.log2(counts)).astype(int)
-        if len(set(counts)) == 1:
-            self.widths, self.is_filled = [int(counts[0])], False
+        self.is_filled = len(set(counts)) > 1
+        if not self.is_filled:
+            self.widths = [int(counts[0])]
             return
-        self.is_filled, order, self.widths = True, [], sorted(set(widths.tolist()))
+        widths = 2 ** np.ceil(np.log2(counts)).astype(int)
+        self.widths, order = np.unique(widths).tolist(), []
         for width in self.widths:
             members = np.flatnonzero(widths == width)
             places = np.arange(width)
@@ -166,8 +187,7 @@ class Recipe:
             return xp.max(scores, 1) + xp.max(cosines, 1) * MEANS
         if self.familiarity_kind == "similarity":
             return xp.max(similarities, 1)
-        n_nearest = 2 if self.plan.generator.selects else 1
-        reduce = _largest if n_nearest == 1 else self._mean_of_two
+        reduce = self._mean_of_two if self.plan.generator.selects else _largest
         by_class = self.by_class(xp, similarities, arrays, reduce)
         if len(self.head.classes) == 1:
             return xp.max(by_class, 1)
@@ -175,7 +195,10 @@ class Recipe:
         return xp.sum(first_two * xp.constant([1, -_CONTRAST], self.dtype), 1)
 
     def by_class(self, xp, similarities, arrays, reduce):
-        """Reduce the similarities to the proxies of each class."""
+        """Reduce the similarities to the proxies of each class.
+
+        Those of classes with as many proxies are a box: (n_queries, n_classes, width).
+        """
         if not self.is_filled:
             (width,) = self.widths
             if width == 1:
@@ -197,11 +220,11 @@ class Recipe:
         return xp.sum(two * is_there, 2) / xp.sum(is_there, 2)
 
     def _shares(self, xp, similarities, arrays):
-        votes_of, n = self.plan.aggregation, len(self.head.classes)
-        n_voters = min(votes_of.n_neighbors, len(self.head.proxies))
+        aggregation, n = self.plan.aggregation, len(self.head.classes)
+        n_voters = min(aggregation.n_neighbors, len(self.head.proxies))
         values, nearest = xp.topk(similarities, n_voters)
         codes = xp.look_up(arrays["codes"], nearest)
-        if votes_of.weights == "uniform":
+        if aggregation.weights == "uniform":
             votes = values * 0.0 + 1.0
         else:
             distances = self.plan.metric.zero_distance - values
