@@ -1,4 +1,4 @@
-"""Which classes are learnt together, and which are too large for a worker."""
+"""Buckets of classes that are learnt together, and classes too large for a worker."""
 
 import numpy as np
 
@@ -7,15 +7,15 @@ from .._arrays.groups import offsets_of, runs_of
 # Classes are learnt together whose rows take about so many bytes.
 _BUCKET_BYTES = 2**28
 
-# And in at most so many groups for each thread, as far as memory allows: each takes a
+# And in at most so many buckets for each thread, as far as memory allows: each takes a
 # task for each chunk.
 _MOST_PER_THREAD = 16
 
 # The rows of a class take at most this share of the memory of a worker for each of its
-# threads, those of a group half of it: they are there as they came, joined, and as they
-# are learnt.
+# threads, those of a bucket half of it: they are there as they came, joined, and as
+# they are learnt.
 _SHARE_OF_A_CLASS = 1 / 4
-_SHARE_OF_A_GROUP = 1 / 8
+_SHARE_OF_A_BUCKET = 1 / 8
 
 
 def buckets(counts, row_bytes, n_threads, thread_bytes):
@@ -48,7 +48,7 @@ def buckets(counts, row_bytes, n_threads, thread_bytes):
     n_buckets = np.clip(
         -(-n_bytes // _BUCKET_BYTES), n_threads, _MOST_PER_THREAD * n_threads
     )
-    n_buckets = max(n_buckets, np.ceil(n_bytes / (_SHARE_OF_A_GROUP * thread_bytes)))
+    n_buckets = max(n_buckets, np.ceil(n_bytes / (_SHARE_OF_A_BUCKET * thread_bytes)))
     others = [label for label in counts if label not in large]
     sizes = np.zeros(min(int(n_buckets), len(others)))
     found = {}

@@ -22,7 +22,7 @@ from ..classifier._learning import plan_and_state, replanned
 from ._buckets import buckets, chunks_by_parts
 from ._collections import Chunks, check_ours, features_like
 from ._graph import Tasks, optimized, parts_of
-from ._tasks import checker_of, how_to_learn, labels_of_chunk, learn_group, split
+from ._tasks import checker_of, how_to_learn, labels_of_chunk, learn_bucket, split
 from ._workers import computed, workers_of
 
 
@@ -184,16 +184,7 @@ def _learnt(plans, state, clf, chunks, client):
         Of the rows.
     """
     checker = checker_of(clf)
-    labels = optimized([chunks.y])
-    tasks = Tasks(labels)
-    there = tasks.share(checker)
-    counted = computed(
-        tasks.delayed(
-            tasks.add_with_parts(labels_of_chunk, there, number, y)
-            for number, y in enumerate(parts_of(*labels))
-        ),
-        client,
-    )
+    counted = _counted(checker, chunks.y, client)
     counts, label_dtype = _all_labels(state, counted)
     plans[0].n_proxies_of(list(counts))  # an error if the number of one is missing
     starts = offsets_of([some.n_rows for some in counted])
@@ -211,9 +202,9 @@ def _learnt(plans, state, clf, chunks, client):
     n_buckets = max(bucket_of.values()) + 1
     tasks = Tasks(chunks.collections)
     there, where, plans_there = map(tasks.share, (checker, bucket_of, plans))
-    looks, pieces = [], []
+    found = []  # of each chunk: its look, and its piece for each bucket
     for number, its_parts in enumerate(chunks.parts):
-        found = tasks.add_with_parts(
+        result = tasks.add_with_parts(
             split,
             there,
             number,
@@ -222,31 +213,42 @@ def _learnt(plans, state, clf, chunks, client):
             where,
             plans[0].chooses_norm,
         )
-        look, *its_pieces = (tasks.add(getitem, found, i) for i in range(1 + n_buckets))
-        looks.append(look)
-        pieces.append(its_pieces)
+        found.append([tasks.add(getitem, result, i) for i in range(1 + n_buckets)])
+    looks, *pieces_of = zip(*found, strict=True)
     looks = List(*looks)
     how = tasks.add(how_to_learn, plans_there, state.n_features, label_dtype, looks)
     labels_of = [set() for _ in range(n_buckets)]
     for label, bucket in bucket_of.items():
         labels_of[bucket].add(label)
-    parts = []
-    for bucket, labels in enumerate(labels_of):
+    states = []
+    for labels, pieces in zip(labels_of, pieces_of, strict=True):
         runs = [range(len(pieces))]
         if labels <= large:
             runs = chunks_by_parts(counted, *labels, most)
-        part = tasks.share(_part_of(state, labels))
+        learnt = tasks.share(_part_of(state, labels))
         for run in runs:
-            some = List(*(pieces[number][bucket] for number in run))
-            part = tasks.add(
-                learn_group, how, part, some, state.n_samples, n_samples, clf.device
+            some = List(*(pieces[number] for number in run))
+            learnt = tasks.add(
+                learn_bucket, how, learnt, some, state.n_samples, n_samples, clf.device
             )
-        parts.append(part)
-    looks, *parts = computed(tasks.delayed([tasks.add(list, looks), *parts]), client)
+        states.append(learnt)
+    looks, *states = computed(tasks.delayed([tasks.add(list, looks), *states]), client)
     # Functions of the user's are those that were passed, not copies from a worker.
     how = how_to_learn(plans, state.n_features, label_dtype, looks)
-    state = united(how.plan.needs, state, parts, label_dtype, n_samples)
+    state = united(how.plan.needs, state, states, label_dtype, n_samples)
     return how.plan, state, how.n_features
+
+
+def _counted(checker, y, client):
+    """Count the labels of each chunk: list of Labels."""
+    labels = optimized([y])
+    tasks = Tasks(labels)
+    there = tasks.share(checker)
+    results = [
+        tasks.add_with_parts(labels_of_chunk, there, number, part)
+        for number, part in enumerate(parts_of(*labels))
+    ]
+    return computed(tasks.delayed(results), client)
 
 
 def _all_labels(state, counted):

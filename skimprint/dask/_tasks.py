@@ -187,8 +187,8 @@ def how_to_learn(plans, n_features, label_dtype, looks):
     return How(plan, label_dtype, dtype, n_features)
 
 
-def learn_group(how, state, pieces, since, n_samples, device):
-    """Learn classes, beside what is known of them.
+def learn_bucket(how, state, pieces, since, n_samples, device):
+    """Learn the classes of a bucket, beside what is known of them.
 
     Parameters
     ----------
