@@ -120,8 +120,8 @@ def _upright_rgb(image, remark, ours):
         half_width = min(width, _MAX_RATIO * height) // 2
         half_height = min(height, _MAX_RATIO * width) // 2
         x, y = width // 2, height // 2
-        box = (x - half_width, y - half_height, x + half_width, y + half_height)
-        image = image.crop((*map(max, box[:2], (0, 0)), *map(max, box[2:], (1, 1))))
+        end = max(1, x + half_width), max(1, y + half_height)
+        image = image.crop((x - half_width, y - half_height, *end))
     if image.has_transparency_data:
         if image.mode == "La":
             image = image.convert("LA")
