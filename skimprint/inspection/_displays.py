@@ -115,6 +115,23 @@ def _gap_between_rows(ax, n_rows, n_lines):
     return gap / (height - (n_rows - 1) * gap) * n_rows
 
 
+def _cells_of(ax, shape, n_lines):
+    """Divide axes into empty cells, with room for titles of so many lines."""
+    ax.axis("off")
+    place, gap = ax.get_subplotspec(), _gap_between_rows(ax, shape[0], n_lines)
+    if place is None:  # axes that were put where they are
+        left, bottom, right, top = ax.get_position().extents
+        sides = {"left": left, "bottom": bottom, "right": right, "top": top}
+        parts = ax.figure.add_gridspec(*shape, hspace=gap, **sides)
+    else:
+        parts = place.subgridspec(*shape, hspace=gap)
+    cells = parts.subplots(squeeze=False)
+    for cell in cells.flat:
+        cell.set(xticks=[], yticks=[])
+        cell.spines[:].set_visible(False)
+    return cells
+
+
 class ExplanationDisplay:
     """Draw queries beside the training items that decided about them.
 
@@ -296,26 +313,14 @@ class ExplanationDisplay:
         n_reasons = max(1, int(np.count_nonzero(why.shares, axis=1).max(initial=0)))
         _check_axes(ax)
         if ax is None:
-            are_pictures = _is_picture(self.items) or _is_picture(self.train_items)
+            are_pictures = any(map(_are_pictures, (self.items, self.train_items)))
             size = 2.1 * (1 + n_reasons), (2.6 if are_pictures else 1.7) * n
             ax = _pyplot().subplots(figsize=size, layout="constrained")[1]
-        ax.axis("off")
         self.figure_ = ax.figure
         titles = [self._title(i) for i in range(n)]
-        place, shape = ax.get_subplotspec(), (n, 1 + n_reasons)
         n_lines = max([2, *(1 + title.count("\n") for title in titles)])
-        gap = _gap_between_rows(ax, n, n_lines)
-        if place is None:  # axes that were put where they are
-            left, bottom, right, top = ax.get_position().extents
-            sides = {"left": left, "bottom": bottom, "right": right, "top": top}
-            parts = self.figure_.add_gridspec(*shape, hspace=gap, **sides)
-        else:
-            parts = place.subgridspec(*shape, hspace=gap)
-        self.ax_ = grid = parts.subplots(squeeze=False)
-        for cell in grid.flat:
-            cell.set(xticks=[], yticks=[])
-            cell.spines[:].set_visible(False)
-        for i, row in enumerate(grid):
+        self.ax_ = _cells_of(ax, (n, 1 + n_reasons), n_lines)
+        for i, row in enumerate(self.ax_):
             self._draw(row[0], self.items, i, "query", titles[i])
             row[0].title.set_fontweight("bold")
             if self.y is not None and self.y[i] != why.label[i]:
@@ -366,8 +371,8 @@ class ExplanationDisplay:
         )
 
 
-def _is_picture(items):
-    """Tell whether the first of some items is a picture."""
+def _are_pictures(items):
+    """Tell whether items are pictures, by the first."""
     try:
         return items is not None and picture_of(items[0]) is not None
     except ItemError:
