@@ -245,11 +245,12 @@ def own_label_margins(clf, X, y):
     classes = scorer.head.classes
     codes = codes_among(classes, y)
     (known,) = np.nonzero(codes >= 0)
-    can_leave_out = scorer.plan.can_leave_out
-    judge = _left_out if can_leave_out else _cross_validated
     margin, other = np.full(len(codes), np.nan), np.zeros(len(codes), np.intp)
     if len(classes) == 1:
         return Bunch(margin=margin, other=codes, method=None)
+    judge, method = _cross_validated, "cross_validation"
+    if scorer.plan.can_leave_out:
+        judge, method = _left_out, "leave_one_out"
     for some, scores in judge(clf, X[known], codes[known], classes):
         rows, everyone = known[some], np.arange(len(some))
         own = scores[everyone, codes[rows]]
@@ -257,7 +258,6 @@ def own_label_margins(clf, X, y):
         scores[np.isnan(scores)] = -np.inf
         other[rows] = scores.argmax(axis=1)
         margin[rows] = own - scores[everyone, other[rows]]
-    method = "leave_one_out" if can_leave_out else "cross_validation"
     return Bunch(margin=margin, other=other, method=method)
 
 

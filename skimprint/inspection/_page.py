@@ -48,7 +48,11 @@ class _Page:
         self.worst = np.argsort(upper, kind="stable")[:_MAX_CLASSES]
 
     def html(self):
-        """Make the page. What matters most comes first to its pictures."""
+        """Make the page.
+
+        There is room for so many pictures, which those get who ask first: what matters
+        most is made before the rest, wherever it stands.
+        """
         chosen, cards = chosen_queries(self.found), self.cards
         sides = [[], []]
         for (i, j), (rows, most) in chosen.items():
