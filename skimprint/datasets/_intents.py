@@ -2,7 +2,7 @@
 
 import csv
 from importlib import resources
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -10,8 +10,8 @@ from sklearn.utils import Bunch
 from ..embedding._extras import require
 
 _OUT_OF_SCOPE = "out_of_scope"
-_SUBSETS = ("in_scope", _OUT_OF_SCOPE, "all")
 _Subset = Literal["in_scope", "out_of_scope", "all"]
+_SUBSETS = get_args(_Subset)
 
 _DESCRIPTION = """\
 Customer intents of Larder, an imaginary grocery delivery.
