@@ -299,7 +299,7 @@ class FoundationEmbedder(
         self : FoundationEmbedder
             With the attributes that say what will be used.
         """
-        items, backbone = as_items(X), self._resolve()
+        items, backbone = as_items(X), self._backbone()
         with notify_callbacks(self, 0, "batch", X=X, y=y):
             row = first_row(items, backbone, **self._settings(backbone))
         return self._set_fitted(backbone, row)
@@ -320,7 +320,7 @@ class FoundationEmbedder(
         X_embedded : array of shape (n_items, n_features)
             One row for each item.
         """
-        items, backbone = as_items(X), self._resolve()
+        items, backbone = as_items(X), self._backbone()
         settings = self._settings(backbone)
         most = ceil(len(items) / settings["batch_size"])
         with notify_callbacks(self, most, "batch", X=X, y=y) as tell:
@@ -347,7 +347,7 @@ class FoundationEmbedder(
             If an item cannot be embedded; the message names it. With
             ``on_error="skip"`` its row is NaN instead.
         """
-        items, backbone = as_items(X), self._resolve()
+        items, backbone = as_items(X), self._backbone()
         embedded = embed_items(
             items,
             backbone,
@@ -380,7 +380,7 @@ class FoundationEmbedder(
         if not hasattr(self, "n_features_out_"):
             raise NotFittedError("fingerprint_ is known after fit: call fit first.")
         try:
-            return self._resolve().digest()
+            return self._backbone().digest()
         except UncacheableError:
             return None
 
@@ -389,7 +389,7 @@ class FoundationEmbedder(
         # estimator. For this one the model would be loaded.
         return sorted({*object.__dir__(self)} - {"fingerprint_"})
 
-    def _resolve(self):
+    def _backbone(self):
         """Check the settings and make the model ready, loading it if need be."""
         self._validate_params()
         given = {field.name: getattr(self, field.name) for field in fields(Options)}

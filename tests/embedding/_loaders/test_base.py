@@ -83,9 +83,9 @@ def test_checkpoints_are_loaded_as_float32(tiny_models):
     import torch
 
     embedder = FoundationEmbedder(f"transformers:{tiny_models / 'half'}")
-    assert next(embedder._resolve().model.parameters()).dtype == torch.float32
+    assert next(embedder._backbone().model.parameters()).dtype == torch.float32
     embedder.set_params(model_kwargs={"dtype": "bfloat16"})
-    assert next(embedder._resolve().model.parameters()).dtype == torch.bfloat16
+    assert next(embedder._backbone().model.parameters()).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(

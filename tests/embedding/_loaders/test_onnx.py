@@ -37,7 +37,7 @@ def test_onnx(tmp_path, tiny_models, of_images):
     assert cached.n_features_out_ == 8
     rows = cached.transform(items)
     if not of_images:
-        tokens = cached._resolve().collate([TEXTS[1]])["input_ids"][0]
+        tokens = cached._backbone().collate([TEXTS[1]])["input_ids"][0]
         np.testing.assert_allclose(rows[1], weights[tokens].mean(0), atol=1e-6)
         first = clone(cached).set_params(pooling="cls").transform(items)
         np.testing.assert_allclose(first[0], weights[tokens[0]], atol=1e-6)
@@ -65,10 +65,10 @@ def test_onnx_is_loaded_again_when_a_file_beside_it_has_changed(
     shutil.copy(tiny_models / "text" / tokenizer.name, tokenizer)
     embedder = FoundationEmbedder(f"onnx:{folder / name}")
     cached = clone(embedder).set_params(cache_dir=tmp_path)
-    before, loaded = cached.transform(TEXTS), cached._resolve().model
+    before, loaded = cached.transform(TEXTS), cached._backbone().model
     file.with_name("notes").touch()
     if (folder / name).is_file():  # of a folder, all that is in it counts
-        assert cached._resolve().model is loaded
+        assert cached._backbone().model is loaded
     if changed != tokenizer.name:
         if os.name == "nt":
             pytest.skip("no file changes on Windows while a model maps it")
@@ -118,7 +118,7 @@ def test_onnx_pads_on_the_right(tmp_path, tiny_models):
     tokenizer.enable_padding(direction="left")
     tokenizer.save(str(folder / "tokenizer.json"))
     embedder = FoundationEmbedder(f"onnx:{folder}")
-    inputs = embedder._resolve().collate(TEXTS)
+    inputs = embedder._backbone().collate(TEXTS)
     sizes = inputs["attention_mask"].sum(axis=1)
     assert len(set(sizes)) > 1
     for mask, size in zip(inputs["attention_mask"], sizes, strict=True):

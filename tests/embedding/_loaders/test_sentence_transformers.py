@@ -45,7 +45,7 @@ def test_sentence_transformers_are_told_by_what_they_are(tmp_path):
 @pytest.mark.parametrize("prompt", [None, "query: "])
 def test_one_thread_at_a_time_uses_a_tokenizer(monkeypatch, prompt):
     model = FoundationEmbedder(minilm(), prompt=prompt)
-    module, using, most = model._resolve().model, [], []
+    module, using, most = model._backbone().model, [], []
     preprocess = module.preprocess
 
     def slow(*args, **kwargs):
@@ -167,7 +167,7 @@ def test_sentence_transformers_take_images_of_all_kinds(tiny_clip, tmp_path):
     rows = embedder.transform(items)
     np.testing.assert_allclose(rows[:2], rows[2:], atol=1e-6)
     np.testing.assert_allclose(rows[:2], embedder.transform(images), atol=1e-6)
-    ready = embedder._resolve().collate(images)["pixel_values"]
+    ready = embedder._backbone().collate(images)["pixel_values"]
     np.testing.assert_allclose(embedder.transform(ready), rows[:2], atol=1e-6)
     with pytest.raises(ValueError, match="needs the embeddings of tokens"):
         embedder.set_params(pooling="mean").transform(images)
