@@ -29,6 +29,9 @@ LOADERS = {
     "onnx": f"{__name__}._onnx:Onnx",
 }
 
+# Models that were loaded with others of these, or of `model_kwargs`, are not shared.
+_OPTIONS_OF_LOADING = ("device", "revision", "local_files_only", "trust_remote_code")
+
 # Named models of this process, so that clones share them; the oldest makes way.
 _MAX_LOADED = 4
 _LOADED = OrderedDict()
@@ -123,16 +126,8 @@ def _named_backbone(model, options):
     stamp = _files_stamp(path, loader)
     name = name if stamp is None else path
     options = loader.resolve(options)
-    key = (
-        library,
-        name,
-        stamp,
-        options.device,
-        options.revision,
-        options.local_files_only,
-        options.trust_remote_code,
-        digest(options.model_kwargs),
-    )
+    given = (getattr(options, each) for each in _OPTIONS_OF_LOADING)
+    key = (library, name, stamp, *given, digest(options.model_kwargs))
     with _LOADED_LOCK:
         if key not in _LOADED:
             with _naming(model, library, OSError, ValueError):
