@@ -189,22 +189,16 @@ def variability_collapse_index(X, y, *, norm="l2", average="pooled"):
     0.064
     """
     classes = _Classes(X, y, norm)
-    d = classes.means.shape[1]
-    covariance = np.zeros((d, d))
-    indices = np.zeros(len(classes))
-    for c in range(len(classes)):
-        if average is None:
-            if 2 * classes.sizes[c] <= d:
-                indices[c] = classes.hidden_by_few(c)
-                continue
-            covariance[:] = 0
-        for residuals in classes.residuals(c):
-            covariance += residuals.T @ (residuals / classes.sizes[c])
-        if average is None:
-            indices[c] = classes.hidden_by(covariance)
+    everyone, d = range(len(classes)), classes.means.shape[1]
     if average is None:
-        return like_input(X, indices)
-    return float(classes.hidden_by(covariance / len(classes)))
+        indices = [
+            classes.hidden_by_few(c)
+            if 2 * classes.sizes[c] <= d
+            else classes.hidden_by(classes.covariance([c]))
+            for c in everyone
+        ]
+        return like_input(X, np.array(indices))
+    return float(classes.hidden_by(classes.covariance(everyone) / len(classes)))
 
 
 class _Classes:
@@ -277,6 +271,15 @@ class _Classes:
         for rows in self._blocks(c):
             rows -= self.means[c]
             yield rows
+
+    def covariance(self, some):
+        """Sum the covariances of some classes."""
+        d = self.means.shape[1]
+        total = np.zeros((d, d))
+        for c in some:
+            for residuals in self.residuals(c):
+                total += residuals.T @ (residuals / self.sizes[c])
+        return total
 
     def hidden_by(self, covariance):
         """Compute 1 - tr(Sigma_B (Sigma_B + covariance)^+) / rank(Sigma_B)."""
