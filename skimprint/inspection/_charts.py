@@ -6,7 +6,8 @@ import io
 import numpy as np
 
 from ..embedding._extras import require
-from ._displays import BLUE, FamiliarityDisplay
+from ._axes import BLUE
+from ._displays import FamiliarityDisplay
 
 # In inches. Such a picture can be read on a phone, too.
 _SIZE = 5.5, 2.6

@@ -18,9 +18,22 @@ from .._types import Array
 from .._validation import check_instance, check_labels, check_returned, whole_labels
 from ..classifier import ImprintClassifier
 from ..classifier._checks import codes_among
-from ..embedding._extras import require
 from ..embedding._items import ItemError
 from ..metrics import neural_collapse_score
+from ._axes import (
+    BLUE,
+    COLORS,
+    GREY,
+    ORANGE,
+    PALE,
+    SMALL,
+    axes_of,
+    cells_of,
+    check_axes,
+    checked_vector,
+    ink_of,
+    pyplot,
+)
 from ._estimators import (
     embedded,
     items_in,
@@ -36,100 +49,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colours that colour-blind people tell apart, after Okabe and Ito (2008).
-BLUE, _ORANGE, _GREY, _PALE = "#0072b2", "#d55e00", "#7f7f7f", "#f2f3f5"
-_COLORS = (
-    BLUE,
-    _ORANGE,
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#f0e442",
-    None,  # the ink of the axes: black, or white on black
-)
 # Neighbours differ in both, and 8 colours and 5 marks are 40 pairs.
 _MARKERS = "osD^v"
-_N_LOOKS = len(_COLORS) * len(_MARKERS)
+_N_LOOKS = len(COLORS) * len(_MARKERS)
 
 # Classes in a legend, and points that have a name.
 _MAX_NAMES = 20
 
-# Size in points of what is written beside pictures and points.
-_SMALL = 8
-
 # Sides in pixels of pictures in figures.
 _PICTURE_SIZE = 224
-
-
-def _pyplot():
-    return require("matplotlib.pyplot", "Drawing", "skimprint[inspection]")
-
-
-def _check_axes(ax):
-    """Refuse what cannot be drawn on, also before the work that is to be drawn."""
-    if ax is None:
-        _pyplot()
-        return
-    axes = require("matplotlib.axes", "Drawing", "skimprint[inspection]")
-    if not isinstance(ax, axes.Axes):
-        raise TypeError(
-            f"ax must be a matplotlib.axes.Axes; got {type(ax).__name__}. Of several, "
-            "as plt.subplots(1, 2) returns them, pass one; of a figure, add_subplot()."
-        )
-
-
-def _vector(values, name):
-    """Make a vector of numbers."""
-    try:
-        values = column_or_1d(np.asarray(values, float))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be numbers, a 1d array: {error}") from error
-    if np.isnan(values).any():
-        raise ValueError(f"{name} contains NaN, which cannot be drawn. Leave it out.")
-    return values
-
-
-def _axes_of(display, ax):
-    """Let a display draw on axes, or on those of a new figure."""
-    _check_axes(ax)
-    if ax is None:
-        ax = _pyplot().subplots(layout="constrained")[1]
-    ax.spines[["top", "right"]].set_visible(False)
-    display.ax_, display.figure_ = ax, ax.figure
-    return ax
-
-
-def _ink(ax):
-    """Tell in what colour axes write: what is black on white is white on black."""
-    return ax.xaxis.label.get_color()
-
-
-def _gap_between_rows(ax, n_rows, n_lines):
-    """Find the gap that titles need, in heights of a row; None for a layout engine."""
-    figure = ax.figure
-    if figure.get_layout_engine() is not None:
-        return None
-    height = ax.get_position().height * figure.bbox.height * 72 / figure.dpi
-    gap = min((1.2 * n_lines + 1) * _SMALL, height / n_rows / 2)
-    return gap / (height - (n_rows - 1) * gap) * n_rows
-
-
-def _cells_of(ax, shape, n_lines):
-    """Divide axes into empty cells, with room for titles of so many lines."""
-    ax.axis("off")
-    place, gap = ax.get_subplotspec(), _gap_between_rows(ax, shape[0], n_lines)
-    if place is None:  # axes that were put where they are
-        left, bottom, right, top = ax.get_position().extents
-        sides = {"left": left, "bottom": bottom, "right": right, "top": top}
-        parts = ax.figure.add_gridspec(*shape, hspace=gap, **sides)
-    else:
-        parts = place.subgridspec(*shape, hspace=gap)
-    cells = parts.subplots(squeeze=False)
-    for cell in cells.flat:
-        cell.set(xticks=[], yticks=[])
-        cell.spines[:].set_visible(False)
-    return cells
 
 
 class ExplanationDisplay:
@@ -227,7 +155,7 @@ class ExplanationDisplay:
         display : ExplanationDisplay
             It has been drawn.
         """
-        _check_axes(ax)
+        check_axes(ax)
         embed, classifier = split_estimator(estimator)
         items = items_in(embed, X) if items is None else items
         train_items = listed(train_items, classifier.n_samples_seen_, "train_items")
@@ -311,20 +239,20 @@ class ExplanationDisplay:
         """
         why, n = self.explanation, len(self.explanation.label)
         n_reasons = max(1, int(np.count_nonzero(why.shares, axis=1).max(initial=0)))
-        _check_axes(ax)
+        check_axes(ax)
         if ax is None:
             are_pictures = any(map(_are_pictures, (self.items, self.train_items)))
             size = 2.1 * (1 + n_reasons), (2.6 if are_pictures else 1.7) * n
-            ax = _pyplot().subplots(figsize=size, layout="constrained")[1]
+            ax = pyplot().subplots(figsize=size, layout="constrained")[1]
         self.figure_ = ax.figure
         titles = [self._title(i) for i in range(n)]
         n_lines = max([2, *(1 + title.count("\n") for title in titles)])
-        self.ax_ = _cells_of(ax, (n, 1 + n_reasons), n_lines)
+        self.ax_ = cells_of(ax, (n, 1 + n_reasons), n_lines)
         for i, row in enumerate(self.ax_):
             self._draw(row[0], self.items, i, "query", titles[i])
             row[0].title.set_fontweight("bold")
             if self.y is not None and self.y[i] != why.label[i]:
-                row[0].title.set_color(_ORANGE)
+                row[0].title.set_color(ORANGE)
             for j in range(n_reasons):
                 share = why.shares[i, j] if j < why.shares.shape[1] else 0
                 if share:
@@ -348,7 +276,7 @@ class ExplanationDisplay:
     def _draw(self, cell, items, row, what, title):
         """Draw an item in a cell."""
         # Text of the user's is no formula, whatever dollars are in it.
-        cell.set_title(title, fontsize=_SMALL, parse_math=False)
+        cell.set_title(title, fontsize=SMALL, parse_math=False)
         item = item_at(items, row)
         try:
             picture = None if item is None else picture_of(item, _PICTURE_SIZE)
@@ -357,14 +285,14 @@ class ExplanationDisplay:
         if picture is not None:
             cell.imshow(np.asarray(picture))
             return
-        cell.set_facecolor(_PALE)
+        cell.set_facecolor(PALE)
         cell.text(
             0.5,
             0.5,
             _wrapped(name_of(item, row, what), most=7),
             ha="center",
             va="center",
-            fontsize=_SMALL,
+            fontsize=SMALL,
             color="black",  # on a pale ground
             transform=cell.transAxes,
             parse_math=False,
@@ -461,7 +389,7 @@ class FamiliarityDisplay:
         display : FamiliarityDisplay
             It has been drawn.
         """
-        _check_axes(ax)
+        check_axes(ax)
         embed, classifier = split_estimator(estimator)
         labels = labels_like(classifier.classes_, y, _num_samples(X))
         is_known = codes_among(classifier.classes_, labels) >= 0
@@ -506,7 +434,10 @@ class FamiliarityDisplay:
                 "threshold must be a number, such as rejection_threshold_ of a "
                 f"classifier, or None; got {threshold!r}."
             )
-        known, unknown = _vector(known, "known"), _vector(unknown, "unknown")
+        known, unknown = (
+            checked_vector(known, "known"),
+            checked_vector(unknown, "unknown"),
+        )
         return cls(known, unknown, threshold).plot(ax=ax)
 
     def plot(self, *, ax: Any = None, n_bins: int = 40) -> Self:
@@ -526,11 +457,11 @@ class FamiliarityDisplay:
         """
         if not (isinstance(n_bins, Integral) and n_bins >= 1):
             raise ValueError(f"n_bins must be an int of at least 1; got {n_bins!r}.")
-        ax = _axes_of(self, ax)
+        ax = axes_of(self, ax)
         edges = _edges(np.concatenate([self.known, self.unknown]), n_bins)
         for values, name, color, hatch in (
             (self.known, "known classes", BLUE, None),
-            (self.unknown, "unknown", _ORANGE, "///"),
+            (self.unknown, "unknown", ORANGE, "///"),
         ):
             if len(values):
                 ax.hist(
@@ -545,7 +476,7 @@ class FamiliarityDisplay:
                 )
         if self.threshold is not None and np.isfinite(self.threshold):
             ax.axvline(
-                self.threshold, color=_ink(ax), linestyle="--", label="threshold"
+                self.threshold, color=ink_of(ax), linestyle="--", label="threshold"
             )
         ax.set(xlabel="familiarity", ylabel="share of the queries of each kind")
         if self.auroc is not None:
@@ -658,7 +589,7 @@ class ProxyDisplay:
         ValueError
             If ``X`` comes without ``y``, or if the projection is not to two dimensions.
         """
-        _check_axes(ax)
+        check_axes(ax)
         check_instance(projection, "projection")
         if not (projection is None or hasattr(projection, "fit_transform")):
             raise TypeError(
@@ -753,7 +684,7 @@ class ProxyDisplay:
         display : ProxyDisplay
             This one.
         """
-        ax = _axes_of(self, ax)
+        ax = axes_of(self, ax)
         classes, marks = np.unique(self.proxy_labels), []
         names = [str(label) for label in classes.tolist()]
         codes = codes_among(classes, self.proxy_labels.tolist())
@@ -765,7 +696,7 @@ class ProxyDisplay:
         # Classes that look alike, of more than there are looks, are drawn at once:
         # a class by itself takes matplotlib milliseconds.
         for i, name in enumerate(names[:_N_LOOKS]):
-            color = _COLORS[i % len(_COLORS)] or _ink(ax)
+            color = COLORS[i % len(COLORS)] or ink_of(ax)
             marker = _MARKERS[i % len(_MARKERS)]
             if self.queries is not None:
                 like_this = (query_codes >= 0) & (query_codes % _N_LOOKS == i)
@@ -793,7 +724,7 @@ class ProxyDisplay:
             if other.any():
                 of_others = self.queries[other].T
                 mark = ax.scatter(
-                    *of_others, s=16, color=_GREY, marker="x", linewidths=0.8
+                    *of_others, s=16, color=GREY, marker="x", linewidths=0.8
                 )
                 marks.append(mark)
                 names.append("unknown")
@@ -804,7 +735,7 @@ class ProxyDisplay:
                 frameon=False,
                 bbox_to_anchor=(1, 1),
                 loc="upper left",
-                fontsize=_SMALL,
+                fontsize=SMALL,
             )
             for text, name in zip(legend.get_texts(), names, strict=True):
                 text.set(text=_wrapped(name), parse_math=False)
@@ -900,7 +831,7 @@ class CollapseDisplay:
         display : CollapseDisplay
             It has been drawn.
         """
-        _check_axes(ax)
+        check_axes(ax)
         embed, classifier = split_estimator(estimator, fitted=False)
         X, y = embedded(embed, X), whole_labels(to_host(y))
         y = column_or_1d(y, warn=True)
@@ -953,7 +884,10 @@ class CollapseDisplay:
         ValueError
             If there are not as many gains, or names, as there are scores.
         """
-        collapse, gain = _vector(collapse, "collapse"), _vector(gain, "gain")
+        collapse, gain = (
+            checked_vector(collapse, "collapse"),
+            checked_vector(gain, "gain"),
+        )
         if names is None:
             names = range(len(collapse))
         names = [str(name) for name in names]
@@ -980,8 +914,8 @@ class CollapseDisplay:
         display : CollapseDisplay
             This one.
         """
-        ax = _axes_of(self, ax)
-        ax.axhline(0, color=_GREY, linewidth=1)
+        ax = axes_of(self, ax)
+        ax.axhline(0, color=GREY, linewidth=1)
         ax.scatter(self.collapse, 100 * self.gain, color=BLUE, s=28, zorder=2)
         ax.margins(0.08)
         named, taken = np.arange(len(self.names)), []
@@ -995,7 +929,7 @@ class CollapseDisplay:
                 (self.collapse[i], 100 * self.gain[i]),
                 (5, 3),
                 textcoords="offset points",
-                fontsize=_SMALL,
+                fontsize=SMALL,
                 parse_math=False,
             )
             if are_many:
