@@ -101,7 +101,7 @@ def mistakes(X: np.ndarray, y: np.ndarray) -> None:
     ImprintClassifierCV().kproxies()  # expect-error
     AdaptedClassifier()  # expect-error
     AdaptedClassifier(ImprintClassifier(), "default")  # expect-error
-    AdaptedClassifier(ImprintClassifier()).partial_fit(X, y)  # expect-error
+    AdaptedClassifier(ImprintClassifier()).fit(X)  # expect-error
     KMeansProxies(n_init="3")  # expect-error
     KMedoidsProxies(init="kmedoids++")  # expect-error
     FarthestPointProxies(start="anywhere")  # expect-error
