@@ -378,13 +378,11 @@ def cholesky(covariance, dtype=np.float64):
         shifted = covariance.copy()
         shifted.flat[:: d + 1] += floor
         with one_thread_if_small(d):
-            lower, failed = factorize(
-                shifted.T, lower=True, overwrite_a=True, clean=False
-            )
+            lower, failed = factorize(shifted.T, lower=True, overwrite_a=True)
         if not np.isfinite(np.diagonal(lower)).all():
             raise ValueError("the covariance must not contain infs or NaNs.")
         is_definite, floor = failed == 0, 10 * floor
-    return np.triu(lower.T.astype(dtype, copy=False))
+    return lower.T.astype(dtype, copy=False)
 
 
 def _inverse(upper):
