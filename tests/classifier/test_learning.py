@@ -718,7 +718,7 @@ class TestMerge:
         assert_unchanged(clf, lambda: clf.merge(wide), ValueError, "2 features")
         assert_unchanged(clf, lambda: clf.merge("b"), TypeError, "ImprintClassifier")
         assert_unchanged(
-            clf, lambda: clf.merge(clone(clf)), NotFittedError, "not fitted"
+            clf, lambda: clf.merge(clone(clf)), NotFittedError, "other must be fitted"
         )
 
     @pytest.mark.parametrize("whitening", [None, "auto"])
