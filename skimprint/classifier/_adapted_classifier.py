@@ -21,7 +21,7 @@ from ._classifier import ImprintClassifier
 
 # Shares of the samples to choose among. Of equally good ones the last is taken, which
 # leaves the most to the classifier that was there.
-_SHARES = np.linspace(1, 0, 11)
+_SHARES = np.arange(10, -1, -1) / 10
 
 # Where no sample can be left out, as each class has one.
 _ONE_SHOT_SHARE = 0.2
