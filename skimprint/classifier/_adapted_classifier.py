@@ -151,15 +151,16 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
                 "ImprintClassifier.from_head(*head)."
             )
         imprint.set_params(temperature="auto").fit(X, y, sample_weight)
-        self._check_classes(imprint.classes_)
         scorer = imprint._fitted.scorer
+        classes = imprint.classes_
+        # Those without weight have no scores, and are not among those of the head.
+        self._check_classes(classes, scorer.head.classes)
         if not scorer.plan.can_leave_out:
             raise ValueError(
                 "imprint must be one whose samples can be left out, to choose how much "
                 "they count: with query_norm as support_norm, and not with "
                 f"generator='least_squares'; got {imprint}."
             )
-        classes = imprint.classes_
         found = leave_one_out(scorer, "similarity")
         if found is None:  # each class has one sample, which is its proxy
             rows, weights = imprint.proxy_indices_, None
@@ -273,17 +274,21 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
                 "sklearn.frozen.FrozenEstimator(estimator)."
             ) from error
 
-    def _check_classes(self, of_samples):
+    def _check_classes(self, of_samples, with_weight):
         of_estimator = to_host(self.estimator.classes_)
-        lacking = set(of_estimator.tolist()) - set(of_samples.tolist())
+        lacking = set(of_estimator.tolist()) - set(with_weight.tolist())
         new = set(of_samples.tolist()) - set(of_estimator.tolist())
         if lacking or new:
+            found = {"none of": sorted(lacking), "some of": sorted(new)}
+            found = [
+                f"{name} {shortened(each)}" for name, each in found.items() if each
+            ]
             raise ValueError(
-                "y must have samples of each class of estimator, and of no other; it "
-                f"has none of {shortened(sorted(lacking))} and some of "
-                f"{shortened(sorted(new))}. Classes that only one of both knows have "
-                "scores on no common scale: ImprintClassifier.from_head(weight, "
-                "classes).partial_fit(X, y) learns such ones beside a layer."
+                "y must have samples of each class of estimator, with a weight above "
+                f"zero, and of no other; it has {' and '.join(found)}. Classes that "
+                "only one of both knows have scores on no common scale: "
+                "ImprintClassifier.from_head(weight, classes).partial_fit(X, y) learns "
+                "such ones beside a layer."
             )
 
 

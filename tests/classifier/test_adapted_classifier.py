@@ -165,6 +165,21 @@ def test_weights_of_samples(digits):
     np.testing.assert_allclose(clf.predict_proba(X), expected.predict_proba(X))
 
 
+@pytest.mark.parametrize("n_shots", [1, 3])
+def test_class_without_weight_is_not_there(digits, n_shots):
+    layer, data, _ = digits
+    X, y = shots(data, n_shots)
+    weight = 1.0 * (y != 3)
+    with pytest.raises(ValueError, match=r"weight above zero.* has none of \[3\]\."):
+        AdaptedClassifier(layer).fit(X, y, weight)
+    y_other = np.where(y == 3, 11, y)
+    with pytest.raises(ValueError, match=r"none of \[3\] and some of \[11\]\."):
+        AdaptedClassifier(layer).fit(X, y_other, weight)
+    X, y, weight = np.r_[X, X], np.r_[y, y_other], np.r_[weight + 1, weight]
+    with pytest.raises(ValueError, match=r"has some of \[11\]\."):
+        AdaptedClassifier(layer).fit(X, y, weight)
+
+
 def test_works_where_estimators_do(digits):
     layer, data, (X, y) = digits
     frozen = FrozenEstimator(layer)
