@@ -6,16 +6,16 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import HasMethods
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from .._arrays.device import to_host
 from .._scoring.leave_one_out import leave_one_out
 from .._space.likelihood import balanced
 from .._space.regularization import last_of_the_best
 from .._types import Array
-from .._validation import fit_context, shortened
+from .._validation import check_returned, fit_context, shortened
 from ._calibration import probable_temperature
 from ._classifier import ImprintClassifier
 
@@ -43,7 +43,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
     estimator : object
         A fitted classifier that has not seen the samples, such as an
         `ImprintClassifier` of prompts or a layer, or one of scikit-learn. It needs
-        ``decision_function`` or ``predict_proba``. Wrap it in
+        ``decision_function`` or ``predict_proba``, with a finite number for each class:
+        an `SVC` needs ``decision_function_shape="ovr"``. Wrap it in
         :class:`sklearn.frozen.FrozenEstimator` where this classifier is cloned: in
         pipelines, searches and cross-validation.
     imprint : ImprintClassifier, default=None
@@ -136,8 +137,9 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the embeddings, the labels or the weights are not valid, or there are
-            other classes than those of ``estimator``.
+            If the embeddings, the labels or the weights are not valid, there are other
+            classes than those of ``estimator``, or it has no finite score for each of
+            them.
         sklearn.exceptions.NotFittedError
             If ``estimator`` is not fitted.
         """
@@ -168,6 +170,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         else:
             rows, codes = found.indices, found.codes
             weights = balanced(found.weights, codes)
+        (X,) = indexable(X)
         scores = _scores_of(self.estimator, _safe_indexing(X, rows), classes)
         temperatures = np.array(
             [probable_temperature(scores, codes, weights), imprint.temperature_]
@@ -273,11 +276,16 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
                 "where AdaptedClassifier is cloned, as in cross-validation, pass "
                 "sklearn.frozen.FrozenEstimator(estimator)."
             ) from error
+        if np.ndim(to_host(getattr(self.estimator, "classes_", None))) != 1:
+            raise ValueError(
+                "estimator must be a classifier with one label for each sample, all "
+                f"listed in classes_; this {type(self.estimator).__name__} is not."
+            )
 
     def _check_classes(self, of_samples, with_weight):
-        of_estimator = to_host(self.estimator.classes_)
-        lacking = set(of_estimator.tolist()) - set(with_weight.tolist())
-        new = set(of_samples.tolist()) - set(of_estimator.tolist())
+        of_estimator = set(_labels_of(self.estimator))
+        lacking = of_estimator - set(with_weight.tolist())
+        new = set(of_samples.tolist()) - of_estimator
         if lacking or new:
             found = {"none of": sorted(lacking), "some of": sorted(new)}
             found = [
@@ -292,21 +300,27 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
             )
 
 
+def _labels_of(estimator):
+    """List the classes of a fitted classifier."""
+    return np.asarray(to_host(estimator.classes_)).tolist()
+
+
 def _scores_of(estimator, X, classes):
     """Score queries, in the order of given classes: of shape (n_queries, n_classes)."""
-    if hasattr(estimator, "decision_function"):
-        scores = to_host(estimator.decision_function(X))
-    else:
-        probabilities = to_host(estimator.predict_proba(X))
-        scores = np.log(np.maximum(probabilities, _LEAST_PROBABILITY))
-    scores, n_classes = _two_columns(scores), len(classes)
-    if scores.shape[1:] != (n_classes,):
-        raise ValueError(
-            f"estimator must score each of its {n_classes} classes; "
-            f"{type(estimator).__name__} returned scores of shape {scores.shape}. "
-            "Of an SVC, pass decision_function_shape='ovr'."
-        )
-    place = {label: i for i, label in enumerate(to_host(estimator.classes_).tolist())}
+    is_decision = hasattr(estimator, "decision_function")
+    name = "decision_function" if is_decision else "predict_proba"
+    scores = np.asarray(to_host(getattr(estimator, name)(X)))
+    is_difference = len(classes) == 2 and scores.ndim == 1
+    scores = check_returned(
+        scores,
+        (_num_samples(X),) if is_difference else (_num_samples(X), len(classes)),
+        scores.dtype if scores.dtype.kind == "f" else np.float64,
+        f"{name} of estimator",
+    )
+    scores = _two_columns(scores)
+    if not is_decision:
+        scores = np.log(np.maximum(scores, _LEAST_PROBABILITY))
+    place = {label: i for i, label in enumerate(_labels_of(estimator))}
     return scores[:, [place[label] for label in classes.tolist()]]
 
 

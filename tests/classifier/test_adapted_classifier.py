@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import log_softmax
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC
+from sklearn.utils.metaestimators import available_if
 
 from skimprint import AdaptedClassifier, ImprintClassifier, Rejection
 from skimprint.datasets import load_digits_embeddings
@@ -253,6 +255,83 @@ def test_bad_input_is_refused_and_loses_nothing(digits):
     refused(layer, y=np.where(y == 9, 11, y), match="some of .*11", digits=digits)
     refused(layer, X=X * np.nan, match="NaN", digits=digits)
     pairs = SVC(decision_function_shape="ovo").fit(X, y)
-    refused(pairs, match="ovr", digits=digits)
+    refused(pairs, match=r"shape \(30, 10\); got \(30, 45\)", digits=digits)
+    for other in (IsolationForest(), RandomForestClassifier(2)):  # of two outputs
+        other.fit(X, np.stack([y, y], axis=1))
+        refused(other, match="with one label for each sample", digits=digits)
     with pytest.raises(NotFittedError):
         AdaptedClassifier(layer).predict(X)
+
+
+class Scorer(ClassifierMixin, BaseEstimator):
+    """Scores as another classifier does, in another form."""
+
+    def __init__(self, estimator, form, method="decision_function"):
+        self.estimator, self.form, self.method = estimator, form, method
+        self.classes_ = estimator.classes_.tolist()
+
+    def fit(self, X, y):
+        raise AssertionError
+
+    def _score(self, X):
+        return self.form(getattr(self.estimator, self.method)(X))
+
+    @available_if(lambda self: self.method == "decision_function")
+    def decision_function(self, X):
+        return self._score(X)
+
+    @available_if(lambda self: self.method == "predict_proba")
+    def predict_proba(self, X):
+        return self._score(X)
+
+
+@pytest.mark.parametrize("form", ["list", "table", "tensor", "objects", "single"])
+@pytest.mark.parametrize("method", ["decision_function", "predict_proba"])
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_scores_of_any_form(digits, form, method, n_classes):
+    form = {
+        "list": np.ndarray.tolist,
+        "table": lambda scores: pd.DataFrame(scores).squeeze(),
+        "tensor": pytest.importorskip("torch").tensor if form == "tensor" else None,
+        "objects": lambda scores: scores.astype(object),
+        "single": np.float32,
+    }[form]
+    (X, y), (queries, _) = shots(digits[1], 5), digits[2]
+    X, y = X[y < n_classes], y[y < n_classes]
+    layer = LogisticRegression(max_iter=1000).fit(X, y)
+    expected = AdaptedClassifier(Scorer(layer, np.copy, method)).fit(X, y)
+    clf = AdaptedClassifier(Scorer(layer, form, method)).fit(X, y)
+    np.testing.assert_allclose(
+        clf.predict_proba(queries), expected.predict_proba(queries), atol=1e-5
+    )
+
+
+def test_whole_numbers_as_scores(digits):
+    layer, data, (X, _) = digits
+    support = shots(data, 5)
+    numbers = AdaptedClassifier(Scorer(layer, np.rint)).fit(*support)
+    whole = Scorer(layer, lambda scores: np.rint(scores).astype(np.int8))
+    clf = AdaptedClassifier(whole).fit(*support)
+    np.testing.assert_array_equal(clf.predict_proba(X), numbers.predict_proba(X))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("method", ["decision_function", "predict_proba"])
+def test_scores_that_are_no_numbers_are_refused(digits, value, method):
+    layer, data, (X, _) = digits
+
+    def spoiled(scores):
+        scores[0, 3] = value
+        return scores
+
+    match = f"{method} of estimator must return finite values"
+    estimator = Scorer(layer, np.copy, method)
+    clf = AdaptedClassifier(estimator).fit(*shots(data, 3))
+    estimator.form = spoiled
+    refused(estimator, match=match, digits=digits)
+    with pytest.raises(ValueError, match=match):
+        clf.predict(X)
+    # One row is not taken for the scores of all.
+    estimator.form = lambda scores: scores[:1]
+    with pytest.raises(ValueError, match=r"shape \(797, 10\); got \(1, 10\)"):
+        clf.predict(X)
