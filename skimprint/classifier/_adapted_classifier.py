@@ -52,13 +52,15 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
+    estimator_ : object
+        What ``estimator`` was when the samples were learnt: it is not copied.
     imprint_ : ImprintClassifier
         Fitted to the samples.
     share_ : float
         Of the imprinted classifier in the scores, from 0 to 1, where the scores of both
         are divided by the temperature of each. 0.2 where each class has one sample.
     weights_ : ndarray of shape (2,)
-        What scores of ``estimator`` and of ``imprint_`` are multiplied by: the shares
+        What scores of ``estimator_`` and of ``imprint_`` are multiplied by: the shares
         over the temperatures.
     classes_ : ndarray of shape (n_classes,)
         The labels.
@@ -97,6 +99,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
     array(['cat'], dtype='<U3')
     """
 
+    estimator_: Any
     imprint_: ImprintClassifier
     share_: float
     weights_: np.ndarray
@@ -185,6 +188,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
             best = last_of_the_best(map(mixed, _SHARES), codes, weights)
             share = float(_SHARES[best])
             temperature = probable_temperature(mixed(share), codes, weights)
+        self.estimator_ = self.estimator
         self.imprint_ = imprint
         self.share_ = share
         self.weights_ = np.array([1 - share, share]) / temperatures / temperature
@@ -263,7 +267,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         """Score queries: of shape (n_queries, n_classes)."""
         check_is_fitted(self)
         of_imprint = _two_columns(to_host(self.imprint_.decision_function(X)))
-        of_estimator = _scores_of(self.estimator, X, self.classes_)
+        of_estimator = _scores_of(self.estimator_, X, self.classes_)
         return self.weights_[0] * of_estimator + self.weights_[1] * of_imprint
 
     def _check_estimator(self):

@@ -1,14 +1,17 @@
 """A classifier that is there and a few samples, together."""
 
+import contextlib
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -17,6 +20,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC
+from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.metaestimators import available_if
 
 from skimprint import AdaptedClassifier, ImprintClassifier, Rejection
@@ -226,6 +230,37 @@ def test_is_the_same_each_time(digits):
     assert not hasattr(imprint, "classes_")
 
 
+def test_parameters_set_later_wait_for_fit(digits):
+    layer, data, (X, _) = digits
+    clf = AdaptedClassifier(layer).fit(*shots(data, 3))
+    before = clf.predict_proba(X)
+    other = LogisticRegression(max_iter=1000).fit(*shots(data, 5))
+    clf.set_params(estimator=other)
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+    assert clf.estimator_ is layer
+    assert clf.fit(*shots(data, 3)).estimator_ is other
+
+
+class Adapted(AdaptedClassifier):
+    """Adapts a classifier of the classes of y, whichever they are."""
+
+    def fit(self, X, y, sample_weight=None):
+        kept = self.estimator
+        with contextlib.suppress(Exception):  # what is wrong is for the parent to say
+            self.estimator = DummyClassifier(strategy="uniform").fit(X, y)
+        try:
+            return super().fit(X, y, sample_weight)
+        finally:
+            self.estimator = kept
+
+
+def test_is_an_estimator():
+    dummy = FrozenEstimator(DummyClassifier().fit([[0], [1]], [0, 1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkipTestWarning)
+        check_estimator(Adapted(dummy, ImprintClassifier(random_state=0)))
+
+
 def refused(estimator, imprint=None, *, X=None, y=None, match, digits):
     support = shots(digits[1], 3)
     clf = AdaptedClassifier(digits[0]).fit(*support)
@@ -234,7 +269,6 @@ def refused(estimator, imprint=None, *, X=None, y=None, match, digits):
     X, y = (support[0] if X is None else X), (support[1] if y is None else y)
     with pytest.raises((ValueError, TypeError, NotFittedError), match=match):
         clf.fit(X, y)
-    clf.set_params(estimator=digits[0], imprint=None)
     np.testing.assert_array_equal(clf.predict_proba(support[0]), before)
 
 
