@@ -164,8 +164,8 @@ def check_components(estimator, params):
             raise ValueError(
                 f"{key} is the parameter of a component, but {name} is {own[name]!r}. "
                 f"Set {name} to an instance, such as generator=KMeansProxies(), "
-                "aggregation=Votes(), rejection=Rejection(label) or estimator="
-                "ImprintClassifier()."
+                "aggregation=Votes(), rejection=Rejection(label), estimator="
+                "ImprintClassifier() or imprint=ImprintClassifier()."
             )
 
 

@@ -15,7 +15,7 @@ from .._scoring.leave_one_out import leave_one_out
 from .._space.likelihood import balanced
 from .._space.regularization import last_of_the_best
 from .._types import Array
-from .._validation import check_returned, fit_context, shortened
+from .._validation import check_components, check_returned, fit_context, shortened
 from ._calibration import probable_temperature
 from ._classifier import ImprintClassifier
 
@@ -262,6 +262,35 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         """
         best = self._scores(X).argmax(axis=1)
         return self.classes_[best]
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, also of what learns the samples, as ``imprint__whitening``.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters and their values.
+
+        Returns
+        -------
+        self : AdaptedClassifier
+            The classifier.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no component that has it, such as an
+            ``imprint`` that is `None`. Then nothing is set.
+
+        Examples
+        --------
+        >>> from skimprint import AdaptedClassifier, ImprintClassifier
+        >>> clf = AdaptedClassifier(ImprintClassifier(), imprint=ImprintClassifier())
+        >>> clf.set_params(imprint__whitening=None).imprint
+        ImprintClassifier(whitening=None)
+        """
+        check_components(self, params)
+        return super().set_params(**params)
 
     def _scores(self, X):
         """Score queries: of shape (n_queries, n_classes)."""

@@ -241,6 +241,14 @@ def test_parameters_set_later_wait_for_fit(digits):
     assert clf.fit(*shots(data, 3)).estimator_ is other
 
 
+def test_parameters_of_no_imprint_are_refused(digits):
+    clf = AdaptedClassifier(digits[0])
+    with pytest.raises(ValueError, match=r"imprint is None\. .*imprint=Imprint"):
+        clf.set_params(imprint__whitening=None)
+    clf.set_params(imprint=ImprintClassifier(), imprint__whitening=None)
+    assert clf.imprint.whitening is None
+
+
 class Adapted(AdaptedClassifier):
     """Adapts a classifier of the classes of y, whichever they are."""
 
