@@ -23,7 +23,7 @@ from ._classifier import ImprintClassifier
 # leaves the most to the classifier that was there.
 _SHARES = np.arange(10, -1, -1) / 10
 
-# Where no sample can be left out, as each class has one.
+# Of classes that have one sample, which cannot be left out.
 _ONE_SHOT_SHARE = 0.2
 
 # Stands for a probability of 0, whose logarithm no other score could make up for.
@@ -58,7 +58,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         Fitted to the samples.
     share_ : float
         Of the imprinted classifier in the scores, from 0 to 1, where the scores of both
-        are divided by the temperature of each. 0.2 where each class has one sample.
+        are divided by the temperature of each. Classes of one sample count for 0.2 in
+        it, the others for what left-out samples say.
     weights_ : ndarray of shape (2,)
         What scores of ``estimator_`` and of ``imprint_`` are multiplied by: the shares
         over the temperatures.
@@ -79,8 +80,9 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
     As in Tip-Adapter [1]_, scores of a classifier that needs no samples are added to
     those by samples. The temperature of each makes the classes of samples most
     probable. The share is the one of 0, 0.1, ..., 1 that does so for their weighted
-    sum, and a last temperature makes probabilities of it. All classes have the same
-    say.
+    sum. A class of one sample, which cannot be left out, asks for 0.2: the share is the
+    mean of what classes ask for. A last temperature makes probabilities of the sum. All
+    classes have the same say.
 
     References
     ----------
@@ -186,7 +188,9 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
                 return (1 - share) * both[0] + share * both[1]
 
             best = last_of_the_best(map(mixed, _SHARES), codes, weights)
-            share = float(_SHARES[best])
+            # Left-out samples say nothing of classes of one sample.
+            alone = np.mean(found.is_alone)
+            share = float((1 - alone) * _SHARES[best] + alone * _ONE_SHOT_SHARE)
             temperature = probable_temperature(mixed(share), codes, weights)
         self.estimator_ = self.estimator
         self.imprint_ = imprint

@@ -101,6 +101,26 @@ def test_is_better_than_both(digits):
         assert np.mean(adapted) > max(of_layer, few), n_shots
 
 
+def test_classes_of_one_sample_beside_large_ones(digits):
+    # What is left out of large classes says nothing of them.
+    layer, data, (X, y) = digits
+    found = []
+    for seed in range(3):
+        X_few, y_few = shots(data, 20, seed)
+        places = np.arange(len(y_few))
+        first = np.array([np.flatnonzero(y_few == c)[0] for c in y_few])
+        for n_alone in (0, 1, 5, 10):
+            kept = (y_few >= n_alone) | (places == first)
+            clf = AdaptedClassifier(layer).fit(X_few[kept], y_few[kept])
+            found.append((n_alone, clf.share_, clf.score(X, y)))
+    share, accuracy = (
+        {n: np.mean([row[i] for row in found if row[0] == n]) for n in (0, 1, 5, 10)}
+        for i in (1, 2)
+    )
+    assert share[0] > share[1] > share[5] > share[10] == pytest.approx(0.2)
+    assert accuracy[5] > layer.score(X, y)
+
+
 def test_useless_estimator_gets_no_share(digits):
     _, data, (X, y) = digits
     rng = np.random.default_rng(0)
