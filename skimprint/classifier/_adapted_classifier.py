@@ -48,7 +48,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         :class:`sklearn.frozen.FrozenEstimator` where this classifier is cloned: in
         pipelines, searches and cross-validation.
     imprint : ImprintClassifier, default=None
-        What learns the samples. By default, ``ImprintClassifier()``.
+        What learns the samples. By default, ``ImprintClassifier()``. Whatever its
+        ``temperature``, the one that samples choose is taken.
 
     Attributes
     ----------
