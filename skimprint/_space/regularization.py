@@ -174,7 +174,7 @@ def _able_to_go(class_weight, left_out):
     return take(left_out, of_class - left_out.weights > _EPS * of_class)
 
 
-def last_of_the_best(candidates, codes, weights, targets=None):
+def last_of_the_best(candidates, codes, weights, targets=None, prior=None):
     """Find the last of the candidates whose scores are best for samples.
 
     Of equally good ones the last, most regularised one: rounding must not decide.
@@ -190,6 +190,9 @@ def last_of_the_best(candidates, codes, weights, targets=None):
     targets : ndarray of shape (n, n_classes), default=None
         By default, the best scores have the largest mean log-likelihood; with targets,
         the mean squared error to them is taken off.
+    prior : tuple (mean, deviation), default=None
+        Of the temperature, as for `fit_temperature`: with it, candidates by which all
+        samples are right are not equally good.
 
     Returns
     -------
@@ -198,7 +201,12 @@ def last_of_the_best(candidates, codes, weights, targets=None):
     values, temperature = [], None
     for scores in candidates:
         value, temperature = fit_temperature(
-            scores, codes, weights, start=temperature, no_gain=_SAME_LIKELIHOOD / 10
+            scores,
+            codes,
+            weights,
+            start=temperature,
+            no_gain=_SAME_LIKELIHOOD / 10,
+            prior=prior,
         )
         value = max(value, -np.log(scores.shape[1]))  # no worse than chance
         if targets is not None:

@@ -16,7 +16,7 @@ from .._space.likelihood import balanced
 from .._space.regularization import last_of_the_best
 from .._types import Array
 from .._validation import check_components, check_returned, fit_context, shortened
-from ._calibration import probable_temperature
+from ._calibration import PRIOR, probable_temperature
 from ._classifier import ImprintClassifier
 
 # Shares of the samples to choose among. Of equally good ones the last is taken, which
@@ -81,9 +81,9 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
     As in Tip-Adapter [1]_, scores of a classifier that needs no samples are added to
     those by samples. The temperature of each makes the classes of samples most
     probable. The share is the one of 0, 0.1, ..., 1 that does so for their weighted
-    sum. A class of one sample, which cannot be left out, asks for 0.2: the share is the
-    mean of what classes ask for. A last temperature makes probabilities of the sum. All
-    classes have the same say.
+    sum, with the same prior of its temperature. A class of one sample, which cannot be
+    left out, asks for 0.2: the share is the mean of what classes ask for. A last
+    temperature makes probabilities of the sum. All classes have the same say.
 
     References
     ----------
@@ -188,7 +188,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
             def mixed(share):
                 return (1 - share) * both[0] + share * both[1]
 
-            best = last_of_the_best(map(mixed, _SHARES), codes, weights)
+            mixtures = map(mixed, _SHARES)
+            best = last_of_the_best(mixtures, codes, weights, prior=PRIOR)
             # Left-out samples say nothing of classes of one sample.
             alone = np.mean(found.is_alone)
             share = float((1 - alone) * _SHARES[best] + alone * _ONE_SHOT_SHARE)

@@ -14,7 +14,7 @@ from .._validation import check_parameter
 # temperature of queries. On nine data sets, with 2 to 41 classes and 2 to 50 samples of
 # each, the mean is 1.0 to 1.3 for each of three methods, and the deviation 0.2 to 0.6,
 # or 1.1 to 1.5 for two classes. A prior like this one, of eight sets, serves the ninth.
-_PRIOR = (1.0, 0.4)
+PRIOR = (1.0, 0.4)
 
 
 class Calibration(NamedTuple):
@@ -102,7 +102,7 @@ def probable_temperature(scores, codes, weights=None):
     """Find the most probable temperature of scores of queries; 1 if all are alike."""
     # At most a millionth and a million times the typical difference of scores.
     _, temperature = fit_temperature(
-        scores, codes, weights, bound=np.log(1e6), no_gain=1e-15, prior=_PRIOR
+        scores, codes, weights, bound=np.log(1e6), no_gain=1e-15, prior=PRIOR
     )
     return temperature if np.isfinite(temperature) else 1.0
 

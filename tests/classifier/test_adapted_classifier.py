@@ -101,6 +101,21 @@ def test_is_better_than_both(digits):
         assert np.mean(adapted) > max(of_layer, few), n_shots
 
 
+def test_samples_count_where_each_share_finds_their_classes(digits):
+    # By the likelihood alone all such shares are equally good, and the least was taken.
+    _, (X, y), _ = digits
+    rng = np.random.default_rng(0)
+    X, y = X[y < 2], y[y < 2]
+    weak = LogisticRegression(max_iter=1000).fit(
+        X[:40] + rng.normal(0, 0.5, X[:40].shape), y[:40]
+    )
+    found = [
+        AdaptedClassifier(weak).fit(*shots((X[40:], y[40:]), 5, seed)).share_
+        for seed in range(5)
+    ]
+    assert np.mean(found) > 0.3
+
+
 def test_classes_of_one_sample_beside_large_ones(digits):
     # What is left out of large classes says nothing of them.
     layer, data, (X, y) = digits
