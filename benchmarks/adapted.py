@@ -18,7 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer
+from sklearn.preprocessing import Normalizer, normalize
 
 from skimprint import AdaptedClassifier, FoundationEmbedder, ImprintClassifier
 
@@ -116,6 +116,40 @@ def tip_adapter(estimator, support, queries):
     }
 
 
+class WithScores(LogisticRegression):
+    """Regress on embeddings of unit length and on scores of a classifier."""
+
+    def __init__(self, estimator):
+        super().__init__(C=100, max_iter=1000)
+        self.estimator = estimator
+
+    def fit(self, X, y):
+        self.scale_ = 0.3 / self.estimator.decision_function(X).std()
+        return super().fit(self._joined(X), y)
+
+    def predict_proba(self, X):
+        return super().predict_proba(self._joined(X))
+
+    def _joined(self, X):
+        scores = self.scale_ * self.estimator.decision_function(X)
+        return np.hstack([normalize(X), scores])
+
+
+class Joined(ImprintClassifier):
+    """Let prompts, or the rows of a layer, be samples of their class."""
+
+    def __init__(self, estimator):
+        super().__init__(random_state=0)
+        self.estimator = estimator
+
+    def fit(self, X, y):
+        if not isinstance(self.estimator, ImprintClassifier):
+            self.head = self.estimator[-1].coef_, self.estimator.classes_
+            return super().fit(X, y)
+        prompts, names = self.estimator.proxies_, self.estimator.proxy_labels_
+        return super().fit(np.concatenate([prompts, X]), np.concatenate([names, y]))
+
+
 def contenders(estimator, support, queries):
     """Accuracy in % and log loss of each, or NaN where it needs more samples."""
     frozen, imprint = FrozenEstimator(estimator), ImprintClassifier(random_state=0)
@@ -130,7 +164,9 @@ def contenders(estimator, support, queries):
 
     add("as it is", frozen)
     add("logistic regression", make_pipeline(Normalizer(), LogisticRegression(C=100)))
+    add("logistic regression, scores as features", WithScores(estimator))
     add("ImprintClassifier", imprint)
+    add("ImprintClassifier, rows as samples", Joined(estimator))
     accuracies = {
         setting: 100 * np.mean(classes[best] == y)
         for setting, best in tip_adapter(estimator, support, X).items()
@@ -156,7 +192,9 @@ def main():
         "Adapting a classifier to a few samples",
         "Accuracy in %, and log loss where there is one, by samples of each class: "
         f"means of {DRAWS} draws. `AdaptedClassifier` and what scikit-learn combines "
-        "have the classifier that is there and `ImprintClassifier()`; "
+        "have the classifier that is there and `ImprintClassifier()`. In other rows "
+        "its scores are features of logistic regression, beside the embeddings, or "
+        "its prompts or rows are samples of their class, as of a `head`. "
         "`StackingClassifier` cross-validates, from five samples on. Tip-Adapter has "
         "its published alpha and beta, or those of a grid of 78 that are best for the "
         "queries of a draw, which nobody knows beforehand.",
