@@ -191,15 +191,11 @@ def test_weights_changed_under_the_same_name(tiny_models, tmp_path):
     assert embedder.cache_info().items == 2 * len(TEXTS)
 
 
-@pytest.mark.parametrize(
-    "library", ["sentence-transformers", "transformers", "model2vec", "onnx"]
-)
+@pytest.mark.parametrize("library", _loaders.LOADERS)
 @pytest.mark.parametrize("name", ["nobody/has-such-a-model", "/no/such/folder"])
 def test_a_model_that_is_not_there_is_named(library, name):
-    pytest.importorskip(
-        {"onnx": "onnxruntime"}.get(library, library.replace("-", "_")),
-        reason=f"needs {library}",
-    )
+    module = {"onnx": "onnxruntime"}.get(library, library.replace("-", "_"))
+    import_or_skip(module, library.replace("_", "-"))
     model = f"{library}:{name}"
     with pytest.raises((OSError, ValueError), match=f"^model={model!r}"):
         FoundationEmbedder(model, modality="text").transform(["a text"])

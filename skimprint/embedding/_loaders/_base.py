@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
+from ..._arrays.device import is_out_of_memory
 from .._backbone import Backbone, Options
 from .._extras import require
 from .._torch import TorchBackbone, resolve
@@ -89,7 +90,13 @@ class TorchLoader(Loader):
     preprocess = None  # from one image to a tensor, where that is all there is to do
 
     def __init__(self, name, options):
-        self.module = self.load(name, options)
+        try:
+            self.module = self.load(name, options)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            # So do timm and open_clip tell of a name that they do not know.
+            raise ValueError(str(error)) from error
         self.module.to(options.device).eval().requires_grad_(False)
 
     @classmethod

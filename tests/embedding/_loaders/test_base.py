@@ -97,3 +97,25 @@ def test_local_files_only_without_files(model):
     embedder = FoundationEmbedder(model, modality="image", local_files_only=True)
     with pytest.raises(FileNotFoundError, match="not on this machine"):
         embedder.transform(pictures())
+
+
+@pytest.mark.parametrize(
+    "said, kind, expected",
+    [
+        ("Unknown model (a)", ValueError, "^model='transformers:a' cannot be loaded.*"),
+        ("not enough memory", RuntimeError, "^not enough memory$"),
+    ],
+)
+def test_what_torch_says_of_a_model_is_about_its_name(
+    said, kind, expected, monkeypatch
+):
+    """Unless memory ran out: another name would not help."""
+    import_or_skip("transformers", "transformers")
+    from skimprint.embedding._loaders._transformers import Transformers
+
+    def load(self, name, options):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(Transformers, "load", load)
+    with pytest.raises(kind, match=expected):
+        FoundationEmbedder("transformers:a", modality="text").transform(TEXTS)
