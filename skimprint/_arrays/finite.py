@@ -86,8 +86,9 @@ def naming_rows(estimator, **arrays):
         if is_nested and _has_sequences(arrays.get("X")):
             raise ValueError(
                 "X must be numbers of shape (n_samples, n_features); it has sequences "
-                "in its cells, or rows of several lengths. Of a column of embeddings, "
-                "pass np.stack(column)."
+                "in its cells, or rows of several lengths. Of a data frame, pass the "
+                "column of embeddings alone: frame['embedding']. Of an array of rows, "
+                "pass np.stack(rows)."
             ) from error
         raise
 

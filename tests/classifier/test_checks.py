@@ -365,10 +365,15 @@ class TestBadInput:
         column[:] = list(X)
         clf = plain_classifier("mean").fit(np.stack(column), y)
         for queries in (column, column[:, None], [*X[:29], X[29, :2]]):
-            with pytest.raises(ValueError, match=r"column of .*, pass np.stack\("):
-                clf.predict(queries)
-            with pytest.raises(ValueError, match=r"column of .*, pass np.stack\("):
-                clf.fit(queries, y)
+            for method in (lambda X, y: clf.predict(X), clf.fit):
+                with pytest.raises(ValueError, match=r"of rows, pass np.stack\("):
+                    method(queries, y)
+        pd = pytest.importorskip("pandas", reason="needs pandas")
+        frame = pd.DataFrame({"embedding": list(X), "label": y})
+        assert clf.fit(frame["embedding"], y).n_features_in_ == X.shape[1]
+        for of_frame in (frame, frame[["embedding"]]):
+            with pytest.raises(ValueError, match=r"alone: frame\['embedding'\]"):
+                clf.fit(of_frame, y)
         with pytest.raises(ValueError, match=r"^setting an array element"):
             clf.fit(X, [[label] for label in y[:29]] + [[0, 1]])
 
