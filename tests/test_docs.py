@@ -44,7 +44,7 @@ LOOKED_FOR = {
     "guide/imprinting": "few-shot, transfer learning, fine-tuning, prototype, centroid",
     "guide/index": "quickstart",
     "guide/inspection": "mislabelled, confusion, explain",
-    "guide/learning": "incremental, continual, online, unlearning, partial_fit",
+    "guide/learning": "incremental, continual, online, unlearning, partial_fit, GDPR",
     "guide/limits": "linear probe, multi-label, regression",
     "guide/probabilities": "calibration, confidence, uncertainty, predict_proba",
     "guide/proxies": "kNN, nearest neighbours, kmeans",
@@ -52,7 +52,9 @@ LOOKED_FOR = {
     "guide/setting": "imbalanced, whitening",
     "guide/shots": "few-shot",
     "guide/trust": "security, pickle",
-    "guide/unknown": "out-of-distribution, OOD, novelty, anomaly, outlier, open-set",
+    "guide/unknown": (
+        "out-of-distribution, OOD, novelty, anomaly, outlier, open-set, drift"
+    ),
     "guide/zero_shot": "zero-shot, CLIP",
     "install": "license, cite, BibTeX, pip",
 }
