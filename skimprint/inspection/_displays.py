@@ -478,7 +478,7 @@ class FamiliarityDisplay:
             ax.axvline(
                 self.threshold, color=ink_of(ax), linestyle="--", label="threshold"
             )
-        ax.set(xlabel="familiarity", ylabel="share of the queries of each kind")
+        ax.set(xlabel="familiarity", ylabel="share of each kind")
         if self.auroc is not None:
             ax.set_title(f"Area under the ROC curve: {self.auroc:.2f}", fontsize=10)
         ax.legend(frameon=False)

@@ -33,6 +33,26 @@ def test_a_chart_is_a_picture_that_is_told_in_words():
         assert b"nan" not in svg
 
 
+def test_all_of_a_chart_is_within_its_picture(monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure", reason="needs matplotlib")
+    save, saved = figure.Figure.savefig, []
+
+    def savefig(self, *args, **kwargs):
+        save(self, *args, **kwargs)
+        self.set_dpi(72)  # as in SVG
+        self.draw_without_rendering()
+        (ax,) = self.axes
+        box = ax.get_tightbbox()
+        saved.append([*box.min, *(self.bbox.max - box.max)])
+
+    monkeypatch.setattr(figure.Figure, "savefig", savefig)
+    familiarity_chart(KNOWN, UNKNOWN, 1.0)
+    familiarity_chart(KNOWN, UNKNOWN[:0], None)  # without a title
+    reliability_chart(reliability(np.array([0.25]), np.array([True])))
+    assert len(saved) == 3
+    assert np.min(saved) >= 0
+
+
 def test_without_matplotlib_words_are_left(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.style", None)
     chart = familiarity_chart(KNOWN, UNKNOWN[:0], None)
