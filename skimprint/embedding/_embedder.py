@@ -17,6 +17,7 @@ from sklearn.base import (
     _clone_parametrized,
 )
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._progress import CallbackSupportMixin, notify_callbacks, with_callbacks
@@ -312,8 +313,9 @@ class FoundationEmbedder(
         ----------
         X : sequence of items
             Images, texts or sounds.
-        y : None
-            Ignored.
+        y : sequence of labels, default=None
+            Ignored, but there must be one for each item: what comes after this step
+            would notice only when all items are embedded.
 
         Returns
         -------
@@ -321,6 +323,7 @@ class FoundationEmbedder(
             One row for each item.
         """
         items, backbone = as_items(X), self._backbone()
+        check_consistent_length(items, y)
         settings = self._settings(backbone)
         most = ceil(len(items) / settings["batch_size"])
         with notify_callbacks(self, most, "batch", X=X, y=y) as tell:

@@ -102,6 +102,17 @@ def test_fit_transform_embeds_once():
     assert len(model.seen) == len(TEXTS)
 
 
+def test_too_few_labels_are_noticed_before_items_are_embedded():
+    model = Lengths()
+    pipeline = make_pipeline(embedder(model), ImprintClassifier("mean"))
+    labels = ["a"] * (len(TEXTS) - 1)
+    for kind in (list, np.array, tuple):
+        with pytest.raises(ValueError, match=r"numbers of samples: \[12, 11\]"):
+            pipeline.fit(TEXTS, kind(labels))
+    assert not model.seen
+    assert pipeline.fit(TEXTS, [*labels, "a"]).predict(TEXTS[:1]) == ["a"]
+
+
 def test_feature_names_and_set_output():
     pd = pytest.importorskip("pandas", reason="needs pandas")
     pl = pytest.importorskip("polars", reason="needs polars")
