@@ -5,7 +5,6 @@ import pickle
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -238,6 +237,7 @@ def test_works_where_estimators_do(digits):
 
 
 def test_names_of_columns(digits):
+    pd = pytest.importorskip("pandas", reason="needs pandas")
     _, data, _ = digits
     X, y = shots(data, 20)
     X = pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])])
