@@ -427,7 +427,7 @@ def test_a_head_alone_says_nothing_of_a_temperature(metric, aggregation):
     clf = ImprintClassifier.from_head(
         np.eye(4), metric=metric, aggregation=aggregation, whitening=None
     )
-
+    assert clf.temperature_ == 1
     assert clf.partial_fit([[0.0, 1, 1, 0]], [7]).temperature_ > 0
 
 
