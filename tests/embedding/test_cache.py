@@ -80,6 +80,8 @@ def test_without_a_cache_there_is_nothing_to_tell():
 def test_more_keys_than_fit_a_query(tmp_path):
     keys = [number.to_bytes(32, "big") for number in range(5000)]
     with EmbeddingCache(tmp_path) as cache:
+        # Of SQLite as it was up to 3.31.
+        cache._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
         cache.put(keys, keys)
         assert cache.get(keys) == dict(zip(keys, keys, strict=True))
         assert cache.get([b"none"]) == {}
