@@ -674,14 +674,6 @@ class TestBadInput:
         np.testing.assert_array_equal(X, before)
 
 
-def test_values_that_overflow_are_finite_all_the_same():
-    clf = plain_classifier("mean", query_norm=None).fit(np.eye(3), [0, 1, 2])
-    queries = np.array([[1e308, 1e308, 1e308]])
-    clf.set_params(proxy_norm=None).fit(np.full((3, 3), 9.0) + np.eye(3), [0, 1, 2])
-    with np.errstate(over="ignore"):
-        assert clf.predict(queries).shape == (1,)
-
-
 class TestAbsentClasses:
     """Of a class whose samples have no weight the label is known, and nothing else."""
 
