@@ -113,10 +113,9 @@ class TestForget:
         assert clf.support_norm_ == ("l2" if is_signed else "power")
         assert clf.forget("first").support_norm_ == ("power" if is_signed else "l2")
         rows = np.arange(5, 21)
-        if "n_proxies" in params and generator in ("kmeans", "least_squares"):
+        clusters = generator in ("kmeans", "least_squares") and "n_proxies" in params
+        if clusters or isinstance(generator, KMeans):
             rows = None  # two samples are as near to their mean
-        if generator == "first_rows" or isinstance(generator, KMeans):
-            rows = None
         assert_alike(clf, fresh, rows=rows)
         assert clf.n_samples_seen_ == len(y)
 
