@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 # Nor a screen for a figure.
 os.environ["MPLBACKEND"] = "Agg"
+
+# No example takes too long where others keep all cores busy.
+with suppress(ImportError):  # tests of a browser do without hypothesis
+    from hypothesis import settings
+
+    settings.register_profile("any load", deadline=None)
+    settings.load_profile("any load")
 
 # Scripts for type checkers, not modules with doctests.
 collect_ignore = ["typing"]

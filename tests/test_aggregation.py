@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -22,7 +22,6 @@ from skimprint.aggregation import (
 
 
 @pytest.mark.parametrize("library", ["numpy", "array_api_strict", "torch"])
-@settings(deadline=None)  # the first import of a library takes seconds
 @given(counts=st.lists(st.integers(1, 4), min_size=1, max_size=6), n=st.integers(1, 5))
 def test_max_scores_is_the_maximum_of_each_class(library, counts, n):
     rng = np.random.default_rng(0)
@@ -102,7 +101,6 @@ def test_a_tied_vote_goes_to_the_class_with_the_nearest_voter(dtype):
 
 
 @pytest.mark.parametrize("weights", ["uniform", "distance"])
-@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=4, max_size=4), st.sampled_from([0.0, 0.1]))
 def test_only_voters_count(weights, is_voter, nearest):
     """Others change nothing, wherever they are among the neighbours."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from skimprint._arrays.groups import row_keys
@@ -19,7 +19,6 @@ from skimprint._memory.columns import (
 N_FEATURES = 3
 
 sizes_of_classes = st.lists(st.integers(0, 5), min_size=1, max_size=7)
-every = settings(deadline=None, max_examples=100)
 
 
 def points(n, seed=0):
@@ -57,7 +56,6 @@ def two_halves(values):
 
 
 class TestRagged:
-    @every
     @given(sizes_of_classes)
     def test_has_the_records_that_it_is_made_of(self, sizes):
         column, records = ragged(sizes)
@@ -65,7 +63,6 @@ class TestRagged:
         codes = [i for i, n in enumerate(sizes) for _ in range(n)]
         np.testing.assert_array_equal(column.codes, codes)
 
-    @every
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1))
     def test_joins_the_records_of_each_class(self, sizes):
         firsts, seconds = zip(*sizes, strict=True)
@@ -74,7 +71,6 @@ class TestRagged:
         expected = [joined(pair) for pair in zip(records, others, strict=True)]
         assert_equal(column.followed_by(other), expected)
 
-    @every
     @given(sizes_of_classes, st.data())
     def test_replaces_the_records_of_some_classes(self, sizes, data):
         column, records = ragged(sizes)
@@ -86,7 +82,6 @@ class TestRagged:
             records[place] = other
         assert_equal(column, records)
 
-    @every
     @given(sizes_of_classes, st.data())
     def test_takes_classes_in_any_order_and_more_than_once(self, sizes, data):
         column, records = ragged(sizes)
@@ -97,7 +92,6 @@ class TestRagged:
         expected = [take(record, slice(most)) for record in records]
         assert_equal(column.first(most), expected)
 
-    @every
     @given(sizes_of_classes, st.data())
     def test_takes_another_number_of_each(self, sizes, data):
         column, records = ragged(sizes)
@@ -106,14 +100,12 @@ class TestRagged:
         expected = [take(r, slice(n)) for r, n in zip(records, most, strict=True)]
         assert_equal(found, expected)
 
-    @every
     @given(st.lists(sizes_of_classes, min_size=1, max_size=4))
     def test_joins(self, parts):
         made = [ragged(sizes, seed) for seed, sizes in enumerate(parts)]
         records = [record for _, records in made for record in records]
         assert_equal(joined(column for column, _ in made), records)
 
-    @every
     @given(sizes_of_classes, st.data())
     def test_what_is_cut_and_joined_is_the_same(self, sizes, data):
         column, records = ragged(sizes)
@@ -122,7 +114,6 @@ class TestRagged:
         parts = [take(column, np.arange(len(sizes))[part]) for part in parts]
         assert_equal(joined(parts), records)
 
-    @every
     @given(sizes_of_classes.filter(sum), st.data())
     def test_what_is_split_and_joined_is_not_copied(self, sizes, data):
         column, records = ragged(sizes)
@@ -131,7 +122,6 @@ class TestRagged:
         assert_equal(both, records)
         assert np.shares_memory(both.values.vectors, column.values.vectors)
 
-    @every
     @given(st.data())
     def test_views_of_one_array_in_any_order(self, data):
         whole = data.draw(
@@ -256,7 +246,6 @@ def one_class(samples):
 
 
 class TestSamples:
-    @every
     @given(
         n=st.integers(0, 12),
         size=st.one_of(st.none(), st.integers(0, 14)),
@@ -272,7 +261,6 @@ class TestSamples:
         np.testing.assert_array_equal(found.keys, row_keys(found.rows, seed=0))
         np.testing.assert_array_equal(found.indices, order)
 
-    @every
     @given(
         cuts=st.lists(st.integers(0, 30), max_size=4),
         size=st.integers(1, 12),

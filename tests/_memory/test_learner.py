@@ -18,7 +18,7 @@ from skimprint._space.moments import CommonMoments, moments_of
 EACH = 2**40  # bytes of scatters: more than there are
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     cuts=st.lists(st.integers(1, 59), max_size=5, unique=True),
     seed=st.integers(0, 2**16),
@@ -51,7 +51,7 @@ def test_parts_in_any_order_give_the_statistics_of_the_whole(cuts, seed, d, kept
 class TestPooled:
     """Where only the sum of the scatters is kept, it is that of all of them."""
 
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(
         cuts=st.lists(st.integers(1, 59), max_size=4, unique=True),
         seed=st.integers(0, 2**16),

@@ -172,7 +172,6 @@ def test_random_programs(block_bytes, monkeypatch):
         settings=settings(
             max_examples=20,
             stateful_step_count=12,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

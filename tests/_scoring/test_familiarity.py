@@ -33,7 +33,7 @@ def test_of_a_single_class_there_is_nothing_to_take_away():
     np.testing.assert_allclose(found, [4.5, 5.5])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     sizes=st.lists(st.integers(2, 4), min_size=2, max_size=4),
     n_nearest=st.integers(1, 2),

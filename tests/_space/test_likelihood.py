@@ -98,7 +98,7 @@ def test_rounding_is_no_difference(dtype):
     assert fit_temperature(scores, codes)[1] == np.inf
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 2**16),
     n=st.integers(2, 30),
@@ -131,7 +131,7 @@ def test_a_step_that_raises_the_loss_is_halved():
         assert value > of_class[np.arange(6), codes].mean()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 2**16),
     scale=st.sampled_from([1e-6, 1.0, 1e6]),

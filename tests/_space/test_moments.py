@@ -167,7 +167,7 @@ def test_rounding_does_not_grow_while_large_classes_go(ratio, n_classes):
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),
     d=st.sampled_from([2, 9, 40]),

@@ -248,7 +248,7 @@ class TestWithoutWeight:
 class TestTraces:
     """A forgotten class leaves no trace in the norm."""
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.data())
     def test_of_any_order(self, data):
         signed = data.draw(st.lists(st.booleans(), min_size=3, max_size=3))

@@ -442,7 +442,7 @@ class TestFit:
     @pytest.mark.parametrize(
         "generator", [name for name in sorted(GENERATORS) if name != "least_squares"]
     )
-    @settings(deadline=None, max_examples=10)
+    @settings(max_examples=10)
     @given(data=st.data())
     def test_same_bits_for_any_order_subset_layout_and_n_jobs(
         self, digits, generator, data

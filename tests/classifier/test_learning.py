@@ -291,7 +291,6 @@ def test_random_programs(clf, exact):
         settings=settings(
             max_examples=20,
             stateful_step_count=12,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

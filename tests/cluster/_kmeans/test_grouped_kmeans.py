@@ -74,7 +74,7 @@ def test_inertia_of_tight_clusters_far_apart(route, sizes, spherical, spread, rt
         np.testing.assert_allclose(inertia, exact, rtol=rtol)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_properties(data):
     draw = data.draw
