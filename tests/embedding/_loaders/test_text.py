@@ -1,7 +1,6 @@
 """What the loaders of text models share."""
 
 import json
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -91,12 +90,12 @@ def test_long_texts_are_cut_before_they_are_tokenized(tiny_models, text):
     path = tiny_models / "text"
     tokenizer = transformers.AutoTokenizer.from_pretrained(path)
     tokenizer.model_max_length = 40
+    lengths = set()
     for n_letters in (1000, 10_000):
         long = f"a b {text * (n_letters // len(text))} c"
         cut = cutter(tokenizer, 40)(long)
         ids = [tokenizer(each, truncation=True).input_ids for each in (cut, long)]
         assert ids[0] == ids[1]
-    start = perf_counter()
-    embedder = FoundationEmbedder(f"transformers:{path}")
-    embedder.transform([text * (1_000_000 // len(text))])
-    assert perf_counter() - start < 5
+        lengths.add(len(cut))
+    # Words that models drop are not counted, so that many of them stay.
+    assert len(lengths) == (2 if text in ("\ufffd ", "\u200b ") else 1)
