@@ -7,13 +7,13 @@ import pickle
 import struct
 import subprocess
 import sys
-import tracemalloc
 import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import pytest
+from memory import less_memory_than
 from saved_models import assert_same, edit, edit_arrays, names_in, through
 from scipy.signal import medfilt
 from settings import plain_classifier
@@ -539,12 +539,9 @@ ATTACKS = {
 def test_hostile_files_are_one_clear_error_and_no_memory(saved, attack):
     ATTACKS[attack](saved)
     pytest.importorskip("skops.io", reason="needs skimprint[files]")  # takes memory
-    tracemalloc.start()
-    with pytest.raises(ValueError, match=r"model cannot be loaded as a model: .+ .+"):
+    message = r"model cannot be loaded as a model: .+ .+"
+    with less_memory_than(50e6), pytest.raises(ValueError, match=message):
         persistence.load(saved)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 50e6
 
 
 @pytest.mark.parametrize(
@@ -579,12 +576,9 @@ def test_values_take_little_more_memory_than_their_files(
 
     edit(folder, change)
     monkeypatch.setattr("skimprint.persistence._models.MAX_TEXT_BYTES", 10**7)
-    tracemalloc.start()
-    with pytest.raises(ValueError, match="far more memory than its files"):
+    message = "far more memory than its files"
+    with less_memory_than(50e6), pytest.raises(ValueError, match=message):
         persistence.load(folder)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 50e6
 
 
 @pytest.mark.parametrize("member", ["the archive", "schema.json", "*.npy"])
