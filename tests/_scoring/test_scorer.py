@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 from scipy.stats import hmean
-from settings import plain_classifier, spelt
+from settings import means_of_classes, plain_classifier, spelt
 from sklearn.kernel_ridge import KernelRidge
 
 from skimprint import ImprintClassifier
 from skimprint._scoring.scorer import Scorer, probabilities_of
 from skimprint.aggregation import Votes
-
-
-def means_of_classes(similarities, proxy_classes):
-    """Mean similarity to the proxies of each of ten classes."""
-    each = [similarities[:, proxy_classes == c].mean(axis=1) for c in range(10)]
-    return np.stack(each, axis=1)
 
 
 class TestExplain:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from settings import plain_classifier, spelt
+from settings import means_of_classes, plain_classifier, spelt
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
@@ -61,12 +61,6 @@ def best_temperature(scores, codes, weights):
 def calibrated(label=-1, **changes):
     """Parameters that are chosen by samples left out."""
     return {"temperature": "auto", "rejection": Rejection(label, **changes)}
-
-
-def means_of_classes(similarities, proxy_classes):
-    """Mean similarity to the proxies of each of ten classes."""
-    each = [similarities[:, proxy_classes == c].mean(axis=1) for c in range(10)]
-    return np.stack(each, axis=1)
 
 
 def best_of_each(similarities, proxy_classes):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from settings import plain_classifier, spelt
+from settings import first_rows, plain_classifier, spelt
 from sklearn.cluster import KMeans
 
 from skimprint import ImprintClassifier
@@ -25,10 +25,6 @@ KEEPING = [
     {"metric": "mahalanobis", "whitening": None},
     {"whitening": 0.5, "mean_weight": 0},
 ]
-
-
-def first_rows(X_c, n_proxies, random_state):
-    return X_c[:n_proxies]
 
 
 def samples(*signed, sizes=SIZES, dtype=np.float64):

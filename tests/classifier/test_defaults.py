@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from settings import first_rows, means_of_classes
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.ensemble import StackingClassifier, VotingClassifier
@@ -21,17 +22,6 @@ from skimprint.normalization import PROXY_NORMS, l2_normalize
 
 def doubled(rows):
     return 2 * rows
-
-
-def first_rows(X, n_proxies, random_state):
-    return X[:n_proxies]
-
-
-def means_of_classes(similarities, proxy_classes):
-    classes = range(proxy_classes.max() + 1)
-    return np.stack(
-        [similarities[:, proxy_classes == c].mean(axis=1) for c in classes], axis=1
-    )
 
 
 OTHERS = {

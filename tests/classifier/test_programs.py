@@ -14,6 +14,7 @@ from copy import copy
 
 import numpy as np
 import pytest
+from settings import first_rows, means_of_classes
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
@@ -57,20 +58,9 @@ def test_program(seed):
         Program(seed).run()
 
 
-def first_rows(X_c, n_proxies, random_state):
-    """A generator of the user's own."""
-    return X_c[:n_proxies]
-
-
 def softened(X):
     """A norm of the user's own, row by row."""
     return X / (1 + np.abs(X).sum(axis=1, keepdims=True))
-
-
-def means_of_classes(similarities, proxy_classes):
-    """An aggregation of the user's own."""
-    members = np.eye(proxy_classes.max() + 1)[proxy_classes]
-    return similarities @ (members / members.sum(axis=0))
 
 
 def products(queries, proxies):

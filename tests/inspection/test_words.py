@@ -4,15 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from settings import first_rows
 from sklearn.cluster import BisectingKMeans
 
 from skimprint import ImprintClassifier
 from skimprint.aggregation import Votes
 from skimprint.inspection import report
-
-
-def first_rows(X_c, n_proxies, random_state):
-    return X_c[:n_proxies]
 
 
 @pytest.mark.parametrize(
