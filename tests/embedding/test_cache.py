@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import warnings
 from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
 from zlib import crc32
 
 import numpy as np
@@ -85,6 +86,16 @@ def test_more_keys_than_fit_a_query(tmp_path):
         cache.put(keys, keys)
         assert cache.get(keys) == dict(zip(keys, keys, strict=True))
         assert cache.get([b"none"]) == {}
+
+
+def test_what_waits_is_written_after_half_a_second(tmp_path, monkeypatch):
+    now, found = 0.0, []
+    monkeypatch.setattr(_cache, "time", SimpleNamespace(monotonic=lambda: now))
+    with EmbeddingCache(tmp_path) as cache, EmbeddingCache(tmp_path) as other:
+        for now in (0.1, 0.4, 0.6, 0.7):
+            cache.put([b"%.1f" % now], [bytes(4)])
+            found.append(other.info().items)
+    assert found == [0, 0, 3, 3]
 
 
 def test_models_share_a_directory_but_no_rows(tmp_path):
