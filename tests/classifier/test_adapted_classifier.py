@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
@@ -82,8 +82,7 @@ def test_share_is_that_of_samples_left_out_one_by_one(digits):
     def loss(share):
         mixed = (1 - share) * of_layer + share * of_imprint
         return min(
-            log_loss(y, np.exp(log_softmax(mixed / t, axis=1)))
-            for t in np.geomspace(0.05, 5, 400)
+            log_loss(y, softmax(mixed / t, axis=1)) for t in np.geomspace(0.05, 5, 400)
         )
 
     losses = [loss(share) for share in np.linspace(0, 1, 11)]
@@ -133,6 +132,18 @@ def test_classes_of_one_sample_beside_large_ones(digits):
     )
     assert share[0] > share[1] > share[5] > share[10] == pytest.approx(0.2)
     assert accuracy[5] > layer.score(X, y)
+
+
+def test_no_temperature_makes_probabilities_much_better(digits):
+    layer, data, (X, y) = digits
+    losses = []
+    for seed in range(5):
+        clf = AdaptedClassifier(layer).fit(*shots(data, 5, seed))
+        scores = clf.decision_function(X)
+        scaled = (softmax(scores / t, axis=1) for t in (1, *np.geomspace(0.5, 2, 9)))
+        losses.append([log_loss(y, probabilities) for probabilities in scaled])
+    of_clf, *others = np.mean(losses, axis=0)
+    assert of_clf < min(others) + 0.02
 
 
 def test_useless_estimator_gets_no_share(digits):
