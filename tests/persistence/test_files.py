@@ -149,6 +149,16 @@ def test_a_folder_is_replaced_only_if_it_is_a_model(digits, saved):
     assert other.read_text("utf-8") == "mine"
 
 
+def test_a_folder_is_replaced_in_one_step(saved, monkeypatch):
+    clf, other = persistence.load(saved), saved.parent / "other"
+    other.mkdir()
+    if not _files._exchange(saved, other):
+        pytest.skip("needs a system that exchanges folders")
+    monkeypatch.setattr(Path, "rename", lambda path, target: pytest.fail("moved away"))
+    persistence.save(clf, other)
+    assert_same(clf, persistence.load(other), clf.proxies_)
+
+
 def test_the_working_directory_is_not_replaced(digits, folder, saved, monkeypatch):
     clf = persistence.load(saved)
     monkeypatch.chdir(saved)
