@@ -762,10 +762,8 @@ def test_without_an_estimator_errors_say_what_is_missing():
 
 
 @pytest.mark.parametrize("estimator", [None, ImprintClassifier()])
-def test_classes_of_a_search_that_refits_nothing(digits, estimator):
-    X, y = digits
-    search = ImprintClassifierCV(estimator, {"n_proxies": [1, 2]}, refit=False).fit(
-        X, y
-    )
+def test_classes_of_a_search_that_refits_nothing(data, estimator):
+    search = ImprintClassifierCV(estimator, {"n_proxies": [1, 2]}, refit=False)
+    search.fit(*data)
     with pytest.raises(AttributeError, match="initialized with `refit=False`"):
         _ = search.classes_

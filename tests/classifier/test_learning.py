@@ -1248,7 +1248,7 @@ def test_labels_to_forget_are_a_list():
 class TestMemory:
     """Beside X and what it returns, `fit` holds little."""
 
-    @pytest.mark.parametrize("sizes", [[20] * 400, [500] * 60, [20] * 200 + [500] * 60])
+    @pytest.mark.parametrize("sizes", [[20] * 400, [500] * 25, [20] * 200 + [500] * 25])
     @pytest.mark.parametrize(
         "params",
         [
@@ -1315,7 +1315,7 @@ class TestMemory:
     )
     def test_of_merge(self, params):
         """What the other one knows is not copied whole."""
-        X, y = self.data([500] * 300, 256)
+        X, y = self.data([500] * 200, 256)
         known, other = (
             ImprintClassifier("mean", **params).fit(X[i::2], y[i::2]) for i in range(2)
         )
