@@ -274,7 +274,7 @@ class TestQueueInParts:
                 assert not queue_of(clf)
         return n_waiting
 
-    @pytest.mark.parametrize("looks", [False, True])
+    @pytest.mark.parametrize("n_jobs, looks", [(None, True), (3, False)])
     @pytest.mark.parametrize(
         "params",
         [
@@ -285,7 +285,6 @@ class TestQueueInParts:
         ],
         ids=str,
     )
-    @pytest.mark.parametrize("n_jobs", [None, 3])
     @pytest.mark.parametrize("generator", WAITING)
     def test_gives_what_learning_at_once_gives_to_the_bit(
         self, batches, generator, n_jobs, params, looks, monkeypatch
