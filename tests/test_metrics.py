@@ -109,7 +109,7 @@ def test_rank_deficient_embeddings(seed, n_classes, rank):
 
 
 @given(st.integers(0, 1000))
-def test_invariances(seed):
+def test_order_names_scale_and_linear_maps_make_no_difference(seed):
     X, y = blobs(seed, 4, 5)
     rng = np.random.default_rng(seed)
     linear = np.linalg.qr(rng.normal(size=(5, 5)))[0] * rng.uniform(0.5, 2, 5)

@@ -216,7 +216,7 @@ def test_columns_of_numbers_are_no_embeddings(call):
         call(pandas.Series(np.arange(8.0)), np.arange(8) % 2)
 
 
-def test_seeds():
+def test_a_random_state_gives_another_seed_each_time():
     assert seed_from(7) == seed_from(np.int64(7)) == 7
     assert seed_from(np.random.RandomState(0)) == seed_from(np.random.RandomState(0))
     state = np.random.RandomState(0)

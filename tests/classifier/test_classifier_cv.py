@@ -550,7 +550,7 @@ def test_weights_count_in_scores(data):
 
 
 @pytest.mark.parametrize("spent", [True, False])
-def test_no_splits(data, spent):
+def test_no_splits_are_an_error(data, spent):
     splits = StratifiedKFold(2).split(*data) if spent else iter([])
     list(splits)
     with pytest.raises(ValueError, match=r"Was the CV iterator empty\?"):
@@ -674,7 +674,7 @@ def test_before_a_fit_without_parameters():
     assert clone(search).get_params()["estimator"] is None
 
 
-def test_verbose(data, capsys):
+def test_verbose_prints_a_line_for_each_fit(data, capsys):
     clf, grid = plain_classifier("mean"), {"metric": ["dot", "cosine"]}
     for verbose, n_lines in enumerate([0, 1, 1 + 2 * 5]):
         ImprintClassifierCV(clf, grid, verbose=verbose).fit(*data)
@@ -723,7 +723,7 @@ def test_arrays_of_all_kinds(xp, data, scoring):
         ({"aggregation": [Votes(weights="distance")]}, "needs a distance"),
     ],
 )
-def test_bad_grids(data, grid, message):
+def test_bad_grids_are_refused(data, grid, message):
     with pytest.raises(ValueError, match=message):
         ImprintClassifierCV(param_grid=grid).fit(*data)
 

@@ -26,7 +26,7 @@ def test_scikit_learn_conventions(estimator, check):
     check(estimator)
 
 
-def test_attributes():
+def test_attributes_say_what_was_found_in_each_group():
     X, y = load_iris(return_X_y=True)
     names = np.array(["setosa", "versicolor", "virginica"])[y]
     model = GroupedKMeans({"setosa": 1, "versicolor": 2, "virginica": 4})

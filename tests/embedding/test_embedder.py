@@ -65,7 +65,7 @@ def test_scikit_learn_checks(check):
     check("FoundationEmbedder", FoundationEmbedder())
 
 
-def test_tags():
+def test_tags_say_that_items_are_texts_and_need_no_fit():
     tags = embedder().__sklearn_tags__()
     assert tags.input_tags.string
     assert not tags.input_tags.two_d_array

@@ -54,13 +54,13 @@ def test_arrays_of_images_are_taken_apart():
         (np.array("text"), "without dimensions"),
     ],
 )
-def test_no_items(X, message):
+def test_no_items_are_refused(X, message):
     with pytest.raises(ValueError, match=message):
         as_items(X)
 
 
 @pytest.mark.parametrize("X", [{"a", "b"}, {"a": "b"}, (text for text in "ab"), 3])
-def test_no_sequence(X):
+def test_what_is_no_sequence_is_refused(X):
     with pytest.raises(TypeError, match="Expected a list, array, Series"):
         as_items(X)
 

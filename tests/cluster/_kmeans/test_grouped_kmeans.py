@@ -76,7 +76,7 @@ def test_inertia_of_tight_clusters_far_apart(route, sizes, spherical, spread, rt
 
 @settings(max_examples=60)
 @given(data=st.data())
-def test_properties(data):
+def test_centres_are_means_labels_nearest_and_no_iteration_hurts(data):
     draw = data.draw
     n = draw(st.integers(1, 60), label="n")
     k = draw(st.integers(1, 8), label="k")
