@@ -10,15 +10,15 @@ from sklearn.base import BaseEstimator, clone
 
 from skimprint import ImprintClassifier, Rejection
 from skimprint._memory.state import Needs
-from skimprint._plan import _SCATTER_BYTES, MAY_DIFFER, Plan, first_difference
+from skimprint._plan import MAY_DIFFER, Plan, first_difference
 from skimprint._scoring.similarity import METRICS
-from skimprint._space import kernel_ridge
-from skimprint._space.regularization import SAMPLE_SIZE
 from skimprint.aggregation import Votes
 from skimprint.generation import KMeansProxies, LeastSquaresProxies
 from skimprint.normalization import IDENTITY, NORMS, PROXY_NORMS, l2_normalize
 
-EACH, SOME = _SCATTER_BYTES[True], _SCATTER_BYTES["auto"]
+# As the guide has them: bytes of scatters, and samples of each class.
+EACH, SOME = 2**62, 128 * 2**20
+SAMPLES, OF_KERNEL = 200, 1000
 
 
 class Part(BaseEstimator):
@@ -158,23 +158,23 @@ class TestNeeds:
             ({"whitening": 0.3}, Needs(2, 0, SOME)),
             ({"whitening": 0.3, "forgettable": True}, Needs(2, 0, EACH)),
             ({"whitening": 0.3, "forgettable": False}, Needs(2)),
-            ({"whitening": "auto"}, Needs(2, SAMPLE_SIZE, SOME)),
+            ({"whitening": "auto"}, Needs(2, SAMPLES, SOME)),
             ({"mean_weight": 0.3}, Needs(1)),
             ({"mean_weight": 0}, Needs()),
             ({"mean_weight": "auto"}, Needs(1)),
-            ({"kernel_weight": 0.3}, Needs(0, kernel_ridge.SAMPLE_SIZE)),
-            ({"temperature": "auto"}, Needs(0, SAMPLE_SIZE)),
+            ({"kernel_weight": 0.3}, Needs(0, OF_KERNEL)),
+            ({"temperature": "auto"}, Needs(0, SAMPLES)),
             ({"temperature": 2.0}, Needs()),
-            ({"rejection": Rejection(-1)}, Needs(0, SAMPLE_SIZE)),
+            ({"rejection": Rejection(-1)}, Needs(0, SAMPLES)),
             ({"rejection": Rejection(-1, threshold=0.5)}, Needs()),
             ({"generator": "least_squares"}, Needs(2, 0, SOME)),
             (
                 {"generator": LeastSquaresProxies(alpha="auto")},
-                Needs(2, SAMPLE_SIZE, SOME),
+                Needs(2, SAMPLES, SOME),
             ),
             (
                 {"kernel_weight": 0.3, "temperature": "auto", "whitening": 0.1},
-                Needs(2, kernel_ridge.SAMPLE_SIZE, SOME),
+                Needs(2, OF_KERNEL, SOME),
             ),
         ],
         ids=str,
