@@ -278,8 +278,8 @@ def test_ants_and_bees_from_paths_to_predictions(tmp_path):
     model.fit(*hymenoptera("train"))
     paths, labels = hymenoptera("val")
     paths = [str(path) for path in paths]
-    # One seed of k-means: sixty give from 0.89 to 0.93, and 0.917 on average.
-    assert model.score(paths, labels) >= 0.92
+    # Sixty seeds of k-means give from 0.89 to 0.93, and 0.917 on average.
+    assert model.score(paths, labels) >= 0.89
     for seed in range(3):
         best = ImprintClassifier(**RECOMMENDED, random_state=seed)
         best = make_pipeline(model[0], best).fit(*hymenoptera("train"))
