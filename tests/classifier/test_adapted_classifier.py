@@ -379,10 +379,12 @@ class Scorer(ClassifierMixin, BaseEstimator):
 @pytest.mark.parametrize("method", ["decision_function", "predict_proba"])
 @pytest.mark.parametrize("n_classes", [2, 10])
 def test_scores_of_any_form(digits, form, method, n_classes):
+    library = {"table": "pandas", "tensor": "torch"}.get(form, "numpy")
+    library = pytest.importorskip(library, reason=f"needs {library}")
     form = {
         "list": np.ndarray.tolist,
-        "table": lambda scores: pd.DataFrame(scores).squeeze(),
-        "tensor": pytest.importorskip("torch").tensor if form == "tensor" else None,
+        "table": lambda scores: library.DataFrame(scores).squeeze(),
+        "tensor": lambda scores: library.tensor(scores),
         "objects": lambda scores: scores.astype(object),
         "single": np.float32,
     }[form]
