@@ -215,59 +215,78 @@ def main():
         cases[f"a layer of other samples of the same data ({name})"] = (
             lambda name=name: halves(name)
         )
-    gains = {n_shots: [] for n_shots in SHOTS}
+    found = {}
     for title, case in cases.items():
         progress(title)
         try:
-            estimator, data, queries = case()
+            found[title] = measured(*case())
         except (ImportError, FileNotFoundError) as error:
             progress(f"left out: {error}")
             continue
-        columns, found = [], []
-        for n_shots in SHOTS:
-            rng = np.random.default_rng(n_shots)
-            supports = [shots_of(data, n_shots, rng) for _ in range(DRAWS)]
-            if supports[0] is None:
-                continue
-            columns.append(n_shots)
-            found.append([contenders(estimator, each, queries) for each in supports])
-        rows = []
-        means = {
-            name: [np.mean([each[name] for each in draws], axis=0) for draws in found]
-            for name in found[0][0]
-        }
-        for i, n_shots in enumerate(columns):
-            own = means["AdaptedClassifier"][i][0]
-            others = [
-                each[i][0]
-                for name, each in means.items()
-                if name not in ("AdaptedClassifier", HINDSIGHT)
-            ]
-            gains[n_shots].append(own - np.nanmax(others))
-        for name, values in means.items():
-            cells = (
-                "-"
-                if np.isnan(accuracy)
-                else f"{accuracy:.1f}" + ("" if np.isnan(loss) else f" ({loss:.2f})")
-                for accuracy, loss in values
-            )
-            rows.append([name, *cells])
         print(f"{title[0].upper()}{title[1:]}:\n")
-        table(["", *(str(n) for n in columns)], rows)
-    print(
-        "Points of accuracy by which `AdaptedClassifier` is above the best of the "
-        "others, but for what is chosen in hindsight:\n"
+        print_means(found[title])
+    print("Means of all sets that have so many samples:\n")
+    print_means(
+        {
+            n_shots: [draw for each in found.values() for draw in each.get(n_shots, [])]
+            for n_shots in SHOTS
+        }
     )
-    some = {n_shots: each for n_shots, each in gains.items() if each}
+    print_gains(found)
+
+
+def measured(estimator, data, queries):
+    """What contenders have by the number of shots: a dict for each draw."""
+    found = {}
+    for n_shots in SHOTS:
+        rng = np.random.default_rng(n_shots)
+        supports = [shots_of(data, n_shots, rng) for _ in range(DRAWS)]
+        if supports[0] is not None:
+            found[n_shots] = [contenders(estimator, each, queries) for each in supports]
+    return found
+
+
+def means_of(draws):
+    """Mean accuracy and log loss of each contender."""
+    return {name: np.mean([each[name] for each in draws], axis=0) for name in draws[0]}
+
+
+def print_means(found):
+    """Print a row of accuracies and log losses for each contender."""
+    means = [means_of(draws) for draws in found.values()]
+    rows = [[name, *(cell(*each[name]) for each in means)] for name in means[0]]
+    table(["", *map(str, found)], rows)
+
+
+def cell(accuracy, loss):
+    """Write an accuracy, and a log loss where there is one."""
+    if np.isnan(accuracy):
+        return "-"
+    return f"{accuracy:.1f}" + ("" if np.isnan(loss) else f" ({loss:.2f})")
+
+
+def print_gains(found):
+    """Print how far the adapted classifier is above the best of the others."""
+    print(
+        "Points of accuracy by which `AdaptedClassifier` is above whatever other one "
+        "is the best for a set, but for what is chosen in hindsight:\n"
+    )
+    gains = {n_shots: [] for n_shots in SHOTS}
+    for by_shots in found.values():
+        for n_shots, draws in by_shots.items():
+            accuracies = {name: each[0] for name, each in means_of(draws).items()}
+            own = accuracies.pop("AdaptedClassifier")
+            del accuracies[HINDSIGHT]
+            gains[n_shots].append(own - np.nanmax(list(accuracies.values())))
     rows = [
-        ["mean of the sets", *(f"{np.mean(each):.1f}" for each in some.values())],
-        ["worst set", *(f"{min(each):.1f}" for each in some.values())],
+        ["mean of the sets", *(f"{np.mean(each):.1f}" for each in gains.values())],
+        ["worst set", *(f"{min(each):.1f}" for each in gains.values())],
         [
             "sets below",
-            *(f"{np.sum(np.less(each, 0))} of {len(each)}" for each in some.values()),
+            *(f"{sum(g < 0 for g in each)} of {len(each)}" for each in gains.values()),
         ],
     ]
-    table(["", *map(str, some)], rows)
+    table(["", *map(str, gains)], rows)
 
 
 if __name__ == "__main__":

@@ -255,7 +255,7 @@ def attributes(
         *(search.cv_results_["mean_test_score"], search.refit_time_, search.scorer_),
         *(search.multimetric_, search.classes_, search.feature_names_in_),
         *(both.imprint_, both.share_, both.weights_, both.classes_),
-        *(both.n_features_in_, both.feature_names_in_),
+        *(both.estimator_, both.n_features_in_, both.feature_names_in_),
         *(embedder.device_, embedder.n_features_out_, embedder.fingerprint_),
         *(kmeans.cluster_centers_, kmeans.cluster_groups_, kmeans.groups_),
         *(kmeans.labels_, kmeans.inertia_, kmeans.n_iter_, kmeans.feature_names_in_),
