@@ -448,7 +448,7 @@ class ProxyGenerator(BaseEstimator, ABC):
             return compressed(points, bounds, n_jobs=n_jobs)
 
         def condense(place):
-            return self.condense(points.one(place), bounds[place])
+            return self._condensed(points.one(place), bounds[place])
 
         over = np.flatnonzero((bounds > 0) & (points.sizes > 2 * bounds))
         if not len(over):

@@ -206,19 +206,26 @@ def test_what_a_generator_of_the_user_returns(data, make, error, message):
         plain_classifier(Own()).fit(*data)
 
 
-def test_a_condense_that_returns_too_many_points_is_named(data):
+@pytest.mark.parametrize(
+    "selects, in_parts", [(True, False), (True, True), (False, True)]
+)
+def test_a_condense_that_returns_too_many_points_is_named(data, selects, in_parts):
     class Own(ProxyGenerator):
-        selects = True
         points_per_proxy = 2
 
         def generate(self, support, n_proxies, **options):
-            return selected(support, FIRST, np.arange(5))
+            return selected(support, support.order[support.offsets[:-1]], np.arange(5))
 
         def condense(self, points, bound):
             return points
 
-    with pytest.raises(ValueError, match=r"condense of Own .* at most 4 .*returned 30"):
-        plain_classifier(Own(), n_proxies=1).fit(*data)
+    Own.selects = selects
+    X, y = data
+    clf = plain_classifier(Own(), n_proxies=1)
+    if in_parts:
+        clf.fit(X[::15], y[::15])  # two of each class
+    with pytest.raises(ValueError, match=r"condense of Own .* at most 4 .*returned 3"):
+        clf.partial_fit(X, y).predict(X)
 
 
 @pytest.mark.parametrize("kind", [list, np.asarray])
