@@ -47,8 +47,8 @@ class Recipe:
         The labels, those of classes without weight included.
     temperature : float
         What scores are divided by.
-    familiarity : str
-        Which score of familiarity decides about a rejection.
+    familiarity_kind : str
+        Which familiarity decides about a rejection: as for `Scorer.familiarities`.
     threshold : float or None
         Less familiar queries are rejected.
     widths : list of int
