@@ -303,7 +303,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         of_imprint = _two_columns(to_host(self.imprint_.decision_function(X)))
         of_estimator = _scores_of(self.estimator_, X, self.classes_)
-        return self.weights_[0] * of_estimator + self.weights_[1] * of_imprint
+        weights = self.weights_.tolist()  # numbers of Python: float32 stays float32
+        return weights[0] * of_estimator + weights[1] * of_imprint
 
     def _check_estimator(self):
         try:

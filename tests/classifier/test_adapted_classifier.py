@@ -30,7 +30,7 @@ from skimprint.datasets import load_digits_embeddings
 def digits():
     """A layer, samples that it has not seen, and queries."""
     X, y = load_digits_embeddings(return_X_y=True)
-    X = X[:, :128]
+    X = X[:, :128].astype(np.float64)
     layer = LogisticRegression(max_iter=1000).fit(X[:150], y[:150])
     return layer, (X[150:1000], y[150:1000]), (X[1000:], y[1000:])
 
@@ -396,6 +396,21 @@ def test_scores_of_any_form(digits, form, method, n_classes):
     np.testing.assert_allclose(
         clf.predict_proba(queries), expected.predict_proba(queries), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_single_precision_stays(digits, dtype, n_classes):
+    (X, y), (queries, _) = digits[1:]
+    X, y, queries = (
+        np.asarray(X[y < n_classes], dtype),
+        y[y < n_classes],
+        dtype(queries),
+    )
+    layer = LogisticRegression(max_iter=1000).fit(X[:40], y[:40])
+    clf = AdaptedClassifier(layer).fit(*shots((X[40:], y[40:]), 3))
+    for method in ("decision_function", "predict_proba", "predict_log_proba"):
+        assert getattr(clf, method)(queries).dtype == dtype
 
 
 def test_whole_numbers_as_scores(digits):
