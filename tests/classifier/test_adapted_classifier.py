@@ -212,7 +212,7 @@ def test_weights_of_samples(digits):
     np.testing.assert_allclose(clf.predict_proba(X), expected.predict_proba(X))
     # Those of weight zero are as if they were not there, wherever they stand.
     X_more, y_more = np.repeat(X_few, 2, axis=0), np.repeat(y_few, 2)
-    X_more[::2], y_more[::2] = X_few[::-1], y_few[::-1][:]
+    X_more[::2], y_more[::2] = X_few[::-1], y_few[::-1]
     weight = np.tile([0.0, 1.0], len(y_few))
     clf = AdaptedClassifier(layer).fit(X_more, y_more, sample_weight=weight)
     np.testing.assert_allclose(clf.predict_proba(X), expected.predict_proba(X))
