@@ -87,6 +87,7 @@ def test_onnx_is_loaded_again_when_a_file_beside_it_has_changed(
 
 
 def test_a_file_that_holds_no_model_is_named(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs skimprint[onnx]")
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(
         ValueError, match=r"^model='onnx:.*' cannot be loaded\. .*whole"
