@@ -10,7 +10,7 @@ from embedders import Lengths, encode, mean_colour, pictures
 from memory import less_memory_than
 
 from skimprint import FoundationEmbedder
-from skimprint.embedding import _inputs, _pipeline
+from skimprint.embedding import _cache, _inputs, _pipeline
 from skimprint.embedding._inputs import Images, ItemError, Texts, as_items
 
 Image = pytest.importorskip("PIL.Image", reason="needs pillow")
@@ -230,6 +230,8 @@ def test_no_more_is_held_than_the_result_and_a_window(
 ):
     for module in (_inputs, _pipeline):
         monkeypatch.setattr(module, "WINDOW", 256)
+    # What waits to be written is what was embedded in so many seconds.
+    monkeypatch.setattr(_cache, "_PATIENCE", 0)
 
     def number(texts):
         return [[float(text[:5])] * 8 for text in texts]
