@@ -378,11 +378,13 @@ def cholesky(covariance, dtype=np.float64):
         shifted = covariance.copy()
         shifted.flat[:: d + 1] += floor
         with one_thread_if_small(d):
-            lower, failed = factorize(shifted.T, lower=True, overwrite_a=True)
+            lower, failed = factorize(
+                shifted.T, lower=True, overwrite_a=True, clean=False
+            )
         if not np.isfinite(np.diagonal(lower)).all():
             raise ValueError("the covariance must not contain infs or NaNs.")
         is_definite, floor = failed == 0, 10 * floor
-    return lower.T.astype(dtype, copy=False)
+    return np.triu(lower.T.astype(dtype, copy=False))
 
 
 def _inverse(upper):
