@@ -53,6 +53,10 @@ _RESULTS = (
     "refit_time_",
 )
 
+# What parameters may be: any text, "no" too, would count as true.
+_SAVING = {"learning": ["boolean"]}
+_TRUST = {"trusted": [list, tuple, None], "trust_remote_code": ["boolean"]}
+
 # What reading a file that is not ours, or damaged, may raise.
 _REFUSALS = (
     ArithmeticError,
@@ -114,7 +118,7 @@ def save(model: Any, folder: str | PathLike[str], *, learning: bool = True) -> N
     >>> again.partial_fit([[-1.0, 0.0]], ["left"]).predict([[-2.0, 0.1]])
     array(['left'], dtype='<U5')
     """
-    _check("save", learning=learning)
+    validate_parameter_constraints(_SAVING, {"learning": learning}, "save")
     safetensors = require("safetensors", "skimprint.persistence")
     save_file = require("safetensors.numpy", "skimprint.persistence").save_file
     # A classifier may have forgotten all classes, which is no error here.
@@ -203,10 +207,10 @@ def load(
     ...     persistence.load(folder).predict([[0.1, 2.0]])
     array(['up'], dtype='<U5')
     """
-    _check("load", trusted=trusted, trust_remote_code=trust_remote_code)
+    trust = {"trusted": trusted, "trust_remote_code": trust_remote_code}
+    validate_parameter_constraints(_TRUST, trust, "load")
     safetensors = require("safetensors", "skimprint.persistence")
     folder = Path(folder)
-    trust = {"trusted": trusted, "trust_remote_code": trust_remote_code}
 
     writer = __version__
 
@@ -234,19 +238,6 @@ def load(
         if writer != __version__:
             why += f" It was written by skimprint {writer!r}; this is {__version__!r}."
         raise ValueError(f"{folder} cannot be loaded as a model: {why}") from error
-
-
-_PARAMETERS = {
-    "learning": ["boolean"],
-    "trusted": [list, tuple, None],
-    "trust_remote_code": ["boolean"],
-}
-
-
-def _check(caller_name, **given):
-    """Refuse parameters of the wrong type: "no" would count as true."""
-    wanted = {name: _PARAMETERS[name] for name in given}
-    validate_parameter_constraints(wanted, given, caller_name)
 
 
 def _has_ours(model):
