@@ -434,10 +434,8 @@ class FamiliarityDisplay:
                 "threshold must be a number, such as rejection_threshold_ of a "
                 f"classifier, or None; got {threshold!r}."
             )
-        known, unknown = (
-            checked_vector(known, "known"),
-            checked_vector(unknown, "unknown"),
-        )
+        known = checked_vector(known, "known")
+        unknown = checked_vector(unknown, "unknown")
         return cls(known, unknown, threshold).plot(ax=ax)
 
     def plot(self, *, ax: Any = None, n_bins: int = 40) -> Self:
@@ -884,10 +882,8 @@ class CollapseDisplay:
         ValueError
             If there are not as many gains, or names, as there are scores.
         """
-        collapse, gain = (
-            checked_vector(collapse, "collapse"),
-            checked_vector(gain, "gain"),
-        )
+        collapse = checked_vector(collapse, "collapse")
+        gain = checked_vector(gain, "gain")
         if names is None:
             names = range(len(collapse))
         names = [str(name) for name in names]
