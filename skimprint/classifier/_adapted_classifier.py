@@ -8,15 +8,21 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import HasMethods
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from .._arrays.device import to_host
 from .._scoring.leave_one_out import leave_one_out
 from .._space.likelihood import balanced
 from .._space.regularization import last_of_the_best
 from .._types import Array
-from .._validation import check_components, check_returned, fit_context, shortened
-from ._calibration import PRIOR, probable_temperature
+from .._validation import (
+    check_components,
+    check_returned,
+    fit_context,
+    shortened,
+    stacked,
+)
+from ._calibration import PRIOR, probable_temperature, temperature_by
 from ._classifier import ImprintClassifier
 
 # Shares of the samples to choose among. Of equally good ones the last is taken, which
@@ -179,7 +185,10 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         (X,) = indexable(X)
         scores = _scores_of(self.estimator, _safe_indexing(X, rows), classes)
         temperatures = np.array(
-            [probable_temperature(scores, codes, weights), imprint.temperature_]
+            [
+                probable_temperature(scores, codes, weights),
+                temperature_by(scorer, found),
+            ]
         )
         share, temperature = _ONE_SHOT_SHARE, 1.0
         if found is not None:
@@ -194,16 +203,12 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
             alone = np.mean(found.is_alone)
             share = float((1 - alone) * _SHARES[best] + alone * _ONE_SHOT_SHARE)
             temperature = probable_temperature(mixed(share), codes, weights)
+        validate_data(self, stacked(X), skip_check_array=True)  # width, and names
         self.estimator_ = self.estimator
         self.imprint_ = imprint
         self.share_ = share
         self.weights_ = np.array([1 - share, share]) / temperatures / temperature
         self.classes_ = classes
-        self.n_features_in_ = imprint.n_features_in_
-        if hasattr(imprint, "feature_names_in_"):
-            self.feature_names_in_ = imprint.feature_names_in_
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
         return self
 
     def decision_function(self, X: Array) -> np.ndarray:

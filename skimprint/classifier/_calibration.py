@@ -62,40 +62,63 @@ def calibrate(scorer, kind):
     """
     with scorer.lock:  # threads that come meanwhile wait
         if kind not in scorer.calibrations:
-            found = _calibrated(scorer, kind)
-            if not _tells_apart(scorer.head):
-                found = found._replace(temperature=1.0)
-            scorer.calibrations[kind] = found
+            scorer.calibrations[kind] = _calibrated(scorer, kind)
         return scorer.calibrations[kind]
 
 
 def _calibrated(scorer, kind):
-    """Do what `calibrate` does, whether or not the classes differ."""
     if scorer.plan.needs.samples == 0:
         raise NotFittedError(
             "temperature='auto' and Rejection(threshold='auto') need samples of each "
             "class, but were set after fit: call fit again."
         )
     found = leave_one_out(scorer, kind)
+    temperature = temperature_by(scorer, found)
     if found is None:
-        temperature = _between_classes(*scores_of_kept(scorer))
         return Calibration(temperature, np.empty(0), np.empty(0))
+    familiarities, weights = _with_one_shot(found, _share_alone(scorer, found))
+    # Equal weights are 1, so that shares of them are exact.
+    weights /= weights.max()
+    return Calibration(temperature, familiarities, weights)
+
+
+def temperature_by(scorer, found):
+    """Find the most probable temperature by what is said of left-out samples.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Of all that is known.
+    found : LeftOutScores or None
+        Of `leave_one_out`, for any kind of familiarity.
+
+    Returns
+    -------
+    temperature : float
+        1 if classes do not differ.
+    """
+    if not _tells_apart(scorer.head):
+        return 1.0
+    if found is None:
+        return _between_classes(*scores_of_kept(scorer))
     # Each class has the same say, as in what is chosen besides.
     weights = balanced(found.weights, found.codes)
     temperature = probable_temperature(found.scores, found.codes, weights)
     # So have classes of one sample, in the square, as deviations do. On eight data sets
     # with 1 sample of a tenth to nine tenths of the classes, and 5 to 60 of the others,
     # the log loss is 1.39 so, 1.42 in the logarithm, and 1.31 at best.
-    is_head = scorer.head.space.is_head
-    share = np.count_nonzero(found.is_alone) / np.count_nonzero(~is_head)
+    share = _share_alone(scorer, found)
     if share:
         elsewhere = _between_classes(*scores_of_kept(scorer, found.is_alone))
         several, single = np.sqrt(1 - share) * temperature, np.sqrt(share) * elsewhere
         temperature = np.hypot(several, single)
-    familiarities, weights = _with_one_shot(found, weights, share)
-    # Equal weights are 1, so that shares of them are exact.
-    weights /= weights.max()
-    return Calibration(float(temperature), familiarities, weights)
+    return float(temperature)
+
+
+def _share_alone(scorer, found):
+    """Find the share of classes that have one sample, of all that were learnt."""
+    is_head = scorer.head.space.is_head
+    return np.count_nonzero(found.is_alone) / np.count_nonzero(~is_head)
 
 
 def probable_temperature(scores, codes, weights=None):
@@ -107,12 +130,13 @@ def probable_temperature(scores, codes, weights=None):
     return temperature if np.isfinite(temperature) else 1.0
 
 
-def _with_one_shot(found, weights, share):
+def _with_one_shot(found, share):
     """Give classes of one sample their share, by samples of others, scored as theirs.
 
     A sample of a class of several, to which one other sample of its class is all that
     is known of it, is what a query of a class of one sample is.
     """
+    weights = balanced(found.weights, found.codes)
     has_other = np.isfinite(found.one_shot)
     if not has_other.any():
         return found.familiarities, weights
