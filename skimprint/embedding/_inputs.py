@@ -7,6 +7,7 @@ from collections.abc import MutableSequence, Sequence, Sized
 import numpy as np
 from array_api_compat import is_torch_array
 
+from .._arrays.threads import ForkSafeLock
 from .._validation import refuse_collections
 from ._fingerprint import tensor_parts
 from ._items import WINDOW, ItemError, is_pil
@@ -121,18 +122,19 @@ class _Column(Sequence):
         self.column = getattr(column, "iloc", column)
         self.convert = convert
         self.n_items = len(column)
-        self.made = None, []  # where it starts, and the items
+        self._made = None, []  # where it starts, and the items
+        self._lock = ForkSafeLock()
 
     def __len__(self):
         return self.n_items
 
     def __getitem__(self, index):
         start = index - index % WINDOW
-        made = self.made  # looked up once, since threads share it
-        if made[0] != start:
-            part = self.column[start : start + WINDOW]
-            made = self.made = start, getattr(part, self.convert)()
-        return made[1][index - start]
+        with self._lock:  # of threads that come at once, one makes the items
+            if self._made[0] != start:
+                part = self.column[start : start + WINDOW]
+                self._made = start, getattr(part, self.convert)()
+            return self._made[1][index - start]
 
 
 def are_at_hand(items):

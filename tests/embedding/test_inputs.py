@@ -1,7 +1,9 @@
 import io
 import threading
+import time
 from collections import UserList, deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +248,39 @@ def test_no_more_is_held_than_the_result_and_a_window(
     with less_memory_than(held + 8 * 4 * len(X)):
         rows = embedder.transform(X)
     assert rows[:, 0].tolist() == [*range(20_000), 0]
+
+
+def test_threads_that_come_at_once_make_the_items_of_a_window_once(monkeypatch):
+    monkeypatch.setattr(_inputs, "WINDOW", 8)
+    made = []
+
+    class Slow(Sequence):
+        def __init__(self, numbers):
+            self.numbers = numbers
+
+        def __len__(self):
+            return len(self.numbers)
+
+        def __getitem__(self, part):
+            return Slow(self.numbers[part])
+
+        def to_list(self):
+            made.append(self.numbers)
+            time.sleep(0.02)
+            return list(self.numbers)
+
+    items = _inputs._Column(Slow(range(24)), "to_list")
+    for start in range(0, 24, 8):
+        together = threading.Barrier(8)
+
+        def take(index, together=together):
+            together.wait()
+            return items[index]
+
+        with ThreadPoolExecutor(8) as pool:
+            window = range(start, start + 8)
+            assert list(pool.map(take, window)) == [*window]
+    assert made == [range(0, 8), range(8, 16), range(16, 24)]
 
 
 @pytest.mark.parametrize("cached", [False, True])
