@@ -3,6 +3,7 @@
 import json
 
 from .. import __version__
+from ..classifier._steps import last_step
 
 _CARD = """---
 library_name: skimprint
@@ -43,16 +44,25 @@ Loading runs no code of this folder's. `config.json` has the parameters and the 
 _MAX_ROWS = 200
 _MAX_LETTERS = 2000
 
+# What models have in them that a card is about: in the config, and as an attribute.
+_INNER = {
+    "AdaptedClassifier": ("imprint", "imprint_"),
+    "FrozenEstimator": ("estimator", "estimator"),
+    "ImprintClassifierCV": ("best", "best_estimator_"),
+}
 
-def card_of(model, config):
+
+def card_of(model, config, files):
     """Write a model card.
 
     Parameters
     ----------
-    model : ImprintClassifier, ImprintClassifierCV or Pipeline
+    model : ImprintClassifier, ImprintClassifierCV, AdaptedClassifier or Pipeline
         Is fitted.
     config : dict
         What is written of it.
+    files : collection of str
+        Names of the files that skops has written.
 
     Returns
     -------
@@ -60,10 +70,7 @@ def card_of(model, config):
         Markdown.
     """
     steps = [step for _, step in config.get("steps", []) if isinstance(step, dict)]
-    final = (steps or [config])[-1]
-    estimator = getattr(model, "best_estimator_", model[-1] if steps else model)
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    settings = final.get("best", final).get("parameters", {})
+    final, estimator = (steps[-1], model[-1]) if steps else (config, model)
     defaults = {}
     rows = []
     lines = [
@@ -72,13 +79,20 @@ def card_of(model, config):
         for step in steps
         if step["class"] == "FoundationEmbedder"
     ]
+    while final["class"] in _INNER:
+        if type(estimator).__name__ == "AdaptedClassifier":
+            adapted = type(last_step(estimator.estimator_)).__name__
+            lines.append(f"`{adapted}`, adapted to a few samples of its classes.")
+        key, attribute = _INNER[final["class"]]
+        final, estimator = final[key], getattr(estimator, attribute, estimator)
+    settings = final.get("parameters", {})
     if type(estimator).__name__ == "ImprintClassifier":
         classes = getattr(estimator, "classes_", [])
         shots = getattr(estimator, "class_count_", [])
         defaults = type(estimator)().get_params(deep=False)
         n_features = estimator.n_features_in_
         lines.append(f"{len(classes)} classes of embeddings of {n_features} features.")
-        if not final.get("best", final)["learning"]:
+        if not final["learning"]:
             lines.append("It predicts, and cannot learn more.")
         rows = [
             f"| {_cell(label)} | {shot:.12g} |"
@@ -93,7 +107,7 @@ def card_of(model, config):
     }
     return _CARD.format(
         summary=" ".join(lines),
-        steps=", `*.skops` the transformers of scikit-learn" if steps else "",
+        steps=", `*.skops` the estimators of scikit-learn" if files else "",
         version=__version__,
         settings=json.dumps(changed, indent=1, ensure_ascii=False),
         classes="\n".join(rows),

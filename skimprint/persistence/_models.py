@@ -14,8 +14,15 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
-from ..classifier import ImprintClassifier, ImprintClassifierCV
-from ..classifier._plain.arrays import MAX_TEXT_BYTES, Arrays, Checked
+from ..classifier import AdaptedClassifier, ImprintClassifier, ImprintClassifierCV
+from ..classifier._plain.arrays import (
+    FINITE,
+    MAX_TEXT_BYTES,
+    SHARE,
+    Arrays,
+    Checked,
+    number,
+)
 from ..classifier._steps import last_step
 from ..embedding._embedder import FoundationEmbedder
 from ..embedding._extras import require
@@ -76,13 +83,14 @@ def save(model: Any, folder: str | PathLike[str], *, learning: bool = True) -> N
 
     The folder has the layout of a model hub: ``config.json`` (parameters, classes),
     ``model.safetensors`` (arrays), ``README.md`` (a model card), and a file for each
-    transformer of scikit-learn's, written by skops. Needs ``skimprint[files]``.
+    estimator of scikit-learn's, written by skops. Needs ``skimprint[files]``.
 
     Parameters
     ----------
-    model : ImprintClassifier, ImprintClassifierCV or Pipeline
+    model : ImprintClassifier, ImprintClassifierCV, AdaptedClassifier or Pipeline
         Is fitted. The steps of a pipeline are a `FoundationEmbedder` with a named
-        model, transformers of scikit-learn and a classifier.
+        model, transformers of scikit-learn and a classifier. What an
+        `AdaptedClassifier` adapts is any of these or a classifier of scikit-learn.
     folder : path-like
         A new or an empty folder, or a model that was saved before, which is replaced in
         one step.
@@ -130,12 +138,12 @@ def save(model: Any, folder: str | PathLike[str], *, learning: bool = True) -> N
             "Save its best_estimator_" if _has_ours(best) else "Write it with skops.io"
         )
         raise ValueError(
-            "model must be an ImprintClassifier, an ImprintClassifierCV or a pipeline "
-            "with one of them, not of a class derived from these; got "
-            f"{type(model).__name__}. {cure}."
+            "model must be an ImprintClassifier, an ImprintClassifierCV, an "
+            "AdaptedClassifier or a pipeline with one of them, not of a class derived "
+            f"from these; got {type(model).__name__}. {cure}."
         )
     arrays = Arrays()
-    files: dict[str, bytes] = {}  # of transformers
+    files: dict[str, bytes] = {}  # of estimators of scikit-learn
     config = {
         "format": FORMAT,
         "format_version": VERSION,
@@ -143,7 +151,7 @@ def save(model: Any, folder: str | PathLike[str], *, learning: bool = True) -> N
         "model": _write(model, arrays, files, learning),
     }
     content = config_as_bytes(config)
-    card = card_of(model, config["model"])
+    card = card_of(model, config["model"], files)
     with replacing(folder) as new:
         (new / CONFIG).write_bytes(content)
         (new / CARD).write_text(card, "utf-8", "backslashreplace", newline="\n")
@@ -182,7 +190,7 @@ def load(
 
     Returns
     -------
-    model : ImprintClassifier, ImprintClassifierCV or Pipeline
+    model : ImprintClassifier, ImprintClassifierCV, AdaptedClassifier or Pipeline
         Predicts with the same bits, and goes on learning. While somebody saves to the
         folder, it is the model before that or the one after it.
 
@@ -280,6 +288,21 @@ def _write(model, arrays, files, learning):
             "results": encode_each({k: getattr(model, k) for k in _RESULTS}, arrays),
             "best": _write(best, arrays.of("best"), files, learning),
         }
+    if type(model) is AdaptedClassifier:
+        parts = {"estimator": model.estimator_, "imprint": model.imprint_}
+        if model.estimator is not model.estimator_:  # it was set after fit
+            parts["estimator_then"] = model.estimator
+        return {
+            "class": "AdaptedClassifier",
+            "parameters": encode_each(
+                {"imprint": model.imprint}, arrays.of("parameters")
+            ),
+            "share": model.share_,
+            "weights": model.weights_.tolist(),
+        } | {k: _write(v, arrays.of(k), files, learning) for k, v in parts.items()}
+    if type(model) is FrozenEstimator:
+        inner = _write(model.estimator, arrays, files, learning)
+        return {"class": "FrozenEstimator", "estimator": inner}
     if type(model) is Pipeline:
         steps = [
             [name, _write(step, arrays.of(name), files, learning)]
@@ -304,22 +327,17 @@ def _write(model, arrays, files, learning):
 
 
 def _write_step(model, files):
-    """Write a transformer of scikit-learn's to a file of its own."""
-    if type(model) is FrozenEstimator and _has_ours(model):
-        raise ValueError(
-            "model must have its parts of skimprint as they are; got a FrozenEstimator "
-            f"around {type(model.estimator).__name__}. Put its estimator in its place, "
-            "and freeze it again once it is loaded."
-        )
+    """Write an estimator of scikit-learn's to a file of its own."""
     if not type(model).__module__.startswith("sklearn."):
         raise ValueError(
-            "model must be an ImprintClassifier, an ImprintClassifierCV or a Pipeline "
-            "of them, a FoundationEmbedder and transformers of scikit-learn; got "
-            f"{model!r}. Save the parts that it is made of."
+            "model must be an ImprintClassifier, an ImprintClassifierCV, an "
+            "AdaptedClassifier or a Pipeline of them, a FoundationEmbedder and "
+            f"estimators of scikit-learn; got {model!r}. Save the parts that it is "
+            "made of."
         )
-    skops = require("skops.io", "Saving transformers of scikit-learn")
+    skops = require("skops.io", "Saving estimators of scikit-learn")
     # Not every file system can hold names of steps, or tells "PCA" from "pca".
-    name = f"transformer_{len(files)}{STEP}"
+    name = f"estimator_{len(files)}{STEP}"
     files[name] = skops.dumps(model)
     types = skops.get_untrusted_types(data=files[name])
     try:
@@ -352,6 +370,26 @@ def _read(config, arrays, folder, trust):
         model.scorer_ = model._made_scorers()
         model.multimetric_ = isinstance(model.scorer_, dict)
         return model
+    if kind == "AdaptedClassifier":
+        parts = {
+            name: _read(config[name], arrays.of(name), folder, trust)
+            for name in ("estimator", "estimator_then")
+            if name in config
+        }
+        then = parts.get("estimator_then", parts["estimator"])
+        model = AdaptedClassifier(then, **decode_each(config["parameters"], arrays))
+        model._validate_params()
+        model.estimator_ = parts["estimator"]
+        model.imprint_ = read_classifier(config["imprint"], arrays.of("imprint"))
+        model.share_ = number(config["share"], "share", SHARE)
+        first, second = (number(w, "weights", FINITE) for w in config["weights"])
+        model.weights_ = np.array([first, second])
+        for name in ("classes_", "n_features_in_", "feature_names_in_"):
+            if hasattr(model.imprint_, name):
+                setattr(model, name, getattr(model.imprint_, name))
+        return model
+    if kind == "FrozenEstimator":
+        return FrozenEstimator(_read(config["estimator"], arrays, folder, trust))
     if kind == "Pipeline":
         steps = [
             (name, _read(step, arrays.of(name), folder, trust))
@@ -366,8 +404,8 @@ def _read(config, arrays, folder, trust):
 
 
 def _read_step(name, folder, trust):
-    """Load a transformer of scikit-learn's from its file."""
-    skops = require("skops.io", "Loading transformers of scikit-learn")
+    """Load an estimator of scikit-learn's from its file."""
+    skops = require("skops.io", "Loading estimators of scikit-learn")
     path = regular_file(folder, name)
     try:
         check_archive(path)

@@ -200,7 +200,7 @@ def test_who_may_read_a_model_may_read_the_files_that_are_new_in_it(digits, save
     model = make_pipeline(StandardScaler(), plain_classifier("mean")).fit(*digits)
     persistence.save(model, saved)
     assert {path.name: mode_of(path) for path in saved.iterdir()} == dict.fromkeys(
-        ["README.md", "config.json", "model.safetensors", "transformer_0.skops"], 0o600
+        ["README.md", "config.json", "model.safetensors", "estimator_0.skops"], 0o600
     )
 
 
@@ -259,7 +259,7 @@ def test_a_model_is_read_of_one_folder_though_it_is_replaced(
 
 
 @pytest.mark.parametrize(
-    "largest", ["README.md", "config.json", "model.safetensors", "transformer_0.skops"]
+    "largest", ["README.md", "config.json", "model.safetensors", "estimator_0.skops"]
 )
 def test_a_file_that_finds_no_room_is_an_error_of_the_system(digits, saved, largest):
     resource = pytest.importorskip("resource", reason="needs limits of POSIX")

@@ -14,9 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from memory import less_memory_than
-from saved_models import assert_same, edit, edit_arrays, names_in, through
+from saved_models import (
+    METHODS_OF_QUERIES,
+    assert_same,
+    edit,
+    edit_arrays,
+    names_in,
+    through,
+)
 from scipy.signal import medfilt
 from settings import plain_classifier
+from sklearn.base import clone
 from sklearn.cluster import (
     AgglomerativeClustering,
     BisectingKMeans,
@@ -26,12 +34,15 @@ from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import skimprint
 from skimprint import (
+    AdaptedClassifier,
     FoundationEmbedder,
     ImprintClassifier,
     ImprintClassifierCV,
@@ -588,7 +599,7 @@ def test_any_change_of_a_transformer_is_a_clear_error_or_none(folder, member):
     X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
     model = make_pipeline(StandardScaler(), plain_classifier("mean")).fit(X, y)
     persistence.save(model, folder)
-    path = folder / "transformer_0.skops"
+    path = folder / "estimator_0.skops"
     content = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -603,7 +614,7 @@ def test_any_change_of_a_transformer_is_a_clear_error_or_none(folder, member):
                 archive.writestr(name, new if fnmatch(name, member) else old)
 
     messages = refusals(folder, damage)
-    assert any("transformer_0.skops" in message for message in messages)
+    assert any("estimator_0.skops" in message for message in messages)
 
 
 def with_byte_changed(content, rng, most):
@@ -786,20 +797,125 @@ def test_of_a_search_the_best_estimator_is_to_be_saved(search, in_pipeline, tmp_
         persistence.save(model.best_estimator_, tmp_path / "model")
 
 
-@pytest.mark.parametrize("where", ["alone", "last", "after ours", "within"])
-def test_what_is_frozen_is_to_be_saved_in_its_place(where, tmp_path):
+@pytest.mark.parametrize("where", ["alone", "last", "around steps", "around a search"])
+def test_what_is_frozen_comes_back_frozen(where, folder):
+    pytest.importorskip("skops", reason="needs skimprint[files]")
     X, y = np.eye(4), [0, 0, 1, 1]
-    frozen = FrozenEstimator(ImprintClassifier("mean").fit(X, y))
+    clf = ImprintClassifier("mean").fit(X, y)
+    search = ImprintClassifierCV(clf, {"mean_weight": [0.0]}, cv=2).fit(X, y)
+    scaler = FrozenEstimator(StandardScaler().fit(X))
     model = {
-        "alone": frozen,
-        "last": make_pipeline(StandardScaler(), frozen),
-        "after ours": make_pipeline(FoundationEmbedder("timm:resnet18"), frozen),
-        "within": FrozenEstimator(make_pipeline(StandardScaler(), frozen)),
+        "alone": FrozenEstimator(clf),
+        "last": make_pipeline(scaler, FrozenEstimator(clf)),
+        "around steps": FrozenEstimator(make_pipeline(scaler, FrozenEstimator(clf))),
+        "around a search": FrozenEstimator(search),
     }[where]
-    if where == "last":
-        model.fit(X, y)
-    with pytest.raises(ValueError, match=r"a FrozenEstimator around .*in its place"):
-        persistence.save(model, tmp_path / "model")
+    again = through(model, folder)
+    assert repr(again) == repr(model)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert ("2 classes of" in (folder / "README.md").read_text("utf-8")) == (
+        where != "around steps"
+    )
+
+
+PRIORS = {
+    "prompts": ImprintClassifier.from_method("qi"),
+    "search": ImprintClassifierCV(plain_classifier(), {"n_proxies": [1, 2]}, cv=2),
+    "layer": LogisticRegression(max_iter=1000),
+    "neighbours": KNeighborsClassifier(),
+    "steps": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+}
+
+
+@pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
+@pytest.mark.parametrize("learning", [True, False])
+@pytest.mark.parametrize("labels", ["numbers", "text"])
+def test_an_adapted_classifier_comes_back(digits, folder, prior, learning, labels):
+    pytest.importorskip("skops", reason="needs skimprint[files]")
+    X, y = digits[0], digits[1] if labels == "numbers" else digits[1].astype(str)
+    prior = clone(prior).fit(X[:200], y[:200])
+    imprint = plain_classifier("mean", whitening=None)
+    queries, frozen = X[300:], AdaptedClassifier(FrozenEstimator(prior), imprint)
+    for model in (
+        AdaptedClassifier(prior, imprint),
+        make_pipeline(StandardScaler(), frozen),
+    ):
+        model.fit(X[200:300], y[200:300])
+        again = through(model, folder, learning=learning)
+        assert repr(again) == repr(model)
+        for name in METHODS_OF_QUERIES[:4]:
+            expected, found = (getattr(each, name)(queries) for each in (model, again))
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected, name)
+        last, again = last_step(model), last_step(again)
+        assert again.estimator is again.estimator_
+        np.testing.assert_array_equal(again.weights_, last.weights_)
+        assert again.share_ == last.share_
+        assert again.n_features_in_ == last.n_features_in_
+        # It learns samples again, as a new one does.
+        for each in (again, last):
+            each.fit(X[200:260], y[200:260])
+        np.testing.assert_array_equal(again.predict_proba(X), last.predict_proba(X))
+    last = type(last_step(prior)).__name__
+    assert f"`{last}`, adapted to" in (folder / "README.md").read_text("utf-8")
+
+
+def test_an_adapted_classifier_keeps_names_and_parameters_set_later(digits, folder):
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    X, y = digits
+    X = pandas.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])])
+    clf = AdaptedClassifier(plain_classifier("mean").fit(X[:200], y[:200]))
+    clf.fit(X[200:300], y[200:300])
+    other = plain_classifier("mean", metric="cosine").fit(X[:100], y[:100])
+    again = through(clf.set_params(estimator=other, imprint=other), folder)
+    np.testing.assert_array_equal(again.feature_names_in_, clf.feature_names_in_)
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    for each in (clf, again):
+        each.fit(X[200:250], y[200:250])
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+
+
+def test_an_adapted_classifier_of_what_cannot_be_written_is_refused(digits, folder):
+    X, y = digits
+
+    class Own(LogisticRegression):
+        pass
+
+    layer = Own(max_iter=1000).fit(X[:200], y[:200])
+    model = AdaptedClassifier(layer).fit(X[200:300], y[200:300])
+    with pytest.raises(ValueError, match=r"estimators of scikit-learn; got Own"):
+        persistence.save(model, folder)
+    layer = plain_classifier("mean").fit(X[:200], y[:200])
+    imprint = plain_classifier(query_norm=np.copy, support_norm=np.copy)
+    model = AdaptedClassifier(layer, imprint).fit(X[200:300], y[200:300])
+    with pytest.raises(ValueError, match="imprint__query_norm must be a value that"):
+        persistence.save(model, folder)
+    with pytest.raises(NotFittedError):
+        persistence.save(AdaptedClassifier(layer), folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        *(("weights", wrong) for wrong in ([1.0], [1.0] * 3, ["1", 2.0], None, 1.0)),
+        *(("weights", [wrong, 1.0]) for wrong in (float("nan"), float("inf"), None)),
+        *(("share", wrong) for wrong in (None, 1.1, "0.5", [0.5], float("nan"))),
+        *(("estimator", wrong) for wrong in (None, "passthrough", 3, {"class": "no"})),
+        *(("imprint", wrong) for wrong in (None, "passthrough", {"class": "no"})),
+        ("estimator_then", "passthrough"),
+        ("parameters", {"imprint": 3}),
+        ("parameters", {"imprint": None, "other": 3}),
+    ],
+)
+def test_a_damaged_adapted_classifier_is_a_clear_error(digits, folder, name, wrong):
+    X, y = digits
+    layer = plain_classifier("mean").fit(X[:200], y[:200])
+    model = AdaptedClassifier(layer).fit(X[200:300], y[200:300])
+    persistence.save(model, folder)
+    edit(folder, lambda _, model: model.update({name: wrong}))
+    with pytest.raises(ValueError, match="cannot be loaded as a model"):
+        persistence.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -824,7 +940,7 @@ def test_steps_may_have_any_names(name, tmp_path):
     assert names_in(tmp_path) == ["model"]
     names = {each.casefold() for each in names_in(tmp_path / "model")}
     assert names == {
-        *(f"transformer_{i}.skops" for i in range(4)),
+        *(f"estimator_{i}.skops" for i in range(4)),
         *("config.json", "model.safetensors", "readme.md"),
     }
 
