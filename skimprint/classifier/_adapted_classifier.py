@@ -24,6 +24,7 @@ from .._validation import (
 )
 from ._calibration import PRIOR, probable_temperature, temperature_by
 from ._classifier import ImprintClassifier
+from ._onnx_hooks import OnnxHooks
 
 # Shares of the samples to choose among. Of equally good ones the last is taken, which
 # leaves the most to the classifier that was there.
@@ -36,7 +37,7 @@ _ONE_SHOT_SHARE = 0.2
 _LEAST_PROBABILITY = 1e-6
 
 
-class AdaptedClassifier(ClassifierMixin, BaseEstimator):
+class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
     """Adapt a fitted classifier to a few samples of its classes, without training.
 
     Prompts or the last layer of a network tell classes apart before there are samples
@@ -336,13 +337,37 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
             found = [
                 f"{name} {shortened(each)}" for name, each in found.items() if each
             ]
-            raise ValueError(
-                "y must have samples of each class of estimator, with a weight above "
-                f"zero, and of no other; it has {' and '.join(found)}. Classes that "
-                "only one of both knows have scores on no common scale: "
+            cure = (
+                "Classes that only one of both knows have scores on no common scale: "
                 "ImprintClassifier.from_head(weight, classes).partial_fit(X, y) learns "
                 "such ones beside a layer."
             )
+            if new == set(range(len(of_estimator))):
+                cure = (
+                    "Where scikit-learn numbers labels first, as cross_val_predict "
+                    "does for probabilities, fit estimator to numbers, too: "
+                    "y = LabelEncoder().fit_transform(y)."
+                )
+            raise ValueError(
+                "y must have samples of each class of estimator, with a weight above "
+                f"zero, and of no other; it has {' and '.join(found)}. {cure}"
+            )
+
+
+def places_in(estimator, classes):
+    """Find the places of classes among those of a fitted classifier: a list.
+
+    It must still have them, and no others: what it learns or forgets later has no say.
+    """
+    labels = _labels_of(estimator)
+    place = {label: i for i, label in enumerate(labels)}
+    if place.keys() != set(classes.tolist()):
+        raise ValueError(
+            "estimator_ must have the classes that it had when the samples were "
+            f"learnt, {shortened(classes.tolist())}; it has {shortened(labels)} now. "
+            "Fit again, with samples of each of these."
+        )
+    return [place[label] for label in classes.tolist()]
 
 
 def _labels_of(estimator):
@@ -352,6 +377,7 @@ def _labels_of(estimator):
 
 def _scores_of(estimator, X, classes):
     """Score queries, in the order of given classes: of shape (n_queries, n_classes)."""
+    places = places_in(estimator, classes)
     is_decision = hasattr(estimator, "decision_function")
     name = "decision_function" if is_decision else "predict_proba"
     scores = np.asarray(to_host(getattr(estimator, name)(X)))
@@ -365,8 +391,7 @@ def _scores_of(estimator, X, classes):
     scores = _two_columns(scores)
     if not is_decision:
         scores = np.log(np.maximum(scores, _LEAST_PROBABILITY))
-    place = {label: i for i, label in enumerate(_labels_of(estimator))}
-    return scores[:, [place[label] for label in classes.tolist()]]
+    return scores[:, places]
 
 
 def _two_columns(scores):

@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
-from ..classifier import ImprintClassifier, ImprintClassifierCV
+from ..classifier import AdaptedClassifier, ImprintClassifier, ImprintClassifierCV
 from ..classifier._steps import last_step, steps_of
 from ..embedding._embedder import FoundationEmbedder
 from ..embedding._extras import require
@@ -26,8 +26,10 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
 
     Parameters
     ----------
-    model : ImprintClassifier, Pipeline or search
-        Is fitted. skl2onnx converts the transformers of a pipeline.
+    model : ImprintClassifier, AdaptedClassifier, Pipeline or search
+        Is fitted. skl2onnx converts the transformers of a pipeline. What an
+        `AdaptedClassifier` adapts is one of ours, a linear model of scikit-learn's, or
+        a pipeline that ends with one.
     nearest : bool, default=False
         Whether to tell the nearest proxy, and the training row that it is or that is
         nearest to it.
@@ -38,14 +40,15 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
         With the input ``X``, of shape (n, n_features), and the outputs ``label``,
         ``probabilities`` (n, n_classes), ``familiarity`` and, if asked for, ``proxy``
         and ``training_row``: of shape (n,). Queries that are rejected have the label
-        of the rejection.
+        of the rejection. Familiarity and proxies of an `AdaptedClassifier` are those of
+        its ``imprint_``.
 
     Raises
     ------
     ValueError
-        If a part has no form in ONNX: a function, or an embedder; if a subclass
-        overrides what the outputs stand for, such as ``predict``; or if a pipeline
-        takes text.
+        If a part has no form in ONNX: a function, an embedder, or another classifier;
+        if a subclass overrides what the outputs stand for, such as ``predict``; or if a
+        pipeline takes text.
     TypeError
         If the model is no classifier of ours, and does not end with one.
 
@@ -73,11 +76,11 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
                 "join them to the model's own graph."
             )
     last, final = steps[-1] if steps else (None, model)
-    if not isinstance(final, ImprintClassifier):
+    if not isinstance(final, ImprintClassifier | AdaptedClassifier):
         raise TypeError(
-            "model must be an ImprintClassifier, or a pipeline or a search that ends "
-            f"with one; the last step here is {final!r}. Add one, or use "
-            "skl2onnx.to_onnx, which converts other models."
+            "model must be an ImprintClassifier or an AdaptedClassifier, or a pipeline "
+            f"or a search that ends with one; the last step here is {final!r}. Add "
+            "one, or use skl2onnx.to_onnx, which converts other models."
         )
     check_methods(model, "score_samples", *(["kproxies"] if nearest else []))
     final = copy(final)  # other threads may learn meanwhile
@@ -89,10 +92,11 @@ def to_onnx(model: Any, *, nearest: bool = False) -> "onnx.ModelProto":
             "skl2onnx.to_onnx with target_opset=18 and initial_types, which for text "
             "are [('X', StringTensorType([None, 1]))]."
         )
-    from ._skl2onnx import OPSET, register
+    from ._onnx import OPSET, learner_of
+    from ._skl2onnx import register
 
     register(type(final))  # may be a subclass
-    is_double = final.proxies_.dtype == "float64"
+    is_double = learner_of(final).proxies_.dtype == "float64"
     of_type = types.DoubleTensorType if is_double else types.FloatTensorType
     made = skl2onnx.to_onnx(
         Pipeline([*steps[:-1], (last, final)]),
@@ -141,9 +145,12 @@ def to_torch(model: Any) -> "torch.nn.Module":
     from ._torch import ImprintModule
 
     if not isinstance(model, ImprintClassifier | ImprintClassifierCV):
+        cure = ""
+        if isinstance(model, AdaptedClassifier):
+            cure = " Convert its imprint_: weights_ says how its scores are added up."
         raise TypeError(
             "model must be an ImprintClassifier or an ImprintClassifierCV, such as the "
-            f"last step of a pipeline; got {type(model).__name__}."
+            f"last step of a pipeline; got {type(model).__name__}.{cure}"
         )
     _check_is_fitted(model)
     check_methods(model)

@@ -4,8 +4,13 @@ import re
 
 import numpy as np
 from onnx import helper, numpy_helper
+from sklearn.linear_model._base import LinearClassifierMixin
 
+from .._arrays.device import to_host
+from ..classifier import ImprintClassifier
+from ..classifier._adapted_classifier import places_in
 from ..classifier._checks import rejected_labels
+from ..classifier._steps import steps_of
 from ._recipe import Recipe
 
 # The first version of the operators whose reductions take their axes as an input. Any
@@ -98,6 +103,10 @@ class Graph:
         self._arrays[name] = array
         return Value(self, name, array.shape)
 
+    def cast(self, X):
+        """Make floats of numbers of any type."""
+        return self.op("Cast", X, to=helper.np_dtype_to_tensor_dtype(self.dtype))
+
     def ints(self, *values):
         """Add a list of integers."""
         return self.constant(values, np.int64)
@@ -175,13 +184,18 @@ class Graph:
         return self.op("Scan", X, num_scan_inputs=1, body=inner)
 
 
-def write_graph(clf, graph, X, names, *, kind, raw_scores):
+def learner_of(clf):
+    """Take what has learnt the samples: of an `AdaptedClassifier` a part."""
+    return getattr(clf, "imprint_", clf)
+
+
+def write_graph(model, graph, X, names, *, kind, raw_scores, X_estimator=None):
     """Write the operations from queries to labels into a graph.
 
     Parameters
     ----------
-    clf : ImprintClassifier
-        Is fitted.
+    model : ImprintClassifier or AdaptedClassifier
+        Is fitted. Of the latter, familiarity and proxies are those of the samples.
     graph : Graph
         Gets them.
     X : Value
@@ -194,16 +208,18 @@ def write_graph(clf, graph, X, names, *, kind, raw_scores):
         Whether scores, as `decision_function` returns them, take the place of the
         probabilities: of two classes, the score of the first is that of the second
         with the other sign.
+    X_estimator : Value, default=None
+        What the last step of ``estimator_`` of an `AdaptedClassifier` gets.
     """
+    clf = learner_of(model)
     recipe = Recipe(clf)
-    arrays = {
-        name: graph.constant(array, name=name) for name, array in recipe.arrays.items()
-    }
-    queries = graph.op("Cast", X, to=helper.np_dtype_to_tensor_dtype(recipe.dtype))
-    X = recipe.normalized(graph, queries)
-    similarities = recipe.similarities(graph, X, arrays)
-    scores = recipe.scores(graph, X, similarities, arrays)
+    queries = graph.cast(X)
+    arrays, X, similarities, scores = _scored(recipe, graph, queries)
     familiarity = recipe.familiarities(graph, X, similarities, scores, arrays)
+    if clf is not model:
+        first, second = model.weights_.tolist()
+        of_estimator = _scores_of_estimator(model, graph, graph.cast(X_estimator))
+        scores, recipe.temperature = of_estimator * first + scores * second, 1.0
     told = _decisions if raw_scores else _probabilities
     told = told(recipe, graph, scores)
     graph.op("Cast", told, to=kind, outputs=[names["probabilities"]])
@@ -227,6 +243,49 @@ def write_graph(clf, graph, X, names, *, kind, raw_scores):
         graph.op("Identity", proxy, outputs=[names["proxy"]])
         rows = graph.constant(recipe.head.indices, np.int64, name="rows")
         graph.op("Gather", rows, proxy, outputs=[names["training_row"]])
+
+
+def _scored(recipe, graph, X):
+    """Score queries, and return what the scores were made of before them."""
+    arrays = {
+        name: graph.constant(array, name=name) for name, array in recipe.arrays.items()
+    }
+    X = recipe.normalized(graph, X)
+    similarities = recipe.similarities(graph, X, arrays)
+    return arrays, X, similarities, recipe.scores(graph, X, similarities, arrays)
+
+
+def _scores_of_estimator(clf, graph, X):
+    """Score queries by what an `AdaptedClassifier` adapts."""
+    *_, (_, estimator) = steps_of(clf.estimator_)
+    if isinstance(estimator, ImprintClassifier):
+        recipe = Recipe(estimator, graph.dtype)
+        *_, scores = _scored(recipe, graph, X)
+        scores = _decisions(recipe, graph, scores)
+    elif isinstance(estimator, LinearClassifierMixin) and _is_of_sklearn(estimator):
+        weight, bias = (
+            graph.constant(np.atleast_2d(to_host(each)), graph.dtype)
+            for each in (estimator.coef_, estimator.intercept_)
+        )
+        scores = X @ graph.turned(weight) + bias
+        if len(clf.classes_) == 2:
+            scores = graph.concat([-scores, scores])
+    else:
+        raise ValueError(
+            "estimator must be an ImprintClassifier, a linear model of scikit-learn's, "
+            "such as LogisticRegression, or a pipeline that ends with one, for an "
+            f"AdaptedClassifier to have a form in ONNX; got {estimator!r}. Use one of "
+            "these, and fit again; or convert it by itself, and imprint_: weights_ has "
+            "what their scores are multiplied by."
+        )
+    if len(clf.classes_) == 2:
+        scores = scores / 2  # of two classes, they are differences
+    return graph.take(scores, graph.ints(*places_in(estimator, clf.classes_)))
+
+
+def _is_of_sklearn(estimator):
+    """Whether a class is scikit-learn's own: others may score in their own ways."""
+    return type(estimator).__module__.startswith("sklearn.")
 
 
 def _decisions(recipe, graph, scores):

@@ -21,11 +21,12 @@ that of torch, or one that writes a graph of ONNX. Another runtime needs one mor
 from inspect import getattr_static
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from .._scoring.familiarity import _CONTRAST, MEANS
 from ..aggregation import AGGREGATIONS, Votes
-from ..classifier import ImprintClassifier, ImprintClassifierCV
+from ..classifier import AdaptedClassifier, ImprintClassifier, ImprintClassifierCV
 from ..classifier._calibration import familiarity_kind, temperature_of, threshold_of
 from ..classifier._head import lowest_score
 from ..normalization import EPS
@@ -38,6 +39,8 @@ class Recipe:
     ----------
     clf : ImprintClassifier
         Is fitted.
+    dtype : dtype, default=None
+        Of its arrays; by default that of the proxies.
 
     Attributes
     ----------
@@ -64,7 +67,7 @@ class Recipe:
         If a part is a function, or another that has no such form.
     """
 
-    def __init__(self, clf):
+    def __init__(self, clf, dtype=None):
         clf._check_is_fitted()
         scorer = clf._fitted.scorer
         self.plan, self.head = plan, head = scorer.plan, scorer.head
@@ -75,7 +78,7 @@ class Recipe:
         self.threshold = None
         if clf.rejection is not None:
             self.threshold = float(threshold_of(clf, scorer))
-        self.dtype = head.proxies.dtype
+        self.dtype = dtype or head.proxies.dtype
         self.lowest = lowest_score(self.dtype)
         self.arrays = {}
         similarity = scorer.similarity
@@ -300,12 +303,18 @@ def check_methods(model, *others):
     inner = getattr(model, "best_estimator_", None)
     if isinstance(model, Pipeline):
         inner = model.steps[-1][1]
+    if isinstance(model, FrozenEstimator):
+        inner = model.estimator
+    if isinstance(model, AdaptedClassifier):
+        check_methods(model.estimator_)
+        inner = model.imprint_
     if inner is not None:
         check_methods(inner, *others)
-    for ours in (ImprintClassifier, ImprintClassifierCV):
+    for ours in (ImprintClassifier, ImprintClassifierCV, AdaptedClassifier):
         for name in ("predict", "predict_proba", "decision_function", *others):
             if isinstance(model, ours) and (
-                getattr_static(type(model), name) is not getattr_static(ours, name)
+                getattr_static(type(model), name, None)
+                is not getattr_static(ours, name, None)
             ):
                 raise ValueError(
                     f"The class of the model must have the method {name} of "

@@ -2,6 +2,7 @@
 
 import numpy as np
 from skl2onnx import update_registered_converter
+from skl2onnx._parse import parse_sklearn
 from skl2onnx.common.data_types import (
     BooleanTensorType,
     DoubleTensorType,
@@ -13,9 +14,9 @@ from skl2onnx.common.data_types import (
 )
 from sklearn.pipeline import Pipeline
 
-from ..classifier import ImprintClassifier, ImprintClassifierCV
+from ..classifier import AdaptedClassifier, ImprintClassifier, ImprintClassifierCV
 from ..classifier._steps import steps_of
-from ._onnx import OPSET, Graph, Value, labels_and_type, write_graph
+from ._onnx import OPSET, Graph, Value, labels_and_type, learner_of, write_graph
 from ._recipe import check_methods
 
 _TYPES = {
@@ -30,7 +31,8 @@ _TYPES = {
 
 def register(*subclasses):
     """Tell skl2onnx how to convert our classifiers, and subclasses."""
-    for cls in (ImprintClassifier, ImprintClassifierCV, *subclasses):
+    ours = (AdaptedClassifier, ImprintClassifier, ImprintClassifierCV)
+    for cls in (*ours, *subclasses):
         update_registered_converter(
             cls,
             f"Skimprint{cls.__name__}",
@@ -54,7 +56,7 @@ def best_of(model):
 
 def outputs_in(scope, model, *, nearest=False):
     """Declare the outputs of a classifier: list of Variable."""
-    clf = best_of(model)
+    clf = learner_of(best_of(model))
     head, (_, label_type) = clf._fitted.scorer.head, labels_and_type(clf)
     dtype = head.proxies.dtype.type
     outputs = [
@@ -97,6 +99,15 @@ def _parse(scope, model, inputs, custom_parsers=None):
     return operator.outputs
 
 
+def _transformed(scope, clf, X):
+    """Declare what comes before the last step of the ``estimator_`` of a classifier."""
+    *before, _ = steps_of(getattr(clf, "estimator_", clf))
+    for _, step in before:
+        (X,) = parse_sklearn(scope, step, [X])
+        X.init_status(is_leaf=False)  # no output of the graph
+    return X
+
+
 def shapes(operator):
     """Say nothing: the parser knows all shapes."""
 
@@ -114,7 +125,9 @@ def convert(scope, operator, container):
     clf, pipeline = best_of(model), _pipeline_around(scope, model)
     asked = model if pipeline is None else pipeline.raw_operator
     options = container.get_options(asked, {"raw_scores": False}, fail=False) or {}
-    graph = Graph(clf._fitted.scorer.head.proxies.dtype, scope.get_unique_variable_name)
+    dtype = learner_of(clf).proxies_.dtype
+    graph = Graph(dtype, scope.get_unique_variable_name)
+    X = operator.inputs[0]
     # Models around it ask for the first two, of the type of their own input.
     names = ("label", "probabilities", "familiarity", "proxy", "training_row")
     outputs = dict(
@@ -123,10 +136,11 @@ def convert(scope, operator, container):
     write_graph(
         clf,
         graph,
-        Value(graph, operator.inputs[0].full_name),
+        Value(graph, X.full_name),
         outputs,
         kind=guess_proto_type(operator.outputs[1].type),
         raw_scores=options.get("raw_scores", False),
+        X_estimator=Value(graph, _transformed(scope, clf, X).full_name),
     )
     container.nodes += graph.nodes
     container.initializers += graph.used_initializers()

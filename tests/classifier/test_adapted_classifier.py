@@ -14,10 +14,10 @@ from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer
+from sklearn.preprocessing import LabelEncoder, Normalizer
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.metaestimators import available_if
@@ -216,6 +216,25 @@ def test_weights_of_samples(digits):
     weight = np.tile([0.0, 1.0], len(y_few))
     clf = AdaptedClassifier(layer).fit(X_more, y_more, sample_weight=weight)
     np.testing.assert_allclose(clf.predict_proba(X), expected.predict_proba(X))
+
+
+def test_labels_that_scikit_learn_numbers(digits):
+    layer, data, _ = digits
+    X, y = shots(data, 4)
+    names = np.array([f"class {i}" for i in range(10)])
+    options = {"cv": 2, "method": "predict_proba"}
+    expected = cross_val_predict(
+        AdaptedClassifier(FrozenEstimator(layer)), X, y, **options
+    )
+    named = LogisticRegression(max_iter=1000).fit(data[0][:150], names[data[1][:150]])
+    clf = AdaptedClassifier(FrozenEstimator(named))
+    with pytest.raises(ValueError, match=r"none of \['class 0.*LabelEncoder\(\)"):
+        cross_val_predict(clf, X, names[y], **options)
+    numbers = LabelEncoder().fit_transform(names[y])
+    clf = AdaptedClassifier(FrozenEstimator(layer))
+    np.testing.assert_array_equal(
+        cross_val_predict(clf, X, numbers, **options), expected
+    )
 
 
 @pytest.mark.parametrize("n_shots", [1, 3])
@@ -420,6 +439,26 @@ def test_whole_numbers_as_scores(digits):
     whole = Scorer(layer, lambda scores: np.rint(scores).astype(np.int8))
     clf = AdaptedClassifier(whole).fit(*support)
     np.testing.assert_array_equal(clf.predict_proba(X), numbers.predict_proba(X))
+
+
+def test_an_estimator_that_has_other_classes_meanwhile_is_refused(digits):
+    _, (X, y), (queries, _) = digits
+    estimator = ImprintClassifier("mean").fit(X[:200], y[:200])
+    clf = AdaptedClassifier(estimator).fit(*shots((X[200:], y[200:]), 3))
+    before = clf.predict(queries)
+    samples = [X[:1], [11]]
+    for change in (
+        lambda clf: clf.forget([3]),
+        lambda clf: clf.partial_fit(*samples),  # as many as before
+        lambda clf: clf.partial_fit(X[:200], y[:200]),
+    ):
+        change(estimator)
+        with pytest.raises(
+            ValueError, match=r"learnt, \[0, 1, 2, .*; it has \[0, 1, 2.* now"
+        ):
+            clf.predict(queries)
+    estimator.forget([11])
+    assert np.mean(clf.predict(queries) == before) > 0.9
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -11,7 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skimprint import FoundationEmbedder, ImprintClassifierCV, export
+from skimprint import (
+    AdaptedClassifier,
+    FoundationEmbedder,
+    ImprintClassifierCV,
+    export,
+)
 from skimprint.classifier._steps import last_step
 
 
@@ -71,6 +76,10 @@ def test_modules_are_made_of_classifiers_alone():
     pytest.importorskip("torch", reason="needs torch")
     with pytest.raises(TypeError, match="last step of a pipeline; got Pipeline"):
         export.to_torch(make_pipeline(plain_classifier("mean")))
+    with pytest.raises(
+        TypeError, match=r"got AdaptedClassifier\. Convert its imprint_"
+    ):
+        export.to_torch(AdaptedClassifier(plain_classifier("mean")))
     with pytest.raises(NotFittedError):
         export.to_torch(plain_classifier())
 

@@ -4,17 +4,26 @@ import numpy as np
 import pytest
 from exported import assert_close, assert_says_the_same, run, text_of
 from settings import plain_classifier
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from skimprint import ImprintClassifier, ImprintClassifierCV, export
+from skimprint import (
+    AdaptedClassifier,
+    ImprintClassifier,
+    ImprintClassifierCV,
+    export,
+)
+from skimprint.classifier._steps import steps_of
 
 
 def test_pipelines_and_searches_through_skl2onnx(data):
@@ -90,7 +99,7 @@ def test_skl2onnx_finds_out_by_itself(data, monkeypatch):
     skl2onnx = pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
     from skl2onnx import _parse, _supported_operators
 
-    for kind in (ImprintClassifier, ImprintClassifierCV):
+    for kind in (AdaptedClassifier, ImprintClassifier, ImprintClassifierCV):
         maps = (
             _parse.sklearn_parsers_map,
             _supported_operators.sklearn_operator_name_map,
@@ -99,7 +108,10 @@ def test_skl2onnx_finds_out_by_itself(data, monkeypatch):
             monkeypatch.delitem(registered, kind, raising=False)
     X, y, queries = (np.float32(part) for part in data)
     search = ImprintClassifierCV(plain_classifier("mean"), {"metric": ["cosine"]})
-    for final in (plain_classifier(n_proxies=2, kernel_weight=0.5), search):
+    prompts = make_pipeline(StandardScaler(), plain_classifier("mean"))
+    frozen = FrozenEstimator(prompts.fit(X[:60], y[:60].astype(int)))
+    finals = plain_classifier(n_proxies=2, kernel_weight=0.5), search
+    for final in (*finals, AdaptedClassifier(frozen)):
         model = make_pipeline(StandardScaler(), final).fit(X, y.astype(int))
         found = run(skl2onnx.to_onnx(model, X[:1]), queries)
         assert list(found) == ["label", "probabilities", "familiarity"]
@@ -151,3 +163,92 @@ def test_models_around_ours_through_skl2onnx(data, around, inside, n_classes):
                 is_tied = np.diff(first_two)[:, 0] < 1e-4
                 predicted = model.predict(queries.astype(dtype))
                 assert ((found["label"] == predicted) | is_tied).all()
+
+
+ADAPTED = {
+    "prompts": ImprintClassifier.from_method("qi"),
+    "search": ImprintClassifierCV(plain_classifier(), {"n_proxies": [1, 2]}, cv=2),
+    "logistic": LogisticRegression(max_iter=10000),
+    "ridge": RidgeClassifier(),
+    "ours_after_steps": make_pipeline(Normalizer(), PCA(9), ImprintClassifier("mean")),
+    "linear_after_steps": make_pipeline(
+        make_pipeline(StandardScaler(), None), LogisticRegression(max_iter=1000)
+    ),
+}
+
+
+@pytest.mark.parametrize("estimator", ADAPTED.values(), ids=ADAPTED)
+@pytest.mark.parametrize("dtype, n_classes", [(np.float32, 10), (np.float64, 2)])
+def test_adapted_classifiers(data, estimator, dtype, n_classes):
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    X, y, queries = data
+    label_of = text_of if n_classes == 10 else np.int64
+    X, y = X[y < n_classes], label_of(y[y < n_classes].astype(int))
+    estimator = clone(estimator).fit(np.float32(X[::2]), y[::2])
+    X, y, queries = X[1::2].astype(dtype), y[1::2], queries.astype(dtype)
+    imprint = plain_classifier(n_proxies=2, whitening="auto", random_state=0)
+    frozen = AdaptedClassifier(FrozenEstimator(estimator), imprint)
+    for model in (
+        AdaptedClassifier(estimator, imprint),
+        make_pipeline(None, StandardScaler(), frozen),
+        GridSearchCV(frozen, {"imprint__n_proxies": [1]}, cv=2),
+    ):
+        found = run(export.to_onnx(model.fit(X, y), nearest=True), queries)
+        names = ["label", "probabilities", "familiarity", "proxy", "training_row"]
+        assert list(found) == names
+        expected = model.predict_proba(queries)
+        assert_close(found["probabilities"], expected)
+        tied = np.diff(np.sort(expected, axis=1)[:, -2:]).ravel() < 1e-4
+        assert ((found["label"] == model.predict(queries)) | tied).all()
+        *before, (_, last) = steps_of(model)
+        scaled = Pipeline(before).transform(queries) if before else queries
+        assert_close(found["familiarity"], last.imprint_.score_samples(scaled))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_models_around_adapted_classifiers(data, n_classes):
+    skl2onnx = pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    export.register_skl2onnx()
+    X, y, queries = (np.float32(part) for part in data)
+    y = y.astype(int)
+    X, y = X[y < n_classes], y[y < n_classes]
+    layer = make_pipeline(StandardScaler(), LogisticRegression()).fit(X[::2], y[::2])
+    adapted = AdaptedClassifier(FrozenEstimator(layer))
+    for name in ("sigmoid", "voting", "stacking", "last_of_a_stack", "grid"):
+        clf = adapted
+        if name == "last_of_a_stack":
+            first = AROUND[name](plain_classifier()).fit(X, y).transform(X)
+            clf = AdaptedClassifier(
+                FrozenEstimator(plain_classifier("mean").fit(first, y))
+            )
+        model = AROUND[name](clf).fit(X[1::2], y[1::2])
+        options = {id(model): {"zipmap": False}}
+        found = run(skl2onnx.to_onnx(model, X[:1], options=options), queries)
+        assert_close(found["probabilities"], model.predict_proba(queries), name)
+
+
+def test_adapted_classifiers_that_have_no_form_are_refused(data):
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    X, y, _ = data
+
+    class Own(ImprintClassifier):
+        def decision_function(self, X):
+            return -super().decision_function(X)
+
+    def refused(match, estimator=None, imprint=None, kind=AdaptedClassifier):
+        estimator = estimator or LogisticRegression(max_iter=10000)
+        model = kind(FrozenEstimator(estimator.fit(X[:100], y[:100])), imprint)
+        with pytest.raises(ValueError, match=match):
+            export.to_onnx(model.fit(X[100:], y[100:]))
+
+    refused("estimator must be .*KNeigh.*weights_ has", KNeighborsClassifier())
+    refused("Own overrides it", Own("mean"))
+    refused("Own overrides it", imprint=Own("mean"))
+    refused("query_norm must have a form", plain_classifier(query_norm=np.copy))
+    kind = type("Own", (AdaptedClassifier,), {"predict": AdaptedClassifier.score})
+    refused("Own overrides it", kind=kind)
+    estimator = plain_classifier("mean").fit(X[:100], y[:100])
+    model = AdaptedClassifier(estimator).fit(X[100:], y[100:])
+    estimator.forget([3]).partial_fit(X[:2], [11, 11])
+    with pytest.raises(ValueError, match=r"estimator_ must have the classes"):
+        export.to_onnx(model)
