@@ -10,7 +10,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from .._arrays.device import to_host
 from .._validation import joint_label_dtype, stacked, whole_labels
-from ..classifier import ImprintClassifier
+from ..classifier import AdaptedClassifier, ImprintClassifier
 from ..classifier._checks import listed_labels
 from ..classifier._steps import steps_of
 
@@ -44,6 +44,8 @@ def split_estimator(estimator, *, fitted=True, name="estimator"):
         cure = ""
         if isinstance(classifier, BaseSearchCV):
             cure = " It has a classifier once it has been fitted with refit=True."
+        if isinstance(classifier, AdaptedClassifier):
+            cure = " Pass its imprint_, what the samples alone say."
         raise TypeError(
             f"{name} must be an ImprintClassifier, or a fitted pipeline or search that "
             f"ends with one; got {type(classifier).__name__}.{cure}"

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skimprint import (
+    AdaptedClassifier,
     FoundationEmbedder,
     ImprintClassifier,
     ImprintClassifierCV,
@@ -566,6 +567,14 @@ def test_what_has_no_classifier_is_refused(digits):
         match=r"^estimator must be .* ends with one; got FoundationEmbedder\.$",
     ):
         FamiliarityDisplay.from_estimator(FoundationEmbedder(Lengths()), *digits)
+
+
+def test_an_adapted_classifier_has_a_part_to_inspect(digits):
+    X, y = digits[0][:100], digits[1][:100]
+    clf = AdaptedClassifier(ImprintClassifier("mean").fit(X, y)).fit(X, y)
+    with pytest.raises(TypeError, match=r"got AdaptedClassifier\. Pass its imprint_"):
+        FamiliarityDisplay.from_estimator(clf, X, y)
+    assert FamiliarityDisplay.from_estimator(clf.imprint_, X, y).auroc is None
 
 
 @pytest.mark.parametrize("search", [ImprintClassifierCV, GridSearchCV])
