@@ -258,11 +258,13 @@ def _scored(recipe, graph, X):
 def _scores_of_estimator(clf, graph, X):
     """Score queries by what an `AdaptedClassifier` adapts."""
     *_, (_, estimator) = steps_of(clf.estimator_)
+    # Subclasses of others may score in ways of their own.
+    is_of_sklearn = type(estimator).__module__.startswith("sklearn.")
     if isinstance(estimator, ImprintClassifier):
         recipe = Recipe(estimator, graph.dtype)
         *_, scores = _scored(recipe, graph, X)
         scores = _decisions(recipe, graph, scores)
-    elif isinstance(estimator, LinearClassifierMixin) and _is_of_sklearn(estimator):
+    elif isinstance(estimator, LinearClassifierMixin) and is_of_sklearn:
         weight, bias = (
             graph.constant(np.atleast_2d(to_host(each)), graph.dtype)
             for each in (estimator.coef_, estimator.intercept_)
@@ -281,11 +283,6 @@ def _scores_of_estimator(clf, graph, X):
     if len(clf.classes_) == 2:
         scores = scores / 2  # of two classes, they are differences
     return graph.take(scores, graph.ints(*places_in(estimator, clf.classes_)))
-
-
-def _is_of_sklearn(estimator):
-    """Whether a class is scikit-learn's own: others may score in their own ways."""
-    return type(estimator).__module__.startswith("sklearn.")
 
 
 def _decisions(recipe, graph, scores):

@@ -242,6 +242,8 @@ def test_adapted_classifiers_that_have_no_form_are_refused(data):
             export.to_onnx(model.fit(X[100:], y[100:]))
 
     refused("estimator must be .*KNeigh.*weights_ has", KNeighborsClassifier())
+    kind = type("Turned", (LogisticRegression,), {})
+    refused("estimator must be .*Turned", kind(max_iter=10000))
     refused("Own overrides it", Own("mean"))
     refused("Own overrides it", imprint=Own("mean"))
     refused("query_norm must have a form", plain_classifier(query_norm=np.copy))
