@@ -479,7 +479,8 @@ class FamiliarityDisplay:
         ax.set(xlabel="familiarity", ylabel="share of each kind")
         if self.auroc is not None:
             ax.set_title(f"Area under the ROC curve: {self.auroc:.2f}", fontsize=10)
-        ax.legend(frameon=False)
+        # Matplotlib warns of the default where it takes long, as on a busy machine.
+        ax.legend(frameon=False, loc="best")
         return self
 
 
