@@ -9,7 +9,7 @@ from scipy import linalg
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._arrays.groups import blocks_of_rows
-from .._memory.state import Needs
+from .._memory.state import Imprint, Needs
 from .._space.regularization import SAMPLE_SIZE, choose_alpha
 from .._space.whitening import Scatter
 from ._base import ProxyGenerator
@@ -101,6 +101,13 @@ class LeastSquaresProxies(ProxyGenerator):
     def generate(self, support, n_proxies, **options):
         means = MeanProxies() if np.all(n_proxies == 1) else KMeansProxies()
         return means.generate(support, n_proxies, **options)
+
+    def update(self, known, support, rows, n_proxies, **options):
+        if np.any(n_proxies != 1):
+            return super().update(known, support, rows, n_proxies, **options)
+        # A mean and its weight will do: no sum is remembered beside them.
+        means, sums = MeanProxies().update(known, support, rows, n_proxies, **options)
+        return Imprint(means, sums.first(0))
 
     def combine(self, vectors, counts, moments, left_out):
         weights, means = moments.columns[:2]
