@@ -138,12 +138,13 @@ def _statistics_of_few(needs, source, start, stop, training_rows, pool):
     rows = source.take(index)
     indices = index if training_rows is None else training_rows[index]
     samples = Samples(rows, source.weights_at(index), row_keys(rows, seed=0), indices)
-    samples = sorted_by_key(Ragged(samples, offsets_of(source.sizes[start:stop])))
-    moments = None
-    if needs.moments:
-        moments = MomentColumns.of_few(samples, pool)
-        if pool is None:  # their scatters follow from all of them
-            return moments, samples
+    samples = Ragged(samples, offsets_of(source.sizes[start:stop]))
+    if not needs.moments:
+        return None, sorted_by_key(samples, needs.samples)
+    samples = sorted_by_key(samples)
+    moments = MomentColumns.of_few(samples, pool)
+    if pool is None:  # their scatters follow from all of them
+        return moments, samples
     return moments, samples.first(needs.samples)
 
 
@@ -217,20 +218,18 @@ def _statistics_of(needs, source, place, training_rows):
 def _joined_with_known(needs, known, more, pool):
     """Join what was known of classes and what there is more: moments and samples."""
     (before, kept), (moments, samples) = known, more
-    both = sorted_by_key(kept.followed_by(samples))
+    both = kept.followed_by(samples)
+    if pool is not None or not needs.moments:
+        moments = pool and pool.join_means(before, moments)
+        return moments, sorted_by_key(both, needs.samples)
+    both = sorted_by_key(both)
+    found = [
+        _joined_moments_of(before.one(i, kept), moments.one(i, samples), both.one(i))
+        for i in range(len(both))
+    ]
     most = np.full(len(both), needs.samples)
-    if pool is not None:
-        moments = pool.join_means(before, moments)
-    elif needs.moments:
-        found = [
-            _joined_moments_of(
-                before.one(i, kept), moments.one(i, samples), both.one(i)
-            )
-            for i in range(len(both))
-        ]
-        most[[one.triangle is None for one in found]] = both.sizes.max()
-        moments = MomentColumns.of(found, both.values.rows.dtype)
-    return moments, both.first(most)
+    most[[one.triangle is None for one in found]] = both.sizes.max()
+    return MomentColumns.of(found, both.values.rows.dtype), both.first(most)
 
 
 def _joined_moments_of(first, second, samples):

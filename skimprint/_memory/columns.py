@@ -94,8 +94,7 @@ class Samples(NamedTuple):
 
     def smallest(self, size=None):
         """Sort by the keys, and take so many of the smallest, or all."""
-        only = sorted_by_key(Ragged(self, np.array([0, len(self.keys)])))
-        return only.values if size is None else only.first(size).values
+        return sorted_by_key(Ragged(self, np.array([0, len(self.keys)])), size).values
 
 
 @dataclass(frozen=True)
@@ -309,32 +308,40 @@ class Ragged:
         )
 
 
-def sorted_by_key(samples):
+def sorted_by_key(samples, most=None):
     """Sort the samples of each class by their keys; equal ones become one.
 
     Parameters
     ----------
     samples : Ragged of Samples
         In any order.
+    most : int or ndarray of shape (n_classes,), default=None
+        Keep at most so many of each class, those of the smallest keys; by default all.
 
     Returns
     -------
     samples : Ragged of Samples
         Of equal ones, the first, with the weight of all.
     """
-    codes = samples.codes
-    order = np.lexsort([samples.values.keys, codes])
-    sorted_ = take(samples.values, order)
+    codes, values = samples.codes, samples.values
+    order = np.lexsort([values.keys, codes])
+    # Rows are copied once, when it is known which: they are most of what there is.
+    keys = values.keys[order]
+    (pairs,) = np.nonzero((np.diff(keys) == 0) & (np.diff(codes) == 0))
     is_again = np.zeros(len(order), bool)
-    (pairs,) = np.nonzero((np.diff(sorted_.keys) == 0) & (np.diff(codes) == 0))
-    rows = sorted_.rows
-    is_again[pairs + 1] = (rows[pairs] == rows[pairs + 1]).all(axis=1)
-    if not is_again.any():
-        return Ragged(sorted_, samples.offsets)
+    rows, others = (values.rows[order[pairs + i]] for i in range(2))
+    is_again[pairs + 1] = (rows == others).all(axis=1)
     (first,) = np.nonzero(~is_again)
-    distinct = take(sorted_, first)
-    distinct = distinct._replace(weights=np.add.reduceat(sorted_.weights, first))
-    return Ragged(distinct, np.searchsorted(first, samples.offsets))
+    if is_again.any():
+        weights = values.weights.copy()
+        weights[order[first]] = np.add.reduceat(weights[order], first)
+        values = values._replace(weights=weights)
+    offsets = np.searchsorted(first, samples.offsets)
+    if most is not None:
+        sizes = np.minimum(np.diff(offsets), most)
+        first = first[places_from(offsets[:-1], sizes)]
+        offsets = offsets_of(sizes)
+    return Ragged(take(values, order[first]), offsets)
 
 
 def take(column, classes):
