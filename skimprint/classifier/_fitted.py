@@ -13,7 +13,8 @@ from .._scoring.scorer import Scorer
 from .._space.space import Space
 from ._head import Head
 
-# Bytes of embeddings that may wait to be learnt.
+# Bytes of embeddings that may wait to be learnt; or half as many as what is known, if
+# that is more: so what is known is written again less and less often.
 _MAX_QUEUE_BYTES = 2**24
 
 # Bytes of blocks that may be rewritten all at once.
@@ -187,9 +188,11 @@ class Fitted:
         if _has_other_labels(state, batch):
             return None
         n_bytes = batch.X.nbytes + sum(each.X.nbytes for each in queue)
-        if n_bytes > _MAX_QUEUE_BYTES:
+        if n_bytes <= max(_MAX_QUEUE_BYTES, state.__sizeof__() // 2):
+            return Fitted(self.plan, state, (*queue, deepcopy(batch)))
+        if not queue:
             return None
-        return Fitted(self.plan, state, (*queue, deepcopy(batch)))
+        return Fitted(self.plan, Fitted(self.plan, state, (*queue, batch)).learnt_state)
 
     def _enqueued_in_parts(self, batch):
         """Let copies of samples wait where they take less than what they rewrite."""

@@ -186,6 +186,16 @@ class TestQueue:
             longest = max(longest, len(queue_of(clf)))
         assert longest == 3
 
+    def test_grows_with_what_is_known(self, digits, monkeypatch):
+        """Else each part would write all samples again."""
+        X, y = digits
+        monkeypatch.setattr("skimprint.classifier._fitted._MAX_QUEUE_BYTES", 0)
+        clf, states = plain_classifier("all"), set()
+        for rows in np.array_split(np.arange(len(y)), 50):
+            clf.partial_fit(X[rows], y[rows])
+            states.add(clf._fitted.last_state.n_samples)
+        assert len(states) < 15
+
     def test_predictions_of_8_threads(self, waiting):
         clf, X, expected = waiting
         with ThreadPoolExecutor(8) as pool:
