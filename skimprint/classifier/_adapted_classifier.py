@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from .._arrays.device import to_host
+from .._arrays.device import like_input, to_host
 from .._scoring.leave_one_out import leave_one_out
 from .._space.likelihood import balanced
 from .._space.regularization import last_of_the_best
@@ -91,6 +91,9 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
     sum, with the same prior of its temperature. A class of one sample, which cannot be
     left out, asks for 0.2: the share is the mean of what classes ask for. A last
     temperature makes probabilities of the sum. All classes have the same say.
+
+    With scikit-learn's ``array_api_dispatch``, results follow ``X`` to its namespace
+    and device, if the estimator takes such arrays.
 
     References
     ----------
@@ -212,7 +215,7 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         return self
 
-    def decision_function(self, X: Array) -> np.ndarray:
+    def decision_function(self, X: Array) -> Array:
         """Score each class: the weighted sum of the scores of both classifiers.
 
         Parameters
@@ -227,9 +230,11 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
             less that of ``classes_[0]``.
         """
         scores = self._scores(X)
-        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+        if scores.shape[1] == 2:
+            scores = scores[:, 1] - scores[:, 0]
+        return like_input(X, scores)
 
-    def predict_proba(self, X: Array) -> np.ndarray:
+    def predict_proba(self, X: Array) -> Array:
         """Predict class probabilities: the softmax of scores.
 
         Parameters
@@ -242,9 +247,9 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return softmax(self._scores(X), axis=1)
+        return like_input(X, softmax(self._scores(X), axis=1))
 
-    def predict_log_proba(self, X: Array) -> np.ndarray:
+    def predict_log_proba(self, X: Array) -> Array:
         """Predict logarithms of class probabilities.
 
         Parameters
@@ -257,9 +262,9 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
         log_probabilities : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return log_softmax(self._scores(X), axis=1)
+        return like_input(X, log_softmax(self._scores(X), axis=1))
 
-    def predict(self, X: Array) -> np.ndarray:
+    def predict(self, X: Array) -> Array:
         """Predict the class of the largest score.
 
         Parameters
@@ -273,7 +278,7 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
             Of the dtype of ``classes_``.
         """
         best = self._scores(X).argmax(axis=1)
-        return self.classes_[best]
+        return like_input(X, self.classes_[best])
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, also of what learns the samples, as ``imprint__whitening``.

@@ -23,6 +23,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.metaestimators import available_if
 
 from skimprint import AdaptedClassifier, ImprintClassifier, Rejection
+from skimprint._arrays.device import to_host
 from skimprint.datasets import load_digits_embeddings
 
 
@@ -481,3 +482,22 @@ def test_scores_that_are_no_numbers_are_refused(digits, value, method):
     estimator.form = lambda scores: scores[:1]
     with pytest.raises(ValueError, match=r"shape \(797, 10\); got \(1, 10\)"):
         clf.predict(X)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_results_follow_the_queries(digits, xp, n_classes):
+    _, (X, y), (X_query, _) = digits
+    X, y, X_query = X.astype("float32"), y.astype("int64"), X_query.astype("float32")
+    some = np.flatnonzero(y < n_classes)
+    prior, samples, queries = some[:20], some[20:60], X_query[:30]
+    estimator = ImprintClassifier().fit(X[prior], y[prior])
+    clf = AdaptedClassifier(estimator).fit(X[samples], y[samples])
+    weight = np.ones(len(samples))
+    same = clone(AdaptedClassifier(FrozenEstimator(estimator)))
+    same.fit(xp(X[samples]), xp(y[samples]), xp(weight))
+    for name in "decision_function", "predict_proba", "predict_log_proba", "predict":
+        found = getattr(same, name)(xp(queries))
+        assert xp.owns(found)
+        found = np.asarray(to_host(found))
+        expected = getattr(clf, name)(queries)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
