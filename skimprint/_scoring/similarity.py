@@ -464,14 +464,13 @@ class Cosine(Dot):
     name = "cosine"
     zero_distance = 1
 
-    def __init__(self, proxies, **params):
-        super().__init__(proxies, **params)
-        self.divides_by_length = True
+    def __init__(self, proxies, *, twice_whitened=None, **params):
         sizes = lengths(np, proxies)
-        self.proxies = proxies / sizes
-        self.compared = self.compared / sizes if self.folds_whitening else self.proxies
-        if self.folds_whitening:
-            self.shift = self.shift / sizes[:, 0]
+        if twice_whitened is not None:
+            vectors, at_origin = twice_whitened
+            twice_whitened = vectors / sizes, at_origin / sizes[:, 0]
+        super().__init__(proxies / sizes, twice_whitened=twice_whitened, **params)
+        self.divides_by_length = True
 
     def finish(self, raw, X):
         raw = super().finish(raw, X)
