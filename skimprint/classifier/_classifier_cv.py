@@ -76,8 +76,8 @@ class ImprintClassifierCV(OnnxHooks, GridSearchCV):
     parameters, scores, choice, warnings and errors. But the proxies of a fold are made
     once for all candidates that agree on them, and so are their normalisation,
     covariance and whitening; k-means of several ``n_proxies`` shares what it does to
-    the samples; candidates that differ in ``query_norm``, ``n_neighbors`` or
-    ``weights`` share what they find near each query.
+    the samples; candidates that differ in ``n_neighbors`` or ``weights`` alone share
+    what they find near each query.
 
     Parameters
     ----------

@@ -113,6 +113,48 @@ def fitted_together(candidates, X, y, sample_weight, *, queries, spaces):
 def _fit_all(candidates, X, y, sample_weight, queries, spaces):
     began = time.perf_counter()
     batch = checked_batch(candidates[0].clf, X, y, sample_weight)
+    plans, learnt = _learnt_together(candidates, batch)
+    features = features_of(X)
+    learn_time = time.perf_counter() - began
+
+    of_samples = candidates[0].key(_ONLY_PROXIES | _ONLY_HEAD | _ONLY_PREDICTION)
+    for with_same_proxies, state in learnt:
+        heads = defaultdict(list)
+        for each in with_same_proxies:
+            # Beside the norm of the samples, that of queries says whether to whiten.
+            heads[each.key(_ONLY_PREDICTION), plans[each].whitening].append(each)
+        for with_same_head in heads.values():
+            began = time.perf_counter()
+            space = Space(state).reusing(spaces.get(of_samples))
+            head = Head(plans[with_same_head[0]], space)
+            spaces[of_samples] = space
+            head_time = learn_time + time.perf_counter() - began
+            most = max(plans[each].aggregation.n_neighbors for each in with_same_head)
+            similarities = {}
+            for candidate in with_same_head:
+                began = time.perf_counter()
+                clf, plan = copy(candidate.clf), plans[candidate]
+                fitted = Fitted(plan, state)
+                fitted.space, fitted.scorer = space, Scorer(head, plan)
+                key = candidate.key(_ONLY_PREDICTION - {"query_norm"})
+                if key not in similarities:
+                    compare = fitted.scorer.similarity
+                    similarities[key] = _Remembering(compare, queries, most)
+                fitted.scorer.similarity = similarities[key]
+                clf._adopt(fitted, features)
+                yield candidate, clf, head_time + time.perf_counter() - began
+
+
+def _learnt_together(candidates, batch):
+    """Learn samples once for all candidates that make the same proxies of them.
+
+    Returns
+    -------
+    plans : dict of {Candidate: Plan}
+        Those of candidates whose parameters go together.
+    learnt : list of tuple (list of Candidate, State)
+        Candidates that make the same proxies, and what they know.
+    """
     own_plans = {}
     for candidate in candidates:
         with suppress(Exception):  # its own fit says why
@@ -130,36 +172,7 @@ def _fit_all(candidates, X, y, sample_weight, queries, spaces):
         states = [
             with_all_proxies(plan, learn(plan, state, batch)) for plan, state in begun
         ]
-    features = features_of(X)
-    learn_time = time.perf_counter() - began
-
-    of_samples = candidates[0].key(_ONLY_PROXIES | _ONLY_HEAD | _ONLY_PREDICTION)
-    for some, state in zip(with_same_proxies, states, strict=True):
-        heads = defaultdict(list)
-        for each in some:
-            # Beside the norm of the samples, that of queries says whether to whiten.
-            heads[each.key(_ONLY_PREDICTION), plans[each].whitening].append(each)
-        for alike in heads.values():
-            began = time.perf_counter()
-            space = Space(state).reusing(spaces.get(of_samples))
-            head = Head(plans[alike[0]], space)
-            spaces[of_samples] = space
-            head_time = learn_time + time.perf_counter() - began
-            most = max(plans[each].aggregation.n_neighbors for each in alike)
-            found = defaultdict(dict)  # near the queries, by how they are prepared
-            for candidate in alike:
-                began = time.perf_counter()
-                clf, plan = copy(candidate.clf), plans[candidate]
-                scorer = Scorer(head, plan)
-                if not plan.query_norm.is_callable:
-                    compare = scorer.similarity
-                    # By products, queries are ranked alike whatever their length is.
-                    of_norm = found[compare.query_norm, compare.last_norm]
-                    scorer.similarity = _Remembering(compare, queries, most, of_norm)
-                fitted = Fitted(plan, state)
-                fitted.space, fitted.scorer = space, scorer
-                clf._adopt(fitted, features)
-                yield candidate, clf, head_time + time.perf_counter() - began
+    return plans, list(zip(with_same_proxies, states, strict=True))
 
 
 def _key(value):
@@ -185,18 +198,14 @@ class _Remembering:
         Those to remember results of, recognised as the array that they are.
     n_neighbors : int
         Most neighbours that will be asked for.
-    found : dict
-        What is known of the queries, also by other similarities that prepare them in
-        the same way. By its start and stop, each block of them, prepared; and by the id
-        of that, what was found: as ``"nearest"``, raw similarities and indices of the
-        proxies, and by whether lengths divide, the similarities of these.
     """
 
-    def __init__(self, similarity, queries, n_neighbors, found):
+    def __init__(self, similarity, queries, n_neighbors):
         self.similarity = similarity
         self.queries = queries
         self.n_neighbors = n_neighbors
-        self.found = found
+        self.prepared = {}  # blocks of the queries, by start and stop
+        self.ranked = {}  # what is near each of these, by its id
 
     def __getattr__(self, name):
         if name == "similarity":  # while it is being copied or unpickled
@@ -211,29 +220,25 @@ class _Remembering:
         if X is not self.queries:
             return self.similarity.prepare(X, block)
         key = block.start, block.stop
-        if key not in self.found:
-            self.found[key] = prepared = self.similarity.prepare(X, block)
-            self.found[id(prepared)] = {}
-        return self.found[key]
+        if key not in self.prepared:
+            self.prepared[key] = self.similarity.prepare(X, block)
+        return self.prepared[key]
 
     def nearest(self, X, n_neighbors):
-        known = self.found.get(id(X))
-        if known is None or n_neighbors > self.n_neighbors:
+        is_known = any(X is each for each in self.prepared.values())
+        if not is_known or n_neighbors > self.n_neighbors:
             return self.similarity.nearest(X, n_neighbors)
-        if "nearest" not in known:
+        if id(X) not in self.ranked:
             raw = self.similarity.raw(X)
             indices = largest_rows(raw, self.n_neighbors)
             raw = np.take_along_axis(raw, indices, axis=0)
-            known["nearest"] = [each.T for each in largest_first(raw, indices)]
-        raw, indices = known["nearest"]
-        divides = self.divides_by_length
-        if divides not in known:
-            known[divides] = self.exact(X, indices, raw.copy())
+            raw, indices = (each.T for each in largest_first(raw, indices))
+            self.ranked[id(X)] = self.similarity.exact(X, indices, raw), indices
         # By rank, so that fewer neighbours come first. By rounding, their similarities
         # may be equal or, where they are exact, in another order.
-        similarities, indices = known[divides][:n_neighbors], indices[:n_neighbors]
+        similarities, indices = (each[:n_neighbors] for each in self.ranked[id(X)])
         order = np.lexsort((indices, -similarities), axis=0)
-        return (
-            np.take_along_axis(similarities, order, axis=0).T,
-            np.take_along_axis(indices, order, axis=0).T,
+        return tuple(
+            np.take_along_axis(each, order, axis=0).T
+            for each in (similarities, indices)
         )

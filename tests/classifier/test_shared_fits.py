@@ -55,9 +55,8 @@ def test_neighbours_are_shared(data, monkeypatch, scoring, norms):
     }
     clf = plain_classifier("random")
     ImprintClassifierCV(clf, grid, cv=3, scoring=scoring).fit(*data)
-    # Once for "max" with each norm, and once for all votes: the length of a query makes
-    # no difference to what is near it, but its roots do.
-    assert calls == [100] * 3 * 2 * (2 + (2 if "power" in norms else 1))
+    # With each norm, once for "max" and once for all votes.
+    assert calls == [100] * 3 * 2 * 2 * 2
 
 
 def test_one_scatter_for_all_shrinkages(data, monkeypatch):
