@@ -389,16 +389,18 @@ class ProxyGenerator(BaseEstimator, ABC):
         """
         bounds = self.n_remembered(n_proxies)
         wanted = (bounds > 0) & (support.sizes > proxies.sizes)
-        whole = wanted & (support.sizes <= 2 * bounds)
-        most, large = np.where(whole, support.sizes, 0), wanted & ~whole
+        large = wanted & (support.sizes > 2 * bounds)
+        most = np.where(wanted, support.sizes, 0)
         if not large.any():
-            few = support.only(np.flatnonzero(whole))
+            few = support.only(np.flatnonzero(wanted))
             found = selected(few, few.order, few.offsets)
             return Ragged(found.values, offsets_of(most))
         most[large] = (2 * bounds if self.selects else bounds + proxies.sizes)[large]
 
         def remember(group):
             index = support.indices(group)
+            if not large[group]:
+                return _points_at(support, index[: most[group]])
             if self.selects:
                 return self._condensed(_points_at(support, index), bounds[group])
             drawn = np.random.default_rng(seed).permutation(len(index))[: bounds[group]]
@@ -413,24 +415,15 @@ class ProxyGenerator(BaseEstimator, ABC):
             np.empty(n, np.intp),
             np.empty(n),
         )
-        sizes, stop = [], 0
-        none = take(proxies.values, slice(0))
+        offsets = [0]
         for run in runs_of(offsets_of(most), _AT_ONCE_BYTES // support.row_bytes):
             groups = np.arange(run.start, run.stop)
-            records = dict.fromkeys(groups, none)
-            these = groups[whole[run]]
-            few = support.only(these)
-            found = selected(few, few.order, few.offsets)
-            records |= zip(these, found, strict=True)
-            these = groups[large[run]]
-            found = run_tasks(remember, these, support.sizes[these], n_jobs=n_jobs)
-            records |= zip(these, found, strict=True)
-            for points in records.values():
-                start, stop = stop, stop + len(points.counts)
-                sizes.append(stop - start)
+            for points in run_tasks(remember, groups, most[run], n_jobs=n_jobs):
+                part = slice(offsets[-1], offsets[-1] + len(points.counts))
                 for array, values in zip(room, points, strict=True):
-                    array[start:stop] = values
-        return Ragged(take(room, slice(stop)), offsets_of(sizes))
+                    array[part] = values
+                offsets.append(part.stop)
+        return Ragged(take(room, slice(offsets[-1])), np.array(offsets))
 
     def _condensed(self, points, bound):
         """Reduce points by `condense`, whose result is checked."""
