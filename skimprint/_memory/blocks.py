@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .._arrays.groups import GroupedRows, late_rows, offsets_of, row_keys
+from .._arrays.groups import late_rows, offsets_of, row_keys
 from .._arrays.threads import run_blocks
 from .._space.moments import MomentColumns, are_few, joined_moments, moments_of
 from .._validation import as_objects
@@ -68,33 +68,19 @@ def blocks_of(
     whole = Block(as_objects(labels), weights, n_samples, is_head, is_signed, *imprint)
     if not any(needs):
         return split(whole)
-    # One block after the other. Classes of few samples are looked at side by side, and
-    # those of many, or what another classifier knows, one by one.
-    blocks, start, ahead = [], 0, {}
-    while start < len(labels):
-        stop = start
-        if isinstance(source, GroupedRows):
-            gets_scatters = before is not None and pool is None
-            stop = _end_of_few(needs, source, start, gets_scatters)
-        if stop == start:
-            places = range(start, len(labels))
-            columns = _statistics_of_each(
-                needs, source, places, training_rows, pool, ahead
-            )
-            stop = start + len(columns[1])
-        else:
-            columns = _statistics_of_few(
-                needs, source, start, stop, training_rows, pool
-            )
+    gets_scatters = before is not None and pool is None
+    found = _statistics(needs, source, len(labels), training_rows, pool, gets_scatters)
+    blocks, start = [], 0
+    for columns in found:
+        part = slice(start, start + len(columns[1]))
         if before is not None:
             known = before.gather(
-                labels[start:stop], lambda block: (block.moments, block.samples)
+                labels[part], lambda block: (block.moments, block.samples)
             )
             columns = _joined_with_known(needs, known, columns, pool)
         moments, samples = columns
-        part = take(whole, slice(start, stop))
-        blocks.append(part._replace(moments=moments, samples=samples))
-        start = stop
+        blocks.append(take(whole, part)._replace(moments=moments, samples=samples))
+        start = part.stop
     return blocks
 
 
@@ -114,12 +100,56 @@ def with_imprint(blocks, imprint):
     return found
 
 
+def _statistics(needs, source, n_classes, training_rows, pool, gets_scatters):
+    """Find the statistics of all classes, one block after the other.
+
+    Classes of few samples are looked at side by side, and those of many, or what
+    another classifier knows, one by one.
+
+    Yields
+    ------
+    moments : MomentColumns or None
+        Of consecutive classes that fill a block.
+    samples : Ragged of Samples
+        Of these.
+    """
+    ahead = {}  # statistics of classes by their places, before these have their turn
+
+    def find(place):
+        ahead[place] = _statistics_of(needs, source, place, training_rows)
+
+    start = 0
+    while start < n_classes:
+        stop = _end_of_few(needs, source, start, gets_scatters)
+        if stop > start:
+            yield _statistics_of_few(needs, source, start, stop, training_rows, pool)
+            start = stop
+            continue
+        found, size = [], 0
+        while start < n_classes and size <= BLOCK_BYTES:
+            if start not in ahead:
+                run_blocks(find, _with_next(needs, source, start))
+            moments, samples = ahead.pop(start)
+            if pool is not None:
+                moments, samples = pool.absorb(moments), samples.smallest(needs.samples)
+            found.append((moments, samples))
+            size += n_bytes((samples, moments and moments.triangle))
+            start += 1
+        moments, samples = zip(*found, strict=True)
+        columns = None
+        if needs.moments:
+            columns = MomentColumns.of(moments, samples[0].rows.dtype)
+        yield columns, Ragged.of(samples)
+
+
 def _end_of_few(needs, source, start, gets_scatters):
     """Find the end of consecutive classes that are to be looked at together.
 
     They fill a block, and of each, all samples are kept or no moments are needed. With
     what was known of them, each may get a scatter, which takes its place in the block.
     """
+    if isinstance(source, Block):
+        return start
     rows = source.offsets[start] + max(BLOCK_BYTES // source.row_bytes, 1)
     stop = int(np.searchsorted(source.offsets, rows, side="right")) - 1
     if needs.moments:
@@ -146,34 +176,6 @@ def _statistics_of_few(needs, source, start, stop, training_rows, pool):
     if pool is None:  # their scatters follow from all of them
         return moments, samples
     return moments, samples.first(needs.samples)
-
-
-def _statistics_of_each(needs, source, places, training_rows, pool, ahead):
-    """Find the statistics of classes one by one, until they fill a block, in columns.
-
-    Those of some classes at a time are found in threads. What the block does not take
-    stays in ``ahead``, a dict from places to statistics, for the next block.
-    """
-
-    def find(place):
-        ahead[place] = _statistics_of(needs, source, place, training_rows)
-
-    found, size = [], 0
-    for place in places:
-        if size > BLOCK_BYTES:
-            break
-        if place not in ahead:
-            run_blocks(find, _with_next(needs, source, place))
-        moments, samples = ahead.pop(place)
-        if pool is not None:
-            moments, samples = pool.absorb(moments), samples.smallest(needs.samples)
-        found.append((moments, samples))
-        size += n_bytes((samples, moments and moments.triangle))
-    moments, samples = zip(*found, strict=True)
-    columns = None
-    if needs.moments:
-        columns = MomentColumns.of(moments, samples[0].rows.dtype)
-    return columns, Ragged.of(samples)
 
 
 def _with_next(needs, source, place):
