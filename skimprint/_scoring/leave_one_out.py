@@ -273,10 +273,8 @@ def _by_proxies(scorer, samples, change, kind, others=None):
     similarity = plan.metric(head.proxies, factor=head.factor)
 
     def head_without(which):
-        some, changed = take((samples, change), which)
-        return _HeadWithout(
-            scorer, similarity, vectors, means, some, changed, queries[which]
-        )
+        some = take((samples, change, queries), which)
+        return _HeadWithout(scorer, similarity, vectors, means, *some)
 
     if others is not None:
         as_proxies = head_without(others).as_proxies()
