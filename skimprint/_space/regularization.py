@@ -15,8 +15,8 @@ from ..normalization import squared_lengths
 from .downdate import Downdate, Vectors, shift_without
 from .likelihood import balanced, fit_temperature
 
-# Shrinkages to choose among.
-SHRINKAGES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
+# Shrinkages to choose among, in the order in which they are tried.
+SHRINKAGES = (0.97, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1, 0.03, 0.01)
 
 # Regularisations to choose among, in units of the mean square of a feature.
 ALPHAS = tuple(10.0 ** (step / 2) for step in range(-8, 5))
@@ -84,7 +84,9 @@ class LeftOut(NamedTuple):
 def choose_shrinkage(scatter, class_weight, means, left_out):
     """Choose the shrinkage that makes left-out samples the most likely.
 
-    Each class has the same say: its scores do not know how frequent it is, either.
+    Each class has the same say: its scores do not know how frequent it is, either. The
+    likelihood has one peak: of few samples near the largest shrinkage, from where it is
+    climbed until it falls.
 
     Parameters
     ----------
@@ -100,7 +102,8 @@ def choose_shrinkage(scatter, class_weight, means, left_out):
     Returns
     -------
     shrinkage : float
-        One of ``SHRINKAGES``; 1 if there is nothing to judge by.
+        One of ``SHRINKAGES``; 1 if there is nothing to judge by. Of equally good ones
+        the largest.
     """
     left_out = _able_to_go(class_weight, left_out)
     if len(left_out.rows) == 0 or len(means) == 1 or scatter.variance == 0:
@@ -113,8 +116,12 @@ def choose_shrinkage(scatter, class_weight, means, left_out):
     scores = whitened_mean_scores(
         scatter, class_weight, means, left_out, SHRINKAGES, among
     )
-    codes = np.searchsorted(among, left_out.codes)
-    return SHRINKAGES[last_of_the_best(scores, codes, balanced(left_out.counts, codes))]
+    codes, values = np.searchsorted(among, left_out.codes), []
+    for value in _likelihoods(scores, codes, balanced(left_out.counts, codes)):
+        values.append(value)
+        if value < max(values) or value >= -_SAME_LIKELIHOOD:  # none can be better
+            break
+    return SHRINKAGES[np.flatnonzero(_are_best(values))[0]]
 
 
 def shrinkage_of_means(n_classes, n_features):
@@ -134,7 +141,7 @@ def shrinkage_of_means(n_classes, n_features):
     shrinkage : float
         At least the largest of ``SHRINKAGES``.
     """
-    return max(1 / (1 + 2 * (n_classes - 1) / n_features), SHRINKAGES[-1])
+    return max(1 / (1 + 2 * (n_classes - 1) / n_features), max(SHRINKAGES))
 
 
 def choose_alpha(scatter, class_weight, means, left_out):
@@ -198,7 +205,18 @@ def last_of_the_best(candidates, codes, weights, targets=None, prior=None):
     -------
     best : int
     """
-    values, temperature = [], None
+    values = [*_likelihoods(candidates, codes, weights, targets, prior)]
+    return int(np.flatnonzero(_are_best(values))[-1])
+
+
+def _are_best(values):
+    """Tell which values are as good as the largest."""
+    return np.array(values) >= max(values) - _SAME_LIKELIHOOD
+
+
+def _likelihoods(candidates, codes, weights, targets=None, prior=None):
+    """Find how likely each of the candidates makes samples, less its error."""
+    temperature = None
     for scores in candidates:
         value, temperature = fit_temperature(
             scores,
@@ -212,8 +230,7 @@ def last_of_the_best(candidates, codes, weights, targets=None, prior=None):
         if targets is not None:
             errors = np.sum((scores - targets) ** 2, axis=1)
             value -= np.average(errors, weights=weights)
-        values.append(value)
-    return int(np.flatnonzero(values >= max(values) - _SAME_LIKELIHOOD)[-1])
+        yield value
 
 
 def whitened_mean_scores(scatter, class_weight, means, left_out, shrinkages, among):
