@@ -1,11 +1,12 @@
 """Choose shrinkage and alpha by leave-one-out scores in closed form.
 
-Everything is computed in the directions of a scatter matrix, of which each amount of
-regularisation only changes the weights. Leaving a row out changes the scatter by one
+Where many amounts of regularisation are compared, it is in the directions of a scatter
+matrix, of which each only changes the weights. Leaving a row out changes the scatter by one
 outer product, so its scores follow from those of all rows together (Sherman and
 Morrison).
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from .._memory.columns import take
 from ..normalization import squared_lengths
 from .downdate import Downdate, Vectors, shift_without
 from .likelihood import balanced, fit_temperature
+from .whitening import Whitening
 
 # Shrinkages to choose among, in the order in which they are tried.
 SHRINKAGES = (0.97, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1, 0.03, 0.01)
@@ -262,11 +264,6 @@ def whitened_mean_scores(scatter, class_weight, means, left_out, shrinkages, amo
     scores : ndarray of shape (n_rows, n_scored)
         Cosines for one shrinkage after the other. They mean nothing for a row that is
         its whole class.
-
-    Notes
-    -----
-    Products with the directions of the scatter are taken once; each shrinkage then
-    takes one product of (n_rows, n_directions) and (n_directions, n_scored).
     """
     total, (rows, codes, weight, *_) = scatter.total_weight, left_out
     if scatter.matrix is None:
@@ -281,23 +278,12 @@ def whitened_mean_scores(scatter, class_weight, means, left_out, shrinkages, amo
     mean_shift = np.tile(origin_shift, (len(means), 1))
     mean_shift[own] -= shift
 
-    # Of many rows of float32, it is decomposed in float32, in units that it can hold.
+    # Float32 is used in units that it can hold.
     scale = 1 / np.sqrt(scatter.variance)
-    spectrum = scatter.spectrum(rows.dtype, scale)
     centred = ((rows - origin) * scale).astype(rows.dtype, copy=False)
     points = ((means - origin) * scale).astype(rows.dtype, copy=False)
-    coordinates, point_coordinates = map(spectrum.project, (centred, points))
-    products_outside = (points @ centred.T).astype(np.float64, copy=False)
-    gram_outside = (points @ points.T).astype(np.float64, copy=False)
-    squares, lengths_outside = coordinates**2, squared_lengths(np, centred)[:, 0]
-
-    for s in shrinkages:
-        lacking = spectrum.correction((1 - s) / total, s)
-        lacking = lacking.astype(rows.dtype, copy=False)
-        weighted = point_coordinates * lacking
-        products = products_outside / s - weighted @ coordinates.T
-        gram = gram_outside / s - weighted @ point_coordinates.T
-        lengths = lengths_outside / s - squares @ lacking
+    found = _whitened_products(scatter, scale, points, centred, shrinkages)
+    for s, (products, gram, lengths) in zip(shrinkages, found, strict=True):
         # Products with the residual r = x - mean of its class
         along_means = products - gram[:, codes]
         along_rows = lengths - products[own]
@@ -309,6 +295,60 @@ def whitened_mean_scores(scatter, class_weight, means, left_out, shrinkages, amo
             Vectors(lengths, along_rows, origin_shift),
             products,
         ).T
+
+
+def _whitened_products(scatter, scale, points, rows, shrinkages):
+    """Compute inner products in the space that each of some shrinkages whitens.
+
+    Of a scatter of few rows, products with its directions are taken once; each
+    shrinkage then takes one of (n_rows, n_directions) and (n_directions, n_points). Of
+    many rows the directions take as long as five Cholesky factors and what they
+    whiten, and on nine data sets five shrinkages are tried, or one or two where few
+    samples tell all classes apart.
+
+    Parameters
+    ----------
+    scatter : Scatter
+        Of samples that were not scaled.
+    scale : float
+        What points and rows were multiplied by, so that the mean variance is 1.
+    points : ndarray of shape (n_points, n_features)
+        Some points.
+    rows : ndarray of shape (n_rows, n_features)
+        Some rows, of the same dtype and origin.
+    shrinkages : array-like of shape (n_shrinkages,)
+        As for `whitened_mean_scores`.
+
+    Yields
+    ------
+    products : ndarray of shape (n_points, n_rows)
+        Of the points with the rows.
+    gram : ndarray of shape (n_points, n_points)
+        Of the points.
+    lengths : ndarray of shape (n_rows,)
+        Of each row with itself.
+    """
+    if scatter.matrix is not None:
+        matrix = (scatter.matrix * scale**2).astype(rows.dtype, copy=False)
+        scaled, origin = replace(scatter, matrix=matrix), np.zeros_like(rows[0])
+        for s in shrinkages:
+            whitening = Whitening.of(scaled, origin, s, rows.dtype)
+            x, p = whitening.solve(rows), whitening.solve(points)
+            found = p @ x.T, p @ p.T, squared_lengths(np, x)[:, 0]
+            yield [each.astype(np.float64, copy=False) for each in found]
+        return
+    spectrum = scatter.spectrum(rows.dtype, scale)
+    x, p = spectrum.project(rows), spectrum.project(points)
+    products, gram = points @ rows.T, points @ points.T
+    squares, lengths = x**2, squared_lengths(np, rows)[:, 0]
+    for s in shrinkages:
+        lacking = spectrum.correction((1 - s) / scatter.total_weight, s)
+        weighted = p * lacking
+        yield (
+            products / s - weighted @ x.T,
+            gram / s - weighted @ p.T,
+            lengths / s - squares @ lacking,
+        )
 
 
 def ridge_scores(scatter, class_sums, left_out, alphas):
