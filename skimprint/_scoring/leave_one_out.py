@@ -193,9 +193,9 @@ def scores_without(scorer, rows, codes):
         rows[order], codes[order], weights, weights, numbers_within(codes[order])
     )
     found = np.full((len(codes), len(scorer.head.classes)), np.nan)
-    change, usable = _changes_of(scorer, samples)
-    if usable.any():
-        samples, change = take((samples, change), usable)
+    usable, change = _changes_of(scorer, samples)
+    if len(usable):
+        samples = take(samples, usable)
         found[order[usable]] = _by_proxies(scorer, samples, change, "similarity")[0]
     return found
 
@@ -377,11 +377,11 @@ def _changes(scorer, samples):
     have one sample, or of which none of the samples can be scored.
     """
     head = scorer.head
-    change, usable = _changes_of(scorer, samples)
+    usable, change = _changes_of(scorer, samples)
     is_alone = _have_one(head)
     is_alone[samples.codes] = True
     is_alone[samples.codes[usable]] = False
-    samples, change = take((samples, change), usable)
+    samples = take(samples, usable)
     return samples.standing_for(head.space.class_weights), change, is_alone
 
 
@@ -390,30 +390,32 @@ def _changes_of(scorer, samples):
 
     Returns
     -------
-    change : _Change
-    usable : ndarray of bool, of shape (n,)
-        Whether the class of a sample has anything left.
+    usable : ndarray of shape (n_usable,)
+        The samples of which their class has something left.
+    change : _Change or None
+        For each of these; None if there are none.
     """
     head = scorer.head
-    codes, starts = np.unique(samples.codes, return_index=True)
-    proxies, changes, usable = head.space.proxies, [], []
-    for code, start, stop in zip(codes, starts, [*starts[1:], None], strict=True):
-        rows, weights = samples.rows[start:stop], samples.weights[start:stop]
-        own, gone, becomes = scorer.plan.generator.without(
-            proxies.one(code), rows, weights
-        )
-        own = np.where(own < 0, -1, own + head.offsets[code])
-        changes.append(_Change(own, gone, becomes))
-        twins = head.twins[head.offsets[code] : head.offsets[code + 1]]
-        is_one = np.all(twins == twins[0])
-        usable.append(~gone if is_one else np.ones(len(rows), bool))
-    change = _Change(*map(np.concatenate, zip(*changes, strict=True)))
-    usable = np.concatenate(usable)
+    usable = np.arange(len(samples.rows))
     if scorer.plan.mean_weight or head.whitening is not None:
         # All that was learnt of a class of a head leaves its row, but no mean.
         share_left = 1 - samples.weights / head.space.weights_of_means[samples.codes]
-        usable &= share_left > _LEFT
-    return change, usable
+        (usable,) = np.nonzero(share_left > _LEFT)
+    if not len(usable):
+        return usable, None
+    samples = take(samples, usable)
+    codes, starts = np.unique(samples.codes, return_index=True)
+    proxies, changes = head.space.proxies, []
+    for code, start, stop in zip(codes, starts, [*starts[1:], None], strict=True):
+        rows, weights = samples.rows[start:stop], samples.weights[start:stop]
+        changes.append(scorer.plan.generator.without(proxies.one(code), rows, weights))
+    own, gone, becomes = map(np.concatenate, zip(*changes, strict=True))
+    own = np.where(own < 0, -1, own + head.offsets[samples.codes])
+    # Of a class whose proxies are all equal, none is left if one is gone.
+    starts = head.offsets[:-1]
+    least, most = (f.reduceat(head.twins, starts) for f in (np.minimum, np.maximum))
+    (left,) = np.nonzero(~(gone & (least == most)[samples.codes]))
+    return usable[left], take(_Change(own, gone, becomes), left)
 
 
 def _whitened(head, vectors):

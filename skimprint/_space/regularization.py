@@ -1,8 +1,8 @@
 """Choose shrinkage and alpha by leave-one-out scores in closed form.
 
 Where many amounts of regularisation are compared, it is in the directions of a scatter
-matrix, of which each only changes the weights. Leaving a row out changes the scatter by one
-outer product, so its scores follow from those of all rows together (Sherman and
+matrix, of which each only changes the weights. Leaving a row out changes the scatter by
+one outer product, so its scores follow from those of all rows together (Sherman and
 Morrison).
 """
 
