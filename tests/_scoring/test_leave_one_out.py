@@ -524,3 +524,22 @@ class TestOneShot:
         )
         clf.set_params(rejection__score="similarity")
         assert clf.rejection_threshold_ == expected
+
+
+def test_what_is_alone_in_its_class_is_not_left_out_in_vain(monkeypatch):
+    seen = []
+    without = KMeansProxies.without
+
+    def counted(self, proxies, rows, weights):
+        seen.append(len(rows))
+        return without(self, proxies, rows, weights)
+
+    monkeypatch.setattr(KMeansProxies, "without", counted)
+    X = np.random.default_rng(0).normal(size=(12, 5))
+    for y, expected in (
+        (np.arange(12), []),
+        (np.repeat(np.arange(9), [1] * 8 + [4]), [4]),
+    ):
+        seen.clear()
+        assert ImprintClassifier().fit(X, y).temperature_ > 0
+        assert seen == expected

@@ -256,3 +256,31 @@ def test_scores_of_so_many_classes_tell(monkeypatch):
     scatter = scatter_of(X, codes, weight, means)
     choose_shrinkage(scatter, class_weight, means, left_out_of(X, codes))
     assert set(seen) == {(2 + 5, 2)}
+
+
+@pytest.mark.parametrize("n_features", [3, 8, 40])
+@pytest.mark.parametrize("noise", [0.02, 0.7, 2.0])
+def test_the_shrinkage_is_that_of_all_though_few_are_tried(
+    n_features, noise, monkeypatch
+):
+    rng = np.random.default_rng(n_features)
+    codes = np.repeat(np.arange(4), 6)
+    X = rng.normal(size=(4, n_features))[codes]
+    X += noise * rng.normal(size=(24, n_features)) * np.geomspace(2, 0.2, n_features)
+    class_weight, means = statistics(X, codes, np.ones(24))
+    args = scatter_of(X, codes, np.ones(24), means), class_weight, means
+    left_out, n_tried = left_out_of(X, codes), []
+    scores = regularization.whitened_mean_scores
+
+    def counted(*args):
+        for found in scores(*args):
+            n_tried.append(1)
+            yield found
+
+    monkeypatch.setattr(regularization, "whitened_mean_scores", counted)
+    found = choose_shrinkage(*args, left_out)
+    ascending = sorted(regularization.SHRINKAGES)
+    of_all = scores(*args, left_out, ascending, EVERY_CLASS)
+    assert found == ascending[last_of_the_best(of_all, codes, np.ones(24))]
+    if noise < 0.1:  # nearly all samples are right
+        assert len(n_tried) < 4
