@@ -491,9 +491,10 @@ def test_results_follow_the_queries(digits, xp, n_classes):
     some = np.flatnonzero(y < n_classes)
     prior, samples, queries = some[:20], some[20:60], X_query[:30]
     estimator = ImprintClassifier().fit(X[prior], y[prior])
-    clf = AdaptedClassifier(estimator).fit(X[samples], y[samples])
+    imprint = ImprintClassifier(random_state=0)  # of more samples than proxies
+    clf = AdaptedClassifier(estimator, imprint).fit(X[samples], y[samples])
     weight = np.ones(len(samples))
-    same = clone(AdaptedClassifier(FrozenEstimator(estimator)))
+    same = clone(AdaptedClassifier(FrozenEstimator(estimator), imprint))
     same.fit(xp(X[samples]), xp(y[samples]), xp(weight))
     for name in "decision_function", "predict_proba", "predict_log_proba", "predict":
         found = getattr(same, name)(xp(queries))
