@@ -26,9 +26,10 @@ from .familiarity import MEANS
 _MAX_SCORES = 2**22
 
 # Bounds for the values of all proxies that samples are compared with, each in a space
-# of its own: by products, and by moving each proxy there. As many samples as are enough
-# for a temperature and a threshold are compared by products in any case.
-_MAX_MULTIPLIED, _MAX_MOVED = 2**30, 2**26
+# of its own: by products, and by moving each proxy there. With 100 classes of 16
+# samples, that takes as long as the fit. As many samples as are enough for a
+# temperature and a threshold are compared by products in any case.
+_MAX_MULTIPLIED, _MAX_MOVED = 2**28, 2**26
 _ENOUGH = 500
 
 # Values of proxies that are moved at a time, or similarities that follow from products:
