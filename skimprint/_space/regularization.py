@@ -26,6 +26,11 @@ ALPHAS = tuple(10.0 ** (step / 2) for step in range(-8, 5))
 # Mean log-likelihoods that differ by less are equally good.
 _SAME_LIKELIHOOD = 1e-4
 
+# What likelihoods near chance are, as a share of that of chance. On real data the
+# choice is the same with any; of 400 drawn data sets, with 1, 24 lost a peak that came
+# after a fall, with 0.9 one, and with 0.75 none.
+_NEAR_CHANCE = 0.75
+
 # Samples of each class that are kept where something is chosen by leaving them out.
 SAMPLE_SIZE = 200
 
@@ -87,8 +92,9 @@ def choose_shrinkage(scatter, class_weight, means, left_out):
     """Choose the shrinkage that makes left-out samples the most likely.
 
     Each class has the same say: its scores do not know how frequent it is, either. The
-    likelihood has one peak: of few samples near the largest shrinkage, from where it is
-    climbed until it falls.
+    largest shrinkage is tried first, as the best one of few samples is near it, and the
+    rest until the likelihood falls. Near chance a fall says nothing: where a few
+    features vary far more than what tells the classes apart, the peak comes after it.
 
     Parameters
     ----------
@@ -119,9 +125,12 @@ def choose_shrinkage(scatter, class_weight, means, left_out):
         scatter, class_weight, means, left_out, SHRINKAGES, among
     )
     codes, values = np.searchsorted(among, left_out.codes), []
+    near_chance = -_NEAR_CHANCE * np.log(len(among))
     for value in _likelihoods(scores, codes, balanced(left_out.counts, codes)):
         values.append(value)
-        if value < max(values) or value >= -_SAME_LIKELIHOOD:  # none can be better
+        best = max(values)
+        falls = value < best - _SAME_LIKELIHOOD
+        if (falls and best > near_chance) or best >= -_SAME_LIKELIHOOD:
             break
     return SHRINKAGES[np.flatnonzero(_are_best(values))[0]]
 
@@ -303,8 +312,8 @@ def _whitened_products(scatter, scale, points, rows, shrinkages):
     Of a scatter of few rows, products with its directions are taken once; each
     shrinkage then takes one of (n_rows, n_directions) and (n_directions, n_points). Of
     many rows the directions take as long as five Cholesky factors and what they
-    whiten, and on nine data sets five shrinkages are tried, or one or two where few
-    samples tell all classes apart.
+    whiten, and on nine data sets five to seven shrinkages are tried, or one or two
+    where few samples tell all classes apart.
 
     Parameters
     ----------

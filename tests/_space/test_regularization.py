@@ -284,3 +284,19 @@ def test_the_shrinkage_is_that_of_all_though_few_are_tried(
     assert found == ascending[last_of_the_best(of_all, codes, np.ones(24))]
     if noise < 0.1:  # nearly all samples are right
         assert len(n_tried) < 4
+
+
+@pytest.mark.parametrize("n_per_class, seed", [(3, 2), (3, 11), (12, 3)])
+def test_a_peak_that_comes_after_a_fall_near_chance_is_found(n_per_class, seed):
+    rng = np.random.default_rng(seed)
+    codes = np.repeat(np.arange(4), n_per_class)
+    weight = np.ones(len(codes))
+    X = rng.normal(size=(4, 8))[codes] + 0.1 * rng.normal(size=(len(codes), 8))
+    X[:, :2] = rng.normal(size=(len(codes), 2))  # they say nothing, and vary most
+    X *= np.geomspace(1, 1e-4, 8)
+    class_weight, means = statistics(X, codes, weight)
+    args = scatter_of(X, codes, weight, means), class_weight, means
+    left_out = left_out_of(X, codes)
+    assert choose_shrinkage(*args, left_out) == min(regularization.SHRINKAGES)
+    first = whitened_mean_scores(*args, left_out, [0.97, 0.9], EVERY_CLASS)
+    assert last_of_the_best(first, codes, weight) == 0  # it falls
