@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 from onnx import helper, numpy_helper
+from scipy.sparse import issparse
 from sklearn.linear_model._base import LinearClassifierMixin
 
 from .._arrays.device import to_host
@@ -265,9 +266,12 @@ def _scores_of_estimator(clf, graph, X):
         *_, scores = _scored(recipe, graph, X)
         scores = _decisions(recipe, graph, scores)
     elif isinstance(estimator, LinearClassifierMixin) and is_of_sklearn:
+        weight, bias = estimator.coef_, estimator.intercept_
+        if issparse(weight):  # by its method `sparsify`
+            weight = weight.toarray()
         weight, bias = (
             graph.constant(np.atleast_2d(to_host(each)), graph.dtype)
-            for each in (estimator.coef_, estimator.intercept_)
+            for each in (weight, bias)
         )
         scores = X @ graph.turned(weight) + bias
         if len(clf.classes_) == 2:

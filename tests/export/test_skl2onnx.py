@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
@@ -203,6 +203,17 @@ def test_adapted_classifiers(data, estimator, dtype, n_classes):
         *before, (_, last) = steps_of(model)
         scaled = Pipeline(before).transform(queries) if before else queries
         assert_close(found["familiarity"], last.imprint_.score_samples(scaled))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_an_adapted_layer_may_be_sparse(data, n_classes):
+    pytest.importorskip("skl2onnx", reason="needs skimprint[export]")
+    X, y, queries = data
+    X, y = X[y < n_classes], y[y < n_classes]
+    layer = SGDClassifier(penalty="l1", random_state=0).fit(X[::2], y[::2])
+    clf = AdaptedClassifier(layer.sparsify()).fit(X[1::2], y[1::2])
+    found = run(export.to_onnx(clf), queries.astype(clf.imprint_.proxies_.dtype))
+    assert_close(found["probabilities"], clf.predict_proba(queries))
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
