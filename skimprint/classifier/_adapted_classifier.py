@@ -33,6 +33,9 @@ _SHARES = np.arange(10, -1, -1) / 10
 # Of classes that have one sample, which cannot be left out.
 _ONE_SHOT_SHARE = 0.2
 
+# What scores queries: the first that an estimator has.
+_SCORES = ("decision_function", "predict_proba")
+
 # Stands for a probability of 0, whose logarithm no other score could make up for.
 _LEAST_PROBABILITY = 1e-6
 
@@ -121,10 +124,7 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
     feature_names_in_: np.ndarray
 
     _parameter_constraints: dict = {  # noqa: RUF012
-        "estimator": [
-            HasMethods(["fit", "decision_function"]),
-            HasMethods(["fit", "predict_proba"]),
-        ],
+        "estimator": [HasMethods(["fit", name]) for name in _SCORES],
         "imprint": [ImprintClassifier, None],
     }
 
@@ -159,7 +159,7 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
         sklearn.exceptions.NotFittedError
             If ``estimator`` is not fitted.
         """
-        self._check_estimator()
+        check_adaptable(self.estimator)
         imprint = clone(self.imprint or ImprintClassifier())
         if imprint.rejection is not None or imprint.head is not None:
             raise ValueError(
@@ -317,22 +317,6 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
         weights = self.weights_.tolist()  # numbers of Python: float32 stays float32
         return weights[0] * of_estimator + weights[1] * of_imprint
 
-    def _check_estimator(self):
-        try:
-            check_is_fitted(self.estimator)
-        except NotFittedError as error:
-            raise NotFittedError(
-                "estimator must be fitted before AdaptedClassifier, which adapts it as "
-                f"it is; this {type(self.estimator).__name__} is not. Fit it first; "
-                "where AdaptedClassifier is cloned, as in cross-validation, pass "
-                "sklearn.frozen.FrozenEstimator(estimator)."
-            ) from error
-        if np.ndim(to_host(getattr(self.estimator, "classes_", None))) != 1:
-            raise ValueError(
-                "estimator must be a classifier with one label for each sample, all "
-                f"listed in classes_; this {type(self.estimator).__name__} is not."
-            )
-
     def _check_classes(self, of_samples, with_weight):
         of_estimator = set(_labels_of(self.estimator))
         lacking = of_estimator - set(with_weight.tolist())
@@ -357,6 +341,27 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
                 "y must have samples of each class of estimator, with a weight above "
                 f"zero, and of no other; it has {' and '.join(found)}. {cure}"
             )
+
+
+def check_adaptable(estimator):
+    """Refuse what is no fitted classifier with scores of its classes."""
+    name = type(estimator).__name__
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError as error:
+        raise NotFittedError(
+            "estimator must be fitted before AdaptedClassifier, which adapts it as "
+            f"it is; this {name} is not. Fit it first; where AdaptedClassifier is "
+            "cloned, as in cross-validation, pass "
+            "sklearn.frozen.FrozenEstimator(estimator)."
+        ) from error
+    has_scores = any(hasattr(estimator, each) for each in _SCORES)
+    classes = to_host(getattr(estimator, "classes_", None))
+    if np.ndim(classes) != 1 or not has_scores:
+        raise ValueError(
+            "estimator must be a classifier with one label for each sample, all "
+            f"listed in classes_, and {' or '.join(_SCORES)}; this {name} is not."
+        )
 
 
 def places_in(estimator, classes):

@@ -13,7 +13,7 @@ from ..classifier._plain.arrays import count
 from ..classifier._plain.parameters import parameters_then
 from ._values import decode_each, encode_each
 
-# Those that take metadata, which a pipeline routes to them.
+# Those of ours that take metadata, which a pipeline routes to them.
 _METHODS = ("fit", "partial_fit", "score")
 
 
@@ -44,8 +44,7 @@ def write_classifier(clf, arrays):
         "n_features": int(clf.n_features_in_),
         "feature_names": None if names is None else names.tolist(),
     }
-    if requests := _requests(clf):
-        config["metadata_requests"] = requests
+    config |= write_requests(clf)
     if clf._fitted.knows_classes:
         calibrate_now(clf, clf._fitted.scorer)
     return config | write_fitted(clf, arrays, derived=True)
@@ -71,11 +70,7 @@ def read_classifier(config, arrays):
         clf.rejection._validate_params()
     n_features = count(config["n_features"], "n_features")
     clf.n_features_in_ = n_features
-    with config_context(enable_metadata_routing=True):  # which `set_..._request` needs
-        for method in _METHODS:
-            # Without any there must be no call, which leaves something to be pickled.
-            if requests := config.get("metadata_requests", {}).get(method):
-                getattr(clf, f"set_{method}_request")(**requests)
+    read_requests(clf, config)
     if config["feature_names"] is not None:
         names = as_objects(config["feature_names"])
         if len(names) != n_features or not all(isinstance(n, str) for n in names):
@@ -86,13 +81,23 @@ def read_classifier(config, arrays):
     return clf
 
 
-def _requests(clf):
-    """Find what was set by ``set_fit_request`` and the like."""
+def write_requests(clf):
+    """Turn what was set by ``set_fit_request`` and the like into JSON, if it was."""
     routing, found = clf.get_metadata_routing(), {}
     for method in _METHODS:
-        requests = getattr(routing, method).requests
+        requests = getattr(getattr(routing, method, None), "requests", {})
         found[method] = {k: v for k, v in requests.items() if v is not None}
-    return {method: requests for method, requests in found.items() if requests}
+    found = {method: requests for method, requests in found.items() if requests}
+    return {"metadata_requests": found} if found else {}
+
+
+def read_requests(clf, config):
+    """Set what `write_requests` returned."""
+    with config_context(enable_metadata_routing=True):  # which `set_..._request` needs
+        for method in _METHODS:
+            # Without any there must be no call, which leaves something to be pickled.
+            if requests := config.get("metadata_requests", {}).get(method):
+                getattr(clf, f"set_{method}_request")(**requests)
 
 
 def _encoded(params, arrays):

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import __version__
 from ..classifier import AdaptedClassifier, ImprintClassifier, ImprintClassifierCV
+from ..classifier._adapted_classifier import check_adaptable
 from ..classifier._plain.arrays import (
     FINITE,
     MAX_TEXT_BYTES,
@@ -27,7 +28,12 @@ from ..classifier._steps import last_step
 from ..embedding._embedder import FoundationEmbedder
 from ..embedding._extras import require
 from ._card import card_of
-from ._classifiers import read_classifier, write_classifier
+from ._classifiers import (
+    read_classifier,
+    read_requests,
+    write_classifier,
+    write_requests,
+)
 from ._files import (
     CARD,
     CONFIG,
@@ -292,14 +298,20 @@ def _write(model, arrays, files, learning):
         parts = {"estimator": model.estimator_, "imprint": model.imprint_}
         if model.estimator is not model.estimator_:  # it was set after fit
             parts["estimator_then"] = model.estimator
-        return {
-            "class": "AdaptedClassifier",
-            "parameters": encode_each(
-                {"imprint": model.imprint}, arrays.of("parameters")
-            ),
-            "share": model.share_,
-            "weights": model.weights_.tolist(),
-        } | {k: _write(v, arrays.of(k), files, learning) for k, v in parts.items()}
+        for each in (model.estimator, model.estimator_):
+            check_adaptable(each)
+        return (
+            write_requests(model)
+            | {
+                "class": "AdaptedClassifier",
+                "parameters": encode_each(
+                    {"imprint": model.imprint}, arrays.of("parameters")
+                ),
+                "share": model.share_,
+                "weights": model.weights_.tolist(),
+            }
+            | {k: _write(v, arrays.of(k), files, learning) for k, v in parts.items()}
+        )
     if type(model) is FrozenEstimator:
         inner = _write(model.estimator, arrays, files, learning)
         return {"class": "FrozenEstimator", "estimator": inner}
@@ -376,9 +388,15 @@ def _read(config, arrays, folder, trust):
             for name in ("estimator", "estimator_then")
             if name in config
         }
+        for each in parts.values():
+            check_adaptable(each)
         then = parts.get("estimator_then", parts["estimator"])
-        model = AdaptedClassifier(then, **decode_each(config["parameters"], arrays))
-        model._validate_params()
+        params = decode_each(config["parameters"], arrays)
+        model = AdaptedClassifier(then, **params)
+        # Errors name types: the repr of parts in parts takes twice as long for each.
+        if not isinstance(model.imprint, ImprintClassifier | None):
+            raise ValueError(f"imprint cannot be a {type(model.imprint).__name__}.")
+        read_requests(model, config)
         model.estimator_ = parts["estimator"]
         model.imprint_ = read_classifier(config["imprint"], arrays.of("imprint"))
         model.share_ = number(config["share"], "share", SHARE)
@@ -389,7 +407,10 @@ def _read(config, arrays, folder, trust):
                 setattr(model, name, getattr(model.imprint_, name))
         return model
     if kind == "FrozenEstimator":
-        return FrozenEstimator(_read(config["estimator"], arrays, folder, trust))
+        inner = _read(config["estimator"], arrays, folder, trust)
+        if not hasattr(inner, "fit"):
+            raise ValueError(f"a FrozenEstimator must have an estimator; got {inner}.")
+        return FrozenEstimator(inner)
     if kind == "Pipeline":
         steps = [
             (name, _read(step, arrays.of(name), folder, trust))

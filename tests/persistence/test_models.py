@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn
 from memory import less_memory_than
 from saved_models import (
     METHODS_OF_QUERIES,
@@ -894,6 +895,66 @@ def test_an_adapted_classifier_of_what_cannot_be_written_is_refused(digits, fold
     with pytest.raises(NotFittedError):
         persistence.save(AdaptedClassifier(layer), folder)
     assert not folder.exists()
+
+
+def test_an_adapted_classifier_keeps_requests_of_metadata(digits, folder):
+    X, y = digits
+    layer = plain_classifier("mean").fit(X[:200], y[:200])
+    with sklearn.config_context(enable_metadata_routing=True):
+        clf = AdaptedClassifier(layer).set_fit_request(sample_weight=True)
+        clf.set_score_request(sample_weight=False).fit(X[200:300], y[200:300])
+        routing, again = (
+            str(each.get_metadata_routing()) for each in (clf, through(clf, folder))
+        )
+    assert "True" in routing
+    assert "False" in routing
+    assert again == routing
+
+
+@pytest.mark.parametrize("other", [ImprintClassifier(), LogisticRegression()])
+def test_an_adapted_classifier_with_an_estimator_that_is_not_fitted(
+    digits, folder, other
+):
+    X, y = digits
+    layer = plain_classifier("mean").fit(X[:200], y[:200])
+    clf = AdaptedClassifier(layer).fit(X[200:300], y[200:300])
+    with pytest.raises(NotFittedError, match=r"estimator must be fitted.*Fit it"):
+        persistence.save(clf.set_params(estimator=other), folder)
+    assert not folder.exists()
+
+
+def nested(part, n):
+    """Freeze what is frozen, again and again."""
+    for _ in range(n):
+        part = {"class": "FrozenEstimator", "estimator": part}
+    return part
+
+
+NO_CLASSIFIERS = {
+    "nothing": None,
+    "passthrough": "passthrough",
+    "frozen": nested(None, 1),
+    "frozen again and again": nested(None, 30),
+    "without steps": {
+        "class": "Pipeline",
+        "steps": [],
+        "verbose": False,
+        "transform_input": None,
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["estimator", "estimator_then"])
+@pytest.mark.parametrize("part", NO_CLASSIFIERS.values(), ids=NO_CLASSIFIERS)
+def test_what_is_adapted_is_a_classifier_or_an_error(digits, folder, name, part):
+    X, y = digits
+    layer, other = (plain_classifier("mean").fit(X[:n], y[:n]) for n in (200, 150))
+    model = AdaptedClassifier(layer).fit(X[200:300], y[200:300])
+    persistence.save(model.set_params(estimator=other), folder)
+    assert persistence.load(folder).estimator is not None
+    edit(folder, lambda _, model: model.update({name: part}))
+    with pytest.raises(ValueError, match=r"loaded as a model.* estimator"):
+        persistence.load(folder)
 
 
 @pytest.mark.parametrize(
