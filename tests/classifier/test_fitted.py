@@ -194,7 +194,9 @@ class TestQueue:
         for rows in np.array_split(np.arange(len(y)), 50):
             clf.partial_fit(X[rows], y[rows])
             states.add(clf._fitted.last_state.n_samples)
-        assert len(states) < 15
+            known = clf._fitted.last_state.__sizeof__()
+            assert sum(each.X.nbytes for each in queue_of(clf)) <= known / 2
+        assert 4 < len(states) < 15
 
     def test_predictions_of_8_threads(self, waiting):
         clf, X, expected = waiting
