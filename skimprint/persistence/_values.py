@@ -38,6 +38,11 @@ _OURS = (
 # imported for files that have some: to import clusterers takes a tenth of a second.
 _MODULES = (*_OURS, "sklearn.cluster", "sklearn.model_selection")
 
+# Components within components that a file may have: a search, its classifier, a
+# generator and a clusterer are four. An error about one shows all that is in it, which
+# takes scikit-learn twice as long for each level.
+_MAX_LEVELS = 8
+
 TRUSTED_TYPES = [*_components(*_OURS, "skimprint.cluster")]
 
 # What NumPy calls the numbers that a file may hold.
@@ -151,10 +156,24 @@ def decode(encoded, arrays):
         known = _components(module) if module in _MODULES else {}
         if name not in known:
             raise ValueError(f"{name!r} is no component that a file may name.")
+        if (levels := _levels_of(encoded)) > _MAX_LEVELS:
+            raise ValueError(
+                f"{name!r} must have at most {_MAX_LEVELS} levels of components; it "
+                f"has {levels}."
+            )
         params = decode_each(params, arrays)
         params.pop("memory", None)  # of a clusterer: a folder with pickles to be loaded
         return known[name](**params)
     raise ValueError(f"{kind!r} is no kind of a value.")
+
+
+def _levels_of(encoded):
+    """Count components within components."""
+    if not isinstance(encoded, list | dict):
+        return 0
+    is_one = isinstance(encoded, dict) and "component" in encoded
+    parts = encoded.values() if isinstance(encoded, dict) else encoded
+    return is_one + max(map(_levels_of, parts), default=0)
 
 
 def encode_each(values, arrays, prefix=""):

@@ -158,3 +158,17 @@ def test_labels_that_are_members_of_an_enum_are_written_as_their_text(folder):
     again = through(clf, folder)
     assert again.n_proxies == clf.n_proxies
     assert again.fit(X, y).predict(X).tolist() == y
+
+
+def test_components_in_components_are_refused_where_an_error_would_never_end(
+    digits, folder
+):
+    search = ImprintClassifierCV(param_grid={"n_proxies": [1, 2]}, cv=2).fit(*digits)
+    persistence.save(search, folder)
+    name = "skimprint.ImprintClassifierCV"
+    nested = None
+    for _ in range(100):
+        nested = {"component": [name, {"estimator": nested, "refit": "no"}]}
+    edit(folder, lambda whole, model: model["parameters"].update(estimator=nested))
+    with pytest.raises(ValueError, match="at most 8 levels of components; it has 100"):
+        persistence.load(folder)
