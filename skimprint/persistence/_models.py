@@ -416,6 +416,8 @@ def _read(config, arrays, folder, trust):
             (name, _read(step, arrays.of(name), folder, trust))
             for name, step in config["steps"]
         ]
+        if not steps:
+            raise ValueError("a Pipeline must end with an estimator; it has no steps.")
         return Pipeline(steps, **{k: config[k] for k in _PIPELINE_PARAMETERS})
     if kind == "FoundationEmbedder":
         return _read_embedder(config, arrays, trust)
