@@ -149,7 +149,7 @@ def _end_of_few(needs, source, start, gets_scatters):
     what was known of them, each may get a scatter, which takes its place in the block.
     """
     if isinstance(source, Block):
-        return start
+        return start  # what another classifier knows is looked at one by one
     rows = source.offsets[start] + max(BLOCK_BYTES // source.row_bytes, 1)
     stop = int(np.searchsorted(source.offsets, rows, side="right")) - 1
     if needs.moments:

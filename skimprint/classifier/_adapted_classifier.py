@@ -337,6 +337,8 @@ class AdaptedClassifier(OnnxHooks, ClassifierMixin, BaseEstimator):
                     "does for probabilities, fit estimator to numbers, too: "
                     "y = LabelEncoder().fit_transform(y)."
                 )
+            elif set(map(str, new)) == set(map(str, lacking)):
+                cure = "They differ in type only: give y that of estimator.classes_."
             raise ValueError(
                 "y must have samples of each class of estimator, with a weight above "
                 f"zero, and of no other; it has {' and '.join(found)}. {cure}"

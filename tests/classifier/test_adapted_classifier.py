@@ -238,6 +238,13 @@ def test_labels_that_scikit_learn_numbers(digits):
     )
 
 
+def test_labels_of_another_type(digits):
+    layer, data, _ = digits
+    X, y = shots(data, 2)
+    with pytest.raises(ValueError, match=r"some of \['0'.* give y that of estimator"):
+        AdaptedClassifier(layer).fit(X, y.astype(str))
+
+
 @pytest.mark.parametrize("n_shots", [1, 3])
 def test_class_without_weight_is_not_there(digits, n_shots):
     layer, data, _ = digits
